@@ -1,0 +1,192 @@
+//! The `Database` trait: what the host and, through the host's services, every plugin reads and writes by.
+//! Engines live in folders of their own; nothing outside of them names an engine's crate.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use thiserror::Error;
+use tinybase_abi::codec::CodecError;
+
+/// Which engine holds the data: SQL that differs between them is chosen by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// The embedded SQLite file.
+    Sqlite,
+    /// A PostgreSQL server.
+    Postgres,
+}
+
+/// In whose name a statement runs. A plugin's statements may write only tables that begin with its prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// The host itself: every table.
+    Host,
+    /// An extension: its name, which with `_` behind it is the prefix of its tables.
+    Extension(Arc<str>),
+}
+
+/// What a read may cost, as far as the caller knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cost {
+    /// A few rows by key or index: answered on the calling thread.
+    Short,
+    /// Anything else: answered by a reader thread, so that a scan never stalls others.
+    #[default]
+    Unknown,
+}
+
+/// A read of one statement.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<'a> {
+    /// In whose name it runs.
+    pub scope: &'a Scope,
+    /// One statement that changes nothing.
+    pub sql: &'a str,
+    /// Its parameters, packed by [`tinybase_abi::codec::pack_values`].
+    pub params: &'a [u8],
+    /// What it may cost.
+    pub cost: Cost,
+    /// How long it may take; `None` is the engine's configured default.
+    pub deadline: Option<Duration>,
+}
+
+/// Why the database did not do what it was asked. `code` is stable; plugins and the HTTP API see it.
+#[derive(Debug, Clone, Error)]
+pub enum DbError {
+    /// A unique constraint refused a value.
+    #[error("a value for {} is already taken", .columns.join(", "))]
+    Unique {
+        /// The table.
+        table: String,
+        /// The columns of the constraint.
+        columns: Vec<String>,
+    },
+    /// A foreign key refused a change.
+    #[error("a reference does not hold")]
+    ForeignKey,
+    /// A `NOT NULL` or `CHECK` constraint refused a value.
+    #[error("a constraint does not hold: {0}")]
+    Constraint(String),
+    /// A statement of a batch did not affect as many rows as it must; nothing of the batch was applied.
+    #[error("statement {statement} affected {affected} rows")]
+    Condition {
+        /// The statement's position, from 0.
+        statement: usize,
+        /// How many rows it affected.
+        affected: u64,
+    },
+    /// The statement took longer than its deadline.
+    #[error("the statement took longer than its deadline of {} ms", .0.as_millis())]
+    Timeout(Duration),
+    /// The engine is overloaded, or another process holds it; the same call may go through later.
+    #[error("the database is busy")]
+    Busy,
+    /// The result is larger than a result may be.
+    #[error("the result is larger than {bytes_max} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        bytes_max: usize,
+    },
+    /// The statement touches a table that its scope may not.
+    #[error("{scope} may not use the table {table}")]
+    Denied {
+        /// Who asked.
+        scope: String,
+        /// The table.
+        table: String,
+    },
+    /// The statement is not valid, or fails at run time.
+    #[error("{0}")]
+    Sql(String),
+    /// A packed buffer was malformed.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The database is shut down, or its disk failed.
+    #[error("the database is closed: {0}")]
+    Closed(String),
+}
+
+impl DbError {
+    /// The stable code of this error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            DbError::Unique { .. } => "db_unique",
+            DbError::ForeignKey => "db_foreign_key",
+            DbError::Constraint(_) => "db_constraint",
+            DbError::Condition { .. } => "db_condition",
+            DbError::Timeout(_) => "db_timeout",
+            DbError::Busy => "db_busy",
+            DbError::TooLarge { .. } => "db_result_too_large",
+            DbError::Denied { .. } => "db_denied",
+            DbError::Sql(_) => "db_sql",
+            DbError::Codec(_) => "db_codec",
+            DbError::Closed(_) => "db_closed",
+        }
+    }
+}
+
+/// An answer that may be there at once. A short read is; to poll it costs no allocation.
+pub enum Answer<T> {
+    /// The answer.
+    Ready(Option<Result<T, DbError>>),
+    /// The answer is on its way.
+    Later(BoxFuture<'static, Result<T, DbError>>),
+}
+
+impl<T> Answer<T> {
+    /// An answer that is there.
+    pub fn ready(result: Result<T, DbError>) -> Answer<T> {
+        Answer::Ready(Some(result))
+    }
+}
+
+impl<T: Unpin> Future for Answer<T> {
+    type Output = Result<T, DbError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Answer::Ready(result) => Poll::Ready(result.take().expect("an answer is polled to its end once")),
+            Answer::Later(future) => future.as_mut().poll(context),
+        }
+    }
+}
+
+/// A transaction across calls. Dropped before [`Transaction::commit`], it is rolled back; past its deadline it is
+/// rolled back too, and every later call answers [`DbError::Timeout`].
+pub trait Transaction: Send {
+    /// Reads within the transaction; answers packed rows.
+    fn query(&mut self, sql: String, params: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>>;
+    /// Applies a packed batch within the transaction; answers a packed result.
+    fn apply(&mut self, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>>;
+    /// Makes everything durable as the configuration says.
+    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), DbError>>;
+    /// Undoes everything.
+    fn rollback(self: Box<Self>) -> BoxFuture<'static, Result<(), DbError>>;
+}
+
+/// What an engine offers.
+pub trait Database: Send + Sync + 'static {
+    /// Which engine it is.
+    fn engine(&self) -> Engine;
+    /// Reads; answers packed rows ([`tinybase_abi::codec::RowsWriter`]).
+    fn query(&self, query: Query<'_>) -> Answer<Vec<u8>>;
+    /// Applies a packed batch ([`tinybase_abi::codec::BatchWriter`]) together or not at all; answers a packed result
+    /// ([`tinybase_abi::codec::BatchResultWriter`]) once it is as durable as the configuration says.
+    fn apply(&self, scope: &Scope, batch: Vec<u8>) -> Answer<Vec<u8>>;
+    /// Begins a transaction that may span calls until `deadline` has passed. Other writers wait meanwhile.
+    fn begin(
+        &self,
+        scope: &Scope,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>>;
+    /// A number that changes whenever another process has changed the data.
+    fn foreign_changes(&self) -> u64;
+    /// Writes out what is pending and closes; every later call answers [`DbError::Closed`].
+    fn shut_down(&self) -> BoxFuture<'static, ()>;
+}

@@ -1,0 +1,1 @@
+//! The collections extension: schemas, records, queries and access rules over the host's database.
