@@ -1,0 +1,112 @@
+//! Building the host and its plugins, and staging each plugin where the binary looks for it:
+//! `target/<profile>/extensions/<name>/`. It never builds in place: a running server may have the old library mapped.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::step;
+use crate::workspace::{HOST_PACKAGE, MANIFEST_NAME, Plugin, Workspace, cargo};
+
+/// The folders of an extension that are shipped beside its library, where it has them.
+const ASSET_DIRS: [&str; 4] = ["admin", "migrations", "pages", "templates"];
+
+/// A plugin's library that contains this text has SQLite linked into it: two copies in one process drop each other's locks.
+const SQLITE_MARK: &[u8] = b"SQLite format 3\0";
+
+/// What `build` can be told.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Build optimised
+    #[arg(long)]
+    release: bool,
+}
+
+/// Builds and stages.
+///
+/// # Errors
+/// When a build fails or a file cannot be written.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    build_and_stage(&Workspace::load()?, options.release)
+}
+
+/// Builds the host and all plugins, and stages the plugins.
+///
+/// Only these packages, never the whole workspace: what a test crate switches on must not end up in a shipped library.
+///
+/// # Errors
+/// When a build fails or a file cannot be written.
+pub(crate) fn build_and_stage(workspace: &Workspace, release: bool) -> Result<()> {
+    let mut command = cargo();
+    command.current_dir(&workspace.root).args(["build", "--locked", "--package", HOST_PACKAGE]);
+    for plugin in &workspace.plugins {
+        command.args(["--package", &plugin.package]);
+    }
+    if release {
+        command.arg("--release");
+    }
+    step::run("build the host and its plugins", &mut command)?;
+    let profile_dir = workspace.profile_dir(release);
+    for plugin in &workspace.plugins {
+        stage(plugin, &profile_dir).with_context(|| format!("staging the extension \"{}\"", plugin.name))?;
+    }
+    Ok(())
+}
+
+/// Puts one plugin beside the binary.
+fn stage(plugin: &Plugin, profile_dir: &Path) -> Result<()> {
+    let library = profile_dir.join(&plugin.library);
+    let bytes = fs::read(&library).with_context(|| format!("{} was not built", library.display()))?;
+    if bytes.windows(SQLITE_MARK.len()).any(|window| window == SQLITE_MARK) {
+        bail!(
+            "{} has SQLite linked into it; a plugin reaches the database through the host alone",
+            plugin.library
+        );
+    }
+    let staged = profile_dir.join("extensions").join(&plugin.name);
+    fs::create_dir_all(&staged)?;
+    replace(&library, &staged.join(&plugin.library))?;
+    replace(&plugin.dir.join(MANIFEST_NAME), &staged.join(MANIFEST_NAME))?;
+    for assets in ASSET_DIRS {
+        let source = plugin.dir.join(assets);
+        if source.is_dir() {
+            copy_tree(&source, &staged.join(assets))?;
+        }
+    }
+    println!("    staged {} in {}", plugin.name, staged.display());
+    Ok(())
+}
+
+/// Copies a folder with everything in it, file by file.
+///
+/// # Errors
+/// Those of the file system.
+pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else {
+            replace(&entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies a file beside its place and renames it there, so that whoever has the old one open or mapped keeps it whole.
+fn replace(from: &Path, to: &Path) -> Result<()> {
+    let name = to.file_name().context("a file to write has a name")?.to_string_lossy();
+    let temporary = to.with_file_name(format!(".{name}.{}", std::process::id()));
+    let result = fs::copy(from, &temporary).and_then(|_| fs::rename(&temporary, to));
+    if result.is_err() {
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    result.with_context(|| format!("copying {} to {}", from.display(), to.display()))
+}

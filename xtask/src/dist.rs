@@ -1,0 +1,83 @@
+//! `cargo xtask dist`: one folder and one archive that run on a machine without Rust. It never ships what the build did not stage.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::build;
+use crate::step;
+use crate::workspace::{Workspace, cargo};
+
+/// What is shipped beside the binary, where it is there.
+const PAPERS: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"];
+
+/// What `dist` can be told.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Where to put the folder and the archive
+    #[arg(long, default_value = "dist")]
+    out: std::path::PathBuf,
+}
+
+/// Builds in release, packs, and tries the packed binary without anything of the build around it.
+///
+/// # Errors
+/// When the build fails, a file cannot be written, or the packed binary does not start.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let workspace = Workspace::load()?;
+    build::build_and_stage(&workspace, true)?;
+    let name = format!("tinybase-{}-{}", workspace.version, target_triple()?);
+    let out = std::env::current_dir()?.join(&options.out);
+    let folder = out.join(&name);
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    pack(&workspace, &folder)?;
+    try_alone(&folder)?;
+    let archive = format!("{name}.tar.gz");
+    step::run("archive", Command::new("tar").current_dir(&out).args(["-czf", &archive, &name]))?;
+    println!("==> {} and {archive} beside it", folder.display());
+    Ok(())
+}
+
+/// Copies the binary, the staged extensions and the papers.
+fn pack(workspace: &Workspace, folder: &Path) -> Result<()> {
+    let binary = workspace.binary(true);
+    let name = binary.file_name().context("the binary has a name")?;
+    fs::copy(&binary, folder.join(name)).with_context(|| format!("copying {}", binary.display()))?;
+    for plugin in &workspace.plugins {
+        let place = Path::new("extensions").join(&plugin.name);
+        build::copy_tree(&workspace.profile_dir(true).join(&place), &folder.join(&place))?;
+    }
+    for paper in PAPERS {
+        let source = workspace.root.join(paper);
+        if source.exists() {
+            fs::copy(&source, folder.join(paper)).with_context(|| format!("copying {paper}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Initialises a database with the packed binary, with no environment and far from the build.
+fn try_alone(folder: &Path) -> Result<()> {
+    let place = std::env::temp_dir().join(format!("tinybase-dist-{}", std::process::id()));
+    fs::create_dir_all(&place)?;
+    let mut init = Command::new(folder.join("tinybase"));
+    init.env_clear().current_dir(&place).arg("init");
+    let result = step::run("initialise with the packed binary, no environment", &mut init);
+    fs::remove_dir_all(&place)?;
+    result
+}
+
+/// The target that cargo builds for here, such as `x86_64-unknown-linux-gnu`.
+fn target_triple() -> Result<String> {
+    let output = cargo().arg("-vV").output().context("cargo cannot be started")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let Some(host) = text.lines().find_map(|line| line.strip_prefix("host: ")) else {
+        bail!("cargo -vV names no host target");
+    };
+    Ok(host.to_owned())
+}

@@ -1,0 +1,40 @@
+//! `cargo xtask serve`: from a fresh clone to a running server in one command. It never touches data that is there.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::build;
+use crate::step;
+use crate::workspace::Workspace;
+
+/// The folder that is served, in the current directory.
+const DATA_DIR: &str = "tinybase-data";
+
+/// What `serve` can be told.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Passed on to `tinybase serve`, such as --port 9000
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Builds, initialises once, and becomes the server.
+///
+/// # Errors
+/// When the build or the initialisation fails, or the server cannot be started.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let workspace = Workspace::load()?;
+    build::build_and_stage(&workspace, true)?;
+    let binary = workspace.binary(true);
+    let data_dir = std::env::current_dir()?.join(DATA_DIR);
+    if !data_dir.join("tinybase.toml").exists() {
+        fs::create_dir_all(&data_dir).with_context(|| format!("creating {}", data_dir.display()))?;
+        step::run("initialise ./tinybase-data", Command::new(&binary).arg("init").arg(&data_dir))?;
+    }
+    println!("==> serving {}", data_dir.display());
+    let error = Command::new(&binary).arg("serve").args(&options.arguments).current_dir(&data_dir).exec();
+    Err(error).with_context(|| format!("{} cannot be started", binary.display()))
+}

@@ -1,0 +1,37 @@
+//! Running one step of a command: its name before, its time after, and one clear line when it fails.
+//! It never decides what runs.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// Runs `command` with its output shown, and fails with one line that names the step.
+///
+/// # Errors
+/// When the program cannot be started or ends with a code other than 0.
+pub(crate) fn run(name: &str, command: &mut Command) -> Result<()> {
+    println!("==> {name}: {}", describe(command));
+    let started = Instant::now();
+    let status = command
+        .status()
+        .with_context(|| format!("step \"{name}\": {:?} cannot be started", command.get_program()))?;
+    if !status.success() {
+        bail!("step \"{name}\" failed ({status}) after {}", seconds(started.elapsed()));
+    }
+    println!("==> {name}: done in {}", seconds(started.elapsed()));
+    Ok(())
+}
+
+/// A duration as a person reads it, `12.3 s`.
+pub(crate) fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+/// The command line as one would type it.
+fn describe(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let words = std::iter::once(program.file_name().unwrap_or_default()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}

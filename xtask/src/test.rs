@@ -1,0 +1,60 @@
+//! `cargo xtask test`: what every change must pass, in the order in which it fails fastest. It never skips a failure.
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::build;
+use crate::step;
+use crate::workspace::{Workspace, cargo};
+
+/// What `test` can be told.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Leave out the lints and the documentation's tests
+    #[arg(long)]
+    fast: bool,
+}
+
+/// Runs every check and every test, and stops at the first step that fails.
+///
+/// # Errors
+/// The first step that failed.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let started = Instant::now();
+    let workspace = Workspace::load()?;
+    let cargo_in_root = |arguments: &[&str]| {
+        let mut command = cargo();
+        command.current_dir(&workspace.root).args(arguments);
+        command
+    };
+    step::run("format", &mut cargo_in_root(&["fmt", "--all", "--check"]))?;
+    if !options.fast {
+        let lint = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+        step::run("lint", &mut cargo_in_root(&lint))?;
+    }
+    build::build_and_stage(&workspace, false)?;
+    step::run("tests", &mut cargo_in_root(suite()))?;
+    if !options.fast {
+        // The whole workspace, as above: naming packages would build their dependencies once more with other features.
+        let doc_tests = ["test", "--workspace", "--locked", "--doc"];
+        step::run("documentation's tests", &mut cargo_in_root(&doc_tests))?;
+    }
+    println!("==> all passed in {}", step::seconds(started.elapsed()));
+    Ok(())
+}
+
+/// The arguments that run the suite: with nextest where it is installed, which ends a test that hangs.
+fn suite() -> &'static [&'static str] {
+    let probe = Command::new("cargo-nextest")
+        .args(["nextest", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if probe.is_ok_and(|status| status.success()) {
+        &["nextest", "run", "--workspace", "--locked", "--no-tests", "pass"]
+    } else {
+        &["test", "--workspace", "--locked", "--lib", "--bins", "--tests", "--no-fail-fast"]
+    }
+}

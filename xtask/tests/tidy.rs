@@ -1,0 +1,291 @@
+//! The rules of this repository, as tests over every file that git knows. Each rule is a function from a file to its faults,
+//! and each is shown to find a fault once. It never looks at build output.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use proc_macro2::{TokenStream, TokenTree};
+
+/// Lines of a Rust file that hold something, at most.
+const FILE_LINES_MAX: usize = 500;
+
+/// Folders of built-in plugins, which depend on the SDK alone.
+const PLUGINS: &str = "plugins/";
+
+/// What a plugin never depends on, other than for its tests: the host and what only the host may reach.
+const NOT_FOR_PLUGINS: [&str; 5] = ["tinybase", "rusqlite", "sqlx", "axum", "libsqlite3-sys"];
+
+/// What never crosses the boundary, so that its crate does not even know it.
+const NOT_FOR_ABI: [&str; 7] = ["axum", "http", "hyper", "serde_json", "sqlx", "rusqlite", "tokio"];
+
+/// Where `unsafe` may be written, by the start of the path.
+const UNSAFE_PLACES: [&str; 2] = ["plugin-api/abi/src/", "host/src/plugins/loader"];
+
+/// Files that may break a rule, each with the reason: (rule, path, reason). One that no longer breaks it is a fault.
+const EXCEPTIONS: [(&str, &str, &str); 0] = [];
+
+/// One file as git knows it.
+struct File {
+    /// Relative to the root, with `/`.
+    path: String,
+    text: String,
+}
+
+/// A rule's name, and what finds its faults in one file.
+type Rule = (&'static str, fn(&File) -> Vec<String>);
+
+const RULES: [Rule; 8] = [
+    ("opening", opening),
+    ("file_lines", file_lines),
+    ("machine_words", machine_words),
+    ("unsafe_places", unsafe_places),
+    ("ignored_tests", ignored_tests),
+    ("plugin_dependencies", plugin_dependencies),
+    ("abi_dependencies", abi_dependencies),
+    ("final_newline", final_newline),
+];
+
+/// Every Rust file says in its first line what it owns.
+fn opening(file: &File) -> Vec<String> {
+    let opens = ["//!", "#!"].iter().any(|start| file.text.starts_with(start));
+    if !is_rust(file) || opens {
+        vec![]
+    } else {
+        vec!["open it with `//!`: what it owns, and what it never does".into()]
+    }
+}
+
+fn file_lines(file: &File) -> Vec<String> {
+    let lines = file.text.lines().filter(|line| !line.trim().is_empty()).count();
+    if !is_rust(file) || lines <= FILE_LINES_MAX {
+        return vec![];
+    }
+    vec![format!("{lines} lines, {FILE_LINES_MAX} at most: one concept a file")]
+}
+
+/// Nothing points at the machine or the surroundings that it was written in.
+fn machine_words(file: &File) -> Vec<String> {
+    if ["Cargo.lock", "package-lock.json"].iter().any(|lock| file.path.ends_with(lock)) {
+        return vec![];
+    }
+    // Put together here, so that this file does not hold them.
+    let words = [
+        concat!("../", "shared"),
+        concat!(".lib", "rary/"),
+        concat!("/opt/", "wheels"),
+        concat!("index.", "crates.io"),
+        concat!("registry.", "npmjs.org"),
+        concat!("/ro", "ot/"),
+        concat!("/wo", "rk/"),
+        concat!("/tm", "p/"),
+    ];
+    let faulty = |line: &str, word: &str| {
+        line.match_indices(word).any(|(at, _)| {
+            // `framework/x` is a word of its own, `/tmp` in a longer path is not the machine's.
+            !word.starts_with('/')
+                || !line[..at].ends_with(|c: char| c.is_alphanumeric() || "_-.}>*".contains(c))
+        })
+    };
+    let lines = file.text.lines().enumerate();
+    lines
+        .flat_map(|(number, line)| {
+            let found = words.iter().filter(move |word| faulty(line, word));
+            found.map(move |word| format!("line {}: names {word}", number + 1))
+        })
+        .collect()
+}
+
+fn unsafe_places(file: &File) -> Vec<String> {
+    if !is_rust(file) || UNSAFE_PLACES.iter().any(|place| file.path.starts_with(place)) {
+        return vec![];
+    }
+    match file.text.parse::<TokenStream>() {
+        Ok(tokens) => unsafe_lines(tokens)
+            .iter()
+            .map(|line| format!("line {line}: `unsafe` has no place here"))
+            .collect(),
+        Err(error) => vec![format!("not Rust: {error}")],
+    }
+}
+
+/// The lines of the word `unsafe` as code, which no comment and no string is.
+fn unsafe_lines(tokens: TokenStream) -> BTreeSet<usize> {
+    let mut lines = BTreeSet::new();
+    for token in tokens {
+        match token {
+            TokenTree::Ident(word) if word == "unsafe" => drop(lines.insert(word.span().start().line)),
+            TokenTree::Group(group) => lines.extend(unsafe_lines(group.stream())),
+            _ => {}
+        }
+    }
+    lines
+}
+
+fn ignored_tests(file: &File) -> Vec<String> {
+    let bare = concat!("#[", "ignore]");
+    let lines = file.text.lines().enumerate().filter(|(_, line)| is_rust(file) && line.contains(bare));
+    lines.map(|(number, _)| format!("line {}: say why, #[ignore = \"…\"]", number + 1)).collect()
+}
+
+fn plugin_dependencies(file: &File) -> Vec<String> {
+    if !file.path.starts_with(PLUGINS) || !file.path.ends_with("Cargo.toml") {
+        return vec![];
+    }
+    let names = dependencies(&file.text);
+    let mut faults: Vec<_> = NOT_FOR_PLUGINS
+        .iter()
+        .filter(|name| names.contains(**name))
+        .map(|name| format!("depends on {name}; a plugin depends on tinybase-plugin-api alone"))
+        .collect();
+    if !names.contains("tinybase-plugin-api") {
+        faults.push("does not depend on tinybase-plugin-api".into());
+    }
+    faults
+}
+
+fn abi_dependencies(file: &File) -> Vec<String> {
+    if file.path != "plugin-api/abi/Cargo.toml" {
+        return vec![];
+    }
+    let names = dependencies(&file.text);
+    let found = NOT_FOR_ABI.iter().filter(|name| names.contains(**name));
+    found.map(|name| format!("depends on {name}, whose types never cross the boundary")).collect()
+}
+
+fn final_newline(file: &File) -> Vec<String> {
+    if file.text.is_empty() || file.text.ends_with('\n') {
+        vec![]
+    } else {
+        vec!["end it with a newline".into()]
+    }
+}
+
+/// The packages under `[dependencies]`, a target's included, under their own names.
+fn dependencies(manifest: &str) -> BTreeSet<String> {
+    let table: toml::Table = manifest.parse().expect("cargo has read this manifest");
+    let targets = table.get("target").and_then(toml::Value::as_table);
+    let tables = targets.into_iter().flatten().filter_map(|(_, target)| target.as_table());
+    let mut names = BTreeSet::new();
+    for table in tables.chain([&table]) {
+        for (name, value) in table.get("dependencies").and_then(toml::Value::as_table).into_iter().flatten() {
+            let renamed = value.get("package").and_then(toml::Value::as_str);
+            names.insert(renamed.unwrap_or(name).to_owned());
+        }
+    }
+    names
+}
+
+fn is_rust(file: &File) -> bool {
+    file.path.ends_with(".rs")
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies inside of the workspace").to_owned()
+}
+
+/// Every text file that git tracks or would track.
+fn files() -> Vec<File> {
+    let arguments = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+    let output = Command::new("git").args(arguments).current_dir(root()).output().expect("git is installed");
+    assert!(output.status.success(), "git ls-files: {}", String::from_utf8_lossy(&output.stderr));
+    let listed = String::from_utf8(output.stdout).expect("paths are UTF-8");
+    let paths: BTreeSet<_> = listed.split('\0').filter(|path| !path.is_empty()).collect();
+    // Deleted but not yet committed, or not text: nothing to read.
+    let read =
+        |path: &str| Some(File { path: path.to_owned(), text: fs::read_to_string(root().join(path)).ok()? });
+    paths.into_iter().filter_map(read).collect()
+}
+
+#[test]
+fn every_file_keeps_the_rules() {
+    let files = files();
+    assert!(files.iter().any(|file| file.path == "Cargo.toml"), "git lists the workspace");
+    let mut faults = Vec::new();
+    for (rule, check) in RULES {
+        for file in &files {
+            let found = check(file);
+            let excepted = EXCEPTIONS.iter().any(|(r, path, _)| *r == rule && *path == file.path);
+            match (excepted, found.is_empty()) {
+                (true, true) => {
+                    faults.push(format!("{}: {rule}: its exception is not needed any more", file.path))
+                }
+                (false, _) => {
+                    faults.extend(found.iter().map(|fault| format!("{}: {rule}: {fault}", file.path)))
+                }
+                (true, false) => {}
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{} faults\n{}", faults.len(), faults.join("\n"));
+}
+
+/// For each rule a file that breaks it, and one close to it that does not.
+#[test]
+fn every_rule_finds_its_fault() {
+    let long = "//! Long.\n".repeat(FILE_LINES_MAX + 1);
+    let fits = "//! Long.\n".repeat(FILE_LINES_MAX);
+    let home = concat!("see /wo", "rk/main\n");
+    let bare = concat!("#[", "ignore]\n");
+    let cases: [(&str, &str, &str, &str, &str); 14] = [
+        ("opening", "a.rs", "fn main() {}\n", "a.rs", "//! Says it.\nfn main() {}\n"),
+        ("opening", "a.rs", "// no\n", "a.py", "# not Rust\n"),
+        ("file_lines", "a.rs", &long, "a.rs", &fits),
+        ("machine_words", "a.md", home, "a.md", "the framework/main is a house/work/place\n"),
+        ("machine_words", "a.md", concat!("../", "shared\n"), "Cargo.lock", concat!("../", "shared\n")),
+        ("machine_words", "a.md", concat!("`/tm", "p/x`\n"), "a.md", concat!("{dir}/tm", "p/x\n")),
+        (
+            "unsafe_places",
+            "host/src/db/x.rs",
+            "fn f() { unsafe { g() } }\n",
+            "host/src/db/x.rs",
+            "// unsafe\nconst A: &str = \"unsafe\";\n",
+        ),
+        (
+            "unsafe_places",
+            "host/src/x.rs",
+            "unsafe fn f() {}\n",
+            "plugin-api/abi/src/x.rs",
+            "unsafe fn f() {}\n",
+        ),
+        ("ignored_tests", "a.rs", bare, "a.rs", "#[ignore = \"needs a network\"]\n"),
+        (
+            "plugin_dependencies",
+            "plugins/a/Cargo.toml",
+            "[dependencies]\ntinybase-plugin-api = \"1\"\nrusqlite = \"1\"\n",
+            "plugins/a/Cargo.toml",
+            "[dependencies]\ntinybase-plugin-api = \"1\"\n[dev-dependencies]\nrusqlite = \"1\"\n",
+        ),
+        (
+            "plugin_dependencies",
+            "plugins/a/Cargo.toml",
+            "[dependencies]\n",
+            "plugins/a/Cargo.toml",
+            "[dependencies]\ntinybase-plugin-api.workspace = true\n",
+        ),
+        (
+            "plugin_dependencies",
+            "plugins/a/Cargo.toml",
+            "[dependencies]\ntinybase-plugin-api = \"1\"\nx = { package = \"tinybase\" }\n",
+            "host/Cargo.toml",
+            "[dependencies]\nrusqlite = \"1\"\n",
+        ),
+        (
+            "abi_dependencies",
+            "plugin-api/abi/Cargo.toml",
+            "[target.'cfg(unix)'.dependencies]\ntokio = \"1\"\n",
+            "plugin-api/abi/Cargo.toml",
+            "[dependencies]\nabi_stable = \"1\"\n",
+        ),
+        ("final_newline", "a.md", "x", "a.md", "x\n"),
+    ];
+    for (rule, bad_path, bad, good_path, good) in cases {
+        let (_, check) = RULES.iter().find(|(name, _)| *name == rule).expect("the case names a rule");
+        let faults = |path: &str, text: &str| check(&File { path: path.into(), text: text.into() });
+        assert!(!faults(bad_path, bad).is_empty(), "{rule} finds no fault in {bad_path}: {bad}");
+        assert_eq!(faults(good_path, good), Vec::<String>::new(), "{rule} in {good_path}: {good}");
+    }
+    let covered: BTreeSet<_> = cases.iter().map(|case| case.0).collect();
+    assert_eq!(covered.len(), RULES.len(), "every rule has a case");
+}
