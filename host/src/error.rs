@@ -1,0 +1,336 @@
+//! `ApiError`: the one form in which the host's HTTP API refuses a request. It never carries internals to a client.
+
+use std::borrow::Cow;
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+
+use crate::db::DbError;
+
+/// After how many seconds a client whom an overloaded host refused may ask again.
+pub const RETRY_AFTER_OVERLOAD_SECONDS: u64 = 1;
+
+/// One step of the path to a faulty value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Loc {
+    /// A part of the request (`body`, `query`, `path`, `header`) or an object's key.
+    Key(Cow<'static, str>),
+    /// A position in an array, from 0.
+    Index(usize),
+}
+
+impl From<&'static str> for Loc {
+    fn from(key: &'static str) -> Loc {
+        Loc::Key(Cow::Borrowed(key))
+    }
+}
+
+impl From<String> for Loc {
+    fn from(key: String) -> Loc {
+        Loc::Key(Cow::Owned(key))
+    }
+}
+
+impl From<usize> for Loc {
+    fn from(index: usize) -> Loc {
+        Loc::Index(index)
+    }
+}
+
+/// One fault of a request's own shape.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// The path to the value, beginning with the part of the request: `["body", "email"]`.
+    pub loc: Vec<Loc>,
+    /// What is wrong and what is allowed.
+    pub msg: String,
+    /// A stable word for the kind of fault: `missing`, `string_type`, `json_invalid` ….
+    #[serde(rename = "type")]
+    pub kind: Cow<'static, str>,
+}
+
+impl Fault {
+    /// A fault at `loc`.
+    pub fn new(
+        loc: impl IntoIterator<Item = impl Into<Loc>>,
+        msg: impl Into<String>,
+        kind: impl Into<Cow<'static, str>>,
+    ) -> Fault {
+        Fault { loc: loc.into_iter().map(Into::into).collect(), msg: msg.into(), kind: kind.into() }
+    }
+}
+
+/// What is wrong: text, or for a 422 a list of faults.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Detail {
+    /// One sentence for a person.
+    Text(Cow<'static, str>),
+    /// Every fault found, each with its place.
+    Faults(Vec<Fault>),
+}
+
+impl From<&'static str> for Detail {
+    fn from(text: &'static str) -> Detail {
+        Detail::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Detail {
+    fn from(text: String) -> Detail {
+        Detail::Text(Cow::Owned(text))
+    }
+}
+
+/// A refused request: `{"detail": …, "code": …}` with a status.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    /// The HTTP status, 400 or above.
+    pub status: StatusCode,
+    /// The stable snake_case word that programs tell errors apart by.
+    pub code: Cow<'static, str>,
+    /// What is wrong, for people.
+    pub detail: Detail,
+    /// Further headers, such as `Retry-After`.
+    pub headers: Option<Box<HeaderMap>>,
+}
+
+impl ApiError {
+    /// An error of any status.
+    pub fn new(
+        status: StatusCode,
+        code: impl Into<Cow<'static, str>>,
+        detail: impl Into<Detail>,
+    ) -> ApiError {
+        ApiError { status, code: code.into(), detail: detail.into(), headers: None }
+    }
+
+    /// 400: what is asked cannot be done.
+    pub fn bad_request(code: impl Into<Cow<'static, str>>, detail: impl Into<Detail>) -> ApiError {
+        ApiError::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// 401: no token or a bad one. Carries `WWW-Authenticate: Bearer`.
+    pub fn unauthorized(code: impl Into<Cow<'static, str>>, detail: impl Into<Detail>) -> ApiError {
+        ApiError::new(StatusCode::UNAUTHORIZED, code, detail)
+            .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    /// 403: the caller is known but may not.
+    pub fn forbidden(code: impl Into<Cow<'static, str>>, detail: impl Into<Detail>) -> ApiError {
+        ApiError::new(StatusCode::FORBIDDEN, code, detail)
+    }
+
+    /// 404: there is no such thing.
+    pub fn not_found(code: impl Into<Cow<'static, str>>, detail: impl Into<Detail>) -> ApiError {
+        ApiError::new(StatusCode::NOT_FOUND, code, detail)
+    }
+
+    /// 405: the path exists, the method does not. `allow` lists the methods that do.
+    pub fn method_not_allowed(allow: HeaderValue) -> ApiError {
+        let detail = "this path does not take this method; the Allow header lists those it takes";
+        ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+            .header(header::ALLOW, allow)
+    }
+
+    /// 409: a conflict with what is stored.
+    pub fn conflict(code: impl Into<Cow<'static, str>>, detail: impl Into<Detail>) -> ApiError {
+        ApiError::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// 413: the body is larger than `bytes_max`.
+    pub fn too_large(bytes_max: usize) -> ApiError {
+        let detail = format!("the body is larger than {bytes_max} bytes");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+    }
+
+    /// 422: the request's own shape is wrong. `faults` names every place.
+    pub fn unprocessable(faults: Vec<Fault>) -> ApiError {
+        debug_assert!(!faults.is_empty(), "a 422 names at least one fault");
+        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "validation_error", Detail::Faults(faults))
+    }
+
+    /// 422 for a single fault.
+    pub fn unprocessable_at(
+        loc: impl IntoIterator<Item = impl Into<Loc>>,
+        msg: impl Into<String>,
+        kind: impl Into<Cow<'static, str>>,
+    ) -> ApiError {
+        ApiError::unprocessable(vec![Fault::new(loc, msg, kind)])
+    }
+
+    /// 429: too many requests; the client may ask again after `retry_after_seconds`.
+    pub fn too_many(
+        code: impl Into<Cow<'static, str>>,
+        detail: impl Into<Detail>,
+        retry_after_seconds: u64,
+    ) -> ApiError {
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, detail).retry_after(retry_after_seconds)
+    }
+
+    /// 500: something broke in the host. The cause is logged by the caller and never told to the client.
+    pub fn internal() -> ApiError {
+        let detail = "something went wrong in the server; its log names the cause under this request's id";
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", detail)
+    }
+
+    /// 500, with the cause logged here: `what` was being done when `cause` came up.
+    pub fn internal_logged(what: &str, cause: &dyn std::fmt::Display) -> ApiError {
+        tracing::error!(%cause, "{what}");
+        ApiError::internal()
+    }
+
+    /// 503: not now. Carries `Retry-After`.
+    pub fn unavailable(code: impl Into<Cow<'static, str>>, detail: impl Into<Detail>) -> ApiError {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_after(RETRY_AFTER_OVERLOAD_SECONDS)
+    }
+
+    /// 504: it took longer than it may.
+    pub fn timeout(code: impl Into<Cow<'static, str>>, detail: impl Into<Detail>) -> ApiError {
+        ApiError::new(StatusCode::GATEWAY_TIMEOUT, code, detail)
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> ApiError {
+        self.headers.get_or_insert_default().insert(name, value);
+        self
+    }
+
+    /// Adds `Retry-After` in seconds.
+    #[must_use]
+    pub fn retry_after(self, seconds: u64) -> ApiError {
+        self.header(header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    /// The body as it is sent: compact JSON.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("an error holds text, numbers and lists alone")
+    }
+}
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.detail {
+            Detail::Text(text) => write!(formatter, "{text}"),
+            Detail::Faults(faults) => {
+                let told = faults.iter().map(|fault| fault.msg.as_str()).collect::<Vec<_>>();
+                write!(formatter, "{}", told.join("; "))
+            }
+        }
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+impl Serialize for ApiError {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("ApiError", 2)?;
+        object.serialize_field("detail", &self.detail)?;
+        object.serialize_field("code", &self.code)?;
+        object.end()
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.to_json()));
+        *response.status_mut() = self.status;
+        if let Some(headers) = self.headers {
+            *response.headers_mut() = *headers;
+        }
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+}
+
+impl From<DbError> for ApiError {
+    fn from(error: DbError) -> ApiError {
+        match &error {
+            DbError::Unique { .. } => {
+                ApiError::conflict(error.code(), "a value that must be unique is taken")
+            }
+            DbError::ForeignKey => {
+                ApiError::conflict(error.code(), "a reference to or from this does not hold")
+            }
+            DbError::Busy => {
+                ApiError::unavailable(error.code(), "the database is overloaded; try again shortly")
+            }
+            DbError::Closed(_) => ApiError::unavailable(error.code(), "the server is shutting down"),
+            DbError::Timeout(_) => ApiError::timeout(
+                error.code(),
+                "the database took longer than a statement may; narrow the request",
+            ),
+            DbError::Constraint(_)
+            | DbError::Condition { .. }
+            | DbError::TooLarge { .. }
+            | DbError::Denied { .. }
+            | DbError::Sql(_)
+            | DbError::Codec(_) => {
+                tracing::error!(code = error.code(), cause = %error, "a database statement failed unexpectedly");
+                ApiError::internal()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn database_errors_answer_with_their_status_and_without_internals() {
+        let unique = DbError::Unique { table: "tb_users".into(), columns: vec!["email".into()] };
+        let cases = [
+            (unique, 409, "db_unique"),
+            (DbError::ForeignKey, 409, "db_foreign_key"),
+            (DbError::Busy, 503, "db_busy"),
+            (DbError::Closed("tb_secret".into()), 503, "db_closed"),
+            (DbError::Timeout(Duration::from_millis(5)), 504, "db_timeout"),
+            (DbError::Constraint("tb_secret".into()), 500, "internal_error"),
+            (DbError::Condition { statement: 0, affected: 2 }, 500, "internal_error"),
+            (DbError::TooLarge { bytes_max: 1 }, 500, "internal_error"),
+            (DbError::Denied { scope: "x".into(), table: "tb_users".into() }, 500, "internal_error"),
+            (DbError::Sql("no such table: tb_secret".into()), 500, "internal_error"),
+        ];
+        for (error, status, code) in cases {
+            let told = format!("{error:?}");
+            let answer = ApiError::from(error);
+            assert_eq!((answer.status.as_u16(), &*answer.code), (status, code), "{told}");
+            let body = String::from_utf8(answer.to_json()).unwrap();
+            assert!(!body.contains("tb_"), "{told} told the client {body}");
+            let retry = answer.headers.is_some_and(|headers| headers.contains_key(header::RETRY_AFTER));
+            assert_eq!(retry, status == 503, "{told}");
+        }
+    }
+
+    #[test]
+    fn faults_are_a_list_with_places() {
+        let faults = vec![
+            Fault::new(["body", "email"], "this field is required", "missing"),
+            Fault::new([Loc::from("body"), Loc::from(2)], "this must be text", "string_type"),
+        ];
+        let body = String::from_utf8(ApiError::unprocessable(faults).to_json()).unwrap();
+        assert_eq!(
+            body,
+            r#"{"detail":[{"loc":["body","email"],"msg":"this field is required","type":"missing"},{"loc":["body",2],"msg":"this must be text","type":"string_type"}],"code":"validation_error"}"#
+        );
+    }
+
+    #[test]
+    fn an_answer_is_json_with_its_headers() {
+        let response = ApiError::too_many("rate_limited", "too many logins", 7).into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "7");
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
+        let refused = ApiError::unauthorized("token_invalid", "sign in again").into_response();
+        assert_eq!(refused.headers()[header::WWW_AUTHENTICATE], "Bearer");
+    }
+}
