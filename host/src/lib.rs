@@ -1,4 +1,6 @@
 //! The host: loads plugins, serves HTTP, owns the database. It never contains what could be an extension.
 
+pub mod config;
 pub mod db;
 pub mod error;
+pub mod logging;

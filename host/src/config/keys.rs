@@ -1,0 +1,227 @@
+//! Every configuration key, declared once: its field, type, default, variable, what is allowed and what it means.
+//! It never reads a file or a variable.
+
+use std::path::PathBuf;
+
+use super::{
+    Config, DatabaseUrl, Durability, LogFormat, LogLevel, Secret, SmtpTls,
+    values::{Given, Kind},
+};
+
+/// A configuration key as loading, `docs/configuration.md` and error messages see it.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name: `server.port`.
+    pub name: &'static str,
+    /// The environment variable that sets it.
+    pub variable: &'static str,
+    /// Which values are allowed, in words.
+    pub allowed: &'static str,
+    /// What it decides.
+    pub meaning: &'static str,
+    pub(super) set: fn(&mut Config, Given<'_>) -> Option<()>,
+    pub(super) show: fn(&Config) -> String,
+}
+
+impl Key {
+    /// The value in `config`, as it would be written in the file; empty where unset.
+    pub fn show(&self, config: &Config) -> String {
+        (self.show)(config)
+    }
+}
+
+macro_rules! sections {
+    ($(
+        #[doc = $about:literal]
+        $section:ident: $Section:ident {$(
+            #[doc = $meaning:literal]
+            $key:ident: $kind:ty = $default:expr, $variable:literal, $allowed:literal, $check:expr;
+        )*}
+    )*) => {
+        $(
+            #[doc = $about]
+            #[derive(Debug, Clone)]
+            pub struct $Section {$(
+                #[doc = $meaning]
+                pub $key: $kind,
+            )*}
+
+            impl Default for $Section {
+                fn default() -> $Section {
+                    $Section { $($key: $default,)* }
+                }
+            }
+        )*
+
+        /// Every key, in the order of the documentation.
+        pub const KEYS: &[Key] = &[$($(Key {
+            name: concat!(stringify!($section), ".", stringify!($key)),
+            variable: $variable,
+            allowed: $allowed,
+            meaning: $meaning,
+            set: |config, given| {
+                let check: fn(&$kind) -> bool = $check;
+                config.$section.$key = <$kind as Kind>::read(given).filter(check)?;
+                Some(())
+            },
+            show: |config| config.$section.$key.show(),
+        },)*)*];
+    };
+}
+
+fn any<T>(_: &T) -> bool {
+    true
+}
+
+fn filled(text: &str) -> bool {
+    !text.trim().is_empty()
+}
+
+fn origins(list: &[String]) -> bool {
+    list.iter().all(|origin| {
+        let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+        origin == "*"
+            || host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' ', '?', '#', '@']))
+    })
+}
+
+const DAY_MS: u64 = 86_400_000;
+
+sections! {
+    /// The HTTP server and the log.
+    server: Server {
+        /// The address to listen on.
+        host: String = "127.0.0.1".into(), "TINYBASE_SERVER_HOST", "an IP address or a host name", |text| filled(text);
+        /// The port to listen on; 0 lets the system choose one.
+        port: u16 = 8000, "TINYBASE_SERVER_PORT", "a port from 0 to 65535", any;
+        /// The least severe lines that are logged.
+        log_level: LogLevel = LogLevel::Info, "TINYBASE_LOG_LEVEL", "error, warn, info, debug or trace", any;
+        /// How log lines are written to stderr.
+        log_format: LogFormat = LogFormat::Text, "TINYBASE_LOG_FORMAT", "text or json", any;
+        /// The largest request body in bytes; a route may allow less or more.
+        body_bytes_max: usize = 10 << 20, "TINYBASE_SERVER_BODY_BYTES_MAX", "bytes, 1024 or more", |n| *n >= 1024;
+        /// How long a request may take before it is answered with 504.
+        request_timeout_ms: u64 = 60_000, "TINYBASE_SERVER_REQUEST_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
+        /// How long a client may take to send a request's head.
+        header_read_timeout_ms: u64 = 10_000, "TINYBASE_SERVER_HEADER_READ_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
+        /// How many connections are open at once; further ones wait to be accepted.
+        connections_max: usize = 10_000, "TINYBASE_SERVER_CONNECTIONS_MAX", "1 or more", |n| *n >= 1;
+        /// How long open requests may take to end once the server stops.
+        shutdown_timeout_ms: u64 = 10_000, "TINYBASE_SERVER_SHUTDOWN_TIMEOUT_MS", "milliseconds, 0 to 86400000", |n| *n <= DAY_MS;
+        /// The smallest body in bytes that is compressed.
+        compression_bytes_min: u16 = 1024, "TINYBASE_SERVER_COMPRESSION_BYTES_MIN", "bytes, 0 to 65535", any;
+        /// How many threads serve requests; 0 is one a core.
+        worker_threads: usize = 0, "TINYBASE_SERVER_WORKER_THREADS", "0 to 1024", |n| *n <= 1024;
+        /// How many threads run blocking work such as password hashing and file access.
+        blocking_threads_max: usize = 64, "TINYBASE_SERVER_BLOCKING_THREADS_MAX", "1 to 4096", |n| (1..=4096).contains(n);
+    }
+    /// The database.
+    database: Database {
+        /// Where the data is: a SQLite file or a PostgreSQL server.
+        url: DatabaseUrl = DatabaseUrl::default(), "TINYBASE_DB_URL", "sqlite://PATH or postgres://…", any;
+        /// Whether an answered write has reached the disk (`full`), or may be lost when the machine loses power (`normal`).
+        durability: Durability = Durability::Full, "TINYBASE_DB_DURABILITY", "full or normal", any;
+        /// How long a statement may run where its caller names no deadline.
+        query_timeout_ms: u64 = 30_000, "TINYBASE_DB_QUERY_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
+        /// How many threads answer reads of unknown cost; 0 is one a core.
+        readers: usize = 0, "TINYBASE_DB_READERS", "0 to 256", |n| *n <= 256;
+        /// Above how many bytes the write-ahead log is written back, even if readers have to wait.
+        wal_bytes_max: u64 = 64 << 20, "TINYBASE_DB_WAL_BYTES_MAX", "bytes, 1048576 or more", |n| *n >= 1 << 20;
+        /// How many writes may wait for the writer; further ones are refused as busy.
+        write_queue_max: usize = 8192, "TINYBASE_DB_WRITE_QUEUE_MAX", "1 or more", |n| *n >= 1;
+    }
+    /// Accounts and tokens.
+    auth: Auth {
+        /// How long an access token is valid.
+        access_token_ttl_minutes: u32 = 1440, "TINYBASE_AUTH_ACCESS_TOKEN_TTL_MINUTES", "minutes, 1 to 525600", |n| (1..=525_600).contains(n);
+        /// How long a refresh token is valid.
+        refresh_token_ttl_days: u32 = 30, "TINYBASE_AUTH_REFRESH_TOKEN_TTL_DAYS", "days, 1 to 3650", |n| (1..=3650).contains(n);
+        /// How many passwords are hashed at once; 0 is one a core.
+        password_hash_concurrency_max: usize = 0, "TINYBASE_AUTH_PASSWORD_HASH_CONCURRENCY_MAX", "0 to 64", |n| *n <= 64;
+        /// How many sign-ins may wait for their password to be hashed; further ones are answered with 503.
+        password_hash_queue_max: usize = 128, "TINYBASE_AUTH_PASSWORD_HASH_QUEUE_MAX", "0 to 65536", |n| *n <= 65_536;
+        /// How many verified tokens are remembered.
+        token_cache_entries_max: usize = 65_536, "TINYBASE_AUTH_TOKEN_CACHE_ENTRIES_MAX", "16 or more", |n| *n >= 16;
+    }
+    /// Rate limits.
+    rate_limit: RateLimit {
+        /// Whether sign-in and the like are limited by client address.
+        enabled: bool = true, "TINYBASE_RATE_LIMIT_ENABLED", "true or false", any;
+    }
+    /// Cross-origin requests.
+    cors: Cors {
+        /// Which other origins a browser may call from; empty is the same origin only.
+        allow_origins: Vec<String> = Vec::new(), "TINYBASE_CORS_ALLOW_ORIGINS", "a list of origins such as https://app.example.org, or *", |list| origins(list);
+    }
+    /// Where extensions come from and go to.
+    extensions: Extensions {
+        /// The folder that extensions are unpacked to.
+        dir: PathBuf = "./.tinybase/extensions".into(), "TINYBASE_EXTENSIONS_DIR", "a folder", any;
+        /// The registries to install from, in order; empty is the bundled one.
+        registries: Vec<String> = Vec::new(), "TINYBASE_EXTENSIONS_REGISTRIES", "a list of URLs or folders", any;
+    }
+    /// Limits of plugins.
+    plugins: Plugins {
+        /// How long a plugin may take to answer a call.
+        call_timeout_ms: u64 = 30_000, "TINYBASE_PLUGINS_CALL_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
+        /// The largest answer of a plugin in bytes.
+        response_bytes_max: usize = 64 << 20, "TINYBASE_PLUGINS_RESPONSE_BYTES_MAX", "bytes, 1024 or more", |n| *n >= 1024;
+        /// How long a plugin may take to start.
+        start_timeout_ms: u64 = 10_000, "TINYBASE_PLUGINS_START_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
+        /// How long the probe process that opens a new library first may take.
+        probe_timeout_ms: u64 = 10_000, "TINYBASE_PLUGINS_PROBE_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
+    }
+    /// The functions extension.
+    functions: Functions {
+        /// The folder that functions are loaded from.
+        dir: PathBuf = "./functions".into(), "TINYBASE_FUNCTIONS_DIR", "a folder", any;
+        /// How many processes are kept ready for a function.
+        pool_size: u32 = 3, "TINYBASE_FUNCTIONS_POOL_SIZE", "0 to 1024", |n| *n <= 1024;
+        /// After how long without a call a process ends.
+        idle_ttl_seconds: u64 = 300, "TINYBASE_FUNCTIONS_IDLE_TTL_SECONDS", "seconds, 1 or more", |n| *n >= 1;
+        /// How long a call may take.
+        timeout_seconds: u64 = 1800, "TINYBASE_FUNCTIONS_TIMEOUT_SECONDS", "seconds, 1 or more", |n| *n >= 1;
+        /// The largest payload in bytes.
+        payload_bytes_max: usize = 10 << 20, "TINYBASE_FUNCTIONS_PAYLOAD_BYTES_MAX", "bytes, 1 or more", |n| *n >= 1;
+        /// The largest result in bytes.
+        result_bytes_max: usize = 10 << 20, "TINYBASE_FUNCTIONS_RESULT_BYTES_MAX", "bytes, 1 or more", |n| *n >= 1;
+        /// How many calls of one user run at once.
+        concurrent_per_user_max: u32 = 10, "TINYBASE_FUNCTIONS_CONCURRENT_PER_USER_MAX", "1 or more", |n| *n >= 1;
+    }
+    /// The scheduler extension.
+    scheduler: Scheduler {
+        /// Whether schedules run.
+        enabled: bool = true, "TINYBASE_SCHEDULER_ENABLED", "true or false", any;
+        /// How many scheduled calls run at once.
+        executions_concurrent_max: u32 = 10, "TINYBASE_SCHEDULER_EXECUTIONS_CONCURRENT_MAX", "1 or more", |n| *n >= 1;
+    }
+    /// The mailer extension.
+    email: Email {
+        /// Whether mail is sent.
+        enabled: bool = false, "TINYBASE_EMAIL_ENABLED", "true or false", any;
+        /// The mail server.
+        smtp_host: String = String::new(), "TINYBASE_EMAIL_SMTP_HOST", "a host name", any;
+        /// The mail server's port.
+        smtp_port: u16 = 587, "TINYBASE_EMAIL_SMTP_PORT", "a port from 1 to 65535", |n| *n >= 1;
+        /// The user name at the mail server; empty signs in as nobody.
+        smtp_user: String = String::new(), "TINYBASE_EMAIL_SMTP_USER", "text", any;
+        /// The password at the mail server.
+        smtp_password: Secret = Secret::default(), "TINYBASE_EMAIL_SMTP_PASSWORD", "text", any;
+        /// How the connection to the mail server is encrypted.
+        smtp_tls: SmtpTls = SmtpTls::Starttls, "TINYBASE_EMAIL_SMTP_TLS", "starttls, tls or none", any;
+        /// The sender's address.
+        from_address: String = String::new(), "TINYBASE_EMAIL_FROM_ADDRESS", "an email address", any;
+        /// The sender's name.
+        from_name: String = "TinyBase".into(), "TINYBASE_EMAIL_FROM_NAME", "text", any;
+    }
+    /// The admin UI.
+    admin: Admin {
+        /// Where the admin UI is served from: the one that came with this program, or a folder.
+        static_dir: String = "builtin".into(), "TINYBASE_ADMIN_STATIC_DIR", "builtin or a folder", |text| filled(text);
+    }
+    /// An application's own pages.
+    public: Public {
+        /// A folder to serve at /; unset serves none.
+        static_dir: Option<PathBuf> = None, "TINYBASE_PUBLIC_STATIC_DIR", "a folder", any;
+    }
+}

@@ -1,0 +1,241 @@
+//! Puts the layers over each other: defaults, `tinybase.toml`, `TINYBASE_*` variables, flags.
+//! It never guesses: an unknown key or a bad value is an error with its name, its place and what is allowed.
+
+use std::{fmt, io, path::Path};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{Config, KEYS, Key, values::Given};
+
+/// The name of the configuration file.
+pub const FILE_NAME: &str = "tinybase.toml";
+
+/// Variables with our prefix that are no configuration keys: what `init` reads.
+const OTHER_VARIABLES: &[&str] = &["TINYBASE_ADMIN_EMAIL", "TINYBASE_ADMIN_PASSWORD"];
+
+/// Variables that Kubernetes gives every container beside a service called `tinybase`.
+const FOREIGN_VARIABLE_PREFIXES: &[&str] = &["TINYBASE_SERVICE_", "TINYBASE_PORT"];
+
+/// A flag of the command line that sets a key.
+#[derive(Debug, Clone)]
+pub struct Flag {
+    /// The flag as typed: `--port`.
+    pub flag: &'static str,
+    /// The key that it sets: `server.port`.
+    pub key: &'static str,
+    /// The value.
+    pub value: String,
+}
+
+/// Where a faulty value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A line of the file, from 1.
+    File(usize),
+    /// An environment variable.
+    Variable(String),
+    /// A flag.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::File(line) => write!(formatter, "{FILE_NAME} line {line}"),
+            Place::Variable(name) => write!(formatter, "the variable {name}"),
+            Place::Flag(flag) => write!(formatter, "the flag {flag}"),
+        }
+    }
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// No key has this name.
+    #[error("{place}: there is no key {name}; {allowed}")]
+    UnknownKey {
+        /// The name as written.
+        name: String,
+        /// Where.
+        place: Place,
+        /// Which names there are.
+        allowed: String,
+    },
+    /// The value is not one that the key takes.
+    #[error("{place}: {name} cannot be {value}; allowed: {allowed}")]
+    BadValue {
+        /// The key.
+        name: &'static str,
+        /// Where.
+        place: Place,
+        /// The value as given; secrets are not shown.
+        value: String,
+        /// What the key takes.
+        allowed: &'static str,
+    },
+    /// The file is no TOML.
+    #[error("{place}: this is not TOML: {problem}")]
+    Syntax {
+        /// Where.
+        place: Place,
+        /// What the parser says.
+        problem: String,
+    },
+    /// The file is there, but cannot be read.
+    #[error("{path} cannot be read: {cause}; check its permissions, or start in another folder")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// The system's answer.
+        cause: io::Error,
+    },
+}
+
+impl Config {
+    /// The configuration of the folder `dir` under the process's own variables and these flags.
+    pub fn load(dir: &Path, flags: &[Flag]) -> Result<Config, ConfigError> {
+        let path = dir.join(FILE_NAME);
+        let file = match std::fs::read_to_string(&path) {
+            Ok(file) => file,
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(cause) => return Err(ConfigError::Unreadable { path: path.display().to_string(), cause }),
+        };
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| {
+                Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+            })
+            .collect::<Vec<_>>();
+        Config::from_layers(dir, &file, variables, flags)
+    }
+
+    /// The same from given layers: the file's text, all variables, the flags.
+    pub fn from_layers(
+        dir: &Path,
+        file: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+        flags: &[Flag],
+    ) -> Result<Config, ConfigError> {
+        let mut config = Config { dir: dir.to_owned(), ..Config::default() };
+        config.apply_file(file)?;
+        for (name, value) in variables {
+            config.apply_variable(name, &value)?;
+        }
+        for flag in flags {
+            let key = find(flag.key).expect("every flag names a key that exists");
+            config.apply(key, Given::Text(&flag.value), Place::Flag(flag.flag))?;
+        }
+        Ok(config)
+    }
+
+    fn apply(&mut self, key: &'static Key, given: Given<'_>, place: Place) -> Result<(), ConfigError> {
+        (key.set)(self, given).ok_or_else(|| ConfigError::BadValue {
+            name: key.name,
+            place,
+            value: told(key, given),
+            allowed: key.allowed,
+        })
+    }
+
+    fn apply_variable(&mut self, name: String, value: &str) -> Result<(), ConfigError> {
+        if let Some(key) = KEYS.iter().find(|key| key.variable == name) {
+            return self.apply(key, Given::Text(value), Place::Variable(name));
+        }
+        let foreign = FOREIGN_VARIABLE_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        if !name.starts_with("TINYBASE_") || foreign || OTHER_VARIABLES.contains(&name.as_str()) {
+            return Ok(());
+        }
+        let allowed = nearest(&name, KEYS.iter().map(|key| key.variable));
+        Err(ConfigError::UnknownKey { place: Place::Variable(name.clone()), name, allowed })
+    }
+
+    fn apply_file(&mut self, file: &str) -> Result<(), ConfigError> {
+        let document = DeTable::parse(file).map_err(|error| ConfigError::Syntax {
+            place: Place::File(line_of(file, error.span().map_or(0, |span| span.start))),
+            problem: error.message().replace('\n', " "),
+        })?;
+        for (section, keys) in document.get_ref() {
+            let Some(table) = keys.get_ref().as_table() else {
+                return Err(unknown(file, section.get_ref(), section.span().start));
+            };
+            for (key, value) in table {
+                self.apply_line(file, &format!("{}.{}", section.get_ref(), key.get_ref()), key, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_line(
+        &mut self,
+        file: &str,
+        name: &str,
+        key: &Spanned<toml::de::DeString<'_>>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<(), ConfigError> {
+        let found = find(name).ok_or_else(|| unknown(file, name, key.span().start))?;
+        self.apply(found, Given::Toml(value.get_ref()), Place::File(line_of(file, value.span().start)))
+    }
+}
+
+fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+fn line_of(file: &str, at: usize) -> usize {
+    file.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+}
+
+fn unknown(file: &str, name: &str, at: usize) -> ConfigError {
+    ConfigError::UnknownKey {
+        name: name.to_owned(),
+        place: Place::File(line_of(file, at)),
+        allowed: nearest(name, KEYS.iter().map(|key| key.name)),
+    }
+}
+
+/// The value as an error shows it: short, and not at all where it may hold a secret.
+fn told(key: &Key, given: Given<'_>) -> String {
+    const SHOWN_CHARS_MAX: usize = 80;
+    if key.name == "database.url" || key.name == "email.smtp_password" {
+        return "what it is set to".to_owned();
+    }
+    match given {
+        Given::Text(text) => format!("{:?}", text.chars().take(SHOWN_CHARS_MAX).collect::<String>()),
+        Given::Toml(value) => match (value.as_str(), value.as_integer(), value.as_bool()) {
+            (Some(text), _, _) => format!("{:?}", text.chars().take(SHOWN_CHARS_MAX).collect::<String>()),
+            (_, Some(number), _) => number.to_string(),
+            (_, _, Some(flag)) => flag.to_string(),
+            _ => format!("of the type {}", value.type_str()),
+        },
+    }
+}
+
+/// Names the key that was probably meant, or where all keys are listed.
+fn nearest(name: &str, known: impl Iterator<Item = &'static str>) -> String {
+    const DISTANCE_MAX: usize = 3;
+    let best = known.map(|candidate| (distance(name, candidate), candidate)).min();
+    match best {
+        Some((steps, candidate)) if steps <= DISTANCE_MAX => format!("did you mean {candidate}?"),
+        _ => "docs/configuration.md lists every key".to_owned(),
+    }
+}
+
+/// How many characters have to be inserted, removed or replaced to get from one word to the other.
+fn distance(from: &str, to: &str) -> usize {
+    let to = to.chars().collect::<Vec<_>>();
+    let mut row = (0..=to.len()).collect::<Vec<_>>();
+    for (line, letter) in from.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], line + 1);
+        for (column, other) in to.iter().enumerate() {
+            let replaced = diagonal + usize::from(letter != *other);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! Data-driven tests of the layers and of every error message, and the check of `docs/configuration.md`.
+
+use std::{fmt::Write, path::Path};
+
+use super::*;
+
+fn load(file: &str, variables: &[(&str, &str)], flags: &[Flag]) -> Result<Config, ConfigError> {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::from_layers(Path::new("/srv/app"), file, variables, flags)
+}
+
+fn port(value: &str) -> Flag {
+    Flag { flag: "--port", key: "server.port", value: value.to_owned() }
+}
+
+#[test]
+fn later_layers_win() {
+    let file = "[server]\nport = 1\nhost = \"::1\"\n";
+    assert_eq!(load("", &[], &[]).unwrap().server.port, 8000);
+    assert_eq!(load(file, &[], &[]).unwrap().server.port, 1);
+    let variables = [("TINYBASE_SERVER_PORT", "2")];
+    assert_eq!(load(file, &variables, &[]).unwrap().server.port, 2);
+    let config = load(file, &variables, &[port("3")]).unwrap();
+    assert_eq!((config.server.port, config.server.host.as_str()), (3, "::1"));
+}
+
+#[test]
+fn every_fault_tells_name_place_and_what_is_allowed() {
+    type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+    let cases: &[Case] = &[
+        (
+            "[server]\n\nprot = 1",
+            &[],
+            "tinybase.toml line 3: there is no key server.prot; did you mean server.port?",
+        ),
+        (
+            "[sever]\nport = 1",
+            &[],
+            "tinybase.toml line 2: there is no key sever.port; did you mean server.port?",
+        ),
+        (
+            "port = 1",
+            &[],
+            "tinybase.toml line 1: there is no key port; docs/configuration.md lists every key",
+        ),
+        (
+            "[server]\nport = 70000",
+            &[],
+            "tinybase.toml line 2: server.port cannot be 70000; allowed: a port from 0 to 65535",
+        ),
+        (
+            "[server]\nport = -1",
+            &[],
+            "tinybase.toml line 2: server.port cannot be -1; allowed: a port from 0 to 65535",
+        ),
+        (
+            "[server]\nport = \"80\"",
+            &[],
+            "tinybase.toml line 2: server.port cannot be \"80\"; allowed: a port from 0 to 65535",
+        ),
+        (
+            "[server]\nlog_level = \"loud\"",
+            &[],
+            "tinybase.toml line 2: server.log_level cannot be \"loud\"; allowed: error, warn, info, debug or trace",
+        ),
+        (
+            "[server]\nhost = \" \"",
+            &[],
+            "tinybase.toml line 2: server.host cannot be \" \"; allowed: an IP address or a host name",
+        ),
+        (
+            "[rate_limit]\nenabled = 1",
+            &[],
+            "tinybase.toml line 2: rate_limit.enabled cannot be 1; allowed: true or false",
+        ),
+        (
+            "[cors]\nallow_origins = \"https://a.example\"",
+            &[],
+            "tinybase.toml line 2: cors.allow_origins cannot be \"https://a.example\"; allowed: a list of origins such as https://app.example.org, or *",
+        ),
+        (
+            "[cors]\nallow_origins = [\"a.example\"]",
+            &[],
+            "tinybase.toml line 2: cors.allow_origins cannot be of the type array; allowed: a list of origins such as https://app.example.org, or *",
+        ),
+        (
+            "[auth]\naccess_token_ttl_minutes = 0",
+            &[],
+            "tinybase.toml line 2: auth.access_token_ttl_minutes cannot be 0; allowed: minutes, 1 to 525600",
+        ),
+        (
+            "[database]\nurl = \"mysql://me:secret@host/db\"",
+            &[],
+            "tinybase.toml line 2: database.url cannot be what it is set to; allowed: sqlite://PATH or postgres://…",
+        ),
+        ("[server\nport = 1", &[], "tinybase.toml line 1: this is not TOML: unclosed table, expected `]`"),
+        (
+            "",
+            &[("TINYBASE_SERVER_PROT", "1")],
+            "the variable TINYBASE_SERVER_PROT: there is no key TINYBASE_SERVER_PROT; did you mean TINYBASE_SERVER_PORT?",
+        ),
+        (
+            "",
+            &[("TINYBASE_LOG_FORMAT", "xml")],
+            "the variable TINYBASE_LOG_FORMAT: server.log_format cannot be \"xml\"; allowed: text or json",
+        ),
+        (
+            "",
+            &[("TINYBASE_SCHEDULER_ENABLED", "yes")],
+            "the variable TINYBASE_SCHEDULER_ENABLED: scheduler.enabled cannot be \"yes\"; allowed: true or false",
+        ),
+    ];
+    for (file, variables, expected) in cases {
+        let fault = load(file, variables, &[]).expect_err(expected).to_string();
+        assert_eq!(&fault, expected);
+        assert!(!fault.contains('\n') && !fault.contains("secret"), "{fault}");
+    }
+    let fault = load("", &[], &[port("x")]).unwrap_err().to_string();
+    assert_eq!(fault, "the flag --port: server.port cannot be \"x\"; allowed: a port from 0 to 65535");
+}
+
+#[test]
+fn variables_that_are_no_keys_are_left_alone() {
+    let variables = [
+        ("TINYBASE_ADMIN_EMAIL", "a@example.org"),
+        ("TINYBASE_SERVICE_HOST", "10.0.0.1"),
+        ("TINYBASE_PORT", "tcp://10.0.0.1:80"),
+        ("TINYBASE_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("PATH", "/bin"),
+    ];
+    assert!(load("", &variables, &[]).is_ok());
+}
+
+#[test]
+fn a_list_is_read_from_file_and_variable() {
+    let file = "[cors]\nallow_origins = [\"https://a.example\", \"http://b.example:81\"]";
+    let expected = ["https://a.example", "http://b.example:81"];
+    assert_eq!(load(file, &[], &[]).unwrap().cors.allow_origins, expected);
+    let variables = [("TINYBASE_CORS_ALLOW_ORIGINS", " https://a.example, http://b.example:81,")];
+    assert_eq!(load("", &variables, &[]).unwrap().cors.allow_origins, expected);
+}
+
+#[test]
+fn relative_paths_start_at_the_folder_of_the_file() {
+    let config = load("", &[], &[]).unwrap();
+    assert_eq!(config.path("./a/b"), Path::new("/srv/app/a/b"));
+    assert_eq!(config.path("/var/x"), Path::new("/var/x"));
+    assert_eq!(config.state_dir(), Path::new("/srv/app/.tinybase"));
+}
+
+#[test]
+fn secrets_do_not_show() {
+    let file = "[email]\nsmtp_password = \"hunter22\"\n[database]\nurl = \"postgres://me:hunter22@host/db\"";
+    let shown = format!("{:?}", load(file, &[], &[]).unwrap());
+    assert!(!shown.contains("hunter22"), "{shown}");
+}
+
+#[test]
+fn every_default_is_a_value_that_its_key_takes() {
+    let config = Config::default();
+    for key in KEYS {
+        let shown = key.show(&config);
+        if shown.is_empty() || shown == "[]" {
+            continue;
+        }
+        let mut changed = Config::default();
+        assert!((key.set)(&mut changed, Given::Text(&shown)).is_some(), "{} = {shown}", key.name);
+        assert_eq!(key.show(&changed), shown, "{}", key.name);
+    }
+}
+
+#[test]
+fn names_and_variables_are_unique() {
+    for (position, key) in KEYS.iter().enumerate() {
+        let twin = KEYS[position + 1..]
+            .iter()
+            .find(|other| other.name == key.name || other.variable == key.variable);
+        assert!(twin.is_none(), "{} and {:?}", key.name, twin.map(|key| key.name));
+    }
+}
+
+/// The table in `docs/configuration.md` is the one the code has; `UPDATE_EXPECT=1` writes it anew.
+#[test]
+fn the_documentation_lists_every_key() {
+    let mut table = String::from("| key | default | variable | allowed | meaning |\n|---|---|---|---|---|\n");
+    let defaults = Config::default();
+    for key in KEYS {
+        let default = key.show(&defaults);
+        let default = if default.is_empty() { "unset".to_owned() } else { format!("`{default}`") };
+        let (name, variable, allowed, meaning) = (key.name, key.variable, key.allowed, key.meaning.trim());
+        writeln!(table, "| `{name}` | {default} | `{variable}` | {allowed} | {meaning} |").unwrap();
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let start = page.find("| key |").expect("the page has the table of keys");
+    let end = page[start..].find("\n\n").map_or(page.len(), |length| start + length + 1);
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(&path, format!("{}{table}{}", &page[..start], &page[end..])).unwrap();
+        return;
+    }
+    assert_eq!(&page[start..end], table, "run the test with UPDATE_EXPECT=1 to write the table anew");
+}

@@ -1,0 +1,64 @@
+//! The configuration: its keys, defaults and limits, and how the layers are put over each other.
+//! It never reads a setting that lives in the database.
+
+mod keys;
+mod load;
+mod url;
+mod values;
+
+use std::path::{Path, PathBuf};
+
+pub use keys::{
+    Admin, Auth, Cors, Database, Email, Extensions, Functions, KEYS, Key, Plugins, Public, RateLimit,
+    Scheduler, Server,
+};
+pub use load::{ConfigError, FILE_NAME, Flag, Place};
+pub use url::DatabaseUrl;
+pub use values::{Durability, LogFormat, LogLevel, Secret, SmtpTls};
+
+/// Everything an operator configures outside of the database. Paths are as written: see [`Config::path`].
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// The folder that relative paths are relative to; it holds `tinybase.toml`.
+    pub dir: PathBuf,
+    /// The HTTP server and the log.
+    pub server: Server,
+    /// The database.
+    pub database: Database,
+    /// Accounts and tokens.
+    pub auth: Auth,
+    /// Rate limits.
+    pub rate_limit: RateLimit,
+    /// Cross-origin requests.
+    pub cors: Cors,
+    /// Where extensions come from and go to.
+    pub extensions: Extensions,
+    /// Limits of plugins.
+    pub plugins: Plugins,
+    /// The functions extension.
+    pub functions: Functions,
+    /// The scheduler extension.
+    pub scheduler: Scheduler,
+    /// The mailer extension.
+    pub email: Email,
+    /// The admin UI.
+    pub admin: Admin,
+    /// An application's own pages.
+    pub public: Public,
+}
+
+impl Config {
+    /// `path` as the host opens it: relative ones start at the folder of `tinybase.toml`.
+    pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        let path = path.as_ref();
+        match path.strip_prefix(".") {
+            Ok(rest) => self.dir.join(rest),
+            Err(_) => self.dir.join(path),
+        }
+    }
+
+    /// The folder of what the host keeps for itself: keys, extensions, markers.
+    pub fn state_dir(&self) -> PathBuf {
+        self.path(".tinybase")
+    }
+}

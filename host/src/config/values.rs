@@ -1,0 +1,201 @@
+//! The types a configuration value may have, and how each is read from TOML or from a variable's text.
+//! It never knows which key it reads for.
+
+use std::path::PathBuf;
+
+use toml::de::DeValue;
+
+/// A value as a layer gives it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Given<'a> {
+    /// A variable's or a flag's text.
+    Text(&'a str),
+    /// A value of the file.
+    Toml(&'a DeValue<'a>),
+}
+
+impl<'a> Given<'a> {
+    /// The text of a variable, or a string of the file.
+    pub(super) fn text(self) -> Option<&'a str> {
+        match self {
+            Given::Text(text) => Some(text),
+            Given::Toml(value) => value.as_str(),
+        }
+    }
+}
+
+/// A type that a key may have.
+pub(super) trait Kind: Sized {
+    /// The value, if it is one of this type.
+    fn read(given: Given<'_>) -> Option<Self>;
+    /// The value as it would be written in the file; empty where unset.
+    fn show(&self) -> String;
+}
+
+impl Kind for String {
+    fn read(given: Given<'_>) -> Option<String> {
+        given.text().map(str::to_owned)
+    }
+    fn show(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Kind for PathBuf {
+    fn read(given: Given<'_>) -> Option<PathBuf> {
+        given.text().filter(|text| !text.is_empty()).map(PathBuf::from)
+    }
+    fn show(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+impl Kind for Option<PathBuf> {
+    fn read(given: Given<'_>) -> Option<Option<PathBuf>> {
+        given.text().map(|text| (!text.is_empty()).then(|| PathBuf::from(text)))
+    }
+    fn show(&self) -> String {
+        self.as_ref().map(Kind::show).unwrap_or_default()
+    }
+}
+
+impl Kind for bool {
+    fn read(given: Given<'_>) -> Option<bool> {
+        match given {
+            Given::Text(text) => text.parse().ok(),
+            Given::Toml(value) => value.as_bool(),
+        }
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+macro_rules! kind_of_number {
+    ($($number:ty)*) => {$(
+        impl Kind for $number {
+            fn read(given: Given<'_>) -> Option<$number> {
+                match given {
+                    Given::Text(text) => text.parse().ok(),
+                    Given::Toml(value) => {
+                        let number = value.as_integer()?;
+                        <$number>::from_str_radix(number.as_str(), number.radix()).ok()
+                    }
+                }
+            }
+            fn show(&self) -> String {
+                self.to_string()
+            }
+        }
+    )*};
+}
+kind_of_number!(u16 u32 u64 usize);
+
+impl Kind for Vec<String> {
+    fn read(given: Given<'_>) -> Option<Vec<String>> {
+        let items = match given {
+            Given::Text(text) => text.split(',').map(|item| Some(item.trim().to_owned())).collect(),
+            Given::Toml(value) => value
+                .as_array()?
+                .iter()
+                .map(|item| item.get_ref().as_str().map(|text| text.trim().to_owned()))
+                .collect::<Option<Vec<String>>>(),
+        };
+        items.map(|items| items.into_iter().filter(|item| !item.is_empty()).collect())
+    }
+    fn show(&self) -> String {
+        let items = self.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>();
+        format!("[{}]", items.join(", "))
+    }
+}
+
+/// A value that no log and no error message shows.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(if self.0.is_empty() { "Secret(unset)" } else { "Secret(set)" })
+    }
+}
+
+impl Kind for Secret {
+    fn read(given: Given<'_>) -> Option<Secret> {
+        given.text().map(|text| Secret(text.to_owned()))
+    }
+    fn show(&self) -> String {
+        String::new()
+    }
+}
+
+macro_rules! words {
+    ($(
+        $(#[$about:meta])*
+        $Name:ident { $($(#[$meaning:meta])* $Word:ident = $word:literal,)* }
+    )*) => {$(
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $Name { $($(#[$meaning])* $Word,)* }
+
+        impl $Name {
+            /// The word that stands for it in the configuration.
+            pub fn as_str(self) -> &'static str {
+                match self { $($Name::$Word => $word,)* }
+            }
+        }
+
+        impl Kind for $Name {
+            fn read(given: Given<'_>) -> Option<$Name> {
+                match given.text()? { $($word => Some($Name::$Word),)* _ => None }
+            }
+            fn show(&self) -> String {
+                self.as_str().to_owned()
+            }
+        }
+    )*};
+}
+words! {
+    /// The least severe lines that are logged.
+    LogLevel {
+        /// Faults only.
+        Error = "error",
+        /// And what may become one.
+        Warn = "warn",
+        /// And what an operator wants to know.
+        Info = "info",
+        /// And what a developer wants to know.
+        Debug = "debug",
+        /// Everything.
+        Trace = "trace",
+    }
+    /// How log lines are written.
+    LogFormat {
+        /// For people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+    /// When a write counts as done.
+    Durability {
+        /// Once it is on disk.
+        Full = "full",
+        /// Once it is with the operating system.
+        Normal = "normal",
+    }
+    /// How the connection to the mail server is encrypted.
+    SmtpTls {
+        /// Upgraded after the greeting.
+        Starttls = "starttls",
+        /// From its first byte.
+        Tls = "tls",
+        /// Not at all.
+        None = "none",
+    }
+}

@@ -1,0 +1,68 @@
+//! Where the host's and the plugins' log lines go: stderr, as text or JSON. It never decides what is worth a line.
+
+use std::io::{IsTerminal, stderr};
+
+use tracing::{Span, level_filters::LevelFilter};
+use tracing_subscriber::{
+    Layer,
+    filter::Targets,
+    fmt,
+    layer::SubscriberExt,
+    util::{SubscriberInitExt, TryInitError},
+};
+
+use crate::config::{LogFormat, LogLevel};
+
+/// Libraries whose debug lines are about sockets and frames, and would drown the host's own.
+const QUIET_TARGETS: &[&str] = &["h2", "hyper", "hyper_util", "tower_http", "rustls", "mio"];
+
+fn filter(level: LogLevel) -> Targets {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let quiet = level.min(LevelFilter::INFO);
+    Targets::new().with_default(level).with_targets(QUIET_TARGETS.iter().map(|target| (*target, quiet)))
+}
+
+/// Begins to log for the whole process. An error means that it already logs.
+pub fn start(level: LogLevel, format: LogFormat) -> Result<(), TryInitError> {
+    let layer = match format {
+        LogFormat::Text => fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal()).boxed(),
+        LogFormat::Json => fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(true)
+            .with_writer(stderr)
+            .boxed(),
+    };
+    tracing_subscriber::registry().with(layer.with_filter(filter(level))).try_init()
+}
+
+/// The span around everything that is done for one request: each of its lines, those of plugins too, carries
+/// `request_id`. It is there at every level, since the error lines need it most.
+pub fn request_span(request_id: &str) -> Span {
+    tracing::error_span!("request", request_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn a_level_shows_its_lines_and_keeps_libraries_quiet() {
+        let debug = filter(LogLevel::Debug);
+        assert!(debug.would_enable("tinybase_host::http", &Level::DEBUG));
+        assert!(!debug.would_enable("h2::codec", &Level::DEBUG));
+        assert!(debug.would_enable("h2::codec", &Level::WARN));
+        let error = filter(LogLevel::Error);
+        assert!(!error.would_enable("h2::codec", &Level::WARN));
+        assert!(error.would_enable("tinybase_host::logging", &Level::ERROR));
+    }
+}
