@@ -3,4 +3,5 @@
 pub mod config;
 pub mod db;
 pub mod error;
+pub mod http;
 pub mod logging;

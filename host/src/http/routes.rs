@@ -1,0 +1,217 @@
+//! The route table of one generation: which plugin route takes a method and a path. It is built once, then only read;
+//! it never hands a path of the host's own to a plugin.
+
+use std::{collections::HashMap, sync::Arc};
+
+use http::{HeaderValue, Method};
+use smallvec::SmallVec;
+
+use super::plugin_route::{Found, PathParams, PluginRoute, RouteMatch};
+
+/// The most bytes of a route's pattern.
+pub const PATTERN_BYTES_MAX: usize = 512;
+
+/// Paths that belong to the host, with everything below them.
+const RESERVED_TREES: &[&str] = &["/admin", "/auth", "/.well-known", "/api/auth"];
+
+/// Single paths that belong to the host.
+const RESERVED_PATHS: &[&str] = &["/", "/health", "/healthz", "/openapi.json", "/docs"];
+
+/// Below these a pattern's next segment must be literal, so that no plugin takes a neighbour's or the host's paths.
+const SHARED_TREES: &[&str] = &["/", "/api/", "/api/admin/"];
+
+/// Why a route was not taken into the table.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum RouteError {
+    /// The pattern itself does not hold.
+    #[error("route pattern {pattern:?}: {reason}")]
+    Pattern {
+        /// The pattern as given.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The path is the host's.
+    #[error("route {pattern:?} belongs to the host; serve below a name of your own")]
+    Reserved {
+        /// The pattern as given.
+        pattern: String,
+    },
+    /// Another route already takes this method and path.
+    #[error("route {method} {pattern:?} conflicts with the registered {with:?}")]
+    Conflict {
+        /// The method.
+        method: Method,
+        /// The pattern as given.
+        pattern: String,
+        /// The pattern that was there first.
+        with: String,
+    },
+}
+
+/// All plugin routes of one generation.
+#[derive(Default)]
+pub struct RouteTable {
+    paths: matchit::Router<usize>,
+    entries: Vec<PathEntry>,
+    by_pattern: HashMap<String, usize>,
+}
+
+struct PathEntry {
+    pattern: String,
+    methods: SmallVec<[(Method, Arc<dyn PluginRoute>); 4]>,
+    allow: HeaderValue,
+}
+
+impl RouteTable {
+    /// An empty table.
+    pub fn new() -> RouteTable {
+        RouteTable::default()
+    }
+
+    /// Adds a route. `pattern` begins with `/`; `{name}` takes one segment, `{*name}` at the end takes the rest.
+    /// Two patterns that differ in their parameters' names alone are the same path.
+    pub fn insert(
+        &mut self,
+        method: Method,
+        pattern: &str,
+        route: Arc<dyn PluginRoute>,
+    ) -> Result<(), RouteError> {
+        let (normal, names) = normalise(pattern)?;
+        refuse_reserved(pattern)?;
+        if names != route.spec().param_names {
+            let reason =
+                format!("its parameters are {names:?}, but its spec names {:?}", route.spec().param_names);
+            return Err(RouteError::Pattern { pattern: pattern.to_owned(), reason });
+        }
+        let index = match self.by_pattern.get(&normal) {
+            Some(&index) => index,
+            None => self.add_path(&method, pattern, normal)?,
+        };
+        let entry = &mut self.entries[index];
+        if entry.methods.iter().any(|(taken, _)| *taken == method) {
+            let with = entry.pattern.clone();
+            return Err(RouteError::Conflict { method, pattern: pattern.to_owned(), with });
+        }
+        entry.methods.push((method, route));
+        entry.allow = allow_header(&entry.methods);
+        Ok(())
+    }
+
+    fn add_path(&mut self, method: &Method, pattern: &str, normal: String) -> Result<usize, RouteError> {
+        let index = self.entries.len();
+        self.paths.insert(normal.as_str(), index).map_err(|error| match error {
+            matchit::InsertError::Conflict { with } => RouteError::Conflict {
+                method: method.clone(),
+                pattern: pattern.to_owned(),
+                with: self.by_pattern.get(&with).map_or(with.clone(), |&at| self.entries[at].pattern.clone()),
+            },
+            other => RouteError::Pattern { pattern: pattern.to_owned(), reason: other.to_string() },
+        })?;
+        self.entries.push(PathEntry {
+            pattern: pattern.to_owned(),
+            methods: SmallVec::new(),
+            allow: HeaderValue::from_static(""),
+        });
+        self.by_pattern.insert(normal, index);
+        Ok(index)
+    }
+
+    /// The route that takes `method` on `path` (as sent). `HEAD` falls back to `GET`; one slash at the end is
+    /// overlooked.
+    pub fn find(&self, method: &Method, path: &str) -> Found {
+        match self.paths.at(path) {
+            Ok(matched) => self.pick(method, path, &matched),
+            Err(_) => match path.strip_suffix('/').map(|shorter| self.paths.at(shorter)) {
+                Some(Ok(matched)) => self.pick(method, path, &matched),
+                _ => Found::Missing,
+            },
+        }
+    }
+
+    fn pick(&self, method: &Method, path: &str, matched: &matchit::Match<'_, '_, &usize>) -> Found {
+        let entry = &self.entries[*matched.value];
+        let by_method = |wanted: &Method| entry.methods.iter().find(|(method, _)| method == wanted);
+        let found = by_method(method).or_else(|| by_method(&Method::GET).filter(|_| method == Method::HEAD));
+        let Some((_, route)) = found else {
+            return Found::WrongMethod { allow: entry.allow.clone() };
+        };
+        let mut params = PathParams::default();
+        for (_, value) in matched.params.iter() {
+            let start = value.as_ptr().addr() - path.as_ptr().addr();
+            if params.push(start, value).is_none() {
+                return Found::BadPath;
+            }
+        }
+        Found::Route(RouteMatch { route: Arc::clone(route), params, hold: None })
+    }
+
+    /// Every route, in the order in which their paths were added: method, pattern, route.
+    pub fn iter(&self) -> impl Iterator<Item = (&Method, &str, &Arc<dyn PluginRoute>)> {
+        self.entries.iter().flat_map(|entry| {
+            entry.methods.iter().map(|(method, route)| (method, entry.pattern.as_str(), route))
+        })
+    }
+}
+
+/// The pattern with its parameters renamed to their positions, and their names.
+fn normalise(pattern: &str) -> Result<(String, Vec<String>), RouteError> {
+    let bad = |reason: &str| RouteError::Pattern { pattern: pattern.to_owned(), reason: reason.to_owned() };
+    if !pattern.starts_with('/') || pattern.len() > PATTERN_BYTES_MAX {
+        return Err(bad("it must begin with / and hold at most 512 bytes"));
+    }
+    if pattern.len() > 1 && pattern.ends_with('/') {
+        return Err(bad("it must not end in /"));
+    }
+    let (mut normal, mut names) = (String::with_capacity(pattern.len()), Vec::new());
+    let mut rest = pattern;
+    while let Some((literal, after)) = rest.split_once('{') {
+        let (name, tail) = after.split_once('}').ok_or_else(|| bad("a { has no }"))?;
+        let (star, name) = name.strip_prefix('*').map_or(("", name), |name| ("*", name));
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if name.is_empty() || !name.chars().all(plain) || names.iter().any(|known| known == name) {
+            return Err(bad("a parameter's name must be a word of its own: {name} or {*name}"));
+        }
+        normal.push_str(&format!("{literal}{{{star}p{}}}", names.len()));
+        names.push(name.to_owned());
+        rest = tail;
+    }
+    normal.push_str(rest);
+    let stray = rest.contains('}') || normal.contains(['?', '#', '%', ' ']) || normal.contains("//");
+    if stray || normal.contains('\0') {
+        return Err(bad("it may hold no stray }, ?, #, %, blank, NUL or empty segment"));
+    }
+    Ok((normal, names))
+}
+
+fn refuse_reserved(pattern: &str) -> Result<(), RouteError> {
+    let reserved = || Err(RouteError::Reserved { pattern: pattern.to_owned() });
+    let in_tree = |tree: &&str| {
+        pattern.strip_prefix(*tree).is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    };
+    if RESERVED_PATHS.contains(&pattern) || RESERVED_TREES.iter().any(in_tree) {
+        return reserved();
+    }
+    for tree in SHARED_TREES {
+        let Some(below) = pattern.strip_prefix(tree) else { continue };
+        let segment = below.split('/').next().unwrap_or("");
+        if segment.is_empty() || segment.contains('{') {
+            return reserved();
+        }
+    }
+    Ok(())
+}
+
+fn allow_header(methods: &[(Method, Arc<dyn PluginRoute>)]) -> HeaderValue {
+    let mut names: Vec<&str> = methods.iter().map(|(method, _)| method.as_str()).collect();
+    if names.contains(&"GET") && !names.contains(&"HEAD") {
+        names.push("HEAD");
+    }
+    names.push("OPTIONS");
+    names.sort_unstable();
+    names.dedup();
+    HeaderValue::from_str(&names.join(", ")).expect("method names are header-safe tokens")
+}
+
+#[cfg(test)]
+mod tests;
