@@ -1,1 +1,49 @@
-//! The SDK for authors of extensions.
+//! The SDK for authors of extensions: a struct, one trait, one attribute. It never needs `unsafe` of an author, and
+//! never shows a type of the host.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod command;
+pub mod database;
+pub mod error;
+pub mod events;
+pub mod host;
+mod instance;
+pub mod log;
+mod plugin;
+mod registry;
+pub mod request;
+pub mod response;
+
+pub use error::{Error, Result};
+pub use host::Host;
+pub use plugin::Plugin;
+pub use registry::{Auth, Registry, RouteOptions};
+pub use request::Request;
+pub use response::Response;
+pub use tinybase_macros::export;
+
+/// What an extension's file opens with: `use tinybase_plugin_api::prelude::*;`.
+pub mod prelude {
+    pub use std::sync::Arc;
+
+    pub use serde_json::{Value as Json, json};
+
+    pub use crate::{
+        Auth, Error, Host, Plugin, Registry, Request, Response, Result,
+        command::{Arguments, Console},
+        database::{Batch, Cost, Database, Expect, Rows, Value, params},
+        events::{Before, Event, Topic},
+    };
+}
+
+/// For the attribute's expansion alone.
+#[doc(hidden)]
+pub mod private {
+    pub use tinybase_abi::{self as abi, export_plugin};
+
+    pub use crate::instance::Instance;
+
+    /// The SDK's version, for the descriptor.
+    pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+}

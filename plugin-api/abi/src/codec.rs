@@ -241,6 +241,17 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// Passes over one value without looking at its content.
+    #[inline]
+    pub fn skip_value(&mut self) -> Result<(), CodecError> {
+        match self.u8()? {
+            0 | 5 => Ok(()),
+            1 | 2 => self.take(8).map(|_| ()),
+            3 | 4 => self.bytes().map(|_| ()),
+            _ => self.fault("a value has an unknown tag"),
+        }
+    }
+
     /// Reads packed parameters, handing each with its position to `each`.
     pub fn values<E: From<CodecError>>(
         &mut self,

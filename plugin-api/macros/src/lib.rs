@@ -1,1 +1,56 @@
-//! The attribute that exports a plugin.
+//! The attribute that exports a plugin from its library, with the extension's manifest built in.
+//! It writes no code beyond the call that does so.
+
+use proc_macro::TokenStream;
+use proc_macro2::Span;
+use quote::quote;
+use sha2::{Digest, Sha256};
+use syn::{Error, ItemImpl, LitByteStr, LitStr, parse_macro_input};
+
+/// Exports the implementation of `Plugin` below it from this library.
+///
+/// The manifest is `extension.toml` in the crate's folder, or the file named in the attribute:
+/// `#[export(manifest = "path/from/the/crate")]`.
+#[proc_macro_attribute]
+pub fn export(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let item = parse_macro_input!(item as ItemImpl);
+    expand(arguments.into(), &item).unwrap_or_else(Error::into_compile_error).into()
+}
+
+fn expand(arguments: proc_macro2::TokenStream, item: &ItemImpl) -> Result<proc_macro2::TokenStream, Error> {
+    let manifest_name = manifest_name(arguments)?;
+    let folder = std::env::var("CARGO_MANIFEST_DIR")
+        .map_err(|_| Error::new(Span::call_site(), "CARGO_MANIFEST_DIR is not set: build with cargo"))?;
+    let path = std::path::Path::new(&folder).join(&manifest_name);
+    let path_text = path.display().to_string();
+    let manifest = std::fs::read(&path).map_err(|error| {
+        let message = format!("cannot read the extension's manifest {path_text}: {error}");
+        Error::new(Span::call_site(), message)
+    })?;
+    let digest = LitByteStr::new(&Sha256::digest(&manifest), Span::call_site());
+    let plugin = &item.self_ty;
+    // `include_str!` makes cargo build the library again when the manifest changes.
+    Ok(quote! {
+        #item
+        ::tinybase_plugin_api::private::export_plugin!(
+            ::tinybase_plugin_api::private::Instance<#plugin>,
+            include_str!(#path_text),
+            *#digest,
+            ::tinybase_plugin_api::private::VERSION
+        );
+    })
+}
+
+fn manifest_name(arguments: proc_macro2::TokenStream) -> Result<String, Error> {
+    if arguments.is_empty() {
+        return Ok("extension.toml".to_owned());
+    }
+    let pair: syn::MetaNameValue = syn::parse2(arguments)?;
+    if !pair.path.is_ident("manifest") {
+        return Err(Error::new_spanned(pair.path, "the only argument is `manifest = \"file\"`"));
+    }
+    let syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(name), .. }) = &pair.value else {
+        return Err(Error::new_spanned(pair.value, "the manifest is a path in quotes"));
+    };
+    Ok(LitStr::value(name))
+}

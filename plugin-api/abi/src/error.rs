@@ -1,0 +1,95 @@
+//! Errors across the boundary: a stable code, an HTTP status, words for a person, details as JSON.
+
+use abi_stable::StableAbi;
+
+use crate::{bytes::Bytes, codec::Reader};
+
+/// Why a call failed. Small, since every answer carries room for one.
+#[repr(C)]
+#[derive(Debug, StableAbi)]
+pub struct RawError {
+    /// The HTTP status with which it is answered, 400 to 599.
+    pub status: u16,
+    /// 1 where the same call may succeed later.
+    pub retryable: u8,
+    /// Code, message and details, each behind its length as a `u32`.
+    pub packed: Bytes,
+}
+
+/// The words of a [`RawError`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorWords {
+    /// A stable snake_case word.
+    pub code: String,
+    /// What happened and what to do next.
+    pub message: String,
+    /// More for programs, as JSON; empty where there is nothing.
+    pub details: String,
+}
+
+impl RawError {
+    /// An error without details.
+    pub fn new(status: u16, code: &str, message: impl AsRef<str>) -> RawError {
+        RawError::with_details(status, code, message.as_ref(), "")
+    }
+
+    /// An error with details, as JSON.
+    pub fn with_details(status: u16, code: &str, message: &str, details: &str) -> RawError {
+        let mut packed = Vec::with_capacity(12 + code.len() + message.len() + details.len());
+        for part in [code, message, details] {
+            let len = u32::try_from(part.len()).expect("an error's words are shorter than 4 GiB");
+            packed.extend_from_slice(&len.to_le_bytes());
+            packed.extend_from_slice(part.as_bytes());
+        }
+        RawError { status, retryable: 0, packed: packed.into() }
+    }
+
+    /// The words, with what is not UTF-8 replaced and `invalid_error` as the code of what was packed wrongly.
+    pub fn words(&self) -> ErrorWords {
+        let mut reader = Reader::new(&self.packed);
+        let mut part = || reader.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        match (part(), part(), part()) {
+            (Ok(code), Ok(message), Ok(details)) => ErrorWords { code, message, details },
+            _ => ErrorWords {
+                code: "invalid_error".to_owned(),
+                message: "the other side failed, and its error is malformed".to_owned(),
+                details: String::new(),
+            },
+        }
+    }
+}
+
+/// The outcome of a call.
+#[repr(C, u8)]
+#[derive(Debug, StableAbi)]
+pub enum RawResult<T> {
+    /// It succeeded.
+    Ok(T),
+    /// It failed.
+    Err(RawError),
+}
+
+impl<T> From<Result<T, RawError>> for RawResult<T> {
+    fn from(result: Result<T, RawError>) -> RawResult<T> {
+        match result {
+            Ok(value) => RawResult::Ok(value),
+            Err(error) => RawResult::Err(error),
+        }
+    }
+}
+
+impl<T> From<RawResult<T>> for Result<T, RawError> {
+    fn from(result: RawResult<T>) -> Result<T, RawError> {
+        match result {
+            RawResult::Ok(value) => Ok(value),
+            RawResult::Err(error) => Err(error),
+        }
+    }
+}
+
+impl<T> RawResult<T> {
+    /// As a `Result`.
+    pub fn into_result(self) -> Result<T, RawError> {
+        self.into()
+    }
+}

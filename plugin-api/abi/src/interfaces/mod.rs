@@ -1,0 +1,104 @@
+//! The interfaces that hang off `get_interface`: what the host offers a plugin and what a plugin offers the host.
+//! Each is one table of functions, append-only within its major.
+
+#[macro_use]
+mod define;
+mod cross;
+mod host_side;
+mod plugin_side;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub use cross::Cross;
+pub use host_side::{console, database, events, identity, log, services, settings, storage, timers};
+pub use plugin_side::{commands, hooks, jobs, lifecycle, offered};
+
+use crate::bytes::{Bytes, Slice};
+
+/// Who calls. Grows at its end.
+#[repr(C)]
+pub struct Caller {
+    size: usize,
+    user_id: Slice<'static>,
+    email: Slice<'static>,
+    is_admin: u8,
+}
+
+impl Caller {
+    /// Describes a caller by text that lives as long as the result is used.
+    ///
+    /// # Safety
+    /// `user_id` and `email` must outlive every use of the result.
+    pub unsafe fn new(user_id: &str, email: &str, is_admin: bool) -> Caller {
+        // SAFETY: as this function demands.
+        let user_id = unsafe { Slice::from(user_id).unbound() };
+        // SAFETY: as this function demands.
+        let email = unsafe { Slice::from(email).unbound() };
+        Caller { size: size_of::<Caller>(), user_id, email, is_admin: is_admin.into() }
+    }
+
+    /// The user's id.
+    pub fn user_id(&self) -> &str {
+        self.user_id.text().unwrap_or_default()
+    }
+
+    /// The user's email, normalised.
+    pub fn email(&self) -> &str {
+        self.email.text().unwrap_or_default()
+    }
+
+    /// Whether the user is an admin.
+    pub fn is_admin(&self) -> bool {
+        self.is_admin != 0
+    }
+}
+
+/// Who listens to a topic, kept by the host for as long as the process lives. Asking costs one load.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct Topic {
+    before: AtomicU32,
+    after: AtomicU32,
+}
+
+impl Topic {
+    /// Whether a hook runs before events of this topic.
+    #[inline]
+    pub fn has_before(&self) -> bool {
+        self.before.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether somebody is told after events of this topic.
+    #[inline]
+    pub fn has_after(&self) -> bool {
+        self.after.load(Ordering::Relaxed) != 0
+    }
+
+    /// Sets how many listen: the host's business when a generation is swapped in.
+    pub fn set(&self, before: u32, after: u32) {
+        self.before.store(before, Ordering::Relaxed);
+        self.after.store(after, Ordering::Relaxed);
+    }
+}
+
+/// A topic as it crosses: a reference that is never freed.
+#[repr(transparent)]
+#[derive(Debug, Clone, Copy)]
+pub struct TopicRef(pub &'static Topic);
+
+/// What the hooks before an event made of it.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Outcome {
+    /// The event's payload, as JSON, as the hooks left it; empty where none changed it.
+    pub payload: Bytes,
+    /// A packed batch of statements that must commit with the change; empty where there are none.
+    pub statements: Bytes,
+}
+
+impl Outcome {
+    /// Nothing changed and nothing is added.
+    pub const fn unchanged() -> Outcome {
+        Outcome { payload: Bytes::empty(), statements: Bytes::empty() }
+    }
+}

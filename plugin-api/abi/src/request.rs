@@ -1,0 +1,147 @@
+//! A request as the host lends it to a plugin: one value that owns its memory on the host's side.
+
+use std::ffi::c_void;
+
+use abi_stable::StableAbi;
+use async_ffi::FfiFuture;
+
+use crate::{
+    bytes::{Bytes, Slice},
+    error::{RawError, RawResult},
+    interfaces::Caller,
+};
+
+/// What crosses: the parts that every handler reads, and a table for the rest.
+///
+/// The slices point into memory that `owner` keeps alive, whoever moves this value.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct RawRequest {
+    /// The host's own request. Freed through the table.
+    pub owner: *mut c_void,
+    /// A [`RequestTable`].
+    pub table: *const c_void,
+    /// A [`Caller`], or null for nobody.
+    pub caller: *const c_void,
+    /// The HTTP method, in capitals.
+    pub method: Slice<'static>,
+    /// The path, percent-encoded as it came.
+    pub path: Slice<'static>,
+    /// The query without its `?`, as it came; absent where there is none.
+    pub query: Slice<'static>,
+    /// The request's id.
+    pub request_id: Slice<'static>,
+    /// The whole body; absent where the route asked for a stream.
+    pub body: Slice<'static>,
+    /// The values of the route's `{…}` parts in order, percent-decoded.
+    pub params: *const Slice<'static>,
+    /// How many there are.
+    pub params_len: usize,
+}
+
+/// What a plugin may ask of a request beyond its fields. Append-only.
+#[repr(C)]
+pub struct RequestTable {
+    /// The size of this table in bytes.
+    pub size: usize,
+    /// Frees the request.
+    pub free: unsafe extern "C" fn(owner: *mut c_void),
+    /// A header's first value by its lower-case name; absent where there is none.
+    pub header: unsafe extern "C" fn(owner: *mut c_void, name: Slice<'_>) -> Slice<'static>,
+    /// The client's address as text.
+    pub client_address: unsafe extern "C" fn(owner: *mut c_void) -> Slice<'static>,
+    /// The next part of a streamed body; empty at its end.
+    pub next_chunk: unsafe extern "C" fn(owner: *mut c_void) -> FfiFuture<RawResult<Bytes>>,
+}
+
+/// A request, safe to use: what the SDK wraps.
+pub struct Request {
+    raw: RawRequest,
+}
+
+// SAFETY: the host's request is `Send`; the slices are shared borrows of it.
+unsafe impl Send for Request {}
+// SAFETY: shared access only reads, and the table's functions that take `&self` are thread-safe by contract.
+unsafe impl Sync for Request {}
+
+impl Request {
+    /// Takes over what the host handed in.
+    ///
+    /// # Safety
+    /// `raw` must keep the promises in its documentation.
+    pub unsafe fn from_raw(raw: RawRequest) -> Request {
+        Request { raw }
+    }
+
+    fn table(&self) -> &RequestTable {
+        // SAFETY: `from_raw` promised a table that lives as long as the process.
+        unsafe { &*self.raw.table.cast::<RequestTable>() }
+    }
+
+    /// The HTTP method, in capitals.
+    pub fn method(&self) -> &str {
+        self.raw.method.text().unwrap_or_default()
+    }
+
+    /// The path as it came.
+    pub fn path(&self) -> &str {
+        self.raw.path.text().unwrap_or_default()
+    }
+
+    /// The query without its `?`, as it came.
+    pub fn query(&self) -> Option<&str> {
+        self.raw.query.text()
+    }
+
+    /// The request's id, the one in the log.
+    pub fn request_id(&self) -> &str {
+        self.raw.request_id.text().unwrap_or_default()
+    }
+
+    /// The whole body. Empty where the route takes a stream.
+    pub fn body(&self) -> &[u8] {
+        self.raw.body.bytes()
+    }
+
+    /// The value of the route's `index`-th `{…}` part.
+    pub fn param(&self, index: usize) -> Option<&str> {
+        if index >= self.raw.params_len {
+            return None;
+        }
+        // SAFETY: `params` points at `params_len` slices that live as long as the request.
+        let params = unsafe { std::slice::from_raw_parts(self.raw.params, self.raw.params_len) };
+        params[index].text()
+    }
+
+    /// Who calls; `None` for nobody.
+    pub fn caller(&self) -> Option<&Caller> {
+        // SAFETY: null, or a caller that the host keeps as long as the request.
+        unsafe { self.raw.caller.cast::<Caller>().as_ref() }
+    }
+
+    /// A header's first value by its lower-case name; `None` where there is none or it is not UTF-8.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        // SAFETY: the owner is alive, and the answer borrows from it.
+        unsafe { (self.table().header)(self.raw.owner, name.into()) }.text()
+    }
+
+    /// The client's address.
+    pub fn client_address(&self) -> &str {
+        // SAFETY: as in `header`.
+        unsafe { (self.table().client_address)(self.raw.owner) }.text().unwrap_or_default()
+    }
+
+    /// The next part of a streamed body; empty at its end.
+    pub async fn next_chunk(&mut self) -> Result<Bytes, RawError> {
+        // SAFETY: `&mut self` makes this the only call under way.
+        let next = unsafe { (self.table().next_chunk)(self.raw.owner) };
+        next.await.into_result()
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        // SAFETY: the owner is freed once, here.
+        unsafe { (self.table().free)(self.raw.owner) };
+    }
+}

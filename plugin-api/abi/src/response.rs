@@ -1,0 +1,120 @@
+//! A response as a plugin hands it to the host: status, headers, and a body in one piece or pulled.
+
+use std::ffi::c_void;
+
+use abi_stable::StableAbi;
+use async_ffi::FfiFuture;
+
+use crate::{
+    bytes::Bytes,
+    error::{RawError, RawResult},
+    future,
+};
+
+/// What crosses.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct RawResponse {
+    /// The HTTP status, 200 to 599.
+    pub status: u16,
+    /// 1 where the body is JSON and no `content-type` stands in the headers.
+    pub is_json: u8,
+    /// Headers, packed as `(u32 name, u32 value)*`; empty where there are none.
+    pub headers: Bytes,
+    /// The whole body.
+    pub body: Bytes,
+    /// A body that is pulled behind `body`.
+    pub stream: RawStream,
+}
+
+/// A body that the host pulls part by part. Absent where `next` is `None`.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct RawStream {
+    /// The maker's state.
+    pub state: *mut c_void,
+    /// The next part; empty at the end. Never called while a call is under way.
+    pub next: Option<unsafe extern "C" fn(state: *mut c_void) -> FfiFuture<RawResult<Bytes>>>,
+    /// Frees the state.
+    pub free: Option<unsafe extern "C" fn(state: *mut c_void)>,
+}
+
+// SAFETY: the state is exclusively owned, and its maker promised that it is `Send`.
+unsafe impl Send for RawStream {}
+// SAFETY: nothing can be done with a shared reference.
+unsafe impl Sync for RawStream {}
+
+/// Makes the parts of a body one after the other.
+pub trait PullBody: Send + 'static {
+    /// The next part; `None` at the end.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Vec<u8>>, RawError>> + Send;
+}
+
+impl RawStream {
+    /// No stream.
+    pub const fn absent() -> RawStream {
+        RawStream { state: std::ptr::null_mut(), next: None, free: None }
+    }
+
+    /// A stream of what `body` makes.
+    pub fn new<B: PullBody>(body: B) -> RawStream {
+        RawStream {
+            state: Box::into_raw(Box::new(body)).cast(),
+            next: Some(next::<B>),
+            free: Some(free::<B>),
+        }
+    }
+
+    /// Whether there is one.
+    pub fn is_present(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// Pulls the next part; empty at the end.
+    pub async fn pull(&mut self) -> Result<Bytes, RawError> {
+        let Some(next) = self.next else { return Ok(Bytes::empty()) };
+        // SAFETY: `&mut self` makes this the only call under way, and `self` outlives the future.
+        let part = unsafe { next(self.state) };
+        part.await.into_result()
+    }
+}
+
+impl Drop for RawStream {
+    fn drop(&mut self) {
+        if let Some(free) = self.free.take() {
+            // SAFETY: freed once.
+            unsafe { free(self.state) };
+        }
+    }
+}
+
+struct SendPtr<B>(*mut B);
+// SAFETY: only made below, for a `B: Send` to which the future has exclusive access.
+unsafe impl<B: Send> Send for SendPtr<B> {}
+
+impl<B> SendPtr<B> {
+    /// # Safety
+    /// The pointer must be valid and not used elsewhere while the reference lives.
+    unsafe fn get(&self) -> &'static mut B {
+        // SAFETY: as this function demands.
+        unsafe { &mut *self.0 }
+    }
+}
+
+unsafe extern "C" fn next<B: PullBody>(state: *mut c_void) -> FfiFuture<RawResult<Bytes>> {
+    let body = SendPtr(state.cast::<B>());
+    future::guard(async move {
+        // SAFETY: the host calls `next` only while no other call is under way and frees the state after it.
+        let body = unsafe { body.get() };
+        Ok(body.next().await?.map_or(Bytes::empty(), Bytes::from))
+    })
+}
+
+unsafe extern "C" fn free<B: PullBody>(state: *mut c_void) {
+    // SAFETY: made by `Box::into_raw` in `RawStream::new`.
+    let body = unsafe { Box::from_raw(state.cast::<B>()) };
+    let _ = future::catch(|| {
+        drop(body);
+        Ok(())
+    });
+}

@@ -1,0 +1,137 @@
+//! Events between extensions, brokered by the host.
+//!
+//! Before an event, hooks run in order: each may alter the payload, refuse by an error, or add statements that commit
+//! with the change. After it was committed, listeners are told.
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value as Json;
+use tinybase_abi::{
+    bytes::Bytes,
+    interfaces::{Outcome, TopicRef, events},
+};
+
+use crate::{Error, Result, database::Batch};
+
+/// An event as a listener gets it.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// What happened, such as `record.create`.
+    pub topic: String,
+    /// To what, such as a collection's name.
+    pub subject: String,
+    /// The rest, as the topic's documentation says.
+    pub payload: Json,
+}
+
+impl Event {
+    /// The payload in this shape.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
+        T::deserialize(&self.payload).map_err(|error| {
+            Error::internal("event_shape", format!("{}: the payload is not as expected: {error}", self.topic))
+        })
+    }
+}
+
+/// What a hook made of an event.
+#[derive(Debug, Default)]
+pub struct Before {
+    payload: Option<Json>,
+    statements: Batch,
+}
+
+impl Before {
+    /// Lets the event pass as it is.
+    pub fn pass() -> Before {
+        Before::default()
+    }
+
+    /// Lets the event pass with another payload.
+    #[must_use]
+    pub fn with_payload(mut self, payload: Json) -> Before {
+        self.payload = Some(payload);
+        self
+    }
+
+    /// Adds statements that commit with the change, or fail with it.
+    #[must_use]
+    pub fn with_statements(mut self, statements: Batch) -> Before {
+        self.statements = statements;
+        self
+    }
+
+    pub(crate) fn into_raw(self) -> Outcome {
+        Outcome {
+            payload: self.payload.map_or(Bytes::empty(), |payload| Bytes::from(payload.to_string())),
+            statements: if self.statements.is_empty() {
+                Bytes::empty()
+            } else {
+                self.statements.finish().into()
+            },
+        }
+    }
+}
+
+/// A topic that an extension emits.
+#[derive(Clone, Copy)]
+pub struct Topic {
+    client: events::Client,
+    name: &'static str,
+    listeners: TopicRef,
+}
+
+/// What the hooks made of an event that this extension emits.
+#[derive(Debug, Default)]
+pub struct Passed {
+    /// The payload where a hook altered it.
+    pub payload: Option<Json>,
+    /// Statements to apply with the change.
+    pub statements: Batch,
+}
+
+impl Topic {
+    pub(crate) fn new(client: events::Client, name: &'static str) -> Topic {
+        Topic { client, name, listeners: client.topic(name) }
+    }
+
+    /// Whether a hook runs before events of this topic. Costs one load.
+    #[inline]
+    pub fn has_before(&self) -> bool {
+        self.listeners.0.has_before()
+    }
+
+    /// Whether somebody is told after events of this topic. Costs one load.
+    #[inline]
+    pub fn has_after(&self) -> bool {
+        self.listeners.0.has_after()
+    }
+
+    /// Runs the hooks before an event. An error is a refusal; nothing may be changed then. Never call it within a
+    /// transaction.
+    pub async fn before(&self, subject: &str, payload: &impl Serialize) -> Result<Passed> {
+        if !self.has_before() && !self.has_after() {
+            return Ok(Passed::default());
+        }
+        let outcome = self.client.before(self.name, subject, self.pack(payload)?).await.into_result()?;
+        let payload = match &*outcome.payload {
+            [] => None,
+            payload => Some(serde_json::from_slice(payload).map_err(|error| {
+                Error::internal("event_shape", format!("a hook made no JSON of {}: {error}", self.name))
+            })?),
+        };
+        Ok(Passed { payload, statements: Batch::from_packed(&outcome.statements)? })
+    }
+
+    /// Tells the listeners that an event was committed. Returns at once.
+    pub fn after(&self, subject: &str, payload: &impl Serialize) -> Result<()> {
+        if self.has_after() {
+            self.client.after(self.name, subject, self.pack(payload)?);
+        }
+        Ok(())
+    }
+
+    fn pack(&self, payload: &impl Serialize) -> Result<Bytes> {
+        let packed = serde_json::to_vec(payload)
+            .map_err(|error| Error::internal("event_shape", format!("{}: {error}", self.name)))?;
+        Ok(packed.into())
+    }
+}

@@ -1,0 +1,146 @@
+//! The host as an extension sees it. What the manifest does not declare is refused here by name.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+use tinybase_abi::{future, host::HostClients};
+
+use crate::{Error, Result, command::Console, database::Database, events::Topic};
+
+/// The door to the host. Cheap to clone.
+#[derive(Clone)]
+pub struct Host {
+    clients: Arc<HostClients>,
+}
+
+macro_rules! granted {
+    ($host:expr, $interface:ident) => {
+        $host.clients.$interface.ok_or_else(|| capability_missing(stringify!($interface)))
+    };
+}
+
+fn capability_missing(interface: &str) -> Error {
+    let message = format!(
+        "the extension uses «{interface}», which its manifest does not declare: add it to `capabilities` in \
+         extension.toml"
+    );
+    Error::new(500, "capability_missing", message)
+}
+
+/// A user, as the host knows them.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+pub struct User {
+    /// The user's id.
+    pub id: String,
+    /// The user's email, normalised.
+    pub email: String,
+    /// Whether the user is an admin.
+    pub is_admin: bool,
+    /// When the account was made, RFC 3339.
+    #[serde(default)]
+    pub created_at: String,
+}
+
+impl Host {
+    pub(crate) fn new(clients: HostClients) -> Host {
+        Host { clients: Arc::new(clients) }
+    }
+
+    /// The database. Capability `database`.
+    pub fn database(&self) -> Result<Database> {
+        granted!(self, database).map(Database::new)
+    }
+
+    /// A topic that this extension emits. Capability `events`.
+    pub fn topic(&self, name: &'static str) -> Result<Topic> {
+        granted!(self, events).map(|client| Topic::new(client, name))
+    }
+
+    /// The extension's settings in this shape, defaults filled in. Capability `settings`.
+    pub fn settings<T: DeserializeOwned>(&self) -> Result<T> {
+        let snapshot = granted!(self, settings)?.snapshot();
+        serde_json::from_slice(&snapshot).map_err(|error| {
+            Error::internal("settings_shape", format!("the settings are not as expected: {error}"))
+        })
+    }
+
+    /// A number that changes whenever a setting does. Capability `settings`.
+    pub fn settings_revision(&self) -> Result<u64> {
+        granted!(self, settings).map(|client| client.revision())
+    }
+
+    /// Changes settings, given as a JSON object; refused where the manifest's schema does not allow them.
+    pub async fn update_settings(&self, values: &Json) -> Result<()> {
+        let client = granted!(self, settings)?;
+        Ok(client.update(values.to_string().into()).await.into_result()?)
+    }
+
+    /// The user whose access token this is. Capability `identity`.
+    pub async fn authenticate(&self, token: &str) -> Result<User> {
+        let user = granted!(self, identity)?.authenticate(token).await.into_result()?;
+        parse_user(&user)
+    }
+
+    /// A user by id. Capability `identity`.
+    pub async fn user(&self, id: &str) -> Result<Option<User>> {
+        let user = granted!(self, identity)?.user(id).await.into_result()?;
+        if &*user == b"null" { Ok(None) } else { parse_user(&user).map(Some) }
+    }
+
+    /// Whether a service is offered now. Capability `services`.
+    pub fn offers(&self, service: &str, major: u16) -> Result<bool> {
+        granted!(self, services).map(|client| client.offered(service, major))
+    }
+
+    /// Calls a method of a service that another extension offers. Capability `services`.
+    pub async fn call(&self, service: &str, major: u16, method: &str, payload: &Json) -> Result<Json> {
+        let client = granted!(self, services)?;
+        let answer = client.call(service, major, method, payload.to_string().into()).await.into_result()?;
+        serde_json::from_slice(&answer).map_err(|error| {
+            Error::internal(
+                "service_shape",
+                format!("{service}@{major} answered no JSON to {method}: {error}"),
+            )
+        })
+    }
+
+    /// Completes after this long, on the host's clock.
+    pub async fn sleep(&self, duration: Duration) -> Result<()> {
+        let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Ok(granted!(self, timers)?.sleep(milliseconds).await.into_result()?)
+    }
+
+    /// Runs a task beside everything else. It is dropped when the extension is shut down.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+        let client = granted!(self, timers)?;
+        client.spawn(future::guard(async {
+            task.await;
+            Ok(())
+        }));
+        Ok(())
+    }
+
+    /// The terminal, while a command of this extension runs.
+    pub fn console(&self) -> Result<Console> {
+        granted!(self, console).map(Console::new)
+    }
+
+    /// The absolute path of the extension's own data folder, which exists. Capability `storage`.
+    pub fn data_dir(&self) -> Result<std::path::PathBuf> {
+        let path = granted!(self, storage)?.data_dir();
+        let path = std::str::from_utf8(&path)
+            .map_err(|_| Error::internal("data_dir", "the data folder's path is not UTF-8"))?;
+        Ok(path.into())
+    }
+
+    /// A number that changes whenever another process has changed the data: what is cached of it is stale then.
+    pub fn foreign_changes(&self) -> Result<u64> {
+        granted!(self, database).map(|client| client.foreign_changes())
+    }
+}
+
+fn parse_user(user: &[u8]) -> Result<User> {
+    serde_json::from_slice(user)
+        .map_err(|error| Error::internal("identity_shape", format!("the host answered no user: {error}")))
+}

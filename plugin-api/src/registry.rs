@@ -1,0 +1,295 @@
+//! What an extension registers, in one place: routes, hooks, listeners, jobs, commands and services.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use serde::Serialize;
+use serde_json::Value as Json;
+use tinybase_abi::{
+    bytes::Bytes,
+    error::RawError,
+    future::{RawFuture, guard},
+    interfaces::Outcome,
+    response::RawResponse,
+};
+
+use crate::{
+    Plugin, Request, Response, Result,
+    command::{Arguments, Console},
+    events::{Before, Event},
+};
+
+/// Who may call a route; the host checks it before the extension is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Auth {
+    /// Anybody; a token that is sent must still be good.
+    #[default]
+    Anyone,
+    /// A signed-in user.
+    User,
+    /// An admin.
+    Admin,
+}
+
+/// What the host knows of a route.
+#[derive(Debug, Clone, Serialize)]
+pub struct RouteOptions {
+    method: &'static str,
+    path: String,
+    auth: Auth,
+    stream_body: bool,
+    body_bytes_max: Option<u64>,
+    summary: String,
+    operation: Option<Json>,
+}
+
+impl RouteOptions {
+    /// Who may call it.
+    pub fn auth(&mut self, auth: Auth) -> &mut Self {
+        self.auth = auth;
+        self
+    }
+
+    /// Hands the body over part by part instead of whole.
+    pub fn stream_body(&mut self) -> &mut Self {
+        self.stream_body = true;
+        self
+    }
+
+    /// The largest body it takes, in bytes; otherwise the server's limit holds.
+    pub fn body_bytes_max(&mut self, bytes: u64) -> &mut Self {
+        self.body_bytes_max = Some(bytes);
+        self
+    }
+
+    /// What it does, in a few words, for the API's documentation.
+    pub fn summary(&mut self, summary: impl Into<String>) -> &mut Self {
+        self.summary = summary.into();
+        self
+    }
+
+    /// Its OpenAPI operation object; the host fills in what is missing.
+    pub fn operation(&mut self, operation: Json) -> &mut Self {
+        self.operation = Some(operation);
+        self
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Subscription {
+    topic: &'static str,
+    subject: Option<String>,
+    order: i32,
+    durable: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Job {
+    name: &'static str,
+    every_ms: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Service {
+    name: &'static str,
+    major: u16,
+}
+
+type Handler<P> = Box<dyn Fn(Arc<P>, Request) -> RawFuture<RawResponse> + Send + Sync>;
+type BeforeHandler<P> = Box<dyn Fn(Arc<P>, Event) -> RawFuture<Outcome> + Send + Sync>;
+type AfterHandler<P> = Box<dyn Fn(Arc<P>, Event) -> RawFuture<()> + Send + Sync>;
+type JobHandler<P> = Box<dyn Fn(Arc<P>) -> RawFuture<()> + Send + Sync>;
+type CommandHandler<P> = Box<dyn Fn(Arc<P>, Arguments, Console) -> RawFuture<u32> + Send + Sync>;
+type ServiceHandler<P> = Box<dyn Fn(Arc<P>, String, Json) -> RawFuture<Bytes> + Send + Sync>;
+
+/// Collects what an extension registers.
+pub struct Registry<P> {
+    pub(crate) routes: Vec<(RouteOptions, Handler<P>)>,
+    pub(crate) before: Vec<BeforeHandler<P>>,
+    pub(crate) after: Vec<AfterHandler<P>>,
+    pub(crate) jobs: Vec<JobHandler<P>>,
+    pub(crate) commands: Vec<(&'static str, CommandHandler<P>)>,
+    pub(crate) services: Vec<ServiceHandler<P>>,
+    before_subscriptions: Vec<Subscription>,
+    after_subscriptions: Vec<Subscription>,
+    job_schedules: Vec<Job>,
+    offered: Vec<Service>,
+}
+
+macro_rules! methods {
+    ($($name:ident => $method:literal;)*) => {$(
+        #[doc = concat!("Serves `", $method, "` on a path such as `/api/notes/{id}`.")]
+        pub fn $name<F>(&mut self, path: &str, handler: fn(Arc<P>, Request) -> F) -> &mut RouteOptions
+        where
+            F: Future<Output = Result<Response>> + Send + 'static,
+        {
+            self.route($method, path, handler)
+        }
+    )*};
+}
+
+impl<P: Plugin> Registry<P> {
+    pub(crate) fn new() -> Registry<P> {
+        Registry {
+            routes: Vec::new(),
+            before: Vec::new(),
+            after: Vec::new(),
+            jobs: Vec::new(),
+            commands: Vec::new(),
+            services: Vec::new(),
+            before_subscriptions: Vec::new(),
+            after_subscriptions: Vec::new(),
+            job_schedules: Vec::new(),
+            offered: Vec::new(),
+        }
+    }
+
+    methods! {
+        get => "GET";
+        post => "POST";
+        put => "PUT";
+        patch => "PATCH";
+        delete => "DELETE";
+    }
+
+    fn route<F>(
+        &mut self,
+        method: &'static str,
+        path: &str,
+        handler: fn(Arc<P>, Request) -> F,
+    ) -> &mut RouteOptions
+    where
+        F: Future<Output = Result<Response>> + Send + 'static,
+    {
+        let options = RouteOptions {
+            method,
+            path: path.to_owned(),
+            auth: Auth::default(),
+            stream_body: false,
+            body_bytes_max: None,
+            summary: String::new(),
+            operation: None,
+        };
+        let call: Handler<P> = Box::new(move |plugin, request| {
+            let answer = handler(plugin, request);
+            guard(async move { Ok(answer.await.map_err(RawError::from)?.into_raw()) })
+        });
+        self.routes.push((options, call));
+        &mut self.routes.last_mut().expect("a route was pushed").0
+    }
+
+    /// Runs before events of `topic` are committed, those of one `subject` or of all, lower `order` first.
+    pub fn before<F>(
+        &mut self,
+        topic: &'static str,
+        subject: Option<&str>,
+        order: i32,
+        handler: fn(Arc<P>, Event) -> F,
+    ) where
+        F: Future<Output = Result<Before>> + Send + 'static,
+    {
+        self.before_subscriptions.push(Subscription {
+            topic,
+            subject: subject.map(str::to_owned),
+            order,
+            durable: false,
+        });
+        self.before.push(Box::new(move |plugin, event| {
+            let answer = handler(plugin, event);
+            guard(async move { Ok(answer.await.map_err(RawError::from)?.into_raw()) })
+        }));
+    }
+
+    /// Is told of events of `topic` after they were committed, at most once.
+    pub fn after<F>(&mut self, topic: &'static str, subject: Option<&str>, handler: fn(Arc<P>, Event) -> F)
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.listen(topic, subject, false, handler);
+    }
+
+    /// Is told of events of `topic` at least once: the event is written down with the change and told again until the
+    /// handler succeeds, also after a crash.
+    pub fn after_durable<F>(
+        &mut self,
+        topic: &'static str,
+        subject: Option<&str>,
+        handler: fn(Arc<P>, Event) -> F,
+    ) where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.listen(topic, subject, true, handler);
+    }
+
+    fn listen<F>(
+        &mut self,
+        topic: &'static str,
+        subject: Option<&str>,
+        durable: bool,
+        handler: fn(Arc<P>, Event) -> F,
+    ) where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.after_subscriptions.push(Subscription {
+            topic,
+            subject: subject.map(str::to_owned),
+            order: 0,
+            durable,
+        });
+        self.after.push(Box::new(move |plugin, event| {
+            let answer = handler(plugin, event);
+            guard(async move { answer.await.map_err(RawError::from) })
+        }));
+    }
+
+    /// Runs a job every so often while the server serves; never twice at once.
+    pub fn every<F>(&mut self, period: Duration, name: &'static str, handler: fn(Arc<P>) -> F)
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        let every_ms = u64::try_from(period.as_millis()).unwrap_or(u64::MAX).max(1);
+        self.job_schedules.push(Job { name, every_ms });
+        self.jobs.push(Box::new(move |plugin| {
+            let answer = handler(plugin);
+            guard(async move { answer.await.map_err(RawError::from) })
+        }));
+    }
+
+    /// Runs a command that the manifest declares under this name; the handler answers the exit code.
+    pub fn command<F>(&mut self, name: &'static str, handler: fn(Arc<P>, Arguments, Console) -> F)
+    where
+        F: Future<Output = Result<u32>> + Send + 'static,
+    {
+        self.commands.push((
+            name,
+            Box::new(move |plugin, arguments, console| {
+                let answer = handler(plugin, arguments, console);
+                guard(async move { answer.await.map_err(RawError::from) })
+            }),
+        ));
+    }
+
+    /// Offers a service to other extensions: the handler gets the method's name and its payload.
+    pub fn service<F>(&mut self, name: &'static str, major: u16, handler: fn(Arc<P>, String, Json) -> F)
+    where
+        F: Future<Output = Result<Json>> + Send + 'static,
+    {
+        self.offered.push(Service { name, major });
+        self.services.push(Box::new(move |plugin, method, payload| {
+            let answer = handler(plugin, method, payload);
+            guard(async move { Ok(Bytes::from(answer.await.map_err(RawError::from)?.to_string())) })
+        }));
+    }
+
+    /// All of it as the JSON that the host reads.
+    pub(crate) fn describe(&self) -> Json {
+        serde_json::json!({
+            "routes": self.routes.iter().map(|(options, _)| options).collect::<Vec<_>>(),
+            "before": self.before_subscriptions,
+            "after": self.after_subscriptions,
+            "jobs": self.job_schedules,
+            "commands": self.commands.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+            "services": self.offered,
+        })
+    }
+}
