@@ -2,12 +2,15 @@
 //! and packed, and never holds anything that the shipped binary needs.
 #![allow(clippy::print_stdout, reason = "a command line tool answers on stdout")]
 
+mod bench;
 mod build;
 mod dist;
 mod serve;
 mod step;
 mod test;
 mod workspace;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -28,15 +31,25 @@ enum Command {
     Serve(serve::Options),
     /// Check the format, lint with warnings as errors, and run every test
     Test(test::Options),
+    /// Measure TinyBase beside PocketBase, and print what each figure is and must be
+    Bench(bench::Options),
     /// Pack one folder and one archive that run on a machine without Rust
     Dist(dist::Options),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
         Command::Build(options) => build::run(&options),
         Command::Serve(options) => serve::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Dist(options) => dist::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

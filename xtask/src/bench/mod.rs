@@ -1,0 +1,161 @@
+//! `cargo xtask bench`: TinyBase beside PocketBase in one run, figure by figure, as a table of what is and what must be.
+//! It never tunes either server: both run on their defaults, on the same data, with the same connections.
+
+mod boundary;
+mod data;
+mod figures;
+mod load;
+mod pocketbase;
+mod process;
+mod report;
+mod tinybase;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::build;
+use crate::workspace::Workspace;
+use report::{Report, Row};
+
+/// What `bench` can be told.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// One short round on less data: shows that everything runs, the figures are rough
+    #[arg(long)]
+    quick: bool,
+    /// Measure these alone, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Figure>,
+    /// Write the table into docs/performance.md
+    #[arg(long)]
+    update_docs: bool,
+    /// Use what is built already
+    #[arg(long)]
+    no_build: bool,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Figure {
+    /// Read one record
+    Read,
+    /// Create one record, with both durabilities
+    Create,
+    /// List 30 with the exact total
+    List,
+    /// Filter and sort on an indexed field
+    Filter,
+    /// Resident memory after the load
+    Memory,
+    /// From the start to the first answer
+    Start,
+    /// Import a million records
+    Import,
+    /// Read one record while full scans run
+    Scans,
+    /// One call through the plugin boundary, one event without a subscriber
+    Boundary,
+}
+
+/// How much is measured, and where.
+pub(crate) struct Plan {
+    pub(crate) workspace: Workspace,
+    /// `target/bench`: tools, data, logs and results.
+    pub(crate) dir: PathBuf,
+    pub(crate) rounds: usize,
+    /// Of one load.
+    pub(crate) load_time: Duration,
+    /// Records in the collection that is read, listed and filtered.
+    pub(crate) stored_records: u32,
+    /// Records that are imported, and scanned.
+    pub(crate) import_records: u32,
+    only: Vec<Figure>,
+}
+
+impl Plan {
+    fn new(options: &Options) -> Result<Self> {
+        let workspace = Workspace::load()?;
+        let dir = workspace.target_dir.join("bench");
+        for stale in ["data", "logs"] {
+            let stale = dir.join(stale);
+            if stale.exists() {
+                fs::remove_dir_all(&stale).with_context(|| format!("clearing {}", stale.display()))?;
+            }
+            fs::create_dir_all(&stale).with_context(|| format!("creating {}", stale.display()))?;
+        }
+        Ok(Self {
+            workspace,
+            dir,
+            rounds: if options.quick { 1 } else { 3 },
+            load_time: Duration::from_secs(if options.quick { 2 } else { 5 }),
+            stored_records: 100_000,
+            import_records: if options.quick { 100_000 } else { 1_000_000 },
+            only: options.only.clone(),
+        })
+    }
+
+    /// Whether `figure` was asked for.
+    pub(crate) fn wants(&self, figure: Figure) -> bool {
+        self.only.is_empty() || self.only.contains(&figure)
+    }
+
+    fn wants_load(&self) -> bool {
+        [Figure::Read, Figure::Create, Figure::List, Figure::Filter, Figure::Memory, Figure::Start]
+            .iter()
+            .any(|figure| self.wants(*figure))
+    }
+}
+
+/// Measures, prints the table, and writes `target/bench/result.json`.
+///
+/// # Errors
+/// When a tool cannot be installed, or a figure could not be taken at all. One that falls short is no error.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let plan = Plan::new(options)?;
+    if !options.no_build {
+        build::build_and_stage(&plan.workspace, true)?;
+    }
+    let mut rows = Vec::new();
+    if plan.wants_load() {
+        load::install_wrk()?;
+        pocketbase::install(&plan)?;
+        rows.extend(side_by_side(&plan));
+    }
+    if plan.wants(Figure::Import) || plan.wants(Figure::Scans) {
+        load::install_wrk()?;
+        rows.extend(taken("import and scans", figures::import_and_scans(&plan)));
+    }
+    if plan.wants(Figure::Boundary) {
+        rows.extend(taken("plugin boundary", boundary::rows(&plan)));
+    }
+    let report = Report::new(&plan, options.quick, rows);
+    println!("\n{}", report.markdown());
+    report.write_json(&plan.dir.join("result.json"))?;
+    if options.update_docs {
+        report.update_docs(&plan.workspace.root.join("docs/performance.md"))?;
+    }
+    let failed = report.failed();
+    if failed > 0 {
+        bail!(
+            "{failed} figures could not be taken; the servers' logs are in {}",
+            plan.dir.join("logs").display()
+        );
+    }
+    Ok(())
+}
+
+/// The figures that need both servers under load.
+fn side_by_side(plan: &Plan) -> Vec<Row> {
+    match figures::Pair::start(plan) {
+        Ok(mut pair) => pair.measure(plan),
+        Err(error) => vec![Row::failed("everything beside PocketBase", &error)],
+    }
+}
+
+/// The rows, or one that says why there are none.
+fn taken(what: &str, rows: Result<Vec<Row>>) -> Vec<Row> {
+    rows.unwrap_or_else(|error| vec![Row::failed(what, &error)])
+}

@@ -1,0 +1,109 @@
+//! TinyBase as it is measured: the release build with every plugin, on its defaults. It never reaches into the database.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::Plan;
+use super::process::{Running, free_port, guarded};
+use crate::step;
+
+const EMAIL: &str = "bench@example.com";
+const PASSWORD: &str = "bench-password";
+
+/// A data folder, and the binary that serves it.
+pub(crate) struct Site {
+    binary: PathBuf,
+    dir: PathBuf,
+    log: PathBuf,
+    durability: &'static str,
+}
+
+/// One that is being served.
+pub(crate) struct Served {
+    pub(crate) process: Running,
+    pub(crate) port: u16,
+    /// From the start of the process to the first answer.
+    pub(crate) start_time: Duration,
+}
+
+impl Site {
+    /// Initialises a fresh folder of this name.
+    ///
+    /// # Errors
+    /// When `tinybase init` fails.
+    pub(crate) fn init(plan: &Plan, name: &str, durability: &'static str) -> Result<Self> {
+        let site = Self {
+            binary: plan.workspace.binary(true),
+            dir: plan.dir.join("data").join(name),
+            log: plan.dir.join("logs").join(format!("{name}.log")),
+            durability,
+        };
+        let mut init = Command::new(&site.binary);
+        init.arg("init").arg(&site.dir).args(["--admin-email", EMAIL, "--admin-password", PASSWORD]);
+        step::run(&format!("prepare {name}"), &mut init)?;
+        Ok(site)
+    }
+
+    /// Starts the server and waits for its first answer.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub(crate) fn serve(&self) -> Result<Served> {
+        let port = free_port()?;
+        let mut command = guarded(&self.binary);
+        command
+            .args(["serve", "--host", "127.0.0.1", "--port", &port.to_string()])
+            .current_dir(&self.dir)
+            .env("TINYBASE_DB_DURABILITY", self.durability);
+        let started = Instant::now();
+        let mut process = Running::start(&mut command, &self.log)?;
+        let start_time = process.wait_for(&format!("http://127.0.0.1:{port}/health"), started)?;
+        Ok(Served { process, port, start_time })
+    }
+
+    /// `tinybase collections import` of a file, as a process to watch.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn import(&self, collection: &str, file: &Path) -> Result<Running> {
+        let mut command = guarded(&self.binary);
+        command.args(["collections", "import", collection]).arg(file).current_dir(&self.dir);
+        Running::start(&mut command, &self.log.with_extension("import.log"))
+    }
+}
+
+impl Served {
+    /// Creates the public collections `items` and `created`, with an index on `n`.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub(crate) fn create_collections(&self) -> Result<()> {
+        let base = format!("http://127.0.0.1:{}/api", self.port);
+        let login = json!({ "email": EMAIL, "password": PASSWORD });
+        let mut answer = ureq::post(format!("{base}/auth/login")).send_json(&login)?;
+        let answer: Value = answer.body_mut().read_json()?;
+        let token = answer["access_token"].as_str().context("the login answers no access_token")?;
+        for name in ["items", "created"] {
+            let collection = json!({
+                "name": name, "label": name,
+                "schema": { "fields": [
+                    { "name": "title", "type": "string" },
+                    { "name": "body", "type": "string" },
+                    { "name": "n", "type": "number", "index": true },
+                ] },
+                "options": { "access": {
+                    "list": "public", "read": "public", "create": "public", "update": "public", "delete": "public",
+                } },
+            });
+            ureq::post(format!("{base}/collections"))
+                .header("Authorization", format!("Bearer {token}"))
+                .send_json(&collection)
+                .with_context(|| format!("creating the collection {name}"))?;
+        }
+        Ok(())
+    }
+}
