@@ -1,6 +1,8 @@
 //! The `Database` trait: what the host and, through the host's services, every plugin reads and writes by.
 //! Engines live in folders of their own; nothing outside of them names an engine's crate.
 
+pub mod sqlite;
+
 use std::{
     future::Future,
     pin::Pin,
@@ -164,6 +166,9 @@ pub trait Transaction: Send {
     fn query(&mut self, sql: String, params: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>>;
     /// Applies a packed batch within the transaction; answers a packed result.
     fn apply(&mut self, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>>;
+    /// Applies a packed batch within the transaction in the name of `scope`, not of the one it was begun in: so a
+    /// plugin's migration commits together with the host's record of it.
+    fn apply_as(&mut self, scope: &Scope, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>>;
     /// Makes everything durable as the configuration says.
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), DbError>>;
     /// Undoes everything.
@@ -178,6 +183,7 @@ pub trait Database: Send + Sync + 'static {
     fn query(&self, query: Query<'_>) -> Answer<Vec<u8>>;
     /// Applies a packed batch ([`tinybase_abi::codec::BatchWriter`]) together or not at all; answers a packed result
     /// ([`tinybase_abi::codec::BatchResultWriter`]) once it is as durable as the configuration says.
+    /// A statement without parameters may be a script of several, each ended by `;`.
     fn apply(&self, scope: &Scope, batch: Vec<u8>) -> Answer<Vec<u8>>;
     /// Begins a transaction that may span calls until `deadline` has passed. Other writers wait meanwhile.
     fn begin(

@@ -1,0 +1,87 @@
+//! Turns rusqlite's errors into `DbError`s. It decides no policy: what is retried or closed is its callers' choice.
+
+use rusqlite::{Error, ErrorCode, ffi};
+
+use crate::db::DbError;
+
+/// The database's own error for one of rusqlite's. Deadlines and denials are known to the guard alone and are
+/// mapped there.
+pub(super) fn map(error: Error) -> DbError {
+    match error {
+        Error::SqliteFailure(failure, message) => map_failure(failure, message),
+        Error::SqlInputError { msg, offset, .. } => {
+            DbError::Sql(format!("{msg} (at byte {offset} of the statement)"))
+        }
+        Error::MultipleStatement => {
+            DbError::Sql("a query is one statement; this text holds several".to_owned())
+        }
+        Error::InvalidParameterCount(given, wanted) => {
+            DbError::Sql(format!("the statement has {wanted} parameters, {given} were given"))
+        }
+        other => DbError::Sql(other.to_string()),
+    }
+}
+
+fn map_failure(failure: ffi::Error, message: Option<String>) -> DbError {
+    let message = message.unwrap_or_else(|| failure.to_string());
+    match failure.code {
+        ErrorCode::ConstraintViolation => map_constraint(failure.extended_code, message),
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => DbError::Busy,
+        ErrorCode::DiskFull => DbError::Sql(format!(
+            "the disk of the database is full ({message}); free some space and try again"
+        )),
+        ErrorCode::SystemIoFailure => DbError::Closed(format!("its disk failed: {message}")),
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
+            DbError::Closed(format!("its file is damaged: {message}; restore a backup"))
+        }
+        _ => DbError::Sql(message),
+    }
+}
+
+fn map_constraint(extended_code: i32, message: String) -> DbError {
+    match extended_code {
+        ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID => {
+            unique(&message)
+        }
+        ffi::SQLITE_CONSTRAINT_FOREIGNKEY => DbError::ForeignKey,
+        _ => DbError::Constraint(message),
+    }
+}
+
+/// Reads `UNIQUE constraint failed: t.a, t.b`, and for an index on an expression `…: index 'name'`.
+fn unique(message: &str) -> DbError {
+    let what = message.split_once("failed: ").map_or(message, |(_, what)| what);
+    if let Some(index) = what.strip_prefix("index ") {
+        return DbError::Unique { table: String::new(), columns: vec![index.trim_matches('\'').to_owned()] };
+    }
+    let mut table = String::new();
+    let mut columns = Vec::new();
+    for part in what.split(", ") {
+        let (of, column) = part.split_once('.').unwrap_or(("", part));
+        of.clone_into(&mut table);
+        columns.push(column.to_owned());
+    }
+    DbError::Unique { table, columns }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unique_message_names_table_and_columns() {
+        for (message, table, columns) in [
+            ("UNIQUE constraint failed: t.a", "t", vec!["a"]),
+            ("UNIQUE constraint failed: t.a, t.b", "t", vec!["a", "b"]),
+            ("UNIQUE constraint failed: index 't_lower'", "", vec!["t_lower"]),
+        ] {
+            let DbError::Unique { table: found, columns: found_columns } = unique(message) else {
+                unreachable!()
+            };
+            assert_eq!(
+                (found.as_str(), found_columns),
+                (table, columns.iter().map(|c| (*c).to_owned()).collect())
+            );
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What stands between a connection and the statements it runs: the scope's gate, the deadline and the caller who
+//! went away. It runs nothing itself.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+
+use super::{errors, scope::Gate};
+use crate::db::{DbError, Scope};
+
+/// SQLite asks about the deadline after about this many of its instructions: every 20 to 100 µs.
+const INSTRUCTIONS_PER_CHECK: i32 = 2000;
+
+const NO_DEADLINE: u64 = u64::MAX;
+
+/// One connection's guard, shared with the callbacks that SQLite keeps.
+#[derive(Debug)]
+pub(super) struct Guard {
+    epoch: Instant,
+    deadline_nanos: AtomicU64,
+    time_max: Mutex<Duration>,
+    interrupted: AtomicBool,
+    abandoned: Mutex<Option<Arc<AtomicBool>>>,
+    gate: Mutex<Gate>,
+}
+
+impl Guard {
+    /// Installs a guard on a connection.
+    pub(super) fn install(connection: &mut Connection) -> rusqlite::Result<Arc<Guard>> {
+        let guard = Arc::new(Guard {
+            epoch: Instant::now(),
+            deadline_nanos: AtomicU64::new(NO_DEADLINE),
+            time_max: Mutex::new(Duration::ZERO),
+            interrupted: AtomicBool::new(false),
+            abandoned: Mutex::new(None),
+            gate: Mutex::new(Gate::new()),
+        });
+        let asked = Arc::clone(&guard);
+        connection.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
+            asked.gate.lock().authorize(&context)
+        }))?;
+        let watched = Arc::clone(&guard);
+        connection.progress_handler(INSTRUCTIONS_PER_CHECK, Some(move || watched.must_stop()))?;
+        Ok(guard)
+    }
+
+    fn must_stop(&self) -> bool {
+        let deadline = self.deadline_nanos.load(Ordering::Relaxed);
+        if deadline == NO_DEADLINE {
+            return false;
+        }
+        let late = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(NO_DEADLINE) > deadline;
+        let alone = || self.abandoned.lock().as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed));
+        if late || alone() {
+            self.interrupted.store(true, Ordering::Relaxed);
+            return true;
+        }
+        false
+    }
+
+    /// Prepares for one statement in the name of `scope` that may take `time_max` from now.
+    pub(super) fn enter(&self, scope: &Scope, time_max: Duration) {
+        self.gate.lock().enter(scope);
+        let nanos = (self.epoch.elapsed() + time_max).as_nanos();
+        self.deadline_nanos.store(u64::try_from(nanos).unwrap_or(NO_DEADLINE - 1), Ordering::Relaxed);
+        *self.time_max.lock() = time_max;
+        self.interrupted.store(false, Ordering::Relaxed);
+    }
+
+    /// Prepares for the engine's own statements, which nothing interrupts.
+    pub(super) fn enter_engine(&self) {
+        self.gate.lock().enter_engine();
+        self.deadline_nanos.store(NO_DEADLINE, Ordering::Relaxed);
+    }
+
+    /// The next statements stop once this flag is set.
+    pub(super) fn watch(&self, abandoned: Option<Arc<AtomicBool>>) {
+        *self.abandoned.lock() = abandoned;
+    }
+
+    /// Whether the statement altered a table, of which SQLite does not tell the new name beforehand.
+    pub(super) fn altered(&self) -> bool {
+        self.gate.lock().alters
+    }
+
+    /// The database's error for one that this connection has just met.
+    pub(super) fn explain(&self, error: rusqlite::Error) -> DbError {
+        if let Some(denied) = self.gate.lock().take_denied() {
+            return denied;
+        }
+        if self.interrupted.load(Ordering::Relaxed)
+            && error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted)
+        {
+            return DbError::Timeout(*self.time_max.lock());
+        }
+        errors::map(error)
+    }
+}

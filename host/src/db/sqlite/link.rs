@@ -1,0 +1,318 @@
+//! One connection to the file: opened with its pragmas and guarded, with a cache of prepared statements that is kept
+//! apart by scope. It binds packed parameters and packs rows; it knows nothing of threads or transactions.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use rusqlite::{Connection, OpenFlags, Statement, types::ValueRef as SqlRef};
+use tinybase_abi::codec::{CodecError, Reader, RowsWriter, ValueRef};
+
+use super::{Durability, SqliteOptions, clock, errors, guard::Guard};
+use crate::db::{DbError, Scope};
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Writes; there is one.
+    Writer,
+    /// Reads alone.
+    Reader,
+}
+
+/// A guarded connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) connection: Connection,
+    pub(super) guard: Arc<Guard>,
+    rows_bytes_max: usize,
+    keyed_sql: String,
+    must_undo: bool,
+}
+
+/// What one statement of a batch did.
+pub(super) struct Effect {
+    /// How many rows it affected.
+    pub(super) affected: u64,
+    /// Its packed rows; empty for a statement that has no columns.
+    pub(super) rows: Vec<u8>,
+}
+
+impl Link {
+    /// Opens the database file, which must exist.
+    pub(super) fn open(options: &SqliteOptions, role: Role) -> rusqlite::Result<Link> {
+        let access = match role {
+            Role::Writer => OpenFlags::SQLITE_OPEN_READ_WRITE,
+            Role::Reader => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        };
+        let mut connection =
+            Connection::open_with_flags(&options.path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.busy_timeout(options.busy_timeout)?;
+        set_pragmas(&connection, options, role)?;
+        connection.set_prepared_statement_cache_capacity(options.statement_cache_entries);
+        let guard = Guard::install(&mut connection)?;
+        Ok(Link {
+            connection,
+            guard,
+            rows_bytes_max: options.rows_bytes_max,
+            keyed_sql: String::new(),
+            must_undo: false,
+        })
+    }
+
+    /// Runs one statement that changes nothing; answers packed rows.
+    pub(super) fn query(
+        &mut self,
+        scope: &Scope,
+        sql: &str,
+        params: &[u8],
+        time_max: Duration,
+    ) -> Result<Vec<u8>, DbError> {
+        let key = key_sql(&mut self.keyed_sql, scope, sql)?;
+        self.guard.enter(scope, time_max);
+        let mut statement = self.connection.prepare_cached(key).map_err(|error| self.guard.explain(error))?;
+        if !statement.readonly() {
+            return Err(DbError::Sql("a query may not change anything; apply a batch for that".to_owned()));
+        }
+        bind(&mut statement, &mut Reader::new(params), None).map_err(|fault| fault.explain(&self.guard))?;
+        pack_rows(&mut statement, self.rows_bytes_max).map_err(|fault| fault.explain(&self.guard))
+    }
+
+    /// Runs one statement of a batch. Its parameters are read from `params`.
+    ///
+    /// A statement without parameters may be a script: several statements, each ended by `;`.
+    pub(super) fn execute(
+        &mut self,
+        scope: &Scope,
+        sql: &str,
+        params: &mut Reader<'_>,
+        now: &str,
+        time_max: Duration,
+    ) -> Result<Effect, DbError> {
+        let key = key_sql(&mut self.keyed_sql, scope, sql)?;
+        self.guard.enter(scope, time_max);
+        let changes_before = self.connection.total_changes();
+        if looks_like_script(sql) && params.clone().u32()? == 0 {
+            params.u32()?;
+            return self.execute_script(scope, sql, time_max);
+        }
+        let mut statement = self.connection.prepare_cached(key).map_err(|error| self.guard.explain(error))?;
+        if self.guard.altered() {
+            statement.discard();
+            let given = params.u32()? as usize;
+            if given != 0 {
+                return Err(errors::map(rusqlite::Error::InvalidParameterCount(given, 0)));
+            }
+            return self.execute_script(scope, sql, time_max);
+        }
+        bind(&mut statement, params, Some(now)).map_err(|fault| fault.explain(&self.guard))?;
+        let rows = if statement.column_count() == 0 {
+            statement.raw_execute().map_err(|error| self.guard.explain(error))?;
+            Vec::new()
+        } else {
+            pack_rows(&mut statement, self.rows_bytes_max).map_err(|fault| fault.explain(&self.guard))?
+        };
+        let changed = self.connection.total_changes() != changes_before;
+        Ok(Effect { affected: if changed { self.connection.changes() } else { 0 }, rows })
+    }
+
+    /// Runs a script. SQLite tells nobody beforehand how a table will be called behind `ALTER TABLE … RENAME TO`, so
+    /// an extension's script is checked for that behind its end.
+    fn execute_script(&mut self, scope: &Scope, sql: &str, time_max: Duration) -> Result<Effect, DbError> {
+        let others_before = self.tables_of_others(scope)?;
+        let changes_before = self.connection.total_changes();
+        let key = key_sql(&mut self.keyed_sql, scope, sql)?;
+        self.guard.enter(scope, time_max);
+        self.connection.execute_batch(key).map_err(|error| self.guard.explain(error))?;
+        let affected = self.connection.total_changes() - changes_before;
+        if let Scope::Extension(name) = scope
+            && self.tables_of_others(scope)? != others_before
+        {
+            self.must_undo = true;
+            let table = "a table without its prefix, by renaming one".to_owned();
+            return Err(DbError::Denied { scope: name.to_string(), table });
+        }
+        Ok(Effect { affected, rows: Vec::new() })
+    }
+
+    fn tables_of_others(&self, scope: &Scope) -> Result<i64, DbError> {
+        let Scope::Extension(name) = scope else { return Ok(0) };
+        self.guard.enter_engine();
+        let count = "SELECT count(*) FROM sqlite_master
+                     WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite!_%' ESCAPE '!' AND lower(substr(name, 1, length(?1))) <> lower(?1)";
+        let counted = self
+            .connection
+            .prepare_cached(count)
+            .and_then(|mut statement| statement.query_row([format!("{name}_")], |row| row.get(0)));
+        counted.map_err(|error| self.guard.explain(error))
+    }
+
+    /// Whether a statement left something behind that it must not, so that its transaction has to be undone.
+    pub(super) fn take_must_undo(&mut self) -> bool {
+        std::mem::take(&mut self.must_undo)
+    }
+
+    /// Runs the engine's own statements.
+    pub(super) fn engine(&self, sql: &str) -> rusqlite::Result<()> {
+        self.guard.enter_engine();
+        self.connection.prepare_cached(sql)?.raw_execute().map(drop)
+    }
+
+    /// Reads one number with a statement of the engine's own.
+    pub(super) fn engine_number(&self, sql: &str) -> rusqlite::Result<i64> {
+        self.guard.enter_engine();
+        self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))
+    }
+}
+
+fn set_pragmas(connection: &Connection, options: &SqliteOptions, role: Role) -> rusqlite::Result<()> {
+    let cache_kib = options.page_cache_bytes / 1024;
+    if role == Role::Writer {
+        let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+        if mode != "wal" {
+            tracing::warn!(
+                mode,
+                "the file system does not allow a write-ahead log; reads will wait for writes"
+            );
+        }
+        connection.execute_batch(match options.durability {
+            Durability::Full => "PRAGMA synchronous = FULL",
+            Durability::Normal => "PRAGMA synchronous = NORMAL",
+        })?;
+    } else {
+        connection.pragma_update(None, "query_only", true)?;
+    }
+    connection.execute_batch(&format!(
+        "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;
+         PRAGMA cell_size_check = ON; PRAGMA cache_size = -{cache_kib}; PRAGMA mmap_size = 0;"
+    ))
+}
+
+/// The text under which a statement is prepared: an extension's begins with its name as a comment, so that a
+/// statement prepared in one scope is never run in another.
+fn key_sql<'a>(buffer: &'a mut String, scope: &Scope, sql: &'a str) -> Result<&'a str, DbError> {
+    let Scope::Extension(name) = scope else { return Ok(sql) };
+    if name.is_empty()
+        || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+    {
+        return Err(DbError::Denied {
+            scope: name.to_string(),
+            table: "any table: its name is no name".to_owned(),
+        });
+    }
+    buffer.clear();
+    for part in ["/*", name, "*/", sql] {
+        buffer.push_str(part);
+    }
+    Ok(buffer)
+}
+
+/// Whether the text goes on behind a `;`. What only looks so runs as well, without the cache of statements.
+fn looks_like_script(sql: &str) -> bool {
+    sql.trim_end().trim_end_matches(';').contains(';')
+}
+
+/// Why a statement failed, before the guard was asked.
+enum Fault {
+    Sql(rusqlite::Error),
+    Own(DbError),
+}
+
+impl Fault {
+    fn explain(self, guard: &Guard) -> DbError {
+        match self {
+            Fault::Sql(error) => guard.explain(error),
+            Fault::Own(error) => error,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Fault {
+        Fault::Sql(error)
+    }
+}
+
+impl From<CodecError> for Fault {
+    fn from(error: CodecError) -> Fault {
+        Fault::Own(DbError::Codec(error))
+    }
+}
+
+fn bind(statement: &mut Statement<'_>, params: &mut Reader<'_>, now: Option<&str>) -> Result<(), Fault> {
+    let wanted = statement.parameter_count();
+    let given = params.values(|position, value| {
+        if position >= wanted {
+            return Err(Fault::Sql(rusqlite::Error::InvalidParameterCount(position + 1, wanted)));
+        }
+        bind_one(statement, position + 1, value, now).map_err(Fault::Sql)
+    })?;
+    if given == wanted {
+        Ok(())
+    } else {
+        Err(Fault::Sql(rusqlite::Error::InvalidParameterCount(given, wanted)))
+    }
+}
+
+fn bind_one(
+    statement: &mut Statement<'_>,
+    at: usize,
+    value: ValueRef<'_>,
+    now: Option<&str>,
+) -> rusqlite::Result<()> {
+    match value {
+        ValueRef::Null => statement.raw_bind_parameter(at, rusqlite::types::Null),
+        ValueRef::Integer(number) => statement.raw_bind_parameter(at, number),
+        ValueRef::Real(number) => statement.raw_bind_parameter(at, number),
+        ValueRef::Text(text) => statement.raw_bind_parameter(at, text),
+        ValueRef::Blob(bytes) => statement.raw_bind_parameter(at, bytes),
+        ValueRef::Now => match now {
+            Some(now) => statement.raw_bind_parameter(at, now),
+            None => statement.raw_bind_parameter(at, clock::now_text()),
+        },
+    }
+}
+
+fn pack_rows(statement: &mut Statement<'_>, bytes_max: usize) -> Result<Vec<u8>, Fault> {
+    let mut writer = None;
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next()? {
+        // SQLite may prepare the statement anew on its first step, so the columns are asked for behind it.
+        let writer = writer.get_or_insert_with(|| start_rows(row.as_ref()));
+        for column in 0..row.as_ref().column_count() {
+            writer.push(read_value(row.get_ref(column)?)?);
+        }
+        writer.end_row();
+        if writer.len_bytes() > bytes_max {
+            return Err(Fault::Own(DbError::TooLarge { bytes_max }));
+        }
+    }
+    drop(rows);
+    Ok(writer.unwrap_or_else(|| start_rows(statement)).finish())
+}
+
+fn start_rows(statement: &Statement<'_>) -> RowsWriter {
+    RowsWriter::new(
+        (0..statement.column_count())
+            .map(|column| statement.column_name(column).expect("a statement names each of its columns")),
+    )
+}
+
+fn read_value(value: SqlRef<'_>) -> Result<ValueRef<'_>, Fault> {
+    Ok(match value {
+        SqlRef::Null => ValueRef::Null,
+        SqlRef::Integer(number) => ValueRef::Integer(number),
+        SqlRef::Real(number) => ValueRef::Real(number),
+        SqlRef::Blob(bytes) => ValueRef::Blob(bytes),
+        SqlRef::Text(bytes) => ValueRef::Text(std::str::from_utf8(bytes).map_err(|_| {
+            Fault::Own(DbError::Sql(
+                "a text in the database is not UTF-8; cast it to a blob to read it".to_owned(),
+            ))
+        })?),
+    })
+}
+
+/// Where SQLite keeps the write-ahead log of the database file at `path`.
+pub(super) fn wal_path(path: &Path) -> std::path::PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}

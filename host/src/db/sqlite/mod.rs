@@ -1,0 +1,154 @@
+//! The SQLite engine behind the `Database` trait: one writer thread with group commit, short reads on the calling
+//! thread, other reads on threads of their own. Nothing outside of this folder names rusqlite.
+
+mod batch;
+mod clock;
+mod errors;
+mod guard;
+mod link;
+mod options;
+mod readers;
+mod scope;
+mod transaction;
+mod writer;
+
+use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use self::{
+    clock::Clock,
+    link::{Link, Role, wal_path},
+    readers::Readers,
+    writer::{Job, Message, WriterHandle, gone},
+};
+use super::{Answer, Cost, Database, DbError, Engine, Query, Scope, Transaction};
+
+pub use self::options::{Durability, SqliteOptions};
+
+/// An open SQLite database.
+pub struct Sqlite {
+    readers: Readers,
+    writer: WriterHandle,
+    transaction_time_max: Duration,
+}
+
+impl Sqlite {
+    /// Opens the database file, creates it with mode 0600 where it is missing, and starts the engine's threads.
+    ///
+    /// Never open the file by other means within this process afterwards: closing any descriptor of it would drop
+    /// SQLite's locks.
+    ///
+    /// # Errors
+    /// [`DbError::Closed`] with the path when the file cannot be opened, is damaged or is no database.
+    pub fn open(options: &SqliteOptions) -> Result<Arc<Sqlite>, DbError> {
+        let fail = |problem: &dyn std::fmt::Display| {
+            DbError::Closed(format!("cannot open {}: {problem}", options.path.display()))
+        };
+        create_private(options).map_err(|error| fail(&error))?;
+        let clock = Clock::behind(&options.path);
+        let link = Link::open(options, Role::Writer).map_err(|error| fail(&errors::map(error)))?;
+        let writer = WriterHandle::start(options, link, clock).map_err(|error| fail(&error))?;
+        let readers = Readers::start(options).map_err(|error| fail(&error))?;
+        Ok(Arc::new(Sqlite { readers, writer, transaction_time_max: options.transaction_time_max }))
+    }
+
+    /// What SQLite finds wrong with the file: nothing in a sound one. Reads the whole file.
+    ///
+    /// # Errors
+    /// Those of a query; it has no deadline short of a day.
+    pub async fn check_integrity(&self) -> Result<Vec<String>, DbError> {
+        let mut found = Vec::new();
+        for sql in ["PRAGMA integrity_check", "PRAGMA foreign_key_check"] {
+            let query = Query {
+                scope: &Scope::Host,
+                sql,
+                params: &[0; 4],
+                cost: Cost::Unknown,
+                deadline: Some(Duration::from_secs(86_400)),
+            };
+            found.extend(describe_rows(&self.query(query).await?)?);
+        }
+        found.retain(|line| line != "ok");
+        Ok(found)
+    }
+}
+
+fn describe_rows(packed: &[u8]) -> Result<Vec<String>, DbError> {
+    use tinybase_abi::codec::{Reader, RowsHead, ValueRef};
+    let head = RowsHead::read(packed)?;
+    let mut reader = Reader::new(&packed[head.start..]);
+    (0..head.rows)
+        .map(|_| {
+            let values = (0..head.columns.len()).map(|_| {
+                Ok::<_, DbError>(match reader.value()? {
+                    ValueRef::Text(text) => text.to_owned(),
+                    other => format!("{other:?}"),
+                })
+            });
+            Ok(values.collect::<Result<Vec<_>, _>>()?.join(" "))
+        })
+        .collect()
+}
+
+/// Creates the file so that its owner alone may read it. A file that exists is not opened here: closing it again
+/// would drop the locks of an engine of this process that has it open.
+fn create_private(options: &SqliteOptions) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&options.path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+impl Database for Sqlite {
+    fn engine(&self) -> Engine {
+        Engine::Sqlite
+    }
+
+    fn query(&self, query: Query<'_>) -> Answer<Vec<u8>> {
+        match query.cost {
+            Cost::Short => Answer::ready(self.readers.short(query)),
+            Cost::Unknown => self.readers.queue(query),
+        }
+    }
+
+    fn apply(&self, scope: &Scope, batch: Vec<u8>) -> Answer<Vec<u8>> {
+        let (reply, answer) = oneshot::channel();
+        match self.writer.send(Message::Apply(Job { scope: scope.clone(), batch, reply })) {
+            Ok(()) => Answer::Later(Box::pin(async { answer.await.unwrap_or_else(|_| Err(gone())) })),
+            Err(error) => Answer::ready(Err(error)),
+        }
+    }
+
+    fn begin(
+        &self,
+        scope: &Scope,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>> {
+        let (reply, answer) = oneshot::channel();
+        let time_max = deadline.min(self.transaction_time_max);
+        let sent = self.writer.send(Message::Begin { scope: scope.clone(), time_max, reply });
+        Box::pin(async move {
+            sent?;
+            let calls = answer.await.unwrap_or_else(|_| Err(gone()))?;
+            Ok(Box::new(transaction::SqliteTransaction::new(calls, time_max)) as Box<dyn Transaction>)
+        })
+    }
+
+    fn foreign_changes(&self) -> u64 {
+        self.writer.foreign_changes.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn shut_down(&self) -> BoxFuture<'static, ()> {
+        let readers = self.readers.stop();
+        let (done, ended) = oneshot::channel();
+        self.writer.send_stop(done);
+        Box::pin(async move {
+            for reader in readers {
+                let _ = reader.await;
+            }
+            let _ = ended.await;
+        })
+    }
+}

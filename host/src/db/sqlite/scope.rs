@@ -1,0 +1,204 @@
+//! What a statement may touch: SQLite asks here, while it prepares a statement, about every table, column and pragma.
+//! It never reads the statement's text.
+
+use std::sync::Arc;
+
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+
+use crate::db::{DbError, Scope};
+
+/// The one column outside of its own tables that an extension may read: foreign keys refer to it, and SQLite
+/// checks them in the name of the statement.
+const REFERABLE: (&str, &str) = ("tb_users", "id");
+
+/// Pragmas that tell about one of an extension's own tables or indexes.
+const PRAGMAS_OF_A_TABLE: [&str; 7] = [
+    "table_info",
+    "table_xinfo",
+    "index_list",
+    "index_info",
+    "index_xinfo",
+    "foreign_key_list",
+    "foreign_key_check",
+];
+
+/// Who runs a statement.
+#[derive(Debug, Clone)]
+pub(super) enum Who {
+    /// The engine: its own transactions and savepoints.
+    Engine,
+    /// The host.
+    Host,
+    /// An extension, with the prefix of its tables.
+    Extension(Arc<str>),
+}
+
+/// The state of the authorizer of one connection.
+#[derive(Debug)]
+pub(super) struct Gate {
+    who: Who,
+    /// The statement changes the schema, so that SQLite tends its own tables on the way.
+    schema_changes: bool,
+    /// The statement renames or alters a table; its new name is known only afterwards.
+    pub(super) alters: bool,
+    denied: Option<String>,
+}
+
+impl Gate {
+    pub(super) fn new() -> Gate {
+        Gate { who: Who::Engine, schema_changes: false, alters: false, denied: None }
+    }
+
+    /// Opens the gate for the next statement.
+    pub(super) fn enter(&mut self, scope: &Scope) {
+        self.schema_changes = false;
+        self.alters = false;
+        self.denied = None;
+        match (&self.who, scope) {
+            (Who::Host, Scope::Host) => {}
+            (Who::Extension(now), Scope::Extension(name)) if Arc::ptr_eq(now, name) => {}
+            (_, Scope::Host) => self.who = Who::Host,
+            (_, Scope::Extension(name)) => self.who = Who::Extension(Arc::clone(name)),
+        }
+    }
+
+    /// Opens the gate for the engine's own statements.
+    pub(super) fn enter_engine(&mut self) {
+        self.who = Who::Engine;
+        self.denied = None;
+    }
+
+    /// The error of the denial since the last `enter`, if there was one.
+    pub(super) fn take_denied(&mut self) -> Option<DbError> {
+        let table = self.denied.take()?;
+        let scope = match &self.who {
+            Who::Engine | Who::Host => "the host".to_owned(),
+            Who::Extension(name) => name.to_string(),
+        };
+        Some(DbError::Denied { scope, table })
+    }
+
+    /// SQLite's question about one action of the statement it prepares.
+    pub(super) fn authorize(&mut self, context: &AuthContext<'_>) -> Authorization {
+        let refused = match &self.who {
+            Who::Engine => None,
+            Who::Host => refused_to_all(&context.action),
+            Who::Extension(name) => {
+                let name = Arc::clone(name);
+                refused_to_all(&context.action).or_else(|| self.refused_to_extension(&name, &context.action))
+            }
+        };
+        match refused {
+            None => Authorization::Allow,
+            Some(what) => {
+                self.denied.get_or_insert(what);
+                Authorization::Deny
+            }
+        }
+    }
+
+    fn refused_to_extension(&mut self, name: &str, action: &AuthAction<'_>) -> Option<String> {
+        use AuthAction as A;
+        let own = |table: &str| is_own(name, table);
+        let unless = |allowed: bool, what: &str| (!allowed).then(|| what.to_owned());
+        match *action {
+            A::Select | A::Recursive => None,
+            A::Function { function_name } => unless(!is_unsafe_function(function_name), function_name),
+            A::Read { table_name, column_name } => {
+                unless(self.may_read(name, table_name, column_name), table_name)
+            }
+            A::Insert { table_name } | A::Update { table_name, .. } | A::Delete { table_name } => {
+                unless(own(table_name) || self.is_tended(table_name), table_name)
+            }
+            A::CreateTable { table_name } | A::DropTable { table_name } => {
+                self.schema_changes = true;
+                unless(own(table_name) || table_name == "sqlite_sequence", table_name)
+            }
+            A::CreateVtable { table_name, module_name } | A::DropVtable { table_name, module_name } => {
+                self.schema_changes = true;
+                unless(own(table_name) && module_name.eq_ignore_ascii_case("fts5"), table_name)
+            }
+            A::AlterTable { table_name, .. } => {
+                self.schema_changes = true;
+                self.alters = true;
+                unless(own(table_name), table_name)
+            }
+            A::CreateIndex { index_name, table_name } | A::DropIndex { index_name, table_name } => {
+                self.schema_changes = true;
+                unless(own(table_name) && (own(index_name) || is_automatic(index_name)), table_name)
+            }
+            A::CreateTrigger { trigger_name, table_name } | A::DropTrigger { trigger_name, table_name } => {
+                self.schema_changes = true;
+                unless(own(table_name) && own(trigger_name), table_name)
+            }
+            A::CreateView { view_name } | A::DropView { view_name } => {
+                self.schema_changes = true;
+                unless(own(view_name), view_name)
+            }
+            A::Reindex { index_name } => unless(own(index_name), index_name),
+            A::Analyze { table_name } => {
+                self.schema_changes = true;
+                unless(own(table_name), table_name)
+            }
+            A::Pragma { pragma_name, pragma_value } => {
+                unless(may_pragma(name, pragma_name, pragma_value), &format!("pragma {pragma_name}"))
+            }
+            _ => Some(format!("{action:?}")),
+        }
+    }
+
+    fn may_read(&self, name: &str, table: &str, column: &str) -> bool {
+        is_own(name, table)
+            || self.is_tended(table)
+            || matches!(table, "json_each" | "json_tree")
+            || (table.eq_ignore_ascii_case(REFERABLE.0) && column.eq_ignore_ascii_case(REFERABLE.1))
+            || table.strip_prefix("pragma_").is_some_and(|pragma| PRAGMAS_OF_A_TABLE.contains(&pragma))
+    }
+
+    /// SQLite's own tables, which it tends itself where the schema changes. It lets nobody write `sqlite_master`.
+    fn is_tended(&self, table: &str) -> bool {
+        matches!(table, "sqlite_master" | "sqlite_schema")
+            || (self.schema_changes && (table == "sqlite_sequence" || table.starts_with("sqlite_stat")))
+    }
+}
+
+/// What nobody may: transactions are the engine's, and there is one file.
+fn refused_to_all(action: &AuthAction<'_>) -> Option<String> {
+    match action {
+        AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => {
+            Some("of its own transactions".to_owned())
+        }
+        AuthAction::Attach { filename } => Some((*filename).to_owned()),
+        AuthAction::Detach { database_name } => Some((*database_name).to_owned()),
+        AuthAction::Function { function_name } if is_unsafe_function(function_name) => {
+            Some((*function_name).to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn is_unsafe_function(name: &str) -> bool {
+    name.eq_ignore_ascii_case("load_extension") || name.eq_ignore_ascii_case("fts3_tokenizer")
+}
+
+/// Whether `table` begins with the extension's name and `_`; SQLite compares names without regard to ASCII case.
+fn is_own(name: &str, table: &str) -> bool {
+    let (table, name) = (table.as_bytes(), name.as_bytes());
+    table.len() > name.len() + 1
+        && table[..name.len()].eq_ignore_ascii_case(name)
+        && table[name.len()] == b'_'
+}
+
+/// An index that SQLite made for a constraint; its table is checked beside it.
+fn is_automatic(index: &str) -> bool {
+    index.starts_with("sqlite_autoindex_")
+}
+
+fn may_pragma(name: &str, pragma: &str, value: Option<&str>) -> bool {
+    if pragma.eq_ignore_ascii_case("defer_foreign_keys") {
+        return true;
+    }
+    let of_own =
+        value.is_some_and(|value| is_own(name, value.strip_prefix("sqlite_autoindex_").unwrap_or(value)));
+    of_own && PRAGMAS_OF_A_TABLE.iter().any(|known| known.eq_ignore_ascii_case(pragma))
+}

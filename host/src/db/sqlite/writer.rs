@@ -1,0 +1,307 @@
+//! The writer thread: takes what has queued up and commits it as one transaction, then answers. It alone changes the
+//! file; it reads for nobody outside of an interactive transaction.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use tokio::sync::oneshot;
+
+use super::{
+    SqliteOptions,
+    batch::{self, Outcome},
+    clock::Clock,
+    link::Link,
+    transaction::{self, End, TransactionCall},
+};
+use crate::db::{DbError, Scope};
+
+/// How often an idle writer looks whether another process changed the file.
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, DbError>>;
+
+/// A batch that waits to be applied.
+pub(super) struct Job {
+    pub(super) scope: Scope,
+    pub(super) batch: Vec<u8>,
+    pub(super) reply: Reply<Vec<u8>>,
+}
+
+/// What the writer is asked.
+pub(super) enum Message {
+    /// Apply a batch in some group.
+    Apply(Job),
+    /// Serve one transaction's calls until it ends.
+    Begin { scope: Scope, time_max: Duration, reply: Reply<Sender<TransactionCall>> },
+    /// Finish and close.
+    Stop(oneshot::Sender<()>),
+}
+
+/// The way to the writer: a queue with a limit.
+pub(super) struct WriterHandle {
+    messages: Sender<Message>,
+    queued: Arc<AtomicUsize>,
+    queue_jobs_max: usize,
+    /// Counts up whenever another process has changed the data.
+    pub(super) foreign_changes: Arc<AtomicU64>,
+}
+
+impl WriterHandle {
+    /// Starts the thread on a connection of its own.
+    pub(super) fn start(options: &SqliteOptions, link: Link, clock: Clock) -> std::io::Result<WriterHandle> {
+        let (messages, inbox) = crossbeam_channel::unbounded();
+        let queued = Arc::new(AtomicUsize::new(0));
+        let foreign_changes = Arc::new(AtomicU64::new(0));
+        let writer = Writer {
+            link,
+            clock,
+            inbox,
+            queued: Arc::clone(&queued),
+            foreign_changes: Arc::clone(&foreign_changes),
+            data_version: None,
+            put_back: None,
+            query_timeout: options.query_timeout,
+            group_jobs_max: options.group_jobs_max,
+            group_time_max: options.group_time_max,
+        };
+        std::thread::Builder::new().name("db-writer".to_owned()).spawn(move || writer.run())?;
+        Ok(WriterHandle { messages, queued, queue_jobs_max: options.queue_jobs_max, foreign_changes })
+    }
+
+    /// Queues a message; answers busy when the queue is full, and closed when the writer is gone.
+    pub(super) fn send(&self, message: Message) -> Result<(), DbError> {
+        if self.queued.fetch_add(1, Ordering::Relaxed) >= self.queue_jobs_max {
+            self.queued.fetch_sub(1, Ordering::Relaxed);
+            return Err(DbError::Busy);
+        }
+        self.messages.send(message).map_err(|_| gone())
+    }
+
+    /// Queues the end behind everything that waits, however much that is.
+    pub(super) fn send_stop(&self, done: oneshot::Sender<()>) {
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        // A writer that is gone already drops the message, and with it `done`, which tells the same.
+        let _ = self.messages.send(Message::Stop(done));
+    }
+}
+
+/// The error of a call whose thread has ended.
+pub(super) fn gone() -> DbError {
+    DbError::Closed("it was shut down, or its writer failed and the log says why".to_owned())
+}
+
+struct Writer {
+    link: Link,
+    clock: Clock,
+    inbox: Receiver<Message>,
+    queued: Arc<AtomicUsize>,
+    foreign_changes: Arc<AtomicU64>,
+    data_version: Option<i64>,
+    /// A message that ended a group and is served behind it.
+    put_back: Option<Message>,
+    query_timeout: Duration,
+    group_jobs_max: usize,
+    group_time_max: Duration,
+}
+
+/// A job that was applied or refused, before its transaction is committed.
+struct Applied {
+    job: Job,
+    result: Result<Vec<u8>, DbError>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        loop {
+            self.note_foreign_changes();
+            match self.next_message() {
+                Ok(Message::Apply(job)) => self.serve_group(job),
+                Ok(Message::Begin { scope, time_max, reply }) => {
+                    self.serve_transaction(&scope, time_max, reply)
+                }
+                Ok(Message::Stop(done)) => {
+                    self.close();
+                    // Whoever asked may have gone away; the file is closed all the same.
+                    let _ = done.send(());
+                    return;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.close(),
+            }
+        }
+    }
+
+    fn next_message(&mut self) -> Result<Message, RecvTimeoutError> {
+        if let Some(message) = self.put_back.take() {
+            return Ok(message);
+        }
+        let message = self.inbox.recv_timeout(IDLE_CHECK_INTERVAL)?;
+        self.queued.fetch_sub(1, Ordering::Relaxed);
+        Ok(message)
+    }
+
+    /// The next job of the group, where one waits. Anything else ends the group.
+    fn next_of_group(&mut self) -> Option<Job> {
+        let message = self.inbox.try_recv().ok()?;
+        self.queued.fetch_sub(1, Ordering::Relaxed);
+        match message {
+            Message::Apply(job) => Some(job),
+            other => {
+                self.put_back = Some(other);
+                None
+            }
+        }
+    }
+
+    fn serve_group(&mut self, first: Job) {
+        if let Err(error) = self.link.engine("BEGIN IMMEDIATE") {
+            let error = self.link.guard.explain(error);
+            return answer(Applied { job: first, result: Err(error) });
+        }
+        let started = Instant::now();
+        let mut group = Vec::new();
+        let mut next = Some(first);
+        while let Some(job) = next {
+            if let Err(error) = self.apply_into(&mut group, job) {
+                return self.fail_group(group, &error);
+            }
+            let full = group.len() >= self.group_jobs_max || started.elapsed() >= self.group_time_max;
+            next = if full { None } else { self.next_of_group() };
+        }
+        self.commit_group(group);
+    }
+
+    /// Applies a job and puts it to the group. Fails only where no transaction can be had.
+    fn apply_into(&mut self, group: &mut Vec<Applied>, job: Job) -> Result<(), DbError> {
+        match batch::apply(&mut self.link, &job.scope, &job.batch, self.clock.tick(), self.query_timeout) {
+            Outcome::Answered(result) => group.push(Applied { job, result }),
+            Outcome::Spoiled(error) => {
+                let fatal = matches!(error, DbError::Closed(_));
+                group.push(Applied { job, result: Err(error.clone()) });
+                if fatal {
+                    return Err(error);
+                }
+                self.replay(group)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies anew what a spoiled transaction had held. A job that fails by now is refused, and the rest tried again.
+    fn replay(&mut self, group: &mut [Applied]) -> Result<(), DbError> {
+        'again: loop {
+            self.roll_back();
+            self.link.engine("BEGIN IMMEDIATE").map_err(|error| self.link.guard.explain(error))?;
+            for applied in group.iter_mut().filter(|applied| applied.result.is_ok()) {
+                let job = &applied.job;
+                let now = self.clock.tick();
+                match batch::apply(&mut self.link, &job.scope, &job.batch, now, self.query_timeout) {
+                    Outcome::Answered(result) => applied.result = result,
+                    Outcome::Spoiled(error) => {
+                        applied.result = Err(error);
+                        continue 'again;
+                    }
+                }
+            }
+            return Ok(());
+        }
+    }
+
+    fn commit_group(&mut self, group: Vec<Applied>) {
+        match self.link.engine("COMMIT") {
+            Ok(()) => group.into_iter().for_each(answer),
+            Err(error) => {
+                let error = self.link.guard.explain(error);
+                self.roll_back();
+                if matches!(error, DbError::ForeignKey) && group.len() > 1 {
+                    // A foreign key that is checked at the commit broke it: each job commits alone, so that only
+                    // the one at fault is refused.
+                    return group.into_iter().for_each(|applied| self.serve_alone(applied));
+                }
+                self.fail_group(group, &error);
+            }
+        }
+    }
+
+    fn serve_alone(&mut self, applied: Applied) {
+        if applied.result.is_err() {
+            return answer(applied);
+        }
+        let mut group = Vec::new();
+        let begun = self.link.engine("BEGIN IMMEDIATE").map_err(|error| self.link.guard.explain(error));
+        match begun.and_then(|()| self.apply_into(&mut group, applied.job)) {
+            Ok(()) => self.commit_group(group),
+            Err(error) => self.fail_group(group, &error),
+        }
+    }
+
+    fn fail_group(&mut self, group: Vec<Applied>, error: &DbError) {
+        self.roll_back();
+        tracing::error!(jobs = group.len(), %error, "a group of writes could not be committed");
+        for Applied { job, result } in group {
+            answer(Applied { job, result: result.and(Err(error.clone())) });
+        }
+    }
+
+    fn roll_back(&self) {
+        if !self.link.connection.is_autocommit()
+            && let Err(error) = self.link.engine("ROLLBACK")
+        {
+            tracing::error!(%error, "a transaction could not be rolled back");
+        }
+    }
+
+    fn serve_transaction(
+        &mut self,
+        scope: &Scope,
+        time_max: Duration,
+        reply: Reply<Sender<TransactionCall>>,
+    ) {
+        if let Err(error) = self.link.engine("BEGIN IMMEDIATE") {
+            let _ = reply.send(Err(self.link.guard.explain(error)));
+            return;
+        }
+        match transaction::serve(&mut self.link, &mut self.clock, scope, time_max, reply) {
+            End::Committed(reply) => drop(reply.send(Ok(()))),
+            End::Abandoned(reply) => {
+                self.roll_back();
+                reply.map(|reply| reply.send(Ok(())));
+            }
+        }
+    }
+
+    fn note_foreign_changes(&mut self) {
+        match self.link.engine_number("PRAGMA data_version") {
+            Ok(version) if self.data_version == Some(version) => {}
+            Ok(version) => {
+                if self.data_version.replace(version).is_some() {
+                    self.foreign_changes.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "cannot see whether another process changed the database"),
+        }
+    }
+
+    fn close(self) {
+        let Link { connection, guard, .. } = self.link;
+        guard.enter_engine();
+        connection.flush_prepared_statement_cache();
+        if let Err(error) = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
+            tracing::warn!(%error, "the write-ahead log could not be folded into the database file; the next start does it");
+        }
+        if let Err((_, error)) = connection.close() {
+            tracing::warn!(%error, "the database file could not be closed");
+        }
+    }
+}
+
+fn answer(applied: Applied) {
+    // A caller that went away does not undo what it asked for.
+    let _ = applied.job.reply.send(applied.result);
+}
