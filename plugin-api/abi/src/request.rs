@@ -1,9 +1,12 @@
 //! A request as the host lends it to a plugin: one value that owns its memory on the host's side.
 
+mod host_side;
+
 use std::ffi::c_void;
 
 use abi_stable::StableAbi;
 use async_ffi::FfiFuture;
+pub use host_side::{CallerRef, HostRequest, OwnedChunks, OwnedRequest, into_raw};
 
 use crate::{
     bytes::{Bytes, Slice},
