@@ -205,9 +205,11 @@ fn key_sql<'a>(buffer: &'a mut String, scope: &Scope, sql: &'a str) -> Result<&'
     Ok(buffer)
 }
 
-/// Whether the text goes on behind a `;`. What only looks so runs as well, without the cache of statements.
+/// Whether the text goes on behind a `;`, or may hold nothing but a comment. What only looks so runs as well, without
+/// the cache of statements.
 fn looks_like_script(sql: &str) -> bool {
-    sql.trim_end().trim_end_matches(';').contains(';')
+    let text = sql.trim();
+    text.is_empty() || text.starts_with("--") || text.trim_end_matches(';').contains(';')
 }
 
 /// Why a statement failed, before the guard was asked.

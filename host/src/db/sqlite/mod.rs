@@ -127,7 +127,11 @@ impl Database for Sqlite {
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>> {
         let (reply, answer) = oneshot::channel();
-        let time_max = deadline.min(self.transaction_time_max);
+        let time_max = match scope {
+            // The host's own migrations take as long as they take.
+            Scope::Host => deadline,
+            Scope::Extension(_) => deadline.min(self.transaction_time_max),
+        };
         let sent = self.writer.send(Message::Begin { scope: scope.clone(), time_max, reply });
         Box::pin(async move {
             sent?;

@@ -27,7 +27,7 @@ pub struct SqliteOptions {
     pub query_timeout: Duration,
     /// How long another process may hold the file before a call answers busy.
     pub busy_timeout: Duration,
-    /// The longest that an interactive transaction may ask for; meanwhile every other writer waits.
+    /// The longest that an extension's interactive transaction may ask for; meanwhile every other writer waits.
     pub transaction_time_max: Duration,
     /// Where the write-ahead log stops to grow under a steady load, in bytes.
     pub wal_bytes_max: u64,

@@ -12,7 +12,7 @@ use crate::db::{DbError, Scope};
 const REFERABLE: (&str, &str) = ("tb_users", "id");
 
 /// Pragmas that tell about one of an extension's own tables or indexes.
-const PRAGMAS_OF_A_TABLE: [&str; 7] = [
+const PRAGMAS_OF_A_TABLE: [&str; 8] = [
     "table_info",
     "table_xinfo",
     "index_list",
@@ -20,6 +20,8 @@ const PRAGMAS_OF_A_TABLE: [&str; 7] = [
     "index_xinfo",
     "foreign_key_list",
     "foreign_key_check",
+    // SQLite runs it itself where `ALTER TABLE` adds a column with a constraint.
+    "quick_check",
 ];
 
 /// Who runs a statement.
@@ -157,7 +159,7 @@ impl Gate {
 
     /// SQLite's own tables, which it tends itself where the schema changes. It lets nobody write `sqlite_master`.
     fn is_tended(&self, table: &str) -> bool {
-        matches!(table, "sqlite_master" | "sqlite_schema")
+        matches!(table, "sqlite_master" | "sqlite_schema" | "sqlite_temp_master" | "sqlite_temp_schema")
             || (self.schema_changes && (table == "sqlite_sequence" || table.starts_with("sqlite_stat")))
     }
 }

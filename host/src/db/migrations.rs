@@ -1,0 +1,408 @@
+//! Brings a database's tables to a version, up and down: the host's own and each extension's, one transaction a
+//! migration, with a record of what was applied. It knows no engine; the SQL of each lives in `migrations/<engine>/`.
+
+use std::{borrow::Cow, time::Duration};
+
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use tinybase_abi::codec::{BatchWriter, CodecError, Expect, Reader, RowsHead, Value, ValueRef, pack_values};
+
+use super::{Cost, Database, DbError, Engine, Query, Scope, Transaction};
+
+/// How long one migration may take.
+const MIGRATION_TIME_MAX: Duration = Duration::from_secs(3600);
+
+/// Under which name the host's own migrations are recorded; no extension may be called so.
+const HOST_OWNER: &str = "host";
+
+const CREATE_RECORD: &str = "CREATE TABLE IF NOT EXISTS tb_migrations (
+    owner TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    title TEXT NOT NULL,
+    checksum TEXT NOT NULL,
+    applied_at TEXT NOT NULL,
+    PRIMARY KEY (owner, version)
+)";
+
+/// One step from a version to the next, and back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migration {
+    /// Its number; an owner's first is 1, and none is left out.
+    pub version: u32,
+    /// What it is about, as in its file's name.
+    pub title: Cow<'static, str>,
+    /// The script that applies it.
+    pub up: Cow<'static, str>,
+    /// The script that reverts it; empty where there is no way back.
+    pub down: Cow<'static, str>,
+}
+
+impl Migration {
+    /// The SHA-256 of the script that applies it, in hex.
+    pub fn checksum(&self) -> String {
+        use std::fmt::Write;
+        Sha256::digest(self.up.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
+            write!(hex, "{byte:02x}").expect("writing to a string does not fail");
+            hex
+        })
+    }
+}
+
+macro_rules! embedded {
+    ($engine:literal: $($version:literal $name:literal $title:literal),+ $(,)?) => {
+        vec![$(Migration {
+            version: $version,
+            title: Cow::Borrowed($title),
+            up: Cow::Borrowed(include_str!(concat!("../../../migrations/", $engine, "/", $name, ".up.sql"))),
+            down: Cow::Borrowed(include_str!(concat!("../../../migrations/", $engine, "/", $name, ".down.sql"))),
+        }),+]
+    };
+}
+
+/// The host's own migrations for an engine, which are built into the binary.
+pub fn host_migrations(engine: Engine) -> Vec<Migration> {
+    match engine {
+        Engine::Sqlite => embedded!("sqlite": 1 "0001_accounts" "accounts"),
+        Engine::Postgres => Vec::new(),
+    }
+}
+
+/// Why a migration was not applied or reverted.
+#[derive(Debug, Error)]
+pub enum MigrateError {
+    /// The list of migrations is not 1, 2, 3, …
+    #[error(
+        "the migrations of {owner} have a gap: {expected} must follow, but {found} does; number them without gaps"
+    )]
+    Gap {
+        /// Whose.
+        owner: String,
+        /// The version that should come.
+        expected: u32,
+        /// The version that comes.
+        found: u32,
+    },
+    /// An extension has the host's name.
+    #[error("no extension may be called {HOST_OWNER}; choose another name")]
+    ReservedOwner,
+    /// An applied migration reads otherwise today.
+    #[error(
+        "migration {version} ({title}) of {owner} was changed after it was applied; restore its text, \
+         and put the change into a new migration"
+    )]
+    Changed {
+        /// Whose.
+        owner: String,
+        /// Which.
+        version: u32,
+        /// Its title.
+        title: String,
+    },
+    /// The database is newer than this program.
+    #[error(
+        "the database has migration {version} ({title}) of {owner}, which this version does not know; \
+         use the newer version that applied it, to serve or to downgrade the database"
+    )]
+    Unknown {
+        /// Whose.
+        owner: String,
+        /// Which.
+        version: u32,
+        /// Its title.
+        title: String,
+    },
+    /// The version asked for does not exist.
+    #[error("{owner} has no version {version}; its versions are 0 to {newest}")]
+    NoSuchVersion {
+        /// Whose.
+        owner: String,
+        /// The version asked for.
+        version: u32,
+        /// The newest there is.
+        newest: u32,
+    },
+    /// A migration without a way back stands in the way down.
+    #[error("migration {version} ({title}) of {owner} cannot be reverted; restore a backup from before it")]
+    NoWayBack {
+        /// Whose.
+        owner: String,
+        /// Which.
+        version: u32,
+        /// Its title.
+        title: String,
+    },
+    /// The script of a migration failed; nothing of it was kept.
+    #[error("migration {version} ({title}) of {owner} failed and was undone: {source}")]
+    Failed {
+        /// Whose.
+        owner: String,
+        /// Which.
+        version: u32,
+        /// Its title.
+        title: String,
+        /// The database's error.
+        source: DbError,
+    },
+    /// The record of migrations could not be read or written.
+    #[error("the record of migrations cannot be used: {0}")]
+    Record(#[from] DbError),
+}
+
+impl From<CodecError> for MigrateError {
+    fn from(error: CodecError) -> MigrateError {
+        MigrateError::Record(error.into())
+    }
+}
+
+/// A migration as the database or the program knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// Its number.
+    pub version: u32,
+    /// Its title.
+    pub title: String,
+    /// When it was applied (RFC 3339); `None` if it is not.
+    pub applied_at: Option<String>,
+}
+
+/// An applied migration as recorded.
+#[derive(Debug, Clone)]
+struct Applied {
+    version: u32,
+    title: String,
+    checksum: String,
+    applied_at: String,
+}
+
+/// Applies and reverts the migrations of one owner.
+pub struct Migrator<'a> {
+    db: &'a dyn Database,
+    scope: Scope,
+    owner: String,
+    migrations: Vec<Migration>,
+}
+
+impl<'a> Migrator<'a> {
+    /// A migrator of the host's own tables.
+    pub fn of_host(db: &'a dyn Database) -> Migrator<'a> {
+        let migrations = host_migrations(db.engine());
+        Migrator { db, scope: Scope::Host, owner: HOST_OWNER.to_owned(), migrations }
+    }
+
+    /// A migrator of an extension's tables; its scripts run in the extension's scope.
+    ///
+    /// # Errors
+    /// [`MigrateError::Gap`] if the list is not 1, 2, 3, …; [`MigrateError::ReservedOwner`] for the host's name.
+    pub fn of_extension(
+        db: &'a dyn Database,
+        name: &str,
+        mut migrations: Vec<Migration>,
+    ) -> Result<Migrator<'a>, MigrateError> {
+        if name == HOST_OWNER {
+            return Err(MigrateError::ReservedOwner);
+        }
+        migrations.sort_by_key(|migration| migration.version);
+        for (expected, migration) in (1..).zip(&migrations) {
+            if migration.version != expected {
+                let (owner, found) = (name.to_owned(), migration.version);
+                return Err(MigrateError::Gap { owner, expected, found });
+            }
+        }
+        Ok(Migrator { db, scope: Scope::Extension(name.into()), owner: name.to_owned(), migrations })
+    }
+
+    fn newest(&self) -> u32 {
+        self.migrations.last().map_or(0, |migration| migration.version)
+    }
+
+    /// The version that the database is at; 0 before the first migration.
+    ///
+    /// # Errors
+    /// [`MigrateError::Changed`] or [`MigrateError::Unknown`] if what was applied is not what this program knows.
+    pub async fn current(&self) -> Result<u32, MigrateError> {
+        let applied = self.applied().await?;
+        self.check(&applied)?;
+        Ok(applied.last().map_or(0, |last| last.version))
+    }
+
+    /// Every migration, applied or not, by version. Those that this program does not know are listed too.
+    ///
+    /// # Errors
+    /// [`MigrateError::Record`] if the record cannot be read.
+    pub async fn history(&self) -> Result<Vec<HistoryEntry>, MigrateError> {
+        let applied = self.applied().await?;
+        let known = self.migrations.iter().skip(applied.len()).map(|migration| HistoryEntry {
+            version: migration.version,
+            title: migration.title.to_string(),
+            applied_at: None,
+        });
+        let done = applied.iter().map(|applied| HistoryEntry {
+            version: applied.version,
+            title: applied.title.clone(),
+            applied_at: Some(applied.applied_at.clone()),
+        });
+        Ok(done.chain(known).collect())
+    }
+
+    /// Applies what is missing up to `target`, or to the newest. Answers the versions that were applied.
+    ///
+    /// # Errors
+    /// See [`MigrateError`]. Those before the one that failed stay applied.
+    pub async fn upgrade(&self, target: Option<u32>) -> Result<Vec<u32>, MigrateError> {
+        let target = self.known_version(target.unwrap_or_else(|| self.newest()))?;
+        let current = self.current().await?;
+        let mut done = Vec::new();
+        for migration in self.between(current, target) {
+            if self.step(migration, Direction::Up).await? {
+                tracing::info!(owner = self.owner, version = migration.version, title = %migration.title, "applied a migration");
+                done.push(migration.version);
+            }
+        }
+        Ok(done)
+    }
+
+    /// Reverts everything above `target`, newest first. Answers the versions that were reverted.
+    ///
+    /// # Errors
+    /// See [`MigrateError`]. Those after the one that failed stay reverted.
+    pub async fn downgrade(&self, target: u32) -> Result<Vec<u32>, MigrateError> {
+        let target = self.known_version(target)?;
+        let current = self.current().await?;
+        let mut done = Vec::new();
+        for migration in self.between(target, current).iter().rev() {
+            if migration.down.trim().is_empty() {
+                return Err(MigrateError::NoWayBack {
+                    owner: self.owner.clone(),
+                    version: migration.version,
+                    title: migration.title.to_string(),
+                });
+            }
+            if self.step(migration, Direction::Down).await? {
+                tracing::info!(owner = self.owner, version = migration.version, title = %migration.title, "reverted a migration");
+                done.push(migration.version);
+            }
+        }
+        Ok(done)
+    }
+
+    fn known_version(&self, version: u32) -> Result<u32, MigrateError> {
+        let newest = self.newest();
+        if version <= newest {
+            return Ok(version);
+        }
+        Err(MigrateError::NoSuchVersion { owner: self.owner.clone(), version, newest })
+    }
+
+    /// The migrations above one version, up to another. Versions are 1, 2, 3, …, so each stands at its place.
+    fn between(&self, above: u32, up_to: u32) -> &[Migration] {
+        self.migrations.get(above as usize..up_to as usize).unwrap_or(&[])
+    }
+
+    fn check(&self, applied: &[Applied]) -> Result<(), MigrateError> {
+        for record in applied {
+            let known = self.migrations.iter().find(|migration| migration.version == record.version);
+            let (owner, version, title) = (self.owner.clone(), record.version, record.title.clone());
+            match known {
+                None => return Err(MigrateError::Unknown { owner, version, title }),
+                Some(known) if known.checksum() != record.checksum => {
+                    return Err(MigrateError::Changed { owner, version, title });
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn applied(&self) -> Result<Vec<Applied>, MigrateError> {
+        let mut create = BatchWriter::default();
+        create.push(CREATE_RECORD, [], Expect::Any);
+        self.db.apply(&Scope::Host, create.finish()).await?;
+        let params = pack_values([ValueRef::Text(&self.owner)]);
+        let rows = self.db.query(Query {
+            scope: &Scope::Host,
+            sql: "SELECT version, title, checksum, applied_at FROM tb_migrations WHERE owner = ?1 ORDER BY version",
+            params: &params,
+            cost: Cost::Short,
+            deadline: None,
+        });
+        read_applied(&rows.await?)
+    }
+
+    /// Takes one step in a transaction of its own. Answers false where another process has just taken it.
+    async fn step(&self, migration: &Migration, direction: Direction) -> Result<bool, MigrateError> {
+        let mut transaction = self.db.begin(&Scope::Host, MIGRATION_TIME_MAX).await?;
+        match self.step_within(&mut *transaction, migration, direction).await {
+            Ok(true) => transaction.commit().await.map(|()| true),
+            Ok(false) => transaction.rollback().await.map(|()| false),
+            Err(error) => transaction.rollback().await.and(Err(error)),
+        }
+        .map_err(|source| MigrateError::Failed {
+            owner: self.owner.clone(),
+            version: migration.version,
+            title: migration.title.to_string(),
+            source,
+        })
+    }
+
+    async fn step_within(
+        &self,
+        transaction: &mut dyn Transaction,
+        migration: &Migration,
+        direction: Direction,
+    ) -> Result<bool, DbError> {
+        let key = [ValueRef::Text(&self.owner), ValueRef::Integer(migration.version.into())];
+        let recorded = "SELECT 1 FROM tb_migrations WHERE owner = ?1 AND version = ?2";
+        let rows = transaction.query(recorded.to_owned(), pack_values(key)).await?;
+        let is_applied = RowsHead::read(&rows)?.rows > 0;
+        if is_applied == (direction == Direction::Up) {
+            return Ok(false);
+        }
+        let mut script = BatchWriter::default();
+        let mut record = BatchWriter::default();
+        match direction {
+            Direction::Up => {
+                script.push(&migration.up, [], Expect::Any);
+                let (title, checksum) = (&migration.title, migration.checksum());
+                let values = [ValueRef::Text(title), ValueRef::Text(&checksum), ValueRef::Now];
+                let insert = "INSERT INTO tb_migrations (owner, version, title, checksum, applied_at)
+                              VALUES (?1, ?2, ?3, ?4, ?5)";
+                record.push(insert, key.into_iter().chain(values), Expect::Exactly(1));
+            }
+            Direction::Down => {
+                script.push(&migration.down, [], Expect::Any);
+                let delete = "DELETE FROM tb_migrations WHERE owner = ?1 AND version = ?2";
+                record.push(delete, key, Expect::Exactly(1));
+            }
+        }
+        transaction.apply_as(&self.scope, script.finish()).await?;
+        transaction.apply(record.finish()).await?;
+        Ok(true)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Up,
+    Down,
+}
+
+fn read_applied(packed: &[u8]) -> Result<Vec<Applied>, MigrateError> {
+    let head = RowsHead::read(packed)?;
+    let mut reader = Reader::new(&packed[head.start..]);
+    (0..head.rows)
+        .map(|_| {
+            let version = match reader.value()? {
+                ValueRef::Integer(number) => u32::try_from(number).unwrap_or(u32::MAX),
+                _ => u32::MAX,
+            };
+            let mut text = || match reader.value().map(ValueRef::to_owned) {
+                Ok(Value::Text(text)) => Ok(text),
+                Ok(other) => {
+                    Err(MigrateError::Record(DbError::Sql(format!("{other:?} where a text belongs"))))
+                }
+                Err(error) => Err(error.into()),
+            };
+            Ok(Applied { version, title: text()?, checksum: text()?, applied_at: text()? })
+        })
+        .collect()
+}
