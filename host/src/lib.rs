@@ -1,7 +1,10 @@
 //! The host: loads plugins, serves HTTP, owns the database. It never contains what could be an extension.
 
+pub mod accounts;
 pub mod config;
 pub mod db;
 pub mod error;
 pub mod http;
 pub mod logging;
+pub mod settings;
+pub mod sql;

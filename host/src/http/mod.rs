@@ -1,5 +1,6 @@
 //! The HTTP server: connections, limits, routing, answers. It never holds business logic of accounts or plugins.
 
+pub mod extract;
 mod path;
 pub mod plugin_route;
 mod request_id;

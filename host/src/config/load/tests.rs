@@ -24,93 +24,88 @@ fn later_layers_win() {
     assert_eq!((config.server.port, config.server.host.as_str()), (3, "::1"));
 }
 
+/// A file, variables, and what loading them answers.
+type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+
+const FAULTS: &[Case] = &[
+    (
+        "[server]\n\nprot = 1",
+        &[],
+        "tinybase.toml line 3: there is no key server.prot; did you mean server.port?",
+    ),
+    ("[sever]\nport = 1", &[], "tinybase.toml line 2: there is no key sever.port; did you mean server.port?"),
+    ("port = 1", &[], "tinybase.toml line 1: there is no key port; docs/configuration.md lists every key"),
+    (
+        "[server]\nport = 70000",
+        &[],
+        "tinybase.toml line 2: server.port cannot be 70000; allowed: a port from 0 to 65535",
+    ),
+    (
+        "[server]\nport = -1",
+        &[],
+        "tinybase.toml line 2: server.port cannot be -1; allowed: a port from 0 to 65535",
+    ),
+    (
+        "[server]\nport = \"80\"",
+        &[],
+        "tinybase.toml line 2: server.port cannot be \"80\"; allowed: a port from 0 to 65535",
+    ),
+    (
+        "[server]\nlog_level = \"loud\"",
+        &[],
+        "tinybase.toml line 2: server.log_level cannot be \"loud\"; allowed: error, warn, info, debug or trace",
+    ),
+    (
+        "[server]\nhost = \" \"",
+        &[],
+        "tinybase.toml line 2: server.host cannot be \" \"; allowed: an IP address or a host name",
+    ),
+    (
+        "[rate_limit]\nenabled = 1",
+        &[],
+        "tinybase.toml line 2: rate_limit.enabled cannot be 1; allowed: true or false",
+    ),
+    (
+        "[cors]\nallow_origins = \"https://a.example\"",
+        &[],
+        "tinybase.toml line 2: cors.allow_origins cannot be \"https://a.example\"; allowed: a list of origins such as https://app.example.org, or *",
+    ),
+    (
+        "[cors]\nallow_origins = [\"a.example\"]",
+        &[],
+        "tinybase.toml line 2: cors.allow_origins cannot be of the type array; allowed: a list of origins such as https://app.example.org, or *",
+    ),
+    (
+        "[auth]\naccess_token_ttl_minutes = 0",
+        &[],
+        "tinybase.toml line 2: auth.access_token_ttl_minutes cannot be 0; allowed: minutes, 1 to 525600",
+    ),
+    (
+        "[database]\nurl = \"mysql://me:secret@host/db\"",
+        &[],
+        "tinybase.toml line 2: database.url cannot be what it is set to; allowed: sqlite://PATH or postgres://…",
+    ),
+    ("[server\nport = 1", &[], "tinybase.toml line 1: this is not TOML: unclosed table, expected `]`"),
+    (
+        "",
+        &[("TINYBASE_SERVER_PROT", "1")],
+        "the variable TINYBASE_SERVER_PROT: there is no key TINYBASE_SERVER_PROT; did you mean TINYBASE_SERVER_PORT?",
+    ),
+    (
+        "",
+        &[("TINYBASE_LOG_FORMAT", "xml")],
+        "the variable TINYBASE_LOG_FORMAT: server.log_format cannot be \"xml\"; allowed: text or json",
+    ),
+    (
+        "",
+        &[("TINYBASE_SCHEDULER_ENABLED", "yes")],
+        "the variable TINYBASE_SCHEDULER_ENABLED: scheduler.enabled cannot be \"yes\"; allowed: true or false",
+    ),
+];
+
 #[test]
 fn every_fault_tells_name_place_and_what_is_allowed() {
-    type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
-    let cases: &[Case] = &[
-        (
-            "[server]\n\nprot = 1",
-            &[],
-            "tinybase.toml line 3: there is no key server.prot; did you mean server.port?",
-        ),
-        (
-            "[sever]\nport = 1",
-            &[],
-            "tinybase.toml line 2: there is no key sever.port; did you mean server.port?",
-        ),
-        (
-            "port = 1",
-            &[],
-            "tinybase.toml line 1: there is no key port; docs/configuration.md lists every key",
-        ),
-        (
-            "[server]\nport = 70000",
-            &[],
-            "tinybase.toml line 2: server.port cannot be 70000; allowed: a port from 0 to 65535",
-        ),
-        (
-            "[server]\nport = -1",
-            &[],
-            "tinybase.toml line 2: server.port cannot be -1; allowed: a port from 0 to 65535",
-        ),
-        (
-            "[server]\nport = \"80\"",
-            &[],
-            "tinybase.toml line 2: server.port cannot be \"80\"; allowed: a port from 0 to 65535",
-        ),
-        (
-            "[server]\nlog_level = \"loud\"",
-            &[],
-            "tinybase.toml line 2: server.log_level cannot be \"loud\"; allowed: error, warn, info, debug or trace",
-        ),
-        (
-            "[server]\nhost = \" \"",
-            &[],
-            "tinybase.toml line 2: server.host cannot be \" \"; allowed: an IP address or a host name",
-        ),
-        (
-            "[rate_limit]\nenabled = 1",
-            &[],
-            "tinybase.toml line 2: rate_limit.enabled cannot be 1; allowed: true or false",
-        ),
-        (
-            "[cors]\nallow_origins = \"https://a.example\"",
-            &[],
-            "tinybase.toml line 2: cors.allow_origins cannot be \"https://a.example\"; allowed: a list of origins such as https://app.example.org, or *",
-        ),
-        (
-            "[cors]\nallow_origins = [\"a.example\"]",
-            &[],
-            "tinybase.toml line 2: cors.allow_origins cannot be of the type array; allowed: a list of origins such as https://app.example.org, or *",
-        ),
-        (
-            "[auth]\naccess_token_ttl_minutes = 0",
-            &[],
-            "tinybase.toml line 2: auth.access_token_ttl_minutes cannot be 0; allowed: minutes, 1 to 525600",
-        ),
-        (
-            "[database]\nurl = \"mysql://me:secret@host/db\"",
-            &[],
-            "tinybase.toml line 2: database.url cannot be what it is set to; allowed: sqlite://PATH or postgres://…",
-        ),
-        ("[server\nport = 1", &[], "tinybase.toml line 1: this is not TOML: unclosed table, expected `]`"),
-        (
-            "",
-            &[("TINYBASE_SERVER_PROT", "1")],
-            "the variable TINYBASE_SERVER_PROT: there is no key TINYBASE_SERVER_PROT; did you mean TINYBASE_SERVER_PORT?",
-        ),
-        (
-            "",
-            &[("TINYBASE_LOG_FORMAT", "xml")],
-            "the variable TINYBASE_LOG_FORMAT: server.log_format cannot be \"xml\"; allowed: text or json",
-        ),
-        (
-            "",
-            &[("TINYBASE_SCHEDULER_ENABLED", "yes")],
-            "the variable TINYBASE_SCHEDULER_ENABLED: scheduler.enabled cannot be \"yes\"; allowed: true or false",
-        ),
-    ];
-    for (file, variables, expected) in cases {
+    for (file, variables, expected) in FAULTS {
         let fault = load(file, variables, &[]).expect_err(expected).to_string();
         assert_eq!(&fault, expected);
         assert!(!fault.contains('\n') && !fault.contains("secret"), "{fault}");

@@ -1,0 +1,117 @@
+//! Accounts: who someone is, how they prove it and when that ends. It never knows what a user may do with records.
+
+mod email;
+mod events;
+mod keys;
+mod passwords;
+mod refresh;
+mod requests;
+mod routes;
+mod service;
+mod sessions;
+mod token_cache;
+mod tokens;
+mod users;
+
+use std::sync::{Arc, OnceLock, atomic::Ordering};
+
+pub use events::{AccountEvent, AccountEvents, NoEvents};
+pub use keys::{Keys, KeysError};
+pub use passwords::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN};
+pub use requests::{
+    InstanceInfo, LoginAnswer, LoginRequest, MeAnswer, MessageAnswer, RegisterAnswer, RegisterRequest,
+    SetupStatus,
+};
+pub use routes::{bearer, router};
+pub use service::AdminAdded;
+
+use crate::{config, error::ApiError, settings::Settings, sql::HostSql};
+
+/// Who sends a request: a signed-in user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The user's id: a UUID of version 7.
+    pub user_id: String,
+    /// The user's email in its one form.
+    pub email: String,
+    /// Whether the user is an admin.
+    pub is_admin: bool,
+    /// The user's epoch: it rises with every logout and change of password, which ends all tokens made before.
+    pub epoch: i64,
+}
+
+/// Everything about accounts.
+#[derive(Debug)]
+pub struct Accounts {
+    users: users::Users,
+    refresh_tokens: refresh::RefreshTokens,
+    passwords: passwords::Passwords,
+    tokens: tokens::Tokens,
+    cache: token_cache::TokenCache,
+    settings: Arc<Settings>,
+    events: OnceLock<Arc<dyn AccountEvents>>,
+}
+
+impl Accounts {
+    /// Accounts over the host's database.
+    pub fn new(sql: HostSql, keys: Keys, settings: Arc<Settings>, config: &config::Auth) -> Accounts {
+        Accounts {
+            users: users::Users::new(sql.clone()),
+            refresh_tokens: refresh::RefreshTokens::new(sql, config.refresh_token_ttl_days),
+            passwords: passwords::Passwords::new(config),
+            tokens: tokens::Tokens::new(keys, u64::from(config.access_token_ttl_minutes) * 60),
+            cache: token_cache::TokenCache::new(config.token_cache_entries_max),
+            settings,
+            events: OnceLock::new(),
+        }
+    }
+
+    /// Sets who hears of what happens here. To be called once, before requests come; later calls change nothing.
+    pub fn set_events(&self, events: Arc<dyn AccountEvents>) {
+        let _ = self.events.set(events);
+    }
+
+    /// The JWK set with which anyone can verify our access tokens.
+    pub fn jwk_set(&self) -> &serde_json::Value {
+        self.tokens.keys().jwk_set()
+    }
+
+    /// Whose access token `bearer` is. A token seen before costs one lookup and no database; any other a signature
+    /// check and a read by key.
+    ///
+    /// # Errors
+    /// 401 `token_expired`, `token_revoked` or `token_invalid`.
+    pub async fn authenticate(&self, bearer: &str) -> Result<Arc<Caller>, ApiError> {
+        self.cache.note_foreign_changes(self.users.sql().database().foreign_changes());
+        match self.cache.get(bearer, tokens::now_seconds()) {
+            Some(caller) => Ok(caller),
+            None => self.verify(bearer).await,
+        }
+    }
+
+    async fn verify(&self, bearer: &str) -> Result<Arc<Caller>, ApiError> {
+        let claims = self.tokens.verify(bearer).map_err(|fault| match fault {
+            tokens::TokenFault::Expired => {
+                ApiError::unauthorized("token_expired", "the token has expired; refresh it or sign in again")
+            }
+            tokens::TokenFault::Invalid => {
+                ApiError::unauthorized("token_invalid", "the token is not valid; sign in again")
+            }
+        })?;
+        let revoked = || ApiError::unauthorized("token_revoked", "the token was ended; sign in again");
+        let generation = self.cache.generation();
+        let epoch = self.cache.epoch(&claims.sub);
+        let user = self.users.by_id(&claims.sub).await?.ok_or_else(revoked)?;
+        let current = epoch.fetch_max(user.epoch, Ordering::AcqRel).max(user.epoch);
+        if current != claims.epoch {
+            return Err(revoked());
+        }
+        let caller = Arc::new(user.caller());
+        self.cache.insert(bearer, Arc::clone(&caller), claims.exp, claims.epoch, epoch, generation);
+        Ok(caller)
+    }
+
+    fn events(&self) -> &dyn AccountEvents {
+        self.events.get().map_or(&NoEvents, |events| events.as_ref())
+    }
+}

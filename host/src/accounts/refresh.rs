@@ -1,0 +1,130 @@
+//! Refresh tokens: random, stored as hashes, replaced at every use. A used one that comes back ends its whole family.
+//! It never makes an access token.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest, Sha256};
+use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
+
+use super::users::User;
+use crate::{
+    db::DbError,
+    sql::{HostSql, integer, is_null, text, time_from_now},
+};
+
+/// What every refresh token begins with, so that no one takes it for an access token.
+const PREFIX: &str = "tbr_";
+
+const SECONDS_PER_DAY: i64 = 86_400;
+
+/// A stored refresh token with its user.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) family: String,
+    pub(super) is_used: bool,
+    pub(super) is_expired: bool,
+    pub(super) user: User,
+}
+
+/// A new refresh token: what the client keeps, and what is stored.
+pub(super) struct NewToken {
+    /// The token; told to the client once.
+    pub(super) token: String,
+    hash: [u8; 32],
+    family: String,
+    expires_at: String,
+}
+
+const FIND: &str = "SELECT t.family, t.used_at, t.expires_at, u.id, u.email, u.password_hash, u.is_admin, u.epoch, \
+     u.created_at FROM tb_refresh_tokens t JOIN tb_users u ON u.id = t.user_id WHERE t.hash = ?1";
+const USE: &str =
+    "UPDATE tb_refresh_tokens SET used_at = ?2 WHERE hash = ?1 AND used_at IS NULL AND expires_at > ?2";
+const INSERT: &str = "INSERT INTO tb_refresh_tokens (hash, family, user_id, created_at, expires_at) \
+     SELECT ?1, ?2, id, ?5, ?6 FROM tb_users WHERE id = ?3 AND epoch = ?4";
+const DELETE_EXPIRED: &str = "DELETE FROM tb_refresh_tokens WHERE user_id = ?1 AND expires_at <= ?2";
+const DELETE_FAMILY: &str = "DELETE FROM tb_refresh_tokens WHERE family = ?1";
+const DELETE_USER: &str = "DELETE FROM tb_refresh_tokens WHERE user_id = ?1";
+
+/// The table of refresh tokens.
+#[derive(Debug)]
+pub(super) struct RefreshTokens {
+    sql: HostSql,
+    ttl_seconds: i64,
+}
+
+impl RefreshTokens {
+    pub(super) fn new(sql: HostSql, ttl_days: u32) -> RefreshTokens {
+        RefreshTokens { sql, ttl_seconds: i64::from(ttl_days) * SECONDS_PER_DAY }
+    }
+
+    /// Whether `token` has the form of a refresh token.
+    pub(super) fn has_form(token: &str) -> bool {
+        token.starts_with(PREFIX)
+    }
+
+    /// A new token, of a new family where none is given.
+    pub(super) fn make(&self, family: Option<String>) -> NewToken {
+        let token = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
+        NewToken {
+            hash: hash(&token),
+            token,
+            family: family.unwrap_or_else(|| uuid::Uuid::now_v7().to_string()),
+            expires_at: time_from_now(self.ttl_seconds),
+        }
+    }
+
+    pub(super) async fn find(&self, token: &str) -> Result<Option<Stored>, DbError> {
+        let row = self.sql.row(FIND, &[ValueRef::Blob(&hash(token))]).await?;
+        Ok(row.map(|row| Stored {
+            family: text(&row, 0),
+            is_used: !is_null(&row, 1),
+            is_expired: text(&row, 2) <= time_from_now(0),
+            user: User {
+                id: text(&row, 3),
+                email: text(&row, 4),
+                password_hash: text(&row, 5),
+                is_admin: integer(&row, 6) != 0,
+                epoch: integer(&row, 7),
+                created_at: text(&row, 8),
+            },
+        }))
+    }
+
+    /// Ends a family: whoever holds one of its tokens has to sign in again.
+    pub(super) async fn end_family(&self, family: &str) -> Result<(), DbError> {
+        let mut batch = BatchWriter::default();
+        batch.push(DELETE_FAMILY, [ValueRef::Text(family)], Expect::Any);
+        self.sql.apply(batch).await.map(drop)
+    }
+}
+
+/// Adds to a batch that `token` was used, which fails with a condition if it was already, or has expired or ended.
+pub(super) fn mark_used(batch: &mut BatchWriter, token: &str) {
+    batch.push(USE, [ValueRef::Blob(&hash(token)), ValueRef::Now], Expect::Exactly(1));
+}
+
+/// Adds the new token to a batch, which fails with a condition if the user's epoch is another by then.
+pub(super) fn insert(batch: &mut BatchWriter, new: &NewToken, user: &User) {
+    let params = [
+        ValueRef::Blob(&new.hash),
+        ValueRef::Text(&new.family),
+        ValueRef::Text(&user.id),
+        ValueRef::Integer(user.epoch),
+        ValueRef::Now,
+        ValueRef::Text(&new.expires_at),
+    ];
+    batch.push(INSERT, params, Expect::Exactly(1));
+}
+
+/// Adds the removal of the user's expired tokens to a batch.
+pub(super) fn delete_expired(batch: &mut BatchWriter, user_id: &str) {
+    batch.push(DELETE_EXPIRED, [ValueRef::Text(user_id), ValueRef::Now], Expect::Any);
+}
+
+/// Adds the removal of all of the user's tokens to a batch.
+pub(super) fn delete_all(batch: &mut BatchWriter, user_id: &str) {
+    batch.push(DELETE_USER, [ValueRef::Text(user_id)], Expect::Any);
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}

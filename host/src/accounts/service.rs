@@ -1,0 +1,159 @@
+//! What can be asked of accounts, free of HTTP: sign up, admins, what anyone may know. Sessions have a file of their own.
+
+use tinybase_abi::codec::BatchWriter;
+
+use super::{
+    Accounts, Caller, InstanceInfo, MeAnswer, RegisterAnswer, RegisterRequest, SetupStatus, email, refresh,
+    requests::password_fault,
+    users::{self, User},
+};
+use crate::{
+    db::DbError,
+    error::ApiError,
+    sql::{Applied, integer},
+};
+
+/// What adding an admin came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdminAdded {
+    /// The user is new.
+    Created,
+    /// The user was there, and is an admin with this password now.
+    Promoted,
+    /// The user was an admin already, and nothing was changed.
+    Unchanged,
+}
+
+impl Accounts {
+    /// What anyone may know.
+    pub async fn instance_info(&self) -> Result<InstanceInfo, ApiError> {
+        Ok(InstanceInfo { instance_name: self.settings.current().await?.instance_name() })
+    }
+
+    /// Whether the first login is still to come.
+    pub async fn setup_status(&self) -> Result<SetupStatus, ApiError> {
+        Ok(SetupStatus { needs_setup: self.users.none_yet().await? })
+    }
+
+    /// Creates a user that is no admin.
+    ///
+    /// # Errors
+    /// 400 `email_taken`, 403 `registration_disabled`, 503 while too many passwords are being hashed.
+    pub async fn register(&self, request: RegisterRequest) -> Result<RegisterAnswer, ApiError> {
+        if !self.settings.current().await?.allow_public_registration() {
+            return Err(ApiError::forbidden(
+                "registration_disabled",
+                "registration is off; ask an admin for an account",
+            ));
+        }
+        if self.users.by_email(&request.email).await?.is_some() {
+            return Err(email_taken());
+        }
+        let password_hash = self.passwords.hash(request.password).await?;
+        let user = User::new(request.email, password_hash, false);
+        self.create(&user).await?;
+        Ok(RegisterAnswer { id: user.id, email: user.email, message: "the account was created; sign in now" })
+    }
+
+    /// The caller as stored.
+    pub async fn me(&self, caller: &Caller) -> Result<MeAnswer, ApiError> {
+        let user = self.users.by_id(&caller.user_id).await?.ok_or_else(|| {
+            ApiError::unauthorized("token_revoked", "this user is no more; sign in as another")
+        })?;
+        Ok(MeAnswer { id: user.id, email: user.email, is_admin: user.is_admin, created_at: user.created_at })
+    }
+
+    /// Creates an admin, or makes that user one, with this password.
+    ///
+    /// # Errors
+    /// 400 `email_invalid` and `password_invalid`, in words that fit a command line.
+    pub async fn add_admin(&self, email: &str, password: String) -> Result<AdminAdded, ApiError> {
+        let email = checked(email, &password)?;
+        let password_hash = self.passwords.hash(password).await?;
+        let Some(user) = self.users.by_email(&email).await? else {
+            self.create(&User::new(email, password_hash, true)).await?;
+            return Ok(AdminAdded::Created);
+        };
+        self.promote(user, Some(&password_hash)).await?;
+        Ok(AdminAdded::Promoted)
+    }
+
+    /// Creates an admin if there is no such user, and makes that user one if it is none; a password stays as it is.
+    ///
+    /// # Errors
+    /// As [`Accounts::add_admin`].
+    pub async fn ensure_admin(&self, email: &str, password: String) -> Result<AdminAdded, ApiError> {
+        let email = checked(email, &password)?;
+        match self.users.by_email(&email).await? {
+            Some(user) if user.is_admin => Ok(AdminAdded::Unchanged),
+            Some(user) => self.promote(user, None).await.map(|()| AdminAdded::Promoted),
+            None => {
+                let password_hash = self.passwords.hash(password).await?;
+                self.create(&User::new(email, password_hash, true)).await?;
+                Ok(AdminAdded::Created)
+            }
+        }
+    }
+
+    async fn create(&self, user: &User) -> Result<(), ApiError> {
+        let mut batch = BatchWriter::default();
+        users::insert(&mut batch, user);
+        let event = user.event("user.created");
+        self.events().before(&event, &mut batch).await?;
+        self.users.sql().apply(batch).await.map_err(|error| match error {
+            DbError::Unique { ref table, .. } if table == "tb_users" => email_taken(),
+            other => refused_by_hook(other, 1),
+        })?;
+        self.events().after(event);
+        Ok(())
+    }
+
+    async fn promote(&self, user: User, password_hash: Option<&str>) -> Result<(), ApiError> {
+        let mut batch = BatchWriter::default();
+        users::make_admin(&mut batch, &user.id, password_hash);
+        if password_hash.is_some() {
+            refresh::delete_all(&mut batch, &user.id);
+        }
+        let own = batch.len();
+        let event = User { is_admin: true, ..user }.event("user.updated");
+        self.events().before(&event, &mut batch).await?;
+        let applied = self.users.sql().apply(batch).await.map_err(|error| refused_by_hook(error, own))?;
+        self.cache.raise(&event.user_id, returned_epoch(&applied));
+        self.events().after(event);
+        Ok(())
+    }
+}
+
+/// The epoch that a batch's first statement returned.
+pub(super) fn returned_epoch(applied: &Applied) -> i64 {
+    let row = applied.rows.first().and_then(|rows| rows.first());
+    integer(row.expect("a statement that must affect one row returns one"), 0)
+}
+
+/// A condition of a statement that a before hook added is that hook's refusal; `own` statements are the host's.
+pub(super) fn refused_by_hook(error: DbError, own: usize) -> ApiError {
+    match error {
+        DbError::Condition { statement, .. } if statement >= own => ApiError::conflict(
+            "hook_condition",
+            "an extension refused this change, because what it depends on has changed",
+        ),
+        other => other.into(),
+    }
+}
+
+fn email_taken() -> ApiError {
+    ApiError::bad_request("email_taken", "this email is taken; sign in, or use another")
+}
+
+fn checked(email: &str, password: &str) -> Result<String, ApiError> {
+    if let Some((msg, _)) = password_fault(password) {
+        return Err(ApiError::bad_request("password_invalid", msg));
+    }
+    email::normalize(email).ok_or_else(|| {
+        let shown = email.chars().take(80).collect::<String>();
+        ApiError::bad_request(
+            "email_invalid",
+            format!("{shown:?} is not an email address; it must look like name@example.org"),
+        )
+    })
+}

@@ -1,0 +1,176 @@
+//! Access tokens: JWTs signed with Ed25519. It knows nothing of the database: who may still use a token, the cache knows.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::{Algorithm, Header, TokenData, Validation, decode, encode, errors::ErrorKind};
+use serde::{Deserialize, Serialize};
+
+use super::keys::Keys;
+
+/// The longest token that is looked at, in bytes.
+pub(super) const TOKEN_BYTES_MAX: usize = 4096;
+
+/// The `typ` of an access token.
+const TYPE_ACCESS: &str = "access";
+
+/// What an access token says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Claims {
+    /// The user's id.
+    pub(super) sub: String,
+    /// The user's email.
+    pub(super) email: String,
+    /// Whether the user is an admin.
+    pub(super) adm: bool,
+    /// The user's epoch when the token was made: a later one ends it.
+    pub(super) epoch: i64,
+    /// When it was made, in seconds since 1970.
+    pub(super) iat: u64,
+    /// When it ends, in seconds since 1970.
+    pub(super) exp: u64,
+    /// Its own id.
+    pub(super) jti: String,
+    /// What it is for.
+    pub(super) typ: String,
+}
+
+/// Why a token is not good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TokenFault {
+    /// It was good, but its time is over.
+    Expired,
+    /// It is not one of ours.
+    Invalid,
+}
+
+/// Seconds since 1970.
+pub(super) fn now_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Makes and verifies access tokens.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    keys: Keys,
+    header: Header,
+    validation: Validation,
+    ttl_seconds: u64,
+}
+
+impl Tokens {
+    pub(super) fn new(keys: Keys, ttl_seconds: u64) -> Tokens {
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = Some(keys.id.clone());
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.leeway = 0;
+        validation.set_required_spec_claims(&["exp", "sub"]);
+        Tokens { keys, header, validation, ttl_seconds }
+    }
+
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// A new token for this user.
+    pub(super) fn mint(&self, sub: &str, email: &str, adm: bool, epoch: i64) -> String {
+        let iat = now_seconds();
+        let claims = Claims {
+            sub: sub.to_owned(),
+            email: email.to_owned(),
+            adm,
+            epoch,
+            iat,
+            exp: iat + self.ttl_seconds,
+            jti: uuid::Uuid::now_v7().to_string(),
+            typ: TYPE_ACCESS.to_owned(),
+        };
+        self.sign(&claims)
+    }
+
+    fn sign(&self, claims: &Claims) -> String {
+        encode(&self.header, claims, &self.keys.encoding).expect("the key is Ed25519 and the claims are JSON")
+    }
+
+    /// What a token says, if we signed it and its time is not over.
+    pub(super) fn verify(&self, token: &str) -> Result<Claims, TokenFault> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TokenFault::Invalid);
+        }
+        let TokenData { claims, .. } = decode::<Claims>(token, &self.keys.decoding, &self.validation)
+            .map_err(|error| match error.kind() {
+                ErrorKind::ExpiredSignature => TokenFault::Expired,
+                _ => TokenFault::Invalid,
+            })?;
+        // jsonwebtoken lets a token live through the second in which it ends.
+        match (claims.typ == TYPE_ACCESS, claims.exp > now_seconds()) {
+            (true, true) => Ok(claims),
+            (true, false) => Err(TokenFault::Expired),
+            (false, _) => Err(TokenFault::Invalid),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+    use super::*;
+
+    fn tokens() -> (tempfile::TempDir, Tokens) {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = Keys::load_or_create(dir.path()).unwrap();
+        (dir, Tokens::new(keys, 60))
+    }
+
+    fn part(value: &serde_json::Value) -> String {
+        URL_SAFE_NO_PAD.encode(value.to_string())
+    }
+
+    #[test]
+    fn a_token_says_what_was_signed() {
+        let (_dir, tokens) = tokens();
+        let claims = tokens.verify(&tokens.mint("u1", "a@example.org", true, 7)).unwrap();
+        assert_eq!(
+            (claims.sub.as_str(), claims.email.as_str(), claims.adm, claims.epoch),
+            ("u1", "a@example.org", true, 7)
+        );
+        assert_eq!(claims.exp - claims.iat, 60);
+    }
+
+    #[test]
+    fn forged_and_foreign_tokens_are_refused() {
+        let (_dir, tokens) = tokens();
+        let (_other_dir, other) = self::tokens();
+        let good = tokens.mint("u1", "a@example.org", false, 0);
+        let [head, body, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("three parts") };
+        let mut claims = tokens.verify(&good).unwrap();
+        claims.adm = true;
+        let admin = part(&serde_json::to_value(&claims).unwrap());
+        claims.typ = "other".into();
+        let cases = [
+            String::new(),
+            "a.b.c".into(),
+            format!("{head}.{admin}.{signature}"),
+            format!("{}.{admin}.", part(&serde_json::json!({"alg": "none", "typ": "JWT"}))),
+            format!("{}.{body}.{signature}", part(&serde_json::json!({"alg": "HS256", "typ": "JWT"}))),
+            format!("{head}.{body}."),
+            other.mint("u1", "a@example.org", true, 0),
+            tokens.sign(&claims),
+            "x".repeat(1 << 20),
+        ];
+        for token in cases {
+            let shown = token.chars().take(60).collect::<String>();
+            assert_eq!(tokens.verify(&token), Err(TokenFault::Invalid), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_token_ends_with_its_last_second() {
+        let (_dir, tokens) = tokens();
+        let mut claims = tokens.verify(&tokens.mint("u1", "a@example.org", false, 0)).unwrap();
+        for (exp, expected) in [(now_seconds(), Err(TokenFault::Expired)), (1, Err(TokenFault::Expired))] {
+            claims.exp = exp;
+            assert_eq!(tokens.verify(&tokens.sign(&claims)), expected);
+        }
+    }
+}

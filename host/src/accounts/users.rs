@@ -1,0 +1,126 @@
+//! The table of users: every statement that reads or writes it. It never sees a password, only its hash.
+
+use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
+
+use super::{AccountEvent, Caller};
+use crate::{
+    db::DbError,
+    sql::{HostSql, Row, integer, text},
+};
+
+/// A stored user.
+#[derive(Debug, Clone)]
+pub(super) struct User {
+    pub(super) id: String,
+    pub(super) email: String,
+    pub(super) password_hash: String,
+    pub(super) is_admin: bool,
+    pub(super) epoch: i64,
+    pub(super) created_at: String,
+}
+
+impl User {
+    /// A user that is not stored yet.
+    pub(super) fn new(email: String, password_hash: String, is_admin: bool) -> User {
+        let id = uuid::Uuid::now_v7().to_string();
+        User { id, email, password_hash, is_admin, epoch: 0, created_at: String::new() }
+    }
+
+    pub(super) fn caller(&self) -> Caller {
+        Caller {
+            user_id: self.id.clone(),
+            email: self.email.clone(),
+            is_admin: self.is_admin,
+            epoch: self.epoch,
+        }
+    }
+
+    pub(super) fn event(&self, name: &'static str) -> AccountEvent {
+        AccountEvent { name, user_id: self.id.clone(), email: self.email.clone(), is_admin: self.is_admin }
+    }
+
+    fn from_row(row: Row) -> User {
+        User {
+            id: text(&row, 0),
+            email: text(&row, 1),
+            password_hash: text(&row, 2),
+            is_admin: integer(&row, 3) != 0,
+            epoch: integer(&row, 4),
+            created_at: text(&row, 5),
+        }
+    }
+
+    fn params(&self) -> [ValueRef<'_>; 5] {
+        [
+            ValueRef::Text(&self.id),
+            ValueRef::Text(&self.email),
+            ValueRef::Text(&self.password_hash),
+            ValueRef::Integer(self.is_admin.into()),
+            ValueRef::Now,
+        ]
+    }
+}
+
+const BY_ID: &str =
+    "SELECT id, email, password_hash, is_admin, epoch, created_at FROM tb_users WHERE id = ?1";
+const BY_EMAIL: &str =
+    "SELECT id, email, password_hash, is_admin, epoch, created_at FROM tb_users WHERE email = ?1";
+const ANY: &str = "SELECT 1 FROM tb_users LIMIT 1";
+const INSERT: &str = "INSERT INTO tb_users (id, email, password_hash, is_admin, created_at, updated_at) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?5)";
+const INSERT_FIRST: &str = "INSERT INTO tb_users (id, email, password_hash, is_admin, created_at, updated_at) \
+     SELECT ?1, ?2, ?3, ?4, ?5, ?5 WHERE NOT EXISTS (SELECT 1 FROM tb_users)";
+const RAISE_EPOCH: &str =
+    "UPDATE tb_users SET epoch = epoch + 1, updated_at = ?2 WHERE id = ?1 RETURNING epoch";
+const MAKE_ADMIN: &str = "UPDATE tb_users SET is_admin = 1, password_hash = COALESCE(?2, password_hash), \
+     epoch = epoch + 1, updated_at = ?3 WHERE id = ?1 RETURNING epoch";
+
+/// The table of users.
+#[derive(Debug)]
+pub(super) struct Users {
+    sql: HostSql,
+}
+
+impl Users {
+    pub(super) fn new(sql: HostSql) -> Users {
+        Users { sql }
+    }
+
+    pub(super) fn sql(&self) -> &HostSql {
+        &self.sql
+    }
+
+    pub(super) async fn by_id(&self, id: &str) -> Result<Option<User>, DbError> {
+        Ok(self.sql.row(BY_ID, &[ValueRef::Text(id)]).await?.map(User::from_row))
+    }
+
+    pub(super) async fn by_email(&self, email: &str) -> Result<Option<User>, DbError> {
+        Ok(self.sql.row(BY_EMAIL, &[ValueRef::Text(email)]).await?.map(User::from_row))
+    }
+
+    /// Whether there is no user at all.
+    pub(super) async fn none_yet(&self) -> Result<bool, DbError> {
+        Ok(self.sql.row(ANY, &[]).await?.is_none())
+    }
+}
+
+/// Adds the creation of `user` to a batch.
+pub(super) fn insert(batch: &mut BatchWriter, user: &User) {
+    batch.push(INSERT, user.params(), Expect::Exactly(1));
+}
+
+/// Adds the creation of `user` to a batch, which fails with a condition if there is any user by then.
+pub(super) fn insert_first(batch: &mut BatchWriter, user: &User) {
+    batch.push(INSERT_FIRST, user.params(), Expect::Exactly(1));
+}
+
+/// Adds the end of every token of the user to a batch; answers the new epoch as its only row.
+pub(super) fn raise_epoch(batch: &mut BatchWriter, id: &str) {
+    batch.push(RAISE_EPOCH, [ValueRef::Text(id), ValueRef::Now], Expect::Exactly(1));
+}
+
+/// Adds to a batch that the user is an admin, with a new password where one is given; ends every token of the user.
+pub(super) fn make_admin(batch: &mut BatchWriter, id: &str, password_hash: Option<&str>) {
+    let password_hash = password_hash.map_or(ValueRef::Null, ValueRef::Text);
+    batch.push(MAKE_ADMIN, [ValueRef::Text(id), password_hash, ValueRef::Now], Expect::Exactly(1));
+}

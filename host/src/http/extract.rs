@@ -1,0 +1,175 @@
+//! Reads the JSON bodies of the host's own routes: every fault of a body is told at once, each with its place.
+//! It never reads a body of a plugin's route.
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{FromRequest, Request},
+    response::Response,
+};
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::error::{ApiError, Fault};
+
+/// The largest body of one of the host's own JSON routes, in bytes.
+pub const OWN_BODY_BYTES_MAX: usize = 64 << 10;
+
+/// What one of the host's own routes takes as its body.
+pub trait Input: Sized {
+    /// Takes the input out of the object's fields. `None` only where `fields` has a fault.
+    fn read(fields: &mut Fields) -> Option<Self>;
+}
+
+/// The fields of a JSON object, with the faults found so far.
+#[derive(Debug, Default)]
+pub struct Fields {
+    object: Map<String, Value>,
+    faults: Vec<Fault>,
+}
+
+impl Fields {
+    /// Notes a fault of the field `name`.
+    pub fn fault(&mut self, name: &str, msg: impl Into<String>, kind: &'static str) {
+        self.faults.push(Fault::new(["body".to_owned(), name.to_owned()], msg, kind));
+    }
+
+    /// Text that must be there.
+    pub fn text(&mut self, name: &str) -> Option<String> {
+        match self.object.remove(name) {
+            Some(Value::String(text)) => return Some(text),
+            Some(_) => self.fault(name, "this must be text", "string_type"),
+            None => self.fault(name, "this field is required", "missing"),
+        }
+        None
+    }
+
+    /// Text that may be missing; `Some(None)` where it is.
+    pub fn optional_text(&mut self, name: &str) -> Option<Option<String>> {
+        match self.object.get(name) {
+            None | Some(Value::Null) => Some(None),
+            Some(_) => self.text(name).map(Some),
+        }
+    }
+
+    /// A boolean that may be missing; `Some(None)` where it is.
+    pub fn optional_flag(&mut self, name: &str) -> Option<Option<bool>> {
+        match self.object.remove(name) {
+            None | Some(Value::Null) => Some(None),
+            Some(Value::Bool(flag)) => Some(Some(flag)),
+            Some(_) => {
+                self.fault(name, "this must be true or false", "bool_type");
+                None
+            }
+        }
+    }
+}
+
+/// Reads `body` as an input of the type `T`; 422 with every fault otherwise.
+pub fn read_json<T: Input>(body: &[u8]) -> Result<T, ApiError> {
+    let value = serde_json::from_slice::<Value>(body).map_err(|error| {
+        let msg = format!("this is not JSON: {error}");
+        ApiError::unprocessable_at(["body"], msg, "json_invalid")
+    })?;
+    let Value::Object(object) = value else {
+        return Err(ApiError::unprocessable_at(["body"], "this must be an object", "model_attributes_type"));
+    };
+    let mut fields = Fields { object, faults: Vec::new() };
+    match T::read(&mut fields) {
+        Some(input) if fields.faults.is_empty() => Ok(input),
+        _ => Err(ApiError::unprocessable(fields.faults)),
+    }
+}
+
+/// A request's JSON body, read and checked.
+#[derive(Debug)]
+pub struct ApiJson<T>(pub T);
+
+impl<S: Send + Sync, T: Input> FromRequest<S> for ApiJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<ApiJson<T>, ApiError> {
+        let body = read_body(request.into_body(), OWN_BODY_BYTES_MAX).await?;
+        read_json(&body).map(ApiJson)
+    }
+}
+
+/// `value` as a JSON answer.
+pub fn json_response(status: StatusCode, value: &impl Serialize) -> Response {
+    let json = serde_json::to_vec(value).expect("an answer of the host's has text keys and finite numbers");
+    let mut response = Response::new(Body::from(json));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
+    match Limited::new(body, bytes_max).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(bytes_max)),
+        Err(_) => Err(ApiError::bad_request("body_incomplete", "the body ended before it was complete")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    struct Sample {
+        name: String,
+        note: Option<String>,
+        on: Option<bool>,
+    }
+
+    impl Input for Sample {
+        fn read(fields: &mut Fields) -> Option<Sample> {
+            let (name, note, on) =
+                (fields.text("name"), fields.optional_text("note"), fields.optional_flag("on"));
+            Some(Sample { name: name?, note: note?, on: on? })
+        }
+    }
+
+    #[test]
+    fn every_fault_is_told_with_its_place() {
+        let cases = [
+            ("{", r#"["body"] json_invalid"#),
+            ("", r#"["body"] json_invalid"#),
+            ("[]", r#"["body"] model_attributes_type"#),
+            ("null", r#"["body"] model_attributes_type"#),
+            ("{}", r#"["body","name"] missing"#),
+            (r#"{"name": null}"#, r#"["body","name"] string_type"#),
+            (
+                r#"{"name": 1, "note": [], "on": "yes"}"#,
+                r#"["body","name"] string_type; ["body","note"] string_type; ["body","on"] bool_type"#,
+            ),
+        ];
+        for (body, expected) in cases {
+            let error = read_json::<Sample>(body.as_bytes()).unwrap_err();
+            let answer = serde_json::from_slice::<Value>(&error.to_json()).unwrap();
+            let told = answer["detail"].as_array().unwrap().iter();
+            let told = told.map(|fault| format!("{} {}", fault["loc"], fault["type"].as_str().unwrap()));
+            assert_eq!(
+                (error.status.as_u16(), told.collect::<Vec<_>>().join("; ").as_str()),
+                (422, expected)
+            );
+        }
+        let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(read_json::<Sample>(deep.as_bytes()).unwrap_err().status.as_u16(), 422);
+        assert_eq!(read_json::<Sample>(b"{\"name\": \"\xff\"}").unwrap_err().status.as_u16(), 422);
+    }
+
+    #[test]
+    fn what_is_optional_may_be_missing_or_null() {
+        let read = read_json::<Sample>(br#"{"name": "a", "note": null, "other": 1}"#).unwrap();
+        assert_eq!(read, Sample { name: "a".into(), note: None, on: None });
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_refused() {
+        let body = |len: usize| Body::from(vec![b' '; len]);
+        assert_eq!(read_body(body(9), 8).await.unwrap_err().status.as_u16(), 413);
+        assert_eq!(read_body(body(8), 8).await.unwrap().len(), 8);
+    }
+}

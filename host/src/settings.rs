@@ -1,0 +1,139 @@
+//! Settings that change while the server runs: rows of `tb_settings`, cached as one snapshot. It never holds what
+//! the configuration file decides.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwapOption;
+use serde_json::{Map, Value};
+use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
+
+use crate::{
+    db::DbError,
+    sql::{HostSql, text},
+};
+
+/// The key of the instance's name.
+pub const INSTANCE_NAME: &str = "instance_name";
+
+/// The key of whether anyone may create an account.
+pub const ALLOW_PUBLIC_REGISTRATION: &str = "allow_public_registration";
+
+const SELECT: &str = "SELECT key, value FROM tb_settings";
+const UPSERT: &str = "INSERT INTO tb_settings (key, value, updated_at) VALUES (?1, ?2, ?3) \
+     ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at";
+const DELETE: &str = "DELETE FROM tb_settings WHERE key = ?1";
+
+/// All settings at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    values: BTreeMap<String, Value>,
+    foreign_changes: u64,
+    version: u64,
+}
+
+impl Snapshot {
+    /// The stored value of `key`.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.values.get(key)
+    }
+
+    /// What this instance is called.
+    pub fn instance_name(&self) -> String {
+        self.get(INSTANCE_NAME).and_then(Value::as_str).unwrap_or("TinyBase").to_owned()
+    }
+
+    /// Whether anyone may create an account.
+    pub fn allow_public_registration(&self) -> bool {
+        self.get(ALLOW_PUBLIC_REGISTRATION).and_then(Value::as_bool).unwrap_or(true)
+    }
+
+    /// The settings of an extension, by their names within it.
+    pub fn extension(&self, name: &str) -> Map<String, Value> {
+        let prefix = extension_prefix(name);
+        let own = self.values.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
+        own.map(|(key, value)| (key[prefix.len()..].to_owned(), value.clone())).collect()
+    }
+}
+
+fn extension_prefix(name: &str) -> String {
+    format!("ext.{name}.")
+}
+
+/// The settings, read from memory and written through to the database.
+pub struct Settings {
+    sql: HostSql,
+    snapshot: ArcSwapOption<Snapshot>,
+    version: AtomicU64,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Settings({:?})", self.sql)
+    }
+}
+
+impl Settings {
+    /// Settings over the host's database; the first use reads them.
+    pub fn new(sql: HostSql) -> Settings {
+        Settings { sql, snapshot: ArcSwapOption::empty(), version: AtomicU64::new(0) }
+    }
+
+    /// The settings as they are now, also where another process has changed them. Costs no read unless they changed.
+    pub async fn current(&self) -> Result<Arc<Snapshot>, DbError> {
+        // Both numbers are taken before the read: a change during it makes the next call read again.
+        let foreign_changes = self.sql.database().foreign_changes();
+        let version = self.version.load(Ordering::Acquire);
+        if let Some(snapshot) = self.snapshot.load_full()
+            && snapshot.foreign_changes == foreign_changes
+            && snapshot.version == version
+        {
+            return Ok(snapshot);
+        }
+        let rows = self.sql.rows(SELECT, &[]).await?;
+        let read = |row: Vec<_>| {
+            let value = serde_json::from_str(&text(&row, 1)).unwrap_or(Value::Null);
+            (text(&row, 0), value)
+        };
+        let values = rows.into_iter().map(read).collect();
+        let snapshot = Arc::new(Snapshot { values, foreign_changes, version });
+        self.snapshot.store(Some(Arc::clone(&snapshot)));
+        Ok(snapshot)
+    }
+
+    /// Writes these values together; `None` goes back to the default.
+    pub async fn set(&self, changes: &[(&str, Option<Value>)]) -> Result<(), DbError> {
+        let mut batch = BatchWriter::default();
+        for (key, value) in changes {
+            match value {
+                Some(value) => {
+                    let value = value.to_string();
+                    let params = [ValueRef::Text(key), ValueRef::Text(&value), ValueRef::Now];
+                    batch.push(UPSERT, params, Expect::Any);
+                }
+                None => batch.push(DELETE, [ValueRef::Text(key)], Expect::Any),
+            }
+        }
+        self.sql.apply(batch).await?;
+        self.version.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Writes settings of an extension, by their names within it. The caller has checked them against its schema.
+    pub async fn set_extension(&self, extension: &str, changes: Map<String, Value>) -> Result<(), DbError> {
+        let prefix = extension_prefix(extension);
+        let keys = changes.iter().map(|(name, value)| (format!("{prefix}{name}"), value));
+        let keys = keys.collect::<Vec<_>>();
+        let changes = keys.iter().map(|(key, value)| {
+            let value = (!value.is_null()).then(|| (*value).clone());
+            (key.as_str(), value)
+        });
+        self.set(&changes.collect::<Vec<_>>()).await
+    }
+}

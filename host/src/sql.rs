@@ -1,0 +1,115 @@
+//! How the host runs its own statements: values in, rows out. It never runs a statement for a plugin.
+
+use std::{fmt, sync::Arc};
+
+use jiff::{SignedDuration, Timestamp};
+use tinybase_abi::codec::{BatchWriter, CodecError, Reader, RowsHead, Value, ValueRef, pack_values};
+
+use crate::db::{Cost, Database, DbError, Query, Scope};
+
+/// One row, in the order of the statement's columns.
+pub type Row = Vec<Value>;
+
+/// The database in the host's own name.
+#[derive(Clone)]
+pub struct HostSql(Arc<dyn Database>);
+
+impl fmt::Debug for HostSql {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "HostSql({:?})", self.0.engine())
+    }
+}
+
+/// What a batch did.
+#[derive(Debug)]
+pub struct Applied {
+    /// How many rows each statement affected.
+    pub affected: Vec<u64>,
+    /// The rows that each statement returned.
+    pub rows: Vec<Vec<Row>>,
+}
+
+impl HostSql {
+    /// The host's own access to `db`.
+    pub fn new(db: Arc<dyn Database>) -> HostSql {
+        HostSql(db)
+    }
+
+    /// The database itself.
+    pub fn database(&self) -> &Arc<dyn Database> {
+        &self.0
+    }
+
+    /// Every row of a read by key or index.
+    pub async fn rows(&self, sql: &str, params: &[ValueRef<'_>]) -> Result<Vec<Row>, DbError> {
+        let packed = pack_values(params.iter().copied());
+        let query = Query { scope: &Scope::Host, sql, params: &packed, cost: Cost::Short, deadline: None };
+        let answer = self.0.query(query);
+        Ok(read_rows(&answer.await?)?)
+    }
+
+    /// The first row of a read by key or index.
+    pub async fn row(&self, sql: &str, params: &[ValueRef<'_>]) -> Result<Option<Row>, DbError> {
+        Ok(self.rows(sql, params).await?.into_iter().next())
+    }
+
+    /// Applies a batch together or not at all.
+    pub async fn apply(&self, batch: BatchWriter) -> Result<Applied, DbError> {
+        let packed = self.0.apply(&Scope::Host, batch.finish()).await?;
+        let mut reader = Reader::new(&packed);
+        reader.text()?;
+        let mut applied = Applied { affected: Vec::new(), rows: Vec::new() };
+        for _ in 0..reader.u32()? {
+            applied.affected.push(reader.u64()?);
+            let rows = reader.bytes()?;
+            applied.rows.push(if rows.is_empty() { Vec::new() } else { read_rows(rows)? });
+        }
+        Ok(applied)
+    }
+}
+
+fn read_rows(packed: &[u8]) -> Result<Vec<Row>, CodecError> {
+    let head = RowsHead::read(packed)?;
+    let mut reader = Reader::new(&packed[head.start..]);
+    let mut row = || head.columns.iter().map(|_| Ok(reader.value()?.to_owned())).collect();
+    (0..head.rows).map(|_| row()).collect()
+}
+
+/// The text at `column`; empty where it is none.
+pub fn text(row: &Row, column: usize) -> String {
+    match row.get(column) {
+        Some(Value::Text(text)) => text.clone(),
+        _ => String::new(),
+    }
+}
+
+/// The integer at `column`; 0 where it is none.
+pub fn integer(row: &Row, column: usize) -> i64 {
+    match row.get(column) {
+        Some(Value::Integer(number)) => *number,
+        _ => 0,
+    }
+}
+
+/// Whether `column` is `NULL`.
+pub fn is_null(row: &Row, column: usize) -> bool {
+    matches!(row.get(column), None | Some(Value::Null))
+}
+
+/// The time `seconds` from now in the form in which times are stored: RFC 3339 UTC with microseconds.
+pub fn time_from_now(seconds: i64) -> String {
+    let time = Timestamp::now().saturating_add(SignedDuration::from_secs(seconds));
+    format!("{:.6}", time.expect("the sum of two times saturates"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_stored_with_microseconds_and_sort_as_text() {
+        let (now, later) = (time_from_now(0), time_from_now(60));
+        assert_eq!((now.len(), now.ends_with('Z')), ("2026-11-23T10:08:51.123456Z".len(), true), "{now}");
+        assert!(now < later, "{now} {later}");
+    }
+}
