@@ -1,0 +1,312 @@
+//! An extension's manifest, `extension.toml`: parsed strictly, every fault named. It never looks at a library.
+
+use std::path::Path;
+
+use semver::{Version, VersionReq};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use thiserror::Error;
+
+/// The manifest's file name.
+pub const FILE_NAME: &str = "extension.toml";
+/// The longest name of an extension: table names carry it as a prefix.
+pub const NAME_CHARS_MAX: usize = 40;
+/// The largest manifest.
+pub const MANIFEST_BYTES_MAX: usize = 256 << 10;
+/// Names that would clash with the host's own tables and commands.
+const RESERVED_NAMES: &[&str] =
+    &["tb", "sqlite", "tinybase", "host", "version", "init", "serve", "admin", "db", "extensions", "completions"];
+/// Interfaces that a manifest may declare as capabilities.
+pub const CAPABILITIES: &[&str] = &["database", "events", "identity", "services", "settings", "storage"];
+/// Interfaces that every extension has.
+pub const ALWAYS_GRANTED: &[&str] = &["log", "timers", "console"];
+
+/// What an extension says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Its name, the prefix of its tables.
+    pub name: String,
+    /// Its version.
+    pub version: Version,
+    /// What it does, in a sentence.
+    #[serde(default)]
+    pub description: String,
+    /// Who made it.
+    #[serde(default)]
+    pub author: String,
+    /// Its licence.
+    #[serde(default)]
+    pub license: String,
+    /// Where its source is.
+    #[serde(default)]
+    pub repo_url: String,
+    /// The ABI major that it was built for.
+    pub abi: u16,
+    /// The versions of the host that it works with.
+    #[serde(default = "any_version")]
+    pub host: VersionReq,
+    /// The name of its library without `lib` and the ending; `tinybase_<name>` where left out.
+    #[serde(default)]
+    pub library: Option<String>,
+    /// The host's interfaces that it uses.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
+    /// Path prefixes below which it registers routes.
+    #[serde(default)]
+    pub routes: Vec<String>,
+    /// Services that it offers, as `name@major`.
+    #[serde(default)]
+    pub offers: Vec<ServiceName>,
+    /// Services of others that it calls.
+    #[serde(default)]
+    pub uses: Vec<ServiceName>,
+    /// A JSON Schema of its settings: an object with defaults.
+    #[serde(default)]
+    pub settings: Json,
+    /// Its commands on the command line.
+    #[serde(default)]
+    pub commands: Vec<Command>,
+}
+
+fn any_version() -> VersionReq {
+    VersionReq::STAR
+}
+
+/// A service and its major: `mail@1`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ServiceName {
+    /// The service.
+    pub name: String,
+    /// Its major.
+    pub major: u16,
+}
+
+impl TryFrom<String> for ServiceName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<ServiceName, String> {
+        let parsed = text.split_once('@').and_then(|(name, major)| Some((name, major.parse().ok()?)));
+        match parsed {
+            Some((name, major)) if is_word(name) => Ok(ServiceName { name: name.to_owned(), major }),
+            _ => Err(format!("a service is written as name@major, such as mail@1, not {text:?}")),
+        }
+    }
+}
+
+impl From<ServiceName> for String {
+    fn from(service: ServiceName) -> String {
+        format!("{}@{}", service.name, service.major)
+    }
+}
+
+/// A command: `tinybase <extension> <name> …`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// Its name.
+    pub name: String,
+    /// What it does, for `--help`.
+    #[serde(default)]
+    pub about: String,
+    /// Its arguments in order.
+    #[serde(default)]
+    pub arguments: Vec<Argument>,
+}
+
+/// An argument of a command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Argument {
+    /// Its name; `--name` for options and flags.
+    pub name: String,
+    /// What kind it is.
+    #[serde(default)]
+    pub kind: ArgumentKind,
+    /// Whether it must be given.
+    #[serde(default)]
+    pub required: bool,
+    /// What it means, for `--help`.
+    #[serde(default)]
+    pub help: String,
+    /// What stands in where it is not given.
+    #[serde(default)]
+    pub default: Option<String>,
+    /// The only values allowed; empty allows any.
+    #[serde(default)]
+    pub values: Vec<String>,
+}
+
+/// The kind of an argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArgumentKind {
+    /// Known by its position.
+    Positional,
+    /// `--name VALUE`.
+    #[default]
+    Option,
+    /// `--name`.
+    Flag,
+}
+
+/// Why a manifest is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ManifestError {
+    /// It cannot be read.
+    #[error("{path}: {problem}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        problem: String,
+    },
+    /// It is no TOML, lacks a field, or has one that is not known.
+    #[error("extension.toml: {0}")]
+    Form(String),
+    /// A field's value is not allowed.
+    #[error("extension.toml: {field}: {problem}")]
+    Value {
+        /// The field.
+        field: &'static str,
+        /// What is wrong and what is allowed.
+        problem: String,
+    },
+}
+
+impl Manifest {
+    /// Reads the manifest in an extension's folder.
+    pub fn read(folder: &Path) -> Result<Manifest, ManifestError> {
+        let path = folder.join(FILE_NAME);
+        let text = std::fs::read_to_string(&path).map_err(|error| ManifestError::Read {
+            path: path.display().to_string(),
+            problem: error.to_string(),
+        })?;
+        Manifest::parse(&text)
+    }
+
+    /// Parses and checks a manifest.
+    pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
+        if text.len() > MANIFEST_BYTES_MAX {
+            return Err(ManifestError::Form(format!("it is larger than {MANIFEST_BYTES_MAX} bytes")));
+        }
+        let manifest: Manifest =
+            toml::from_str(text).map_err(|error| ManifestError::Form(error.to_string()))?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    fn check(&self) -> Result<(), ManifestError> {
+        let fault = |field, problem: String| Err(ManifestError::Value { field, problem });
+        if !is_word(&self.name) || self.name.len() > NAME_CHARS_MAX {
+            return fault("name", format!("{:?} is not [a-z][a-z0-9_]*, 40 characters at most", self.name));
+        }
+        if RESERVED_NAMES.contains(&self.name.as_str()) {
+            return fault("name", format!("{:?} is reserved for the host", self.name));
+        }
+        for capability in &self.capabilities {
+            if !CAPABILITIES.contains(&capability.as_str()) {
+                let known = CAPABILITIES.join(", ");
+                return fault("capabilities", format!("{capability:?} is unknown; there are: {known}"));
+            }
+        }
+        for prefix in &self.routes {
+            if !prefix.starts_with('/') || prefix.len() < 2 || prefix.ends_with('/') || prefix.contains('{') {
+                return fault("routes", format!("{prefix:?} is no path prefix such as /api/notes"));
+            }
+        }
+        if !self.settings.is_null() && !self.settings.is_object() {
+            return fault("settings", "it is a JSON Schema of an object".to_owned());
+        }
+        self.check_commands()
+    }
+
+    fn check_commands(&self) -> Result<(), ManifestError> {
+        let fault = |problem: String| Err(ManifestError::Value { field: "commands", problem });
+        for (position, command) in self.commands.iter().enumerate() {
+            if !is_word(&command.name) {
+                return fault(format!("{:?} is not [a-z][a-z0-9_]*", command.name));
+            }
+            if self.commands[..position].iter().any(|other| other.name == command.name) {
+                return fault(format!("{:?} stands there twice", command.name));
+            }
+            if let Some(argument) = command.arguments.iter().find(|argument| !is_option(&argument.name)) {
+                return fault(format!("the argument {:?} is not [a-z][a-z0-9-]*", argument.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// The file name of the library.
+    pub fn library_file(&self) -> String {
+        let stem = self.library.clone().unwrap_or_else(|| format!("tinybase_{}", self.name));
+        format!("{}{stem}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX)
+    }
+
+    /// Whether the extension may have an interface.
+    pub fn grants(&self, interface: &str) -> bool {
+        ALWAYS_GRANTED.contains(&interface) || self.capabilities.iter().any(|granted| granted == interface)
+    }
+
+    /// Whether the extension may register this path.
+    pub fn allows_route(&self, path: &str) -> bool {
+        self.routes.iter().any(|prefix| {
+            path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes.next().is_some_and(|byte| byte.is_ascii_lowercase())
+        && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+fn is_option(text: &str) -> bool {
+    is_word(&text.replace('-', "_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(text: &str) -> String {
+        Manifest::parse(text).expect_err("the manifest is refused").to_string()
+    }
+
+    #[test]
+    fn a_manifest_is_read_whole() {
+        let manifest = Manifest::parse(
+            "name = \"audit\"\nversion = \"0.1.0\"\nabi = 1\nhost = \">=0.1.0\"\n\
+             capabilities = [\"database\"]\nroutes = [\"/api/audit\"]\noffers = [\"trail@1\"]\n\
+             [settings.properties.days]\ntype = \"integer\"\n\
+             [[commands]]\nname = \"export\"\n[[commands.arguments]]\nname = \"file\"\nkind = \"positional\"",
+        )
+        .unwrap();
+        assert!(manifest.grants("database") && manifest.grants("log") && !manifest.grants("events"));
+        assert!(manifest.allows_route("/api/audit/entries") && !manifest.allows_route("/api/auditor"));
+        assert_eq!(manifest.offers[0].major, 1);
+        assert_eq!(manifest.settings["properties"]["days"]["type"], "integer");
+    }
+
+    #[test]
+    fn every_fault_is_named() {
+        let with = |line: &str| format!("name = \"a\"\nversion = \"0.1.0\"\nabi = 1\n{line}");
+        let cases = [
+            ("version = \"0.1.0\"\nabi = 1".to_owned(), "missing field `name`"),
+            ("name = \"A b\"\nversion = \"0.1.0\"\nabi = 1".to_owned(), "is not [a-z]"),
+            ("name = \"tb\"\nversion = \"0.1.0\"\nabi = 1".to_owned(), "reserved"),
+            (with("capabilities = [\"root\"]"), "\"root\" is unknown"),
+            (with("routes = [\"/\"]"), "is no path prefix"),
+            (with("offers = [\"mail\"]"), "name@major"),
+            (with("colour = 1"), "unknown field `colour`"),
+            (with("settings = 3"), "JSON Schema"),
+            (with("[[commands]]\nname = \"x\"\n[[commands]]\nname = \"x\""), "twice"),
+        ];
+        for (text, expected) in cases {
+            let problem = problem(&text);
+            assert!(problem.contains(expected), "{problem:?} does not say {expected:?}");
+        }
+    }
+}
