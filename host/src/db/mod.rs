@@ -176,6 +176,9 @@ pub trait Transaction: Send {
     fn rollback(self: Box<Self>) -> BoxFuture<'static, Result<(), DbError>>;
 }
 
+/// A packed batch that is applied with another one, in a scope of its own.
+pub type Attached = (Scope, Vec<u8>);
+
 /// What an engine offers.
 pub trait Database: Send + Sync + 'static {
     /// Which engine it is.
@@ -185,7 +188,12 @@ pub trait Database: Send + Sync + 'static {
     /// Applies a packed batch ([`tinybase_abi::codec::BatchWriter`]) together or not at all; answers a packed result
     /// ([`tinybase_abi::codec::BatchResultWriter`]) once it is as durable as the configuration says.
     /// A statement without parameters may be a script of several, each ended by `;`.
-    fn apply(&self, scope: &Scope, batch: Vec<u8>) -> Answer<Vec<u8>>;
+    fn apply(&self, scope: &Scope, batch: Vec<u8>) -> Answer<Vec<u8>> {
+        self.apply_attached(scope, batch, Vec::new())
+    }
+    /// Applies a packed batch and, behind it, others in scopes of their own: all of it together or not at all. So the
+    /// statements that a hook adds commit with the change of another plugin. Answers the first batch's result.
+    fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<Attached>) -> Answer<Vec<u8>>;
     /// Begins a transaction that may span calls until `deadline` has passed. Other writers wait meanwhile.
     fn begin(
         &self,

@@ -348,6 +348,31 @@ pub enum Expect {
     AtLeast(u64),
 }
 
+/// The tag of a ticket where a statement's expectation stands.
+const TICKET: u8 = 3;
+
+/// Takes the tickets out of a packed batch: the batch without them, and their numbers in order.
+pub fn split_tickets(packed: &[u8]) -> Result<(Vec<u8>, Vec<u64>), CodecError> {
+    let mut reader = Reader::new(packed);
+    let (mut out, mut kept, mut tickets) = (vec![0; 4], 0u32, Vec::new());
+    for _ in 0..reader.u32()? {
+        let start = reader.offset();
+        let (tag, number) = (reader.u8()?, reader.u64()?);
+        reader.bytes()?;
+        for _ in 0..reader.u32()? {
+            reader.skip_value()?;
+        }
+        if tag == TICKET {
+            tickets.push(number);
+        } else {
+            out.extend_from_slice(&packed[start..reader.offset()]);
+            kept += 1;
+        }
+    }
+    out[..4].copy_from_slice(&kept.to_le_bytes());
+    Ok((out, tickets))
+}
+
 /// Writes a batch: statements that are applied together or not at all.
 #[derive(Debug, Clone)]
 pub struct BatchWriter {
@@ -380,6 +405,15 @@ impl BatchWriter {
             params_count += 1;
         }
         self.out[count_at..count_at + 4].copy_from_slice(&params_count.to_le_bytes());
+        self.count += 1;
+    }
+
+    /// Appends a ticket: it stands for statements that the host keeps, and only the host knows how to redeem it.
+    pub fn push_ticket(&mut self, ticket: u64) {
+        self.out.push(TICKET);
+        self.out.extend_from_slice(&ticket.to_le_bytes());
+        put_bytes(&mut self.out, &[]);
+        self.out.extend_from_slice(&[0; 4]);
         self.count += 1;
     }
 
@@ -503,6 +537,15 @@ mod tests {
             })();
             assert!(read.is_err(), "a batch cut at {len} of {} was read", packed.len());
         }
+    }
+
+    #[test]
+    fn tickets_are_taken_out_and_the_rest_stays() {
+        let mut batch = BatchWriter::default();
+        batch.push("A", [ValueRef::Integer(1)], Expect::Any);
+        let without = batch.clone().finish();
+        batch.push_ticket(42);
+        assert_eq!(split_tickets(&batch.finish()).unwrap(), (without, vec![42]));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tinybase_abi::codec::{BatchResultWriter, Expect, Reader};
 
 use super::link::Link;
-use crate::db::{DbError, Scope};
+use crate::db::{Attached, DbError, Scope};
 
 /// What became of a batch.
 pub(super) enum Outcome {
@@ -16,8 +16,17 @@ pub(super) enum Outcome {
     Spoiled(DbError),
 }
 
-/// Applies `packed` within the transaction that is open on `link`.
-pub(super) fn apply(link: &mut Link, scope: &Scope, packed: &[u8], now: &str, time_max: Duration) -> Outcome {
+/// A batch with what is attached to it.
+#[derive(Clone, Copy)]
+pub(super) struct Parts<'a> {
+    pub(super) scope: &'a Scope,
+    pub(super) packed: &'a [u8],
+    pub(super) attached: &'a [Attached],
+}
+
+/// Applies all parts within the transaction that is open on `link`.
+pub(super) fn apply(link: &mut Link, parts: &Parts<'_>, now: &str, time_max: Duration) -> Outcome {
+    let Parts { scope, packed, attached } = *parts;
     let mut head = Reader::new(packed);
     let parsed = head.u32().and_then(|count| Ok((count, head.clone().statement()?.expect)));
     let alone = match parsed {
@@ -26,13 +35,13 @@ pub(super) fn apply(link: &mut Link, scope: &Scope, packed: &[u8], now: &str, ti
         Err(_) if packed == [0; 4] => true,
         Err(error) => return Outcome::Answered(Err(error.into())),
     };
-    if alone {
+    if alone && attached.is_empty() {
         return apply_alone(link, scope, packed, now, time_max);
     }
     if let Err(error) = link.engine("SAVEPOINT job") {
         return Outcome::Spoiled(link.guard.explain(error));
     }
-    let result = run_statements(link, scope, packed, now, time_max);
+    let result = run_parts(link, parts, now, time_max);
     link.take_must_undo();
     if link.connection.is_autocommit() {
         return Outcome::Spoiled(result.err().unwrap_or_else(transaction_lost));
@@ -67,6 +76,14 @@ fn apply_alone(link: &mut Link, scope: &Scope, packed: &[u8], now: &str, time_ma
 
 fn transaction_lost() -> DbError {
     DbError::Sql("the statement ended the transaction it ran in".to_owned())
+}
+
+fn run_parts(link: &mut Link, parts: &Parts<'_>, now: &str, time_max: Duration) -> Result<Vec<u8>, DbError> {
+    let result = run_statements(link, parts.scope, parts.packed, now, time_max)?;
+    for (scope, packed) in parts.attached {
+        run_statements(link, scope, packed, now, time_max)?;
+    }
+    Ok(result)
 }
 
 fn run_statements(

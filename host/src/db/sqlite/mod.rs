@@ -23,7 +23,7 @@ use self::{
     readers::Readers,
     writer::{Job, Message, WriterHandle, gone},
 };
-use super::{Answer, Cost, Database, DbError, Engine, Query, Scope, Transaction};
+use super::{Answer, Attached, Cost, Database, DbError, Engine, Query, Scope, Transaction};
 
 pub use self::options::{Durability, SqliteOptions};
 
@@ -113,9 +113,9 @@ impl Database for Sqlite {
         }
     }
 
-    fn apply(&self, scope: &Scope, batch: Vec<u8>) -> Answer<Vec<u8>> {
+    fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<Attached>) -> Answer<Vec<u8>> {
         let (reply, answer) = oneshot::channel();
-        match self.writer.send(Message::Apply(Job { scope: scope.clone(), batch, reply })) {
+        match self.writer.send(Message::Apply(Job { scope: scope.clone(), batch, attached, reply })) {
             Ok(()) => Answer::Later(Box::pin(async { answer.await.unwrap_or_else(|_| Err(gone())) })),
             Err(error) => Answer::ready(Err(error)),
         }

@@ -140,7 +140,8 @@ fn apply(
     if let Some(error) = spoiled {
         return Err(error.clone());
     }
-    match batch::apply(link, scope, batch, now, time_left) {
+    let parts = batch::Parts { scope, packed: batch, attached: &[] };
+    match batch::apply(link, &parts, now, time_left) {
         Outcome::Answered(result) => result.map_err(|error| whole(error, time_max)),
         Outcome::Spoiled(error) => {
             let error = whole(error, time_max);

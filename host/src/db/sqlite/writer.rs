@@ -19,7 +19,7 @@ use super::{
     link::Link,
     transaction::{self, End, TransactionCall},
 };
-use crate::db::{DbError, Scope};
+use crate::db::{Attached, DbError, Scope};
 
 /// How often an idle writer looks whether another process changed the file.
 const IDLE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
@@ -30,7 +30,14 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, DbError>>;
 pub(super) struct Job {
     pub(super) scope: Scope,
     pub(super) batch: Vec<u8>,
+    pub(super) attached: Vec<Attached>,
     pub(super) reply: Reply<Vec<u8>>,
+}
+
+impl Job {
+    fn parts(&self) -> batch::Parts<'_> {
+        batch::Parts { scope: &self.scope, packed: &self.batch, attached: &self.attached }
+    }
 }
 
 /// What the writer is asked.
@@ -179,7 +186,7 @@ impl Writer {
 
     /// Applies a job and puts it to the group. Fails only where no transaction can be had.
     fn apply_into(&mut self, group: &mut Vec<Applied>, job: Job) -> Result<(), DbError> {
-        match batch::apply(&mut self.link, &job.scope, &job.batch, self.clock.tick(), self.query_timeout) {
+        match batch::apply(&mut self.link, &job.parts(), self.clock.tick(), self.query_timeout) {
             Outcome::Answered(result) => group.push(Applied { job, result }),
             Outcome::Spoiled(error) => {
                 let fatal = matches!(error, DbError::Closed(_));
@@ -201,7 +208,7 @@ impl Writer {
             for applied in group.iter_mut().filter(|applied| applied.result.is_ok()) {
                 let job = &applied.job;
                 let now = self.clock.tick();
-                match batch::apply(&mut self.link, &job.scope, &job.batch, now, self.query_timeout) {
+                match batch::apply(&mut self.link, &job.parts(), now, self.query_timeout) {
                     Outcome::Answered(result) => applied.result = result,
                     Outcome::Spoiled(error) => {
                         applied.result = Err(error);
