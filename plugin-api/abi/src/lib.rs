@@ -12,6 +12,7 @@ pub mod export;
 pub mod future;
 pub mod host;
 pub mod interfaces;
+pub mod loaded;
 pub mod request;
 pub mod response;
 pub mod root;

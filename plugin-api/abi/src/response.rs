@@ -7,6 +7,7 @@ use async_ffi::FfiFuture;
 
 use crate::{
     bytes::Bytes,
+    codec::{CodecError, Reader},
     error::{RawError, RawResult},
     future,
 };
@@ -25,6 +26,23 @@ pub struct RawResponse {
     pub body: Bytes,
     /// A body that is pulled behind `body`.
     pub stream: RawStream,
+}
+
+impl RawResponse {
+    /// The headers' names and values in order, as the plugin packed them: nobody has checked them yet. Ends behind the
+    /// first fault of the packing.
+    pub fn header_pairs(&self) -> impl Iterator<Item = Result<(&[u8], &[u8]), CodecError>> {
+        let mut reader = Reader::new(&self.headers);
+        let mut faulty = false;
+        std::iter::from_fn(move || {
+            if faulty || reader.offset() == self.headers.len() {
+                return None;
+            }
+            let pair = reader.bytes().and_then(|name| Ok((name, reader.bytes()?)));
+            faulty = pair.is_err();
+            Some(pair)
+        })
+    }
 }
 
 /// A body that the host pulls part by part. Absent where `next` is `None`.
@@ -117,4 +135,25 @@ unsafe extern "C" fn free<B: PullBody>(state: *mut c_void) {
         drop(body);
         Ok(())
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_read_up_to_the_first_fault() {
+        let packed = b"\x01\0\0\0a\x02\0\0\0bc\x09\0\0\0".to_vec();
+        let response = RawResponse {
+            status: 200,
+            is_json: 0,
+            headers: packed.into(),
+            body: Bytes::empty(),
+            stream: RawStream::absent(),
+        };
+        let mut pairs = response.header_pairs();
+        assert_eq!(pairs.next(), Some(Ok((&b"a"[..], &b"bc"[..]))));
+        assert!(pairs.next().is_some_and(|pair| pair.is_err()));
+        assert_eq!(pairs.next(), None);
+    }
 }
