@@ -110,3 +110,29 @@ fn replace(from: &Path, to: &Path) -> Result<()> {
     }
     result.with_context(|| format!("copying {} to {}", from.display(), to.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn whoever_has_the_old_file_open_keeps_it_whole() {
+        let dir = std::env::temp_dir().join(format!("xtask-replace-{}", std::process::id()));
+        let (old, new) = (dir.join("staged/lib.so"), dir.join("built"));
+        fs::create_dir_all(dir.join("staged")).unwrap();
+        fs::create_dir_all(&new).unwrap();
+        fs::write(&old, "the old library").unwrap();
+        fs::write(new.join("lib.so"), "new").unwrap();
+        let mut open = fs::File::open(&old).unwrap();
+        copy_tree(&new, &dir.join("staged")).unwrap();
+        let mut read = String::new();
+        open.read_to_string(&mut read).unwrap();
+        assert_eq!((read.as_str(), fs::read_to_string(&old).unwrap().as_str()), ("the old library", "new"));
+        let names: Vec<_> =
+            fs::read_dir(dir.join("staged")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["lib.so"], "nothing temporary is left");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

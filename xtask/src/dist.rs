@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
 use crate::build;
+use crate::process::{self, Running};
 use crate::step;
 use crate::workspace::{Workspace, cargo};
 
@@ -61,15 +63,33 @@ fn pack(workspace: &Workspace, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Initialises a database with the packed binary, with no environment and far from the build.
+/// Runs the packed binary with no environment, far from the build: it initialises, comes up, and a bundled plugin answers.
 fn try_alone(folder: &Path) -> Result<()> {
     let place = std::env::temp_dir().join(format!("tinybase-dist-{}", std::process::id()));
     fs::create_dir_all(&place)?;
-    let mut init = Command::new(folder.join("tinybase"));
-    init.env_clear().current_dir(&place).arg("init");
-    let result = step::run("initialise with the packed binary, no environment", &mut init);
+    let result = try_in(folder, &place);
     fs::remove_dir_all(&place)?;
-    result
+    result.context("the packed binary does not run by itself")
+}
+
+fn try_in(folder: &Path, place: &Path) -> Result<()> {
+    let binary = folder.join("tinybase");
+    let mut init = Command::new(&binary);
+    step::run(
+        "initialise with the packed binary, no environment",
+        init.env_clear().current_dir(place).arg("init"),
+    )?;
+    let port = process::free_port()?;
+    let mut serve = process::guarded(&binary);
+    serve.env_clear().current_dir(place).args(["serve", "--port", &port.to_string()]);
+    let mut server = Running::start(&mut serve, &place.join("serve.log"))?;
+    let url = format!("http://127.0.0.1:{port}/api/collections");
+    let started = Instant::now();
+    if let Err(error) = server.wait_for(&url, started) {
+        let log = fs::read_to_string(place.join("serve.log")).unwrap_or_default();
+        bail!("{error:#}; it says: {log}");
+    }
+    server.stop()
 }
 
 /// The target that cargo builds for here, such as `x86_64-unknown-linux-gnu`.

@@ -5,6 +5,7 @@
 mod bench;
 mod build;
 mod dist;
+mod process;
 mod serve;
 mod step;
 mod test;

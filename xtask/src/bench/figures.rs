@@ -264,7 +264,7 @@ fn load(plan: &Plan, port: u16, requests: &Requests) -> Result<Measured> {
 }
 
 /// Waits for a process and returns the most memory that it had, in kilobytes.
-fn finish(mut process: super::process::Running) -> Result<u64> {
+fn finish(mut process: crate::process::Running) -> Result<u64> {
     let mut peak_kb = 0;
     loop {
         peak_kb = process.memory_kb("VmHWM").unwrap_or(0).max(peak_kb);

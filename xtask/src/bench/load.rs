@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::process::guarded;
+use crate::process::guarded;
 use crate::step;
 
 /// Open connections, the same for every server and figure.

@@ -6,7 +6,6 @@ mod data;
 mod figures;
 mod load;
 mod pocketbase;
-mod process;
 mod report;
 mod tinybase;
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::Plan;
-use super::process::{Running, free_port, guarded};
+use crate::process::{Running, free_port, guarded};
 use crate::step;
 
 /// The release that the figures are given beside.

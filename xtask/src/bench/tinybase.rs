@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::Plan;
-use super::process::{Running, free_port, guarded};
+use crate::process::{Running, free_port, guarded};
 use crate::step;
 
 const EMAIL: &str = "bench@example.com";

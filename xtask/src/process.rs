@@ -1,4 +1,4 @@
-//! Child processes of a benchmark: started so that they end with it, watched for their memory. It never leaves one running.
+//! Servers as child processes: started so that they end with the command, watched for their memory. It never leaves one running.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
