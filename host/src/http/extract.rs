@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::BodyError;
 use crate::error::{ApiError, Fault};
 
 /// The largest body of one of the host's own JSON routes, in bytes.
@@ -107,8 +108,8 @@ pub fn json_response(status: StatusCode, value: &impl Serialize) -> Response {
 async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
     match Limited::new(body, bytes_max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(bytes_max)),
-        Err(_) => Err(ApiError::bad_request("body_incomplete", "the body ended before it was complete")),
+        Err(error) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge(bytes_max).into()),
+        Err(error) => Err(BodyError::find(&*error).cloned().unwrap_or(BodyError::Broken).into()),
     }
 }
 

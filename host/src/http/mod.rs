@@ -1,11 +1,29 @@
 //! The HTTP server: connections, limits, routing, answers. It never holds business logic of accounts or plugins.
 
+mod app;
+mod authenticate;
+mod body;
+mod compress;
+mod connection;
+mod cross_origin;
+mod deadline;
 pub mod extract;
+mod limits;
 mod path;
+mod plugin_call;
 pub mod plugin_route;
+mod rate_limit;
 mod request_id;
+mod request_log;
 mod routes;
+mod server;
+mod static_files;
+mod system;
 
+pub use app::{App, RequestInfo};
+pub use authenticate::Authenticate;
+pub use body::BodyError;
+pub use limits::Limits;
 pub use path::decode_path_part;
 pub use plugin_route::{
     BodyMode, BoxError, ByteStream, Found, PathParams, PluginDispatch, PluginRequest, PluginResponse,
@@ -13,12 +31,6 @@ pub use plugin_route::{
 };
 pub use request_id::{REQUEST_ID, REQUEST_ID_BYTES_MAX, RequestId};
 pub use routes::{PATTERN_BYTES_MAX, RouteError, RouteTable};
+pub use server::{Drained, serve};
 
-/// Who sends a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
-    /// The user's id.
-    pub id: String,
-    /// Whether it is an administrator.
-    pub is_admin: bool,
-}
+pub use crate::accounts::Caller;

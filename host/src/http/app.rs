@@ -1,0 +1,249 @@
+//! One request from its head to its answer: id, routing, what every answer carries. It never serves a route itself.
+
+use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc};
+
+use axum::response::IntoResponse;
+use futures_util::FutureExt;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body::Body;
+use hyper::body::Incoming;
+use tower::ServiceExt;
+use tower_http::cors::CorsLayer;
+use tracing::Instrument;
+
+use super::{
+    Authenticate, Found, Limits, PluginDispatch, RequestId,
+    body::{AnswerBody, BodyBudget, LimitedBody},
+    compress,
+    connection::Watch,
+    cross_origin,
+    deadline::within,
+    plugin_call,
+    rate_limit::RateLimits,
+    request_id::REQUEST_ID,
+    request_log::RequestLog,
+    system,
+};
+use crate::{config::Config, error::ApiError, logging};
+
+/// An answer on its way out.
+pub(super) type Answer = Response<AnswerBody>;
+
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+
+/// What serves requests: the host's own routes and, through their seam, the plugins'.
+pub struct App {
+    pub(super) plugins: Arc<dyn PluginDispatch>,
+    pub(super) authenticator: Arc<dyn Authenticate>,
+    pub(super) limits: Limits,
+    pub(super) budget: Arc<BodyBudget>,
+    host: axum::Router,
+    cors: Option<CorsLayer>,
+    rate_limits: Option<RateLimits>,
+}
+
+/// What a request's own handler may want to know of it beside its head; the host's routes find it among the
+/// request's extensions.
+#[derive(Debug, Clone)]
+pub struct RequestInfo {
+    /// The id that the answer carries as `x-request-id`.
+    pub id: RequestId,
+    /// The client's address as the socket tells it.
+    pub peer: SocketAddr,
+}
+
+impl App {
+    /// Puts an app together. `host` holds the host's routes beside the system's own (`/`, `/health`, `/healthz`).
+    pub fn new(
+        config: &Config,
+        plugins: Arc<dyn PluginDispatch>,
+        authenticator: Arc<dyn Authenticate>,
+        host: axum::Router,
+    ) -> App {
+        let limits = Limits::from_config(config);
+        App {
+            plugins,
+            authenticator,
+            budget: BodyBudget::new(limits.bodies_bytes_max),
+            limits,
+            host: system::router(host, config.public.static_dir.as_deref()),
+            cors: cross_origin::layer(&config.cors.allow_origins),
+            rate_limits: config.rate_limit.enabled.then(RateLimits::default),
+        }
+    }
+
+    /// Replaces the limits that came from the configuration.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> App {
+        self.budget = BodyBudget::new(limits.bodies_bytes_max);
+        self.limits = limits;
+        self
+    }
+
+    /// Serves one request. It always answers: a panic on the way is a 500.
+    pub(super) async fn serve(
+        self: Arc<App>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        watch: Arc<Watch>,
+    ) -> Answer {
+        let is_h2 = request.version() == Version::HTTP_2;
+        let guard = watch.begin(is_h2);
+        let id = RequestId::from_headers(request.headers());
+        let log = RequestLog::begin(&request);
+        let traits = Traits::of(&request);
+        let span = logging::request_span(id.as_str());
+        let info = RequestInfo { id: id.clone(), peer };
+        let answering = async {
+            let routed = AssertUnwindSafe(self.route(request, info)).catch_unwind().await;
+            let answer = routed.unwrap_or_else(|panic| answer_panic(&*panic));
+            let answer = self.finish(answer, &traits, &id, is_h2).await;
+            log.end(answer.status());
+            answer
+        };
+        let mut answer = answering.instrument(span).await;
+        answer.body_mut().guard_request(guard);
+        answer
+    }
+
+    async fn route(&self, request: Request<Incoming>, info: RequestInfo) -> Answer {
+        match &self.cors {
+            Some(cors) if request.headers().contains_key(header::ORIGIN) => {
+                Box::pin(cross_origin::serve(cors, request, |request| self.dispatch(request, info))).await
+            }
+            _ => self.dispatch(request, info).await,
+        }
+    }
+
+    async fn dispatch(&self, request: Request<Incoming>, info: RequestInfo) -> Answer {
+        let path = request.uri().path();
+        if path.len() > self.limits.path_bytes_max {
+            let detail = format!("the path is longer than {} bytes", self.limits.path_bytes_max);
+            return answer_error(ApiError::new(StatusCode::URI_TOO_LONG, "uri_too_long", detail));
+        }
+        let answered = match self.plugins.find(request.method(), path) {
+            Found::Route(matched) => plugin_call::call(self, matched, request, info).await,
+            Found::Missing => Ok(Box::pin(self.call_host(request, info)).await),
+            Found::WrongMethod { allow } if request.method() == Method::OPTIONS => Ok(answer_options(allow)),
+            Found::WrongMethod { allow } => Err(ApiError::method_not_allowed(allow)),
+            Found::BadPath => Err(bad_path()),
+        };
+        answered.unwrap_or_else(answer_error)
+    }
+
+    async fn call_host(&self, request: Request<Incoming>, info: RequestInfo) -> Answer {
+        if let Some(limits) = &self.rate_limits
+            && let Err(refused) = limits.check(request.method(), request.uri().path(), info.peer.ip())
+        {
+            return answer_error(refused);
+        }
+        let is_options = request.method() == Method::OPTIONS;
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(info);
+        let body = LimitedBody::new(body, self.limits.body_bytes_max, &self.limits);
+        let request = Request::from_parts(parts, axum::body::Body::new(body));
+        let Some(response) = within(self.limits.request_timeout, self.host.clone().oneshot(request)).await
+        else {
+            return answer_error(request_timeout());
+        };
+        let response = response.unwrap_or_else(|never| match never {});
+        match response.headers().get(header::ALLOW) {
+            Some(allow) if is_options && response.status() == StatusCode::METHOD_NOT_ALLOWED => {
+                answer_options(allow.clone())
+            }
+            _ => response.map(AnswerBody::axum),
+        }
+    }
+
+    /// Adds what every answer carries, and leaves out what this request does not take.
+    async fn finish(&self, mut answer: Answer, traits: &Traits, id: &RequestId, is_h2: bool) -> Answer {
+        if let Some(accepted) = &traits.accept_encoding
+            && compress::is_worth_it(&answer, self.limits.compression_bytes_min)
+        {
+            answer = Box::pin(compress::compress(accepted.clone(), answer)).await;
+        }
+        let headers = answer.headers_mut();
+        headers.insert(REQUEST_ID, id.header_value());
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+        if is_h2 {
+            headers.remove(header::CONNECTION);
+        }
+        if traits.is_head {
+            answer = without_body(answer);
+        }
+        answer
+    }
+}
+
+/// What is remembered of a request while it is being served.
+struct Traits {
+    is_head: bool,
+    accept_encoding: Option<HeaderValue>,
+}
+
+impl Traits {
+    fn of<B>(request: &Request<B>) -> Traits {
+        Traits {
+            is_head: request.method() == Method::HEAD,
+            accept_encoding: request.headers().get(header::ACCEPT_ENCODING).cloned(),
+        }
+    }
+}
+
+/// The answer to `HEAD`: the length that the body would have had, and no body.
+fn without_body(mut answer: Answer) -> Answer {
+    if let Some(length) = answer.body().size_hint().exact() {
+        answer.headers_mut().entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(length));
+    }
+    answer.map(|_| AnswerBody::empty())
+}
+
+pub(super) fn answer_error(error: ApiError) -> Answer {
+    error.into_response().map(AnswerBody::axum)
+}
+
+fn answer_options(allow: HeaderValue) -> Answer {
+    let mut answer = Response::new(AnswerBody::empty());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    answer.headers_mut().insert(header::ALLOW, allow);
+    answer
+}
+
+fn answer_panic(panic: &(dyn std::any::Any + Send)) -> Answer {
+    let told =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    answer_error(ApiError::internal_logged(
+        "a request's handler panicked",
+        &told.unwrap_or("without a message"),
+    ))
+}
+
+fn bad_path() -> ApiError {
+    ApiError::bad_request(
+        "bad_path",
+        "a part of the path does not decode to text: send UTF-8, percent-encoded, without NUL",
+    )
+}
+
+pub(super) fn request_timeout() -> ApiError {
+    ApiError::timeout(
+        "request_timeout",
+        "the request took longer than the server allows; ask for less at once",
+    )
+}
+
+/// Headers that belong to a connection and not to an answer.
+pub(super) fn is_connection_header(name: &HeaderName) -> bool {
+    [
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        header::TE,
+        header::TRAILER,
+        header::PROXY_AUTHENTICATE,
+    ]
+    .contains(name)
+        || name == "keep-alive"
+        || name == "proxy-connection"
+}

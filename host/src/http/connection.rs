@@ -1,0 +1,265 @@
+//! What a connection is doing, and the socket that reports it: the ground on which slow and stuck clients are cut off.
+//! It never looks into the bytes.
+//!
+//! One timer a connection replaces one a request: the socket and the requests note times in atomics, and the
+//! connection's own task compares them with the limits now and then.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Limits;
+
+/// How often a busy connection is looked at.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Bytes that are read and thrown away after the last answer.
+const LINGER_BYTES_MAX: usize = 4 << 20;
+
+/// Times and counts of one connection. Times are milliseconds since it was opened, plus one; 0 is "not".
+#[derive(Debug)]
+pub(super) struct Watch {
+    opened: Instant,
+    requests: AtomicU32,
+    h2: AtomicBool,
+    head_since: AtomicU64,
+    active_at: AtomicU64,
+    write_stuck_since: AtomicU64,
+    linger_since: AtomicU64,
+}
+
+/// What is to be done with a connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing; look again after this time.
+    Fine(Duration),
+    /// It has been idle for too long: close it in good order.
+    Idle,
+    /// It is stuck: drop it. The text is for the log.
+    Stuck(&'static str),
+}
+
+impl Watch {
+    pub(super) fn new() -> Watch {
+        Watch {
+            opened: Instant::now(),
+            requests: AtomicU32::new(0),
+            h2: AtomicBool::new(false),
+            head_since: AtomicU64::new(1),
+            active_at: AtomicU64::new(1),
+            write_stuck_since: AtomicU64::new(0),
+            linger_since: AtomicU64::new(0),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).map_or(u64::MAX, |ms| ms.saturating_add(1))
+    }
+
+    /// A request's head is complete. The request lasts until the returned guard is dropped.
+    pub(super) fn begin(self: &Arc<Watch>, h2: bool) -> RequestGuard {
+        if h2 {
+            self.h2.store(true, Ordering::Relaxed);
+        }
+        self.head_since.store(0, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        RequestGuard(Arc::clone(self))
+    }
+
+    fn bytes_read(&self) {
+        if self.requests.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0 {
+            self.head_since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    fn bytes_written(&self) {
+        self.active_at.store(self.now(), Ordering::Relaxed);
+        self.write_stuck_since.store(0, Ordering::Relaxed);
+    }
+
+    fn write_stuck(&self) {
+        if self.write_stuck_since.load(Ordering::Relaxed) == 0 {
+            self.write_stuck_since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// Compares what was noted with `limits`.
+    pub(super) fn verdict(&self, limits: &Limits) -> Verdict {
+        let now = self.now();
+        let left = |since: u64, limit: Duration| {
+            limit.checked_sub(Duration::from_millis(now.saturating_sub(since))).filter(|left| !left.is_zero())
+        };
+        let linger_since = self.linger_since.load(Ordering::Relaxed);
+        if linger_since != 0 {
+            return left(linger_since, limits.linger_timeout)
+                .map_or(Verdict::Stuck("the client kept sending after the last answer"), Verdict::Fine);
+        }
+        let stuck_since = self.write_stuck_since.load(Ordering::Relaxed);
+        if stuck_since != 0 && left(stuck_since, limits.write_stall_timeout).is_none() {
+            return Verdict::Stuck("the client takes no bytes");
+        }
+        if stuck_since != 0 || self.requests.load(Ordering::Relaxed) > 0 {
+            return Verdict::Fine(CHECK_INTERVAL.min(limits.write_stall_timeout));
+        }
+        let head_since = self.head_since.load(Ordering::Relaxed);
+        if head_since != 0 && !self.h2.load(Ordering::Relaxed) {
+            return left(head_since, limits.header_read_timeout)
+                .map_or(Verdict::Stuck("a request's head took too long"), Verdict::Fine);
+        }
+        left(self.active_at.load(Ordering::Relaxed), limits.idle_timeout)
+            .map_or(Verdict::Idle, |left| Verdict::Fine(left.min(limits.header_read_timeout)))
+    }
+}
+
+/// Marks a request as being served, its answer's body included.
+#[derive(Debug)]
+pub(super) struct RequestGuard(Arc<Watch>);
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        self.0.active_at.store(self.0.now(), Ordering::Relaxed);
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A socket that notes in its [`Watch`] what happens to it.
+pub(super) struct WatchedIo<S> {
+    inner: S,
+    watch: Arc<Watch>,
+    write_shut: bool,
+    lingered_bytes: usize,
+}
+
+impl<S> WatchedIo<S> {
+    pub(super) fn new(inner: S, watch: Arc<Watch>) -> WatchedIo<S> {
+        WatchedIo { inner, watch, write_shut: false, lingered_bytes: 0 }
+    }
+
+    fn note_write(&self, outcome: &Poll<io::Result<usize>>) {
+        match outcome {
+            Poll::Ready(_) => self.watch.bytes_written(),
+            Poll::Pending => self.watch.write_stuck(),
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for WatchedIo<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let outcome = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if outcome.is_ready() {
+            self.watch.bytes_read();
+        }
+        outcome
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedIo<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.note_write(&outcome);
+        outcome
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+        self.note_write(&outcome);
+        outcome
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    /// Closes the way out, then reads what still comes until the client closes too. A socket that is dropped with
+    /// unread bytes in it is reset, and the reset can overtake the answer (a 413, say) on its way to the client.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.write_shut {
+            ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+            self.write_shut = true;
+            let now = self.watch.now();
+            self.watch.linger_since.store(now, Ordering::Relaxed);
+        }
+        let mut scrap = [0_u8; 8192];
+        while self.lingered_bytes < LINGER_BYTES_MAX {
+            let mut buf = ReadBuf::new(&mut scrap);
+            if ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf)).is_err() || buf.filled().is_empty() {
+                break;
+            }
+            self.lingered_bytes += buf.filled().len();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits {
+            header_read_timeout: Duration::from_millis(1_000),
+            idle_timeout: Duration::from_millis(10_000),
+            write_stall_timeout: Duration::from_millis(5_000),
+            ..Limits::default()
+        }
+    }
+
+    /// A watch that was opened so many milliseconds ago.
+    fn opened_ago(ms: u64) -> Arc<Watch> {
+        let opened = Instant::now().checked_sub(Duration::from_millis(ms)).expect("the clock is that old");
+        Arc::new(Watch { opened, ..Watch::new() })
+    }
+
+    #[test]
+    fn a_head_that_never_ends_is_stuck_from_the_first_byte() {
+        assert!(matches!(opened_ago(900).verdict(&limits()), Verdict::Fine(_)));
+        assert!(matches!(opened_ago(1_100).verdict(&limits()), Verdict::Stuck(_)));
+    }
+
+    #[test]
+    fn a_running_request_is_left_alone_until_the_client_stops_reading() {
+        let watch = opened_ago(60_000);
+        let guard = watch.begin(false);
+        assert!(matches!(watch.verdict(&limits()), Verdict::Fine(_)));
+        watch.write_stuck_since.store(1, Ordering::Relaxed);
+        assert!(matches!(watch.verdict(&limits()), Verdict::Stuck(_)));
+        watch.bytes_written();
+        assert!(matches!(watch.verdict(&limits()), Verdict::Fine(_)));
+        drop(guard);
+        assert!(matches!(watch.verdict(&limits()), Verdict::Fine(_)), "just became idle");
+        watch.active_at.store(1, Ordering::Relaxed);
+        assert_eq!(watch.verdict(&limits()), Verdict::Idle);
+    }
+
+    #[test]
+    fn only_http_1_has_a_head_timeout_between_requests() {
+        for (h2, stuck) in [(false, true), (true, false)] {
+            let watch = opened_ago(60_000);
+            drop(watch.begin(h2));
+            watch.bytes_read();
+            watch.head_since.store(1, Ordering::Relaxed);
+            assert_eq!(matches!(watch.verdict(&limits()), Verdict::Stuck(_)), stuck, "h2: {h2}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! A plugin's route being called: authentication, body, deadline, answer. It never decides which route.
+
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use http::{HeaderMap, Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::{
+    App, BodyMode, BoxError, PluginRequest, PluginResponse, RequestBody, ResponseBody, RouteMatch,
+    app::{Answer, RequestInfo, is_connection_header, request_timeout},
+    authenticate::authorize,
+    body::{AnswerBody, BudgetShare, LimitedBody},
+    deadline::within,
+};
+use crate::error::ApiError;
+
+/// Calls the matched route with everything that it is promised.
+pub(super) async fn call(
+    app: &App,
+    matched: RouteMatch,
+    request: Request<Incoming>,
+    info: RequestInfo,
+) -> Result<Answer, ApiError> {
+    let RouteMatch { route, params, hold } = matched;
+    let spec = route.spec();
+    let caller = authorize(&*app.authenticator, request.headers(), spec.auth).await?;
+    let (parts, body) = request.into_parts();
+    let body = LimitedBody::new(body, spec.body_bytes_max.unwrap_or(app.limits.body_bytes_max), &app.limits);
+    let mut share = BudgetShare::new(&app.budget);
+    let body = match spec.body {
+        BodyMode::Collected => RequestBody::Bytes(body.collect(&mut share).await?),
+        BodyMode::Streamed => RequestBody::Stream(Box::pin(
+            body.into_data_stream().map_err(|error| Box::new(error) as BoxError),
+        )),
+    };
+    let request = PluginRequest { parts, params, caller, request_id: info.id, peer: info.peer, body };
+    let timeout = spec.timeout.unwrap_or(app.limits.request_timeout);
+    let called = within(timeout, route.call(request)).await;
+    let answer = called.unwrap_or_else(|| Err(request_timeout()))?;
+    into_answer(answer, hold)
+}
+
+fn into_answer(
+    answer: PluginResponse,
+    hold: Option<Arc<dyn std::any::Any + Send + Sync>>,
+) -> Result<Answer, ApiError> {
+    let PluginResponse { status, mut headers, body } = answer;
+    if status.is_informational() {
+        return Err(ApiError::internal_logged(
+            "a plugin answered with a status that ends no request",
+            &status,
+        ));
+    }
+    drop_connection_headers(&mut headers);
+    let mut body = match body {
+        ResponseBody::Empty => AnswerBody::empty(),
+        ResponseBody::Bytes(bytes) => AnswerBody::whole(bytes),
+        ResponseBody::Stream(stream) => AnswerBody::stream(stream),
+    };
+    body.guard_hold(hold);
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    Ok(response)
+}
+
+fn drop_connection_headers(headers: &mut HeaderMap) {
+    while let Some(name) = headers.keys().find(|name| is_connection_header(name)).cloned() {
+        headers.remove(name);
+    }
+}

@@ -1,0 +1,172 @@
+//! The accept loop and the life of a connection, from its first byte to the drain at shutdown. It never looks at what
+//! a request asks.
+
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use hyper::service::service_fn;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::Instant,
+};
+
+use super::{
+    App, Limits,
+    connection::{Verdict, Watch, WatchedIo},
+};
+
+/// How long to wait after the system refused a connection for want of something, such as file descriptors.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// How far the server has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    Draining,
+    Closing,
+}
+
+/// How the server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that had to be cut off because they outlasted the shutdown timeout.
+    pub cut_off: usize,
+}
+
+/// Serves `app` on `listener` until `shutdown` is ready, then stops accepting, lets open requests end within
+/// `shutdown_timeout`, and cuts off what is left.
+pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: impl Future<Output = ()>) -> Drained {
+    let (phase, _) = watch::channel(Phase::Serving);
+    let connections_max = app.limits.connections_max.min(Semaphore::MAX_PERMITS);
+    let slots = Arc::new(Semaphore::new(connections_max));
+    let builder = Arc::new(protocols(&app.limits));
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = accept(&listener, &slots) => accepted,
+        };
+        match accepted {
+            Ok((stream, peer, slot)) => {
+                let connection =
+                    Connection { app: Arc::clone(&app), builder: Arc::clone(&builder), peer, slot };
+                tokio::spawn(connection.run(stream, phase.subscribe()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted; trying again shortly");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+    drop(listener);
+    phase.send_replace(Phase::Draining);
+    let all = u32::try_from(connections_max).unwrap_or(u32::MAX);
+    let drained = tokio::time::timeout(app.limits.shutdown_timeout, slots.acquire_many(all)).await;
+    let cut_off = if drained.is_ok() { 0 } else { connections_max - slots.available_permits() };
+    phase.send_replace(Phase::Closing);
+    if cut_off > 0 {
+        tracing::warn!(cut_off, "connections outlasted the shutdown timeout and were cut off");
+    }
+    Drained { cut_off }
+}
+
+/// The next connection, once there is room for one. Faults of single connections are passed over.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots).acquire_owned().await.expect("the slots are never closed");
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => return Ok((stream, peer, slot)),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+fn protocols(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // The head's timeout is the watch's: hyper's would set and drop a timer a request.
+    builder
+        .http1()
+        .header_read_timeout(None)
+        .max_headers(limits.headers_max)
+        .max_buf_size(limits.head_bytes_max)
+        .pipeline_flush(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.h2_streams_max)
+        .max_header_list_size(limits.h2_header_list_bytes_max)
+        .keep_alive_interval(limits.h2_ping_interval)
+        .keep_alive_timeout(limits.h2_ping_timeout);
+    builder
+}
+
+struct Connection {
+    app: Arc<App>,
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    peer: SocketAddr,
+    slot: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream, mut phase: watch::Receiver<Phase>) {
+        let Connection { app, builder, peer, slot: _slot } = self;
+        // Answers are written whole; waiting for more would only delay them. A socket that is gone shows soon enough.
+        let _ = stream.set_nodelay(true);
+        let seen = Arc::new(Watch::new());
+        let io = TokioIo::new(WatchedIo::new(stream, Arc::clone(&seen)));
+        let service = service_fn(|request| {
+            let (app, seen) = (Arc::clone(&app), Arc::clone(&seen));
+            async move { Ok::<_, Infallible>(app.serve(request, peer, seen).await) }
+        });
+        let mut connection = pin!(builder.serve_connection(io, service));
+        let mut check = pin!(tokio::time::sleep(app.limits.header_read_timeout));
+        let mut draining = *phase.borrow() != Phase::Serving;
+        if draining {
+            connection.as_mut().graceful_shutdown();
+        }
+        loop {
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%peer, %error, "a connection ended early");
+                    }
+                    return;
+                }
+                _ = phase.changed() => {
+                    if *phase.borrow() == Phase::Closing {
+                        return;
+                    }
+                    draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = check.as_mut() => match seen.verdict(&app.limits) {
+                    Verdict::Fine(next) => check.as_mut().reset(Instant::now() + next),
+                    Verdict::Idle if !draining => {
+                        draining = true;
+                        connection.as_mut().graceful_shutdown();
+                        check.as_mut().reset(Instant::now() + app.limits.linger_timeout);
+                    }
+                    Verdict::Idle => return,
+                    Verdict::Stuck(why) => {
+                        tracing::debug!(%peer, why, "a connection was cut off");
+                        return;
+                    }
+                },
+            }
+        }
+    }
+}
