@@ -6,7 +6,6 @@ CREATE TABLE tb_users (
     email TEXT NOT NULL COLLATE NOCASE UNIQUE,
     password_hash TEXT NOT NULL,
     is_admin INTEGER NOT NULL DEFAULT 0 CHECK (is_admin IN (0, 1)),
-    is_active INTEGER NOT NULL DEFAULT 1 CHECK (is_active IN (0, 1)),
     -- Counts up at logout and on a change of the password: older access tokens are void.
     token_epoch INTEGER NOT NULL DEFAULT 0,
     created_at TEXT NOT NULL,
@@ -14,19 +13,17 @@ CREATE TABLE tb_users (
 ) STRICT;
 
 CREATE TABLE tb_refresh_tokens (
-    id TEXT PRIMARY KEY NOT NULL,
+    -- SHA-256 of the token; the token itself is nowhere.
+    token_hash BLOB PRIMARY KEY NOT NULL,
     user_id TEXT NOT NULL REFERENCES tb_users (id) ON DELETE CASCADE,
     -- All tokens that came of one login: a token used twice voids its family.
     family_id TEXT NOT NULL,
-    token_hash TEXT NOT NULL UNIQUE,
     created_at TEXT NOT NULL,
     expires_at TEXT NOT NULL,
-    used_at TEXT,
-    replaced_by TEXT
+    used_at TEXT
 ) STRICT;
 CREATE INDEX tb_refresh_tokens_user ON tb_refresh_tokens (user_id);
 CREATE INDEX tb_refresh_tokens_family ON tb_refresh_tokens (family_id);
-CREATE INDEX tb_refresh_tokens_expiry ON tb_refresh_tokens (expires_at);
 
 CREATE TABLE tb_settings (
     key TEXT PRIMARY KEY NOT NULL,

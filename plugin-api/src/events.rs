@@ -93,7 +93,8 @@ impl Topic {
         Topic { client, name, listeners: client.topic(name) }
     }
 
-    /// Whether a hook runs before events of this topic. Costs one load.
+    /// Whether hooks run before events of this topic, or listeners want it written down with the change. Costs one
+    /// load.
     #[inline]
     pub fn has_before(&self) -> bool {
         self.listeners.0.has_before()
@@ -108,7 +109,7 @@ impl Topic {
     /// Runs the hooks before an event. An error is a refusal; nothing may be changed then. Never call it within a
     /// transaction.
     pub async fn before(&self, subject: &str, payload: &impl Serialize) -> Result<Passed> {
-        if !self.has_before() && !self.has_after() {
+        if !self.has_before() {
             return Ok(Passed::default());
         }
         let outcome = self.client.before(self.name, subject, self.pack(payload)?).await.into_result()?;

@@ -57,17 +57,13 @@ impl Host {
         granted!(self, events).map(|client| Topic::new(client, name))
     }
 
-    /// The extension's settings in this shape, defaults filled in. Capability `settings`.
-    pub fn settings<T: DeserializeOwned>(&self) -> Result<T> {
-        let snapshot = granted!(self, settings)?.snapshot();
+    /// The extension's settings in this shape, defaults filled in: read from memory, so ask whenever they are needed.
+    /// Capability `settings`.
+    pub async fn settings<T: DeserializeOwned>(&self) -> Result<T> {
+        let snapshot = granted!(self, settings)?.snapshot().await.into_result()?;
         serde_json::from_slice(&snapshot).map_err(|error| {
             Error::internal("settings_shape", format!("the settings are not as expected: {error}"))
         })
-    }
-
-    /// A number that changes whenever a setting does. Capability `settings`.
-    pub fn settings_revision(&self) -> Result<u64> {
-        granted!(self, settings).map(|client| client.revision())
     }
 
     /// Changes settings, given as a JSON object; refused where the manifest's schema does not allow them.

@@ -34,14 +34,14 @@ pub(super) struct NewToken {
     expires_at: String,
 }
 
-const FIND: &str = "SELECT t.family, t.used_at, t.expires_at, u.id, u.email, u.password_hash, u.is_admin, u.epoch, \
-     u.created_at FROM tb_refresh_tokens t JOIN tb_users u ON u.id = t.user_id WHERE t.hash = ?1";
+const FIND: &str = "SELECT t.family_id, t.used_at, t.expires_at, u.id, u.email, u.password_hash, u.is_admin, u.token_epoch, \
+     u.created_at FROM tb_refresh_tokens t JOIN tb_users u ON u.id = t.user_id WHERE t.token_hash = ?1";
 const USE: &str =
-    "UPDATE tb_refresh_tokens SET used_at = ?2 WHERE hash = ?1 AND used_at IS NULL AND expires_at > ?2";
-const INSERT: &str = "INSERT INTO tb_refresh_tokens (hash, family, user_id, created_at, expires_at) \
-     SELECT ?1, ?2, id, ?5, ?6 FROM tb_users WHERE id = ?3 AND epoch = ?4";
+    "UPDATE tb_refresh_tokens SET used_at = ?2 WHERE token_hash = ?1 AND used_at IS NULL AND expires_at > ?2";
+const INSERT: &str = "INSERT INTO tb_refresh_tokens (token_hash, family_id, user_id, created_at, expires_at) \
+     SELECT ?1, ?2, id, ?5, ?6 FROM tb_users WHERE id = ?3 AND token_epoch = ?4";
 const DELETE_EXPIRED: &str = "DELETE FROM tb_refresh_tokens WHERE user_id = ?1 AND expires_at <= ?2";
-const DELETE_FAMILY: &str = "DELETE FROM tb_refresh_tokens WHERE family = ?1";
+const DELETE_FAMILY: &str = "DELETE FROM tb_refresh_tokens WHERE family_id = ?1";
 const DELETE_USER: &str = "DELETE FROM tb_refresh_tokens WHERE user_id = ?1";
 
 /// The table of refresh tokens.

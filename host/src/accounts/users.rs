@@ -62,18 +62,18 @@ impl User {
 }
 
 const BY_ID: &str =
-    "SELECT id, email, password_hash, is_admin, epoch, created_at FROM tb_users WHERE id = ?1";
+    "SELECT id, email, password_hash, is_admin, token_epoch, created_at FROM tb_users WHERE id = ?1";
 const BY_EMAIL: &str =
-    "SELECT id, email, password_hash, is_admin, epoch, created_at FROM tb_users WHERE email = ?1";
+    "SELECT id, email, password_hash, is_admin, token_epoch, created_at FROM tb_users WHERE email = ?1";
 const ANY: &str = "SELECT 1 FROM tb_users LIMIT 1";
 const INSERT: &str = "INSERT INTO tb_users (id, email, password_hash, is_admin, created_at, updated_at) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?5)";
 const INSERT_FIRST: &str = "INSERT INTO tb_users (id, email, password_hash, is_admin, created_at, updated_at) \
      SELECT ?1, ?2, ?3, ?4, ?5, ?5 WHERE NOT EXISTS (SELECT 1 FROM tb_users)";
 const RAISE_EPOCH: &str =
-    "UPDATE tb_users SET epoch = epoch + 1, updated_at = ?2 WHERE id = ?1 RETURNING epoch";
+    "UPDATE tb_users SET token_epoch = token_epoch + 1, updated_at = ?2 WHERE id = ?1 RETURNING token_epoch";
 const MAKE_ADMIN: &str = "UPDATE tb_users SET is_admin = 1, password_hash = COALESCE(?2, password_hash), \
-     epoch = epoch + 1, updated_at = ?3 WHERE id = ?1 RETURNING epoch";
+     token_epoch = token_epoch + 1, updated_at = ?3 WHERE id = ?1 RETURNING token_epoch";
 
 /// The table of users.
 #[derive(Debug)]

@@ -55,9 +55,7 @@ interface! {
     /// The extension's own settings, described by the JSON Schema in its manifest.
     mod settings = "settings" @ 1 {
         /// All of them with defaults filled in, as a JSON object.
-        fn snapshot() -> Bytes;
-        /// A number that changes whenever one of them does.
-        fn revision() -> u64;
+        fn snapshot() -> RawFuture<Bytes>;
         /// Changes some, given as a JSON object; refused where the schema does not allow it.
         fn update(values: Bytes) -> RawFuture<()>;
     }
