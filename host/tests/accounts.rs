@@ -1,5 +1,7 @@
 //! Accounts over their routes and a real database: the contract, races, reuse of tokens, hooks.
 
+#![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
+
 mod support_db;
 
 use std::sync::Arc;
