@@ -1,0 +1,269 @@
+//! Answering a checked filter for one record in memory, with the answers that SQLite gives: three-valued logic,
+//! and values of different types ordered as number before text.
+
+use std::{borrow::Cow, cmp::Ordering};
+
+use super::{
+    Context,
+    ast::{Compare, Expr, Operand, Place, RecordColumn, Step, Variable},
+};
+use crate::{json::Json, sql_value::SqlValue};
+
+/// A record as a filter sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Who created it.
+    pub owner_id: Option<&'a str>,
+    /// When it was created.
+    pub created_at: &'a str,
+    /// When it was last changed.
+    pub updated_at: &'a str,
+    /// Its data.
+    pub data: &'a Json<'a>,
+}
+
+/// One value, as SQLite would extract it from JSON.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Datum<'a> {
+    /// Null, or nothing there.
+    Null,
+    /// An integer or a boolean.
+    Integer(i64),
+    /// Any other number.
+    Real(f64),
+    /// Text, or an array or object as JSON.
+    Text(Cow<'a, str>),
+}
+
+impl<'a> Datum<'a> {
+    /// What SQLite's `json_extract` makes of a JSON value.
+    pub fn of_json(value: &'a Json<'_>) -> Datum<'a> {
+        match value {
+            Json::Null => Datum::Null,
+            Json::Bool(flag) => Datum::Integer((*flag).into()),
+            Json::Int(number) => Datum::Integer(*number),
+            Json::Uint(number) => Datum::Real(*number as f64),
+            Json::Float(number) => Datum::Real(*number),
+            Json::Text(text) => Datum::Text(Cow::Borrowed(text)),
+            Json::Array(_) | Json::Object(_) => Datum::Text(Cow::Owned(value.to_text())),
+        }
+    }
+
+    fn of_sql(value: &'a SqlValue) -> Datum<'a> {
+        match value {
+            SqlValue::Integer(number) => Datum::Integer(*number),
+            SqlValue::Real(number) => Datum::Real(*number),
+            SqlValue::Text(text) => Datum::Text(Cow::Borrowed(text)),
+            _ => Datum::Null,
+        }
+    }
+
+    /// The same value, to be bound.
+    pub fn into_sql(self) -> SqlValue {
+        match self {
+            Datum::Null => SqlValue::Null,
+            Datum::Integer(number) => SqlValue::Integer(number),
+            Datum::Real(number) => SqlValue::Real(number),
+            Datum::Text(text) => SqlValue::Text(text.into_owned()),
+        }
+    }
+
+    fn of_text(text: Option<&'a str>) -> Datum<'a> {
+        text.map_or(Datum::Null, |text| Datum::Text(Cow::Borrowed(text)))
+    }
+
+    /// How two values compare, as SQLite orders them; null compares with nothing.
+    fn compare(&self, other: &Datum<'_>) -> Option<Ordering> {
+        match (self, other) {
+            (Datum::Null, _) | (_, Datum::Null) => None,
+            (Datum::Integer(left), Datum::Integer(right)) => Some(left.cmp(right)),
+            (Datum::Real(left), Datum::Real(right)) => left.partial_cmp(right),
+            (Datum::Integer(left), Datum::Real(right)) => Some(compare_mixed(*left, *right)),
+            (Datum::Real(left), Datum::Integer(right)) => Some(compare_mixed(*right, *left).reverse()),
+            (Datum::Text(left), Datum::Text(right)) => Some(left.as_bytes().cmp(right.as_bytes())),
+            (Datum::Text(_), _) => Some(Ordering::Greater),
+            (_, Datum::Text(_)) => Some(Ordering::Less),
+        }
+    }
+}
+
+/// An integer against a float without rounding the integer.
+fn compare_mixed(integer: i64, real: f64) -> Ordering {
+    const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+    if real >= TWO_TO_63 {
+        return Ordering::Less;
+    }
+    if real < -TWO_TO_63 {
+        return Ordering::Greater;
+    }
+    let whole = real.trunc();
+    integer.cmp(&(whole as i64)).then(if real > whole {
+        Ordering::Less
+    } else if real < whole {
+        Ordering::Greater
+    } else {
+        Ordering::Equal
+    })
+}
+
+/// What a variable stands for.
+pub(super) fn variable<'a>(variable: &Variable, context: &Context<'a>) -> Datum<'a> {
+    match variable {
+        Variable::MyId => Datum::of_text(context.caller.id.as_deref()),
+        Variable::MyEmail => Datum::of_text(context.caller.email.as_deref()),
+        Variable::IsAdmin => Datum::Integer(context.caller.is_admin.into()),
+        Variable::Now => Datum::of_text(Some(context.now)),
+        Variable::Method => Datum::of_text(Some(context.method)),
+        Variable::Action => Datum::of_text(Some(context.action)),
+        Variable::Data(steps) => {
+            context.data.and_then(|data| walk(data, steps)).map_or(Datum::Null, Datum::of_json)
+        }
+    }
+}
+
+fn walk<'a, 'json>(mut value: &'a Json<'json>, steps: &[Step]) -> Option<&'a Json<'json>> {
+    for step in steps {
+        value = match (step, value) {
+            (Step::Name(name), Json::Object(_)) => value.get(name)?,
+            (Step::Index(index), Json::Array(entries)) => entries.get(*index as usize)?,
+            _ => return None,
+        };
+    }
+    Some(value)
+}
+
+fn json_at<'a>(place: &Place, record: &Record<'a>) -> Option<&'a Json<'a>> {
+    match place {
+        Place::Field { name, below, .. } => walk(record.data.get(name)?, below),
+        Place::Record(_) => None,
+    }
+}
+
+fn operand<'a>(operand: &'a Operand, record: &Record<'a>, context: &Context<'a>) -> Datum<'a> {
+    match operand {
+        Operand::Value(value) => Datum::of_sql(value),
+        Operand::Variable(name) => variable(name, context),
+        Operand::Place(Place::Record(column)) => Datum::of_text(match column {
+            RecordColumn::Id => Some(record.id),
+            RecordColumn::OwnerId => record.owner_id,
+            RecordColumn::CreatedAt => Some(record.created_at),
+            RecordColumn::UpdatedAt => Some(record.updated_at),
+        }),
+        Operand::Place(place) => json_at(place, record).map_or(Datum::Null, Datum::of_json),
+    }
+}
+
+pub(super) fn expr(node: &Expr, record: &Record<'_>, context: &Context<'_>) -> Option<bool> {
+    match node {
+        Expr::And(nodes) => all(nodes.iter().map(|node| expr(node, record, context))),
+        Expr::Or(nodes) => {
+            all(nodes.iter().map(|node| expr(node, record, context).map(|held| !held))).map(|held| !held)
+        }
+        Expr::Not(node) => expr(node, record, context).map(|held| !held),
+        Expr::Constant(flag) => Some(*flag),
+        Expr::Compare { left, compare, right, .. } => {
+            let ordering = operand(left, record, context).compare(&operand(right, record, context))?;
+            Some(holds(*compare, ordering))
+        }
+        Expr::In(tested, entries) => {
+            let tested = operand(tested, record, context);
+            let none = entries.iter().map(|entry| {
+                tested.compare(&operand(entry, record, context)).map(|ordering| ordering != Ordering::Equal)
+            });
+            all(none).map(|held| !held)
+        }
+        Expr::Like { operand: tested, pattern } => match operand(tested, record, context) {
+            Datum::Text(text) => Some(like(&text, pattern)),
+            _ => None,
+        },
+        Expr::IsNull(tested) => Some(operand(tested, record, context) == Datum::Null),
+        Expr::Has(place, wanted) => {
+            let wanted = operand(wanted, record, context);
+            let equal = |value: &Json<'_>| Datum::of_json(value).compare(&wanted) == Some(Ordering::Equal);
+            Some(match json_at(place, record) {
+                None => false,
+                Some(Json::Array(entries)) => entries.iter().any(equal),
+                Some(Json::Object(members)) => members.iter().any(|(_, value)| equal(value)),
+                Some(value) => equal(value),
+            })
+        }
+    }
+}
+
+/// Whether all hold: one that does not decides, one that is unknown makes the answer unknown.
+fn all(parts: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    let mut answer = Some(true);
+    for part in parts {
+        match part {
+            Some(false) => return Some(false),
+            None => answer = None,
+            Some(true) => {}
+        }
+    }
+    answer
+}
+
+fn holds(compare: Compare, ordering: Ordering) -> bool {
+    match compare {
+        Compare::Equal => ordering == Ordering::Equal,
+        Compare::NotEqual => ordering != Ordering::Equal,
+        Compare::Less => ordering == Ordering::Less,
+        Compare::LessOrEqual => ordering != Ordering::Greater,
+        Compare::Greater => ordering == Ordering::Greater,
+        Compare::GreaterOrEqual => ordering != Ordering::Less,
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Part {
+    Any,
+    One,
+    Char(char),
+}
+
+/// `like` as SQLite does it: `%`, `_`, the escape `\`, and the case of ASCII letters ignored.
+fn like(text: &str, pattern: &str) -> bool {
+    let text: Vec<char> = text.chars().collect();
+    let parts = parts_of(pattern);
+    let (mut at, mut part) = (0, 0);
+    let mut last_any: Option<(usize, usize)> = None;
+    while at < text.len() {
+        match parts.get(part) {
+            Some(Part::Any) => {
+                last_any = Some((part, at));
+                part += 1;
+                continue;
+            }
+            Some(Part::One) => {
+                (at, part) = (at + 1, part + 1);
+                continue;
+            }
+            Some(Part::Char(char)) if char.eq_ignore_ascii_case(&text[at]) => {
+                (at, part) = (at + 1, part + 1);
+                continue;
+            }
+            _ => {}
+        }
+        // No fit from here: let the last % take one character more.
+        let Some((any, from)) = last_any else { return false };
+        last_any = Some((any, from + 1));
+        (at, part) = (from + 1, any + 1);
+    }
+    parts[part..].iter().all(|part| matches!(part, Part::Any))
+}
+
+fn parts_of(pattern: &str) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut chars = pattern.chars();
+    while let Some(char) = chars.next() {
+        parts.push(match char {
+            '%' => Part::Any,
+            '_' => Part::One,
+            '\\' => Part::Char(chars.next().unwrap_or('\\')),
+            _ => Part::Char(char),
+        });
+    }
+    parts
+}

@@ -1,0 +1,111 @@
+//! The filter language: text to a checked expression, and from there to bound SQL or to an answer about one record.
+//! What a client writes never enters SQL as text.
+//!
+//! `year >= 1990 and (genre in ('Drama', 'Comedy') or meta.awards[0].name like 'Oscar%') and owner_id = @me`
+//!
+//! Null works as in SQL: a comparison with null neither holds nor does its opposite; only `is null` finds it.
+//! `like` takes `%`, `_` and the escape `\`, and ignores the case of ASCII letters. `tags has 'x'` finds an entry of
+//! an array. Dates are compared as dates, whatever RFC 3339 form they are written in.
+
+mod ast;
+mod check;
+mod eval;
+mod lex;
+mod parse;
+mod sql;
+
+use std::fmt;
+
+pub use ast::{Compare, Expr, Operand, Place, RecordColumn, Step, Variable};
+pub use eval::{Datum, Record};
+pub use sql::{SqlWriter, json_path};
+
+use crate::{access::Caller, json::Json, schema::Schema};
+
+/// A filter that cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterError {
+    /// Where, as the number of the character, from 1.
+    pub position: usize,
+    /// What is wrong there and what was expected.
+    pub message: String,
+}
+
+impl FilterError {
+    fn at(text: &str, byte: usize, message: impl Into<String>) -> FilterError {
+        let position = text[..byte].chars().count() + 1;
+        FilterError { position, message: message.into() }
+    }
+}
+
+impl fmt::Display for FilterError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "at character {}: {}", self.position, self.message)
+    }
+}
+
+/// Who writes a filter: it decides which variables there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writer {
+    /// A client, in a query: `@me…` and `@now`.
+    Client,
+    /// The author of a collection, in an access rule: `@request…` as well.
+    Author,
+}
+
+/// What the variables of a filter stand for.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// Who asks.
+    pub caller: &'a Caller,
+    /// The time now, RFC 3339 UTC with microseconds.
+    pub now: &'a str,
+    /// The request's method, as in `GET`.
+    pub method: &'a str,
+    /// What is asked for: `list`, `read`, `create`, `update` or `delete`.
+    pub action: &'a str,
+    /// The data that the request brings, where it does.
+    pub data: Option<&'a Json<'a>>,
+}
+
+/// A filter that was parsed and checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Filter {
+    root: Expr,
+}
+
+impl Filter {
+    /// Parses `text` and checks it against `schema`.
+    pub fn parse(text: &str, schema: &Schema, writer: Writer) -> Result<Filter, FilterError> {
+        let node = parse::parse(text)?;
+        check::Checker { text, schema, writer }.expr(&node).map(|root| Filter { root })
+    }
+
+    /// The checked expression.
+    pub fn root(&self) -> &Expr {
+        &self.root
+    }
+
+    /// Appends the filter as SQL, in parentheses, with its values bound.
+    pub fn write_sql(&self, out: &mut SqlWriter, context: &Context<'_>) {
+        out.expr(&self.root, context);
+    }
+
+    /// Whether the filter holds for a record; `None` is SQL's unknown.
+    pub fn holds(&self, record: &Record<'_>, context: &Context<'_>) -> Option<bool> {
+        eval::expr(&self.root, record, context)
+    }
+}
+
+/// Resolves a dotted path that a client wrote outside of a filter, as in `sort`; answers where it leads.
+pub fn place(text: &str, schema: &Schema) -> Result<Place, FilterError> {
+    match parse::parse(text)? {
+        ast::Node::Test(ast::Term { at: _, kind: ast::TermKind::Path(steps) }) => {
+            check::Checker { text, schema, writer: Writer::Client }.place(0, &steps).map(|(place, _)| place)
+        }
+        _ => Err(FilterError { position: 1, message: "expected a field".to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! Every limit of this extension, by name. It holds numbers and never behaviour.
+
+/// Fields of one collection.
+pub const FIELDS_MAX: usize = 200;
+/// Fields of one collection that have a column of their own (indexed, unique, references).
+pub const COLUMN_FIELDS_MAX: usize = 64;
+/// Bytes of a collection's or field's name.
+pub const NAME_BYTES_MAX: usize = 100;
+/// Characters of a collection's label.
+pub const LABEL_CHARS_MAX: usize = 200;
+/// Characters of a field's description.
+pub const DESCRIPTION_CHARS_MAX: usize = 2_000;
+/// Bytes of a field's pattern.
+pub const PATTERN_BYTES_MAX: usize = 1_000;
+/// Bytes that a compiled pattern may take.
+pub const PATTERN_PROGRAM_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a collection's options, as JSON.
+pub const OPTIONS_BYTES_MAX: usize = 64 * 1024;
+
+/// Levels of arrays and objects within a record's data, the data itself being the first.
+pub const DATA_DEPTH_MAX: usize = 32;
+/// Bytes of a record's data as stored.
+pub const DATA_BYTES_MAX: usize = 1024 * 1024;
+/// Faults that one answer lists; what is beyond is left out.
+pub const FAULTS_MAX: usize = 50;
+
+/// Bytes of a filter expression.
+pub const FILTER_BYTES_MAX: usize = 32 * 1024;
+/// Levels of parentheses and `not` within a filter.
+pub const FILTER_DEPTH_MAX: usize = 32;
+/// Comparisons of one filter.
+pub const FILTER_TERMS_MAX: usize = 100;
+/// Entries of one `in (…)` list.
+pub const FILTER_LIST_MAX: usize = 500;
+/// Wildcards of one `like` pattern.
+pub const LIKE_WILDCARDS_MAX: usize = 16;
+/// Steps of one dotted path.
+pub const PATH_STEPS_MAX: usize = 16;
+
+/// Records of one page.
+pub const PAGE_LIMIT_MAX: u64 = 1_000;
+/// Records of a page where the caller does not say.
+pub const PAGE_LIMIT_DEFAULT: u64 = 100;
+/// The largest offset.
+pub const PAGE_OFFSET_MAX: u64 = i64::MAX as u64;
+/// Keys of one sort.
+pub const SORT_KEYS_MAX: usize = 8;
+/// Names of one `fields` list.
+pub const PICK_FIELDS_MAX: usize = 100;
+/// Paths of one `expand` list.
+pub const EXPAND_PATHS_MAX: usize = 10;
+/// References followed one after another by `expand`.
+pub const EXPAND_DEPTH_MAX: usize = 3;
+/// Bytes of a cursor.
+pub const CURSOR_BYTES_MAX: usize = 8 * 1024;
+/// Functions of one aggregate.
+pub const AGGREGATE_FUNCTIONS_MAX: usize = 20;
+/// Fields that one aggregate groups by.
+pub const AGGREGATE_GROUPS_MAX: usize = 5;

@@ -1,0 +1,153 @@
+//! Strict validation of a record's data against its schema. It never converts a value to another type, and lists
+//! every fault at once.
+//!
+//! What comes out is the JSON text as it is stored and answered: compact, in the client's order, then the defaults.
+
+mod value;
+
+use crate::{
+    fault::{Faults, Path, did_you_mean, shorten},
+    json::{Json, write_text},
+    limits,
+    schema::{Schema, UnknownFields},
+};
+
+pub use value::field_value;
+
+/// Validates the data of a new record, or data that replaces a record's.
+///
+/// A field that is not given takes its default; a required one without default must be given. Null is a value of every
+/// field that is not required, and no default takes its place.
+pub fn data(schema: &Schema, unknown: UnknownFields, data: &Json<'_>) -> Result<String, Faults> {
+    let mut faults = Faults::default();
+    let Some(members) = data.as_object() else {
+        faults.push("data", format!("must be an object, is {}", data.kind()));
+        return Err(faults);
+    };
+    let mut writer = Writer::new(schema, unknown, &mut faults);
+    for (name, value) in members {
+        writer.member(name, value);
+    }
+    let text = writer.finish(true);
+    if text.len() > limits::DATA_BYTES_MAX {
+        faults.push("data", format!("must have at most {} bytes as JSON", limits::DATA_BYTES_MAX));
+    }
+    faults.into_result().map(|()| text)
+}
+
+/// Validates `changes` laid over stored data: each field given takes the place of the stored one, whole; what is not
+/// given stays. Null makes a field null where it is not required.
+///
+/// The whole record is validated, so that what comes out holds under the schema as it is now.
+pub fn merged(
+    schema: &Schema,
+    unknown: UnknownFields,
+    stored: &Json<'_>,
+    changes: &Json<'_>,
+) -> Result<String, Faults> {
+    let mut faults = Faults::default();
+    let Some(given) = changes.as_object() else {
+        faults.push("data", format!("must be an object, is {}", changes.kind()));
+        return Err(faults);
+    };
+    let kept = stored.as_object().expect("stored data is an object");
+    let mut writer = Writer::new(schema, unknown, &mut faults);
+    for (name, value) in kept {
+        let mut replacing = given.iter().filter(|(other, _)| other == name).peekable();
+        if replacing.peek().is_none() {
+            // What is stored and not in the schema was left by a change of the schema: it is not this client's fault.
+            if schema.position(name).is_some() {
+                writer.member(name, value);
+            }
+            continue;
+        }
+        for (_, value) in replacing {
+            writer.member(name, value);
+        }
+    }
+    for (name, value) in given.iter().filter(|(name, _)| !kept.iter().any(|(other, _)| other == name)) {
+        writer.member(name, value);
+    }
+    let text = writer.finish(false);
+    if text.len() > limits::DATA_BYTES_MAX {
+        faults.push("data", format!("must have at most {} bytes as JSON", limits::DATA_BYTES_MAX));
+    }
+    faults.into_result().map(|()| text)
+}
+
+/// Writes members one after another and keeps count of which fields they were.
+struct Writer<'a> {
+    schema: &'a Schema,
+    unknown: UnknownFields,
+    faults: &'a mut Faults,
+    seen: [u64; limits::FIELDS_MAX.div_ceil(64)],
+    expected: usize,
+    out: String,
+}
+
+impl<'a> Writer<'a> {
+    fn new(schema: &'a Schema, unknown: UnknownFields, faults: &'a mut Faults) -> Writer<'a> {
+        let mut out = String::with_capacity(256);
+        out.push('{');
+        Writer { schema, unknown, faults, seen: Default::default(), expected: 0, out }
+    }
+
+    fn position(&mut self, name: &str) -> Option<usize> {
+        // Clients mostly send fields in the schema's order: look where the next one would be first.
+        let next = self.schema.fields().get(self.expected).filter(|field| field.name == name);
+        let position = if next.is_some() { Some(self.expected) } else { self.schema.position(name) };
+        self.expected = position.map_or(self.expected, |at| at + 1);
+        position
+    }
+
+    fn separate(&mut self) {
+        if self.out.len() > 1 {
+            self.out.push(',');
+        }
+    }
+
+    fn member(&mut self, name: &str, value: &Json<'_>) {
+        let Some(at) = self.position(name) else {
+            if self.unknown == UnknownFields::Reject {
+                let hint = did_you_mean(name, self.schema.fields().iter().map(|field| field.name.as_str()));
+                self.faults.push(shorten(name), format!("is not a field of this collection{hint}"));
+            }
+            return;
+        };
+        let (word, bit) = (at / 64, 1 << (at % 64));
+        if self.seen[word] & bit != 0 {
+            self.faults.push(name, "is given twice");
+            return;
+        }
+        self.seen[word] |= bit;
+        let field = &self.schema.fields()[at];
+        self.separate();
+        self.out.push('"');
+        self.out.push_str(&field.name);
+        self.out.push_str("\":");
+        field_value(field, value, &Path::root(name), &mut self.out, self.faults);
+    }
+
+    fn finish(mut self, defaults: bool) -> String {
+        for (at, field) in self.schema.fields().iter().enumerate() {
+            if self.seen[at / 64] & (1 << (at % 64)) != 0 {
+                continue;
+            }
+            match &field.default {
+                Some(default) if defaults => {
+                    self.separate();
+                    write_text(&mut self.out, &field.name);
+                    self.out.push(':');
+                    self.out.push_str(default);
+                }
+                _ if field.required => self.faults.push(&field.name, "is required"),
+                _ => {}
+            }
+        }
+        self.out.push('}');
+        self.out
+    }
+}
+
+#[cfg(test)]
+mod tests;
