@@ -211,7 +211,8 @@ impl<'de> Deserialize<'de> for Json<'de> {
     }
 }
 
-struct Name<'a>(Cow<'a, str>);
+/// The name of a member, borrowed where it has no escapes.
+pub(crate) struct Name<'a>(pub(crate) Cow<'a, str>);
 
 struct NameVisitor;
 

@@ -7,6 +7,7 @@ pub mod fault;
 pub mod filter;
 pub mod json;
 pub mod limits;
+pub mod query;
 pub mod schema;
 pub mod sql_value;
 pub mod validate;

@@ -145,7 +145,7 @@ fn table(schema: &Schema) -> Connection {
 }
 
 fn identity(at: usize) -> (String, Option<&'static str>, String) {
-    (format!("r{at}"), (at % 2 == 0).then_some("u1"), format!("2026-11-23T00:00:{at:02}.000000Z"))
+    (format!("r{at}"), at.is_multiple_of(2).then_some("u1"), format!("2026-11-23T00:00:{at:02}.000000Z"))
 }
 
 fn to_rusqlite(value: &SqlValue) -> Value {

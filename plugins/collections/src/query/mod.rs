@@ -1,0 +1,71 @@
+//! What a client may ask of a collection beyond one record: pages, their order and parts, aggregates. It turns query
+//! parameters into statements, and never runs one.
+
+mod aggregate;
+mod cursor;
+mod expand;
+mod keyset;
+mod list;
+mod pick;
+mod sort;
+
+use std::borrow::Cow;
+
+pub use aggregate::Aggregate;
+pub use cursor::{Position, fingerprint};
+pub use expand::{ExpandNode, parse as parse_expand};
+pub use list::{Count, ListQuery, Statement, Table, columns};
+pub use pick::Pick;
+pub use sort::{Sort, SortKey};
+
+use crate::limits;
+
+/// A query parameter that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryFault {
+    /// The parameter's name.
+    pub param: String,
+    /// A stable word for programs.
+    pub code: &'static str,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl QueryFault {
+    /// A fault of a parameter.
+    pub fn new(param: &str, code: &'static str, message: impl Into<String>) -> QueryFault {
+        QueryFault { param: param.to_owned(), code, message: message.into() }
+    }
+}
+
+/// The pairs of a query string, decoded.
+pub type Pairs<'a> = [(Cow<'a, str>, Cow<'a, str>)];
+
+/// The value of a parameter; given twice, it is a fault.
+fn value<'a>(pairs: &'a Pairs<'_>, name: &str) -> Result<Option<&'a str>, QueryFault> {
+    let mut values = pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| &**value);
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(QueryFault::new(name, "invalid_query", "is given twice"));
+    }
+    Ok(first)
+}
+
+/// A number within bounds; `default` where it is not given.
+fn number(pairs: &Pairs<'_>, name: &str, min: u64, max: u64, default: u64) -> Result<u64, QueryFault> {
+    let Some(text) = value(pairs, name)? else { return Ok(default) };
+    match text.parse() {
+        Ok(number) if (min..=max).contains(&number) => Ok(number),
+        _ => Err(QueryFault::new(name, "invalid_query", format!("must be an integer of {min} to {max}"))),
+    }
+}
+
+/// `limit` and `offset`.
+fn window(pairs: &Pairs<'_>) -> Result<(u64, u64), QueryFault> {
+    let limit = number(pairs, "limit", 1, limits::PAGE_LIMIT_MAX, limits::PAGE_LIMIT_DEFAULT)?;
+    let offset = number(pairs, "offset", 0, limits::PAGE_OFFSET_MAX, 0)?;
+    Ok((limit, offset))
+}
+
+#[cfg(test)]
+mod tests;
