@@ -1,3 +1,7 @@
 //! The `tinybase` binary: hands the command line to the host library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tinybase_host::cli::main()
+}

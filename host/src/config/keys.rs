@@ -21,6 +21,8 @@ pub struct Key {
     pub meaning: &'static str,
     pub(super) set: fn(&mut Config, Given<'_>) -> Option<()>,
     pub(super) show: fn(&Config) -> String,
+    /// The value as TOML.
+    pub(super) toml: fn(&Config) -> String,
 }
 
 impl Key {
@@ -65,6 +67,7 @@ macro_rules! sections {
                 Some(())
             },
             show: |config| config.$section.$key.show(),
+            toml: |config| config.$section.$key.toml(),
         },)*)*];
     };
 }

@@ -8,7 +8,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{Config, KEYS, Key, values::Given};
+use super::{Config, DatabaseUrl, KEYS, Key, values::Given};
 
 /// The name of the configuration file.
 pub const FILE_NAME: &str = "tinybase.toml";
@@ -108,7 +108,23 @@ impl Config {
                 Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
             })
             .collect::<Vec<_>>();
-        Config::from_layers(dir, &file, variables, flags)
+        let dir = std::path::absolute(dir)
+            .map_err(|cause| ConfigError::Unreadable { path: dir.display().to_string(), cause })?;
+        let mut config = Config::from_layers(&dir, &file, variables, flags)?;
+        config.make_paths_absolute();
+        Ok(config)
+    }
+
+    fn make_paths_absolute(&mut self) {
+        self.extensions.dir = self.path(&self.extensions.dir);
+        self.functions.dir = self.path(&self.functions.dir);
+        self.public.static_dir = self.public.static_dir.as_ref().map(|dir| self.path(dir));
+        if self.admin.static_dir != "builtin" {
+            self.admin.static_dir = self.path(&self.admin.static_dir).display().to_string();
+        }
+        if let DatabaseUrl::Sqlite(path) = &self.database.url {
+            self.database.url = DatabaseUrl::Sqlite(self.path(path));
+        }
     }
 
     /// The same from given layers: the file's text, all variables, the flags.

@@ -3,6 +3,7 @@
 
 mod keys;
 mod load;
+mod template;
 mod url;
 mod values;
 
@@ -13,10 +14,11 @@ pub use keys::{
     Scheduler, Server,
 };
 pub use load::{ConfigError, FILE_NAME, Flag, Place};
+pub use template::template;
 pub use url::DatabaseUrl;
 pub use values::{Durability, LogFormat, LogLevel, Secret, SmtpTls};
 
-/// Everything an operator configures outside of the database. Paths are as written: see [`Config::path`].
+/// Everything an operator configures outside of the database. Once loaded, every path is absolute.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     /// The folder that relative paths are relative to; it holds `tinybase.toml`.

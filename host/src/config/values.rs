@@ -30,6 +30,10 @@ pub(super) trait Kind: Sized {
     fn read(given: Given<'_>) -> Option<Self>;
     /// The value as it would be written in the file; empty where unset.
     fn show(&self) -> String;
+    /// The value as TOML; most are text.
+    fn toml(&self) -> String {
+        format!("{:?}", self.show())
+    }
 }
 
 impl Kind for String {
@@ -69,6 +73,9 @@ impl Kind for bool {
     fn show(&self) -> String {
         self.to_string()
     }
+    fn toml(&self) -> String {
+        self.show()
+    }
 }
 
 macro_rules! kind_of_number {
@@ -85,6 +92,9 @@ macro_rules! kind_of_number {
             }
             fn show(&self) -> String {
                 self.to_string()
+            }
+            fn toml(&self) -> String {
+                self.show()
             }
         }
     )*};
@@ -106,6 +116,9 @@ impl Kind for Vec<String> {
     fn show(&self) -> String {
         let items = self.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>();
         format!("[{}]", items.join(", "))
+    }
+    fn toml(&self) -> String {
+        self.show()
     }
 }
 

@@ -144,6 +144,20 @@ fn relative_paths_start_at_the_folder_of_the_file() {
 }
 
 #[test]
+fn the_written_file_shows_the_defaults() {
+    let template = crate::config::template();
+    let shown = |config: &Config| KEYS.iter().map(|key| key.show(config)).collect::<Vec<_>>();
+    assert_eq!(shown(&load(&template, &[], &[]).unwrap()), shown(&Config::default()));
+    let uncommented = template.lines().map(|line| match line.strip_prefix("# ") {
+        Some(rest) if rest.contains(" = ") => rest,
+        _ => line,
+    });
+    let uncommented = uncommented.collect::<Vec<_>>().join("\n");
+    assert_eq!(shown(&load(&uncommented, &[], &[]).unwrap()), shown(&Config::default()), "{uncommented}");
+    assert!(uncommented.lines().filter(|line| line.contains(" = ")).count() >= KEYS.len());
+}
+
+#[test]
 fn secrets_do_not_show() {
     let file = "[email]\nsmtp_password = \"hunter22\"\n[database]\nurl = \"postgres://me:hunter22@host/db\"";
     let shown = format!("{:?}", load(file, &[], &[]).unwrap());

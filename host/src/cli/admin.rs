@@ -1,0 +1,38 @@
+//! `tinybase admin`. It works on the database alone, whether a server runs or not.
+
+use super::{
+    Failure, command_runtime, output,
+    site::{Place, accounts, check_migrated, open_database},
+};
+use crate::accounts::AdminAdded;
+
+/// What can be asked of admins.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Create an admin, or make that user one, with this password; ends the user's sessions
+    Add {
+        /// The email to sign in with
+        email: String,
+        /// The password, 8 to 256 characters
+        password: String,
+    },
+}
+
+pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
+    let Command::Add { email, password } = command;
+    let config = place.config(&[])?;
+    command_runtime(&config)?.block_on(async {
+        let db = open_database(&config)?;
+        check_migrated(&*db).await?;
+        let (accounts, _) = accounts(&config, &db)?;
+        let added = accounts.add_admin(&email, password).await;
+        drop(accounts);
+        db.shut_down().await;
+        output::line(match added? {
+            AdminAdded::Created => format!("created the admin {email}"),
+            AdminAdded::Promoted | AdminAdded::Unchanged => {
+                format!("{email} is an admin and has the new password; earlier sessions were ended")
+            }
+        })
+    })
+}

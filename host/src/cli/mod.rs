@@ -1,0 +1,164 @@
+//! The command line: what can be asked for, and how an answer and a failure look. Each command has a file of its own.
+
+mod admin;
+mod completions;
+mod db;
+mod extension;
+mod init;
+mod output;
+mod prompt;
+mod serve;
+mod site;
+mod version;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::{CommandFactory, Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
+
+use self::site::Place;
+use crate::config::{self, Config, LogFormat, LogLevel};
+
+/// Done.
+const EXIT_DONE: u8 = 0;
+/// Failed, with one line on stderr.
+const EXIT_FAILED: u8 = 1;
+/// Asked for in a way that makes no sense.
+const EXIT_USAGE: u8 = 2;
+
+/// How many threads a command that does not serve runs its work on.
+const COMMAND_WORKER_THREADS: usize = 2;
+
+/// A backend in one process: accounts, collections, functions and whatever extensions add.
+#[derive(Debug, Parser)]
+#[command(name = "tinybase", version, disable_help_subcommand = true, arg_required_else_help = true)]
+struct Cli {
+    /// The folder that holds tinybase.toml and the data
+    #[arg(long, global = true, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// One variant a command.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the version and the plugin ABI versions that are accepted
+    Version(version::Options),
+    /// Prepare a folder: tinybase.toml, the database, signing keys, functions/, an admin
+    Init(init::Options),
+    /// Serve
+    Serve(serve::Options),
+    /// Manage admins
+    #[command(subcommand)]
+    Admin(admin::Command),
+    /// Manage the database's tables
+    #[command(subcommand)]
+    Db(db::Command),
+    /// Print completions for a shell
+    Completions(completions::Options),
+    /// A command that an extension declares
+    #[command(external_subcommand)]
+    Extension(Vec<OsString>),
+}
+
+/// Why a command did not do what it was asked: one line for stderr, and the exit code.
+#[derive(Debug)]
+pub struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    /// Exit code 1: it went wrong.
+    pub fn new(message: impl Into<String>) -> Failure {
+        Failure { message: message.into(), code: EXIT_FAILED }
+    }
+
+    /// Exit code 2: it was asked for in a way that makes no sense.
+    pub fn usage(message: impl Into<String>) -> Failure {
+        Failure { message: message.into(), code: EXIT_USAGE }
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::new(error.to_string())
+    }
+}
+
+/// Does what the process's arguments ask for. Answers the exit code: 0 done, 1 failed, 2 wrong usage.
+pub fn main() -> ExitCode {
+    let code = match Cli::try_parse() {
+        Ok(cli) => match run(cli) {
+            Ok(()) => EXIT_DONE,
+            Err(failure) => {
+                // One line, whatever a message is made of.
+                eprintln!("error: {}", failure.message.replace('\n', " ").trim());
+                failure.code
+            }
+        },
+        Err(asked) => {
+            let code = if asked.use_stderr() { EXIT_USAGE } else { EXIT_DONE };
+            // Nobody is left to tell if stdout or stderr is closed.
+            let _ = asked.print();
+            code
+        }
+    };
+    ExitCode::from(code)
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let place = Place { dir: cli.dir };
+    match cli.command {
+        Command::Version(options) => version::run(&options),
+        Command::Init(options) => init::run(place, options),
+        Command::Serve(options) => serve::run(&place, &options),
+        Command::Admin(command) => admin::run(&place, command),
+        Command::Db(command) => db::run(&place, command),
+        Command::Completions(options) => completions::run(&options, &mut Cli::command()),
+        Command::Extension(arguments) => extension::run_extension_command(&place, &arguments),
+    }
+}
+
+/// The runtime of a server, with as many threads as the configuration says.
+fn serving_runtime(config: &config::Server) -> Result<Runtime, Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = if config.worker_threads == 0 { cores } else { config.worker_threads };
+    build_runtime(workers, config.blocking_threads_max)
+}
+
+/// The runtime of a command that does its work and ends. Its log shows what went wrong and nothing else.
+fn command_runtime(config: &Config) -> Result<Runtime, Failure> {
+    let level = match config.server.log_level {
+        LogLevel::Info => LogLevel::Warn,
+        chosen => chosen,
+    };
+    start_log(level, config.server.log_format)?;
+    build_runtime(COMMAND_WORKER_THREADS, config.server.blocking_threads_max)
+}
+
+fn build_runtime(worker_threads: usize, blocking_threads_max: usize) -> Result<Runtime, Failure> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(worker_threads)
+        .max_blocking_threads(blocking_threads_max)
+        .thread_name("tinybase-worker")
+        .enable_all()
+        .build();
+    runtime.map_err(|cause| Failure::new(format!("the threads to work on cannot be started: {cause}")))
+}
+
+fn start_log(level: LogLevel, format: LogFormat) -> Result<(), Failure> {
+    crate::logging::start(level, format)
+        .map_err(|cause| Failure::new(format!("the log cannot be started: {cause}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_declared_well() {
+        Cli::command().debug_assert();
+    }
+}
