@@ -1,0 +1,319 @@
+//! The command line, by the real binary in a fresh folder: answers, exit codes, one line on stderr, and a server's life.
+
+#![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value as Json, json};
+use tempfile::TempDir;
+
+const EMAIL: &str = "ada@example.org";
+const PASSWORD: &str = "correct horse";
+
+/// How long a server may take to see what another process changed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn tinybase(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tinybase"));
+    command.current_dir(dir).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TINYBASE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn run(dir: &Path, line: &str) -> Output {
+    tinybase(dir).args(line.split_whitespace()).output().unwrap()
+}
+
+fn done(dir: &Path, line: &str) -> String {
+    let output = run(dir, line);
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn fresh() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn prepared() -> TempDir {
+    let dir = fresh();
+    done(dir.path(), "init");
+    dir
+}
+
+/// A command line in an empty folder, its exit code, and a part of what it says on stderr (on stdout for exit code 0).
+const IN_AN_EMPTY_FOLDER: &[(&str, i32, &str)] = &[
+    ("version", 0, "tinybase 0.1.0"),
+    ("version --json", 0, "\"major_oldest\": 1"),
+    ("--version", 0, "tinybase 0.1.0"),
+    ("--help", 0, "Usage: tinybase"),
+    ("init --help", 0, "--admin-email"),
+    ("serve --help", 0, "--port"),
+    ("admin add --help", 0, "EMAIL"),
+    ("db downgrade --help", 0, "--yes"),
+    ("db history --help", 0, "--json"),
+    ("completions --help", 0, "<SHELL>"),
+    ("completions bash", 0, "complete -F _tinybase"),
+    ("completions fish", 0, "tinybase"),
+    ("", 2, "Usage: tinybase"),
+    ("nonsense", 2, "there is no command \"nonsense\""),
+    ("db", 2, "Usage: tinybase db"),
+    ("db downgrade x", 2, "invalid value 'x'"),
+    ("admin add a@example.org", 2, "<PASSWORD>"),
+    ("serve --port 99999", 2, "the flag --port: server.port cannot be \"99999\""),
+    ("serve --nonsense", 2, "unexpected argument"),
+    ("init --admin-email a@example.org", 2, "--admin-password"),
+    ("init --admin-password abcdefgh", 2, "--admin-email"),
+    ("serve", 1, "run: tinybase init"),
+    ("db current", 1, "run: tinybase init"),
+    ("admin add a@example.org abcdefgh", 1, "run: tinybase init"),
+    ("db migrate -m test", 1, "no extension's folder"),
+];
+
+#[test]
+fn every_command_answers_with_its_exit_code() {
+    for (line, code, expected) in IN_AN_EMPTY_FOLDER {
+        let dir = fresh();
+        let output = run(dir.path(), line);
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let told = if *code == 0 { &stdout } else { &stderr };
+        assert_eq!(output.status.code(), Some(*code), "{line}: {stdout}{stderr}");
+        assert!(told.contains(expected), "{line}: {told}");
+        assert!(*code == 0 || stdout.is_empty(), "{line} failed, but says {stdout}");
+        assert!(*code != 1 || stderr.lines().count() == 1, "{line} fails in more than a line: {stderr}");
+        let left = fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(left, 0, "{line} left something behind");
+    }
+}
+
+/// `tinybase.toml`, a variable, and what a start with them says.
+const BAD_CONFIGURATIONS: &[(&str, &str, &str)] = &[
+    (
+        "[server]\nprot = 1",
+        "",
+        "tinybase.toml line 2: there is no key server.prot; did you mean server.port?",
+    ),
+    (
+        "[server]\nport = \"x\"",
+        "",
+        "tinybase.toml line 2: server.port cannot be \"x\"; allowed: a port from 0 to 65535",
+    ),
+    ("server = [", "", "tinybase.toml line 1: this is not TOML"),
+    ("", "TINYBASE_LOG_LEVEL=loud", "the variable TINYBASE_LOG_LEVEL: server.log_level cannot be \"loud\""),
+    (
+        "",
+        "TINYBASE_SERVER_PROT=1",
+        "there is no key TINYBASE_SERVER_PROT; did you mean TINYBASE_SERVER_PORT?",
+    ),
+    ("", "TINYBASE_DB_URL=postgres://host/db", "database.url names a PostgreSQL server"),
+];
+
+#[test]
+fn a_bad_configuration_stops_the_start() {
+    for (file, variable, expected) in BAD_CONFIGURATIONS {
+        let dir = prepared();
+        fs::write(dir.path().join("tinybase.toml"), file).unwrap();
+        let mut command = tinybase(dir.path());
+        if let Some((name, value)) = variable.split_once('=') {
+            command.env(name, value);
+        }
+        let output = command.arg("serve").output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{file} {variable}: {stderr}");
+        assert!(stderr.contains(expected) && stderr.lines().count() == 1, "{file} {variable}: {stderr}");
+    }
+}
+
+fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push((path.display().to_string(), fs::read(&path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn init_makes_what_is_missing_and_run_twice_changes_nothing() {
+    let dir = fresh();
+    let line = format!("init site --admin-email {EMAIL} --admin-password abcdefgh");
+    let first = done(dir.path(), &line);
+    assert_eq!(first.lines().filter(|line| line.starts_with("created")).count(), 5, "{first}");
+    let site = dir.path().join("site");
+    let mode = |path: &str| fs::metadata(site.join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("tinybase.db"), mode("tinybase.toml")), (0o600, 0o600));
+    assert_eq!((mode(".tinybase/keys"), mode(".tinybase/keys/ed25519.pem")), (0o700, 0o600));
+    assert!(site.join("functions/hello.py").exists());
+
+    fs::write(site.join("tinybase.toml"), "[server]\nport = 1234\n").unwrap();
+    let before = files(&site);
+    let again = done(dir.path(), &line);
+    assert_eq!(again.lines().filter(|line| line.starts_with("created")).count(), 0, "{again}");
+    assert!(files(&site) == before, "the second init changed a file");
+}
+
+#[test]
+fn init_takes_the_admin_from_variables() {
+    let dir = fresh();
+    let mut command = tinybase(dir.path());
+    command.env("TINYBASE_ADMIN_EMAIL", EMAIL).env("TINYBASE_ADMIN_PASSWORD", PASSWORD);
+    let output = command.arg("init").output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && stdout.contains("created the admin ada@example.org"), "{stdout}");
+}
+
+#[test]
+fn bad_admins_are_refused_in_a_line() {
+    let dir = prepared();
+    for (line, expected) in [
+        ("admin add ada@example.org short", "at least 8 characters"),
+        ("admin add ada abcdefgh", "\"ada\" is not an email address"),
+    ] {
+        let output = run(dir.path(), line);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr.contains(expected) && stderr.lines().count() == 1, "{line}: {stderr}");
+    }
+}
+
+#[test]
+fn the_database_goes_down_and_up_again() {
+    let dir = prepared();
+    let at = |dir: &Path| {
+        serde_json::from_str::<Json>(&done(dir, "db current --json")).unwrap()["version"].clone()
+    };
+    let newest = at(dir.path());
+    let history = serde_json::from_str::<Json>(&done(dir.path(), "db history --json")).unwrap();
+    assert_eq!(history.as_array().unwrap().last().unwrap()["version"], newest);
+    done(dir.path(), "db downgrade 0");
+    assert_eq!(at(dir.path()), json!(0));
+    let output = run(dir.path(), "serve");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.contains("run: tinybase db upgrade"), "{stderr}");
+    assert!(done(dir.path(), "db upgrade").starts_with("applied 1"));
+    assert_eq!(at(dir.path()), newest);
+    assert!(done(dir.path(), "db upgrade").starts_with("nothing to do"));
+    assert_eq!(run(dir.path(), "db upgrade 999").status.code(), Some(1));
+}
+
+#[test]
+fn a_new_migration_is_a_numbered_pair() {
+    let dir = fresh();
+    fs::write(dir.path().join("extension.toml"), "name = \"notes\"").unwrap();
+    let mut command = tinybase(dir.path());
+    command.args(["db", "migrate", "-m", "Add a due date!"]);
+    assert!(command.output().unwrap().status.success());
+    done(dir.path(), "db migrate");
+    let mut names = fs::read_dir(dir.path().join("migrations/sqlite")).unwrap();
+    let mut found =
+        Vec::from_iter(names.by_ref().map(|entry| entry.unwrap().file_name().into_string().unwrap()));
+    found.sort();
+    let expected = [
+        "0001_add_a_due_date.down.sql",
+        "0001_add_a_due_date.up.sql",
+        "0002_change.down.sql",
+        "0002_change.up.sql",
+    ];
+    assert_eq!(found, expected);
+}
+
+/// A running server, killed when it is dropped.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(dir: &Path) -> Server {
+        let mut command = tinybase(dir);
+        command.args(["serve", "--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("serving http://").expect("the server says where").to_owned();
+        Server { child, address }
+    }
+
+    fn call(&self, line: &str, token: &str, body: &str) -> (u16, Json) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap())
+    }
+
+    fn login(&self, password: &str) -> (u16, Json) {
+        self.call("POST /api/auth/login", "", &json!({"email": EMAIL, "password": password}).to_string())
+    }
+
+    fn stop(mut self, signal: &str) -> Option<i32> {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_server_serves_until_it_is_asked_to_stop() {
+    let dir = prepared();
+    for signal in ["-TERM", "-INT"] {
+        let server = Server::start(dir.path());
+        assert_eq!(server.call("GET /health", "", ""), (200, json!({"status": "healthy"})));
+        assert_eq!(server.login(PASSWORD).0, 200);
+        let port = server.address.rsplit(':').next().unwrap().to_owned();
+        let second = run(dir.path(), &format!("serve --port {port}"));
+        let stderr = String::from_utf8(second.stderr).unwrap();
+        assert_eq!(second.status.code(), Some(1));
+        assert!(stderr.contains("choose another port with --port"), "{stderr}");
+        assert_eq!(server.stop(signal), Some(0));
+        assert!(!dir.path().join("tinybase.db-wal").exists(), "the write-ahead log was not folded in");
+    }
+}
+
+#[test]
+fn an_admin_added_beside_a_running_server_holds_there_too() {
+    let dir = prepared();
+    let server = Server::start(dir.path());
+    let (_, session) = server.login(PASSWORD);
+    let token = session["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(server.call("GET /api/auth/me", &token, "").0, 200);
+    done(dir.path(), &format!("admin add {EMAIL} another-horse"));
+    let deadline = Instant::now() + PATIENCE;
+    while server.call("GET /api/auth/me", &token, "").0 != 401 {
+        assert!(Instant::now() < deadline, "a session outlived a new password by {PATIENCE:?}");
+    }
+    assert_eq!((server.login(PASSWORD).0, server.login("another-horse").0), (401, 200));
+}
