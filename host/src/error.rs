@@ -73,6 +73,8 @@ pub enum Detail {
     Text(Cow<'static, str>),
     /// Every fault found, each with its place.
     Faults(Vec<Fault>),
+    /// The same list as an extension found it.
+    Json(serde_json::Value),
 }
 
 impl From<&'static str> for Detail {
@@ -96,6 +98,8 @@ pub struct ApiError {
     pub code: Cow<'static, str>,
     /// What is wrong, for people.
     pub detail: Detail,
+    /// More for programs, answered as `details`.
+    pub details: Option<Box<serde_json::Value>>,
     /// Further headers, such as `Retry-After`.
     pub headers: Option<Box<HeaderMap>>,
 }
@@ -107,7 +111,7 @@ impl ApiError {
         code: impl Into<Cow<'static, str>>,
         detail: impl Into<Detail>,
     ) -> ApiError {
-        ApiError { status, code: code.into(), detail: detail.into(), headers: None }
+        ApiError { status, code: code.into(), detail: detail.into(), details: None, headers: None }
     }
 
     /// 400: what is asked cannot be done.
@@ -218,6 +222,7 @@ impl std::fmt::Display for ApiError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.detail {
             Detail::Text(text) => write!(formatter, "{text}"),
+            Detail::Json(faults) => write!(formatter, "{faults}"),
             Detail::Faults(faults) => {
                 let told = faults.iter().map(|fault| fault.msg.as_str()).collect::<Vec<_>>();
                 write!(formatter, "{}", told.join("; "))
@@ -230,9 +235,12 @@ impl std::error::Error for ApiError {}
 
 impl Serialize for ApiError {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_struct("ApiError", 2)?;
+        let mut object = serializer.serialize_struct("ApiError", 2 + usize::from(self.details.is_some()))?;
         object.serialize_field("detail", &self.detail)?;
         object.serialize_field("code", &self.code)?;
+        if let Some(details) = &self.details {
+            object.serialize_field("details", details)?;
+        }
         object.end()
     }
 }

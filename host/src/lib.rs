@@ -7,5 +7,6 @@ pub mod db;
 pub mod error;
 pub mod http;
 pub mod logging;
+pub mod plugins;
 pub mod settings;
 pub mod sql;

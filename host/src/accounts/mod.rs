@@ -3,6 +3,7 @@
 mod email;
 mod events;
 mod keys;
+mod lookup;
 mod passwords;
 mod refresh;
 mod requests;

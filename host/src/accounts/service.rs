@@ -98,7 +98,7 @@ impl Accounts {
     async fn create(&self, user: &User) -> Result<(), ApiError> {
         let mut batch = BatchWriter::default();
         users::insert(&mut batch, user);
-        let event = user.event("user.created");
+        let event = user.event("user.create");
         self.events().before(&event, &mut batch).await?;
         self.users.sql().apply(batch).await.map_err(|error| match error {
             DbError::Unique { ref table, .. } if table == "tb_users" => email_taken(),
@@ -115,7 +115,7 @@ impl Accounts {
             refresh::delete_all(&mut batch, &user.id);
         }
         let own = batch.len();
-        let event = User { is_admin: true, ..user }.event("user.updated");
+        let event = User { is_admin: true, ..user }.event("user.update");
         self.events().before(&event, &mut batch).await?;
         let applied = self.users.sql().apply(batch).await.map_err(|error| refused_by_hook(error, own))?;
         self.cache.raise(&event.user_id, returned_epoch(&applied));

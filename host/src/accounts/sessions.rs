@@ -60,7 +60,7 @@ impl Accounts {
         let user = User::new(request.email.clone(), password_hash, true);
         let mut batch = BatchWriter::default();
         users::insert_first(&mut batch, &user);
-        let created = user.event("user.created");
+        let created = user.event("user.create");
         let answer = self.begin_session(&user, batch, Some(created)).await?;
         if answer.is_some() {
             tracing::info!(email = user.email, "the first login created the first admin");

@@ -14,8 +14,19 @@ pub const NAME_CHARS_MAX: usize = 40;
 /// The largest manifest.
 pub const MANIFEST_BYTES_MAX: usize = 256 << 10;
 /// Names that would clash with the host's own tables and commands.
-const RESERVED_NAMES: &[&str] =
-    &["tb", "sqlite", "tinybase", "host", "version", "init", "serve", "admin", "db", "extensions", "completions"];
+const RESERVED_NAMES: &[&str] = &[
+    "tb",
+    "sqlite",
+    "tinybase",
+    "host",
+    "version",
+    "init",
+    "serve",
+    "admin",
+    "db",
+    "extensions",
+    "completions",
+];
 /// Interfaces that a manifest may declare as capabilities.
 pub const CAPABILITIES: &[&str] = &["database", "events", "identity", "services", "settings", "storage"];
 /// Interfaces that every extension has.

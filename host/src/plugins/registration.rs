@@ -115,7 +115,9 @@ pub enum RegistrationError {
     #[error("the plugin registers more than {REGISTRATIONS_MAX} {0}")]
     TooMany(&'static str),
     /// A route lies outside of the manifest's prefixes.
-    #[error("the plugin registers {method} {path}, which its manifest does not declare: add a prefix of it to `routes`")]
+    #[error(
+        "the plugin registers {method} {path}, which its manifest does not declare: add a prefix of it to `routes`"
+    )]
     UndeclaredRoute {
         /// The method.
         method: String,
@@ -185,7 +187,8 @@ impl Registration {
         {
             return Err(RegistrationError::UndeclaredEvents(hook.topic.clone()));
         }
-        if let Some(command) = manifest.commands.iter().find(|command| !self.commands.contains(&command.name)) {
+        if let Some(command) = manifest.commands.iter().find(|command| !self.commands.contains(&command.name))
+        {
             return Err(RegistrationError::MissingCommand(command.name.clone()));
         }
         for ServiceEntry { name, major } in &self.services {

@@ -1,0 +1,20 @@
+//! Users as others in the host may see them: never a password.
+
+use super::{Accounts, MeAnswer};
+use crate::error::ApiError;
+
+impl Accounts {
+    /// A user by id; `None` where there is none.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub async fn find(&self, id: &str) -> Result<Option<MeAnswer>, ApiError> {
+        let found = self.users.by_id(id).await?;
+        Ok(found.map(|user| MeAnswer {
+            id: user.id,
+            email: user.email,
+            is_admin: user.is_admin,
+            created_at: user.created_at,
+        }))
+    }
+}

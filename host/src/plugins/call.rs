@@ -1,0 +1,304 @@
+//! A route of a plugin as the HTTP server calls it: the request lent, the answer checked. A plugin's answer is never
+//! believed: what HTTP does not allow becomes a 502.
+
+use std::{future::poll_fn, net::SocketAddr, sync::Arc, task::Poll, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use serde_json::Value as Json;
+use tinybase_abi::{
+    bytes::Bytes as AbiBytes,
+    codec::Reader,
+    error::RawError,
+    future::{PANICKED, RawFuture, guard},
+    request::{CallerRef, HostRequest},
+    response::{RawResponse, RawStream},
+};
+use tokio::sync::Mutex;
+
+use super::{registration, running::Running, services::Limits};
+use crate::{
+    accounts::Caller,
+    error::{ApiError, Detail},
+    http::{
+        BodyError, BodyMode, ByteStream, PathParams, PluginRequest, PluginResponse, PluginRoute, RequestBody,
+        RequestId, ResponseBody, RouteAuth, RouteSpec,
+    },
+};
+
+/// The most headers that a plugin's answer may have.
+const HEADERS_MAX: usize = 100;
+
+/// One route of a plugin.
+pub struct PluginCall {
+    plugin: Arc<Running>,
+    position: u32,
+    spec: RouteSpec,
+    limits: Limits,
+}
+
+impl PluginCall {
+    /// The route at this position of the plugin's registration.
+    pub fn new(
+        plugin: Arc<Running>,
+        position: u32,
+        route: &registration::Route,
+        limits: Limits,
+    ) -> PluginCall {
+        let spec = RouteSpec {
+            auth: match route.auth {
+                registration::Auth::Anyone => RouteAuth::Anyone,
+                registration::Auth::User => RouteAuth::User,
+                registration::Auth::Admin => RouteAuth::Admin,
+            },
+            body: if route.stream_body { BodyMode::Streamed } else { BodyMode::Collected },
+            body_bytes_max: route.body_bytes_max.map(|max| usize::try_from(max).unwrap_or(usize::MAX)),
+            timeout: None,
+            param_names: param_names(&route.path),
+            document: document(route),
+        };
+        PluginCall { plugin, position, spec, limits }
+    }
+}
+
+fn param_names(pattern: &str) -> Vec<String> {
+    let parts = pattern.split('{').skip(1).filter_map(|part| part.split_once('}'));
+    parts.map(|(name, _)| name.trim_start_matches('*').to_owned()).collect()
+}
+
+fn document(route: &registration::Route) -> Option<Json> {
+    let mut document = route.operation.clone().unwrap_or_else(|| Json::Object(Default::default()));
+    if !route.summary.is_empty()
+        && let Some(document) = document.as_object_mut()
+    {
+        document.entry("summary").or_insert_with(|| route.summary.clone().into());
+    }
+    Some(document)
+}
+
+impl PluginRoute for PluginCall {
+    fn spec(&self) -> &RouteSpec {
+        &self.spec
+    }
+
+    fn call(&self, request: PluginRequest) -> BoxFuture<'static, Result<PluginResponse, ApiError>> {
+        let (plugin, limits) = (Arc::clone(&self.plugin), self.limits);
+        let answer = plugin.instance().handle(self.position, LentRequest::new(request));
+        // `plugin` is held until the answer's future is gone, so that nothing of it runs after its end.
+        async move {
+            match answer_within(&plugin, answer, limits.call_timeout).await {
+                Ok(response) => accept(&plugin, response, limits.response_bytes_max),
+                Err(error) => Err(refuse(&plugin, &error)),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// Awaits the answer. One that is there at once costs no timer.
+async fn answer_within(
+    plugin: &Running,
+    mut answer: RawFuture<RawResponse>,
+    timeout: Duration,
+) -> Result<RawResponse, RawError> {
+    let first = poll_fn(|context| Poll::Ready(answer.poll_unpin(context))).await;
+    match first {
+        Poll::Ready(result) => result.into_result().inspect_err(|error| plugin.log_panic(error)),
+        Poll::Pending => plugin.bounded(timeout, answer).await,
+    }
+}
+
+/// A plugin's error as an API error. Its own code and words are answered, but a panic's words stay in the log.
+fn refuse(plugin: &Running, error: &RawError) -> ApiError {
+    let words = error.words();
+    let status = StatusCode::from_u16(error.status).ok();
+    let Some(status) = status.filter(|status| status.is_client_error() || status.is_server_error()) else {
+        return broken(plugin, "an error without an error's status");
+    };
+    if words.code == PANICKED {
+        let detail = format!("the extension {} failed on this request; the log says why", plugin.name());
+        return ApiError::new(status, PANICKED, detail);
+    }
+    if status.is_server_error() {
+        let (plugin, code) = (plugin.name(), words.code.as_str());
+        tracing::error!(plugin, code, details = words.details, "a request failed: {}", words.message);
+    }
+    let details: Option<Json> = serde_json::from_str(&words.details).ok();
+    let error = match details {
+        Some(details @ Json::Array(_)) if status == StatusCode::UNPROCESSABLE_ENTITY => {
+            ApiError::new(status, words.code, Detail::Json(details))
+        }
+        details => {
+            ApiError { details: details.map(Box::new), ..ApiError::new(status, words.code, words.message) }
+        }
+    };
+    if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS {
+        return error.retry_after(1);
+    }
+    error
+}
+
+fn broken(plugin: &Running, what: &str) -> ApiError {
+    tracing::error!(plugin = plugin.name(), "the plugin answered {what}");
+    let detail = format!("the extension {} gave an answer that cannot be passed on", plugin.name());
+    ApiError::new(StatusCode::BAD_GATEWAY, "plugin_answer_invalid", detail)
+}
+
+/// Turns an answer into one that HTTP allows, or says what is wrong with it.
+fn accept(plugin: &Arc<Running>, raw: RawResponse, bytes_max: usize) -> Result<PluginResponse, ApiError> {
+    let status = StatusCode::from_u16(raw.status).ok().filter(|status| (200..600).contains(&status.as_u16()));
+    let Some(status) = status else { return Err(broken(plugin, "a status that HTTP does not have")) };
+    let Ok(mut headers) = read_headers(&raw.headers) else {
+        return Err(broken(plugin, "headers that HTTP does not allow"));
+    };
+    if raw.body.len() > bytes_max {
+        tracing::error!(plugin = plugin.name(), bytes = raw.body.len(), "the plugin's answer is too large");
+        let detail = format!("the extension's answer is larger than {bytes_max} bytes");
+        return Err(ApiError::new(StatusCode::BAD_GATEWAY, "plugin_answer_too_large", detail));
+    }
+    if raw.is_json == 1 {
+        headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    }
+    let body = if raw.stream.is_present() {
+        ResponseBody::Stream(pulled(Arc::clone(plugin), raw.body, raw.stream))
+    } else if raw.body.is_empty() {
+        ResponseBody::Empty
+    } else {
+        ResponseBody::Bytes(Bytes::from_owner(raw.body))
+    };
+    Ok(PluginResponse { status, headers, body })
+}
+
+struct BadHeader;
+
+fn read_headers(packed: &[u8]) -> Result<HeaderMap, BadHeader> {
+    let mut headers = HeaderMap::with_capacity(4);
+    let mut reader = Reader::new(packed);
+    while reader.offset() < packed.len() {
+        let name = HeaderName::from_bytes(reader.bytes().map_err(|_| BadHeader)?).map_err(|_| BadHeader)?;
+        let value = HeaderValue::from_bytes(reader.bytes().map_err(|_| BadHeader)?).map_err(|_| BadHeader)?;
+        if headers.len() >= HEADERS_MAX {
+            return Err(BadHeader);
+        }
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+/// A body that the plugin makes part by part. It holds the plugin until it ends or the client goes away.
+fn pulled(plugin: Arc<Running>, first: AbiBytes, stream: RawStream) -> ByteStream {
+    let start = stream::iter((!first.is_empty()).then(|| Ok(Bytes::from_owner(first))));
+    let rest = stream::try_unfold((stream, plugin), |(mut stream, plugin)| async move {
+        let part = stream.pull().await.map_err(|error| {
+            let words = error.words();
+            tracing::error!(plugin = plugin.name(), code = words.code, "a body broke off: {}", words.message);
+            words.message
+        })?;
+        let more = (!part.is_empty()).then(|| Bytes::from_owner(part));
+        Ok(more.map(|part| (part, (stream, plugin))))
+    });
+    Box::pin(start.chain(rest))
+}
+
+/// The HTTP server's request, lent to a plugin.
+struct LentRequest {
+    method: Method,
+    uri: http::Uri,
+    headers: HeaderMap,
+    params: PathParams,
+    caller: Option<Arc<Caller>>,
+    request_id: RequestId,
+    peer: SocketAddr,
+    peer_text: std::sync::OnceLock<String>,
+    body: Option<Bytes>,
+    stream: Option<Arc<Mutex<ByteStream>>>,
+}
+
+impl LentRequest {
+    fn new(request: PluginRequest) -> LentRequest {
+        let PluginRequest { parts, params, caller, request_id, peer, body } = request;
+        let (body, stream) = match body {
+            RequestBody::Bytes(body) => (Some(body), None),
+            RequestBody::Stream(stream) => (None, Some(Arc::new(Mutex::new(stream)))),
+        };
+        LentRequest {
+            method: parts.method,
+            uri: parts.uri,
+            headers: parts.headers,
+            params,
+            caller,
+            request_id,
+            peer,
+            peer_text: std::sync::OnceLock::new(),
+            body,
+            stream,
+        }
+    }
+}
+
+impl HostRequest for LentRequest {
+    fn method(&self) -> &str {
+        self.method.as_str()
+    }
+
+    fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.uri.query()
+    }
+
+    fn request_id(&self) -> &str {
+        self.request_id.as_str()
+    }
+
+    fn caller(&self) -> Option<CallerRef<'_>> {
+        self.caller.as_deref().map(|caller| CallerRef {
+            user_id: &caller.user_id,
+            email: &caller.email,
+            is_admin: caller.is_admin,
+        })
+    }
+
+    fn body(&self) -> Option<&[u8]> {
+        self.body.as_deref()
+    }
+
+    fn param(&self, index: usize) -> Option<&str> {
+        self.params.get(self.uri.path(), index)
+    }
+
+    fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers.get(name).map(HeaderValue::as_bytes)
+    }
+
+    fn client_address(&self) -> &str {
+        self.peer_text.get_or_init(|| self.peer.ip().to_string())
+    }
+
+    fn next_chunk(&self) -> RawFuture<AbiBytes> {
+        let stream = self.stream.clone();
+        guard(async move {
+            let Some(stream) = stream else { return Ok(AbiBytes::empty()) };
+            // An empty part would mean the end.
+            while let Some(part) = stream.lock().await.next().await {
+                let part = part.map_err(|error| body_error(&*error))?;
+                if !part.is_empty() {
+                    return Ok(AbiBytes::from(part.to_vec()));
+                }
+            }
+            Ok(AbiBytes::empty())
+        })
+    }
+}
+
+fn body_error(error: &(dyn std::error::Error + Send + Sync + 'static)) -> RawError {
+    let Some(error) = BodyError::find(error) else {
+        return RawError::new(400, "body_broken", "the request's body broke off");
+    };
+    let answer = ApiError::from(error.clone());
+    let words = serde_json::to_value(&answer.detail).unwrap_or_default();
+    RawError::new(answer.status.as_u16(), &answer.code, words.as_str().unwrap_or_default())
+}

@@ -1,0 +1,196 @@
+//! The event bus: topics, hooks before an event, listeners after it. It never knows what an event means.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tinybase_abi::{
+    bytes::Bytes,
+    codec::BatchWriter,
+    error::RawError,
+    interfaces::{Outcome, Topic},
+};
+use tokio::sync::{Notify, mpsc};
+
+use super::{
+    generation::{Generation, Hook, Listener},
+    outbox,
+    running::Running,
+    tickets::Tickets,
+};
+use crate::db::{Attached, Scope};
+
+/// The most topics that may ever be named.
+const TOPICS_MAX: usize = 10_000;
+/// The most events that may wait for one listener; further ones are dropped with a warning.
+const LISTENER_QUEUE_MAX: usize = 10_000;
+
+/// An event on its way to a listener.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The subject.
+    pub subject: Arc<str>,
+    /// The payload, as JSON.
+    pub payload: Arc<[u8]>,
+}
+
+/// What the bus keeps across generations.
+pub struct EventBus {
+    topics: Mutex<HashMap<String, &'static Topic>>,
+    tickets: Arc<Tickets>,
+    call_timeout: Duration,
+    /// Wakes the outbox: something was written down.
+    pub(super) outbox_wake: Notify,
+}
+
+impl EventBus {
+    /// A bus whose hooks may take `call_timeout` each.
+    pub fn new(tickets: Arc<Tickets>, call_timeout: Duration) -> EventBus {
+        EventBus { topics: Mutex::default(), tickets, call_timeout, outbox_wake: Notify::new() }
+    }
+
+    /// The topic of this name. It lives as long as the process, so that plugins may keep it.
+    pub fn topic(&self, name: &str) -> &'static Topic {
+        static NOBODY: std::sync::OnceLock<Topic> = std::sync::OnceLock::new();
+        let mut topics = self.topics.lock();
+        if let Some(topic) = topics.get(name) {
+            return topic;
+        }
+        if topics.len() >= TOPICS_MAX {
+            tracing::warn!(
+                topic = name,
+                "more than {TOPICS_MAX} topics were named: nobody can listen to this one"
+            );
+            return NOBODY.get_or_init(Topic::default);
+        }
+        let topic: &'static Topic = Box::leak(Box::default());
+        topics.insert(name.to_owned(), topic);
+        topic
+    }
+
+    /// Tells every topic who listens to it from now on.
+    pub fn count_listeners(&self, generation: &Generation) {
+        for name in generation.before.keys().chain(generation.after.keys()) {
+            self.topic(name);
+        }
+        for (name, topic) in self.topics.lock().iter() {
+            let before = generation.before.get(name).map_or(0, Vec::len);
+            let after = generation.after.get(name).map_or(&[][..], Vec::as_slice);
+            let durable = after.iter().filter(|listener| listener.queue.is_none()).count();
+            topic.set(clamp(before + durable), clamp(after.len()));
+        }
+    }
+
+    /// Runs the hooks before an event; what they want committed with it comes back as a ticket.
+    pub async fn before(
+        &self,
+        generation: &Generation,
+        topic: &str,
+        subject: &str,
+        payload: Bytes,
+    ) -> Result<Outcome, RawError> {
+        let mut current = payload;
+        let mut altered = false;
+        let mut attached: Vec<Attached> = Vec::new();
+        for hook in generation.before.get(topic).into_iter().flatten().filter(|hook| hook.takes(subject)) {
+            let outcome = self.run_hook(hook, topic, subject, &current).await?;
+            if !outcome.payload.is_empty() {
+                current = outcome.payload;
+                altered = true;
+            }
+            if !outcome.statements.is_empty() {
+                attached.push((hook.plugin.scope().clone(), outcome.statements.into_vec()));
+            }
+        }
+        for listener in generation.listeners(topic, subject).filter(|listener| listener.queue.is_none()) {
+            attached.push((Scope::Host, outbox::statement(listener, topic, subject, &current)));
+        }
+        let statements = if attached.is_empty() { Bytes::empty() } else { self.ticket(attached)? };
+        Ok(Outcome { payload: if altered { current } else { Bytes::empty() }, statements })
+    }
+
+    async fn run_hook(
+        &self,
+        hook: &Hook,
+        topic: &str,
+        subject: &str,
+        payload: &[u8],
+    ) -> Result<Outcome, RawError> {
+        let hooks = hook.plugin.hooks().ok_or_else(|| RawError::new(500, "plugin_no_hooks", "no hooks"))?;
+        let call = hooks.before(hook.position, topic, subject, Bytes::from(payload.to_vec()));
+        hook.plugin.bounded(self.call_timeout, call).await
+    }
+
+    fn ticket(&self, attached: Vec<Attached>) -> Result<Bytes, RawError> {
+        let ticket = self.tickets.issue(attached).ok_or_else(|| {
+            let mut error =
+                RawError::new(503, "too_many_changes", "too many changes are under way: try again");
+            error.retryable = 1;
+            error
+        })?;
+        let mut batch = BatchWriter::default();
+        batch.push_ticket(ticket);
+        Ok(batch.finish().into())
+    }
+
+    /// Tells the listeners of an event that was committed. Never blocks.
+    pub fn after(&self, generation: &Generation, topic: &str, subject: &str, payload: &[u8]) {
+        let mut told = None;
+        for listener in generation.listeners(topic, subject) {
+            let Some(queue) = &listener.queue else {
+                self.outbox_wake.notify_one();
+                continue;
+            };
+            let told = told.get_or_insert_with(|| Told {
+                topic: topic.into(),
+                subject: subject.into(),
+                payload: payload.into(),
+            });
+            if queue.try_send(told.clone()).is_err() {
+                let plugin = listener.plugin.name();
+                tracing::warn!(
+                    plugin,
+                    topic,
+                    "an event was dropped: {LISTENER_QUEUE_MAX} wait for this listener"
+                );
+            }
+        }
+    }
+}
+
+fn clamp(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// Starts the task that tells a listener one event after the other. It ends when its queue is dropped.
+pub fn start_listener(plugin: Arc<Running>, position: u32, call_timeout: Duration) -> mpsc::Sender<Told> {
+    let (queue, mut events) = mpsc::channel::<Told>(LISTENER_QUEUE_MAX);
+    tokio::spawn(async move {
+        while let Some(told) = events.recv().await {
+            let Some(hooks) = plugin.hooks() else { return };
+            let payload = Bytes::from(told.payload.to_vec());
+            let call = hooks.after(position, &told.topic, &told.subject, payload);
+            if let Err(error) = plugin.bounded(call_timeout, call).await {
+                let words = error.words();
+                let (plugin, topic) = (plugin.name(), &*told.topic);
+                tracing::warn!(plugin, topic, code = words.code, "a listener failed: {}", words.message);
+            }
+        }
+    });
+    queue
+}
+
+impl Listener {
+    /// Whether it listens to events of this subject.
+    pub fn takes(&self, subject: &str) -> bool {
+        self.subject.as_deref().is_none_or(|wanted| wanted == subject)
+    }
+}
+
+impl Hook {
+    /// Whether it runs before events of this subject.
+    pub fn takes(&self, subject: &str) -> bool {
+        self.subject.as_deref().is_none_or(|wanted| wanted == subject)
+    }
+}

@@ -1,0 +1,174 @@
+//! A generation: one immutable set of running plugins with its routes, hooks, listeners, services and jobs.
+//! It is built whole or not at all, and swapped in whole.
+
+use std::{collections::HashMap, sync::Arc};
+
+use http::Method;
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use super::{
+    call::PluginCall,
+    events::{Told, start_listener},
+    jobs::{JobTask, start_job},
+    registration::{RegistrationError, Subscription},
+    running::Running,
+    services::Limits,
+};
+use crate::http::{RouteError, RouteTable};
+
+/// A hook before events.
+pub struct Hook {
+    /// Whose it is.
+    pub plugin: Arc<Running>,
+    /// Its position in the plugin's registration.
+    pub position: u32,
+    /// One subject alone, or all.
+    pub subject: Option<String>,
+    order: i32,
+}
+
+/// A listener after events.
+pub struct Listener {
+    /// Whose it is.
+    pub plugin: Arc<Running>,
+    /// Its position in the plugin's registration.
+    pub position: u32,
+    /// One subject alone, or all.
+    pub subject: Option<String>,
+    /// Its events, told at most once; `None` where the outbox tells them at least once.
+    pub queue: Option<mpsc::Sender<Told>>,
+    /// Its name in the outbox.
+    pub subscriber: String,
+}
+
+/// A service of a plugin.
+#[derive(Clone)]
+pub struct Service {
+    /// Whose it is.
+    pub plugin: Arc<Running>,
+    /// Its position in the plugin's registration.
+    pub position: u32,
+}
+
+/// One immutable set of plugins.
+#[derive(Default)]
+pub struct Generation {
+    /// The plugins.
+    pub plugins: Vec<Arc<Running>>,
+    /// Their routes.
+    pub routes: RouteTable,
+    /// Their hooks by topic, in order.
+    pub before: HashMap<String, Vec<Hook>>,
+    /// Their listeners by topic.
+    pub after: HashMap<String, Vec<Listener>>,
+    services: HashMap<(String, u16), Service>,
+    jobs: Vec<JobTask>,
+}
+
+/// Why a plugin cannot be part of a generation.
+#[derive(Debug, Error)]
+pub enum JoinError {
+    /// Its registration is malformed or goes beyond its manifest.
+    #[error(transparent)]
+    Registration(#[from] RegistrationError),
+    /// A route is another's, or not allowed.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// Another plugin offers that service.
+    #[error("the service {name}@{major} is offered by the extension {by} already")]
+    Service {
+        /// The service.
+        name: String,
+        /// Its major.
+        major: u16,
+        /// Who offers it.
+        by: String,
+    },
+}
+
+impl Generation {
+    /// Checks whether `plugin` fits beside what is there, and takes it in.
+    ///
+    /// # Errors
+    /// See [`JoinError`]; routes that were taken in before the fault stay in the table, so the generation must be
+    /// built anew without the plugin.
+    pub fn join(&mut self, plugin: &Arc<Running>, limits: Limits) -> Result<(), JoinError> {
+        for (position, service) in plugin.registration().services.iter().enumerate() {
+            let key = (service.name.clone(), service.major);
+            if let Some(other) = self.services.get(&key) {
+                let by = other.plugin.name().to_owned();
+                return Err(JoinError::Service { name: key.0, major: key.1, by });
+            }
+            self.services.insert(key, Service { plugin: Arc::clone(plugin), position: at(position) });
+        }
+        for (position, route) in plugin.registration().routes.iter().enumerate() {
+            let method = Method::from_bytes(route.method.as_bytes()).map_err(|_| {
+                RegistrationError::Method { method: route.method.clone(), path: route.path.clone() }
+            })?;
+            let call = PluginCall::new(Arc::clone(plugin), at(position), route, limits);
+            self.routes.insert(method, &route.path, Arc::new(call))?;
+        }
+        self.plugins.push(Arc::clone(plugin));
+        Ok(())
+    }
+
+    /// Sets hooks, listeners and jobs going, once every plugin has joined.
+    pub fn arm(&mut self, limits: Limits, with_jobs: bool) {
+        for plugin in &self.plugins {
+            for (position, hook) in plugin.registration().before.iter().enumerate() {
+                let entry = Hook {
+                    plugin: Arc::clone(plugin),
+                    position: at(position),
+                    subject: hook.subject.clone(),
+                    order: hook.order,
+                };
+                self.before.entry(hook.topic.clone()).or_default().push(entry);
+            }
+            for (position, listener) in plugin.registration().after.iter().enumerate() {
+                let entry = listener_entry(plugin, at(position), listener, limits);
+                self.after.entry(listener.topic.clone()).or_default().push(entry);
+            }
+            for (position, job) in plugin.registration().jobs.iter().enumerate().filter(|_| with_jobs) {
+                self.jobs.push(start_job(Arc::clone(plugin), at(position), job));
+            }
+        }
+        for hooks in self.before.values_mut() {
+            // Stable: those of equal order run in the order in which their extensions were enabled.
+            hooks.sort_by_key(|hook| hook.order);
+        }
+    }
+
+    /// A service by name and major.
+    pub fn service(&self, name: &str, major: u16) -> Option<Service> {
+        // A lookup by two parts of the key would need an allocation; services are few.
+        let found =
+            self.services.iter().find(|((known, known_major), _)| known == name && *known_major == major);
+        found.map(|(_, service)| service.clone())
+    }
+
+    /// The listeners of a topic that take this subject.
+    pub fn listeners(&self, topic: &str, subject: &str) -> impl Iterator<Item = &Listener> {
+        self.after.get(topic).into_iter().flatten().filter(move |listener| listener.takes(subject))
+    }
+
+    /// A plugin by its extension's name.
+    pub fn plugin(&self, name: &str) -> Option<&Arc<Running>> {
+        self.plugins.iter().find(|plugin| plugin.name() == name)
+    }
+}
+
+fn at(position: usize) -> u32 {
+    u32::try_from(position).expect("a registration is limited to far fewer entries")
+}
+
+fn listener_entry(plugin: &Arc<Running>, position: u32, listener: &Subscription, limits: Limits) -> Listener {
+    let subject = listener.subject.as_deref().unwrap_or("*");
+    Listener {
+        subscriber: format!("{}/{}/{subject}", plugin.name(), listener.topic),
+        queue: (!listener.durable).then(|| start_listener(Arc::clone(plugin), position, limits.call_timeout)),
+        plugin: Arc::clone(plugin),
+        position,
+        subject: listener.subject.clone(),
+    }
+}

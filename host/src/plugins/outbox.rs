@@ -1,0 +1,122 @@
+//! The outbox: events written down with their change, told at least once, also after a crash.
+//! An event stays until its listener has succeeded; it never overtakes another of the same listener that is due.
+
+use std::{sync::Arc, time::Duration};
+
+use tinybase_abi::{
+    bytes::Bytes,
+    codec::{BatchWriter, Expect, Value, ValueRef},
+};
+
+use super::{
+    generation::{Generation, Listener},
+    services::Shared,
+};
+use crate::{
+    db::DbError,
+    sql::{HostSql, Row, integer, text, time_from_now},
+};
+
+/// How many events are read at once for a listener.
+const EVENTS_AT_ONCE: i64 = 100;
+/// How often the outbox is looked at where nothing wakes it: for retries, and for what another process wrote.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The longest wait before an event is told again, in seconds.
+const RETRY_SECONDS_MAX: i64 = 3600;
+
+const INSERT: &str = "INSERT INTO tb_outbox (topic, subject, payload, subscriber, created_at, next_attempt_at) \
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+const DUE: &str = "SELECT id, topic, subject, payload, attempts FROM tb_outbox \
+                   WHERE subscriber = ?1 AND next_attempt_at <= ?2 ORDER BY id LIMIT ?3";
+const DONE: &str = "DELETE FROM tb_outbox WHERE id = ?1";
+const FAILED: &str =
+    "UPDATE tb_outbox SET attempts = attempts + 1, next_attempt_at = ?2, last_error = ?3 WHERE id = ?1";
+
+/// The batch that writes an event down for a listener.
+pub fn statement(listener: &Listener, topic: &str, subject: &str, payload: &[u8]) -> Vec<u8> {
+    let mut batch = BatchWriter::default();
+    let values = [
+        ValueRef::Text(topic),
+        ValueRef::Text(subject),
+        ValueRef::Blob(payload),
+        ValueRef::Text(&listener.subscriber),
+        ValueRef::Now,
+        ValueRef::Now,
+    ];
+    batch.push(INSERT, values, Expect::Any);
+    batch.finish()
+}
+
+/// Tells what is due, for as long as the server serves.
+pub async fn run(shared: Arc<Shared>) {
+    let sql = HostSql::new(Arc::clone(&shared.database));
+    loop {
+        let generation = shared.current.load_full();
+        for listener in generation.durable_listeners() {
+            if let Err(error) = tell_due(&shared, &sql, listener).await {
+                let plugin = listener.plugin.name();
+                tracing::error!(plugin, %error, "the outbox could not be read or written");
+            }
+        }
+        drop(generation);
+        tokio::select! {
+            () = shared.bus.outbox_wake.notified() => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+async fn tell_due(shared: &Shared, sql: &HostSql, listener: &Listener) -> Result<(), DbError> {
+    loop {
+        let now = time_from_now(0);
+        let params =
+            [ValueRef::Text(&listener.subscriber), ValueRef::Text(&now), ValueRef::Integer(EVENTS_AT_ONCE)];
+        let due = sql.rows(DUE, &params).await?;
+        let full = i64::try_from(due.len()).is_ok_and(|len| len == EVENTS_AT_ONCE);
+        for event in &due {
+            tell(shared, sql, listener, event).await?;
+        }
+        if !full {
+            return Ok(());
+        }
+    }
+}
+
+async fn tell(shared: &Shared, sql: &HostSql, listener: &Listener, event: &Row) -> Result<(), DbError> {
+    let (id, topic, subject, attempts) =
+        (integer(event, 0), text(event, 1), text(event, 2), integer(event, 4));
+    let payload = match event.get(3) {
+        Some(Value::Blob(payload)) => payload.clone(),
+        _ => Vec::new(),
+    };
+    let mut batch = BatchWriter::default();
+    let Some(hooks) = listener.plugin.hooks() else { return Ok(()) };
+    let call = hooks.after(listener.position, &topic, &subject, Bytes::from(payload));
+    match listener.plugin.bounded(shared.limits.call_timeout, call).await {
+        Ok(()) => batch.push(DONE, [ValueRef::Integer(id)], Expect::Any),
+        Err(error) => {
+            let words = error.words();
+            let wait = (1_i64 << attempts.clamp(0, 12)).min(RETRY_SECONDS_MAX);
+            let plugin = listener.plugin.name();
+            tracing::warn!(
+                plugin,
+                topic,
+                attempts,
+                wait_seconds = wait,
+                "an event will be told again: {}",
+                words.message
+            );
+            let again_at = time_from_now(wait);
+            let params = [ValueRef::Integer(id), ValueRef::Text(&again_at), ValueRef::Text(&words.message)];
+            batch.push(FAILED, params, Expect::Any);
+        }
+    }
+    sql.apply(batch).await.map(|_| ())
+}
+
+impl Generation {
+    /// Listeners that must be told at least once.
+    pub fn durable_listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.after.values().flatten().filter(|listener| listener.queue.is_none())
+    }
+}

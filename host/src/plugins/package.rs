@@ -1,0 +1,213 @@
+//! An unpacked extension: a folder with a manifest, a library and migrations. Its hash covers all of them.
+//! It is read here and never opened.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use super::manifest::{FILE_NAME, Manifest, ManifestError};
+use crate::db::{Engine, migrations::Migration};
+
+/// An unpacked extension that was read.
+#[derive(Debug, Clone)]
+pub struct Package {
+    /// Where it is.
+    pub folder: PathBuf,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// SHA-256 over every file's path and content, in hex.
+    pub hash: String,
+    /// SHA-256 of the manifest's bytes, as the library's descriptor must say.
+    pub manifest_sha256: [u8; 32],
+}
+
+/// Why a folder is no extension.
+#[derive(Debug, Error)]
+pub enum PackageError {
+    /// The manifest is refused.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// A file cannot be read.
+    #[error("{path}: {error}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// A migration's file is not what it must be.
+    #[error("{path}: {problem}")]
+    Migration {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+}
+
+fn file_error(path: &Path) -> impl FnOnce(io::Error) -> PackageError {
+    let path = path.display().to_string();
+    move |error| PackageError::File { path, error }
+}
+
+impl Package {
+    /// Reads the extension in `folder`.
+    pub fn read(folder: &Path) -> Result<Package, PackageError> {
+        let manifest = Manifest::read(folder)?;
+        let path = folder.join(FILE_NAME);
+        let bytes = fs::read(&path).map_err(file_error(&path))?;
+        let mut package = Package {
+            folder: folder.to_owned(),
+            manifest,
+            hash: String::new(),
+            manifest_sha256: Sha256::digest(&bytes).into(),
+        };
+        package.hash = package.hash_files()?;
+        Ok(package)
+    }
+
+    /// The library's path.
+    pub fn library(&self) -> PathBuf {
+        self.folder.join(self.manifest.library_file())
+    }
+
+    /// The files that belong to the extension, relative to its folder, in order.
+    pub fn files(&self) -> Result<Vec<PathBuf>, PackageError> {
+        let mut files = vec![PathBuf::from(FILE_NAME), PathBuf::from(self.manifest.library_file())];
+        for engine in ["sqlite", "postgres"] {
+            let folder = Path::new("migrations").join(engine);
+            files.extend(names(&self.folder.join(&folder))?.into_iter().map(|name| folder.join(name)));
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    fn hash_files(&self) -> Result<String, PackageError> {
+        let mut hash = Sha256::new();
+        for file in self.files()? {
+            let path = self.folder.join(&file);
+            let content = fs::read(&path).map_err(file_error(&path))?;
+            let name = file.to_string_lossy();
+            // Lengths first, so that no two sets of files hash alike.
+            hash.update((name.len() as u64).to_le_bytes());
+            hash.update(name.as_bytes());
+            hash.update((content.len() as u64).to_le_bytes());
+            hash.update(&content);
+        }
+        Ok(hex(&hash.finalize()))
+    }
+
+    /// The extension's migrations for an engine, in order.
+    pub fn migrations(&self, engine: Engine) -> Result<Vec<Migration>, PackageError> {
+        let engine = match engine {
+            Engine::Sqlite => "sqlite",
+            Engine::Postgres => "postgres",
+        };
+        let folder = self.folder.join("migrations").join(engine);
+        let mut found: BTreeMap<u32, Migration> = BTreeMap::new();
+        for name in names(&folder)? {
+            let path = folder.join(&name);
+            let bad = |problem| PackageError::Migration { path: path.display().to_string(), problem };
+            let Some((version, title, is_up)) = migration_name(&name) else {
+                return Err(bad("a migration is named 0001_title.up.sql or 0001_title.down.sql"));
+            };
+            let sql = fs::read_to_string(&path).map_err(file_error(&path))?;
+            let entry = found.entry(version).or_insert_with(|| Migration {
+                version,
+                title: Cow::Owned(title.to_owned()),
+                up: Cow::Borrowed(""),
+                down: Cow::Borrowed(""),
+            });
+            if entry.title != title {
+                return Err(bad("another migration has this number under another title"));
+            }
+            *(if is_up { &mut entry.up } else { &mut entry.down }) = Cow::Owned(sql);
+        }
+        Ok(found.into_values().collect())
+    }
+}
+
+/// The names of the files in a folder, in order; none where there is no folder.
+fn names(folder: &Path) -> Result<Vec<String>, PackageError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(file_error(folder)(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry.map_err(file_error(folder))?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn migration_name(name: &str) -> Option<(u32, &str, bool)> {
+    let (stem, is_up) = match name.strip_suffix(".up.sql") {
+        Some(stem) => (stem, true),
+        None => (name.strip_suffix(".down.sql")?, false),
+    };
+    let (number, title) = stem.split_once('_')?;
+    Some((number.parse().ok().filter(|number| *number > 0)?, title, is_up))
+}
+
+/// Bytes in hex.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(FILE_NAME), "name = \"notes\"\nversion = \"0.1.0\"\nabi = 1\n").unwrap();
+        fs::write(folder.path().join("libtinybase_notes.so"), "bytes").unwrap();
+        fs::create_dir_all(folder.path().join("migrations/sqlite")).unwrap();
+        folder
+    }
+
+    #[test]
+    fn the_hash_covers_every_file() {
+        let folder = folder();
+        let first = Package::read(folder.path()).unwrap().hash;
+        assert_eq!(Package::read(folder.path()).unwrap().hash, first);
+        fs::write(folder.path().join("migrations/sqlite/0001_start.up.sql"), "SELECT 1;").unwrap();
+        let second = Package::read(folder.path()).unwrap().hash;
+        assert_ne!(second, first);
+        fs::write(folder.path().join("libtinybase_notes.so"), "bytez").unwrap();
+        assert_ne!(Package::read(folder.path()).unwrap().hash, second);
+    }
+
+    #[test]
+    fn migrations_are_paired_and_ordered() {
+        let folder = folder();
+        let migrations = folder.path().join("migrations/sqlite");
+        for name in ["0002_more.up.sql", "0001_start.down.sql", "0001_start.up.sql", "0002_more.down.sql"] {
+            fs::write(migrations.join(name), name).unwrap();
+        }
+        let found = Package::read(folder.path()).unwrap().migrations(Engine::Sqlite).unwrap();
+        let found: Vec<_> = found.iter().map(|m| (m.version, &*m.title, &*m.up, &*m.down)).collect();
+        assert_eq!(
+            found,
+            [
+                (1, "start", "0001_start.up.sql", "0001_start.down.sql"),
+                (2, "more", "0002_more.up.sql", "0002_more.down.sql"),
+            ]
+        );
+        fs::write(migrations.join("first.sql"), "").unwrap();
+        let error = Package::read(folder.path()).unwrap().migrations(Engine::Sqlite).unwrap_err();
+        assert!(error.to_string().contains("0001_title.up.sql"), "{error}");
+    }
+}

@@ -1,0 +1,118 @@
+//! A plugin that runs: its instance, and the promise that nothing of it is called once it is shut down.
+//! Everything that calls it holds an `Arc` of it; the last one to go ends it.
+
+use std::{sync::Arc, time::Duration};
+
+use tinybase_abi::{
+    error::RawError,
+    future::{PANICKED, RawFuture},
+    interfaces::{commands, hooks, jobs, lifecycle, offered},
+    loaded::LoadedInstance,
+};
+
+use super::{loader, manifest::Manifest, registration::Registration, services::PluginHost};
+use crate::db::Scope;
+
+/// A plugin of a generation.
+pub struct Running {
+    manifest: Arc<Manifest>,
+    registration: Registration,
+    host: &'static PluginHost,
+    hooks: Option<hooks::Client>,
+    instance: Option<LoadedInstance>,
+}
+
+impl Running {
+    /// Takes over an instance whose registration was checked.
+    pub fn new(
+        manifest: Arc<Manifest>,
+        registration: Registration,
+        host: &'static PluginHost,
+        instance: LoadedInstance,
+    ) -> Running {
+        Running { manifest, registration, host, hooks: instance.hooks(), instance: Some(instance) }
+    }
+
+    /// The extension's name.
+    pub fn name(&self) -> &str {
+        &self.manifest.name
+    }
+
+    /// The extension's manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// What it registered.
+    pub fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
+    /// In whose name its statements run.
+    pub fn scope(&self) -> &Scope {
+        self.host.scope()
+    }
+
+    /// The instance.
+    pub fn instance(&self) -> &LoadedInstance {
+        self.instance.as_ref().expect("the instance is taken in drop alone")
+    }
+
+    /// Its hooks.
+    pub fn hooks(&self) -> Option<hooks::Client> {
+        self.hooks
+    }
+
+    /// Its jobs.
+    pub fn jobs(&self) -> Option<jobs::Client> {
+        self.instance().jobs()
+    }
+
+    /// Its commands.
+    pub fn commands(&self) -> Option<commands::Client> {
+        self.instance().commands()
+    }
+
+    /// Its services.
+    pub fn offered(&self) -> Option<offered::Client> {
+        self.instance().offered()
+    }
+
+    /// Its life.
+    pub fn lifecycle(&self) -> Option<lifecycle::Client> {
+        self.instance().lifecycle()
+    }
+
+    /// Awaits a call of this plugin, at most this long. A panic in it is logged here.
+    pub async fn bounded<T: Send + 'static>(
+        &self,
+        timeout: Duration,
+        call: RawFuture<T>,
+    ) -> Result<T, RawError> {
+        match tokio::time::timeout(timeout, call).await {
+            Ok(answer) => answer.into_result().inspect_err(|error| self.log_panic(error)),
+            Err(_) => {
+                let message =
+                    format!("the extension {} did not answer within {} ms", self.name(), timeout.as_millis());
+                tracing::error!(plugin = self.name(), "{message}");
+                Err(RawError::new(504, "plugin_timeout", message))
+            }
+        }
+    }
+
+    /// Logs an error that is a panic.
+    pub fn log_panic(&self, error: &RawError) {
+        let words = error.words();
+        if words.code == PANICKED {
+            tracing::error!(plugin = self.name(), code = words.code, "{}", words.message);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some(instance) = self.instance.take() else { return };
+        // Nothing holds the plugin any more: no future of it is under way, and its tasks are ended first.
+        loader::end(instance, self.host);
+    }
+}

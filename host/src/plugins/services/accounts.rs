@@ -1,0 +1,67 @@
+//! Identity and settings for plugins.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json, json};
+use tinybase_abi::{
+    bytes::Bytes,
+    error::RawError,
+    future::{RawFuture, guard},
+    interfaces::{identity, settings},
+};
+
+use super::{PluginHost, raw_error};
+use crate::{error::ApiError, plugins::settings_schema};
+
+/// The host's own error as a plugin sees it.
+fn refused(error: &ApiError) -> RawError {
+    let words = serde_json::to_value(&error.detail).unwrap_or_default();
+    let message = words.as_str().map_or_else(|| words.to_string(), str::to_owned);
+    RawError::new(error.status.as_u16(), &error.code, message)
+}
+
+impl identity::Server for PluginHost {
+    fn authenticate(&self, token: &str) -> RawFuture<Bytes> {
+        let (accounts, token) = (Arc::clone(&self.shared.accounts), token.to_owned());
+        guard(async move {
+            let caller = accounts.authenticate(&token).await.map_err(|error| refused(&error))?;
+            let user = json!({"id": caller.user_id, "email": caller.email, "is_admin": caller.is_admin});
+            Ok(Bytes::from(user.to_string()))
+        })
+    }
+
+    fn user(&self, id: &str) -> RawFuture<Bytes> {
+        let (accounts, id) = (Arc::clone(&self.shared.accounts), id.to_owned());
+        guard(async move {
+            let user = accounts.find(&id).await.map_err(|error| refused(&error))?;
+            let user = serde_json::to_string(&user).map_err(|error| {
+                RawError::new(500, "internal_error", format!("a user is no JSON: {error}"))
+            })?;
+            Ok(Bytes::from(user))
+        })
+    }
+}
+
+impl settings::Server for PluginHost {
+    fn snapshot(&self) -> RawFuture<Bytes> {
+        let (settings, manifest) = (Arc::clone(&self.shared.settings), Arc::clone(&self.manifest));
+        guard(async move {
+            let stored = settings.current().await.map_err(|error| raw_error(&error))?;
+            let values = settings_schema::with_defaults(&manifest.settings, stored.extension(&manifest.name));
+            Ok(Bytes::from(Json::Object(values).to_string()))
+        })
+    }
+
+    fn update(&self, values: Bytes) -> RawFuture<()> {
+        let (settings, manifest) = (Arc::clone(&self.shared.settings), Arc::clone(&self.manifest));
+        guard(async move {
+            let changes: Map<String, Json> = serde_json::from_slice(&values).map_err(|error| {
+                RawError::new(422, "settings_not_an_object", format!("settings are a JSON object: {error}"))
+            })?;
+            let stored = settings.current().await.map_err(|error| raw_error(&error))?;
+            settings_schema::check_change(&manifest.settings, stored.extension(&manifest.name), &changes)
+                .map_err(|problem| RawError::new(422, "setting_invalid", problem))?;
+            settings.set_extension(&manifest.name, changes).await.map_err(|error| raw_error(&error))
+        })
+    }
+}

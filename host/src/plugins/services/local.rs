@@ -1,0 +1,98 @@
+//! What a plugin uses of the machine: log, time, terminal, folder.
+
+use std::{fs, time::Duration};
+
+use tinybase_abi::{
+    bytes::Bytes,
+    future::{RawFuture, guard},
+    interfaces::{console, log, storage, timers},
+};
+
+use super::PluginHost;
+
+/// The most tasks that a plugin may have spawned at once; further ones are dropped with a log line.
+const TASKS_MAX: usize = 10_000;
+
+impl log::Server for PluginHost {
+    fn enabled(&self, level: u8) -> bool {
+        match level {
+            1 => tracing::enabled!(target: "tinybase::plugin", tracing::Level::ERROR),
+            2 => tracing::enabled!(target: "tinybase::plugin", tracing::Level::WARN),
+            3 => tracing::enabled!(target: "tinybase::plugin", tracing::Level::INFO),
+            4 => tracing::enabled!(target: "tinybase::plugin", tracing::Level::DEBUG),
+            _ => tracing::enabled!(target: "tinybase::plugin", tracing::Level::TRACE),
+        }
+    }
+
+    fn write(&self, level: u8, message: &str, fields: &[u8]) {
+        let plugin = self.manifest.name.as_str();
+        let fields = String::from_utf8_lossy(fields);
+        let fields = (!fields.is_empty()).then_some(&*fields);
+        // The request's id comes from the span around the call: this runs on the host's thread, inside of it.
+        match level {
+            1 => tracing::error!(target: "tinybase::plugin", plugin, fields, "{message}"),
+            2 => tracing::warn!(target: "tinybase::plugin", plugin, fields, "{message}"),
+            3 => tracing::info!(target: "tinybase::plugin", plugin, fields, "{message}"),
+            4 => tracing::debug!(target: "tinybase::plugin", plugin, fields, "{message}"),
+            _ => tracing::trace!(target: "tinybase::plugin", plugin, fields, "{message}"),
+        }
+    }
+}
+
+impl timers::Server for PluginHost {
+    fn sleep(&self, milliseconds: u64) -> RawFuture<()> {
+        guard(async move {
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+            Ok(())
+        })
+    }
+
+    fn spawn(&self, task: RawFuture<()>) {
+        let mut tasks = self.tasks.lock();
+        while tasks.try_join_next().is_some() {}
+        let plugin = self.manifest.name.as_str();
+        if tasks.len() >= TASKS_MAX {
+            tracing::error!(plugin, "a task was dropped: {TASKS_MAX} of this extension are under way");
+            return;
+        }
+        let name = self.manifest.name.clone();
+        tasks.spawn_on(
+            async move {
+                if let Err(error) = task.await.into_result() {
+                    let words = error.words();
+                    tracing::error!(plugin = name, code = words.code, "a task failed: {}", words.message);
+                }
+            },
+            &self.shared.runtime,
+        );
+    }
+}
+
+impl console::Server for PluginHost {
+    fn is_terminal(&self) -> bool {
+        self.shared.console.is_terminal()
+    }
+
+    fn line(&self, text: &str) {
+        self.shared.console.line(text);
+    }
+
+    fn error_line(&self, text: &str) {
+        self.shared.console.error_line(text);
+    }
+
+    fn progress(&self, done: u64, total: u64, unit: &str) {
+        self.shared.console.progress(done, total, unit);
+    }
+}
+
+impl storage::Server for PluginHost {
+    fn data_dir(&self) -> Bytes {
+        let folder = self.shared.data_dir.join(&self.manifest.name);
+        if let Err(error) = fs::create_dir_all(&folder) {
+            let plugin = self.manifest.name.as_str();
+            tracing::error!(plugin, %error, "cannot make the data folder {}", folder.display());
+        }
+        Bytes::from(folder.to_string_lossy().into_owned())
+    }
+}

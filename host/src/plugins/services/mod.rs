@@ -1,0 +1,114 @@
+//! What a plugin gets of the host: one [`PluginHost`] a loaded plugin, which lives as long as the process since a
+//! library is never unloaded. Each interface is in a file of its own.
+
+mod accounts;
+mod between;
+mod database;
+mod local;
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tinybase_abi::host::HostServices;
+use tokio::{runtime::Handle, sync::watch, task::JoinSet};
+
+pub use database::raw_error;
+
+use super::{console::Console, events::EventBus, generation::Generation, manifest::Manifest};
+use crate::{
+    accounts::Accounts,
+    db::{Database, Scope, Transaction},
+    settings::Settings,
+};
+
+/// Limits of plugins, from the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How long a call of a plugin may take.
+    pub call_timeout: Duration,
+    /// The largest answer of a plugin in bytes.
+    pub response_bytes_max: usize,
+    /// How long a plugin may take to be created and to start, each.
+    pub start_timeout: Duration,
+    /// How long the probe process may take.
+    pub probe_timeout: Duration,
+}
+
+/// What all plugins share of the host.
+pub struct Shared {
+    /// Limits of plugins.
+    pub limits: Limits,
+    /// The database, which redeems tickets.
+    pub database: Arc<dyn Database>,
+    /// The event bus.
+    pub bus: EventBus,
+    /// The generation that serves.
+    pub current: ArcSwap<Generation>,
+    /// Accounts.
+    pub accounts: Arc<Accounts>,
+    /// Settings.
+    pub settings: Arc<Settings>,
+    /// Where commands print.
+    pub console: Console,
+    /// The folder that holds a data folder for each plugin.
+    pub data_dir: PathBuf,
+    /// The host's runtime.
+    pub runtime: Handle,
+    /// How many plugins have not ended yet.
+    pub alive: watch::Sender<usize>,
+}
+
+type OpenTransaction = Arc<tokio::sync::Mutex<Option<Box<dyn Transaction>>>>;
+
+/// The host as one plugin sees it.
+pub struct PluginHost {
+    shared: Arc<Shared>,
+    manifest: Arc<Manifest>,
+    scope: Scope,
+    transactions: Arc<Mutex<Transactions>>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+#[derive(Default)]
+struct Transactions {
+    next: u64,
+    open: HashMap<u64, OpenTransaction>,
+}
+
+impl PluginHost {
+    /// The host for a plugin that is about to be created. Never freed.
+    pub fn leak(shared: Arc<Shared>, manifest: Arc<Manifest>) -> &'static PluginHost {
+        let scope = Scope::Extension(manifest.name.as_str().into());
+        Box::leak(Box::new(PluginHost {
+            shared,
+            manifest,
+            scope,
+            transactions: Arc::default(),
+            tasks: Mutex::default(),
+        }))
+    }
+
+    /// In whose name the plugin's statements run.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// What all plugins share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Ends the plugin's tasks and rolls its transactions back: nothing of its code is left to run.
+    pub async fn stop_tasks(&self) {
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        tasks.shutdown().await;
+        self.transactions.lock().open.clear();
+    }
+}
+
+impl HostServices for PluginHost {
+    fn grants(&self, interface: &str) -> bool {
+        self.manifest.grants(interface)
+    }
+}

@@ -1,0 +1,132 @@
+//! What is installed and enabled: rows in the database, the one truth of it.
+
+use serde_json::Value as Json;
+use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
+
+use super::package::Package;
+use crate::{
+    db::DbError,
+    sql::{HostSql, Row, integer, is_null, text},
+};
+
+const COLUMNS: &str =
+    "name, version, hash, is_enabled, is_builtin, manifest, quarantined_reason, probed_hash";
+
+/// An installed extension.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Installed {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its package's hash.
+    pub hash: String,
+    /// Whether an operator wants it loaded.
+    pub is_enabled: bool,
+    /// Whether it came with this program and follows its version.
+    pub is_builtin: bool,
+    /// Its manifest.
+    pub manifest: Json,
+    /// Why it is not loaded although it is enabled.
+    pub quarantined_reason: Option<String>,
+    /// The hash of the package that a probe has opened without harm.
+    pub probed_hash: Option<String>,
+}
+
+impl Installed {
+    fn from_row(row: &Row) -> Installed {
+        let optional = |column| (!is_null(row, column)).then(|| text(row, column));
+        Installed {
+            name: text(row, 0),
+            version: text(row, 1),
+            hash: text(row, 2),
+            is_enabled: integer(row, 3) != 0,
+            is_builtin: integer(row, 4) != 0,
+            manifest: serde_json::from_str(&text(row, 5)).unwrap_or_default(),
+            quarantined_reason: optional(6),
+            probed_hash: optional(7),
+        }
+    }
+
+    /// Whether it is to be loaded.
+    pub fn is_wanted(&self) -> bool {
+        self.is_enabled && self.quarantined_reason.is_none()
+    }
+
+    /// The name of the folder of its version below `extensions/<name>/`.
+    pub fn folder_name(&self) -> String {
+        folder_name(&self.version, &self.hash)
+    }
+}
+
+/// The folder of a version: it contains the hash, so that a path never holds other bytes than before.
+pub fn folder_name(version: &str, hash: &str) -> String {
+    format!("{version}-{}", hash.get(..16).unwrap_or(hash))
+}
+
+/// The table of what is installed.
+#[derive(Debug, Clone)]
+pub struct Store {
+    sql: HostSql,
+}
+
+impl Store {
+    /// The table in the host's database.
+    pub fn new(sql: HostSql) -> Store {
+        Store { sql }
+    }
+
+    /// Everything installed, in the order of installation.
+    pub async fn all(&self) -> Result<Vec<Installed>, DbError> {
+        let select = format!("SELECT {COLUMNS} FROM tb_extensions ORDER BY installed_at, name");
+        Ok(self.sql.rows(&select, &[]).await?.iter().map(Installed::from_row).collect())
+    }
+
+    /// Writes down a package that was probed. What is there of that name is replaced; whether it is enabled stays.
+    pub async fn put(&self, package: &Package, is_builtin: bool) -> Result<(), DbError> {
+        let manifest = serde_json::to_string(&package.manifest).expect("a manifest is plain data");
+        let version = package.manifest.version.to_string();
+        let params = [
+            ValueRef::Text(&package.manifest.name),
+            ValueRef::Text(&version),
+            ValueRef::Text(&package.hash),
+            ValueRef::Integer(is_builtin.into()),
+            ValueRef::Text(&manifest),
+            ValueRef::Now,
+        ];
+        self.change(
+            "INSERT INTO tb_extensions (name, version, hash, is_enabled, is_builtin, manifest, probed_hash, \
+             installed_at, updated_at) VALUES (?1, ?2, ?3, 1, ?4, ?5, ?3, ?6, ?6) \
+             ON CONFLICT (name) DO UPDATE SET version = excluded.version, hash = excluded.hash, \
+             is_builtin = excluded.is_builtin, manifest = excluded.manifest, probed_hash = excluded.probed_hash, \
+             quarantined_reason = NULL, updated_at = excluded.updated_at",
+            &params,
+        )
+        .await
+    }
+
+    /// Notes that a package was probed.
+    pub async fn note_probed(&self, name: &str, hash: &str) -> Result<(), DbError> {
+        let sql = "UPDATE tb_extensions SET probed_hash = ?2, updated_at = ?3 WHERE name = ?1";
+        self.change(sql, &[ValueRef::Text(name), ValueRef::Text(hash), ValueRef::Now]).await
+    }
+
+    /// Keeps an extension from being loaded until it is installed anew or enabled by hand.
+    pub async fn quarantine(&self, name: &str, reason: &str) -> Result<(), DbError> {
+        let sql = "UPDATE tb_extensions SET quarantined_reason = ?2, updated_at = ?3 WHERE name = ?1";
+        self.change(sql, &[ValueRef::Text(name), ValueRef::Text(reason), ValueRef::Now]).await
+    }
+
+    /// Enables or disables an extension; a quarantine ends with either.
+    pub async fn set_enabled(&self, name: &str, enabled: bool) -> Result<(), DbError> {
+        let sql = "UPDATE tb_extensions SET is_enabled = ?2, quarantined_reason = NULL, updated_at = ?3 \
+                   WHERE name = ?1";
+        self.change(sql, &[ValueRef::Text(name), ValueRef::Integer(enabled.into()), ValueRef::Now]).await
+    }
+
+    async fn change(&self, sql: &str, params: &[ValueRef<'_>]) -> Result<(), DbError> {
+        let mut batch = BatchWriter::default();
+        batch.push(sql, params.iter().copied(), Expect::Exactly(1));
+        self.sql.apply(batch).await.map(|_| ())
+    }
+}

@@ -1,0 +1,158 @@
+//! Tickets: what a before hook wants to commit with another plugin's change, kept here until that change is applied.
+//! The plugin in between carries a number and never sees the statements.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tinybase_abi::codec::split_tickets;
+
+use crate::db::{Answer, Attached, Database, DbError, Engine, Query, Scope, Transaction};
+
+/// The most tickets that may wait to be redeemed.
+const TICKETS_MAX: usize = 10_000;
+/// How long a ticket waits for the change that it belongs to.
+const TICKET_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// The statements that wait for their change.
+#[derive(Default)]
+pub struct Tickets {
+    next: AtomicU64,
+    waiting: AtomicUsize,
+    kept: Mutex<HashMap<u64, (Instant, Vec<Attached>)>>,
+}
+
+impl Tickets {
+    /// Keeps statements; the answer redeems them once. `None` where too many wait already.
+    pub fn issue(&self, statements: Vec<Attached>) -> Option<u64> {
+        let mut kept = self.kept.lock();
+        if kept.len() >= TICKETS_MAX {
+            // A change that was never applied, since it was refused after its hooks, leaves its ticket behind.
+            kept.retain(|_, (issued, _)| issued.elapsed() < TICKET_AGE_MAX);
+            if kept.len() >= TICKETS_MAX {
+                return None;
+            }
+        }
+        let ticket = self.next.fetch_add(1, Ordering::Relaxed);
+        kept.insert(ticket, (Instant::now(), statements));
+        self.waiting.store(kept.len(), Ordering::Release);
+        Some(ticket)
+    }
+
+    fn redeem(&self, tickets: &[u64]) -> Result<Vec<Attached>, DbError> {
+        let mut kept = self.kept.lock();
+        let mut statements = Vec::new();
+        for ticket in tickets {
+            let (_, found) = kept.remove(ticket).ok_or_else(|| {
+                DbError::Sql(
+                    "the statements of a hook were applied already, or waited for too long: ask the hooks again"
+                        .to_owned(),
+                )
+            })?;
+            statements.extend(found);
+        }
+        self.waiting.store(kept.len(), Ordering::Release);
+        Ok(statements)
+    }
+
+    fn split(&self, batch: Vec<u8>) -> Result<(Vec<u8>, Vec<Attached>), DbError> {
+        if self.waiting.load(Ordering::Acquire) == 0 {
+            return Ok((batch, Vec::new()));
+        }
+        let (batch, tickets) = split_tickets(&batch)?;
+        let attached = self.redeem(&tickets)?;
+        Ok((batch, attached))
+    }
+}
+
+/// A database that redeems the tickets in what it is asked to apply.
+pub struct Redeeming {
+    inner: Arc<dyn Database>,
+    tickets: Arc<Tickets>,
+}
+
+impl Redeeming {
+    /// Redeems `tickets` in front of `inner`.
+    pub fn new(inner: Arc<dyn Database>, tickets: Arc<Tickets>) -> Redeeming {
+        Redeeming { inner, tickets }
+    }
+}
+
+impl Database for Redeeming {
+    fn engine(&self) -> Engine {
+        self.inner.engine()
+    }
+
+    fn query(&self, query: Query<'_>) -> Answer<Vec<u8>> {
+        self.inner.query(query)
+    }
+
+    fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, mut attached: Vec<Attached>) -> Answer<Vec<u8>> {
+        match self.tickets.split(batch) {
+            Ok((batch, more)) => {
+                attached.extend(more);
+                self.inner.apply_attached(scope, batch, attached)
+            }
+            Err(error) => Answer::ready(Err(error)),
+        }
+    }
+
+    fn begin(
+        &self,
+        scope: &Scope,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>> {
+        let begun = self.inner.begin(scope, deadline);
+        let tickets = Arc::clone(&self.tickets);
+        Box::pin(async move { Ok(Box::new(RedeemingTransaction { inner: begun.await?, tickets }) as _) })
+    }
+
+    fn foreign_changes(&self) -> u64 {
+        self.inner.foreign_changes()
+    }
+
+    fn shut_down(&self) -> BoxFuture<'static, ()> {
+        self.inner.shut_down()
+    }
+}
+
+struct RedeemingTransaction {
+    inner: Box<dyn Transaction>,
+    tickets: Arc<Tickets>,
+}
+
+impl Transaction for RedeemingTransaction {
+    fn query(&mut self, sql: String, params: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>> {
+        self.inner.query(sql, params)
+    }
+
+    fn apply(&mut self, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>> {
+        Box::pin(async move {
+            let (batch, attached) = self.tickets.split(batch)?;
+            let applied = self.inner.apply(batch).await?;
+            for (scope, batch) in attached {
+                self.inner.apply_as(&scope, batch).await?;
+            }
+            Ok(applied)
+        })
+    }
+
+    fn apply_as(&mut self, scope: &Scope, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>> {
+        self.inner.apply_as(scope, batch)
+    }
+
+    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), DbError>> {
+        self.inner.commit()
+    }
+
+    fn rollback(self: Box<Self>) -> BoxFuture<'static, Result<(), DbError>> {
+        self.inner.rollback()
+    }
+}
