@@ -28,6 +28,23 @@ pub struct Instance<P> {
     host: Host,
 }
 
+impl<P: Plugin> Instance<P> {
+    /// Creates the plugin and collects what it registers.
+    pub(crate) fn new(clients: HostClients) -> Result<Instance<P>, RawError> {
+        let host = Host::new(clients);
+        let plugin = Arc::new(P::create(host.clone())?);
+        let mut registry = Registry::new();
+        P::register(&mut registry);
+        Ok(Instance { plugin, registry, host })
+    }
+
+    /// What it registered, as the JSON that a host reads.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn registration(&self) -> Json {
+        self.registry.describe()
+    }
+}
+
 /// Sends what the panics of this library say to the host's log: each library has a panic hook of its own.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| log::error(format!("the plugin {panic}"))));
@@ -37,12 +54,9 @@ impl<P: Plugin> PluginExport for Instance<P> {
     fn create(clients: HostClients) -> Result<(Self, Vec<u8>), RawError> {
         log::connect(clients.log);
         log_panics();
-        let host = Host::new(clients);
-        let plugin = Arc::new(P::create(host.clone())?);
-        let mut registry = Registry::new();
-        P::register(&mut registry);
-        let registration = registry.describe().to_string().into_bytes();
-        Ok((Instance { plugin, registry, host }, registration))
+        let instance = Instance::new(clients)?;
+        let registration = instance.registry.describe().to_string().into_bytes();
+        Ok((instance, registration))
     }
 
     fn handle(&self, route: u32, request: request::Request) -> RawFuture<RawResponse> {

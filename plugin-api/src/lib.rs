@@ -14,6 +14,8 @@ mod plugin;
 mod registry;
 pub mod request;
 pub mod response;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 pub use error::{Error, Result};
 pub use host::Host;

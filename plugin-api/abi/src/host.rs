@@ -29,6 +29,12 @@ pub fn export<H: HostServices>(host: &'static H) -> HostRef {
     HostRef { state: std::ptr::from_ref(host).cast(), get_interface: get_interface::<H> }
 }
 
+/// The same door, walked through at once: for a plugin that lives in the host's own binary, as in a test.
+pub fn clients<H: HostServices>(host: &'static H) -> HostClients {
+    // SAFETY: `export` made the door.
+    unsafe { HostClients::open(export(host)) }
+}
+
 unsafe extern "C" fn get_interface<H: HostServices>(
     state: *const c_void,
     id: Slice<'_>,

@@ -76,6 +76,12 @@ impl Request {
         Request { raw }
     }
 
+    /// Lends a host's request within one binary, as in a test.
+    pub fn lend<R: HostRequest>(request: R) -> Request {
+        // SAFETY: `into_raw` keeps the promises.
+        unsafe { Request::from_raw(into_raw(request)) }
+    }
+
     fn table(&self) -> &RequestTable {
         // SAFETY: `from_raw` promised a table that lives as long as the process.
         unsafe { &*self.raw.table.cast::<RequestTable>() }

@@ -260,11 +260,6 @@ mod tests {
 
     use super::{super::Request, *};
 
-    fn lent(request: OwnedRequest) -> Request {
-        // SAFETY: made by `into_raw`.
-        unsafe { Request::from_raw(into_raw(request)) }
-    }
-
     fn request(params: usize) -> OwnedRequest {
         OwnedRequest {
             method: "PATCH".into(),
@@ -282,7 +277,7 @@ mod tests {
 
     #[test]
     fn every_part_arrives() {
-        let request = lent(request(1));
+        let request = Request::lend(request(1));
         assert_eq!(
             (request.method(), request.path(), request.query(), request.request_id()),
             ("PATCH", "/api/notes/7", Some("a=1"), "r1")
@@ -299,7 +294,7 @@ mod tests {
     #[test]
     fn as_many_params_arrive_as_the_path_has() {
         for count in [0, 1, PARAMS_INLINE, PARAMS_INLINE + 1, 40] {
-            let request = lent(request(count));
+            let request = Request::lend(request(count));
             let params: Vec<_> = (0..count + 2).map_while(|index| request.param(index)).collect();
             assert_eq!(params, (0..count).map(|index| format!("p{index}")).collect::<Vec<_>>());
         }
@@ -309,7 +304,7 @@ mod tests {
     fn a_streamed_body_is_pulled_to_its_end() {
         let chunks = [b"ab".to_vec(), b"c".to_vec()].into_iter().collect();
         let chunks = Some(std::sync::Arc::new(std::sync::Mutex::new(chunks)));
-        let mut request = lent(OwnedRequest { chunks, ..request(0) });
+        let mut request = Request::lend(OwnedRequest { chunks, ..request(0) });
         assert!(request.body().is_empty(), "a streamed body is not there at once");
         let mut pulled = Vec::new();
         loop {
@@ -367,8 +362,7 @@ mod tests {
     #[test]
     fn panics_of_the_host_stay_on_its_side_and_the_request_is_freed_once() {
         let alive = std::sync::Arc::new(());
-        // SAFETY: made by `into_raw`.
-        let mut request = unsafe { Request::from_raw(into_raw(Bad { _alive: alive.clone() })) };
+        let mut request = Request::lend(Bad { _alive: alive.clone() });
         assert_eq!(
             (request.header("x"), request.client_address(), request.caller().is_some()),
             (None, "", false)

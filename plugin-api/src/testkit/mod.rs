@@ -1,0 +1,393 @@
+//! A host for tests: runs an extension as an ordinary library, with a real SQLite, its own migrations and a clock that
+//! nobody waits for. It never opens a library or a socket.
+//!
+//! It differs from the server in what a test of one extension does not need: settings are taken without a look at
+//! the schema's types, SQL runs without deadlines, and events that the extension emits are recorded instead of told.
+
+mod clock;
+mod database;
+mod http;
+mod manifest;
+mod services;
+
+use std::{collections::HashMap, path::Path, sync::Mutex, time::Duration};
+
+use clock::{Clock, lock};
+use database::TestDatabase;
+pub use http::{TestRequest, TestResponse};
+use manifest::Manifest;
+use serde::Deserialize;
+use serde_json::{Map, Value as Json, json};
+use services::Services;
+use tinybase_abi::{
+    codec::{Reader, RowsHead, pack_values},
+    export::PluginExport,
+    host,
+    interfaces::{commands, hooks, jobs, lifecycle, offered},
+};
+
+use crate::{
+    Error, Plugin, Result,
+    database::{Batch, Value},
+    events::Event,
+    host::User,
+    instance::Instance,
+};
+
+/// What the plugin registered, read as the server reads it.
+#[derive(Deserialize)]
+struct Registration {
+    routes: Vec<http::Route>,
+    before: Vec<Subscription>,
+    after: Vec<Subscription>,
+    jobs: Vec<Named>,
+    commands: Vec<String>,
+    services: Vec<Service>,
+}
+
+#[derive(Deserialize)]
+struct Subscription {
+    topic: String,
+    subject: Option<String>,
+    order: i32,
+}
+
+impl Subscription {
+    fn hears(&self, topic: &str, subject: &str) -> bool {
+        self.topic == topic && self.subject.as_deref().is_none_or(|wanted| wanted == subject)
+    }
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Service {
+    name: String,
+    major: u16,
+}
+
+/// A running extension and the host around it. Every call ends before it returns, on the calling thread.
+pub struct TestHost<P: Plugin> {
+    services: &'static Services,
+    instance: Option<Instance<P>>,
+    routes: Vec<http::Route>,
+    registration: Registration,
+}
+
+/// What a command did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandOutcome {
+    /// Its exit code.
+    pub exit_code: u32,
+    /// The lines that it printed to standard output.
+    pub out: Vec<String>,
+    /// The lines that it printed to standard error.
+    pub errors: Vec<String>,
+}
+
+impl<P: Plugin> TestHost<P> {
+    /// Starts the extension in `folder`: that of `extension.toml` and `migrations`, so `env!("CARGO_MANIFEST_DIR")`.
+    ///
+    /// # Panics
+    /// Where the extension cannot be started; [`TestHost::try_start`] says why instead.
+    pub fn start(folder: impl AsRef<Path>) -> TestHost<P> {
+        Self::try_start(folder, json!({}))
+            .unwrap_or_else(|error| panic!("the extension does not start: {error}"))
+    }
+
+    /// Starts the extension in `folder` with some settings.
+    ///
+    /// # Errors
+    /// `extension_invalid` for what the server would refuse in the folder, else what the extension answers.
+    pub fn try_start(folder: impl AsRef<Path>, settings: Json) -> Result<TestHost<P>> {
+        let folder = folder.as_ref();
+        let services = new_services(folder).map_err(invalid)?;
+        let services: &'static Services = Box::leak(Box::new(services));
+        if let Json::Object(settings) = settings {
+            services.change_settings(settings)?;
+        }
+        let clients = host::clients(services);
+        crate::log::connect(clients.log);
+        let instance = Instance::<P>::new(clients)?;
+        let mut registration: Registration = serde_json::from_value(instance.registration())
+            .map_err(|error| invalid(format!("the registration cannot be read: {error}")))?;
+        check_registration(&services.manifest, &registration).map_err(invalid)?;
+        let routes = std::mem::take(&mut registration.routes);
+        services.database.migrate(folder).map_err(invalid)?;
+        let host = TestHost { services, instance: Some(instance), routes, registration };
+        host.run(lifecycle::Server::start(host.instance())).into_result()?;
+        Ok(host)
+    }
+
+    fn instance(&self) -> &Instance<P> {
+        self.instance.as_ref().expect("the instance is there until the host is shut down")
+    }
+
+    fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        self.services.clock.run(future)
+    }
+
+    /// A request to one of its routes; `target` is a path with or without a query.
+    pub fn request(&self, method: &str, target: &str) -> TestRequest<'_, P> {
+        TestRequest::new(self, method, target)
+    }
+
+    /// A `GET` request.
+    pub fn get(&self, target: &str) -> TestRequest<'_, P> {
+        self.request("GET", target)
+    }
+
+    /// A `POST` request.
+    pub fn post(&self, target: &str) -> TestRequest<'_, P> {
+        self.request("POST", target)
+    }
+
+    /// Does what another extension does around a change: runs the hooks before the event, applies the statements that
+    /// they add, and tells the listeners. Answers the payload as the hooks left it.
+    ///
+    /// # Errors
+    /// The refusal of a hook, or what its statements or a listener failed with.
+    pub fn emit(&self, topic: &str, subject: &str, payload: &Json) -> Result<Json> {
+        let payload = self.before(topic, subject, payload.clone())?;
+        self.after(topic, subject, &payload)?;
+        Ok(payload)
+    }
+
+    fn before(&self, topic: &str, subject: &str, mut payload: Json) -> Result<Json> {
+        let hooks = self.registration.before.iter().enumerate();
+        let mut hooks: Vec<_> = hooks.filter(|(_, hook)| hook.hears(topic, subject)).collect();
+        hooks.sort_by_key(|(_, hook)| hook.order);
+        let mut statements = Batch::default();
+        for (position, _) in hooks {
+            let packed = payload.to_string().into();
+            let outcome = hooks::Server::before(self.instance(), number(position), topic, subject, packed);
+            let outcome = self.run(outcome).into_result()?;
+            if !outcome.payload.is_empty() {
+                payload = serde_json::from_slice(&outcome.payload)
+                    .map_err(|error| Error::internal("event_shape", error.to_string()))?;
+            }
+            statements.append(Batch::from_packed(&outcome.statements)?)?;
+        }
+        if !statements.is_empty() {
+            self.services.database.apply(None, &statements.finish())?;
+        }
+        Ok(payload)
+    }
+
+    /// Tells the listeners of an event.
+    ///
+    /// # Errors
+    /// What the first listener that fails answers.
+    pub fn after(&self, topic: &str, subject: &str, payload: &Json) -> Result<()> {
+        for (position, listener) in self.registration.after.iter().enumerate() {
+            if listener.hears(topic, subject) {
+                let packed = payload.to_string().into();
+                let told = hooks::Server::after(self.instance(), number(position), topic, subject, packed);
+                self.run(told).into_result()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The events that the extension emitted so far, in order.
+    pub fn emitted(&self) -> Vec<Event> {
+        lock(&self.services.emitted).clone()
+    }
+
+    /// From now on refuses events of `topic` that the extension emits, as a hook of another extension would.
+    pub fn refuse(&self, topic: &str, refusal: Error) {
+        lock(&self.services.refusals).insert(topic.to_owned(), refusal);
+    }
+
+    /// Runs a command with these arguments; the manifest's defaults fill in the others.
+    ///
+    /// # Errors
+    /// `invalid_arguments` for what the command line would refuse, else what the command answers.
+    pub fn command(&self, name: &str, arguments: &Json) -> Result<CommandOutcome> {
+        let position = self.registration.commands.iter().position(|command| command == name);
+        let position =
+            position.ok_or_else(|| Error::not_found("not_found", format!("there is no command {name}")))?;
+        let arguments = self.arguments(name, arguments)?;
+        let packed = Json::Object(arguments).to_string().into();
+        let running = commands::Server::run(self.instance(), number(position), packed);
+        let exit_code = self.run(running).into_result();
+        let out = std::mem::take(&mut *lock(&self.services.out_lines));
+        let errors = std::mem::take(&mut *lock(&self.services.error_lines));
+        Ok(CommandOutcome { exit_code: exit_code?, out, errors })
+    }
+
+    fn arguments(&self, command: &str, given: &Json) -> Result<Map<String, Json>> {
+        let refused = |what: String| Error::bad_request("invalid_arguments", what);
+        let mut arguments = given.as_object().cloned().unwrap_or_default();
+        let declared = self.services.manifest.commands.iter().find(|known| known.name == command);
+        let declared = declared.map(|command| command.arguments.as_slice()).unwrap_or_default();
+        if let Some(unknown) = arguments.keys().find(|name| declared.iter().all(|known| known.name != **name))
+        {
+            return Err(refused(format!("the manifest declares no argument {unknown} of {command}")));
+        }
+        for argument in declared {
+            if let Some(default) =
+                argument.default.clone().filter(|_| !arguments.contains_key(&argument.name))
+            {
+                arguments.insert(argument.name.clone(), default.into());
+            }
+            let value = arguments.get(&argument.name);
+            if value.is_none() && argument.required {
+                return Err(refused(format!("the argument {} is missing", argument.name)));
+            }
+            let text = value.and_then(Json::as_str).filter(|_| !argument.values.is_empty());
+            if text.is_some_and(|text| argument.values.iter().all(|allowed| allowed != text)) {
+                return Err(refused(format!("{} is one of: {}", argument.name, argument.values.join(", "))));
+            }
+        }
+        Ok(arguments)
+    }
+
+    /// Runs a job once.
+    ///
+    /// # Errors
+    /// What the job answers.
+    pub fn job(&self, name: &str) -> Result<()> {
+        let position = self.registration.jobs.iter().position(|job| job.name == name);
+        let position =
+            position.ok_or_else(|| Error::not_found("not_found", format!("there is no job {name}")))?;
+        Ok(self.run(jobs::Server::run(self.instance(), number(position))).into_result()?)
+    }
+
+    /// Calls a service that the extension offers.
+    ///
+    /// # Errors
+    /// What the service answers.
+    pub fn call(&self, service: &str, major: u16, method: &str, payload: &Json) -> Result<Json> {
+        let mut offered = self.registration.services.iter();
+        let position = offered.position(|offered| offered.name == service && offered.major == major);
+        let missing = || Error::not_found("not_found", format!("it does not offer {service}@{major}"));
+        let position = number(position.ok_or_else(missing)?);
+        let called = offered::Server::call(self.instance(), position, method, payload.to_string().into());
+        let answer = self.run(called).into_result()?;
+        serde_json::from_slice(&answer).map_err(|error| Error::internal("service_shape", error.to_string()))
+    }
+
+    /// Stands in for a service of another extension.
+    pub fn offer(
+        &self,
+        service: &str,
+        major: u16,
+        stub: impl Fn(&str, Json) -> Result<Json> + Send + Sync + 'static,
+    ) {
+        lock(&self.services.offered).insert(format!("{service}@{major}"), Box::new(stub));
+    }
+
+    /// Adds an account, whose access token is `token-<id>`.
+    pub fn add_user(&self, id: &str, email: &str, is_admin: bool) {
+        let (id, email) = (id.to_owned(), email.to_owned());
+        let created_at = "2026-01-01T00:00:00.000000Z".to_owned();
+        lock(&self.services.users).push(User { id, email, is_admin, created_at });
+    }
+
+    /// Changes settings, given as a JSON object.
+    ///
+    /// # Errors
+    /// `invalid_settings` for one that the manifest does not know.
+    pub fn set_settings(&self, settings: Json) -> Result<()> {
+        let Json::Object(settings) = settings else {
+            return Err(Error::unprocessable("invalid_settings", "settings are an object"));
+        };
+        self.services.change_settings(settings)
+    }
+
+    /// Lets this much time pass, with everything that wakes in it.
+    pub fn advance(&self, duration: Duration) {
+        self.run(self.services.clock.sleep(duration));
+    }
+
+    /// Reads from the extension's database.
+    ///
+    /// # Errors
+    /// As a query of the extension's.
+    pub fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
+        let packed = self.services.database.query(sql, &pack_values(params.iter().map(Value::as_ref)))?;
+        let head = RowsHead::read(&packed)?;
+        let mut reader = Reader::new(&packed[head.start..]);
+        let mut row = || head.columns.iter().map(|_| Ok(reader.value()?.to_owned())).collect::<Result<_>>();
+        (0..head.rows).map(|_| row()).collect()
+    }
+
+    /// Shuts the extension down, as the server does at its end.
+    pub fn shut_down(mut self) {
+        if let Some(instance) = self.instance.take() {
+            // The SDK's shut-down has nothing to fail with.
+            let _ = self.run(PluginExport::shut_down(&instance));
+        }
+    }
+}
+
+impl<P: Plugin> Drop for TestHost<P> {
+    fn drop(&mut self) {
+        self.services.clock.clear();
+        // The services are leaked, since a host lives as long as its process; the folder need not be.
+        drop(lock(&self.services.data_dir).take());
+    }
+}
+
+fn number(position: usize) -> u32 {
+    u32::try_from(position).expect("a plugin registers fewer things than 2^32")
+}
+
+fn invalid(problem: String) -> Error {
+    Error::bad_request("extension_invalid", problem)
+}
+
+fn new_services(folder: &Path) -> Result<Services, String> {
+    let manifest = Manifest::read(folder)?;
+    let clock = Clock::default();
+    let database = TestDatabase::open(&manifest.name, clock.clone())?;
+    let data_dir = tempfile::tempdir().map_err(|error| error.to_string())?;
+    Ok(Services {
+        settings: Mutex::new(manifest.default_settings()),
+        manifest,
+        clock,
+        database,
+        settings_revision: 0.into(),
+        users: Mutex::default(),
+        offered: Mutex::new(HashMap::new()),
+        out_lines: Mutex::default(),
+        error_lines: Mutex::default(),
+        emitted: Mutex::default(),
+        refusals: Mutex::default(),
+        data_dir: Mutex::new(Some(data_dir)),
+    })
+}
+
+/// What the server checks of a registration against the manifest.
+fn check_registration(manifest: &Manifest, registration: &Registration) -> Result<(), String> {
+    for http::Route { method, path, .. } in &registration.routes {
+        let below = |prefix: &String| {
+            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if !manifest.routes.iter().any(below) {
+            return Err(format!("{method} {path} is not below a path in `routes` of extension.toml"));
+        }
+    }
+    if let Some(command) =
+        manifest.commands.iter().find(|command| !registration.commands.contains(&command.name))
+    {
+        return Err(format!("extension.toml declares the command {}, which is not registered", command.name));
+    }
+    let known = |name: &String| manifest.commands.iter().any(|command| command.name == *name);
+    if let Some(command) = registration.commands.iter().find(|name| !known(name)) {
+        return Err(format!("the command {command} is not declared in extension.toml"));
+    }
+    for Service { name, major } in &registration.services {
+        if !manifest.offers.contains(&format!("{name}@{major}")) {
+            return Err(format!("the service {name}@{major} is not in `offers` of extension.toml"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+//! What the test host offers the plugin: the same interfaces as the server's, kept in memory. What a test may look
+//! at afterwards is recorded.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use serde_json::{Map, Value as Json};
+use tempfile::TempDir;
+use tinybase_abi::{
+    bytes::Bytes,
+    error::RawError,
+    future::{RawFuture, guard, ready},
+    host::HostServices,
+    interfaces::{
+        Outcome, Topic, TopicRef, console, database, events, identity, log, services, settings, storage,
+        timers,
+    },
+};
+
+use super::{
+    clock::{Clock, lock},
+    database::TestDatabase,
+    manifest::Manifest,
+};
+use crate::{Error, events::Event, host::User};
+
+/// A service that the test stands in for.
+pub(super) type ServiceStub = Box<dyn Fn(&str, Json) -> Result<Json, Error> + Send + Sync>;
+
+pub(super) struct Services {
+    pub(super) manifest: Manifest,
+    pub(super) clock: Clock,
+    pub(super) database: TestDatabase,
+    pub(super) settings: Mutex<Map<String, Json>>,
+    pub(super) settings_revision: AtomicU64,
+    pub(super) users: Mutex<Vec<User>>,
+    pub(super) offered: Mutex<HashMap<String, ServiceStub>>,
+    pub(super) out_lines: Mutex<Vec<String>>,
+    pub(super) error_lines: Mutex<Vec<String>>,
+    pub(super) emitted: Mutex<Vec<Event>>,
+    pub(super) refusals: Mutex<HashMap<String, Error>>,
+    pub(super) data_dir: Mutex<Option<TempDir>>,
+}
+
+impl Services {
+    /// Changes settings that the manifest knows.
+    pub(super) fn change_settings(&self, values: Map<String, Json>) -> Result<(), Error> {
+        if let Some(unknown) = values.keys().find(|name| !self.manifest.has_setting(name)) {
+            let message = format!("the manifest's `settings` have no property {unknown}");
+            return Err(Error::unprocessable("invalid_settings", message));
+        }
+        lock(&self.settings).extend(values);
+        self.settings_revision.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl HostServices for Services {
+    fn grants(&self, interface: &str) -> bool {
+        self.manifest.grants(interface)
+    }
+}
+
+impl console::Server for Services {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+
+    fn line(&self, text: &str) {
+        lock(&self.out_lines).push(text.to_owned());
+    }
+
+    fn error_line(&self, text: &str) {
+        lock(&self.error_lines).push(text.to_owned());
+    }
+
+    fn progress(&self, _done: u64, _total: u64, _unit: &str) {}
+}
+
+impl database::Server for Services {
+    fn engine(&self) -> u8 {
+        0
+    }
+
+    fn query(&self, sql: &str, params: &[u8], _cost: u8, _deadline_ms: u32) -> RawFuture<Bytes> {
+        ready(self.database.query(sql, params).map(Bytes::from))
+    }
+
+    fn apply(&self, batch: Bytes) -> RawFuture<Bytes> {
+        ready(self.database.apply(None, &batch).map(Bytes::from))
+    }
+
+    fn begin(&self, _deadline_ms: u32) -> RawFuture<u64> {
+        ready(self.database.begin())
+    }
+
+    fn transaction_query(&self, transaction: u64, sql: &str, params: &[u8]) -> RawFuture<Bytes> {
+        let within = self.database.within(Some(transaction));
+        ready(within.and_then(|()| self.database.query(sql, params)).map(Bytes::from))
+    }
+
+    fn transaction_apply(&self, transaction: u64, batch: Bytes) -> RawFuture<Bytes> {
+        ready(self.database.apply(Some(transaction), &batch).map(Bytes::from))
+    }
+
+    fn transaction_end(&self, transaction: u64, commit: bool) -> RawFuture<()> {
+        ready(self.database.end(transaction, commit))
+    }
+
+    fn transaction_abandon(&self, transaction: u64) {
+        // It may have ended already, which is what is wanted.
+        let _ = self.database.end(transaction, false);
+    }
+
+    fn foreign_changes(&self) -> u64 {
+        0
+    }
+}
+
+impl events::Server for Services {
+    fn topic(&self, _name: &str) -> TopicRef {
+        static LISTENED: std::sync::OnceLock<Topic> = std::sync::OnceLock::new();
+        TopicRef(LISTENED.get_or_init(|| {
+            let topic = Topic::default();
+            topic.set(1, 1);
+            topic
+        }))
+    }
+
+    fn before(&self, topic: &str, _subject: &str, _payload: Bytes) -> RawFuture<Outcome> {
+        match lock(&self.refusals).get(topic) {
+            Some(refusal) => ready(Err(refusal.clone().into())),
+            None => ready(Ok(Outcome::unchanged())),
+        }
+    }
+
+    fn after(&self, topic: &str, subject: &str, payload: Bytes) {
+        let payload = serde_json::from_slice(&payload).expect("the SDK packs JSON");
+        lock(&self.emitted).push(Event { topic: topic.to_owned(), subject: subject.to_owned(), payload });
+    }
+}
+
+impl identity::Server for Services {
+    fn authenticate(&self, token: &str) -> RawFuture<Bytes> {
+        let id = token.strip_prefix("token-").unwrap_or_default();
+        let user = lock(&self.users).iter().find(|user| user.id == id).map(user_json);
+        ready(user.ok_or_else(|| RawError::new(401, "invalid_token", "the token is not valid")))
+    }
+
+    fn user(&self, id: &str) -> RawFuture<Bytes> {
+        let user = lock(&self.users).iter().find(|user| user.id == id).map(user_json);
+        ready(Ok(user.unwrap_or_else(|| Bytes::from("null"))))
+    }
+}
+
+fn user_json(user: &User) -> Bytes {
+    let User { id, email, is_admin, created_at } = user;
+    let json = serde_json::json!({"id": id, "email": email, "is_admin": is_admin, "created_at": created_at});
+    json.to_string().into()
+}
+
+impl log::Server for Services {
+    fn enabled(&self, _level: u8) -> bool {
+        true
+    }
+
+    fn write(&self, level: u8, message: &str, fields: &[u8]) {
+        eprintln!("[log {level}] {message} {}", String::from_utf8_lossy(fields));
+    }
+}
+
+impl services::Server for Services {
+    fn offered(&self, name: &str, major: u16) -> bool {
+        lock(&self.offered).contains_key(&format!("{name}@{major}"))
+    }
+
+    fn call(&self, name: &str, major: u16, method: &str, payload: Bytes) -> RawFuture<Bytes> {
+        let service = format!("{name}@{major}");
+        if !self.manifest.may_call(&service) {
+            let message =
+                format!("the manifest does not declare {service}: add it to `uses` in extension.toml");
+            return ready(Err(RawError::new(500, "capability_missing", message)));
+        }
+        let answer = match (lock(&self.offered).get(&service), serde_json::from_slice(&payload)) {
+            (Some(stub), Ok(payload)) => stub(method, payload),
+            (None, _) => Err(Error::new(503, "service_missing", format!("nobody offers {service}"))),
+            (_, Err(error)) => Err(Error::internal("payload_not_json", error.to_string())),
+        };
+        ready(answer.map(|answer| Bytes::from(answer.to_string())).map_err(RawError::from))
+    }
+}
+
+impl settings::Server for Services {
+    fn snapshot(&self) -> Bytes {
+        Json::Object(lock(&self.settings).clone()).to_string().into()
+    }
+
+    fn revision(&self) -> u64 {
+        self.settings_revision.load(Ordering::Relaxed)
+    }
+
+    fn update(&self, values: Bytes) -> RawFuture<()> {
+        let changed = serde_json::from_slice(&values)
+            .map_err(|error| Error::unprocessable("invalid_settings", error.to_string()))
+            .and_then(|values| self.change_settings(values));
+        ready(changed.map_err(RawError::from))
+    }
+}
+
+impl storage::Server for Services {
+    fn data_dir(&self) -> Bytes {
+        let folder = lock(&self.data_dir);
+        folder.as_ref().map_or(Bytes::empty(), |folder| Bytes::from(&*folder.path().to_string_lossy()))
+    }
+}
+
+impl timers::Server for Services {
+    fn sleep(&self, milliseconds: u64) -> RawFuture<()> {
+        let sleep = self.clock.sleep(std::time::Duration::from_millis(milliseconds));
+        guard(async {
+            sleep.await;
+            Ok(())
+        })
+    }
+
+    fn spawn(&self, task: RawFuture<()>) {
+        self.clock.spawn(task);
+    }
+}

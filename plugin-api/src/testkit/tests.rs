@@ -1,0 +1,229 @@
+//! Tests of the test host itself, with a small extension that uses everything.
+
+use std::{fs, path::Path};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::prelude::*;
+
+struct Everything {
+    host: Host,
+}
+
+impl Plugin for Everything {
+    fn create(host: Host) -> Result<Everything> {
+        Ok(Everything { host })
+    }
+
+    fn register(registry: &mut Registry<Everything>) {
+        registry.get("/api/things/special", Everything::special);
+        registry.get("/api/things/{id}", Everything::echo);
+        registry.get("/api/things/{id}/{*rest}", Everything::echo);
+        registry.post("/api/things", Everything::length).stream_body().body_bytes_max(5000);
+        registry.get("/api/admin/things", Everything::special).auth(Auth::Admin);
+        registry.before("thing.make", Some("mine"), 2, Everything::second);
+        registry.before("thing.make", None, 1, Everything::first);
+        registry.after("thing.make", None, Everything::listen);
+        registry.every(Duration::from_hours(1), "tick", Everything::tick);
+        registry.command("say", Everything::say);
+        registry.service("echo", 1, Everything::serve);
+    }
+
+    async fn start(self: Arc<Self>) -> Result<()> {
+        let host = self.host.clone();
+        self.host.spawn(async move {
+            while host.sleep(Duration::from_mins(10)).await.is_ok() {
+                let _ = host.topic("thing.slept").and_then(|topic| topic.after("", &json!(null)));
+            }
+        })
+    }
+}
+
+impl Everything {
+    async fn special(self: Arc<Self>, _request: Request) -> Result<Response> {
+        Ok(Response::json_bytes("{}").with_header("x-special", "yes"))
+    }
+
+    async fn echo(self: Arc<Self>, request: Request) -> Result<Response> {
+        let text = format!("{}|{}", request.param(0), request.param(1));
+        Ok(Response::bytes("text/plain", text.into_bytes()))
+    }
+
+    async fn length(self: Arc<Self>, mut request: Request) -> Result<Response> {
+        let mut parts = Vec::new();
+        while let Some(chunk) = request.next_chunk().await? {
+            parts.push(chunk.len());
+        }
+        Response::json(&parts)
+    }
+
+    async fn first(self: Arc<Self>, event: Event) -> Result<Before> {
+        if event.payload["bad"] == true {
+            return Err(Error::bad_request("bad_thing", "no bad things"));
+        }
+        Ok(Before::pass().with_payload(json!({"by": ["first"]})))
+    }
+
+    async fn second(self: Arc<Self>, event: Event) -> Result<Before> {
+        let mut payload = event.payload;
+        payload["by"].as_array_mut().expect("first ran before").push(json!("second"));
+        let mut batch = Batch::default();
+        batch.push("INSERT INTO everything_things VALUES (?1)", params![payload.to_string()]);
+        Ok(Before::pass().with_payload(payload).with_statements(batch))
+    }
+
+    async fn listen(self: Arc<Self>, event: Event) -> Result<()> {
+        let database = self.host.database()?;
+        let mut transaction = database.begin(Duration::from_secs(1)).await?;
+        let beside = database.execute("DELETE FROM everything_things", &[]).await;
+        assert_eq!(beside.map_err(|error| error.code().to_owned()), Err("db_busy".to_owned()));
+        let mut batch = Batch::default();
+        batch.push("INSERT INTO everything_things VALUES (?1)", params![event.subject]);
+        transaction.apply(batch).await?;
+        transaction.commit().await
+    }
+
+    async fn tick(self: Arc<Self>) -> Result<()> {
+        self.host.call("mail", 1, "send", &json!({"to": "x"})).await.map(|_| ())
+    }
+
+    async fn say(self: Arc<Self>, arguments: Arguments, console: Console) -> Result<u32> {
+        console.line(arguments.required("what")?);
+        console.error_line(arguments.text("tone").unwrap_or_default());
+        Ok(3)
+    }
+
+    async fn serve(self: Arc<Self>, method: String, payload: Json) -> Result<Json> {
+        let user = self.host.authenticate("token-u1").await?;
+        Ok(json!([method, payload, user.email]))
+    }
+}
+
+const MANIFEST: &str = r#"
+name = "everything"
+capabilities = ["database", "events", "identity", "services"]
+routes = ["/api/things", "/api/admin/things"]
+offers = ["echo@1"]
+uses = ["mail@1"]
+[[commands]]
+name = "say"
+[[commands.arguments]]
+name = "what"
+required = true
+[[commands.arguments]]
+name = "tone"
+default = "loud"
+values = ["loud", "soft"]
+"#;
+
+fn folder(manifest: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let migrations = folder.path().join("migrations/sqlite");
+    fs::create_dir_all(&migrations).unwrap();
+    fs::write(folder.path().join("extension.toml"), manifest).unwrap();
+    fs::write(migrations.join("0001_x.up.sql"), "CREATE TABLE everything_things (x TEXT);").unwrap();
+    fs::write(migrations.join("0001_x.down.sql"), "DROP TABLE everything_things;").unwrap();
+    folder
+}
+
+fn started() -> TestHost<Everything> {
+    TestHost::start(folder(MANIFEST).path())
+}
+
+fn refusal(folder: &Path) -> String {
+    match TestHost::<Everything>::try_start(folder, json!({})) {
+        Ok(_) => panic!("it starts"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn the_most_literal_route_answers_and_params_are_decoded() {
+    let host = started();
+    assert_eq!(host.get("/api/things/special").send().header("x-special"), Some("yes"));
+    assert_eq!(host.get("/api/things/a%2Fb").send().body(), b"a/b|");
+    assert_eq!(host.get("/api/things/a/b/c?q=1").send().body(), b"a|b/c");
+    assert_eq!(host.get("/api/other").send().status(), 404);
+    assert_eq!(host.request("PUT", "/api/things/7").send().status(), 405);
+    assert_eq!(host.post("/api/things").body(vec![0; 2500]).send().json(), json!([1024, 1024, 452]));
+    assert_eq!(host.post("/api/things").body(vec![0; 5001]).send().status(), 413);
+}
+
+#[test]
+fn who_may_call_is_checked_first() {
+    let host = started();
+    host.add_user("root", "root@x.y", true);
+    let get = || host.get("/api/admin/things");
+    assert_eq!((get().send().status(), get().user("u").send().status()), (401, 403));
+    assert_eq!((get().admin().send().status(), get().user("root").send().status()), (200, 200));
+}
+
+#[test]
+fn hooks_run_in_order_and_their_statements_commit() {
+    let host = started();
+    assert_eq!(host.emit("thing.make", "mine", &json!({})).unwrap(), json!({"by": ["first", "second"]}));
+    assert_eq!(host.emit("thing.make", "other", &json!({})).unwrap(), json!({"by": ["first"]}));
+    assert_eq!(host.emit("thing.make", "mine", &json!({"bad": true})).unwrap_err().code(), "bad_thing");
+    let rows = host.query("SELECT x FROM everything_things ORDER BY rowid", &[]).unwrap();
+    let rows: Vec<_> = rows.into_iter().flatten().collect();
+    assert_eq!(rows, [r#"{"by":["first","second"]}"#, "mine", "other"].map(Value::from));
+}
+
+#[test]
+fn time_passes_as_the_test_wants() {
+    let host = started();
+    host.advance(Duration::from_mins(35));
+    assert_eq!(host.emitted().len(), 3);
+}
+
+#[test]
+fn commands_jobs_and_services_are_called() {
+    let host = started();
+    let said = host.command("say", &json!({"what": "hi"})).unwrap();
+    assert_eq!(said, CommandOutcome { exit_code: 3, out: vec!["hi".into()], errors: vec!["loud".into()] });
+    for arguments in [json!({}), json!({"what": "x", "tone": "odd"}), json!({"what": "x", "who": "y"})] {
+        assert_eq!(host.command("say", &arguments).unwrap_err().code(), "invalid_arguments", "{arguments}");
+    }
+    assert_eq!(host.job("tick").unwrap_err().code(), "service_missing");
+    host.offer("mail", 1, |method, payload| Ok(json!([method, payload])));
+    host.job("tick").unwrap();
+    assert_eq!(host.call("echo", 1, "m", &json!(1)).unwrap_err().status(), 401);
+    host.add_user("u1", "a@b.c", false);
+    assert_eq!(host.call("echo", 1, "m", &json!(1)).unwrap(), json!(["m", 1, "a@b.c"]));
+    host.shut_down();
+}
+
+#[test]
+fn what_the_manifest_does_not_declare_is_refused_by_name() {
+    for (missing, with, named) in [
+        (r#""/api/things", "#, "", "GET /api/things/special"),
+        (r#"offers = ["echo@1"]"#, "", "echo@1"),
+        (r#"name = "say""#, r#"name = "shout""#, "shout"),
+        (r#""events", "#, "", ""),
+    ] {
+        let manifest = MANIFEST.replace(missing, with);
+        assert_ne!(manifest, MANIFEST);
+        if named.is_empty() {
+            let host = TestHost::<Everything>::start(folder(&manifest).path());
+            host.advance(Duration::from_mins(35));
+            assert_eq!(host.emitted().len(), 0, "events are not granted");
+        } else {
+            let refusal = refusal(folder(&manifest).path());
+            assert!(refusal.contains(named), "{refusal}");
+        }
+    }
+}
+
+#[test]
+fn a_migration_that_fails_either_way_is_named() {
+    let broken = folder(MANIFEST);
+    let up = broken.path().join("migrations/sqlite/0001_x.up.sql");
+    let down = broken.path().join("migrations/sqlite/0001_x.down.sql");
+    fs::write(&down, "DROP TABLE everything_other;").unwrap();
+    assert!(refusal(broken.path()).contains("0001_x.down.sql"));
+    fs::write(&up, "CREATE TABLE tb_users (x);").unwrap();
+    assert!(refusal(broken.path()).contains("0001_x.up.sql"));
+    fs::remove_file(&down).unwrap();
+    assert!(refusal(broken.path()).contains("needs its .down.sql"));
+}
