@@ -55,7 +55,7 @@ impl Notes {
         if note.text.trim().is_empty() {
             return Err(Error::bad_request("text_empty", "a note needs a text"));
         }
-        let settings: Settings = self.host.settings()?;
+        let settings: Settings = self.host.settings().await?;
         // One statement checks the limit and inserts, so that two requests at once cannot both pass.
         let sql = "INSERT INTO notes_notes (owner_id, text, created_at) SELECT ?1, ?2, ?3 \
                    WHERE (SELECT count(*) FROM notes_notes WHERE owner_id = ?1) < ?4 RETURNING id";

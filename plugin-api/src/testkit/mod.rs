@@ -351,7 +351,6 @@ fn new_services(folder: &Path) -> Result<Services, String> {
         manifest,
         clock,
         database,
-        settings_revision: 0.into(),
         users: Mutex::default(),
         offered: Mutex::new(HashMap::new()),
         out_lines: Mutex::default(),

@@ -1,13 +1,7 @@
 //! What the test host offers the plugin: the same interfaces as the server's, kept in memory. What a test may look
 //! at afterwards is recorded.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::HashMap, sync::Mutex};
 
 use serde_json::{Map, Value as Json};
 use tempfile::TempDir;
@@ -37,7 +31,6 @@ pub(super) struct Services {
     pub(super) clock: Clock,
     pub(super) database: TestDatabase,
     pub(super) settings: Mutex<Map<String, Json>>,
-    pub(super) settings_revision: AtomicU64,
     pub(super) users: Mutex<Vec<User>>,
     pub(super) offered: Mutex<HashMap<String, ServiceStub>>,
     pub(super) out_lines: Mutex<Vec<String>>,
@@ -55,7 +48,6 @@ impl Services {
             return Err(Error::unprocessable("invalid_settings", message));
         }
         lock(&self.settings).extend(values);
-        self.settings_revision.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -196,12 +188,8 @@ impl services::Server for Services {
 }
 
 impl settings::Server for Services {
-    fn snapshot(&self) -> Bytes {
-        Json::Object(lock(&self.settings).clone()).to_string().into()
-    }
-
-    fn revision(&self) -> u64 {
-        self.settings_revision.load(Ordering::Relaxed)
+    fn snapshot(&self) -> RawFuture<Bytes> {
+        ready(Ok(Json::Object(lock(&self.settings).clone()).to_string().into()))
     }
 
     fn update(&self, values: Bytes) -> RawFuture<()> {
