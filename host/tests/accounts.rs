@@ -247,6 +247,16 @@ async fn of_many_first_logins_one_becomes_admin() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_many_registrations_of_one_email_one_succeeds() {
+    let host = host().await;
+    let body = json!({"email": "ada@example.org", "password": PASSWORD}).to_string();
+    let answers = join_all((0..4).map(|_| host.call("POST /api/auth/register", None, &body))).await;
+    let mut statuses = answers.iter().map(|(status, _)| *status).collect::<Vec<_>>();
+    statuses.sort_unstable();
+    assert_eq!((statuses, host.count("tb_users").await), (vec![201, 400, 400, 400], 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_admin_who_logs_in_many_times_at_first_is_created_once() {
     let host = host().await;
     let answers = join_all((0..6).map(|_| host.login("ada@example.org"))).await;
@@ -385,11 +395,13 @@ impl AccountEvents for Listener {
         event: &'a AccountEvent,
         batch: &'a mut BatchWriter,
     ) -> BoxFuture<'a, Result<(), ApiError>> {
-        let (sql, expect) = match event.email.as_str() {
-            "broken@example.org" => ("UPDATE notes SET text = ?1 WHERE 0", Expect::Exactly(1)),
-            _ => ("INSERT INTO notes (text) VALUES (?1)", Expect::Exactly(1)),
+        let sql = match (event.email.as_str(), event.name) {
+            ("broken@example.org", _) | ("carol@example.org", "user.login") => {
+                "UPDATE notes SET text = ?1 WHERE 0"
+            }
+            _ => "INSERT INTO notes (text) VALUES (?1)",
         };
-        batch.push(sql, [ValueRef::Text(event.name)], expect);
+        batch.push(sql, [ValueRef::Text(event.name)], Expect::Exactly(1));
         let refused = event.email == "refused@example.org";
         let refusal = ApiError::new(StatusCode::FORBIDDEN, "not_here", "this email is not welcome");
         Box::pin(std::future::ready(if refused { Err(refusal) } else { Ok(()) }))
@@ -424,4 +436,8 @@ async fn hooks_may_refuse_and_add_statements_and_hear_of_what_was_committed() {
     }
     assert_eq!((host.count("notes").await, host.count("tb_users").await), (4, 2));
     assert_eq!(listener.told.lock().len(), 4);
+
+    host.register("carol@example.org").await;
+    let (status, answer) = host.login("carol@example.org").await;
+    assert_eq!((status, word(&answer, "code").as_str()), (409, "hook_condition"));
 }

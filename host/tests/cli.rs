@@ -244,7 +244,8 @@ struct Server {
 impl Server {
     fn start(dir: &Path) -> Server {
         let mut command = tinybase(dir);
-        command.args(["serve", "--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        let log = fs::File::create(dir.join("log")).unwrap();
+        command.args(["serve", "--port", "0"]).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -253,6 +254,12 @@ impl Server {
     }
 
     fn call(&self, line: &str, token: &str, body: &str) -> (u16, Json) {
+        let (head, body) = self.exchange(line, token, body);
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(&body).unwrap())
+    }
+
+    /// The head and the body of an answer.
+    fn exchange(&self, line: &str, token: &str, body: &str) -> (String, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let length = body.len();
         write!(
@@ -264,8 +271,7 @@ impl Server {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap())
+        (head.to_owned(), body.to_owned())
     }
 
     fn login(&self, password: &str) -> (u16, Json) {
@@ -316,4 +322,20 @@ fn an_admin_added_beside_a_running_server_holds_there_too() {
         assert!(Instant::now() < deadline, "a session outlived a new password by {PATIENCE:?}");
     }
     assert_eq!((server.login(PASSWORD).0, server.login("another-horse").0), (401, 200));
+}
+
+#[test]
+fn a_line_of_the_log_carries_the_id_of_its_request() {
+    let dir = prepared();
+    fs::write(dir.path().join("tinybase.toml"), "[server]\nlog_format = \"json\"\n").unwrap();
+    let server = Server::start(dir.path());
+    let body = json!({"email": EMAIL, "password": PASSWORD}).to_string();
+    let (head, _) = server.exchange("POST /api/auth/login", "", &body);
+    let id = head.lines().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap().to_owned();
+    assert_eq!(server.stop("-TERM"), Some(0));
+    let log = fs::read_to_string(dir.path().join("log")).unwrap();
+    let lines = log.lines().map(|line| serde_json::from_str::<Json>(line).unwrap()).collect::<Vec<_>>();
+    let created = lines.iter().find(|line| line["email"] == EMAIL).expect("the first admin is worth a line");
+    assert_eq!(created["spans"][0]["request_id"], json!(id), "{created}");
+    assert!(!log.contains(PASSWORD), "a password is in the log");
 }
