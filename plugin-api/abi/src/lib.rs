@@ -5,6 +5,10 @@
 //! changes within an ABI major. Everything else hangs off `get_interface(id, major)`: tables of functions that begin
 //! with their own size ([`interfaces`]) and only ever grow at their end.
 
+#[cfg(test)]
+#[macro_use]
+mod layout;
+
 pub mod bytes;
 pub mod codec;
 pub mod error;

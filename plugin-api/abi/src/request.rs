@@ -57,6 +57,13 @@ pub struct RequestTable {
     pub next_chunk: unsafe extern "C" fn(owner: *mut c_void) -> FfiFuture<RawResult<Bytes>>,
 }
 
+#[cfg(test)]
+impl RequestTable {
+    /// Its fields and where they stand.
+    pub(crate) const FIELDS: &[(&str, usize)] =
+        crate::layout::fields!(RequestTable { size, free, header, client_address, next_chunk });
+}
+
 /// A request, safe to use: what the SDK wraps.
 pub struct Request {
     raw: RawRequest,

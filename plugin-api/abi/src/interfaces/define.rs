@@ -35,6 +35,16 @@ macro_rules! interface {
                 )*
             }
 
+            /// What the table holds, in order: for the snapshot that shows when it changes.
+            pub const FUNCTIONS: &[$crate::interfaces::Function] = &[
+                $($crate::interfaces::Function {
+                    offset: std::mem::offset_of!(Table, $function),
+                    signature: concat!(
+                        stringify!($function), "(", stringify!($($argument: $kind),*), ")" $(, " -> ", stringify!($answer))?
+                    ),
+                },)*
+            ];
+
             /// What the offering side implements.
             pub trait Server: Send + Sync + 'static {
                 $(

@@ -15,6 +15,15 @@ pub use plugin_side::{commands, hooks, jobs, lifecycle, offered};
 
 use crate::bytes::{Bytes, Slice};
 
+/// A function of an interface's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Function {
+    /// Where its pointer stands in the table, in bytes.
+    pub offset: usize,
+    /// Its name, arguments and answer, as written.
+    pub signature: &'static str,
+}
+
 /// Who calls. Grows at its end.
 #[repr(C)]
 pub struct Caller {
@@ -22,6 +31,13 @@ pub struct Caller {
     user_id: Slice<'static>,
     email: Slice<'static>,
     is_admin: u8,
+}
+
+#[cfg(test)]
+impl Caller {
+    /// Its fields and where they stand.
+    pub(crate) const FIELDS: &[(&str, usize)] =
+        crate::layout::fields!(Caller { size, user_id, email, is_admin });
 }
 
 impl Caller {
@@ -59,6 +75,12 @@ impl Caller {
 pub struct Topic {
     before: AtomicU32,
     after: AtomicU32,
+}
+
+#[cfg(test)]
+impl Topic {
+    /// Its fields and where they stand.
+    pub(crate) const FIELDS: &[(&str, usize)] = crate::layout::fields!(Topic { before, after });
 }
 
 impl Topic {
