@@ -1,0 +1,84 @@
+//! Audit: writes down who changed what, and refuses records that hold a forbidden word.
+//! It shows routes, hooks, listeners, settings, migrations, a job and a command in one extension.
+#![forbid(unsafe_code)]
+
+mod entries;
+mod rules;
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use tinybase_plugin_api::prelude::*;
+
+/// How often old entries are deleted.
+const CLEAN_EVERY: Duration = Duration::from_hours(1);
+
+/// What happens to records; the subject is the collection's name.
+const RECORD_TOPICS: [&str; 3] = ["record.create", "record.update", "record.delete"];
+/// What happens to accounts; the subject is the user's id.
+const USER_TOPICS: [&str; 3] = ["user.create", "user.login", "user.logout"];
+
+/// The extension.
+pub struct Audit {
+    host: Host,
+    database: Database,
+}
+
+/// Its settings, as `extension.toml` describes them.
+#[derive(Deserialize)]
+struct Settings {
+    forbidden_words: Vec<String>,
+    retention_days: u32,
+}
+
+#[tinybase_plugin_api::export]
+impl Plugin for Audit {
+    fn create(host: Host) -> Result<Audit> {
+        let database = host.database()?;
+        Ok(Audit { host, database })
+    }
+
+    fn register(registry: &mut Registry<Audit>) {
+        registry
+            .get("/api/audit/entries", Audit::list)
+            .auth(Auth::Admin)
+            .summary("What happened, newest first");
+        registry.get("/api/audit/changes", Audit::changes).auth(Auth::Admin).summary("Changes a collection");
+        for topic in RECORD_TOPICS {
+            registry.before(topic, None, 0, Audit::before_record);
+            registry.after(topic, None, Audit::write_down);
+        }
+        for topic in USER_TOPICS {
+            registry.after(topic, None, Audit::write_down);
+        }
+        registry.every(CLEAN_EVERY, "clean", Audit::clean);
+        registry.command("export", Audit::export);
+    }
+}
+
+impl Audit {
+    /// Refuses forbidden words, and counts the change in the change's own transaction: were the change undone, the
+    /// count would be too.
+    async fn before_record(self: Arc<Self>, event: Event) -> Result<Before> {
+        let settings: Settings = self.host.settings().await?;
+        if event.topic != "record.delete" {
+            rules::check_words(&event.payload["record"], &settings.forbidden_words)?;
+        }
+        let sql = "INSERT INTO audit_changes (collection, changes) VALUES (?1, 1) \
+                   ON CONFLICT (collection) DO UPDATE SET changes = changes + 1";
+        let mut count = Batch::default();
+        count.push(sql, params![event.subject]);
+        Ok(Before::pass().with_statements(count))
+    }
+
+    async fn clean(self: Arc<Self>) -> Result<()> {
+        let settings: Settings = self.host.settings().await?;
+        let sql = "DELETE FROM audit_entries WHERE at < strftime('%Y-%m-%dT%H:%M:%f', ?1, ?2)";
+        let age = format!("-{} days", settings.retention_days);
+        let deleted = self.database.execute(sql, params![Value::Now, age]).await?;
+        if deleted > 0 {
+            tinybase_plugin_api::log::info(format!("deleted {deleted} old entries"));
+        }
+        Ok(())
+    }
+}
