@@ -1,5 +1,7 @@
 //! Migrations of the host and of extensions, up and down, on real files.
 
+#![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
+
 mod support_db;
 
 use std::path::Path;

@@ -6,7 +6,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use rusqlite::{Connection, OpenFlags, Statement, types::ValueRef as SqlRef};
 use tinybase_abi::codec::{CodecError, Reader, RowsWriter, ValueRef};
 
-use super::{Durability, SqliteOptions, clock, errors, guard::Guard};
+use super::{SqliteOptions, clock, errors, guard::Guard};
 use crate::db::{DbError, Scope};
 
 /// What a connection is for.
@@ -14,6 +14,8 @@ use crate::db::{DbError, Scope};
 pub(super) enum Role {
     /// Writes; there is one.
     Writer,
+    /// Copies the write-ahead log to the database file, and writes nothing.
+    Checkpointer,
     /// Reads alone.
     Reader,
 }
@@ -40,7 +42,7 @@ impl Link {
     /// Opens the database file, which must exist.
     pub(super) fn open(options: &SqliteOptions, role: Role) -> rusqlite::Result<Link> {
         let access = match role {
-            Role::Writer => OpenFlags::SQLITE_OPEN_READ_WRITE,
+            Role::Writer | Role::Checkpointer => OpenFlags::SQLITE_OPEN_READ_WRITE,
             Role::Reader => OpenFlags::SQLITE_OPEN_READ_ONLY,
         };
         let mut connection =
@@ -165,21 +167,24 @@ impl Link {
 
 fn set_pragmas(connection: &Connection, options: &SqliteOptions, role: Role) -> rusqlite::Result<()> {
     let cache_kib = options.page_cache_bytes / 1024;
-    if role == Role::Writer {
-        let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
-        if mode != "wal" {
-            tracing::warn!(
-                mode,
-                "the file system does not allow a write-ahead log; reads will wait for writes"
-            );
+    match role {
+        Role::Writer => {
+            let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+            if mode != "wal" {
+                return Err(rusqlite::Error::UserFunctionError(
+                    "its file system does not allow a write-ahead log; use a local disk".into(),
+                ));
+            }
+            // An empty transaction, so that the log exists from here on.
+            connection.execute_batch("PRAGMA wal_autocheckpoint = 0; BEGIN IMMEDIATE; COMMIT;")?;
+            // Where long reads made the log grow beyond its limit, it is cut back when it is begun anew.
+            connection.execute_batch(&format!("PRAGMA journal_size_limit = {}", options.wal_bytes_max))?;
         }
-        connection.execute_batch(match options.durability {
-            Durability::Full => "PRAGMA synchronous = FULL",
-            Durability::Normal => "PRAGMA synchronous = NORMAL",
-        })?;
-    } else {
-        connection.pragma_update(None, "query_only", true)?;
+        Role::Checkpointer => {}
+        Role::Reader => connection.execute_batch("PRAGMA query_only = ON")?,
     }
+    // NORMAL syncs around checkpoints; the sync of each commit is the syncer's.
+    connection.execute_batch("PRAGMA synchronous = NORMAL")?;
     connection.execute_batch(&format!(
         "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;
          PRAGMA cell_size_check = ON; PRAGMA cache_size = -{cache_kib}; PRAGMA mmap_size = 0;"

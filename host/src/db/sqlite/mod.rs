@@ -2,6 +2,7 @@
 //! thread, other reads on threads of their own. Nothing outside of this folder names rusqlite.
 
 mod batch;
+mod checkpoint;
 mod clock;
 mod errors;
 mod guard;
@@ -9,6 +10,7 @@ mod link;
 mod options;
 mod readers;
 mod scope;
+mod sync;
 mod transaction;
 mod writer;
 
@@ -18,10 +20,12 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use self::{
+    checkpoint::Checkpoints,
     clock::Clock,
     link::{Link, Role, wal_path},
     readers::Readers,
-    writer::{Job, Message, WriterHandle, gone},
+    sync::{Acknowledger, Health},
+    writer::{Job, Message, Seat, WriterHandle, gone},
 };
 use super::{Answer, Attached, Cost, Database, DbError, Engine, Query, Scope, Transaction};
 
@@ -48,8 +52,17 @@ impl Sqlite {
         };
         create_private(options).map_err(|error| fail(&error))?;
         let clock = Clock::behind(&options.path);
-        let link = Link::open(options, Role::Writer).map_err(|error| fail(&errors::map(error)))?;
-        let writer = WriterHandle::start(options, link, clock).map_err(|error| fail(&error))?;
+        let mut link = Link::open(options, Role::Writer).map_err(|error| fail(&errors::map(error)))?;
+        let health = Arc::new(Health::default());
+        let acknowledger = match options.durability {
+            Durability::Normal => Acknowledger::AtOnce,
+            Durability::Full => Acknowledger::after_sync(&wal_path(&options.path), Arc::clone(&health))
+                .map_err(|error| fail(&error))?,
+        };
+        let checkpoints = Checkpoints::start(options, &mut link.connection, Arc::clone(&health))
+            .map_err(|error| fail(&errors::map(error)))?;
+        let seat = Seat { link, clock, acknowledger, checkpoints, health };
+        let writer = WriterHandle::start(options, seat).map_err(|error| fail(&error))?;
         let readers = Readers::start(options).map_err(|error| fail(&error))?;
         Ok(Arc::new(Sqlite { readers, writer, transaction_time_max: options.transaction_time_max }))
     }

@@ -10,13 +10,16 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use rusqlite::config::DbConfig;
 use tokio::sync::oneshot;
 
 use super::{
     SqliteOptions,
     batch::{self, Outcome},
+    checkpoint::Checkpoints,
     clock::Clock,
     link::Link,
+    sync::{Ack, Acknowledger, Health},
     transaction::{self, End, TransactionCall},
 };
 use crate::db::{Attached, DbError, Scope};
@@ -61,13 +64,12 @@ pub(super) struct WriterHandle {
 
 impl WriterHandle {
     /// Starts the thread on a connection of its own.
-    pub(super) fn start(options: &SqliteOptions, link: Link, clock: Clock) -> std::io::Result<WriterHandle> {
+    pub(super) fn start(options: &SqliteOptions, seat: Seat) -> std::io::Result<WriterHandle> {
         let (messages, inbox) = crossbeam_channel::unbounded();
         let queued = Arc::new(AtomicUsize::new(0));
         let foreign_changes = Arc::new(AtomicU64::new(0));
         let writer = Writer {
-            link,
-            clock,
+            seat,
             inbox,
             queued: Arc::clone(&queued),
             foreign_changes: Arc::clone(&foreign_changes),
@@ -103,9 +105,17 @@ pub(super) fn gone() -> DbError {
     DbError::Closed("it was shut down, or its writer failed and the log says why".to_owned())
 }
 
+/// What the writer works with.
+pub(super) struct Seat {
+    pub(super) link: Link,
+    pub(super) clock: Clock,
+    pub(super) acknowledger: Acknowledger,
+    pub(super) checkpoints: Checkpoints,
+    pub(super) health: Arc<Health>,
+}
+
 struct Writer {
-    link: Link,
-    clock: Clock,
+    seat: Seat,
     inbox: Receiver<Message>,
     queued: Arc<AtomicUsize>,
     foreign_changes: Arc<AtomicU64>,
@@ -118,9 +128,9 @@ struct Writer {
 }
 
 /// A job that was applied or refused, before its transaction is committed.
-struct Applied {
-    job: Job,
-    result: Result<Vec<u8>, DbError>,
+pub(super) struct Applied {
+    pub(super) job: Job,
+    pub(super) result: Result<Vec<u8>, DbError>,
 }
 
 impl Writer {
@@ -167,9 +177,8 @@ impl Writer {
     }
 
     fn serve_group(&mut self, first: Job) {
-        if let Err(error) = self.link.engine("BEGIN IMMEDIATE") {
-            let error = self.link.guard.explain(error);
-            return answer(Applied { job: first, result: Err(error) });
+        if let Err(error) = self.begin() {
+            return Ack::Group(vec![Applied { job: first, result: Err(error) }]).send(Ok(()));
         }
         let started = Instant::now();
         let mut group = Vec::new();
@@ -186,7 +195,7 @@ impl Writer {
 
     /// Applies a job and puts it to the group. Fails only where no transaction can be had.
     fn apply_into(&mut self, group: &mut Vec<Applied>, job: Job) -> Result<(), DbError> {
-        match batch::apply(&mut self.link, &job.parts(), self.clock.tick(), self.query_timeout) {
+        match batch::apply(&mut self.seat.link, &job.parts(), self.seat.clock.tick(), self.query_timeout) {
             Outcome::Answered(result) => group.push(Applied { job, result }),
             Outcome::Spoiled(error) => {
                 let fatal = matches!(error, DbError::Closed(_));
@@ -204,11 +213,11 @@ impl Writer {
     fn replay(&mut self, group: &mut [Applied]) -> Result<(), DbError> {
         'again: loop {
             self.roll_back();
-            self.link.engine("BEGIN IMMEDIATE").map_err(|error| self.link.guard.explain(error))?;
+            self.begin()?;
             for applied in group.iter_mut().filter(|applied| applied.result.is_ok()) {
                 let job = &applied.job;
-                let now = self.clock.tick();
-                match batch::apply(&mut self.link, &job.parts(), now, self.query_timeout) {
+                let now = self.seat.clock.tick();
+                match batch::apply(&mut self.seat.link, &job.parts(), now, self.query_timeout) {
                     Outcome::Answered(result) => applied.result = result,
                     Outcome::Spoiled(error) => {
                         applied.result = Err(error);
@@ -221,10 +230,10 @@ impl Writer {
     }
 
     fn commit_group(&mut self, group: Vec<Applied>) {
-        match self.link.engine("COMMIT") {
-            Ok(()) => group.into_iter().for_each(answer),
+        match self.seat.link.engine("COMMIT") {
+            Ok(()) => self.committed(Ack::Group(group)),
             Err(error) => {
-                let error = self.link.guard.explain(error);
+                let error = self.seat.link.guard.explain(error);
                 self.roll_back();
                 if matches!(error, DbError::ForeignKey) && group.len() > 1 {
                     // A foreign key that is checked at the commit broke it: each job commits alone, so that only
@@ -238,11 +247,10 @@ impl Writer {
 
     fn serve_alone(&mut self, applied: Applied) {
         if applied.result.is_err() {
-            return answer(applied);
+            return Ack::Group(vec![applied]).send(Ok(()));
         }
         let mut group = Vec::new();
-        let begun = self.link.engine("BEGIN IMMEDIATE").map_err(|error| self.link.guard.explain(error));
-        match begun.and_then(|()| self.apply_into(&mut group, applied.job)) {
+        match self.begin().and_then(|()| self.apply_into(&mut group, applied.job)) {
             Ok(()) => self.commit_group(group),
             Err(error) => self.fail_group(group, &error),
         }
@@ -251,14 +259,22 @@ impl Writer {
     fn fail_group(&mut self, group: Vec<Applied>, error: &DbError) {
         self.roll_back();
         tracing::error!(jobs = group.len(), %error, "a group of writes could not be committed");
-        for Applied { job, result } in group {
-            answer(Applied { job, result: result.and(Err(error.clone())) });
-        }
+        Ack::Group(group).send(Err(error.clone()));
+    }
+
+    fn begin(&self) -> Result<(), DbError> {
+        self.seat.health.check()?;
+        self.seat.link.engine("BEGIN IMMEDIATE").map_err(|error| self.seat.link.guard.explain(error))
+    }
+
+    fn committed(&mut self, ack: Ack) {
+        self.seat.acknowledger.committed(ack);
+        self.seat.checkpoints.after_commit(&self.seat.link);
     }
 
     fn roll_back(&self) {
-        if !self.link.connection.is_autocommit()
-            && let Err(error) = self.link.engine("ROLLBACK")
+        if !self.seat.link.connection.is_autocommit()
+            && let Err(error) = self.seat.link.engine("ROLLBACK")
         {
             tracing::error!(%error, "a transaction could not be rolled back");
         }
@@ -270,12 +286,11 @@ impl Writer {
         time_max: Duration,
         reply: Reply<Sender<TransactionCall>>,
     ) {
-        if let Err(error) = self.link.engine("BEGIN IMMEDIATE") {
-            let _ = reply.send(Err(self.link.guard.explain(error)));
-            return;
+        if let Err(error) = self.begin() {
+            return drop(reply.send(Err(error)));
         }
-        match transaction::serve(&mut self.link, &mut self.clock, scope, time_max, reply) {
-            End::Committed(reply) => drop(reply.send(Ok(()))),
+        match transaction::serve(&mut self.seat.link, &mut self.seat.clock, scope, time_max, reply) {
+            End::Committed(reply) => self.committed(Ack::Transaction(reply)),
             End::Abandoned(reply) => {
                 self.roll_back();
                 reply.map(|reply| reply.send(Ok(())));
@@ -284,7 +299,7 @@ impl Writer {
     }
 
     fn note_foreign_changes(&mut self) {
-        match self.link.engine_number("PRAGMA data_version") {
+        match self.seat.link.engine_number("PRAGMA data_version") {
             Ok(version) if self.data_version == Some(version) => {}
             Ok(version) => {
                 if self.data_version.replace(version).is_some() {
@@ -296,19 +311,26 @@ impl Writer {
     }
 
     fn close(self) {
-        let Link { connection, guard, .. } = self.link;
-        guard.enter_engine();
-        connection.flush_prepared_statement_cache();
-        if let Err(error) = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
-            tracing::warn!(%error, "the write-ahead log could not be folded into the database file; the next start does it");
-        }
-        if let Err((_, error)) = connection.close() {
-            tracing::warn!(%error, "the database file could not be closed");
-        }
+        let Seat { link, acknowledger, checkpoints, health, .. } = self.seat;
+        acknowledger.finish();
+        checkpoints.finish();
+        close_file(link, &health);
     }
 }
 
-fn answer(applied: Applied) {
-    // A caller that went away does not undo what it asked for.
-    let _ = applied.job.reply.send(applied.result);
+/// Folds the log into the database file and closes it, unless the disk failed: then nothing may rest on that log.
+fn close_file(link: Link, health: &Health) {
+    link.guard.enter_engine();
+    let connection = link.connection;
+    connection.flush_prepared_statement_cache();
+    let folded = match health.check() {
+        Ok(()) => connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"),
+        Err(_) => connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop),
+    };
+    if let Err(error) = folded {
+        tracing::warn!(%error, "the write-ahead log could not be folded into the database file; the next start does it");
+    }
+    if let Err((_, error)) = connection.close() {
+        tracing::warn!(%error, "the database file could not be closed");
+    }
 }
