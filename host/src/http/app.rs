@@ -102,6 +102,9 @@ impl App {
             answer
         };
         let mut answer = answering.instrument(span).await;
+        if answer.status().is_client_error() && answer.headers().contains_key(header::CONNECTION) {
+            watch.leave_unread();
+        }
         answer.body_mut().guard_request(guard);
         answer
     }

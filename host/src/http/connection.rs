@@ -15,7 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
 
 use super::Limits;
 
@@ -34,7 +37,7 @@ pub(super) struct Watch {
     head_since: AtomicU64,
     active_at: AtomicU64,
     write_stuck_since: AtomicU64,
-    linger_since: AtomicU64,
+    unread: AtomicBool,
 }
 
 /// What is to be done with a connection.
@@ -57,7 +60,7 @@ impl Watch {
             head_since: AtomicU64::new(1),
             active_at: AtomicU64::new(1),
             write_stuck_since: AtomicU64::new(0),
-            linger_since: AtomicU64::new(0),
+            unread: AtomicBool::new(false),
         }
     }
 
@@ -73,6 +76,11 @@ impl Watch {
         self.head_since.store(0, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
         RequestGuard(Arc::clone(self))
+    }
+
+    /// A request was answered before its body was read: the client may be sending on.
+    pub(super) fn leave_unread(&self) {
+        self.unread.store(true, Ordering::Relaxed);
     }
 
     fn bytes_read(&self) {
@@ -98,11 +106,6 @@ impl Watch {
         let left = |since: u64, limit: Duration| {
             limit.checked_sub(Duration::from_millis(now.saturating_sub(since))).filter(|left| !left.is_zero())
         };
-        let linger_since = self.linger_since.load(Ordering::Relaxed);
-        if linger_since != 0 {
-            return left(linger_since, limits.linger_timeout)
-                .map_or(Verdict::Stuck("the client kept sending after the last answer"), Verdict::Fine);
-        }
         let stuck_since = self.write_stuck_since.load(Ordering::Relaxed);
         if stuck_since != 0 && left(stuck_since, limits.write_stall_timeout).is_none() {
             return Verdict::Stuck("the client takes no bytes");
@@ -135,13 +138,19 @@ impl Drop for RequestGuard {
 pub(super) struct WatchedIo<S> {
     inner: S,
     watch: Arc<Watch>,
-    write_shut: bool,
-    lingered_bytes: usize,
+    linger_timeout: Duration,
+    linger: Option<Linger>,
+}
+
+/// The end of a socket whose way out is closed.
+struct Linger {
+    bytes: usize,
+    timer: Pin<Box<Sleep>>,
 }
 
 impl<S> WatchedIo<S> {
-    pub(super) fn new(inner: S, watch: Arc<Watch>) -> WatchedIo<S> {
-        WatchedIo { inner, watch, write_shut: false, lingered_bytes: 0 }
+    pub(super) fn new(inner: S, watch: Arc<Watch>, linger_timeout: Duration) -> WatchedIo<S> {
+        WatchedIo { inner, watch, linger_timeout, linger: None }
     }
 
     fn note_write(&self, outcome: &Poll<io::Result<usize>>) {
@@ -191,22 +200,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedIo<S> {
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 
-    /// Closes the way out, then reads what still comes until the client closes too. A socket that is dropped with
-    /// unread bytes in it is reset, and the reset can overtake the answer (a 413, say) on its way to the client.
+    /// Closes the way out. A socket that is dropped with unread bytes in it is reset, and the reset can overtake the
+    /// answer (a 413, say) on its way to the client: so what a client is still sending is read and thrown away first.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.write_shut {
-            ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
-            self.write_shut = true;
-            let now = self.watch.now();
-            self.watch.linger_since.store(now, Ordering::Relaxed);
+        let this = &mut *self;
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
         }
+        let timeout = this.linger_timeout;
+        let linger = this.linger.get_or_insert_with(|| Linger { bytes: 0, timer: Box::pin(sleep(timeout)) });
         let mut scrap = [0_u8; 8192];
-        while self.lingered_bytes < LINGER_BYTES_MAX {
+        while linger.bytes < LINGER_BYTES_MAX {
             let mut buf = ReadBuf::new(&mut scrap);
-            if ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf)).is_err() || buf.filled().is_empty() {
-                break;
+            match Pin::new(&mut this.inner).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => linger.bytes += buf.filled().len(),
+                Poll::Ready(_) => break,
+                Poll::Pending if linger.bytes == 0 && !this.watch.unread.load(Ordering::Relaxed) => break,
+                Poll::Pending => {
+                    ready!(linger.timer.as_mut().poll(cx));
+                    break;
+                }
             }
-            self.lingered_bytes += buf.filled().len();
         }
         Poll::Ready(Ok(()))
     }

@@ -34,3 +34,6 @@ pub use routes::{PATTERN_BYTES_MAX, RouteError, RouteTable};
 pub use server::{Drained, serve};
 
 pub use crate::accounts::Caller;
+
+#[cfg(test)]
+mod tests;

@@ -101,8 +101,7 @@ fn protocols(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .http1()
         .header_read_timeout(None)
         .max_headers(limits.headers_max)
-        .max_buf_size(limits.head_bytes_max)
-        .pipeline_flush(true);
+        .max_buf_size(limits.head_bytes_max);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -126,13 +125,14 @@ impl Connection {
         // Answers are written whole; waiting for more would only delay them. A socket that is gone shows soon enough.
         let _ = stream.set_nodelay(true);
         let seen = Arc::new(Watch::new());
-        let io = TokioIo::new(WatchedIo::new(stream, Arc::clone(&seen)));
+        let io = TokioIo::new(WatchedIo::new(stream, Arc::clone(&seen), app.limits.linger_timeout));
         let service = service_fn(|request| {
             let (app, seen) = (Arc::clone(&app), Arc::clone(&seen));
             async move { Ok::<_, Infallible>(app.serve(request, peer, seen).await) }
         });
         let mut connection = pin!(builder.serve_connection(io, service));
-        let mut check = pin!(tokio::time::sleep(app.limits.header_read_timeout));
+        let mut check =
+            pin!(tokio::time::sleep(app.limits.header_read_timeout.min(app.limits.write_stall_timeout)));
         let mut draining = *phase.borrow() != Phase::Serving;
         if draining {
             connection.as_mut().graceful_shutdown();

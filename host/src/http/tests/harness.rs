@@ -1,0 +1,337 @@
+//! A server with a plugin that does what the tests need, and a raw client.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, future::BoxFuture, stream};
+use http::{Method, StatusCode};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{Notify, oneshot},
+    task::JoinHandle,
+};
+
+use crate::{
+    config::Config,
+    error::ApiError,
+    http::{
+        App, Authenticate, BodyMode, Caller, Drained, Found, Limits, PluginDispatch, PluginRequest,
+        PluginResponse, PluginRoute, RequestBody, ResponseBody, RouteAuth, RouteSpec, RouteTable, serve,
+    },
+};
+
+/// Longer than anything here takes: what is waited for longer fails the test.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The plugin's body limit on `/api/small`.
+pub(super) const SMALL_BYTES_MAX: usize = 16;
+
+/// Bytes of `/api/big` and `/api/huge`.
+pub(super) const BIG_BYTES: usize = 100_000;
+pub(super) const HUGE_BYTES: usize = 64 << 20;
+
+type Called = BoxFuture<'static, Result<PluginResponse, ApiError>>;
+type Handler = Box<dyn Fn(PluginRequest) -> Called + Send + Sync>;
+
+struct TestRoute(RouteSpec, Handler);
+
+impl PluginRoute for TestRoute {
+    fn spec(&self) -> &RouteSpec {
+        &self.0
+    }
+
+    fn call(&self, request: PluginRequest) -> Called {
+        (self.1)(request)
+    }
+}
+
+struct TestPlugins(RouteTable);
+
+impl PluginDispatch for TestPlugins {
+    fn find(&self, method: &Method, path: &str) -> Found {
+        self.0.find(method, path)
+    }
+}
+
+struct TestTokens;
+
+impl Authenticate for TestTokens {
+    fn authenticate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Arc<Caller>, ApiError>> {
+        let caller = move |is_admin| {
+            Arc::new(Caller {
+                user_id: token.to_owned(),
+                email: format!("{token}@example.org"),
+                is_admin,
+                epoch: 0,
+            })
+        };
+        Box::pin(async move {
+            match token {
+                "user" => Ok(caller(false)),
+                "admin" => Ok(caller(true)),
+                _ => Err(ApiError::unauthorized("token_invalid", "the token is not valid; sign in again")),
+            }
+        })
+    }
+}
+
+/// What the test lets go on, and learns of.
+#[derive(Default)]
+pub(super) struct Signals {
+    /// `/api/gate` has been entered.
+    pub(super) entered: Notify,
+    /// `/api/gate` may answer.
+    pub(super) open: Notify,
+}
+
+fn route(table: &mut RouteTable, method: Method, pattern: &str, spec: RouteSpec, handler: Handler) {
+    table.insert(method, pattern, Arc::new(TestRoute(spec, handler))).unwrap();
+}
+
+fn text(body: impl Into<Bytes>) -> Result<PluginResponse, ApiError> {
+    Ok(PluginResponse::json(StatusCode::OK, body))
+}
+
+async fn echo(request: PluginRequest) -> Result<PluginResponse, ApiError> {
+    let params: Vec<_> = (0..request.params.len()).map(|index| request.param(index)).collect();
+    let told = serde_json::json!({
+        "params": params,
+        "query": request.query(),
+        "caller": request.caller.as_ref().map(|caller| caller.user_id.as_str()),
+        "request_id": request.request_id.as_str(),
+        "body_bytes": match &request.body {
+            RequestBody::Bytes(bytes) => bytes.len(),
+            RequestBody::Stream(_) => 0,
+        },
+    });
+    text(told.to_string())
+}
+
+async fn count_stream(request: PluginRequest) -> Result<PluginResponse, ApiError> {
+    let RequestBody::Stream(mut pieces) = request.body else { panic!("the route asked for a stream") };
+    let mut bytes = 0;
+    while let Some(piece) = pieces.next().await {
+        match piece {
+            Ok(piece) => bytes += piece.len(),
+            Err(error) => return Err(ApiError::bad_request("broken", error.to_string())),
+        }
+    }
+    text(bytes.to_string())
+}
+
+async fn stream_back(_: PluginRequest) -> Result<PluginResponse, ApiError> {
+    let pieces =
+        stream::iter(["one ", "two ", "three"]).map(|piece| Ok(Bytes::from_static(piece.as_bytes())));
+    let mut response = PluginResponse::json(StatusCode::OK, "");
+    response.body = ResponseBody::Stream(Box::pin(pieces));
+    Ok(response)
+}
+
+async fn odd(request: PluginRequest) -> Result<PluginResponse, ApiError> {
+    let status = request.param(0).unwrap().parse().map(StatusCode::from_u16).unwrap().unwrap();
+    let mut response = PluginResponse::json(status, "{}");
+    for (name, value) in [("connection", "close"), ("content-length", "999"), ("x-kept", "yes")] {
+        response.headers.insert(name, value.parse().unwrap());
+    }
+    Ok(response)
+}
+
+fn plugins(signals: &Arc<Signals>) -> TestPlugins {
+    let (get, post) = (Method::GET, Method::POST);
+    let named = |names: &[&str]| RouteSpec {
+        param_names: names.iter().map(|&name| name.to_owned()).collect(),
+        ..RouteSpec::default()
+    };
+    let auth = |auth| RouteSpec { auth, ..RouteSpec::default() };
+    let mut table = RouteTable::new();
+    let t = &mut table;
+    route(t, get.clone(), "/api/echo/{name}", named(&["name"]), Box::new(|r| Box::pin(echo(r))));
+    route(t, post.clone(), "/api/echo", named(&[]), Box::new(|r| Box::pin(echo(r))));
+    let small = RouteSpec { body_bytes_max: Some(SMALL_BYTES_MAX), ..RouteSpec::default() };
+    route(t, post.clone(), "/api/small", small, Box::new(|r| Box::pin(echo(r))));
+    let streamed = RouteSpec { body: BodyMode::Streamed, ..RouteSpec::default() };
+    route(t, post, "/api/count", streamed, Box::new(|r| Box::pin(count_stream(r))));
+    route(t, get.clone(), "/api/stream", named(&[]), Box::new(|r| Box::pin(stream_back(r))));
+    route(t, get.clone(), "/api/odd/{status}", named(&["status"]), Box::new(|r| Box::pin(odd(r))));
+    route(t, get.clone(), "/api/user", auth(RouteAuth::User), Box::new(|r| Box::pin(echo(r))));
+    route(t, get.clone(), "/api/boss", auth(RouteAuth::Admin), Box::new(|r| Box::pin(echo(r))));
+    route(t, get.clone(), "/api/never", named(&[]), Box::new(|_| Box::pin(std::future::pending())));
+    route(t, get.clone(), "/api/panics", named(&[]), Box::new(|_| panic!("on purpose")));
+    route(
+        t,
+        get.clone(),
+        "/api/panics-later",
+        named(&[]),
+        Box::new(|_| Box::pin(async { panic!("on purpose") })),
+    );
+    let big = Bytes::from("\"0123456789 ".repeat(BIG_BYTES / 12 + 1)).slice(..BIG_BYTES);
+    route(
+        t,
+        get.clone(),
+        "/api/big",
+        named(&[]),
+        Box::new(move |_| Box::pin(std::future::ready(text(big.clone())))),
+    );
+    let huge = Bytes::from(vec![b'x'; HUGE_BYTES]);
+    route(
+        t,
+        get.clone(),
+        "/api/huge",
+        named(&[]),
+        Box::new(move |_| Box::pin(std::future::ready(text(huge.clone())))),
+    );
+    let signals = Arc::clone(signals);
+    let gate = move |_| {
+        let signals = Arc::clone(&signals);
+        let called: Called = Box::pin(async move {
+            signals.entered.notify_one();
+            signals.open.notified().await;
+            text("\"through\"")
+        });
+        called
+    };
+    route(t, get, "/api/gate", named(&[]), Box::new(gate));
+    TestPlugins(table)
+}
+
+/// How a test's server differs from the default one.
+#[derive(Default)]
+pub(super) struct Setup {
+    pub(super) config: Config,
+    pub(super) limits: Option<Limits>,
+    pub(super) host: axum::Router,
+}
+
+/// A running server.
+pub(super) struct TestServer {
+    pub(super) port: u16,
+    pub(super) signals: Arc<Signals>,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<Drained>,
+}
+
+impl TestServer {
+    pub(super) async fn start() -> TestServer {
+        TestServer::start_with(Setup::default()).await
+    }
+
+    pub(super) async fn start_limited(limits: Limits) -> TestServer {
+        TestServer::start_with(Setup { limits: Some(limits), ..Setup::default() }).await
+    }
+
+    pub(super) async fn start_with(setup: Setup) -> TestServer {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let signals = Arc::new(Signals::default());
+        let mut app = App::new(&setup.config, Arc::new(plugins(&signals)), Arc::new(TestTokens), setup.host);
+        if let Some(limits) = setup.limits {
+            app = app.with_limits(limits);
+        }
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(serve(listener, Arc::new(app), async {
+            let _ = stopped.await;
+        }));
+        TestServer { port, signals, stop: Some(stop), running }
+    }
+
+    /// Tells the server to stop.
+    pub(super) fn stop(&mut self) {
+        self.stop.take().expect("a server is stopped once").send(()).unwrap();
+    }
+
+    /// Waits for the server's end.
+    pub(super) async fn ended(self) -> Drained {
+        patiently(self.running).await.unwrap()
+    }
+
+    pub(super) async fn connect(&self) -> TcpStream {
+        patiently(TcpStream::connect(("127.0.0.1", self.port))).await.unwrap()
+    }
+
+    /// Sends `request` as it is and reads until the server closes.
+    pub(super) async fn raw(&self, request: impl AsRef<[u8]>) -> String {
+        let mut socket = self.connect().await;
+        // The server may refuse before it has read everything; its answer is what counts.
+        let _ = socket.write_all(request.as_ref()).await;
+        read_to_end(&mut socket).await
+    }
+
+    /// Sends one request with a head of its own and reads the answer.
+    pub(super) async fn ask(&self, line: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+        let mut request = format!("{line} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !body.is_empty() {
+            request.push_str(&format!("content-length: {}\r\n", body.len()));
+        }
+        Reply::parse(&self.raw(format!("{request}\r\n{body}")).await)
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Reply {
+        self.ask(&format!("GET {path}"), &[], "").await
+    }
+}
+
+/// Awaits what must come within [`PATIENCE`].
+pub(super) async fn patiently<F: Future>(work: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, work).await.expect("it came within the test's patience")
+}
+
+/// Reads on until what came ends in `end`.
+pub(super) async fn read_until(socket: &mut TcpStream, end: &str) {
+    let (mut answer, mut byte) = (Vec::new(), [0]);
+    while !answer.ends_with(end.as_bytes()) {
+        assert_eq!(
+            patiently(socket.read(&mut byte)).await.unwrap(),
+            1,
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
+        answer.push(byte[0]);
+    }
+}
+
+/// Everything until the server closes; bytes that are not text are replaced.
+pub(super) async fn read_to_end(socket: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let _ = patiently(socket.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// One answer, as text.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) head: String,
+    pub(super) body: String,
+}
+
+impl Reply {
+    pub(super) fn parse(answer: &str) -> Reply {
+        let (head, body) =
+            answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer, but {answer:?}"));
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        // Names are compared in lower case, as HTTP/1 writes them here; values keep their case.
+        Reply { status, head: head.to_owned(), body: body.to_owned() }
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
+    pub(super) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Status and code, with the checks that hold for every error.
+    pub(super) fn refusal(&self) -> (u16, String) {
+        assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
+        assert!(self.header("x-request-id").is_some(), "{self:?}");
+        assert_eq!(self.header("x-content-type-options"), Some("nosniff"), "{self:?}");
+        let json = self.json();
+        assert!(json["detail"].is_string(), "{self:?}");
+        (self.status, json["code"].as_str().unwrap().to_owned())
+    }
+}

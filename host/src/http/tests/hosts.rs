@@ -1,0 +1,136 @@
+//! The host's side of an answer: its own routes, pages, origins, compression, rate limits.
+
+use super::harness::{BIG_BYTES, Setup, TestServer};
+use crate::config::Config;
+
+#[tokio::test]
+async fn the_system_answers() {
+    let server = TestServer::start().await;
+    assert_eq!(server.get("/health").await.body, r#"{"status":"healthy"}"#);
+    assert_eq!(server.get("/healthz").await.body, r#"{"status":"ok"}"#);
+    let root = server.get("/").await.json();
+    assert_eq!(root["version"], env!("CARGO_PKG_VERSION"));
+    for key in ["name", "docs", "openapi", "admin", "auth"] {
+        assert!(root.get(key).is_some(), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn pages_come_from_their_folder_alone() {
+    let outer = tempfile::tempdir().unwrap();
+    let pages = outer.path().join("pages");
+    std::fs::create_dir_all(pages.join("sub/.git")).unwrap();
+    for (name, content) in [
+        ("../secret.txt", "secret"),
+        ("index.html", "<p>front</p>"),
+        ("sub/index.html", "<p>sub</p>"),
+        ("a b.txt", "blank"),
+        (".env", "secret"),
+        ("sub/.git/config", "secret"),
+    ] {
+        std::fs::write(pages.join(name), content).unwrap();
+    }
+    let mut config = Config::default();
+    config.public.static_dir = Some(pages);
+    let server = TestServer::start_with(Setup { config, ..Setup::default() }).await;
+    let cases = [
+        ("/index.html", 200, "<p>front</p>"),
+        ("/a%20b.txt", 200, "blank"),
+        ("/sub/", 200, "<p>sub</p>"),
+        ("/.env", 404, "not_found"),
+        ("/%2eenv", 404, "not_found"),
+        ("/sub/.git/config", 404, "not_found"),
+        ("/../secret.txt", 404, "not_found"),
+        ("/%2e%2e/secret.txt", 404, "not_found"),
+        ("/..%2fsecret.txt", 404, "not_found"),
+        ("/sub/..%5c..%5csecret.txt", 404, "not_found"),
+        ("/missing.html", 404, "not_found"),
+        ("/api/echo/x", 200, "params"),
+    ];
+    for (path, status, part) in cases {
+        let reply = server.get(path).await;
+        assert_eq!(reply.status, status, "{path}");
+        assert!(reply.body.contains(part), "{path}: {reply:?}");
+    }
+    assert_eq!(server.get("/").await.json()["name"], "TinyBase");
+    let front = server.ask("GET /", &[("accept", "text/html,*/*")], "").await;
+    assert_eq!(front.body, "<p>front</p>");
+    let modified = front.header("last-modified").unwrap().to_owned();
+    let again = server.ask("GET /index.html", &[("if-modified-since", &modified)], "").await;
+    assert_eq!((again.status, again.body.as_str()), (304, ""));
+    let posted = server.ask("POST /index.html", &[], "").await;
+    assert_eq!(posted.refusal(), (404, "not_found".into()));
+}
+
+#[tokio::test]
+async fn only_named_origins_may_read_answers() {
+    let mut config = Config::default();
+    config.cors.allow_origins = vec!["https://app.example.org".into()];
+    let server = TestServer::start_with(Setup { config, ..Setup::default() }).await;
+    for (origin, allowed) in [("https://app.example.org", true), ("https://evil.example.org", false)] {
+        for path in ["/api/echo/x", "/health", "/nothing"] {
+            let reply = server.ask(&format!("GET {path}"), &[("origin", origin)], "").await;
+            assert_eq!(reply.header("access-control-allow-origin"), allowed.then_some(origin), "{path}");
+            assert!(reply.header("vary").is_some_and(|vary| vary.contains("origin")), "{path}");
+        }
+        let asked = [
+            ("origin", origin),
+            ("access-control-request-method", "PATCH"),
+            ("access-control-request-headers", "authorization, content-type"),
+        ];
+        let preflight = server.ask("OPTIONS /api/echo/x", &asked, "").await;
+        assert_eq!(preflight.status, 200);
+        assert_eq!(preflight.header("access-control-allow-origin"), allowed.then_some(origin));
+        assert_eq!(preflight.header("access-control-allow-headers"), Some("authorization, content-type"));
+        assert!(preflight.header("access-control-allow-methods").unwrap().contains("PATCH"));
+    }
+    assert!(!server.get("/health").await.head.contains("access-control"), "no origin, no headers");
+    let plain = TestServer::start().await;
+    let reply = plain.ask("GET /health", &[("origin", "https://app.example.org")], "").await;
+    assert!(!reply.head.contains("access-control"), "{reply:?}");
+}
+
+#[tokio::test]
+async fn large_answers_shrink_for_those_who_ask() {
+    let cases = [
+        ("/api/big", "gzip", Some("gzip")),
+        ("/api/big", "br;q=0.5, zstd", Some("zstd")),
+        ("/api/big", "br", Some("br")),
+        ("/api/big", "identity", None),
+        ("/api/big", "gzip;q=0", None),
+        ("/api/big", "lzma", None),
+        ("/health", "gzip", None),
+    ];
+    let server = TestServer::start().await;
+    for (path, accepted, encoding) in cases {
+        let reply = server.ask(&format!("GET {path}"), &[("accept-encoding", accepted)], "").await;
+        assert_eq!(reply.header("content-encoding"), encoding, "{path} {accepted}");
+        assert_eq!(reply.status, 200);
+        let shrunk = reply.body.len() < BIG_BYTES / 10;
+        assert_eq!(shrunk, encoding.is_some() || path == "/health", "{path} {accepted}");
+    }
+    let plain = server.get("/api/big").await;
+    assert_eq!((plain.header("content-encoding"), plain.body.len()), (None, BIG_BYTES));
+}
+
+#[tokio::test]
+async fn sign_in_is_limited_by_address_while_limits_are_on() {
+    for enabled in [true, false] {
+        let mut config = Config::default();
+        config.rate_limit.enabled = enabled;
+        let login = axum::routing::post(async || "\"in\"");
+        let host = axum::Router::new().route("/api/auth/login", login);
+        let server = TestServer::start_with(Setup { config, host, ..Setup::default() }).await;
+        for _ in 0..10 {
+            assert_eq!(server.ask("POST /api/auth/login", &[], "{}").await.status, 200);
+        }
+        let reply = server.ask("POST /api/auth/login", &[], "{}").await;
+        if enabled {
+            assert_eq!(reply.refusal(), (429, "rate_limited".into()));
+            let seconds: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+            assert!((1..=7).contains(&seconds));
+        } else {
+            assert_eq!(reply.status, 200);
+        }
+    }
+}

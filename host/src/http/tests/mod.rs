@@ -1,0 +1,8 @@
+//! The server as clients see it: a real one on port 0, and raw sockets that behave well or badly.
+
+mod harness;
+mod hosts;
+mod limits;
+mod protocol;
+mod routing;
+mod shutdown;
