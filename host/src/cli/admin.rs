@@ -1,10 +1,12 @@
 //! `tinybase admin`. It works on the database alone, whether a server runs or not.
 
+use std::sync::Arc;
+
 use super::{
     Failure, command_runtime, output,
-    site::{Place, accounts, check_migrated, open_database},
+    site::{House, Place, check_migrated, house, open_database},
 };
-use crate::accounts::AdminAdded;
+use crate::{accounts::AdminAdded, plugins::Console};
 
 /// What can be asked of admins.
 #[derive(Debug, clap::Subcommand)]
@@ -20,11 +22,11 @@ pub(super) enum Command {
 
 pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
     let Command::Add { email, password } = command;
-    let config = place.config(&[])?;
+    let config = Arc::new(place.config(&[])?);
     command_runtime(&config)?.block_on(async {
         let db = open_database(&config)?;
         check_migrated(&*db).await?;
-        let (accounts, _) = accounts(&config, &db)?;
+        let House { accounts, .. } = house(&config, &db, Console::of_command())?;
         let added = accounts.add_admin(&email, password).await;
         drop(accounts);
         db.shut_down().await;

@@ -10,12 +10,13 @@ use std::{
 
 use super::{
     Failure, command_runtime, output, prompt,
-    site::{Place, accounts, keys_dir, open_or_create_database},
+    site::{House, Place, house, keys_dir, open_or_create_database},
 };
 use crate::{
     accounts::{Accounts, AdminAdded, Keys},
     config::{self, Config},
     db::{Database, migrations::Migrator},
+    plugins::Console,
 };
 
 /// The function that a new folder begins with.
@@ -50,7 +51,7 @@ pub(super) fn run(place: Place, options: Options) -> Result<(), Failure> {
     let admin = wanted_admin(options)?;
     make_folder(&place.dir)?;
     write_config_file(&place.dir)?;
-    let config = place.config(&[])?;
+    let config = Arc::new(place.config(&[])?);
     command_runtime(&config)?.block_on(async {
         let db = open_or_create_database(&config)?;
         let done = prepare(&config, &db, admin).await;
@@ -60,14 +61,21 @@ pub(super) fn run(place: Place, options: Options) -> Result<(), Failure> {
     output::line(format!("{} is ready; start the server there with: tinybase serve", place.dir.display()))
 }
 
-async fn prepare(config: &Config, db: &Arc<dyn Database>, admin: Option<Admin>) -> Result<(), Failure> {
+async fn prepare(config: &Arc<Config>, db: &Arc<dyn Database>, admin: Option<Admin>) -> Result<(), Failure> {
     let applied = Migrator::of_host(&**db).upgrade(None).await?;
     say("the database", !applied.is_empty())?;
     let had_keys = keys_dir(config).exists();
     Keys::load_or_create(&keys_dir(config))?;
     say("the signing keys", !had_keys)?;
     write_example_function(config)?;
-    let (accounts, _) = accounts(config, db)?;
+    let House { accounts, plugins } = house(config, db, Console::of_command())?;
+    let installed = plugins.install_bundled().await?;
+    for name in &installed {
+        say(&format!("the extension {name}"), true)?;
+    }
+    if installed.is_empty() {
+        say("the extensions", false)?;
+    }
     let needs_setup =
         accounts.setup_status().await.map_err(|error| Failure::new(error.to_string()))?.needs_setup;
     let admin = match admin {

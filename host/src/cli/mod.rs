@@ -11,13 +11,20 @@ mod serve;
 mod site;
 mod version;
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory, Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
 use self::site::Place;
-use crate::config::{self, Config, LogFormat, LogLevel};
+use crate::{
+    config::{self, Config, LogFormat, LogLevel},
+    plugins::probe,
+};
 
 /// Done.
 const EXIT_DONE: u8 = 0;
@@ -89,12 +96,21 @@ impl<E: std::error::Error> From<E> for Failure {
 
 /// Does what the process's arguments ask for. Answers the exit code: 0 done, 1 failed, 2 wrong usage.
 pub fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    // The probe is no command for people, and must not load anything that a command might.
+    if arguments.next().is_some_and(|command| command == probe::COMMAND)
+        && let Some(folder) = arguments.next()
+    {
+        return probe::run(Path::new(&folder));
+    }
     let code = match Cli::try_parse() {
         Ok(cli) => match run(cli) {
             Ok(()) => EXIT_DONE,
             Err(failure) => {
                 // One line, whatever a message is made of.
-                eprintln!("error: {}", failure.message.replace('\n', " ").trim());
+                if !failure.message.is_empty() {
+                    eprintln!("error: {}", failure.message.replace('\n', " ").trim());
+                }
                 failure.code
             }
         },

@@ -1,8 +1,7 @@
 //! `tinybase serve`: puts the host together in order, serves, and takes it apart in the opposite order.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use http::Method;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -10,14 +9,15 @@ use tokio::{
 
 use super::{
     Failure, output, serving_runtime,
-    site::{Place, accounts, check_migrated, open_database},
+    site::{House, Place, check_migrated, house, open_database},
     start_log,
 };
 use crate::{
     accounts,
     config::{Config, Flag},
     db::Database,
-    http::{App, Found, PluginDispatch, serve},
+    http::{App, PluginDispatch, serve},
+    plugins::{Console, Purpose},
 };
 
 /// What `serve` can be told.
@@ -29,6 +29,9 @@ pub(super) struct Options {
     /// The port to listen on, instead of server.port; 0 lets the system choose
     #[arg(long, value_name = "PORT")]
     port: Option<String>,
+    /// Load the extensions that came with this program alone
+    #[arg(long)]
+    safe_mode: bool,
 }
 
 impl Options {
@@ -40,27 +43,36 @@ impl Options {
 }
 
 pub(super) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
-    let config = place.config(&options.flags())?;
+    let config = Arc::new(place.config(&options.flags())?);
     start_log(config.server.log_level, config.server.log_format)?;
     serving_runtime(&config.server)?.block_on(async {
         let mut stop = Stop::listen()?;
         let db = open_database(&config)?;
-        let served = serve_on(&config, &db, &mut stop).await;
+        let served = serve_on(&config, &db, options.safe_mode, &mut stop).await;
         db.shut_down().await;
         served
     })
 }
 
-async fn serve_on(config: &Config, db: &Arc<dyn Database>, stop: &mut Stop) -> Result<(), Failure> {
+async fn serve_on(
+    config: &Arc<Config>,
+    db: &Arc<dyn Database>,
+    safe_mode: bool,
+    stop: &mut Stop,
+) -> Result<(), Failure> {
     check_migrated(&**db).await?;
-    let (accounts, _settings) = accounts(config, db)?;
+    let House { accounts, plugins } = house(config, db, Console::of_server())?;
+    plugins.follow_bundled().await?;
+    plugins.load(Purpose::Serve, safe_mode).await?;
     let routes = accounts::router(Arc::clone(&accounts));
-    let app = Arc::new(App::new(config, Arc::new(NoPlugins), accounts, routes));
+    let dispatch = Arc::clone(&plugins) as Arc<dyn PluginDispatch>;
+    let app = Arc::new(App::new(config, dispatch, accounts, routes));
     let listener = listen(config).await?;
     let address = listener.local_addr()?;
-    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), extensions = ?plugins.loaded(), "serving");
     output::line(format!("serving http://{address}"))?;
     serve(listener, app, stop.asked()).await;
+    plugins.shut_down(Duration::from_millis(config.server.shutdown_timeout_ms)).await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -110,14 +122,5 @@ impl Stop {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
-    }
-}
-
-/// No plugin serves anything.
-struct NoPlugins;
-
-impl PluginDispatch for NoPlugins {
-    fn find(&self, _method: &Method, _path: &str) -> Found {
-        Found::Missing
     }
 }

@@ -15,6 +15,10 @@ use crate::{
         migrations::Migrator,
         sqlite::{Durability, Sqlite, SqliteOptions},
     },
+    plugins::{
+        Console, Parts, Plugins,
+        tickets::{Redeeming, Tickets},
+    },
     settings::Settings,
     sql::HostSql,
 };
@@ -113,14 +117,32 @@ pub(super) async fn check_migrated(db: &dyn Database) -> Result<(), Failure> {
     )))
 }
 
-/// The accounts and the settings of a database.
-pub(super) fn accounts(
-    config: &Config,
+/// The parts of a host over one database.
+pub(super) struct House {
+    pub(super) accounts: Arc<Accounts>,
+    pub(super) plugins: Arc<Plugins>,
+}
+
+/// Puts the parts together; no plugin is loaded yet. To be called within the runtime.
+pub(super) fn house(
+    config: &Arc<Config>,
     db: &Arc<dyn Database>,
-) -> Result<(Arc<Accounts>, Arc<Settings>), Failure> {
-    let sql = HostSql::new(Arc::clone(db));
+    console: Console,
+) -> Result<House, Failure> {
+    let tickets = Arc::new(Tickets::default());
+    let database: Arc<dyn Database> = Arc::new(Redeeming::new(Arc::clone(db), Arc::clone(&tickets)));
+    let sql = HostSql::new(Arc::clone(&database));
     let keys = Keys::load_or_create(&keys_dir(config))?;
     let settings = Arc::new(Settings::new(sql.clone()));
-    let accounts = Accounts::new(sql, keys, Arc::clone(&settings), &config.auth);
-    Ok((Arc::new(accounts), settings))
+    let accounts = Arc::new(Accounts::new(sql, keys, Arc::clone(&settings), &config.auth));
+    let plugins = Plugins::new(Parts {
+        config: Arc::clone(config),
+        database,
+        tickets,
+        accounts: Arc::clone(&accounts),
+        settings,
+        console,
+    });
+    accounts.set_events(Arc::new(plugins.user_events()));
+    Ok(House { accounts, plugins: Arc::new(plugins) })
 }
