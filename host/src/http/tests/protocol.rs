@@ -19,6 +19,12 @@ async fn broken_requests_are_refused_and_the_server_goes_on() {
         ("a length that is none", format!("{post}content-length: -1\r\n\r\n"), 400),
         ("a chunk size that is none", format!("{post}transfer-encoding: chunked\r\n\r\nzz\r\n"), 400),
         ("an unknown transfer coding", format!("{post}transfer-encoding: gzip\r\n\r\n"), 400),
+        (
+            "a proxy's CONNECT",
+            "CONNECT example.org:443 HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n".to_owned(),
+            404,
+        ),
+        ("OPTIONS of all", "OPTIONS * HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n".to_owned(), 404),
         ("a header of 70 KB", format!("{get}x: {}\r\n\r\n", "a".repeat(70_000)), 431),
         ("200 headers", format!("{get}{}\r\n", "x: a\r\n".repeat(200)), 431),
         (
@@ -60,6 +66,12 @@ async fn pipelined_requests_are_answered_in_their_order() {
         (0..50).map(|number| answers.find(&format!("[\"n{number}\"]")).expect("each is answered")).collect();
     assert!(places.is_sorted());
     assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 51);
+}
+
+#[tokio::test]
+async fn a_target_with_a_host_is_served_by_its_path() {
+    let server = TestServer::start().await;
+    assert_eq!(server.get("http://test/health").await.body, r#"{"status":"healthy"}"#);
 }
 
 #[tokio::test]
