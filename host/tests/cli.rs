@@ -155,7 +155,12 @@ fn init_makes_what_is_missing_and_run_twice_changes_nothing() {
     let dir = fresh();
     let line = format!("init site --admin-email {EMAIL} --admin-password abcdefgh");
     let first = done(dir.path(), &line);
-    assert_eq!(first.lines().filter(|line| line.starts_with("created")).count(), 5, "{first}");
+    let created = |told: &str| {
+        let lines = told.lines().filter(|line| line.starts_with("created"));
+        // Which extensions come with the binary is not this test's business.
+        lines.filter(|line| !line.contains("extension")).count()
+    };
+    assert_eq!(created(&first), 5, "{first}");
     let site = dir.path().join("site");
     let mode = |path: &str| fs::metadata(site.join(path)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("tinybase.db"), mode("tinybase.toml")), (0o600, 0o600));
@@ -165,7 +170,7 @@ fn init_makes_what_is_missing_and_run_twice_changes_nothing() {
     fs::write(site.join("tinybase.toml"), "[server]\nport = 1234\n").unwrap();
     let before = files(&site);
     let again = done(dir.path(), &line);
-    assert_eq!(again.lines().filter(|line| line.starts_with("created")).count(), 0, "{again}");
+    assert_eq!(created(&again), 0, "{again}");
     assert!(files(&site) == before, "the second init changed a file");
 }
 
@@ -197,20 +202,21 @@ fn bad_admins_are_refused_in_a_line() {
 fn the_database_goes_down_and_up_again() {
     let dir = prepared();
     let at = |dir: &Path| {
-        serde_json::from_str::<Json>(&done(dir, "db current --json")).unwrap()["version"].clone()
+        serde_json::from_str::<Json>(&done(dir, "db current --json")).unwrap()[0]["version"].clone()
     };
     let newest = at(dir.path());
     let history = serde_json::from_str::<Json>(&done(dir.path(), "db history --json")).unwrap();
-    assert_eq!(history.as_array().unwrap().last().unwrap()["version"], newest);
+    let of_host = history.as_array().unwrap().iter().filter(|entry| entry["owner"] == "host");
+    assert_eq!(of_host.last().unwrap()["version"], newest);
     done(dir.path(), "db downgrade 0");
     assert_eq!(at(dir.path()), json!(0));
     let output = run(dir.path(), "serve");
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr.contains("run: tinybase db upgrade"), "{stderr}");
-    assert!(done(dir.path(), "db upgrade").starts_with("applied 1"));
+    assert!(done(dir.path(), "db upgrade").starts_with("host: applied 1"));
     assert_eq!(at(dir.path()), newest);
-    assert!(done(dir.path(), "db upgrade").starts_with("nothing to do"));
+    assert!(done(dir.path(), "db upgrade").starts_with("host: nothing to do"));
     assert_eq!(run(dir.path(), "db upgrade 999").status.code(), Some(1));
 }
 

@@ -1,14 +1,18 @@
 //! `tinybase db`: the tables' versions. It never changes data but through migrations.
 
-use std::{fs, io::Write, path::Path};
+use std::{fs, io::Write, path::Path, sync::Arc};
 
 use serde_json::json;
 
 use super::{
     Failure, command_runtime, output, prompt,
-    site::{Place, open_database},
+    site::{House, Place, house, open_database},
 };
-use crate::db::migrations::Migrator;
+use crate::{
+    config::Config,
+    db::{Database, migrations::Migrator},
+    plugins::Console,
+};
 
 /// The longest slug of a migration's file name, in characters.
 const SLUG_CHARS_MAX: usize = 60;
@@ -16,15 +20,21 @@ const SLUG_CHARS_MAX: usize = 60;
 /// What can be asked of the database's tables.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Apply the migrations that are missing
+    /// Apply the migrations that are missing: the host's and every enabled extension's
     Upgrade {
         /// The version to stop at; the newest where left out
         version: Option<u32>,
+        /// The tables of this extension alone; of the host alone where a version is given
+        #[arg(long, value_name = "NAME")]
+        extension: Option<String>,
     },
     /// Revert migrations, newest first; what their tables hold is lost
     Downgrade {
         /// The version to go back to; one step back where left out
         version: Option<u32>,
+        /// The tables of this extension instead of the host's
+        #[arg(long, value_name = "NAME")]
+        extension: Option<String>,
         /// Do not ask
         #[arg(long)]
         yes: bool,
@@ -35,7 +45,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Print the version that the database is at
+    /// Print the versions that the tables are at
     Current {
         /// Print JSON
         #[arg(long)]
@@ -49,67 +59,149 @@ pub(super) enum Command {
     },
 }
 
+/// Whose tables: the host's, or an extension's.
+struct Owned<'a> {
+    owner: String,
+    migrator: Migrator<'a>,
+}
+
+/// The name of the host among the owners of tables.
+const HOST: &str = "host";
+
 pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
     if let Command::Migrate { message } = command {
         return write_pair(&place.dir, &message);
     }
-    let config = place.config(&[])?;
+    let config = Arc::new(place.config(&[])?);
     command_runtime(&config)?.block_on(async {
         let db = open_database(&config)?;
-        let done = on_host_tables(&Migrator::of_host(&*db), command).await;
+        let done = on_tables(&config, &db, command).await;
         db.shut_down().await;
         done
     })
 }
 
-async fn on_host_tables(migrator: &Migrator<'_>, command: Command) -> Result<(), Failure> {
+async fn on_tables(config: &Arc<Config>, db: &Arc<dyn Database>, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Upgrade { version } => {
-            let applied = migrator.upgrade(version).await?;
-            say_steps("applied", &applied, migrator.current().await?)
+        Command::Upgrade { version, extension } => upgrade(config, db, version, extension).await,
+        Command::Downgrade { version, extension, yes } => {
+            let owned = one(config, db, extension).await?;
+            downgrade(&owned, version, yes).await
         }
-        Command::Downgrade { version, yes } => downgrade(migrator, version, yes).await,
-        Command::History { json: true } => {
-            let entries = migrator.history().await?.into_iter().map(
-                |entry| json!({"version": entry.version, "title": entry.title, "applied_at": entry.applied_at}),
-            );
-            output::json(&entries.collect::<Vec<_>>())
-        }
-        Command::History { json: false } => {
-            let rows = migrator.history().await?.into_iter().map(|entry| {
-                let applied = entry.applied_at.unwrap_or_else(|| "not applied".to_owned());
-                [entry.version.to_string(), entry.title, applied]
-            });
-            output::table(&rows.collect::<Vec<_>>())
-        }
-        Command::Current { json: true } => output::json(&json!({"version": migrator.current().await?})),
-        Command::Current { json: false } => output::line(migrator.current().await?.to_string()),
+        Command::History { json } => history(&all(config, db).await?, json).await,
+        Command::Current { json } => current(&all(config, db).await?, json).await,
         Command::Migrate { .. } => Ok(()),
     }
 }
 
-async fn downgrade(migrator: &Migrator<'_>, version: Option<u32>, yes: bool) -> Result<(), Failure> {
-    let current = migrator.current().await?;
+/// The host's tables and those of every enabled extension. Extensions are rows of the host's own tables: where these
+/// are not there yet, there are none.
+async fn all<'a>(config: &Arc<Config>, db: &'a Arc<dyn Database>) -> Result<Vec<Owned<'a>>, Failure> {
+    let host = Migrator::of_host(&**db);
+    let is_migrated = host.current().await? > 0;
+    let mut owned = vec![Owned { owner: HOST.to_owned(), migrator: host }];
+    if is_migrated {
+        let House { plugins, .. } = house(config, db, Console::of_command())?;
+        for package in plugins.packages().await? {
+            let owner = package.manifest.name.clone();
+            let migrator = Migrator::of_extension(&**db, &owner, package.migrations(db.engine())?)?;
+            owned.push(Owned { owner, migrator });
+        }
+    }
+    Ok(owned)
+}
+
+async fn one<'a>(
+    config: &Arc<Config>,
+    db: &'a Arc<dyn Database>,
+    extension: Option<String>,
+) -> Result<Owned<'a>, Failure> {
+    let wanted = extension.unwrap_or_else(|| HOST.to_owned());
+    let mut owned = all(config, db).await?.into_iter();
+    owned.find(|owned| owned.owner == wanted).ok_or_else(|| {
+        Failure::new(format!("no enabled extension is called {wanted:?}; see: tinybase extensions list"))
+    })
+}
+
+async fn upgrade(
+    config: &Arc<Config>,
+    db: &Arc<dyn Database>,
+    version: Option<u32>,
+    extension: Option<String>,
+) -> Result<(), Failure> {
+    if version.is_some() || extension.is_some() {
+        let owned = one(config, db, extension).await?;
+        return upgrade_one(&owned, version).await;
+    }
+    // The host's first: the others are found in its tables.
+    upgrade_one(&Owned { owner: HOST.to_owned(), migrator: Migrator::of_host(&**db) }, None).await?;
+    for owned in all(config, db).await?.iter().skip(1) {
+        upgrade_one(owned, None).await?;
+    }
+    Ok(())
+}
+
+async fn upgrade_one(owned: &Owned<'_>, version: Option<u32>) -> Result<(), Failure> {
+    let applied = owned.migrator.upgrade(version).await?;
+    say_steps(owned, "applied", &applied, owned.migrator.current().await?)
+}
+
+async fn history(owned: &[Owned<'_>], as_json: bool) -> Result<(), Failure> {
+    let mut entries = Vec::new();
+    for Owned { owner, migrator } in owned {
+        entries.extend(migrator.history().await?.into_iter().map(|entry| (owner.clone(), entry)));
+    }
+    if as_json {
+        let entries = entries.into_iter().map(|(owner, entry)| {
+            json!({"owner": owner, "version": entry.version, "title": entry.title, "applied_at": entry.applied_at})
+        });
+        return output::json(&entries.collect::<Vec<_>>());
+    }
+    let rows = entries.into_iter().map(|(owner, entry)| {
+        let applied = entry.applied_at.unwrap_or_else(|| "not applied".to_owned());
+        [owner, entry.version.to_string(), entry.title, applied]
+    });
+    output::table(&rows.collect::<Vec<_>>())
+}
+
+async fn current(owned: &[Owned<'_>], as_json: bool) -> Result<(), Failure> {
+    let mut versions = Vec::new();
+    for Owned { owner, migrator } in owned {
+        versions.push((owner, migrator.current().await?));
+    }
+    if as_json {
+        let versions = versions.iter().map(|(owner, version)| json!({"owner": owner, "version": version}));
+        return output::json(&versions.collect::<Vec<_>>());
+    }
+    let rows = versions.iter().map(|(owner, version)| [(*owner).clone(), version.to_string()]);
+    output::table(&rows.collect::<Vec<_>>())
+}
+
+async fn downgrade(owned: &Owned<'_>, version: Option<u32>, yes: bool) -> Result<(), Failure> {
+    let (owner, current) = (&owned.owner, owned.migrator.current().await?);
     let target = version.unwrap_or_else(|| current.saturating_sub(1));
     if target > current {
         return Err(Failure::usage(format!(
-            "the database is at version {current}, which is below {target}; use: tinybase db upgrade {target}"
+            "the tables of {owner} are at version {current}, which is below {target}; use: tinybase db upgrade {target}"
         )));
     }
-    let question = format!("Go from version {current} to {target}? What the reverted tables hold is lost.");
+    let question = format!(
+        "Take the tables of {owner} from version {current} to {target}? What the reverted ones hold is lost."
+    );
     if target < current && !yes && !prompt::confirm(&question)? {
         return Err(Failure::new("nothing was changed"));
     }
-    let reverted = migrator.downgrade(target).await?;
-    say_steps("reverted", &reverted, target)
+    let reverted = owned.migrator.downgrade(target).await?;
+    say_steps(owned, "reverted", &reverted, target)
 }
 
-fn say_steps(did: &str, versions: &[u32], current: u32) -> Result<(), Failure> {
+fn say_steps(owned: &Owned<'_>, did: &str, versions: &[u32], current: u32) -> Result<(), Failure> {
+    let owner = &owned.owner;
     if versions.is_empty() {
-        return output::line(format!("nothing to do: the database is at version {current}"));
+        return output::line(format!("{owner}: nothing to do, at version {current}"));
     }
     let listed = versions.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-    output::line(format!("{did} {listed}; the database is at version {current}"))
+    output::line(format!("{owner}: {did} {listed}, now at version {current}"))
 }
 
 /// Writes `NNNN_slug.up.sql` and `.down.sql` behind the last ones in `dir`, which must be an extension's folder or

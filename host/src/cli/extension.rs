@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{
     Failure, command_runtime,
-    site::{House, Place, check_migrated, house, open_database},
+    site::{House, Place, check_migrated, has_database, house, open_database},
 };
 use crate::{
     config::Config,
@@ -21,6 +21,10 @@ use crate::{
 /// Runs the command `arguments` of an installed extension; its name comes first.
 pub(super) fn run_extension_command(place: &Place, arguments: &[OsString]) -> Result<(), Failure> {
     let config = Arc::new(place.config(&[])?);
+    let name = arguments[0].to_string_lossy();
+    if !has_database(&config) {
+        return Err(no_command(&name));
+    }
     command_runtime(&config)?.block_on(async {
         let db = open_database(&config)?;
         let ran = run_on(&config, &db, arguments).await;
@@ -48,18 +52,22 @@ async fn find(plugins: &Plugins, name: &str) -> Result<Manifest, Failure> {
     let wanted = installed.into_iter().filter(|extension| extension.is_wanted());
     let mut manifests =
         wanted.filter_map(|extension| serde_json::from_value::<Manifest>(extension.manifest).ok());
-    manifests.find(|manifest| manifest.name == name && !manifest.commands.is_empty()).ok_or_else(|| {
-        Failure::usage(format!(
-            "there is no command {name:?}, and no enabled extension declares it; see: tinybase --help"
-        ))
-    })
+    manifests
+        .find(|manifest| manifest.name == name && !manifest.commands.is_empty())
+        .ok_or_else(|| no_command(name))
 }
 
+fn no_command(name: &str) -> Failure {
+    Failure::usage(format!(
+        "there is no command {name:?}, and no enabled extension declares it; see: tinybase --help"
+    ))
+}
+
+/// A command's name and its arguments.
+type Asked = (String, Map<String, Json>);
+
 /// What was asked for; `None` where it was help, which has been printed.
-fn parse(
-    manifest: &Manifest,
-    arguments: &[OsString],
-) -> Result<Option<(String, Map<String, Json>)>, Failure> {
+fn parse(manifest: &Manifest, arguments: &[OsString]) -> Result<Option<Asked>, Failure> {
     let mut matches = match clap_command(manifest).try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(asked) => {

@@ -4,6 +4,7 @@ mod admin;
 mod completions;
 mod db;
 mod extension;
+mod extensions;
 mod init;
 mod output;
 mod prompt;
@@ -62,6 +63,9 @@ enum Command {
     /// Manage the database's tables
     #[command(subcommand)]
     Db(db::Command),
+    /// Install, list, enable and disable extensions
+    #[command(subcommand)]
+    Extensions(extensions::Command),
     /// Print completions for a shell
     Completions(completions::Options),
     /// A command that an extension declares
@@ -132,6 +136,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(options) => serve::run(&place, &options),
         Command::Admin(command) => admin::run(&place, command),
         Command::Db(command) => db::run(&place, command),
+        Command::Extensions(command) => extensions::run(&place, command),
         Command::Completions(options) => completions::run(&options, &mut Cli::command()),
         Command::Extension(arguments) => extension::run_extension_command(&place, &arguments),
     }

@@ -69,6 +69,11 @@ pub(super) fn open_or_create_database(config: &Config) -> Result<Arc<dyn Databas
     Ok(db)
 }
 
+/// Whether a folder was prepared: its database file is there.
+pub(super) fn has_database(config: &Config) -> bool {
+    database_path(config).is_ok_and(|path| path.exists())
+}
+
 fn database_path(config: &Config) -> Result<PathBuf, Failure> {
     match &config.database.url {
         DatabaseUrl::Sqlite(path) => Ok(config.path(path)),
