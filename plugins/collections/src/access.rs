@@ -11,12 +11,12 @@ use crate::{
 };
 
 /// Who asks.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Caller {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Caller<'a> {
     /// The user's id; an anonymous caller has none.
-    pub id: Option<String>,
+    pub id: Option<&'a str>,
     /// The user's address.
-    pub email: Option<String>,
+    pub email: Option<&'a str>,
     /// Whether the user passes every rule.
     pub is_admin: bool,
 }
@@ -94,7 +94,7 @@ pub enum Verdict {
 
 impl Rule {
     /// What is known from the caller alone.
-    pub fn verdict(&self, action: Action, caller: &Caller) -> Verdict {
+    pub fn verdict(&self, action: Action, caller: &Caller<'_>) -> Verdict {
         let allowed = match self {
             _ if caller.is_admin => true,
             Rule::Public => true,
@@ -113,9 +113,7 @@ impl Rule {
             (Verdict::Allow, _) => true,
             (Verdict::Deny, _) => false,
             (Verdict::Depends, Rule::Expression(filter)) => filter.holds(record, context) == Some(true),
-            (Verdict::Depends, _) => {
-                record.owner_id.is_some() && record.owner_id == context.caller.id.as_deref()
-            }
+            (Verdict::Depends, _) => record.owner_id.is_some() && record.owner_id == context.caller.id,
         }
     }
 
@@ -124,7 +122,7 @@ impl Rule {
         match self {
             Rule::Expression(filter) => filter.write_sql(out, context),
             _ => {
-                let id = context.caller.id.as_deref().unwrap_or_default().to_owned();
+                let id = context.caller.id.unwrap_or_default().to_owned();
                 out.push("(owner_id = ");
                 out.push_bound(crate::sql_value::SqlValue::Text(id));
                 out.push(")");
@@ -207,7 +205,7 @@ mod tests {
         Schema::parse(&Json::parse(text).unwrap()).unwrap()
     }
 
-    fn allowed(rule_text: &str, action: Action, caller: &Caller, data: &str) -> bool {
+    fn allowed(rule_text: &str, action: Action, caller: &Caller<'_>, data: &str) -> bool {
         let (rule, data) = (rule(rule_text, &schema()).unwrap(), Json::parse(data).unwrap());
         let given = Json::parse(r#"{"state":"new"}"#).unwrap();
         let (now, method) = ("2026-11-23T00:00:00.000000Z", "PATCH");
@@ -219,13 +217,9 @@ mod tests {
     #[test]
     fn rules_decide_by_caller_action_and_record() {
         let anonymous = Caller::default();
-        let user = |id: &str| Caller {
-            id: Some(id.to_owned()),
-            email: Some(format!("{id}@x.org")),
-            is_admin: false,
-        };
-        let admin = Caller { is_admin: true, ..user("a") };
-        let (owner, other) = (user("u1"), user("u2"));
+        let user = |id, email| Caller { id: Some(id), email: Some(email), is_admin: false };
+        let admin = Caller { is_admin: true, ..user("a", "a@x.org") };
+        let (owner, other) = (user("u1", "u1@x.org"), user("u2", "u2@x.org"));
         let data = r#"{"state":"draft","public_until":"2026-12-01"}"#;
         for (text, action, expected) in [
             // anonymous, other, owner, admin

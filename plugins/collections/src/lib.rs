@@ -1,13 +1,21 @@
 //! The collections extension: schemas, records, queries and access rules over the host's database.
 //! It never opens the database itself: all it knows of storage is the SQL that it hands to the host.
+#![forbid(unsafe_code)]
 
 pub mod access;
+pub mod catalog;
+mod collections;
+mod error;
 pub mod etag;
 pub mod fault;
 pub mod filter;
+mod http;
 pub mod json;
 pub mod limits;
+mod plugin;
 pub mod query;
+mod records;
 pub mod schema;
 pub mod sql_value;
+pub mod storage;
 pub mod validate;

@@ -57,3 +57,13 @@ pub const CURSOR_BYTES_MAX: usize = 8 * 1024;
 pub const AGGREGATE_FUNCTIONS_MAX: usize = 20;
 /// Fields that one aggregate groups by.
 pub const AGGREGATE_GROUPS_MAX: usize = 5;
+/// How often a write is made anew because others changed what it rests on.
+pub const WRITE_ATTEMPTS_MAX: usize = 4;
+/// Operations of one batch.
+pub const BATCH_OPERATIONS_MAX: usize = 1_000;
+/// Failing records that a change of a schema lists.
+pub const FAILURES_LISTED_MAX: usize = 100;
+/// Records that a change of a schema reads at once.
+pub const ALTER_PAGE_ROWS: usize = 500;
+/// How long a change of a schema may take before it is undone.
+pub const ALTER_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(15 * 60);

@@ -111,8 +111,8 @@ fn compare_mixed(integer: i64, real: f64) -> Ordering {
 /// What a variable stands for.
 pub(super) fn variable<'a>(variable: &Variable, context: &Context<'a>) -> Datum<'a> {
     match variable {
-        Variable::MyId => Datum::of_text(context.caller.id.as_deref()),
-        Variable::MyEmail => Datum::of_text(context.caller.email.as_deref()),
+        Variable::MyId => Datum::of_text(context.caller.id),
+        Variable::MyEmail => Datum::of_text(context.caller.email),
         Variable::IsAdmin => Datum::Integer(context.caller.is_admin.into()),
         Variable::Now => Datum::of_text(Some(context.now)),
         Variable::Method => Datum::of_text(Some(context.method)),

@@ -57,7 +57,7 @@ pub enum Writer {
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     /// Who asks.
-    pub caller: &'a Caller,
+    pub caller: &'a Caller<'a>,
     /// The time now, RFC 3339 UTC with microseconds.
     pub now: &'a str,
     /// The request's method, as in `GET`.

@@ -184,8 +184,7 @@ fn in_memory(filter: &Filter, context: &Context<'_>) -> Vec<Option<bool>> {
 fn memory_and_sqlite_agree_on_every_case() {
     let schema = schema();
     let connection = table(&schema);
-    let caller =
-        Caller { id: Some("u1".to_owned()), email: Some("me@example.org".to_owned()), is_admin: false };
+    let caller = Caller { id: Some("u1"), email: Some("me@example.org"), is_admin: false };
     let given = Json::parse(r#"{"year":1982}"#).unwrap();
     let context = Context {
         caller: &caller,

@@ -88,7 +88,7 @@ fn run(connection: &Connection, statement: &Statement) -> Vec<Vec<SqlValue>> {
     rows.unwrap().map(Result::unwrap).collect()
 }
 
-fn context(caller: &Caller) -> Context<'_> {
+fn context<'a>(caller: &'a Caller<'a>) -> Context<'a> {
     Context { caller, now: "2026-11-23T00:00:00.000000Z", method: "GET", action: "list", data: None }
 }
 
@@ -140,7 +140,7 @@ fn the_list_rule_filters_rows_and_their_count() {
     let mut faults = Faults::default();
     let access = Json::parse(r#"{"list":"owner","read":"owner_id = @me and r < 50"}"#).unwrap();
     let rules = Rules::parse(&access, &schema, &mut faults);
-    let caller = Caller { id: Some("u1".to_owned()), ..Caller::default() };
+    let caller = Caller { id: Some("u1"), ..Caller::default() };
     let list = ListQuery::parse(&pairs("filter=r > 5"), &schema).unwrap();
     for (rule, expected) in [
         (rules.of(crate::access::Action::List), "630"),

@@ -13,6 +13,7 @@ use crate::{
 };
 
 pub use value::field_value;
+pub(crate) use value::is_record_id;
 
 /// Validates the data of a new record, or data that replaces a record's.
 ///

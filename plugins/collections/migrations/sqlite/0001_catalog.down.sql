@@ -1,0 +1,2 @@
+DROP TABLE collections_counts;
+DROP TABLE collections_meta;

@@ -1,0 +1,149 @@
+//! One collection as it is now: its schema, its rules, and the statements on its table, written once a revision.
+
+use super::Options;
+use crate::{
+    fault::Faults,
+    json::{Json, write_text},
+    query::Table,
+    schema::Schema,
+    storage,
+};
+
+/// A row of `collections_meta`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// Names the table.
+    pub number: i64,
+    /// The collection's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its label.
+    pub label: String,
+    /// Its schema, as JSON.
+    pub schema: String,
+    /// Its options, as JSON.
+    pub options: String,
+    /// When it was created.
+    pub created_at: String,
+    /// When it was last changed.
+    pub updated_at: String,
+    /// Counts its changes.
+    pub revision: i64,
+}
+
+/// A collection.
+#[derive(Debug)]
+pub struct Collection {
+    /// Names the table.
+    pub number: i64,
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Counts its changes.
+    pub revision: i64,
+    /// What its records hold.
+    pub schema: Schema,
+    /// Who may do what with them.
+    pub options: Options,
+    /// The collection as it is answered.
+    pub answer: String,
+    /// The table's name.
+    pub table: String,
+    /// The statements that every request of a kind shares.
+    pub sql: Sql,
+}
+
+/// Statements on a collection's table. Those that write apply only while the collection is at this revision.
+#[derive(Debug)]
+pub struct Sql {
+    /// A record by id: `id, owner_id, created_at, updated_at, data, version`.
+    pub read: String,
+    /// The newest records with their total: parameters limit and offset.
+    pub list: String,
+    /// The oldest records with their total: parameters limit and offset.
+    pub list_oldest: String,
+    /// A new record: id, owner, time, data.
+    pub insert: String,
+    /// A record's data: data, time, id, version.
+    pub update: String,
+    /// The end of a record: id, version.
+    pub delete: String,
+}
+
+impl Collection {
+    /// Reads a row. It was checked when it was written: a fault means that it was changed by hand, or by a later
+    /// version.
+    pub fn new(meta: &Meta) -> Result<Collection, String> {
+        let broken = |what: &str, why: &dyn std::fmt::Display| {
+            format!("the {what} of collection {} does not hold: {why}", meta.name)
+        };
+        let schema = Json::parse(&meta.schema).map_err(|error| broken("schema", &error))?;
+        let schema = Schema::parse(&schema).map_err(|faults| broken("schema", &faults))?;
+        let options = Json::parse(&meta.options).map_err(|error| broken("options", &error))?;
+        let mut faults = Faults::default();
+        let options = Options::parse(&options, &schema, &mut faults);
+        faults.into_result().map_err(|faults| broken("options", &faults))?;
+        let table = storage::table_name(meta.number);
+        Ok(Collection {
+            number: meta.number,
+            id: meta.id.clone(),
+            name: meta.name.clone(),
+            revision: meta.revision,
+            answer: answer(meta),
+            sql: Sql::new(&table, meta),
+            schema,
+            options,
+            table,
+        })
+    }
+
+    /// Where its records are.
+    pub fn table(&self) -> Table<'_> {
+        Table { number: self.number, name: &self.table, schema: &self.schema }
+    }
+}
+
+impl Sql {
+    fn new(table: &str, meta: &Meta) -> Sql {
+        let Meta { number, revision, .. } = meta;
+        let current = format!("(SELECT revision FROM collections_meta WHERE number={number})={revision}");
+        let list = |order: &str| {
+            format!(
+                "SELECT (SELECT count FROM collections_counts WHERE number={number}),id,owner_id,created_at,updated_at,data,seq \
+                 FROM {table} ORDER BY {order} LIMIT ?1 OFFSET ?2"
+            )
+        };
+        Sql {
+            read: format!("SELECT id,owner_id,created_at,updated_at,data,version FROM {table} WHERE id=?1"),
+            list: list("seq DESC"),
+            list_oldest: list("seq"),
+            insert: format!(
+                "INSERT INTO {table}(id,owner_id,created_at,updated_at,version,data) SELECT ?1,?2,?3,?3,1,?4 WHERE {current}"
+            ),
+            update: format!(
+                "UPDATE {table} SET data=?1,updated_at=?2,version=version+1 WHERE id=?3 AND version=?4 AND {current}"
+            ),
+            delete: format!("DELETE FROM {table} WHERE id=?1 AND version=?2 AND {current}"),
+        }
+    }
+}
+
+fn answer(meta: &Meta) -> String {
+    let mut out = String::with_capacity(256 + meta.schema.len() + meta.options.len());
+    for (name, text) in [("{\"id\":", &meta.id), (",\"name\":", &meta.name), (",\"label\":", &meta.label)] {
+        out.push_str(name);
+        write_text(&mut out, text);
+    }
+    for (name, json) in [(",\"schema\":", &meta.schema), (",\"options\":", &meta.options)] {
+        out.push_str(name);
+        out.push_str(json);
+    }
+    for (name, text) in [(",\"created_at\":", &meta.created_at), (",\"updated_at\":", &meta.updated_at)] {
+        out.push_str(name);
+        write_text(&mut out, text);
+    }
+    out.push('}');
+    out
+}

@@ -1,0 +1,96 @@
+//! The catalog in memory: read from the database at the start, after each change, and when another process changed
+//! the data. Readers never wait for it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use arc_swap::ArcSwap;
+use tinybase_plugin_api::{
+    Error, Host, Result,
+    database::{Cost, Database, Row},
+    log,
+};
+
+use super::{Catalog, Collection, Meta};
+
+const SELECT_ALL: &str = "SELECT number,id,name,label,schema,options,created_at,updated_at,revision \
+                          FROM collections_meta ORDER BY number";
+
+/// Holds the catalog.
+pub struct CatalogStore {
+    host: Host,
+    database: Database,
+    current: ArcSwap<Catalog>,
+    /// The host's count of changes by others at which the catalog was read.
+    seen: AtomicU64,
+}
+
+impl CatalogStore {
+    /// An empty catalog; [`CatalogStore::reload`] fills it.
+    pub fn new(host: Host, database: Database) -> CatalogStore {
+        CatalogStore { host, database, current: ArcSwap::default(), seen: AtomicU64::new(u64::MAX) }
+    }
+
+    /// The catalog as it is now.
+    pub async fn current(&self) -> Result<Arc<Catalog>> {
+        if self.host.foreign_changes()? != self.seen.load(Ordering::Relaxed) {
+            self.reload().await?;
+        }
+        Ok(self.current.load_full())
+    }
+
+    /// Reads the catalog anew. A collection that is unchanged stays the same object.
+    pub async fn reload(&self) -> Result<Arc<Catalog>> {
+        let changes = self.host.foreign_changes()?;
+        let rows = self.database.query(Cost::Short, SELECT_ALL, &[]).await?;
+        let before = self.current.load_full();
+        let mut collections = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let meta = meta(&row)?;
+            let known =
+                before.get(&meta.name).filter(|known| known.id == meta.id && known.revision == meta.revision);
+            match known {
+                Some(known) => collections.push(Arc::clone(known)),
+                // One that cannot be read must not take the others down.
+                None => match Collection::new(&meta) {
+                    Ok(collection) => collections.push(Arc::new(collection)),
+                    Err(problem) => log::error(format!("{problem}; the collection is not served")),
+                },
+            }
+        }
+        let catalog = Arc::new(Catalog::new(collections));
+        self.current.store(Arc::clone(&catalog));
+        self.seen.store(changes, Ordering::Relaxed);
+        Ok(catalog)
+    }
+
+    /// The collection of this name, or 404.
+    pub async fn collection(&self, name: &str) -> Result<Arc<Collection>> {
+        let catalog = self.current().await?;
+        catalog.get(name).cloned().ok_or_else(|| not_found(name, &catalog))
+    }
+}
+
+fn not_found(name: &str, catalog: &Catalog) -> Error {
+    let hint = crate::fault::did_you_mean(name, catalog.names());
+    let name = crate::fault::shorten(name);
+    Error::not_found("collection_not_found", format!("there is no collection {name}{hint}"))
+}
+
+/// Reads the columns of [`Meta`] in their order.
+pub(crate) fn meta(row: &Row<'_>) -> Result<Meta> {
+    let text = |at| row.text(at).map(str::to_owned);
+    Ok(Meta {
+        number: row.integer(0)?,
+        id: text(1)?,
+        name: text(2)?,
+        label: text(3)?,
+        schema: text(4)?,
+        options: text(5)?,
+        created_at: text(6)?,
+        updated_at: text(7)?,
+        revision: row.integer(8)?,
+    })
+}

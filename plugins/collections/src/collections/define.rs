@@ -1,0 +1,155 @@
+//! Making and ending a collection: its row in the catalog and its table, in one transaction.
+
+use std::{collections::HashMap, sync::Arc};
+
+use serde_json::json;
+use tinybase_plugin_api::{
+    Error, Result,
+    database::{Batch, Transaction, Value},
+};
+use uuid::Uuid;
+
+use super::name_taken;
+use crate::{
+    catalog::{Collection, Options},
+    error,
+    fault::{Faults, did_you_mean},
+    json::Json,
+    limits,
+    plugin::Collections,
+    schema::{Schema, USERS},
+    storage::Shape,
+};
+
+/// What a collection is to be.
+#[derive(Debug)]
+pub(crate) struct Definition {
+    pub(crate) name: String,
+    pub(crate) label: String,
+    pub(crate) schema: Schema,
+    pub(crate) options: Options,
+}
+
+impl Definition {
+    /// Reads schema and options; every fault is listed.
+    pub(crate) fn parse(
+        name: &str,
+        label: &str,
+        schema: &Json<'_>,
+        options: &Json<'_>,
+    ) -> Result<Definition> {
+        let schema = Schema::parse(schema).map_err(|faults| error::schema(&faults))?;
+        if let Some(field) = schema.fields().iter().find(|field| field.renamed_from.is_some()) {
+            let mut faults = Faults::default();
+            faults.push(format!("schema.{}.renamed_from", field.name), "has no meaning in a new collection");
+            return Err(error::schema(&faults));
+        }
+        let mut faults = Faults::default();
+        let options = Options::parse(options, &schema, &mut faults);
+        faults.into_result().map_err(|faults| error::schema(&faults))?;
+        Ok(Definition { name: name.to_owned(), label: label.to_owned(), schema, options })
+    }
+}
+
+/// The collections' numbers by name, as the transaction sees them.
+pub(super) async fn numbers(transaction: &mut Transaction) -> Result<HashMap<String, i64>> {
+    let rows = transaction.query("SELECT name,number FROM collections_meta", &[]).await?;
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.integer(1)?))).collect()
+}
+
+/// Says which references lead to no collection.
+pub(super) fn check_references(schema: &Schema, numbers: &HashMap<String, i64>) -> Result<()> {
+    let mut faults = Faults::default();
+    for (at, field) in schema.fields().iter().enumerate() {
+        let Some(reference) = &field.reference else { continue };
+        let target = &reference.collection;
+        if target != USERS && !numbers.contains_key(target) {
+            let hint = did_you_mean(target, numbers.keys().map(String::as_str));
+            let message = format!("there is no collection {target}{hint}; make it first");
+            faults.push(format!("schema.fields[{at}].collection"), message);
+        }
+    }
+    faults.into_result().map_err(|faults| error::schema(&faults))
+}
+
+/// Runs statements one after another within the transaction.
+pub(super) async fn run(
+    transaction: &mut Transaction,
+    statements: impl IntoIterator<Item = String>,
+) -> Result<()> {
+    for statement in statements {
+        let mut batch = Batch::default();
+        batch.push(&statement, &[]);
+        transaction.apply(batch).await?;
+    }
+    Ok(())
+}
+
+/// Makes a collection.
+pub(crate) async fn make(plugin: &Collections, definition: &Definition) -> Result<Arc<Collection>> {
+    let name = &definition.name;
+    if name == USERS {
+        let message = "users is the name of the accounts, which references may lead to; choose another name";
+        return Err(Error::bad_request("name_reserved", message));
+    }
+    let mut transaction = plugin.database.begin(limits::ALTER_TIME_MAX).await?;
+    let mut numbers = numbers(&mut transaction).await?;
+    if numbers.contains_key(name) {
+        return Err(name_taken(name));
+    }
+    let number = numbers.values().max().copied().unwrap_or(0) + 1;
+    // A collection may refer to itself.
+    numbers.insert(name.clone(), number);
+    check_references(&definition.schema, &numbers)?;
+    let mut batch = Batch::default();
+    batch.push(
+        "INSERT INTO collections_meta(number,id,name,label,schema,options,created_at,updated_at,revision) \
+         VALUES(?1,?2,?3,?4,?5,?6,?7,?7,1)",
+        &[
+            number.into(),
+            Uuid::now_v7().to_string().into(),
+            name.into(),
+            (&definition.label).into(),
+            definition.schema.text().into(),
+            definition.options.text().into(),
+            Value::Now,
+        ],
+    );
+    batch.push("INSERT INTO collections_counts(number,count) VALUES(?1,0)", &[number.into()]);
+    transaction.apply(batch).await?;
+    let shape =
+        Shape::of(number, &definition.schema, &definition.options, &|name| numbers.get(name).copied());
+    run(&mut transaction, shape.create(number)).await?;
+    transaction.commit().await?;
+    plugin.catalog.reload().await?;
+    plugin.catalog.collection(name).await
+}
+
+/// Ends a collection. Others that refer to it keep it.
+pub(super) async fn end(plugin: &Collections, name: &str) -> Result<()> {
+    let mut transaction = plugin.database.begin(limits::ALTER_TIME_MAX).await?;
+    // Within the transaction nobody else changes the catalog, so that it is read as it is.
+    let catalog = plugin.catalog.reload().await?;
+    let collection = plugin.catalog.collection(name).await?;
+    let referrers: Vec<String> = catalog
+        .referrers(name)
+        .filter(|referrer| referrer.collection.name != name)
+        .map(|referrer| format!("{}.{}", referrer.collection.name, referrer.field))
+        .collect();
+    if !referrers.is_empty() {
+        let message = format!("{} refer to {name}: change or delete them first", referrers.join(", "));
+        let fault = Error::conflict("collection_referenced", message);
+        return Err(fault.with_details(json!({"references": referrers})));
+    }
+    let numbers = numbers(&mut transaction).await?;
+    let number = collection.number;
+    let shape =
+        Shape::of(number, &collection.schema, &collection.options, &|name| numbers.get(name).copied());
+    run(&mut transaction, shape.drop(number)).await?;
+    let mut batch = Batch::default();
+    batch.push("DELETE FROM collections_counts WHERE number=?1", &[number.into()]);
+    batch.push("DELETE FROM collections_meta WHERE number=?1", &[number.into()]);
+    transaction.apply(batch).await?;
+    transaction.commit().await?;
+    plugin.catalog.reload().await.map(drop)
+}

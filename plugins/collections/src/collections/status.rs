@@ -1,0 +1,147 @@
+//! The health of collections: rows, indexes, constraints, and whatever does not match the schema. It repairs nothing.
+
+use std::{collections::HashMap, sync::Arc};
+
+use serde_json::{Value as Json, json};
+use tinybase_plugin_api::{
+    Request, Response, Result,
+    database::{Cost, Value},
+};
+
+use crate::{
+    catalog::{Catalog, Collection},
+    json,
+    plugin::Collections,
+    schema::UnknownFields,
+    storage::{Named, Shape},
+    validate,
+};
+
+/// `GET /api/admin/collections/status`: every collection, without looking at each record.
+pub async fn status_all(plugin: Arc<Collections>, _request: Request) -> Result<Response> {
+    let catalog = plugin.catalog.reload().await?;
+    let mut collections = Vec::with_capacity(catalog.all().len());
+    for collection in catalog.all() {
+        collections.push(report(&plugin, &catalog, collection).await?);
+    }
+    let healthy = collections.iter().all(|report| report["healthy"] == true);
+    Response::json(&json!({"healthy": healthy, "collections": collections}))
+}
+
+/// `GET /api/admin/collections/{name}/status`: one collection, every record checked against its schema.
+pub async fn status(plugin: Arc<Collections>, request: Request) -> Result<Response> {
+    let catalog = plugin.catalog.reload().await?;
+    let collection = plugin.catalog.collection(request.param(0)).await?;
+    let mut report = report(&plugin, &catalog, &collection).await?;
+    let records = check_records(&plugin, &collection).await?;
+    if records["failing"] != 0 {
+        report["healthy"] = false.into();
+    }
+    report["records"] = records;
+    Response::json(&report)
+}
+
+async fn report(plugin: &Collections, catalog: &Catalog, collection: &Collection) -> Result<Json> {
+    let number_of = |name: &str| catalog.get(name).map(|target| target.number);
+    let shape = Shape::of(collection.number, &collection.schema, &collection.options, &number_of);
+    let mut problems = Vec::new();
+    let made = made(plugin, collection).await?;
+    let missing = |named: &&Named| made.get(&named.name) != Some(&named.sql);
+    for named in shape.indexes.iter().chain(&shape.triggers).filter(missing) {
+        problems.push(format!("{} is missing or not as the schema asks: {}", named.name, named.sql));
+    }
+    let columns = columns(plugin, collection).await?;
+    for column in shape.columns.iter().filter(|column| !columns.contains(&column.name)) {
+        problems.push(format!("the column {} is missing", column.name));
+    }
+    let table = &collection.table;
+    let counted = number(plugin, &format!("SELECT count(*) FROM {table}")).await?;
+    let kept =
+        number(plugin, &format!("SELECT count FROM collections_counts WHERE number={}", collection.number))
+            .await?;
+    if counted != kept {
+        problems.push(format!("there are {counted} records, and {kept} are counted"));
+    }
+    let dangling =
+        number(plugin, &format!("SELECT count(*) FROM pragma_foreign_key_check('{table}')")).await?;
+    if dangling != 0 {
+        problems.push(format!("{dangling} references lead nowhere"));
+    }
+    let constraints: Vec<Json> = collection
+        .schema
+        .fields()
+        .iter()
+        .filter(|field| field.unique || field.reference.is_some())
+        .map(|field| match &field.reference {
+            Some(reference) => json!({"field": field.name, "references": reference.collection}),
+            None => json!({"field": field.name, "unique": true}),
+        })
+        .collect();
+    let indexes: Vec<&str> = shape.indexes.iter().map(|index| index.name.as_str()).collect();
+    Ok(json!({
+        "name": collection.name, "table": table, "revision": collection.revision, "row_count": counted,
+        "indexes": indexes, "constraints": constraints, "healthy": problems.is_empty(), "problems": problems,
+    }))
+}
+
+async fn number(plugin: &Collections, sql: &str) -> Result<i64> {
+    let rows = plugin.database.query(Cost::Unknown, sql, &[]).await?;
+    rows.first().map_or(Ok(0), |row| row.integer(0))
+}
+
+/// The indexes and triggers that there are, with the statements that made them.
+async fn made(plugin: &Collections, collection: &Collection) -> Result<HashMap<String, String>> {
+    let sql = "SELECT name,sql FROM sqlite_master WHERE type IN ('index','trigger') AND sql IS NOT NULL \
+               AND (tbl_name=?1 OR name LIKE ?2 ESCAPE '\\')";
+    let params =
+        [Value::from(&collection.table), format!("collections\\_n\\_{}\\_%", collection.number).into()];
+    let rows = plugin.database.query(Cost::Short, sql, &params).await?;
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).collect()
+}
+
+async fn columns(plugin: &Collections, collection: &Collection) -> Result<Vec<String>> {
+    let sql = format!("SELECT name FROM pragma_table_xinfo('{}')", collection.table);
+    let rows = plugin.database.query(Cost::Short, &sql, &[]).await?;
+    rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
+}
+
+/// Validates every record as it is stored.
+async fn check_records(plugin: &Collections, collection: &Collection) -> Result<Json> {
+    const PAGE_ROWS: usize = 1_000;
+    const LISTED_MAX: usize = 20;
+    let sql =
+        format!("SELECT seq,id,data FROM {} WHERE seq>?1 ORDER BY seq LIMIT {PAGE_ROWS}", collection.table);
+    let (mut checked, mut failing, mut failures) = (0_u64, 0_u64, Vec::new());
+    let mut last = i64::MIN;
+    loop {
+        let rows = plugin.database.query(Cost::Unknown, &sql, &[Value::Integer(last)]).await?;
+        if rows.is_empty() {
+            return Ok(json!({"checked": checked, "failing": failing, "failures": failures}));
+        }
+        for row in &rows {
+            last = row.integer(0)?;
+            checked += 1;
+            if let Some(problem) = fault_of(collection, row.text(2)?) {
+                failing += 1;
+                if failures.len() < LISTED_MAX {
+                    failures.push(json!({"id": row.text(1)?, "problem": problem}));
+                }
+            }
+        }
+    }
+}
+
+fn fault_of(collection: &Collection, data: &str) -> Option<String> {
+    let stored = match json::Json::parse(data) {
+        Ok(stored) if stored.as_object().is_some() => stored,
+        _ => return Some("the data is no JSON object".to_owned()),
+    };
+    let nothing = json::Json::Object(Vec::new());
+    match validate::merged(&collection.schema, UnknownFields::Reject, &stored, &nothing) {
+        Ok(text) if text == data => None,
+        Ok(_) => Some(
+            "the data is not in its normal form, or holds fields that the schema does not know".to_owned(),
+        ),
+        Err(faults) => Some(faults.to_string()),
+    }
+}

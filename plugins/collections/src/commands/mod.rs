@@ -1,0 +1,7 @@
+//! The commands of the command line: `import` and `export`.
+
+mod export;
+mod import;
+
+pub use export::export;
+pub use import::import;

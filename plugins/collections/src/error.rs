@@ -1,0 +1,98 @@
+//! Errors as clients meet them: codes, statuses and words, in one place.
+
+use serde_json::{Value, json};
+use tinybase_plugin_api::Error;
+
+use crate::{
+    access::{Action, Caller},
+    catalog::Collection,
+    fault::{Fault, Faults},
+    query::QueryFault,
+    storage::field_of_column,
+};
+
+impl From<QueryFault> for Error {
+    fn from(fault: QueryFault) -> Error {
+        let message = format!("{}: {}", fault.param, fault.message);
+        let detail = json!([{"loc": ["query", fault.param], "msg": fault.message, "type": fault.code}]);
+        Error::unprocessable(fault.code, message).with_details(detail)
+    }
+}
+
+fn listed(faults: &Faults) -> Value {
+    json!({"errors": faults.list().iter().map(|fault| json!({"path": fault.path, "message": fault.message})).collect::<Vec<_>>()})
+}
+
+/// 400: a record's data does not fit its schema.
+pub(crate) fn validation(faults: &Faults) -> Error {
+    Error::bad_request("validation_error", format!("Validation error: {faults}")).with_details(listed(faults))
+}
+
+/// 400: a collection's schema or options do not hold.
+pub(crate) fn schema(faults: &Faults) -> Error {
+    Error::bad_request("invalid_schema", format!("Invalid schema: {faults}")).with_details(listed(faults))
+}
+
+/// 422: a part of the body has the wrong shape.
+pub(crate) fn body(path: &[&str], kind: &'static str, message: impl Into<String>) -> Error {
+    let message = message.into();
+    let mut loc = vec!["body"];
+    loc.extend(path);
+    let text = format!("{}: {message}", loc.join("."));
+    Error::unprocessable("invalid_body", text)
+        .with_details(json!([{"loc": loc, "msg": message, "type": kind}]))
+}
+
+/// 422 for a single fault of the body.
+pub(crate) fn body_fault(fault: &Fault) -> Error {
+    body(&[&fault.path], "value_error", &*fault.message)
+}
+
+/// 422: the body is no JSON.
+pub(crate) fn not_json(error: &serde_json::Error) -> Error {
+    let loc = json!([{"loc": ["body", error.line(), error.column()], "msg": error.to_string(), "type": "json_invalid"}]);
+    Error::unprocessable("invalid_json", format!("the body is no JSON: {error}")).with_details(loc)
+}
+
+/// 401 or 403: a rule refuses the caller.
+pub(crate) fn refused(action: Action, caller: &Caller<'_>, collection: &Collection) -> Error {
+    let name = &collection.name;
+    match (caller.id, action.anonymous_status()) {
+        (None, 401) => {
+            let message =
+                format!("to {action} records of {name}, sign in and send the token as Authorization: Bearer");
+            Error::unauthorized("not_authenticated", message)
+        }
+        _ => {
+            Error::forbidden("access_denied", format!("the rule {action} of {name} does not let you do that"))
+        }
+    }
+}
+
+/// 404: there is no such record.
+pub(crate) fn record_not_found(id: &str, collection: &Collection) -> Error {
+    let id = crate::fault::shorten(id);
+    Error::not_found("record_not_found", format!("there is no record {id} in {}", collection.name))
+}
+
+/// 412: the record is not the one that `If-Match` or `If-None-Match` names.
+pub(crate) fn precondition(message: impl Into<String>) -> Error {
+    Error::precondition_failed("precondition_failed", message)
+}
+
+/// 409: others changed the record again and again while this change was made.
+pub(crate) fn contended() -> Error {
+    Error::conflict("write_conflict", "others keep changing the record: read it again and repeat the request")
+        .retryable()
+}
+
+/// 409 for a value that is taken, where the database says so; any other error stays as it is.
+pub(crate) fn unique(error: Error) -> Error {
+    if error.code() != "db_unique" {
+        return error;
+    }
+    let column = error.details().and_then(|details| details["columns"][0].as_str()).unwrap_or_default();
+    let field = field_of_column(column).to_owned();
+    let message = format!("{field}: the value is already taken; it must be unique");
+    Error::conflict("unique_violation", message).with_details(json!({"field": field}))
+}

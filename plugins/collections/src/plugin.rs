@@ -1,0 +1,80 @@
+//! The extension's code as the host sees it: what it holds, and the one place where everything is registered.
+
+use std::{sync::Arc, time::Duration};
+
+use tinybase_plugin_api::{Auth, Host, Plugin, Registry, Result, database::Database};
+
+use crate::{catalog::CatalogStore, collections, records};
+
+/// The collections extension.
+pub struct Collections {
+    pub(crate) database: Database,
+    pub(crate) catalog: CatalogStore,
+    pub(crate) events: records::Events,
+}
+
+/// How often the catalog is compared with what another process may have changed, while nobody asks for it.
+const CATALOG_CHECK: Duration = Duration::from_secs(5);
+
+#[tinybase_plugin_api::export]
+impl Plugin for Collections {
+    fn create(host: Host) -> Result<Collections> {
+        let database = host.database()?;
+        let events = records::Events::new(&host)?;
+        Ok(Collections { database, catalog: CatalogStore::new(host, database), events })
+    }
+
+    fn register(registry: &mut Registry<Collections>) {
+        register_collections(registry);
+        register_records(registry);
+        registry.every(CATALOG_CHECK, "catalog", check_catalog);
+    }
+
+    async fn start(self: Arc<Self>) -> Result<()> {
+        self.catalog.reload().await.map(drop)
+    }
+}
+
+async fn check_catalog(plugin: Arc<Collections>) -> Result<()> {
+    plugin.catalog.current().await.map(drop)
+}
+
+fn register_collections(registry: &mut Registry<Collections>) {
+    registry.get("/api/collections", collections::list).summary("List collections");
+    registry.post("/api/collections", collections::create).auth(Auth::Admin).summary("Create a collection");
+    registry.get("/api/collections/{name}", collections::read).summary("Read a collection");
+    registry.patch("/api/collections/{name}", collections::alter).auth(Auth::Admin).summary(
+        "Change a collection; with ?dry_run=true only say what would change and which records would fail",
+    );
+    registry
+        .delete("/api/collections/{name}", collections::delete)
+        .auth(Auth::Admin)
+        .summary("Delete a collection and its records");
+    registry
+        .get("/api/admin/collections/status", collections::status_all)
+        .auth(Auth::Admin)
+        .summary("Rows, indexes and constraints of all collections");
+    registry
+        .get("/api/admin/collections/{name}/status", collections::status)
+        .auth(Auth::Admin)
+        .summary("Rows, indexes and constraints of a collection");
+}
+
+fn register_records(registry: &mut Registry<Collections>) {
+    registry
+        .post("/api/collections/batch", records::batch)
+        .summary("Apply many changes together or not at all");
+    registry
+        .get("/api/collections/{name}/aggregate", records::aggregate)
+        .summary("Count, sum and group records");
+    registry.get("/api/collections/{name}/records", records::list).summary("List records");
+    registry.post("/api/collections/{name}/records", records::create).summary("Create a record");
+    registry.get("/api/collections/{name}/records/{id}", records::read).summary("Read a record");
+    registry
+        .patch("/api/collections/{name}/records/{id}", records::update)
+        .summary("Change fields of a record");
+    registry
+        .put("/api/collections/{name}/records/{id}", records::replace)
+        .summary("Replace a record, or create it under this id");
+    registry.delete("/api/collections/{name}/records/{id}", records::delete).summary("Delete a record");
+}

@@ -1,0 +1,98 @@
+//! Events of records: what hooks and listeners of other extensions are told. It changes nothing itself.
+//!
+//! Topics `record.create`, `record.update` and `record.delete`, the collection's name as subject. The payload is
+//! `{"collection", "id", "owner_id", "data", "previous", "caller"}`: `data` is null on delete, `previous` (the data
+//! before) on create, `caller` (`id`, `email`, `is_admin`) for an anonymous one. A hook may alter `data`, which is
+//! validated again, refuse by an error, or add statements that commit with the change.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tinybase_plugin_api::{
+    Error, Host, Result,
+    events::{Passed, Topic},
+};
+
+use super::prepare::{Change, Prepared};
+use crate::access::Caller;
+
+/// The topics of records.
+pub struct Events {
+    create: Topic,
+    update: Topic,
+    delete: Topic,
+}
+
+#[derive(Serialize)]
+struct Payload<'a> {
+    collection: &'a str,
+    id: &'a str,
+    owner_id: Option<&'a str>,
+    data: Option<&'a RawValue>,
+    previous: Option<&'a RawValue>,
+    caller: Option<PayloadCaller<'a>>,
+}
+
+#[derive(Serialize)]
+struct PayloadCaller<'a> {
+    id: &'a str,
+    email: &'a str,
+    is_admin: bool,
+}
+
+impl Events {
+    /// Names the topics to the host.
+    pub fn new(host: &Host) -> Result<Events> {
+        Ok(Events {
+            create: host.topic("record.create")?,
+            update: host.topic("record.update")?,
+            delete: host.topic("record.delete")?,
+        })
+    }
+
+    fn topic(&self, change: Change) -> &Topic {
+        match change {
+            Change::Create => &self.create,
+            Change::Update => &self.update,
+            Change::Delete => &self.delete,
+        }
+    }
+
+    /// Runs the hooks before a change.
+    pub(super) async fn before(&self, prepared: &Prepared, caller: &Caller<'_>) -> Result<Passed> {
+        let topic = self.topic(prepared.change);
+        if !topic.has_before() && !topic.has_after() {
+            return Ok(Passed::default());
+        }
+        topic.before(&prepared.collection.name, &payload(prepared, caller)?).await
+    }
+
+    /// Tells who listens that a change was committed.
+    pub(super) fn after(&self, prepared: &Prepared, caller: &Caller<'_>) -> Result<()> {
+        let topic = self.topic(prepared.change);
+        if topic.has_after() {
+            topic.after(&prepared.collection.name, &payload(prepared, caller)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn payload<'a>(prepared: &'a Prepared, caller: &Caller<'a>) -> Result<Payload<'a>> {
+    let deleted = prepared.change == Change::Delete;
+    Ok(Payload {
+        collection: &prepared.collection.name,
+        id: &prepared.record.id,
+        owner_id: prepared.record.owner_id.as_deref(),
+        data: if deleted { None } else { Some(raw(&prepared.record.data)?) },
+        previous: prepared.previous.as_deref().map(raw).transpose()?,
+        caller: caller.id.map(|id| PayloadCaller {
+            id,
+            email: caller.email.unwrap_or_default(),
+            is_admin: caller.is_admin,
+        }),
+    })
+}
+
+fn raw(data: &str) -> Result<&RawValue> {
+    serde_json::from_str(data)
+        .map_err(|fault| Error::internal("stored_data", format!("a record's data is no JSON: {fault}")))
+}

@@ -1,0 +1,246 @@
+//! `GET {name}/records`: a page of records under the rule `list`, in one statement.
+
+use std::{borrow::Cow, fmt::Write as _, sync::Arc};
+
+use tinybase_plugin_api::{
+    Request, Response, Result,
+    database::{Cost, Row, Rows, Value},
+};
+
+use super::{
+    answer::{Answer, FRAME_BYTES},
+    expand, read,
+};
+use crate::{
+    access::{Action, Caller, Rule, Verdict},
+    catalog::Collection,
+    error,
+    filter::Context,
+    http, limits,
+    plugin::Collections,
+    query::{Count, ListQuery, Position, QueryFault, Statement, columns, fingerprint},
+};
+
+/// Answers a page.
+pub async fn list(plugin: Arc<Collections>, request: Request) -> Result<Response> {
+    let collection = plugin.catalog.collection(request.param(0)).await?;
+    let caller = http::caller(&request);
+    let rule = collection.options.rules.of(Action::List);
+    let verdict = rule.verdict(Action::List, &caller);
+    if verdict == Verdict::Deny {
+        return Err(error::refused(Action::List, &caller, &collection));
+    }
+    if verdict == Verdict::Allow
+        && let Some((limit, offset, newest)) = plain(request.query())?
+    {
+        return plain_page(&plugin, &collection, limit, offset, newest).await;
+    }
+    let pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = request.query_pairs().collect();
+    let query = ListQuery::parse(&pairs, &collection.schema)?;
+    let now = http::now();
+    let context = Context {
+        caller: &caller,
+        now: &now,
+        method: request.method(),
+        action: Action::List.name(),
+        data: None,
+    };
+    Page { plugin: &plugin, request: &request, collection: &collection, query, rule, context }.answer().await
+}
+
+/// The window of a list that asks for nothing beyond one: limit, offset, newest first.
+fn plain(query: &str) -> Result<Option<(u64, u64, bool)>, QueryFault> {
+    let (mut limit, mut offset, mut newest) = (None, None, None);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
+        let number = || text.parse::<u64>().ok();
+        match name {
+            // Anything out of the ordinary is for the other reader, which knows what to say of it.
+            "limit" if limit.is_none() => match number() {
+                Some(number @ 1..=limits::PAGE_LIMIT_MAX) => limit = Some(number),
+                _ => return Ok(None),
+            },
+            "offset" if offset.is_none() => match number() {
+                Some(number) if number <= limits::PAGE_OFFSET_MAX => offset = Some(number),
+                _ => return Ok(None),
+            },
+            "sort_order" if newest.is_none() && text == "asc" => newest = Some(false),
+            "sort_order" if newest.is_none() && text == "desc" => newest = Some(true),
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some((limit.unwrap_or(limits::PAGE_LIMIT_DEFAULT), offset.unwrap_or(0), newest.unwrap_or(true))))
+}
+
+async fn plain_page(
+    plugin: &Collections,
+    collection: &Collection,
+    limit: u64,
+    offset: u64,
+    newest: bool,
+) -> Result<Response> {
+    const SHORT_ROWS_MAX: u64 = 1_000;
+    let sql = if newest { &collection.sql.list } else { &collection.sql.list_oldest };
+    let cost = if limit + offset <= SHORT_ROWS_MAX { Cost::Short } else { Cost::Unknown };
+    let rows = plugin.database.query(cost, sql, &[integer(limit), integer(offset)]).await?;
+    let total = match rows.first() {
+        Some(row) => row.integer(columns::TOTAL)?,
+        None if offset == 0 => 0,
+        None => {
+            let sql = format!("SELECT count FROM collections_counts WHERE number={}", collection.number);
+            plugin
+                .database
+                .query(Cost::Short, &sql, &[])
+                .await?
+                .first()
+                .map_or(Ok(0), |row| row.integer(0))?
+        }
+    };
+    let mut out = start(&rows);
+    for (at, row) in rows.iter().enumerate() {
+        separate(&mut out, at);
+        answer(collection, &row)?.write(&mut out);
+    }
+    finish(&mut out, Some(total), limit, offset);
+    Ok(Response::json_bytes(out))
+}
+
+fn integer(number: u64) -> Value {
+    Value::Integer(i64::try_from(number).expect("limits keep pages within 63 bits"))
+}
+
+fn start(rows: &Rows) -> String {
+    const DATA_BYTES: usize = 200;
+    let mut out = String::with_capacity(64 + rows.len() * (FRAME_BYTES + DATA_BYTES));
+    out.push_str("{\"records\":[");
+    out
+}
+
+fn separate(out: &mut String, at: usize) {
+    if at > 0 {
+        out.push(',');
+    }
+}
+
+fn finish(out: &mut String, total: Option<i64>, limit: u64, offset: u64) {
+    let total = total.map_or("null".to_owned(), |total| total.to_string());
+    write!(out, "],\"total\":{total},\"limit\":{limit},\"offset\":{offset}}}")
+        .expect("a string takes all that is written");
+}
+
+fn answer<'a>(collection: &'a Collection, row: &Row<'a>) -> Result<Answer<'a>> {
+    Ok(Answer {
+        collection_id: &collection.id,
+        id: row.text(columns::ID)?,
+        owner_id: row.text_or_null(columns::OWNER_ID)?,
+        data: row.text(columns::DATA)?,
+        created_at: row.text(columns::CREATED_AT)?,
+        updated_at: row.text(columns::UPDATED_AT)?,
+        expand: None,
+    })
+}
+
+/// A page that asks for more than a window.
+struct Page<'a> {
+    plugin: &'a Collections,
+    request: &'a Request,
+    collection: &'a Arc<Collection>,
+    query: ListQuery,
+    rule: &'a Rule,
+    context: Context<'a>,
+}
+
+impl Page<'_> {
+    async fn answer(self) -> Result<Response> {
+        let position = self.position()?;
+        // With a cursor, one record more than asked for tells whether there is a next page.
+        let wanted = self.query.limit + u64::from(self.query.cursor.is_some());
+        let table = self.collection.table();
+        let statement = self.query.statement(table, self.rule, &self.context, position.as_ref(), wanted);
+        let rows = self.run(&statement).await?;
+        let total = self.total(&rows).await?;
+        let shown: Vec<Row<'_>> =
+            rows.iter().take(usize::try_from(self.query.limit).expect("a page's limit is small")).collect();
+        let data = shown.iter().map(|row| row.text(columns::DATA)).collect::<Result<Vec<_>>>()?;
+        let catalog = self.plugin.catalog.current().await?;
+        let expanded = expand::of_records(
+            self.plugin,
+            &catalog,
+            self.request,
+            self.collection,
+            &self.query.expand,
+            &data,
+        )
+        .await?;
+        let mut out = start(&rows);
+        for (at, row) in shown.iter().enumerate() {
+            separate(&mut out, at);
+            let picked = self.query.pick.as_ref().map(|pick| read::pick(pick, data[at])).transpose()?;
+            let record =
+                Answer { expand: expanded.get(at).map(String::as_str), ..answer(self.collection, row)? };
+            Answer { data: picked.as_deref().unwrap_or(record.data), ..record }.write(&mut out);
+        }
+        finish(&mut out, total, self.query.limit, self.query.offset);
+        if self.query.cursor.is_some() {
+            let more = rows.len() > shown.len();
+            let next = shown.last().filter(|_| more).map(|row| self.next_cursor(row)).transpose()?;
+            out.pop();
+            out.push_str(",\"next_cursor\":");
+            out.push_str(&next.map_or("null".to_owned(), |cursor| format!("\"{cursor}\"")));
+            out.push('}');
+        }
+        Ok(Response::json_bytes(out))
+    }
+
+    async fn run(&self, statement: &Statement) -> Result<Rows> {
+        let cost = if statement.is_short { Cost::Short } else { Cost::Unknown };
+        self.plugin.database.query(cost, &statement.sql, &statement.params).await
+    }
+
+    async fn total(&self, rows: &Rows) -> Result<Option<i64>> {
+        if self.query.count == Count::None {
+            return Ok(None);
+        }
+        if let Some(row) = rows.first() {
+            return row.integer(columns::TOTAL).map(Some);
+        }
+        if self.query.offset == 0 && self.query.cursor.is_none() {
+            return Ok(Some(0));
+        }
+        let statement = self.query.count_statement(self.collection.table(), self.rule, &self.context);
+        let rows = self.run(&statement).await?;
+        rows.first().map_or(Ok(0), |row| row.integer(0)).map(Some)
+    }
+
+    /// What a cursor of this list fits: its collection, filter and order, and who sees it.
+    fn fingerprint(&self) -> u64 {
+        let value = |name: &str| self.request.query_value(name).unwrap_or_default();
+        let (sort, by, order) = (value("sort"), value("sort_by"), value("sort_order"));
+        let Caller { id, .. } = *self.context.caller;
+        fingerprint(&[
+            &self.collection.id,
+            &self.query.filter_text,
+            &sort,
+            &by,
+            &order,
+            id.unwrap_or_default(),
+        ])
+    }
+
+    fn position(&self) -> Result<Option<Position>, QueryFault> {
+        match self.query.cursor.as_deref() {
+            None | Some("") => Ok(None),
+            Some(cursor) => {
+                Position::decode(cursor, self.fingerprint(), self.query.sort.keys.len()).map(Some)
+            }
+        }
+    }
+
+    fn next_cursor(&self, row: &Row<'_>) -> Result<String> {
+        let values = (0..self.query.sort.keys.len())
+            .map(|key| Ok(row.value(columns::SORT + key)?.to_owned()))
+            .collect::<Result<_>>()?;
+        let position = Position { values, seq: row.integer(columns::SEQ)? };
+        Ok(position.encode(self.fingerprint()))
+    }
+}

@@ -1,0 +1,19 @@
+//! Records: their routes, and the one path that every change of a record takes.
+
+mod aggregate;
+mod answer;
+mod batch;
+mod events;
+mod expand;
+mod list;
+mod load;
+mod prepare;
+mod read;
+mod write;
+
+pub use aggregate::aggregate;
+pub use batch::batch;
+pub use events::Events;
+pub use list::list;
+pub use read::read;
+pub use write::{create, delete, replace, update};

@@ -1,0 +1,231 @@
+//! From what a client asks to the change that is to be applied: rules, preconditions, validation. It touches no
+//! storage: what is stored is handed in, and the statement is handed out.
+
+use std::sync::Arc;
+
+use tinybase_plugin_api::{
+    Result,
+    database::{Batch, Expect, ValueRef},
+};
+
+use super::{load::Stored, read::parsed};
+use crate::{
+    access::{Action, Caller, Verdict},
+    catalog::Collection,
+    error, etag,
+    fault::Faults,
+    filter::{Context, Record},
+    http,
+    json::Json,
+    validate,
+};
+
+/// What a client asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wish<'a> {
+    /// A new record, under an id of the client's where it gives one.
+    Create(&'a Json<'a>),
+    /// Fields laid over the stored ones.
+    Merge(&'a Json<'a>),
+    /// Data in place of the stored, or a new record where there is none.
+    Replace(&'a Json<'a>),
+    /// No record.
+    Delete,
+}
+
+/// What becomes of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Create,
+    Update,
+    Delete,
+}
+
+/// The preconditions of a request.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Conditions<'a> {
+    pub(super) if_match: Option<&'a str>,
+    pub(super) if_none_match: Option<&'a str>,
+}
+
+/// A change that was allowed and validated.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) collection: Arc<Collection>,
+    pub(super) change: Change,
+    /// The record as it will be; on delete, as it was.
+    pub(super) record: Stored,
+    /// The data before.
+    pub(super) previous: Option<String>,
+}
+
+/// Who asks, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker<'a> {
+    pub(super) caller: Caller<'a>,
+    pub(super) method: &'a str,
+}
+
+/// Decides on a wish about the record `id`, stored as `stored`.
+pub(super) fn prepare(
+    collection: &Arc<Collection>,
+    id: &str,
+    stored: Option<Stored>,
+    wish: Wish<'_>,
+    conditions: Conditions<'_>,
+    asker: &Asker<'_>,
+) -> Result<Prepared> {
+    let action = action(wish, stored.is_some());
+    // Those whom a rule refuses whatever the record learn nothing of which records there are.
+    if collection.options.rules.of(action).verdict(action, &asker.caller) == Verdict::Deny {
+        return Err(error::refused(action, &asker.caller, collection));
+    }
+    let Some(stored) = stored else {
+        check_absent(conditions)?;
+        return match wish {
+            Wish::Create(data) | Wish::Replace(data) => create(collection, id, data, asker),
+            Wish::Merge(_) | Wish::Delete => Err(error::record_not_found(id, collection)),
+        };
+    };
+    check_rule(collection, action, &stored, wish, asker)?;
+    check_present(conditions, &stored)?;
+    let unknown = collection.options.unknown_fields;
+    let (change, data) = match wish {
+        Wish::Merge(changes) => {
+            let before = parsed(&stored.data)?;
+            (Change::Update, validate::merged(&collection.schema, unknown, &before, changes))
+        }
+        Wish::Create(data) | Wish::Replace(data) => {
+            (Change::Update, validate::data(&collection.schema, unknown, data))
+        }
+        Wish::Delete => (Change::Delete, Ok(stored.data.clone())),
+    };
+    let data = data.map_err(|faults: Faults| error::validation(&faults))?;
+    let version = stored.version + i64::from(change == Change::Update);
+    let previous = Some(stored.data);
+    let record = Stored { data, version, updated_at: None, ..Stored { data: String::new(), ..stored } };
+    Ok(Prepared { collection: Arc::clone(collection), change, record, previous })
+}
+
+fn action(wish: Wish<'_>, is_stored: bool) -> Action {
+    match wish {
+        Wish::Create(_) => Action::Create,
+        Wish::Replace(_) if !is_stored => Action::Create,
+        Wish::Merge(_) | Wish::Replace(_) => Action::Update,
+        Wish::Delete => Action::Delete,
+    }
+}
+
+fn create(collection: &Arc<Collection>, id: &str, data: &Json<'_>, asker: &Asker<'_>) -> Result<Prepared> {
+    let text = validate::data(&collection.schema, collection.options.unknown_fields, data)
+        .map_err(|faults| error::validation(&faults))?;
+    let record = Stored {
+        id: id.to_owned(),
+        owner_id: asker.caller.id.map(str::to_owned),
+        created_at: None,
+        updated_at: None,
+        data: text,
+        version: 1,
+    };
+    check_rule(collection, Action::Create, &record, Wish::Create(data), asker)?;
+    Ok(Prepared { collection: Arc::clone(collection), change: Change::Create, record, previous: None })
+}
+
+/// Asks the rule where it depends on the record.
+fn check_rule(
+    collection: &Arc<Collection>,
+    action: Action,
+    record: &Stored,
+    wish: Wish<'_>,
+    asker: &Asker<'_>,
+) -> Result<()> {
+    let rule = collection.options.rules.of(action);
+    if rule.verdict(action, &asker.caller) == Verdict::Allow {
+        return Ok(());
+    }
+    let (now, data) = (http::now(), parsed(&record.data)?);
+    let given = match wish {
+        Wish::Create(data) | Wish::Merge(data) | Wish::Replace(data) => Some(data),
+        Wish::Delete => None,
+    };
+    let context = Context {
+        caller: &asker.caller,
+        now: &now,
+        method: asker.method,
+        action: action.name(),
+        data: given,
+    };
+    let seen = Record {
+        id: &record.id,
+        owner_id: record.owner_id.as_deref(),
+        created_at: record.created_at.as_deref().unwrap_or(&now),
+        updated_at: record.updated_at.as_deref().unwrap_or(&now),
+        data: &data,
+    };
+    if rule.allows(action, &seen, &context) {
+        return Ok(());
+    }
+    Err(error::refused(action, &asker.caller, collection))
+}
+
+fn check_absent(conditions: Conditions<'_>) -> Result<()> {
+    match conditions.if_match {
+        Some(_) => Err(error::precondition("If-Match: there is no record of this id any more")),
+        None => Ok(()),
+    }
+}
+
+fn check_present(conditions: Conditions<'_>, stored: &Stored) -> Result<()> {
+    let tag = stored.etag();
+    if let Some(header) = conditions.if_match
+        && !etag::names(header, &tag, false)
+    {
+        let message =
+            format!("If-Match: the record was changed meanwhile; its tag is {tag} now: read it again");
+        return Err(error::precondition(message));
+    }
+    match conditions.if_none_match {
+        Some(header) if etag::names(header, &tag, true) => Err(error::precondition(format!(
+            "If-None-Match: the record is there already, with the tag {tag}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+impl Prepared {
+    /// Takes data that a hook altered, which must hold under the schema as well.
+    pub(super) fn alter(&mut self, data: &str) -> Result<()> {
+        let given = parsed(data)?;
+        let unknown = self.collection.options.unknown_fields;
+        let text = validate::data(&self.collection.schema, unknown, &given);
+        self.record.data = text.map_err(|faults| error::validation(&faults))?;
+        Ok(())
+    }
+
+    /// Appends the statement of the change. It affects one row, or none where the record or the collection was changed
+    /// meanwhile.
+    pub(super) fn push(&self, batch: &mut Batch, expect: Expect) {
+        let (sql, record) = (&self.collection.sql, &self.record);
+        let (id, data) = (ValueRef::Text(&record.id), ValueRef::Text(&record.data));
+        match self.change {
+            Change::Create => {
+                let owner = record.owner_id.as_deref().map_or(ValueRef::Null, ValueRef::Text);
+                batch.push_refs(expect, &sql.insert, [id, owner, ValueRef::Now, data]);
+            }
+            Change::Update => {
+                let version = ValueRef::Integer(record.version - 1);
+                batch.push_refs(expect, &sql.update, [data, ValueRef::Now, id, version]);
+            }
+            Change::Delete => batch.push_refs(expect, &sql.delete, [id, ValueRef::Integer(record.version)]),
+        }
+    }
+
+    /// The status with which the change is answered.
+    pub(super) fn status(&self) -> u16 {
+        match self.change {
+            Change::Create => 201,
+            Change::Update => 200,
+            Change::Delete => 204,
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The routes that change one record, and applying a change: hooks, one batch, retries where others were faster.
+
+use std::{borrow::Cow, sync::Arc};
+
+use serde_json::json;
+use tinybase_plugin_api::{
+    Error, Request, Response, Result,
+    database::{Applied, Batch, Cost, Expect, Value},
+    log,
+};
+use uuid::Uuid;
+
+use super::{
+    answer::Answer,
+    load,
+    prepare::{Asker, Change, Conditions, Prepared, Wish, prepare},
+    read::parsed,
+};
+use crate::{
+    access::Caller, error, etag, http, limits, plugin::Collections, schema::USERS, storage::table_name,
+    validate::is_record_id,
+};
+
+/// `POST {name}/records`: a new record under the rule `create`.
+pub async fn create(plugin: Arc<Collections>, request: Request) -> Result<Response> {
+    let body = http::object(&request)?;
+    let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
+    let id = Uuid::now_v7().hyphenated().encode_lower(&mut id);
+    change(&plugin, &request, id, Wish::Create(http::data(&body)?)).await
+}
+
+/// `PATCH {name}/records/{id}`: fields laid over a record under the rule `update`.
+pub async fn update(plugin: Arc<Collections>, request: Request) -> Result<Response> {
+    let body = http::object(&request)?;
+    change(&plugin, &request, request.param(1), Wish::Merge(http::data(&body)?)).await
+}
+
+/// `PUT {name}/records/{id}`: data in place of a record's, or a new record under this id.
+pub async fn replace(plugin: Arc<Collections>, request: Request) -> Result<Response> {
+    let body = http::object(&request)?;
+    let data = http::data(&body)?;
+    let id = request.param(1);
+    if !is_record_id(id) {
+        let message = "must be a UUID in lower case";
+        let detail = json!([{"loc": ["path", "id"], "msg": message, "type": "uuid"}]);
+        return Err(Error::unprocessable("invalid_id", format!("the id {message}")).with_details(detail));
+    }
+    change(&plugin, &request, id, Wish::Replace(data)).await
+}
+
+/// `DELETE {name}/records/{id}`: the end of a record under the rule `delete`.
+pub async fn delete(plugin: Arc<Collections>, request: Request) -> Result<Response> {
+    change(&plugin, &request, request.param(1), Wish::Delete).await
+}
+
+async fn change(plugin: &Collections, request: &Request, id: &str, wish: Wish<'_>) -> Result<Response> {
+    let asker = Asker { caller: http::caller(request), method: request.method() };
+    let conditions =
+        Conditions { if_match: request.header("if-match"), if_none_match: request.header("if-none-match") };
+    let mut collection = plugin.catalog.collection(request.param(0)).await?;
+    for _ in 0..limits::WRITE_ATTEMPTS_MAX {
+        let stored = match wish {
+            Wish::Create(_) => None,
+            _ => load::record(plugin.database, &collection, id).await?,
+        };
+        let mut prepared = prepare(&collection, id, stored, wish, conditions, &asker)?;
+        let mut batch = Batch::default();
+        // Alone, a statement that affects nothing does no harm and needs no savepoint.
+        apply_hooks(plugin, &mut prepared, &asker.caller, &mut batch, Expect::Any).await?;
+        match apply(plugin, batch, std::slice::from_ref(&prepared)).await? {
+            Some(applied) => {
+                told(plugin, &prepared, &asker.caller);
+                return Ok(answer(prepared, &applied.now));
+            }
+            // The record or the collection was changed meanwhile: decide anew on what is there now.
+            None => {
+                plugin.catalog.reload().await?;
+                collection = plugin.catalog.collection(request.param(0)).await?;
+            }
+        }
+    }
+    Err(error::contended())
+}
+
+/// Runs the hooks before a change and appends its statement, and theirs, to the batch. `alone` is what the change must
+/// affect where no hook adds a statement.
+pub(super) async fn apply_hooks(
+    plugin: &Collections,
+    prepared: &mut Prepared,
+    caller: &Caller<'_>,
+    batch: &mut Batch,
+    alone: Expect,
+) -> Result<()> {
+    let passed = plugin.events.before(prepared, caller).await?;
+    if let Some(payload) = passed.payload
+        && prepared.change != Change::Delete
+    {
+        prepared.alter(&payload["data"].to_string())?;
+    }
+    prepared.push(batch, if passed.statements.is_empty() { alone } else { Expect::Exactly(1) });
+    batch.append(passed.statements)
+}
+
+/// Applies a batch of changes; `None` where one of them rests on what was changed meanwhile.
+pub(super) async fn apply(
+    plugin: &Collections,
+    batch: Batch,
+    changes: &[Prepared],
+) -> Result<Option<Applied>> {
+    match plugin.database.apply(batch).await {
+        Ok(applied) => {
+            let missed = applied.statements.first().is_none_or(|statement| statement.affected == 0);
+            Ok(if missed { None } else { Some(applied) })
+        }
+        Err(fault) if fault.code() == "db_condition" => Ok(None),
+        Err(fault) if fault.code() == "db_foreign_key" => Err(reference_fault(plugin, changes).await),
+        // Two creates under one id: the later one finds the record there when it decides anew.
+        Err(fault) if is_id_taken(&fault) => Ok(None),
+        Err(fault) => Err(error::unique(fault)),
+    }
+}
+
+fn is_id_taken(fault: &Error) -> bool {
+    fault.code() == "db_unique" && fault.details().is_some_and(|details| details["columns"] == json!(["id"]))
+}
+
+/// Tells who listens. The change is committed: a fault here is the log's, not the client's.
+pub(super) fn told(plugin: &Collections, prepared: &Prepared, caller: &Caller<'_>) {
+    if let Err(fault) = plugin.events.after(prepared, caller) {
+        log::error(format!("a change of {} was not told: {fault}", prepared.collection.name));
+    }
+}
+
+fn answer(prepared: Prepared, now: &str) -> Response {
+    let status = prepared.status();
+    if prepared.change == Change::Delete {
+        return Response::empty(status);
+    }
+    let tag = etag::of_record(prepared.record.version, prepared.record.created_at.as_deref().unwrap_or(now));
+    Response::json_bytes(record_json(&prepared, now)).with_status(status).with_header("etag", &tag)
+}
+
+/// The record of a change that was applied at `now`.
+pub(super) fn record_json(prepared: &Prepared, now: &str) -> String {
+    let record = &prepared.record;
+    Answer {
+        collection_id: &prepared.collection.id,
+        id: &record.id,
+        owner_id: record.owner_id.as_deref(),
+        data: &record.data,
+        created_at: record.created_at.as_deref().unwrap_or(now),
+        updated_at: record.updated_at.as_deref().unwrap_or(now),
+        expand: None,
+    }
+    .to_json()
+}
+
+/// The database does not say which reference it refused: looks for it.
+async fn reference_fault(plugin: &Collections, changes: &[Prepared]) -> Error {
+    for prepared in changes {
+        let found = match prepared.change {
+            Change::Delete => who_refers(plugin, prepared).await,
+            Change::Create | Change::Update => dangling(plugin, prepared).await,
+        };
+        match found {
+            Ok(Some(found)) => return found,
+            Ok(None) => {}
+            Err(fault) => return fault,
+        }
+    }
+    Error::conflict("reference_violation", "a reference leads to no record, or a record is still referred to")
+}
+
+async fn exists(plugin: &Collections, table: &str, column: &str, value: &str) -> Result<bool> {
+    let sql = format!("SELECT 1 FROM {table} WHERE {column}=?1 LIMIT 1");
+    let rows = plugin.database.query(Cost::Short, &sql, &[Value::Text(value.to_owned())]).await?;
+    Ok(!rows.is_empty())
+}
+
+/// The reference of a written record that leads nowhere.
+async fn dangling(plugin: &Collections, prepared: &Prepared) -> Result<Option<Error>> {
+    let catalog = plugin.catalog.current().await?;
+    let data = parsed(&prepared.record.data)?;
+    for field in prepared.collection.schema.fields() {
+        let (Some(reference), Some(id)) =
+            (&field.reference, data.get(&field.name).and_then(|value| value.as_text()))
+        else {
+            continue;
+        };
+        let table: Cow<'_, str> = match catalog.get(&reference.collection) {
+            _ if reference.collection == USERS => "tb_users".into(),
+            Some(target) => table_name(target.number).into(),
+            None => continue,
+        };
+        if !exists(plugin, &table, "id", id).await? {
+            let message = format!("{}: there is no record {id} in {}", field.name, reference.collection);
+            let details = json!({"field": field.name, "collection": reference.collection});
+            return Ok(Some(Error::conflict("reference_violation", message).with_details(details)));
+        }
+    }
+    Ok(None)
+}
+
+/// What still refers to a record that was to be deleted.
+async fn who_refers(plugin: &Collections, prepared: &Prepared) -> Result<Option<Error>> {
+    let catalog = plugin.catalog.current().await?;
+    for referrer in catalog.referrers(&prepared.collection.name) {
+        let column = format!("f_{}", referrer.field);
+        if exists(plugin, &referrer.collection.table, &column, &prepared.record.id).await? {
+            let name = &referrer.collection.name;
+            let message =
+                format!("{name}.{} still refers to the record: change or delete that first", referrer.field);
+            let details = json!({"field": referrer.field, "collection": name});
+            return Ok(Some(Error::conflict("record_referenced", message).with_details(details)));
+        }
+    }
+    Ok(None)
+}
