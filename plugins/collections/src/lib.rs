@@ -5,6 +5,7 @@
 pub mod access;
 pub mod catalog;
 mod collections;
+mod commands;
 mod error;
 pub mod etag;
 pub mod fault;
@@ -12,7 +13,7 @@ pub mod filter;
 mod http;
 pub mod json;
 pub mod limits;
-mod plugin;
+pub mod plugin;
 pub mod query;
 mod records;
 pub mod schema;

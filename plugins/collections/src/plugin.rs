@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tinybase_plugin_api::{Auth, Host, Plugin, Registry, Result, database::Database};
 
-use crate::{catalog::CatalogStore, collections, records};
+use crate::{catalog::CatalogStore, collections, commands, records};
 
 /// The collections extension.
 pub struct Collections {
@@ -28,6 +28,8 @@ impl Plugin for Collections {
         register_collections(registry);
         register_records(registry);
         registry.every(CATALOG_CHECK, "catalog", check_catalog);
+        registry.command("import", commands::import);
+        registry.command("export", commands::export);
     }
 
     async fn start(self: Arc<Self>) -> Result<()> {

@@ -12,6 +12,7 @@ use tinybase_plugin_api::{Error, Request, Response, Result};
 
 pub use alter::alter;
 pub(crate) use define::{Definition, make};
+pub(crate) use plan::convert;
 pub use status::{status, status_all};
 
 use crate::{error, http, json::Json, plugin::Collections, schema};

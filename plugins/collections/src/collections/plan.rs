@@ -125,7 +125,7 @@ fn demands_more(new: &Field, old: &Field) -> bool {
 }
 
 /// The value as another type, where nothing is lost by it; otherwise as it is, for validation to refuse.
-fn convert<'a>(value: &Json<'a>, kind: Kind) -> Json<'a> {
+pub(crate) fn convert<'a>(value: &Json<'a>, kind: Kind) -> Json<'a> {
     let converted = match (kind, value) {
         (Kind::Text, Json::Bool(_) | Json::Int(_) | Json::Uint(_) | Json::Float(_)) => {
             Some(Json::Text(Cow::Owned(value.to_text())))
@@ -140,9 +140,35 @@ fn convert<'a>(value: &Json<'a>, kind: Kind) -> Json<'a> {
         },
         (Kind::Boolean, Json::Int(0 | 1)) => Some(Json::Bool(*value == Json::Int(1))),
         (Kind::Boolean, Json::Text(text)) => text.parse().ok().map(Json::Bool),
+        (Kind::Array(_) | Kind::Object, Json::Text(text)) => owned_container(text),
         _ => None,
     };
     converted.unwrap_or_else(|| value.clone())
+}
+
+/// An array or object that stands as text, as in CSV.
+fn owned_container(text: &str) -> Option<Json<'static>> {
+    fn owned(value: Json<'_>) -> Json<'static> {
+        match value {
+            Json::Null => Json::Null,
+            Json::Bool(flag) => Json::Bool(flag),
+            Json::Int(number) => Json::Int(number),
+            Json::Uint(number) => Json::Uint(number),
+            Json::Float(number) => Json::Float(number),
+            Json::Text(text) => Json::Text(Cow::Owned(text.into_owned())),
+            Json::Array(entries) => Json::Array(entries.into_iter().map(owned).collect()),
+            Json::Object(members) => Json::Object(
+                members
+                    .into_iter()
+                    .map(|(name, value)| (Cow::Owned(name.into_owned()), owned(value)))
+                    .collect(),
+            ),
+        }
+    }
+    match Json::parse(text).ok()? {
+        value @ (Json::Array(_) | Json::Object(_)) => Some(owned(value)),
+        _ => None,
+    }
 }
 
 fn whole(number: f64) -> Option<i64> {

@@ -65,6 +65,11 @@ impl Inference {
         }
     }
 
+    /// The fields' names by those in the records.
+    pub(super) fn names(&self) -> HashMap<String, String> {
+        self.order.iter().cloned().zip(field_names(&self.order)).collect()
+    }
+
     /// The schema as JSON; the names of its fields are those that [`field_names`] makes.
     pub(super) fn schema(&self) -> Result<String, Faults> {
         let mut faults = Faults::default();
@@ -73,7 +78,10 @@ impl Inference {
         for (at, (original, name)) in self.order.iter().zip(&names).enumerate() {
             let seen = &self.fields[original];
             let Some(kind) = seen.kind() else {
-                faults.push(original, "holds arrays or objects beside other values: give a schema with --schema");
+                faults.push(
+                    original,
+                    "holds arrays or objects beside other values: give a schema with --schema",
+                );
                 continue;
             };
             out.push_str(if at > 0 { ",{\"name\":" } else { "{\"name\":" });
@@ -208,16 +216,30 @@ mod tests {
             (&[r#"{"a":true}"#], false, r#"{"name":"a","type":"boolean","required":true}"#),
             (&[r#"{"a":true}"#, r#"{"a":1}"#], false, r#"{"name":"a","type":"string","required":true}"#),
             (&[r#"{"a":"2026-01-01"}"#], false, r#"{"name":"a","type":"date","required":true}"#),
-            (&[r#"{"a":"2026-01-01"}"#, r#"{"a":"soon"}"#], false, r#"{"name":"a","type":"string","required":true}"#),
+            (
+                &[r#"{"a":"2026-01-01"}"#, r#"{"a":"soon"}"#],
+                false,
+                r#"{"name":"a","type":"string","required":true}"#,
+            ),
             (&[r#"{"a":null}"#], false, r#"{"name":"a","type":"string"}"#),
             (&[r#"{"a":["x"]}"#], false, r#"{"name":"a","type":"list[string]","required":true}"#),
-            (&[r#"{"a":[1]}"#, r#"{"a":[1.5]}"#], false, r#"{"name":"a","type":"list[float]","required":true}"#),
+            (
+                &[r#"{"a":[1]}"#, r#"{"a":[1.5]}"#],
+                false,
+                r#"{"name":"a","type":"list[float]","required":true}"#,
+            ),
             (&[r#"{"a":[1,"x"]}"#], false, r#"{"name":"a","type":"array","required":true}"#),
             (&[r#"{"a":{}}"#], false, r#"{"name":"a","type":"object","required":true}"#),
-            (&[r#"{"US Gross":1,"us_gross":2,"3d":3}"#], false,
-             r#"{"name":"US_Gross","type":"integer","required":true},{"name":"us_gross_2","type":"integer","required":true},{"name":"_3d","type":"integer","required":true}"#),
-            (&[r#"{"a":"1","b":"007","c":"1.5","d":"true","e":"2026-01-01"}"#], true,
-             r#"{"name":"a","type":"integer","required":true},{"name":"b","type":"string","required":true},{"name":"c","type":"number","required":true},{"name":"d","type":"boolean","required":true},{"name":"e","type":"date","required":true}"#),
+            (
+                &[r#"{"US Gross":1,"us_gross":2,"3d":3}"#],
+                false,
+                r#"{"name":"US_Gross","type":"integer","required":true},{"name":"us_gross_2","type":"integer","required":true},{"name":"_3d","type":"integer","required":true}"#,
+            ),
+            (
+                &[r#"{"a":"1","b":"007","c":"1.5","d":"true","e":"2026-01-01"}"#],
+                true,
+                r#"{"name":"a","type":"integer","required":true},{"name":"b","type":"string","required":true},{"name":"c","type":"number","required":true},{"name":"d","type":"boolean","required":true},{"name":"e","type":"date","required":true}"#,
+            ),
         ] {
             assert_eq!(inferred(records, from_text), format!("{{\"fields\":[{expected}]}}"), "{records:?}");
         }

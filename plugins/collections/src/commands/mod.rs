@@ -2,6 +2,8 @@
 
 mod export;
 mod import;
+mod infer;
+mod source;
 
 pub use export::export;
 pub use import::import;

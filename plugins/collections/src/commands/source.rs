@@ -31,7 +31,8 @@ impl Format {
             "ndjson" | "jsonl" => Ok(Format::Ndjson),
             "csv" => Ok(Format::Csv),
             other => {
-                let message = format!("{other} is no known form of file: there are .json, .ndjson, .jsonl and .csv");
+                let message =
+                    format!("{other} is no known form of file: there are .json, .ndjson, .jsonl and .csv");
                 Err(Error::bad_request("unknown_format", message))
             }
         }
@@ -92,7 +93,10 @@ impl Source {
                 if !reader.read_record(row).map_err(|fault| broken(at, fault))? {
                     return Ok(None);
                 }
-                Ok(Some(Item { line: row.position().map_or(at, csv::Position::line), text: csv_object(names, row) }))
+                Ok(Some(Item {
+                    line: row.position().map_or(at, csv::Position::line),
+                    text: csv_object(names, row),
+                }))
             }
         }
     }
@@ -219,7 +223,9 @@ impl<R: BufRead> Array<R> {
         let mut text = vec![b'{'];
         let (mut depth, mut in_text, mut escaped) = (1_usize, false, false);
         while depth > 0 {
-            let Some(byte) = self.byte()? else { return Err(broken(line, "the file ends within this object")) };
+            let Some(byte) = self.byte()? else {
+                return Err(broken(line, "the file ends within this object"));
+            };
             text.push(byte);
             if text.len() > ITEM_BYTES_MAX {
                 return Err(broken(line, "the object is too large for a record"));

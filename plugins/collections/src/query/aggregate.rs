@@ -172,26 +172,29 @@ impl Aggregate {
         out.push('}');
         let results = &values[self.groups.len()..];
         for (_, name) in FUNCTIONS {
-            let mut first = true;
-            for (call, result) in self.calls.iter().zip(results).filter(|(call, _)| call.function == name) {
-                match &call.field {
-                    None => write_member(out, true, name, result, false),
-                    Some(field) => {
-                        if first {
-                            // Beside a plain count of records, counts of fields need a name of their own.
-                            let name = if name == "count" { "count_of" } else { name };
-                            out.push_str(&format!(",\"{name}\":{{"));
-                        }
-                        write_member(out, !first, field, result, call.is_boolean);
-                        first = false;
-                    }
-                }
-            }
-            if !first {
-                out.push('}');
-            }
+            self.write_function(name, results, out);
         }
         out.push('}');
+    }
+
+    fn write_function(&self, name: &str, results: &[SqlValue], out: &mut String) {
+        let all = || self.calls.iter().zip(results).filter(|(call, _)| call.function == name);
+        for (_, result) in all().filter(|(call, _)| call.field.is_none()) {
+            write_member(out, true, name, result, false);
+        }
+        let fields =
+            all().filter_map(|(call, result)| Some((call.field.as_deref()?, result, call.is_boolean)));
+        let mut closing = "";
+        for (field, result, is_boolean) in fields {
+            if closing.is_empty() {
+                // Beside a plain count of records, counts of fields need a name of their own.
+                let name = if name == "count" { "count_of" } else { name };
+                out.push_str(&format!(",\"{name}\":{{"));
+            }
+            write_member(out, !closing.is_empty(), field, result, is_boolean);
+            closing = "}";
+        }
+        out.push_str(closing);
     }
 }
 

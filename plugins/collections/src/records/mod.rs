@@ -12,8 +12,10 @@ mod read;
 mod write;
 
 pub use aggregate::aggregate;
+pub(crate) use answer::Answer;
 pub use batch::batch;
 pub use events::Events;
 pub use list::list;
+pub(crate) use read::parsed;
 pub use read::read;
 pub use write::{create, delete, replace, update};

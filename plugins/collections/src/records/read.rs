@@ -94,7 +94,7 @@ pub(super) fn pick(pick: &Pick, data: &str) -> Result<String> {
 }
 
 /// Reads stored data.
-pub(super) fn parsed(data: &str) -> Result<Json<'_>> {
+pub(crate) fn parsed(data: &str) -> Result<Json<'_>> {
     Json::parse(data).map_err(stored_is_json)
 }
 
