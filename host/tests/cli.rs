@@ -68,6 +68,10 @@ const IN_AN_EMPTY_FOLDER: &[(&str, i32, &str)] = &[
     ("completions fish", 0, "tinybase"),
     ("", 2, "Usage: tinybase"),
     ("nonsense", 2, "there is no command \"nonsense\""),
+    ("nonsense --help", 2, "there is no command \"nonsense\""),
+    ("extensions list --help", 0, "--json"),
+    ("extensions", 2, "Usage: tinybase extensions"),
+    ("extensions list", 1, "run: tinybase init"),
     ("db", 2, "Usage: tinybase db"),
     ("db downgrade x", 2, "invalid value 'x'"),
     ("admin add a@example.org", 2, "<PASSWORD>"),
@@ -218,6 +222,23 @@ fn the_database_goes_down_and_up_again() {
     assert_eq!(at(dir.path()), newest);
     assert!(done(dir.path(), "db upgrade").starts_with("host: nothing to do"));
     assert_eq!(run(dir.path(), "db upgrade 999").status.code(), Some(1));
+}
+
+#[test]
+fn commands_on_extensions_that_are_not_there_say_so() {
+    let dir = prepared();
+    for (line, code, expected) in [
+        ("extensions info nobody", 1, "\"nobody\" is not installed"),
+        ("extensions enable nobody", 1, "\"nobody\" is not installed"),
+        ("extensions install nowhere", 1, "nowhere"),
+        ("db upgrade --extension nobody", 1, "\"nobody\""),
+        ("nonsense list", 2, "there is no command \"nonsense\""),
+    ] {
+        let output = run(dir.path(), line);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{line}: {stderr}");
+        assert!(stderr.contains(expected) && stderr.lines().count() == 1, "{line}: {stderr}");
+    }
 }
 
 #[test]
