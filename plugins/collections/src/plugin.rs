@@ -27,6 +27,7 @@ impl Plugin for Collections {
     fn register(registry: &mut Registry<Collections>) {
         register_collections(registry);
         register_records(registry);
+        registry.before("user.delete", None, 0, records::before_user_delete);
         registry.every(CATALOG_CHECK, "catalog", check_catalog);
         registry.command("import", commands::import);
         registry.command("export", commands::export);

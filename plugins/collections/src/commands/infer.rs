@@ -1,4 +1,5 @@
-//! A schema read off records: which fields there are, of which type, and which are always there.
+//! A schema read off records: which fields there are, and of which type. It makes none required: what a file happens
+//! to hold everywhere need not be so tomorrow.
 
 use std::collections::HashMap;
 
@@ -20,7 +21,6 @@ pub(super) struct Inference {
 
 #[derive(Default)]
 struct Seen {
-    values: u64,
     booleans: bool,
     integers: bool,
     numbers: bool,
@@ -87,7 +87,7 @@ impl Inference {
             out.push_str(if at > 0 { ",{\"name\":" } else { "{\"name\":" });
             write_text(&mut out, name);
             out.push_str(&format!(",\"type\":\"{kind}\""));
-            out.push_str(if seen.values == self.records { ",\"required\":true}" } else { "}" });
+            out.push('}');
         }
         out.push_str("]}");
         faults.into_result().map(|()| out)
@@ -96,7 +96,6 @@ impl Inference {
 
 impl Seen {
     fn see(&mut self, value: &Json<'_>, from_text: bool) {
-        self.values += u64::from(*value != Json::Null);
         match value {
             Json::Null => {}
             Json::Bool(_) => self.booleans = true,
@@ -208,37 +207,29 @@ mod tests {
     #[test]
     fn types_are_read_off_every_value() {
         for (records, from_text, expected) in [
-            (&[r#"{"a":1}"#, r#"{"a":2}"#][..], false, r#"{"name":"a","type":"integer","required":true}"#),
-            (&[r#"{"a":1}"#, r#"{"a":2.5}"#], false, r#"{"name":"a","type":"number","required":true}"#),
+            (&[r#"{"a":1}"#, r#"{"a":2}"#][..], false, r#"{"name":"a","type":"integer"}"#),
+            (&[r#"{"a":1}"#, r#"{"a":2.5}"#], false, r#"{"name":"a","type":"number"}"#),
             (&[r#"{"a":1}"#, r#"{"a":null}"#], false, r#"{"name":"a","type":"integer"}"#),
             (&[r#"{"a":1}"#, "{}"], false, r#"{"name":"a","type":"integer"}"#),
-            (&[r#"{"a":1}"#, r#"{"a":"x"}"#], false, r#"{"name":"a","type":"string","required":true}"#),
-            (&[r#"{"a":true}"#], false, r#"{"name":"a","type":"boolean","required":true}"#),
-            (&[r#"{"a":true}"#, r#"{"a":1}"#], false, r#"{"name":"a","type":"string","required":true}"#),
-            (&[r#"{"a":"2026-01-01"}"#], false, r#"{"name":"a","type":"date","required":true}"#),
-            (
-                &[r#"{"a":"2026-01-01"}"#, r#"{"a":"soon"}"#],
-                false,
-                r#"{"name":"a","type":"string","required":true}"#,
-            ),
+            (&[r#"{"a":1}"#, r#"{"a":"x"}"#], false, r#"{"name":"a","type":"string"}"#),
+            (&[r#"{"a":true}"#], false, r#"{"name":"a","type":"boolean"}"#),
+            (&[r#"{"a":true}"#, r#"{"a":1}"#], false, r#"{"name":"a","type":"string"}"#),
+            (&[r#"{"a":"2026-01-01"}"#], false, r#"{"name":"a","type":"date"}"#),
+            (&[r#"{"a":"2026-01-01"}"#, r#"{"a":"soon"}"#], false, r#"{"name":"a","type":"string"}"#),
             (&[r#"{"a":null}"#], false, r#"{"name":"a","type":"string"}"#),
-            (&[r#"{"a":["x"]}"#], false, r#"{"name":"a","type":"list[string]","required":true}"#),
-            (
-                &[r#"{"a":[1]}"#, r#"{"a":[1.5]}"#],
-                false,
-                r#"{"name":"a","type":"list[float]","required":true}"#,
-            ),
-            (&[r#"{"a":[1,"x"]}"#], false, r#"{"name":"a","type":"array","required":true}"#),
-            (&[r#"{"a":{}}"#], false, r#"{"name":"a","type":"object","required":true}"#),
+            (&[r#"{"a":["x"]}"#], false, r#"{"name":"a","type":"list[string]"}"#),
+            (&[r#"{"a":[1]}"#, r#"{"a":[1.5]}"#], false, r#"{"name":"a","type":"list[float]"}"#),
+            (&[r#"{"a":[1,"x"]}"#], false, r#"{"name":"a","type":"array"}"#),
+            (&[r#"{"a":{}}"#], false, r#"{"name":"a","type":"object"}"#),
             (
                 &[r#"{"US Gross":1,"us_gross":2,"3d":3}"#],
                 false,
-                r#"{"name":"US_Gross","type":"integer","required":true},{"name":"us_gross_2","type":"integer","required":true},{"name":"_3d","type":"integer","required":true}"#,
+                r#"{"name":"US_Gross","type":"integer"},{"name":"us_gross_2","type":"integer"},{"name":"_3d","type":"integer"}"#,
             ),
             (
                 &[r#"{"a":"1","b":"007","c":"1.5","d":"true","e":"2026-01-01"}"#],
                 true,
-                r#"{"name":"a","type":"integer","required":true},{"name":"b","type":"string","required":true},{"name":"c","type":"number","required":true},{"name":"d","type":"boolean","required":true},{"name":"e","type":"date","required":true}"#,
+                r#"{"name":"a","type":"integer"},{"name":"b","type":"string"},{"name":"c","type":"number"},{"name":"d","type":"boolean"},{"name":"e","type":"date"}"#,
             ),
         ] {
             assert_eq!(inferred(records, from_text), format!("{{\"fields\":[{expected}]}}"), "{records:?}");

@@ -34,7 +34,7 @@ pub async fn batch(plugin: Arc<Collections>, request: Request) -> Result<Respons
         let message = format!("must have at most {} entries", limits::BATCH_OPERATIONS_MAX);
         return Err(error::body(&["operations"], "too_long", message));
     }
-    let asker = Asker { caller: http::caller(&request), method: request.method() };
+    let asker = Asker::of(&request);
     if operations.is_empty() {
         return Ok(Response::json_bytes("{\"results\":[]}".to_owned()));
     }
@@ -51,7 +51,7 @@ pub async fn batch(plugin: Arc<Collections>, request: Request) -> Result<Respons
         }
         if let Some(applied) = write::apply(&plugin, work.batch, &work.changes).await? {
             for change in &work.changes {
-                write::told(&plugin, change, &asker.caller);
+                write::told(&plugin, change, &asker);
             }
             return Ok(Response::json_bytes(results(&work.changes, &applied.now)));
         }
@@ -119,14 +119,8 @@ impl<'a> Work<'a> {
         let conditions =
             Conditions { if_match: operation.get("if_match").and_then(Json::as_text), if_none_match: None };
         let mut prepared = prepare(&collection, &id, stored, wish, conditions, &self.asker)?;
-        write::apply_hooks(
-            self.plugin,
-            &mut prepared,
-            &self.asker.caller,
-            &mut self.batch,
-            Expect::Exactly(1),
-        )
-        .await?;
+        write::apply_hooks(self.plugin, &mut prepared, &self.asker, &mut self.batch, Expect::Exactly(1))
+            .await?;
         let left = (prepared.change != Change::Delete).then(|| prepared.record.clone());
         self.seen.insert(key, left);
         self.changes.push(prepared);

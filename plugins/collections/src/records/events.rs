@@ -1,9 +1,9 @@
 //! Events of records: what hooks and listeners of other extensions are told. It changes nothing itself.
 //!
 //! Topics `record.create`, `record.update` and `record.delete`, the collection's name as subject. The payload is
-//! `{"collection", "id", "owner_id", "data", "previous", "caller"}`: `data` is null on delete, `previous` (the data
-//! before) on create, `caller` (`id`, `email`, `is_admin`) for an anonymous one. A hook may alter `data`, which is
-//! validated again, refuse by an error, or add statements that commit with the change.
+//! `{"collection", "id", "owner_id", "record", "previous", "caller", "request_id"}`: `record` is the data (null on
+//! delete), `previous` the data before (null on create), `caller` `{"user_id", "email", "is_admin"}` or null. A hook may
+//! alter `record`, which is validated again, refuse by an error, or add statements that commit with the change.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -12,8 +12,7 @@ use tinybase_plugin_api::{
     events::{Passed, Topic},
 };
 
-use super::prepare::{Change, Prepared};
-use crate::access::Caller;
+use super::prepare::{Asker, Change, Prepared};
 
 /// The topics of records.
 pub struct Events {
@@ -27,14 +26,15 @@ struct Payload<'a> {
     collection: &'a str,
     id: &'a str,
     owner_id: Option<&'a str>,
-    data: Option<&'a RawValue>,
+    record: Option<&'a RawValue>,
     previous: Option<&'a RawValue>,
     caller: Option<PayloadCaller<'a>>,
+    request_id: &'a str,
 }
 
 #[derive(Serialize)]
 struct PayloadCaller<'a> {
-    id: &'a str,
+    user_id: &'a str,
     email: &'a str,
     is_admin: bool,
 }
@@ -58,37 +58,38 @@ impl Events {
     }
 
     /// Runs the hooks before a change.
-    pub(super) async fn before(&self, prepared: &Prepared, caller: &Caller<'_>) -> Result<Passed> {
+    pub(super) async fn before(&self, prepared: &Prepared, asker: &Asker<'_>) -> Result<Passed> {
         let topic = self.topic(prepared.change);
         if !topic.has_before() && !topic.has_after() {
             return Ok(Passed::default());
         }
-        topic.before(&prepared.collection.name, &payload(prepared, caller)?).await
+        topic.before(&prepared.collection.name, &payload(prepared, asker)?).await
     }
 
     /// Tells who listens that a change was committed.
-    pub(super) fn after(&self, prepared: &Prepared, caller: &Caller<'_>) -> Result<()> {
+    pub(super) fn after(&self, prepared: &Prepared, asker: &Asker<'_>) -> Result<()> {
         let topic = self.topic(prepared.change);
         if topic.has_after() {
-            topic.after(&prepared.collection.name, &payload(prepared, caller)?)?;
+            topic.after(&prepared.collection.name, &payload(prepared, asker)?)?;
         }
         Ok(())
     }
 }
 
-fn payload<'a>(prepared: &'a Prepared, caller: &Caller<'a>) -> Result<Payload<'a>> {
+fn payload<'a>(prepared: &'a Prepared, asker: &Asker<'a>) -> Result<Payload<'a>> {
     let deleted = prepared.change == Change::Delete;
     Ok(Payload {
         collection: &prepared.collection.name,
         id: &prepared.record.id,
         owner_id: prepared.record.owner_id.as_deref(),
-        data: if deleted { None } else { Some(raw(&prepared.record.data)?) },
+        record: if deleted { None } else { Some(raw(&prepared.record.data)?) },
         previous: prepared.previous.as_deref().map(raw).transpose()?,
-        caller: caller.id.map(|id| PayloadCaller {
-            id,
-            email: caller.email.unwrap_or_default(),
-            is_admin: caller.is_admin,
+        caller: asker.caller.id.map(|id| PayloadCaller {
+            user_id: id,
+            email: asker.caller.email.unwrap_or_default(),
+            is_admin: asker.caller.is_admin,
         }),
+        request_id: asker.request_id,
     })
 }
 

@@ -9,6 +9,7 @@ mod list;
 mod load;
 mod prepare;
 mod read;
+mod users;
 mod write;
 
 pub use aggregate::aggregate;
@@ -18,4 +19,5 @@ pub use events::Events;
 pub use list::list;
 pub(crate) use read::parsed;
 pub use read::read;
+pub(crate) use users::before_user_delete;
 pub use write::{create, delete, replace, update};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use tinybase_plugin_api::{
-    Result,
+    Request, Result,
     database::{Batch, Expect, ValueRef},
 };
 
@@ -64,6 +64,14 @@ pub(super) struct Prepared {
 pub(super) struct Asker<'a> {
     pub(super) caller: Caller<'a>,
     pub(super) method: &'a str,
+    pub(super) request_id: &'a str,
+}
+
+impl<'a> Asker<'a> {
+    /// Whoever sent the request.
+    pub(super) fn of(request: &'a Request) -> Asker<'a> {
+        Asker { caller: http::caller(request), method: request.method(), request_id: request.request_id() }
+    }
 }
 
 /// Decides on a wish about the record `id`, stored as `stored`.

@@ -17,7 +17,7 @@ use super::{
     read::parsed,
 };
 use crate::{
-    access::Caller, error, etag, http, limits, plugin::Collections, schema::USERS, storage::table_name,
+    error, etag, http, limits, plugin::Collections, schema::USERS, storage::table_name,
     validate::is_record_id,
 };
 
@@ -54,7 +54,7 @@ pub async fn delete(plugin: Arc<Collections>, request: Request) -> Result<Respon
 }
 
 async fn change(plugin: &Collections, request: &Request, id: &str, wish: Wish<'_>) -> Result<Response> {
-    let asker = Asker { caller: http::caller(request), method: request.method() };
+    let asker = Asker::of(request);
     let conditions =
         Conditions { if_match: request.header("if-match"), if_none_match: request.header("if-none-match") };
     let mut collection = plugin.catalog.collection(request.param(0)).await?;
@@ -66,10 +66,10 @@ async fn change(plugin: &Collections, request: &Request, id: &str, wish: Wish<'_
         let mut prepared = prepare(&collection, id, stored, wish, conditions, &asker)?;
         let mut batch = Batch::default();
         // Alone, a statement that affects nothing does no harm and needs no savepoint.
-        apply_hooks(plugin, &mut prepared, &asker.caller, &mut batch, Expect::Any).await?;
+        apply_hooks(plugin, &mut prepared, &asker, &mut batch, Expect::Any).await?;
         match apply(plugin, batch, std::slice::from_ref(&prepared)).await? {
             Some(applied) => {
-                told(plugin, &prepared, &asker.caller);
+                told(plugin, &prepared, &asker);
                 return Ok(answer(prepared, &applied.now));
             }
             // The record or the collection was changed meanwhile: decide anew on what is there now.
@@ -87,15 +87,15 @@ async fn change(plugin: &Collections, request: &Request, id: &str, wish: Wish<'_
 pub(super) async fn apply_hooks(
     plugin: &Collections,
     prepared: &mut Prepared,
-    caller: &Caller<'_>,
+    asker: &Asker<'_>,
     batch: &mut Batch,
     alone: Expect,
 ) -> Result<()> {
-    let passed = plugin.events.before(prepared, caller).await?;
+    let passed = plugin.events.before(prepared, asker).await?;
     if let Some(payload) = passed.payload
         && prepared.change != Change::Delete
     {
-        prepared.alter(&payload["data"].to_string())?;
+        prepared.alter(&payload["record"].to_string())?;
     }
     prepared.push(batch, if passed.statements.is_empty() { alone } else { Expect::Exactly(1) });
     batch.append(passed.statements)
@@ -125,8 +125,8 @@ fn is_id_taken(fault: &Error) -> bool {
 }
 
 /// Tells who listens. The change is committed: a fault here is the log's, not the client's.
-pub(super) fn told(plugin: &Collections, prepared: &Prepared, caller: &Caller<'_>) {
-    if let Err(fault) = plugin.events.after(prepared, caller) {
+pub(super) fn told(plugin: &Collections, prepared: &Prepared, asker: &Asker<'_>) {
+    if let Err(fault) = plugin.events.after(prepared, asker) {
         log::error(format!("a change of {} was not told: {fault}", prepared.collection.name));
     }
 }

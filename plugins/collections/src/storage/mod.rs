@@ -3,6 +3,7 @@
 
 mod shape;
 
+pub(crate) use shape::set_null_statement;
 pub use shape::{Column, Named, Shape};
 
 /// The name of a collection's table.

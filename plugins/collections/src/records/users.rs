@@ -1,0 +1,28 @@
+//! What becomes of records when a user is deleted: references of `set_null` are made null in the same change.
+//! `restrict` and `cascade` are the database's own work.
+
+use std::sync::Arc;
+
+use tinybase_plugin_api::{
+    Result,
+    database::{Batch, Value},
+    events::{Before, Event},
+};
+
+use crate::{
+    plugin::Collections,
+    schema::{OnDelete, USERS},
+    storage::set_null_statement,
+};
+
+/// Before a user is deleted; the event's subject is the user's id.
+pub(crate) async fn before_user_delete(plugin: Arc<Collections>, event: Event) -> Result<Before> {
+    let catalog = plugin.catalog.current().await?;
+    let mut statements = Batch::default();
+    for referrer in catalog.referrers(USERS).filter(|referrer| referrer.on_delete == OnDelete::SetNull) {
+        let column = format!("f_{}", referrer.field);
+        let sql = set_null_statement(&referrer.collection.table, &column, referrer.field, "?1");
+        statements.push(&sql, &[Value::Text(event.subject.clone())]);
+    }
+    Ok(Before::pass().with_statements(statements))
+}

@@ -1,0 +1,190 @@
+//! Events, commands and what goes on beyond one request, over a real SQLite.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+use std::fs;
+
+use serde_json::{Value, json};
+use tinybase_collections::plugin::Collections;
+use tinybase_plugin_api::{Error, testkit::TestHost};
+
+fn host() -> TestHost<Collections> {
+    TestHost::start(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn make(host: &TestHost<Collections>, name: &str, fields: Value) {
+    let access = json!({"create": "public", "update": "public", "delete": "public"});
+    let body =
+        json!({"name": name, "label": name, "schema": {"fields": fields}, "options": {"access": access}});
+    let answer = host.post("/api/collections").admin().json(&body).send();
+    assert_eq!(answer.status(), 201, "{}", answer.json());
+}
+
+fn records(host: &TestHost<Collections>, target: &str) -> Vec<Value> {
+    let page = host.get(target).send().json();
+    page["records"].as_array().unwrap().iter().map(|record| record["data"].clone()).collect()
+}
+
+#[test]
+fn listeners_are_told_what_was_changed() {
+    let host = host();
+    make(&host, "n", json!([{"name": "t", "type": "string"}]));
+    let record =
+        host.post("/api/collections/n/records").user("u1").json(&json!({"data": {"t": "a"}})).send().json();
+    let target = format!("/api/collections/n/records/{}", record["id"].as_str().unwrap());
+    host.request("PATCH", &target).json(&json!({"data": {"t": "b"}})).send();
+    host.request("DELETE", &target).send();
+    let events = host.emitted();
+    let told: Vec<_> = events.iter().filter(|event| event.topic.starts_with("record.")).collect();
+    let caller = json!({"user_id": "u1", "email": "u1@example.com", "is_admin": false});
+    for (topic, record, previous, caller) in [
+        ("record.create", json!({"t": "a"}), Value::Null, caller),
+        ("record.update", json!({"t": "b"}), json!({"t": "a"}), Value::Null),
+        ("record.delete", Value::Null, json!({"t": "b"}), Value::Null),
+    ] {
+        let event =
+            told.iter().find(|event| event.topic == topic).unwrap_or_else(|| panic!("{topic} was not told"));
+        assert_eq!(event.subject, "n");
+        let payload = &event.payload;
+        assert_eq!(
+            (&payload["record"], &payload["previous"], &payload["caller"]),
+            (&record, &previous, &caller)
+        );
+        assert_eq!((&payload["request_id"], &payload["owner_id"]), (&json!("test-request"), &json!("u1")));
+    }
+}
+
+#[test]
+fn a_hook_that_refuses_leaves_nothing_behind() {
+    let host = host();
+    make(&host, "n", json!([{"name": "t", "type": "string"}]));
+    host.refuse("record.create", Error::bad_request("no_spam", "no spam"));
+    let answer = host.post("/api/collections/n/records").json(&json!({"data": {"t": "a"}})).send();
+    assert_eq!((answer.status(), answer.json()["code"].as_str()), (400, Some("no_spam")));
+    assert!(records(&host, "/api/collections/n/records").is_empty());
+    let batch = json!({"operations": [{"op": "create", "collection": "n", "data": {"t": "a"}}]});
+    assert_eq!(host.post("/api/collections/batch").json(&batch).send().status(), 400);
+}
+
+#[test]
+fn files_of_every_form_are_imported_and_exported() {
+    let host = host();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let array = r#"[{"Title": "A", "US Gross": 1, "tags": ["x"]},
+        {"Title": 300, "US Gross": 2.5, "tags": []}]"#;
+    fs::write(path("a.json"), array).unwrap();
+    fs::write(path("b.ndjson"), "{\"Title\":\"B\",\"US_Gross\":3}\n\n{\"Title\":\"C\"}\n").unwrap();
+    fs::write(path("c.csv"), "Title,US Gross,tags\n\"D, E\",4,\"[\"\"y\"\"]\"\n5,,\n").unwrap();
+    for (file, count) in [("a.json", 2), ("b.ndjson", 2), ("c.csv", 2)] {
+        let outcome = host.command("import", &json!({"name": "films", "file": path(file)})).unwrap();
+        assert_eq!((outcome.exit_code, &outcome.errors[..]), (0, &[][..]), "{file}: {:?}", outcome.out);
+        assert_eq!(outcome.out.last().unwrap(), &format!("{count} records were imported into films"));
+    }
+    let expected = [
+        json!({"Title": "A", "US_Gross": 1, "tags": ["x"]}),
+        json!({"Title": "300", "US_Gross": 2.5, "tags": []}),
+        json!({"Title": "B", "US_Gross": 3}),
+        json!({"Title": "C"}),
+        json!({"Title": "D, E", "US_Gross": 4, "tags": ["y"]}),
+        json!({"Title": "5"}),
+    ];
+    assert_eq!(records(&host, "/api/collections/films/records?sort_order=asc"), expected);
+    for file in ["out.json", "out.ndjson", "out.csv"] {
+        host.command("export", &json!({"name": "films", "file": path(file)})).unwrap();
+        let copy = format!("copy_{}", file.split_once('.').unwrap().1);
+        let schema = host.get("/api/collections/films").send().json()["schema"].to_string();
+        fs::write(path("schema.json"), schema).unwrap();
+        let arguments = json!({"name": copy, "file": path(file), "schema": path("schema.json")});
+        assert_eq!(host.command("import", &arguments).unwrap().exit_code, 0);
+        assert_eq!(
+            records(&host, &format!("/api/collections/{copy}/records?sort_order=asc")),
+            expected,
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn whole_records_keep_their_ids() {
+    let host = host();
+    make(&host, "n", json!([{"name": "t", "type": "string"}]));
+    host.post("/api/collections/n/records").user("u1").json(&json!({"data": {"t": "a"}})).send();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("n.ndjson").display().to_string();
+    host.command("export", &json!({"name": "n", "file": file, "whole": true})).unwrap();
+    let before = host.get("/api/collections/n/records").send().json()["records"][0].clone();
+    host.request("DELETE", &format!("/api/collections/n/records/{}", before["id"].as_str().unwrap())).send();
+    assert_eq!(host.command("import", &json!({"name": "n", "file": file})).unwrap().exit_code, 0);
+    let after = host.get("/api/collections/n/records").send().json()["records"][0].clone();
+    for part in ["id", "owner_id", "data"] {
+        assert_eq!(after[part], before[part]);
+    }
+}
+
+#[test]
+fn an_import_stops_at_a_fault_or_skips_it_and_names_the_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("n.ndjson").display().to_string();
+    let lines = [r#"{"t":"a"}"#, r#"{"t":5,"z":[]}"#, "nonsense", r#"{"t":"a"}"#, r#"{"t":"b"}"#];
+    fs::write(&file, lines.join("\n")).unwrap();
+    for (on_error, exit_code, kept, faults) in
+        [("stop", 1, vec!["a"], 1), ("skip", 0, vec!["a", "5", "b"], 2)]
+    {
+        let host = host();
+        make(
+            &host,
+            "n",
+            json!([{"name": "t", "type": "string", "unique": true}, {"name": "z", "type": "array"}]),
+        );
+        let mut arguments = json!({"name": "n", "file": file, "on-error": on_error});
+        if on_error == "stop" {
+            fs::write(&file, lines.join("\n").replace("5,\"z\":[]", "[]")).unwrap();
+        } else {
+            fs::write(&file, lines.join("\n")).unwrap();
+            arguments["on-error"] = json!("skip");
+        }
+        let outcome = host.command("import", &arguments).unwrap();
+        assert_eq!(outcome.exit_code, exit_code, "{:?}", outcome.errors);
+        let listed = records(&host, "/api/collections/n/records?sort_order=asc");
+        let texts: Vec<_> = listed.iter().map(|data| data["t"].as_str().unwrap()).collect();
+        assert_eq!(texts, kept);
+        let named: Vec<_> = outcome.errors.iter().filter(|line| line.starts_with("line ")).collect();
+        assert_eq!(named.len(), faults, "{named:?}");
+        assert!(named[0].starts_with(if on_error == "stop" {
+            "line 2: t: must be a string"
+        } else {
+            "line 3: no JSON"
+        }));
+    }
+}
+
+#[test]
+fn hostile_bodies_are_refused_and_nothing_is_stored() {
+    let host = host();
+    make(
+        &host,
+        "n",
+        json!([{"name": "t", "type": "string"}, {"name": "i", "type": "integer"}, {"name": "o", "type": "object"}]),
+    );
+    let deep = format!("{{\"data\":{{\"o\":{}1{}}}}}", "{\"a\":".repeat(100), "}".repeat(100));
+    let deeper = "[".repeat(100_000);
+    for (body, status) in [
+        (b"{\"data\":{\"t\":\"\xff\"}}".to_vec(), 422),
+        (b"{\"data\":{\"t\":\"a\\u0000b\"}}".to_vec(), 400),
+        (b"{\"data\":{\"i\":1e400}}".to_vec(), 422),
+        (b"{\"data\":{\"i\":99999999999999999999}}".to_vec(), 400),
+        (b"{\"data\":{\"i\":1.0}}".to_vec(), 400),
+        (b"{\"data\":{\"t\":\"\\ud800\"}}".to_vec(), 422),
+        (deep.into_bytes(), 400),
+        (deeper.into_bytes(), 422),
+        (format!("{{\"data\":{{\"{}\":1}}}}", "x".repeat(1 << 20)).into_bytes(), 400),
+        (format!("{{\"data\":{{\"t\":\"{}\"}}}}", "x".repeat(1 << 21)).into_bytes(), 400),
+        (Vec::new(), 422),
+    ] {
+        let start = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
+        let answer = host.post("/api/collections/n/records").body(body).send();
+        assert_eq!(answer.status(), status, "{start}: {:?}", answer.json());
+        assert!(answer.json()["code"].is_string() && answer.body().len() < 20_000, "{start}");
+    }
+    assert!(records(&host, "/api/collections/n/records").is_empty());
+}
