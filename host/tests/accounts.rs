@@ -423,7 +423,7 @@ async fn hooks_may_refuse_and_add_statements_and_hear_of_what_was_committed() {
     let (token, _) = host.session("ada@example.org").await;
     host.register("bob@example.org").await;
     host.call("POST /api/auth/logout", Some(&token), "").await;
-    let expected = ["user.created", "user.login", "user.created", "user.logout"];
+    let expected = ["user.create", "user.login", "user.create", "user.logout"];
     assert_eq!(*listener.told.lock(), expected);
     assert_eq!(host.count("notes").await, 4);
 

@@ -210,8 +210,8 @@ fn the_database_goes_down_and_up_again() {
     };
     let newest = at(dir.path());
     let history = serde_json::from_str::<Json>(&done(dir.path(), "db history --json")).unwrap();
-    let of_host = history.as_array().unwrap().iter().filter(|entry| entry["owner"] == "host");
-    assert_eq!(of_host.last().unwrap()["version"], newest);
+    let mut of_host = history.as_array().unwrap().iter().filter(|entry| entry["owner"] == "host");
+    assert_eq!(of_host.next_back().unwrap()["version"], newest);
     done(dir.path(), "db downgrade 0");
     assert_eq!(at(dir.path()), json!(0));
     let output = run(dir.path(), "serve");
