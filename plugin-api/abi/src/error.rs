@@ -4,6 +4,11 @@ use abi_stable::StableAbi;
 
 use crate::{bytes::Bytes, codec::Reader};
 
+/// The longest code in bytes.
+const CODE_BYTES_MAX: usize = 64;
+/// The code that stands in for one that is none.
+const INVALID: &str = "invalid_error";
+
 /// Why a call failed. Small, since every answer carries room for one.
 #[repr(C)]
 #[derive(Debug, StableAbi)]
@@ -44,19 +49,30 @@ impl RawError {
         RawError { status, retryable: 0, packed: packed.into() }
     }
 
-    /// The words, with what is not UTF-8 replaced and `invalid_error` as the code of what was packed wrongly.
+    /// The words, with what is not UTF-8 replaced, and `invalid_error` as the code of what was packed wrongly or has a
+    /// code that is no snake_case word.
     pub fn words(&self) -> ErrorWords {
         let mut reader = Reader::new(&self.packed);
         let mut part = || reader.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         match (part(), part(), part()) {
-            (Ok(code), Ok(message), Ok(details)) => ErrorWords { code, message, details },
+            (Ok(code), Ok(message), Ok(details)) => {
+                let code = if is_code(&code) { code } else { INVALID.to_owned() };
+                ErrorWords { code, message, details }
+            }
             _ => ErrorWords {
-                code: "invalid_error".to_owned(),
+                code: INVALID.to_owned(),
                 message: "the other side failed, and its error is malformed".to_owned(),
                 details: String::new(),
             },
         }
     }
+}
+
+fn is_code(code: &str) -> bool {
+    let rest = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    code.len() <= CODE_BYTES_MAX
+        && code.starts_with(|c: char| c.is_ascii_lowercase())
+        && code.bytes().all(rest)
 }
 
 /// The outcome of a call.
@@ -91,5 +107,29 @@ impl<T> RawResult<T> {
     /// As a `Result`.
     pub fn into_result(self) -> Result<T, RawError> {
         self.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_come_back_and_a_code_that_is_none_is_replaced() {
+        for (code, read) in [
+            ("note_not_found", "note_not_found"),
+            ("e2", "e2"),
+            ("", INVALID),
+            ("Not A Code\r\n", INVALID),
+            ("\u{e9}", INVALID),
+            (&"x".repeat(65), INVALID),
+        ] {
+            let words = RawError::with_details(404, code, "it is gone", "{}").words();
+            let expected =
+                ErrorWords { code: read.into(), message: "it is gone".into(), details: "{}".into() };
+            assert_eq!(words, expected);
+        }
+        let cut = RawError { status: 500, retryable: 0, packed: vec![200, 0, 0, 0, 1].into() };
+        assert_eq!(cut.words().code, INVALID);
     }
 }

@@ -6,7 +6,7 @@ use super::{Outcome, Topic, TopicRef};
 use crate::{
     bytes::{Bytes, Slice},
     error::RawError,
-    future::{RawFuture, ready},
+    future::{PANICKED, RawFuture, ready},
 };
 
 /// A type that may stand in an interface's function.
@@ -20,8 +20,12 @@ pub trait Cross: Sized {
     /// # Safety
     /// `raw` must come from `into_raw` on the other side, and live as long as `Self` says.
     unsafe fn from_raw(raw: Self::Raw) -> Self;
-    /// What a call answers that the other side does not offer, or that panicked there.
+    /// What a call answers that the other side does not offer.
     fn missing(function: &str) -> Self;
+    /// What a call answers that panicked on the other side.
+    fn panicked(function: &str) -> Self {
+        Self::missing(function)
+    }
 }
 
 macro_rules! cross_as_itself {
@@ -106,8 +110,10 @@ impl<T: Send + 'static> Cross for RawFuture<T> {
         raw
     }
     fn missing(function: &str) -> RawFuture<T> {
-        let message =
-            format!("{function} is not available: the other side does not offer it, or failed in it");
+        let message = format!("{function} is not available: the other side does not offer it");
         ready(Err(RawError::new(501, "interface_unavailable", message)))
+    }
+    fn panicked(function: &str) -> RawFuture<T> {
+        ready(Err(RawError::new(500, PANICKED, format!("{function} panicked on the other side"))))
     }
 }

@@ -74,7 +74,7 @@ macro_rules! interface {
                         let call = std::panic::AssertUnwindSafe(|| server.$function($($argument),*));
                         let answer = std::panic::catch_unwind(call).unwrap_or_else(|payload| {
                             std::mem::forget(payload);
-                            interface!(@missing $function $(, $answer)?)
+                            interface!(@panicked $function $(, $answer)?)
                         });
                         $crate::interfaces::Cross::into_raw(answer)
                     }
@@ -131,6 +131,10 @@ macro_rules! interface {
     (@missing $function:ident) => { () };
     (@missing $function:ident, $answer:ty) => {
         <$answer as $crate::interfaces::Cross>::missing(stringify!($function))
+    };
+    (@panicked $function:ident) => { () };
+    (@panicked $function:ident, $answer:ty) => {
+        <$answer as $crate::interfaces::Cross>::panicked(stringify!($function))
     };
     (@from $value:ident) => { $value };
     (@from $value:ident, $answer:ty) => {
