@@ -143,14 +143,14 @@ fn run(cli: Cli) -> Result<(), Failure> {
 }
 
 /// The runtime of a server, with as many threads as the configuration says.
-fn serving_runtime(config: &config::Server) -> Result<Runtime, Failure> {
+fn serving_runtime(config: &config::Server) -> Result<Threads, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = if config.worker_threads == 0 { cores } else { config.worker_threads };
     build_runtime(workers, config.blocking_threads_max)
 }
 
 /// The runtime of a command that does its work and ends. Its log shows what went wrong and nothing else.
-fn command_runtime(config: &Config) -> Result<Runtime, Failure> {
+fn command_runtime(config: &Config) -> Result<Threads, Failure> {
     let level = match config.server.log_level {
         LogLevel::Info => LogLevel::Warn,
         chosen => chosen,
@@ -159,14 +159,28 @@ fn command_runtime(config: &Config) -> Result<Runtime, Failure> {
     build_runtime(COMMAND_WORKER_THREADS, config.server.blocking_threads_max)
 }
 
-fn build_runtime(worker_threads: usize, blocking_threads_max: usize) -> Result<Runtime, Failure> {
+/// The threads that a command works on.
+struct Threads(Runtime);
+
+impl Threads {
+    /// Runs `work` to its end. A thread that a plugin never gives back does not keep the process.
+    fn block_on<T>(self, work: impl Future<Output = T>) -> T {
+        let done = self.0.block_on(work);
+        self.0.shutdown_background();
+        done
+    }
+}
+
+fn build_runtime(worker_threads: usize, blocking_threads_max: usize) -> Result<Threads, Failure> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(worker_threads)
         .max_blocking_threads(blocking_threads_max)
         .thread_name("tinybase-worker")
         .enable_all()
         .build();
-    runtime.map_err(|cause| Failure::new(format!("the threads to work on cannot be started: {cause}")))
+    runtime
+        .map(Threads)
+        .map_err(|cause| Failure::new(format!("the threads to work on cannot be started: {cause}")))
 }
 
 fn start_log(level: LogLevel, format: LogFormat) -> Result<(), Failure> {
