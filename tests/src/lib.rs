@@ -1,1 +1,32 @@
-//! Shared parts of the end-to-end tests.
+//! The harness of the end-to-end tests: builds plugins, runs the real binary in a fresh folder on port 0, and calls it.
+//! It never looks inside of the server.
+
+#![allow(clippy::missing_panics_doc, reason = "a harness fails its test")]
+#![allow(clippy::unwrap_used, reason = "a harness fails its test")]
+
+pub mod cases;
+pub mod client;
+pub mod fixtures;
+pub mod server;
+pub mod site;
+
+pub use client::{Answer, Client};
+pub use server::Server;
+pub use site::Site;
+
+use std::path::{Path, PathBuf};
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the workspace").to_owned()
+}
+
+/// Cargo's target folder, where what was built ends up.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
+}
+
+/// The folder of the binaries of the profile in which the tests were built.
+pub fn profile_dir() -> PathBuf {
+    target().join(if cfg!(debug_assertions) { "debug" } else { "release" })
+}

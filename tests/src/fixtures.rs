@@ -1,0 +1,133 @@
+//! Builds the plugins that the tests load, and makes packages of them. Each workspace is built by one call of cargo, and
+//! again only when something changed.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use crate::{root, target};
+
+/// How the examples are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Toolchain {
+    /// By the compiler that builds the host.
+    Same,
+    /// By the nightly compiler.
+    Nightly,
+}
+
+/// Whether the nightly compiler is installed; the reason where it cannot be told.
+pub fn nightly() -> Result<(), String> {
+    let listed = Command::new("rustup").args(["toolchain", "list"]).output();
+    let listed = listed.map_err(|error| format!("rustup cannot be asked: {error}"))?;
+    let has = String::from_utf8_lossy(&listed.stdout).lines().any(|line| line.starts_with("nightly"));
+    if has { Ok(()) } else { Err("no nightly toolchain is installed".to_owned()) }
+}
+
+/// Runs cargo in a workspace outside of this one, with the versions of this one's lock. Answers its target folder.
+fn cargo(folder: &Path, toolchain: Toolchain, arguments: &[&str]) -> PathBuf {
+    let target = match toolchain {
+        Toolchain::Same => target().join("fixtures"),
+        Toolchain::Nightly => target().join("fixtures-nightly"),
+    };
+    fs::create_dir_all(&target).unwrap();
+    // Tests are processes that run side by side.
+    let guard = File::create(target.join(".harness-lock")).unwrap();
+    guard.lock().unwrap();
+    take_lock_file(folder);
+    let mut command = match toolchain {
+        Toolchain::Same => Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())),
+        Toolchain::Nightly => {
+            let mut command = Command::new("rustup");
+            command.args(["run", "nightly", "cargo"]).env_remove("RUSTUP_TOOLCHAIN").env_remove("RUSTC");
+            command
+        }
+    };
+    command.args(arguments).arg("--target-dir").arg(&target).current_dir(folder);
+    let output = command.output().expect("cargo can be run");
+    assert!(
+        output.status.success(),
+        "cargo {arguments:?} in {}:\n{}{}",
+        folder.display(),
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    target
+}
+
+/// Copies the workspace's lock where it is newer, so that nothing is resolved anew.
+fn take_lock_file(folder: &Path) {
+    let (ours, theirs) = (root().join("Cargo.lock"), folder.join("Cargo.lock"));
+    let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    if modified(&theirs) < modified(&ours) {
+        fs::copy(ours, theirs).unwrap();
+    }
+}
+
+/// A folder of a plugin's source, and where its library is once it is built.
+struct Built {
+    source: PathBuf,
+    library: PathBuf,
+}
+
+impl Built {
+    /// Puts together what an operator installs, in a folder below `into`.
+    fn package(&self, into: &Path) -> PathBuf {
+        let manifest = fs::read_to_string(self.source.join("extension.toml")).unwrap();
+        let library = manifest.lines().find_map(|line| line.strip_prefix("library = "));
+        let library = library.expect("a fixture's manifest names its library").trim_matches('"');
+        let package = into.join(self.source.file_name().expect("a fixture's folder has a name"));
+        fs::create_dir_all(&package).unwrap();
+        fs::write(package.join("extension.toml"), &manifest).unwrap();
+        fs::copy(&self.library, package.join(format!("lib{library}.so"))).unwrap();
+        copy_folder(&self.source.join("migrations"), &package.join("migrations"));
+        package
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    let Ok(entries) = fs::read_dir(from) else { return };
+    fs::create_dir_all(to).unwrap();
+    for entry in entries {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// Builds the plugins that misbehave, once a process, and makes a package of one below `into`.
+pub fn stress(name: &str, into: &Path) -> PathBuf {
+    static TARGET: OnceLock<PathBuf> = OnceLock::new();
+    let folder = root().join("tests/stress");
+    let built = TARGET.get_or_init(|| cargo(&folder, Toolchain::Same, &["build", "--quiet"]));
+    Built { source: folder.join(name), library: built.join("debug").join(format!("lib{name}.so")) }
+        .package(into)
+}
+
+/// Builds the plugin `aborting` as no plugin may be built, with `panic = "abort"`, and makes a package of it.
+pub fn aborting(into: &Path) -> PathBuf {
+    let folder = root().join("tests/stress");
+    let arguments = ["build", "--quiet", "--package", "aborting", "--profile", "aborting"];
+    let built = cargo(&folder, Toolchain::Same, &arguments);
+    Built { source: folder.join("aborting"), library: built.join("aborting/libaborting.so") }.package(into)
+}
+
+/// Builds an example extension, which lies outside of the workspace, and makes a package of it below `into`.
+pub fn example(name: &str, toolchain: Toolchain, into: &Path) -> PathBuf {
+    let folder = root().join("examples").join(name);
+    let built = cargo(&folder, toolchain, &["build", "--quiet"]);
+    Built { library: built.join("debug").join(format!("libtinybase_{name}.so")), source: folder }
+        .package(into)
+}
+
+/// Runs an example's own tests.
+pub fn test_example(name: &str) {
+    cargo(&root().join("examples").join(name), Toolchain::Same, &["test", "--quiet"]);
+}

@@ -1,0 +1,139 @@
+//! A fresh folder that `tinybase init` prepared, and the commands that are run in it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use tempfile::TempDir;
+
+use crate::{Server, fixtures, profile_dir};
+
+/// The admin's email.
+pub const ADMIN_EMAIL: &str = "root@example.com";
+/// The password of every account of the tests.
+pub const PASSWORD: &str = "correct horse battery";
+
+/// The environment of every command: short limits, so that no test waits for long.
+const ENVIRONMENT: &[(&str, &str)] = &[
+    ("TINYBASE_RATE_LIMIT_ENABLED", "false"),
+    ("TINYBASE_PLUGINS_CALL_TIMEOUT_MS", "700"),
+    ("TINYBASE_PLUGINS_START_TIMEOUT_MS", "3000"),
+    ("TINYBASE_PLUGINS_PROBE_TIMEOUT_MS", "5000"),
+    ("TINYBASE_SERVER_SHUTDOWN_TIMEOUT_MS", "1500"),
+    ("TINYBASE_SERVER_HEADER_READ_TIMEOUT_MS", "1000"),
+];
+
+/// A folder with a configuration, a database and an admin.
+pub struct Site {
+    folder: TempDir,
+    packages: TempDir,
+    environment: Vec<(String, String)>,
+}
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+pub struct Ran {
+    /// The exit code; `None` where a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub errors: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Ran {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ran { code: output.status.code(), out: text(&output.stdout), errors: text(&output.stderr) }
+    }
+}
+
+impl Site {
+    /// A fresh folder, initialised by the real binary.
+    pub fn new() -> Site {
+        let folder = tempfile::tempdir().unwrap();
+        let packages = tempfile::tempdir().unwrap();
+        let environment = ENVIRONMENT.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let site = Site { folder, packages, environment };
+        let ran = site.run(&["init", "--admin-email", ADMIN_EMAIL, "--admin-password", PASSWORD]);
+        assert_eq!(ran.code, Some(0), "init: {ran:?}");
+        site
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where packages are put together.
+    pub fn packages(&self) -> &Path {
+        self.packages.path()
+    }
+
+    /// Sets a variable for everything that is run from now on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// A command in this folder that is not started yet.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TINYBASE_")) {
+            command.env_remove(name);
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        self.command(arguments).output().expect("the binary can be run").into()
+    }
+
+    /// Runs a command that must succeed; answers what it printed.
+    pub fn done(&self, arguments: &[&str]) -> String {
+        let ran = self.run(arguments);
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
+        ran.out
+    }
+
+    /// Installs the package in a folder.
+    pub fn install(&self, package: &Path) -> Ran {
+        self.run(&["extensions", "install", "--yes", &package.to_string_lossy()])
+    }
+
+    /// Builds one of the plugins that misbehave and installs it, which must succeed.
+    pub fn install_stress(&self, name: &str) {
+        let ran = self.install(&fixtures::stress(name, self.packages()));
+        assert_eq!(ran.code, Some(0), "installing {name}: {ran:?}");
+    }
+
+    /// Starts the server and waits until it serves.
+    pub fn serve(&self) -> Server {
+        Server::start(self.command(&["serve", "--port", "0"])).unwrap_or_else(|ran| panic!("serve: {ran:?}"))
+    }
+
+    /// Starts the server, which is expected to end before it serves.
+    pub fn serve_in_vain(&self) -> Ran {
+        match Server::start(self.command(&["serve", "--port", "0"])) {
+            Ok(_) => panic!("it serves"),
+            Err(ran) => ran,
+        }
+    }
+}
+
+impl Default for Site {
+    fn default() -> Site {
+        Site::new()
+    }
+}
+
+/// The real binary: `TINYBASE_BINARY`, or the one that was built beside the tests.
+fn binary() -> PathBuf {
+    let binary =
+        std::env::var_os("TINYBASE_BINARY").map_or_else(|| profile_dir().join("tinybase"), PathBuf::from);
+    assert!(binary.exists(), "{} is not there: run `cargo xtask build` first", binary.display());
+    binary
+}

@@ -1,0 +1,140 @@
+//! What goes wrong with a request, by the last part of its path.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tinybase_abi::{
+    async_ffi::FfiFuture,
+    bytes::Bytes,
+    error::{RawError, RawResult},
+    future::{RawFuture, guard, ready},
+    request::Request,
+    response::{PullBody, RawResponse, RawStream},
+};
+
+use crate::Faults;
+
+fn response(status: u16, headers: &[(&[u8], &[u8])], body: impl Into<Bytes>) -> RawResponse {
+    let mut packed = Vec::new();
+    for part in headers.iter().flat_map(|(name, value)| [name, value]) {
+        packed.extend_from_slice(&u32::try_from(part.len()).unwrap().to_le_bytes());
+        packed.extend_from_slice(part);
+    }
+    RawResponse { status, is_json: 1, headers: packed.into(), body: body.into(), stream: RawStream::absent() }
+}
+
+fn error(status: u16, packed: Vec<u8>) -> RawError {
+    RawError { status, retryable: 0, packed: packed.into() }
+}
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("dropped on purpose");
+    }
+}
+
+/// Panics when it is polled, with nothing between it and the host but the boundary's own guard.
+struct Naked;
+
+impl Future for Naked {
+    type Output = RawResult<RawResponse>;
+
+    fn poll(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Self::Output> {
+        panic!("polled on purpose");
+    }
+}
+
+/// A body that breaks off.
+struct Breaks {
+    parts: u32,
+    how: &'static str,
+}
+
+impl PullBody for Breaks {
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, RawError> {
+        self.parts += 1;
+        match (self.parts, self.how) {
+            (1..3, _) => Ok(Some(b"part ".to_vec())),
+            (_, "error") => Err(RawError::new(500, "broke_off", "the body broke off on purpose")),
+            (_, "hang") => std::future::pending().await,
+            _ => panic!("streamed on purpose"),
+        }
+    }
+}
+
+fn stream(how: &'static str) -> RawResponse {
+    RawResponse { stream: RawStream::new(Breaks { parts: 0, how }), ..response(200, &[], Bytes::empty()) }
+}
+
+pub(crate) fn answer(faults: &Faults, request: Request) -> RawFuture<RawResponse> {
+    let fault = request.param(0).unwrap_or_default().to_owned();
+    let good = |body: &'static str| ready(Ok(response(200, &[], body)));
+    match fault.as_str() {
+        "none" => good("\"fine\""),
+        "panic_before_future" => panic!("handled on purpose"),
+        "panic_unguarded" => FfiFuture::new(Naked),
+        "status_9999" => ready(Ok(response(9999, &[], "{}"))),
+        "status_0" => ready(Ok(response(0, &[], "{}"))),
+        "status_100" => ready(Ok(response(100, &[], "{}"))),
+        "header_name_newline" => ready(Ok(response(200, &[(b"x\r\ny", b"z")], "{}"))),
+        "header_value_newline" => ready(Ok(response(200, &[(b"x-y", b"a\r\nset-cookie: b")], "{}"))),
+        "header_cut" => {
+            let headers = Bytes::from(vec![255, 255, 255, 255, 1]);
+            ready(Ok(RawResponse { headers, ..response(200, &[], "{}") }))
+        }
+        "header_length" => ready(Ok(response(200, &[(b"content-length", b"5000")], "\"short\""))),
+        "header_endless" => {
+            let header: (&[u8], &[u8]) = (b"x-y", b"z");
+            ready(Ok(response(200, &vec![header; 100_000], "{}")))
+        }
+        "error_not_utf8" => ready(Err(error(400, vec![1, 0, 0, 0, 0xff, 1, 0, 0, 0, 0xfe, 0, 0, 0, 0]))),
+        "error_cut" => ready(Err(error(400, vec![200, 0, 0, 0, 1]))),
+        "error_status_0" => ready(Err(RawError::new(0, "odd", "a status that is none"))),
+        "error_status_200" => ready(Err(RawError::new(200, "odd", "an error that succeeds"))),
+        "error_code_odd" => ready(Err(RawError::new(400, "Not A Code\r\n", "x"))),
+        "error_details_garbage" => ready(Err(RawError::with_details(422, "odd", "x", "{not json"))),
+        "body_100_mb" => ready(Ok(response(200, &[], vec![b' '; 100 << 20]))),
+        "stream_error" => ready(Ok(stream("error"))),
+        "stream_panic" => ready(Ok(stream("panic"))),
+        "stream_hang" => ready(Ok(stream("hang"))),
+        "undeclared" => match faults.clients.storage {
+            Some(storage) => ready(Ok(response(200, &[], storage.data_dir()))),
+            None => ready(Err(RawError::new(500, "capability_missing", "«storage» is not declared"))),
+        },
+        "caller_gone" => {
+            // Owns the request for longer than the client is there.
+            guard(async move {
+                let _request = request;
+                std::future::pending().await
+            })
+        }
+        _ => later(fault, request),
+    }
+}
+
+/// Faults of the future itself.
+fn later(fault: String, request: Request) -> RawFuture<RawResponse> {
+    guard(async move {
+        match fault.as_str() {
+            "panic_in_future" => panic!("awaited on purpose"),
+            "panic_in_drop" => {
+                let _bomb = Bomb;
+                std::future::pending::<()>().await;
+            }
+            "panic_payload" => std::panic::panic_any(Bomb),
+            "panic_after_drop_of_request" => {
+                drop(request);
+                panic!("without a request");
+            }
+            "hang" => std::future::pending().await,
+            _ => {}
+        }
+        Err(RawError::new(404, "no_such_fault", format!("there is no fault {fault}")))
+    })
+}

@@ -1,0 +1,92 @@
+//! The examples, built outside of the workspace as a third party builds them, and loaded by the real server.
+
+#![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
+
+use serde_json::json;
+use tinybase_tests::{
+    Site,
+    fixtures::{Toolchain, example, nightly, test_example},
+};
+
+#[test]
+fn the_examples_pass_their_own_tests() {
+    test_example("notes");
+    test_example("audit");
+}
+
+#[test]
+fn the_readme_example_serves() {
+    let site = Site::new();
+    assert_eq!(site.install(&example("notes", Toolchain::Same, site.packages())).code, Some(0));
+    let server = site.serve();
+    let ada = server.client().registered("ada@example.com");
+    assert_eq!(ada.post("/api/notes", &json!({"text": "buy milk"})).status, 201);
+    assert_eq!(ada.get("/api/notes").expect(200)["notes"][0]["text"], "buy milk");
+    assert_eq!(server.client().get("/api/notes").status, 401);
+    drop(server);
+    assert_eq!(site.done(&["notes", "count"]).trim(), "1 notes");
+}
+
+#[test]
+fn the_audit_example_serves() {
+    audit(Toolchain::Same);
+}
+
+#[test]
+fn the_audit_example_built_by_nightly_serves() {
+    match nightly() {
+        Ok(()) => audit(Toolchain::Nightly),
+        Err(reason) => eprintln!("skipped: {reason}"),
+    }
+}
+
+/// Routes, hooks that refuse and hooks that commit with the change, listeners, settings, migrations, the command.
+fn audit(toolchain: Toolchain) {
+    let site = Site::new();
+    let ran = site.install(&example("audit", toolchain, site.packages()));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let server = site.serve();
+    let admin = server.admin();
+    let schema = json!({"fields": [{"name": "text", "type": "string", "required": true}]});
+    let posts = json!({"name": "posts", "label": "Posts", "schema": schema, "options": {"access": {"create": "auth"}}});
+    admin.post("/api/collections", &posts).expect(201);
+    let ada = server.client().registered("ada@example.com");
+    let records = "/api/collections/posts/records";
+    let record = ada.post(records, &json!({"data": {"text": "one"}})).expect(201);
+    let path = format!("{records}/{}", record["id"].as_str().unwrap());
+    ada.patch(&path, &json!({"data": {"text": "two"}})).expect(200);
+    assert_eq!(ada.delete(&path).status, 204);
+    assert_eq!(
+        ada.post(records, &json!({"data": {"text": 3}})).status,
+        400,
+        "a refused change counts for nothing"
+    );
+
+    assert_eq!(admin.get("/api/audit/changes").expect(200), json!({"changes": {"posts": 3}}));
+    let wanted = json!(["record.delete", "record.update", "record.create"]);
+    let entries = || {
+        let page = admin.get("/api/audit/entries?limit=1000").expect(200);
+        page["entries"].as_array().unwrap().clone()
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let topics = || {
+        let of_records = entries().into_iter().filter(|entry| entry["subject"] == "posts");
+        of_records.map(|entry| entry["topic"].clone()).collect::<serde_json::Value>()
+    };
+    while topics() != wanted {
+        assert!(std::time::Instant::now() < deadline, "told so far: {}", topics());
+    }
+    let by_ada = entries().into_iter().filter(|entry| entry["email"] == "ada@example.com").count();
+    assert!(by_ada >= 3, "{:?}", entries());
+    assert!(entries().iter().any(|entry| entry["topic"] == "user.login"), "{:?}", entries());
+    assert_eq!(ada.get("/api/audit/entries").status, 403);
+    assert_eq!(server.client().get("/api/audit/entries").status, 401);
+    drop(server);
+
+    let file = site.dir().join("entries.ndjson");
+    site.done(&["audit", "export", file.to_str().unwrap()]);
+    let lines = std::fs::read_to_string(&file).unwrap();
+    assert!(lines.lines().count() >= 3);
+    let wrong = site.run(&["audit", "export", "x", "--format", "csv"]);
+    assert_eq!(wrong.code, Some(2), "{wrong:?}");
+}
