@@ -86,6 +86,17 @@ pub(crate) fn contended() -> Error {
         .retryable()
 }
 
+/// 413: the page that was asked for is larger than an answer may be.
+pub(crate) fn too_large(error: Error) -> Error {
+    if error.code() != "db_result_too_large" {
+        return error;
+    }
+    Error::too_large(
+        "answer_too_large",
+        "the records of this page are too large together: ask for a smaller limit",
+    )
+}
+
 /// 409 for a value that is taken, where the database says so; any other error stays as it is.
 pub(crate) fn unique(error: Error) -> Error {
     if error.code() != "db_unique" {

@@ -41,6 +41,8 @@ pub const PATH_STEPS_MAX: usize = 16;
 pub const PAGE_LIMIT_MAX: u64 = 1_000;
 /// Records of a page where the caller does not say.
 pub const PAGE_LIMIT_DEFAULT: u64 = 100;
+/// Rows that a statement may pass over and answer, by key or index, to be run on the calling thread.
+pub const SHORT_ROWS_MAX: u64 = 250;
 /// The largest offset.
 pub const PAGE_OFFSET_MAX: u64 = i64::MAX as u64;
 /// Keys of one sort.
@@ -58,7 +60,7 @@ pub const AGGREGATE_FUNCTIONS_MAX: usize = 20;
 /// Fields that one aggregate groups by.
 pub const AGGREGATE_GROUPS_MAX: usize = 5;
 /// How often a write is made anew because others changed what it rests on.
-pub const WRITE_ATTEMPTS_MAX: usize = 4;
+pub const WRITE_ATTEMPTS_MAX: usize = 8;
 /// Operations of one batch.
 pub const BATCH_OPERATIONS_MAX: usize = 1_000;
 /// Failing records that a change of a schema lists.

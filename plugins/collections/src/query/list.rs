@@ -7,6 +7,7 @@ use super::{
 use crate::{
     access::{Action, Rule, Verdict},
     filter::{Compare, Context, Expr, Filter, Operand, Place, RecordColumn, SqlWriter, Writer},
+    limits,
     schema::Schema,
     sql_value::SqlValue,
 };
@@ -188,8 +189,7 @@ impl ListQuery {
 
     /// Whether the statement reads few rows, whatever the table holds.
     fn is_short(&self, schema: &Schema, has_condition: bool) -> bool {
-        const ROWS_MAX: u64 = 1_000;
-        if self.offset + self.limit > ROWS_MAX {
+        if self.offset.saturating_add(self.limit) > limits::SHORT_ROWS_MAX {
             return false;
         }
         if let Some(filter) = &self.filter

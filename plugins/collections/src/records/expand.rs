@@ -15,10 +15,12 @@ use super::{
 use crate::{
     access::{Action, Verdict},
     catalog::{Catalog, Collection},
+    error,
     fault::did_you_mean,
     filter::Context,
     http,
     json::write_text,
+    limits,
     plugin::Collections,
     query::{ExpandNode, QueryFault},
     schema::USERS,
@@ -105,7 +107,9 @@ async fn fetch(
         "SELECT id,owner_id,created_at,updated_at,data FROM {} WHERE id IN (SELECT value FROM json_each(?1))",
         target.table
     );
-    let rows = plugin.database.query(Cost::Short, &sql, &[Value::Text(list)]).await?;
+    let short = wanted.len() as u64 <= limits::SHORT_ROWS_MAX;
+    let cost = if short { Cost::Short } else { Cost::Unknown };
+    let rows = plugin.database.query(cost, &sql, &[Value::Text(list)]).await.map_err(error::too_large)?;
     let now = http::now();
     let context = Context {
         caller: &caller,

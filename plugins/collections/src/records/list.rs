@@ -79,10 +79,14 @@ async fn plain_page(
     offset: u64,
     newest: bool,
 ) -> Result<Response> {
-    const SHORT_ROWS_MAX: u64 = 1_000;
     let sql = if newest { &collection.sql.list } else { &collection.sql.list_oldest };
-    let cost = if limit + offset <= SHORT_ROWS_MAX { Cost::Short } else { Cost::Unknown };
-    let rows = plugin.database.query(cost, sql, &[integer(limit), integer(offset)]).await?;
+    let cost =
+        if limit.saturating_add(offset) <= limits::SHORT_ROWS_MAX { Cost::Short } else { Cost::Unknown };
+    let rows = plugin
+        .database
+        .query(cost, sql, &[integer(limit), integer(offset)])
+        .await
+        .map_err(error::too_large)?;
     let total = match rows.first() {
         Some(row) => row.integer(columns::TOTAL)?,
         None if offset == 0 => 0,
@@ -194,7 +198,7 @@ impl Page<'_> {
 
     async fn run(&self, statement: &Statement) -> Result<Rows> {
         let cost = if statement.is_short { Cost::Short } else { Cost::Unknown };
-        self.plugin.database.query(cost, &statement.sql, &statement.params).await
+        self.plugin.database.query(cost, &statement.sql, &statement.params).await.map_err(error::too_large)
     }
 
     async fn total(&self, rows: &Rows) -> Result<Option<i64>> {
