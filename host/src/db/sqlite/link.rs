@@ -16,7 +16,9 @@ pub(super) enum Role {
     Writer,
     /// Copies the write-ahead log to the database file, and writes nothing.
     Checkpointer,
-    /// Reads alone.
+    /// Answers short reads.
+    ShortReader,
+    /// Answers reads of unknown cost.
     Reader,
 }
 
@@ -43,7 +45,7 @@ impl Link {
     pub(super) fn open(options: &SqliteOptions, role: Role) -> rusqlite::Result<Link> {
         let access = match role {
             Role::Writer | Role::Checkpointer => OpenFlags::SQLITE_OPEN_READ_WRITE,
-            Role::Reader => OpenFlags::SQLITE_OPEN_READ_ONLY,
+            Role::ShortReader | Role::Reader => OpenFlags::SQLITE_OPEN_READ_ONLY,
         };
         let mut connection =
             Connection::open_with_flags(&options.path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
@@ -166,7 +168,11 @@ impl Link {
 }
 
 fn set_pragmas(connection: &Connection, options: &SqliteOptions, role: Role) -> rusqlite::Result<()> {
-    let cache_kib = options.page_cache_bytes / 1024;
+    let cache_bytes = match role {
+        Role::Writer | Role::ShortReader => options.page_cache_bytes,
+        Role::Reader | Role::Checkpointer => options.scan_cache_bytes,
+    };
+    let cache_kib = cache_bytes / 1024;
     match role {
         Role::Writer => {
             let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
@@ -181,13 +187,13 @@ fn set_pragmas(connection: &Connection, options: &SqliteOptions, role: Role) -> 
             connection.execute_batch(&format!("PRAGMA journal_size_limit = {}", options.wal_bytes_max))?;
         }
         Role::Checkpointer => {}
-        Role::Reader => connection.execute_batch("PRAGMA query_only = ON")?,
+        Role::ShortReader | Role::Reader => connection.execute_batch("PRAGMA query_only = ON")?,
     }
     // NORMAL syncs around checkpoints; the sync of each commit is the syncer's.
     connection.execute_batch("PRAGMA synchronous = NORMAL")?;
     connection.execute_batch(&format!(
         "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;
-         PRAGMA cell_size_check = ON; PRAGMA cache_size = -{cache_kib}; PRAGMA mmap_size = 0;"
+         PRAGMA cache_size = -{cache_kib}; PRAGMA mmap_size = 0;"
     ))
 }
 

@@ -45,8 +45,10 @@ pub struct SqliteOptions {
     pub queue_reads_max: usize,
     /// How many prepared statements each connection keeps.
     pub statement_cache_entries: usize,
-    /// How much of the file each connection caches, in bytes.
+    /// How much of the file the writer and each connection for short reads cache, in bytes.
     pub page_cache_bytes: usize,
+    /// How much of the file each of the other connections caches, in bytes: scans gain little from it.
+    pub scan_cache_bytes: usize,
 }
 
 impl SqliteOptions {
@@ -70,7 +72,8 @@ impl SqliteOptions {
             queue_jobs_max: 4096,
             queue_reads_max: 1024,
             statement_cache_entries: 256,
-            page_cache_bytes: 1 << 20,
+            page_cache_bytes: 4 << 20,
+            scan_cache_bytes: 1 << 20,
         }
     }
 }
