@@ -35,7 +35,7 @@ impl Plugin for Notes {
 }
 
 fn caller_id(request: &Request) -> Result<&str> {
-    let caller = request.caller().ok_or_else(|| Error::unauthorized("not_authenticated", "sign in first"))?;
+    let caller = request.caller().ok_or_else(|| Error::unauthorized("token_missing", "sign in first"))?;
     Ok(caller.user_id())
 }
 

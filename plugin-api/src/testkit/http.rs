@@ -157,9 +157,11 @@ impl<'h, P: Plugin> TestRequest<'h, P> {
         let is_admin = self.request.caller.as_ref().map(|caller| caller.2);
         match (route.auth.as_str(), is_admin) {
             ("user" | "admin", None) => {
-                return Err(Error::unauthorized("not_authenticated", "this needs a signed-in user"));
+                return Err(Error::unauthorized("token_missing", "sign in first"));
             }
-            ("admin", Some(false)) => return Err(Error::forbidden("admin_required", "this needs an admin")),
+            ("admin", Some(false)) => {
+                return Err(Error::forbidden("admin_required", "only an administrator may do this"));
+            }
             _ => {}
         }
         if route.body_bytes_max.is_some_and(|max| self.request.body.len() > max) {

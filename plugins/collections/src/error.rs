@@ -61,7 +61,7 @@ pub(crate) fn refused(action: Action, caller: &Caller<'_>, collection: &Collecti
         (None, 401) => {
             let message =
                 format!("to {action} records of {name}, sign in and send the token as Authorization: Bearer");
-            Error::unauthorized("not_authenticated", message)
+            Error::unauthorized("token_missing", message)
         }
         _ => {
             Error::forbidden("access_denied", format!("the rule {action} of {name} does not let you do that"))
