@@ -50,13 +50,22 @@ impl From<Output> for Ran {
 }
 
 impl Site {
-    /// A fresh folder, initialised by the real binary.
+    /// A fresh folder with an admin, initialised by the real binary.
     pub fn new() -> Site {
+        Site::initialised(&["init", "--admin-email", ADMIN_EMAIL, "--admin-password", PASSWORD])
+    }
+
+    /// A fresh folder without any account.
+    pub fn without_admin() -> Site {
+        Site::initialised(&["init"])
+    }
+
+    fn initialised(arguments: &[&str]) -> Site {
         let folder = tempfile::tempdir().unwrap();
         let packages = tempfile::tempdir().unwrap();
         let environment = ENVIRONMENT.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let site = Site { folder, packages, environment };
-        let ran = site.run(&["init", "--admin-email", ADMIN_EMAIL, "--admin-password", PASSWORD]);
+        let ran = site.run(arguments);
         assert_eq!(ran.code, Some(0), "init: {ran:?}");
         site
     }
