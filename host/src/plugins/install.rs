@@ -69,6 +69,7 @@ impl Plugins {
     /// Where it does not fit this host, its library does not pass the probe, or the disk or database refuses.
     pub async fn install(&self, package: Package, is_builtin: bool) -> Result<(), LoadError> {
         check_range(&package)?;
+        self.check_prefix(&package).await?;
         let target = self.folder_of(
             &package.manifest.name,
             &folder_name(&package.manifest.version.to_string(), &package.hash),
@@ -81,6 +82,19 @@ impl Plugins {
         });
         placed.await.map_err(|error| LoadError::Panicked(error.to_string()))??;
         Ok(self.store.put(&package, is_builtin).await?)
+    }
+}
+
+impl Plugins {
+    /// Tables are told apart by their prefix: no extension's name may be another's with `_` behind it.
+    async fn check_prefix(&self, package: &Package) -> Result<(), LoadError> {
+        let name = &package.manifest.name;
+        let overlaps =
+            |other: &str| name.starts_with(&format!("{other}_")) || other.starts_with(&format!("{name}_"));
+        match self.store.all().await?.into_iter().find(|installed| overlaps(&installed.name)) {
+            Some(other) => Err(LoadError::PrefixTaken { name: name.clone(), other: other.name }),
+            None => Ok(()),
+        }
     }
 }
 

@@ -85,6 +85,14 @@ pub enum LoadError {
         /// This host's version.
         host: String,
     },
+    /// Its tables could not be told from another extension's.
+    #[error("its tables would begin like those of the installed extension {other}: rename {name}")]
+    PrefixTaken {
+        /// Its name.
+        name: String,
+        /// The other's name.
+        other: String,
+    },
     /// The probe process found it unfit.
     #[error("{0}")]
     Probe(String),
@@ -155,6 +163,7 @@ impl LoadError {
             LoadError::Open(error) => error.code(),
             LoadError::ManifestDiffers { .. } => "manifest_differs",
             LoadError::HostRange { .. } => "host_range",
+            LoadError::PrefixTaken { .. } => "table_prefix_taken",
             LoadError::Probe(_) => "probe_failed",
             LoadError::Plugin { .. } => "plugin_failed",
             LoadError::Slow { .. } => "plugin_timeout",
