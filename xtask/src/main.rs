@@ -4,6 +4,7 @@
 
 mod bench;
 mod build;
+mod crash;
 mod dist;
 mod process;
 mod serve;
@@ -34,6 +35,8 @@ enum Command {
     Test(test::Options),
     /// Measure TinyBase beside PocketBase, and print what each figure is and must be
     Bench(bench::Options),
+    /// Kill the server under load, again and again, and look for what it acknowledged
+    Crash(crash::Options),
     /// Pack one folder and one archive that run on a machine without Rust
     Dist(dist::Options),
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Crash(options) => crash::run(&options),
         Command::Dist(options) => dist::run(&options),
     };
     match result {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
@@ -32,7 +32,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let data_dir = std::env::current_dir()?.join(DATA_DIR);
     if !data_dir.join("tinybase.toml").exists() {
         fs::create_dir_all(&data_dir).with_context(|| format!("creating {}", data_dir.display()))?;
-        step::run("initialise ./tinybase-data", Command::new(&binary).arg("init").arg(&data_dir))?;
+        // Without a terminal it asks nothing: the first login creates the admin.
+        step::run(
+            "initialise ./tinybase-data",
+            Command::new(&binary).arg("init").arg(&data_dir).stdin(Stdio::null()),
+        )?;
     }
     println!("==> serving {}", data_dir.display());
     let error = Command::new(&binary).arg("serve").args(&options.arguments).current_dir(&data_dir).exec();

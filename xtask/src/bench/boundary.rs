@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 
 use super::Plan;
 use super::report::{Goal, Row};
+use crate::step;
 use crate::workspace::{HOST_PACKAGE, cargo};
 
 /// Runs the benchmark `boundary` of the host and reads the lines `<name> <nanoseconds>` that it prints.
@@ -12,6 +13,17 @@ use crate::workspace::{HOST_PACKAGE, cargo};
 /// When it does not build, fails, or prints other lines.
 pub(crate) fn rows(plan: &Plan) -> Result<Vec<Row>> {
     println!("==> plugin boundary: cargo bench --package {HOST_PACKAGE} --bench boundary");
+    let mut library = cargo();
+    library.args([
+        "build",
+        "--locked",
+        "--release",
+        "--package",
+        HOST_PACKAGE,
+        "--example",
+        "tinybase_boundary",
+    ]);
+    step::run("plugin boundary, the library", library.current_dir(&plan.workspace.root))?;
     let output = cargo()
         .args(["bench", "--locked", "--package", HOST_PACKAGE, "--bench", "boundary"])
         .current_dir(&plan.workspace.root)

@@ -1,0 +1,41 @@
+//! `cargo xtask crash`: the crash test alone, for as many kills as one likes. It never holds the test itself.
+
+use anyhow::Result;
+
+use crate::build;
+use crate::step;
+use crate::workspace::{Workspace, cargo};
+
+/// What `crash` can be told.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// How often the server is killed
+    #[arg(long, default_value_t = 25)]
+    rounds: u32,
+    /// Kill the optimised server
+    #[arg(long)]
+    release: bool,
+}
+
+/// Builds, stages and kills.
+///
+/// # Errors
+/// When the build or the test fails.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let workspace = Workspace::load()?;
+    build::build_and_stage(&workspace, options.release)?;
+    let mut test = cargo();
+    test.current_dir(&workspace.root).args([
+        "test",
+        "--locked",
+        "--package",
+        "tinybase-tests",
+        "--test",
+        "crash",
+    ]);
+    if options.release {
+        test.arg("--release");
+    }
+    test.args(["--", "--nocapture"]).env("CRASH_ROUNDS", options.rounds.to_string());
+    step::run("crash test", &mut test)
+}
