@@ -273,8 +273,8 @@ const HOOKS: &[(&str, u16, &str)] = &[
     ("before_panic_early", 500, "plugin_panicked"),
     ("before_panic", 500, "plugin_panicked"),
     ("before_hang", 504, "plugin_timeout"),
-    ("before_payload_garbage", 500, "event_shape"),
-    ("before_statements_garbage", 500, "db_codec"),
+    ("before_payload_garbage", 502, "plugin_answer_invalid"),
+    ("before_statements_garbage", 502, "plugin_answer_invalid"),
     ("after_panic_early", 201, ""),
     ("after_panic", 201, ""),
     ("after_hang", 201, ""),
@@ -294,5 +294,6 @@ fn a_hook_that_fails_refuses_its_event_alone() {
         neighbour_is_well(&client);
     }
     server.logged(&["faults", "listened on purpose"]);
+    server.logged(&["plugin=\"faults\"", "a hook's answer is malformed"]);
     assert!(server.stop().success());
 }

@@ -3,9 +3,10 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use serde::de::IgnoredAny;
 use tinybase_abi::{
     bytes::Bytes,
-    codec::BatchWriter,
+    codec::{BatchWriter, split_tickets},
     error::RawError,
     interfaces::{Outcome, Topic},
 };
@@ -119,7 +120,16 @@ impl EventBus {
     ) -> Result<Outcome, RawError> {
         let hooks = hook.plugin.hooks().ok_or_else(|| RawError::new(500, "plugin_no_hooks", "no hooks"))?;
         let call = hooks.before(hook.position, topic, subject, Bytes::from(payload.to_vec()));
-        hook.plugin.bounded(self.call_timeout, call).await
+        let outcome = hook.plugin.bounded(self.call_timeout, call).await?;
+        // Looked at here, so that the hook's plugin is named and not the one whose event it is.
+        check(&outcome).map_err(|problem| {
+            let plugin = hook.plugin.name();
+            tracing::error!(plugin, topic, "a hook's answer is malformed: {problem}");
+            let message =
+                format!("the extension {plugin} hooked into this with an answer that cannot be used");
+            RawError::new(502, "plugin_answer_invalid", message)
+        })?;
+        Ok(outcome)
     }
 
     fn ticket(&self, attached: Vec<Attached>) -> Result<Bytes, RawError> {
@@ -157,6 +167,21 @@ impl EventBus {
             }
         }
     }
+}
+
+/// Whether a hook's answer has the forms that it must have.
+fn check(outcome: &Outcome) -> Result<(), String> {
+    if !outcome.payload.is_empty() {
+        let text = std::str::from_utf8(&outcome.payload).map_err(|error| format!("its payload: {error}"))?;
+        serde_json::from_str::<IgnoredAny>(text).map_err(|error| format!("its payload: {error}"))?;
+    }
+    if !outcome.statements.is_empty() {
+        let (_, tickets) = split_tickets(&outcome.statements).map_err(|error| error.to_string())?;
+        if !tickets.is_empty() {
+            return Err("its statements hold a ticket, which the host alone adds".to_owned());
+        }
+    }
+    Ok(())
 }
 
 fn clamp(count: usize) -> u32 {
