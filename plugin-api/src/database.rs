@@ -337,6 +337,22 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// The first `N` values, read in one pass.
+    pub fn first<const N: usize>(&self) -> Result<[ValueRef<'a>; N]> {
+        if N > self.columns {
+            return Err(Error::internal(
+                "no_such_column",
+                format!("the row has {} columns, not {N}", self.columns),
+            ));
+        }
+        let mut reader = self.reader.clone();
+        let mut values = [ValueRef::Null; N];
+        for value in &mut values {
+            *value = reader.value()?;
+        }
+        Ok(values)
+    }
+
     /// All values, owned.
     pub fn values(&self) -> Result<Vec<Value>> {
         let mut reader = self.reader.clone();

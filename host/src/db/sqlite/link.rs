@@ -3,7 +3,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use rusqlite::{Connection, OpenFlags, Statement, types::ValueRef as SqlRef};
+use rusqlite::{Connection, OpenFlags, Statement, config::DbConfig, types::ValueRef as SqlRef};
 use tinybase_abi::codec::{CodecError, Reader, RowsWriter, ValueRef};
 
 use super::{SqliteOptions, clock, errors, guard::Guard};
@@ -189,6 +189,8 @@ fn set_pragmas(connection: &Connection, options: &SqliteOptions, role: Role) -> 
         Role::Checkpointer => {}
         Role::ShortReader | Role::Reader => connection.execute_batch("PRAGMA query_only = ON")?,
     }
+    // Otherwise a statement whose plan looked at a bound value, as that of a LIMIT, is parsed anew at each call.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // NORMAL syncs around checkpoints; the sync of each commit is the syncer's.
     connection.execute_batch("PRAGMA synchronous = NORMAL")?;
     connection.execute_batch(&format!(

@@ -21,6 +21,10 @@ use crate::{
     storage::Shape,
 };
 
+/// Names that mean something else.
+const RESERVED: [(&str, &str); 2] =
+    [(USERS, "the name of the accounts, which references may lead to"), ("batch", "a path of its own")];
+
 /// What a collection is to be.
 #[derive(Debug)]
 pub(crate) struct Definition {
@@ -88,9 +92,8 @@ pub(super) async fn run(
 /// Makes a collection.
 pub(crate) async fn make(plugin: &Collections, definition: &Definition) -> Result<Arc<Collection>> {
     let name = &definition.name;
-    if name == USERS {
-        let message = "users is the name of the accounts, which references may lead to; choose another name";
-        return Err(Error::bad_request("name_reserved", message));
+    if let Some((_, why)) = RESERVED.iter().find(|(reserved, _)| reserved == name) {
+        return Err(Error::bad_request("name_reserved", format!("{name} is {why}; choose another name")));
     }
     let mut transaction = plugin.database.begin(limits::ALTER_TIME_MAX).await?;
     let mut numbers = numbers(&mut transaction).await?;

@@ -156,8 +156,9 @@ impl ListQuery {
         out.push_bound(integer(rows));
         out.push(" OFFSET ");
         out.push_bound(integer(self.offset));
+        let depends = rule.verdict(Action::List, context.caller) == Verdict::Depends;
         Statement {
-            is_short: self.is_short(table.schema, condition.is_some()),
+            is_short: self.is_short(table.schema, condition.is_some(), depends),
             sql: out.text,
             params: out.params,
         }
@@ -188,7 +189,7 @@ impl ListQuery {
     }
 
     /// Whether the statement reads few rows, whatever the table holds.
-    fn is_short(&self, schema: &Schema, has_condition: bool) -> bool {
+    fn is_short(&self, schema: &Schema, has_condition: bool, depends: bool) -> bool {
         if self.offset.saturating_add(self.limit) > limits::SHORT_ROWS_MAX {
             return false;
         }
@@ -197,11 +198,36 @@ impl ListQuery {
         {
             return true;
         }
-        // Unfiltered, the page's own rows are read and no more, as long as an index or the key has their order.
-        !has_condition
-            && self.sort.keys.iter().take(1).all(|key| is_indexed(&key.place))
-            && self.sort.keys.len() <= 1
+        // The page's own rows are read and no more, as long as an index or the key has their order, and the filter asks
+        // for a stretch of that index.
+        let in_order = match self.sort.keys.as_slice() {
+            [] => true,
+            [key] => is_indexed(&key.place),
+            _ => false,
+        };
+        in_order
+            && match &self.filter {
+                None => !has_condition,
+                Some(filter) => {
+                    let alone = !depends && self.count == Count::None;
+                    let place = self.sort.keys.first().map(|key| &key.place);
+                    alone && is_stretch(filter.root(), place)
+                }
+            }
     }
+}
+
+/// Whether the expression bounds the place that is sorted by, and nothing else; in the order of creation, whether it is
+/// one value of an indexed field.
+fn is_stretch(expr: &Expr, sorted_by: Option<&Place>) -> bool {
+    let Expr::Compare { left: Operand::Place(place), compare, right, mixed: false } = expr else {
+        return matches!(expr, Expr::And(parts) if sorted_by.is_some() && parts.iter().all(|part| is_stretch(part, sorted_by)));
+    };
+    let bounded = match sorted_by {
+        Some(sorted_by) => place == sorted_by && *compare != Compare::NotEqual,
+        None => is_indexed(place) && *compare == Compare::Equal,
+    };
+    bounded && !matches!(right, Operand::Place(_))
 }
 
 /// Whether the expression can hold for a few records alone, which an index finds.

@@ -122,6 +122,12 @@ fn pages_have_the_order_the_filter_and_the_total_that_were_asked_for() {
         ("filter=r=30&limit=9", "2", Some(1), true),
         ("filter=r in (30,40) and a is null", "3", Some(1), true),
         ("filter=a>1&sort=-a&limit=1", "5", Some(3), false),
+        ("filter=a>1&sort=-a&limit=1&count=none", "5", None, true),
+        ("filter=a>1 and a<=2&sort=a&limit=2&count=none", "62", None, true),
+        ("filter=a=1&count=none", "740", None, true),
+        ("filter=a>1&count=none&limit=1", "6", None, false),
+        ("filter=a>1 and b='x'&sort=a&count=none", "5", None, false),
+        ("filter=a!=1&sort=a&limit=1&count=none", "6", None, false),
     ] {
         let list =
             ListQuery::parse(&pairs(query), &schema).unwrap_or_else(|fault| panic!("{query}: {fault:?}"));

@@ -3,8 +3,8 @@
 use std::{borrow::Cow, fmt::Write as _, sync::Arc};
 
 use tinybase_plugin_api::{
-    Request, Response, Result,
-    database::{Cost, Row, Rows, Value},
+    Error, Request, Response, Result,
+    database::{Cost, Row, Rows, Value, ValueRef},
 };
 
 use super::{
@@ -133,15 +133,23 @@ fn finish(out: &mut String, total: Option<i64>, limit: u64, offset: u64) {
 }
 
 fn answer<'a>(collection: &'a Collection, row: &Row<'a>) -> Result<Answer<'a>> {
-    Ok(Answer {
-        collection_id: &collection.id,
-        id: row.text(columns::ID)?,
-        owner_id: row.text_or_null(columns::OWNER_ID)?,
-        data: row.text(columns::DATA)?,
-        created_at: row.text(columns::CREATED_AT)?,
-        updated_at: row.text(columns::UPDATED_AT)?,
-        expand: None,
-    })
+    use ValueRef::{Null, Text};
+    let [_, id, owner, created_at, updated_at, data] = row.first()?;
+    match (id, owner, created_at, updated_at, data) {
+        (Text(id), Text(_) | Null, Text(created_at), Text(updated_at), Text(data)) => Ok(Answer {
+            collection_id: &collection.id,
+            id,
+            owner_id: if let Text(owner) = owner { Some(owner) } else { None },
+            data,
+            created_at,
+            updated_at,
+            expand: None,
+        }),
+        _ => Err(Error::internal(
+            "stored_record",
+            "a record's columns do not hold text: see the collection's status",
+        )),
+    }
 }
 
 /// A page that asks for more than a window.
