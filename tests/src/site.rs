@@ -121,7 +121,13 @@ impl Site {
 
     /// Starts the server and waits until it serves.
     pub fn serve(&self) -> Server {
-        Server::start(self.command(&["serve", "--port", "0"])).unwrap_or_else(|ran| panic!("serve: {ran:?}"))
+        self.serve_with(&[])
+    }
+
+    /// Starts the server with more arguments, and waits until it serves.
+    pub fn serve_with(&self, arguments: &[&str]) -> Server {
+        let command = self.command(&[&["serve", "--port", "0"], arguments].concat());
+        Server::start(command).unwrap_or_else(|ran| panic!("serve: {ran:?}"))
     }
 
     /// Starts the server, which is expected to end before it serves.

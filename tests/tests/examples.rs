@@ -2,16 +2,41 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
+use std::fs;
+
 use serde_json::json;
 use tinybase_tests::{
     Site,
     fixtures::{Toolchain, example, nightly, test_example},
+    profile_dir,
 };
 
 #[test]
 fn the_examples_pass_their_own_tests() {
     test_example("notes");
     test_example("audit");
+}
+
+/// Two copies of SQLite in one process drop each other's locks, and a second runtime or server has no place in a plugin.
+#[test]
+fn no_plugin_links_what_is_the_hosts_alone() {
+    let site = Site::new();
+    let staged = fs::read_dir(profile_dir().join("extensions")).expect("the build staged the extensions");
+    let mut packages: Vec<_> =
+        staged.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+    assert!(!packages.is_empty());
+    packages.extend(["notes", "audit"].map(|name| example(name, Toolchain::Same, site.packages())));
+    for package in packages {
+        let files = fs::read_dir(&package).unwrap().map(|entry| entry.unwrap().path());
+        let library = files.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "so"));
+        let library =
+            fs::read(library.unwrap_or_else(|| panic!("{} has no library", package.display()))).unwrap();
+        let holds = |word: &[u8]| memchr::memmem::find(&library, word).is_some();
+        assert!(holds(b"_1as_0lib_1header"), "{}: the search finds what is there", package.display());
+        for word in ["sqlite3_prepare", "SQLite format 3", "tokio-runtime-worker", "hyper-util", "sqlx"] {
+            assert!(!holds(word.as_bytes()), "{} links what holds {word:?}", package.display());
+        }
+    }
 }
 
 #[test]
@@ -79,6 +104,28 @@ fn audit(toolchain: Toolchain) {
     let by_ada = entries().into_iter().filter(|entry| entry["email"] == "ada@example.com").count();
     assert!(by_ada >= 3, "{:?}", entries());
     assert!(entries().iter().any(|entry| entry["topic"] == "user.login"), "{:?}", entries());
+    let settings = "/api/audit/settings";
+    assert_eq!(admin.get(settings).expect(200), json!({"forbidden_words": [], "retention_days": 30}));
+    for bad in [
+        json!({"retention_days": 0}),
+        json!({"retention_days": "x"}),
+        json!({"forbidden_words": [7]}),
+        json!({"x": 1}),
+    ] {
+        let refused = admin.patch(settings, &bad);
+        assert!(
+            (400..500).contains(&refused.status) && !refused.code().is_empty(),
+            "{bad}: {}",
+            refused.status
+        );
+    }
+    let changed = admin.patch(settings, &json!({"forbidden_words": ["spam"]})).expect(200);
+    assert_eq!(changed, json!({"forbidden_words": ["spam"], "retention_days": 30}));
+    assert_eq!(
+        ada.post(records, &json!({"data": {"text": "Buy SPAM"}})).outcome(),
+        (400, "forbidden_word".into())
+    );
+    assert_eq!(admin.get(records).expect(200)["total"], 0, "what a hook refuses is not stored");
     assert_eq!(ada.get("/api/audit/entries").status, 403);
     assert_eq!(server.client().get("/api/audit/entries").status, 401);
     drop(server);

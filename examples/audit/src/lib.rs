@@ -44,6 +44,11 @@ impl Plugin for Audit {
             .auth(Auth::Admin)
             .summary("What happened, newest first");
         registry.get("/api/audit/changes", Audit::changes).auth(Auth::Admin).summary("Changes a collection");
+        registry.get("/api/audit/settings", Audit::settings).auth(Auth::Admin).summary("The settings");
+        registry
+            .patch("/api/audit/settings", Audit::change_settings)
+            .auth(Auth::Admin)
+            .summary("Change settings");
         for topic in RECORD_TOPICS {
             registry.before(topic, None, 0, Audit::before_record);
             registry.after(topic, None, Audit::write_down);
@@ -69,6 +74,16 @@ impl Audit {
         let mut count = Batch::default();
         count.push(sql, params![event.subject]);
         Ok(Before::pass().with_statements(count))
+    }
+
+    async fn settings(self: Arc<Self>, _request: Request) -> Result<Response> {
+        Response::json(&self.host.settings::<Json>().await?)
+    }
+
+    /// The host holds them against the schema in the manifest, and refuses what does not fit.
+    async fn change_settings(self: Arc<Self>, request: Request) -> Result<Response> {
+        self.host.update_settings(&request.json()?).await?;
+        self.settings(request).await
     }
 
     async fn clean(self: Arc<Self>) -> Result<()> {

@@ -51,7 +51,11 @@ fn bad_paging_is_named() {
 #[test]
 fn a_forbidden_word_is_refused_and_nothing_is_written() {
     let host = host();
-    host.set_settings(json!({"forbidden_words": ["spam"]})).unwrap();
+    let settings =
+        || host.request("PATCH", "/api/audit/settings").json(&json!({"forbidden_words": ["spam"]}));
+    assert_eq!(settings().user("u1").send().status(), 403);
+    let changed = settings().admin().send().json();
+    assert_eq!(changed, json!({"forbidden_words": ["spam"], "retention_days": 30}));
     for topic in ["record.create", "record.update"] {
         let refusal = host.emit(topic, "posts", &change("a", "Buy SPAM now")).unwrap_err();
         assert_eq!((refusal.status(), refusal.code()), (400, "forbidden_word"));
