@@ -1,7 +1,14 @@
 //! A route of a plugin as the HTTP server calls it: the request lent, the answer checked. A plugin's answer is never
 //! believed: what HTTP does not allow becomes a 502.
 
-use std::{future::poll_fn, net::SocketAddr, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
@@ -102,7 +109,8 @@ async fn answer_within(
     mut answer: RawFuture<RawResponse>,
     timeout: Duration,
 ) -> Result<RawResponse, RawError> {
-    let first = poll_fn(|context| Poll::Ready(answer.poll_unpin(context))).await;
+    let mut poll = |context: &mut Context<'_>| catch_unwind(AssertUnwindSafe(|| answer.poll_unpin(context)));
+    let Ok(first) = poll_fn(|context| Poll::Ready(poll(context))).await else { return Err(plugin.broke()) };
     match first {
         Poll::Ready(result) => result.into_result().inspect_err(|error| plugin.log_panic(error)),
         Poll::Pending => plugin.bounded(timeout, answer).await,

@@ -25,8 +25,7 @@ pub fn start_job(plugin: Arc<Running>, position: u32, job: &Job) -> JobTask {
         loop {
             clock.tick().await;
             let Some(jobs) = plugin.jobs() else { return };
-            if let Err(error) = jobs.run(position).await.into_result() {
-                plugin.log_panic(&error);
+            if let Err(error) = plugin.caught(jobs.run(position)).await {
                 let words = error.words();
                 tracing::error!(
                     plugin = plugin.name(),

@@ -1,8 +1,9 @@
 //! A plugin that runs: its instance, and the promise that nothing of it is called once it is shut down.
 //! Everything that calls it holds an `Arc` of it; the last one to go ends it.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use tinybase_abi::{
     error::RawError,
     future::{PANICKED, RawFuture},
@@ -89,8 +90,8 @@ impl Running {
         timeout: Duration,
         call: RawFuture<T>,
     ) -> Result<T, RawError> {
-        match tokio::time::timeout(timeout, call).await {
-            Ok(answer) => answer.into_result().inspect_err(|error| self.log_panic(error)),
+        match tokio::time::timeout(timeout, self.caught(call)).await {
+            Ok(answer) => answer,
             Err(_) => {
                 let message =
                     format!("the extension {} did not answer within {} ms", self.name(), timeout.as_millis());
@@ -98,6 +99,21 @@ impl Running {
                 Err(RawError::new(504, "plugin_timeout", message))
             }
         }
+    }
+
+    /// Awaits a call of this plugin, however long it takes. A panic in it is logged here.
+    pub async fn caught<T: Send + 'static>(&self, call: RawFuture<T>) -> Result<T, RawError> {
+        match AssertUnwindSafe(call).catch_unwind().await {
+            Ok(answer) => answer.into_result().inspect_err(|error| self.log_panic(error)),
+            Err(_) => Err(self.broke()),
+        }
+    }
+
+    /// The error of a call whose panic came through: the SDK lets none through, code without it may.
+    pub fn broke(&self) -> RawError {
+        let error = RawError::new(500, PANICKED, "the plugin panicked, with nothing to catch it");
+        self.log_panic(&error);
+        error
     }
 
     /// Logs an error that is a panic.

@@ -1,14 +1,17 @@
 //! What goes wrong in the hooks before and after `record.create`.
 
+use std::marker::PhantomData;
+
 use serde_json::Value as Json;
 use tinybase_abi::{
+    async_ffi::FfiFuture,
     bytes::Bytes,
     error::RawError,
     future::{RawFuture, guard},
     interfaces::{Outcome, hooks},
 };
 
-use crate::Faults;
+use crate::{Faults, Naked};
 
 fn fault(payload: &[u8]) -> String {
     let payload: Json = serde_json::from_slice(payload).unwrap_or_default();
@@ -20,6 +23,9 @@ impl hooks::Server for Faults {
         let fault = fault(&payload);
         if fault == "before_panic_early" {
             panic!("hooked on purpose");
+        }
+        if fault == "before_panic_unguarded" {
+            return FfiFuture::new(Naked(PhantomData));
         }
         guard(async move {
             let mut outcome = Outcome::unchanged();
@@ -40,6 +46,9 @@ impl hooks::Server for Faults {
         let fault = fault(&payload);
         if fault == "after_panic_early" {
             panic!("listened on purpose");
+        }
+        if fault == "after_panic_unguarded" {
+            return FfiFuture::new(Naked(PhantomData));
         }
         guard(async move {
             match fault.as_str() {

@@ -5,13 +5,18 @@
 mod hooks_side;
 mod requests;
 
-use std::sync::OnceLock;
+use std::{
+    marker::PhantomData,
+    pin::Pin,
+    sync::OnceLock,
+    task::{Context, Poll},
+};
 
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 use tinybase_abi::{
     bytes::Bytes,
-    error::RawError,
+    error::{RawError, RawResult},
     export::{PluginExport, not_registered},
     export_plugin,
     future::{RawFuture, guard},
@@ -33,6 +38,17 @@ fn switch() -> &'static str {
 fn hang() -> ! {
     loop {
         std::thread::park();
+    }
+}
+
+/// Panics when it is polled, with nothing between it and the host but the boundary's own guard.
+struct Naked<T>(PhantomData<fn() -> T>);
+
+impl<T> Future for Naked<T> {
+    type Output = RawResult<T>;
+
+    fn poll(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<RawResult<T>> {
+        panic!("polled on purpose");
     }
 }
 

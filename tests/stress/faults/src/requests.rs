@@ -1,21 +1,17 @@
 //! What goes wrong with a request, by the last part of its path.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::marker::PhantomData;
 
 use tinybase_abi::{
     async_ffi::FfiFuture,
     bytes::Bytes,
-    error::{RawError, RawResult},
+    error::RawError,
     future::{RawFuture, guard, ready},
     request::Request,
     response::{PullBody, RawResponse, RawStream},
 };
 
-use crate::Faults;
+use crate::{Faults, Naked};
 
 fn response(status: u16, headers: &[(&[u8], &[u8])], body: impl Into<Bytes>) -> RawResponse {
     let mut packed = Vec::new();
@@ -36,17 +32,6 @@ struct Bomb;
 impl Drop for Bomb {
     fn drop(&mut self) {
         panic!("dropped on purpose");
-    }
-}
-
-/// Panics when it is polled, with nothing between it and the host but the boundary's own guard.
-struct Naked;
-
-impl Future for Naked {
-    type Output = RawResult<RawResponse>;
-
-    fn poll(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Self::Output> {
-        panic!("polled on purpose");
     }
 }
 
@@ -78,7 +63,7 @@ pub(crate) fn answer(faults: &Faults, request: Request) -> RawFuture<RawResponse
     match fault.as_str() {
         "none" => good("\"fine\""),
         "panic_before_future" => panic!("handled on purpose"),
-        "panic_unguarded" => FfiFuture::new(Naked),
+        "panic_unguarded" => FfiFuture::new(Naked(PhantomData)),
         "status_9999" => ready(Ok(response(9999, &[], "{}"))),
         "status_0" => ready(Ok(response(0, &[], "{}"))),
         "status_100" => ready(Ok(response(100, &[], "{}"))),
