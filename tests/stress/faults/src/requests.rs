@@ -57,6 +57,12 @@ fn stream(how: &'static str) -> RawResponse {
     RawResponse { stream: RawStream::new(Breaks { parts: 0, how }), ..response(200, &[], Bytes::empty()) }
 }
 
+fn write_log(faults: &Faults, line: &str) {
+    if let Some(log) = faults.clients.log {
+        log.write(3, line, b"");
+    }
+}
+
 pub(crate) fn answer(faults: &Faults, request: Request) -> RawFuture<RawResponse> {
     let fault = request.param(0).unwrap_or_default().to_owned();
     let good = |body: &'static str| ready(Ok(response(200, &[], body)));
@@ -88,6 +94,20 @@ pub(crate) fn answer(faults: &Faults, request: Request) -> RawFuture<RawResponse
         "stream_error" => ready(Ok(stream("error"))),
         "stream_panic" => ready(Ok(stream("panic"))),
         "stream_hang" => ready(Ok(stream("hang"))),
+        "log" => {
+            write_log(faults, "a line of the plugin");
+            good("null")
+        }
+        "slow" => {
+            write_log(faults, "slow answer begun");
+            let sleep = faults.clients.timers.map(|timers| timers.sleep(400));
+            guard(async move {
+                if let Some(sleep) = sleep {
+                    sleep.await.into_result()?;
+                }
+                Ok(response(200, &[], "\"slow\""))
+            })
+        }
         "undeclared" => match faults.clients.storage {
             Some(storage) => ready(Ok(response(200, &[], storage.data_dir()))),
             None => ready(Err(RawError::new(500, "capability_missing", "«storage» is not declared"))),
