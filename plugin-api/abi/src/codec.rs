@@ -377,19 +377,22 @@ pub fn split_tickets(packed: &[u8]) -> Result<(Vec<u8>, Vec<u64>), CodecError> {
 }
 
 /// Writes a batch: statements that are applied together or not at all.
-#[derive(Debug, Clone)]
+///
+/// One without a statement holds no memory: every event that nobody hears makes one.
+#[derive(Debug, Clone, Default)]
 pub struct BatchWriter {
     out: Vec<u8>,
     count: u32,
 }
 
-impl Default for BatchWriter {
-    fn default() -> BatchWriter {
-        BatchWriter { out: vec![0; 4], count: 0 }
-    }
-}
-
 impl BatchWriter {
+    /// Makes room for the count, once there is something to count.
+    fn begin(&mut self) {
+        if self.out.is_empty() {
+            self.out.extend_from_slice(&[0; 4]);
+        }
+    }
+
     /// Appends a statement with its parameters.
     pub fn push<'a>(&mut self, sql: &str, params: impl IntoIterator<Item = ValueRef<'a>>, expect: Expect) {
         let (tag, expected) = match expect {
@@ -397,6 +400,7 @@ impl BatchWriter {
             Expect::Exactly(rows) => (1, rows),
             Expect::AtLeast(rows) => (2, rows),
         };
+        self.begin();
         self.out.push(tag);
         self.out.extend_from_slice(&expected.to_le_bytes());
         put_bytes(&mut self.out, sql.as_bytes());
@@ -413,6 +417,7 @@ impl BatchWriter {
 
     /// Appends a ticket: it stands for statements that the host keeps, and only the host knows how to redeem it.
     pub fn push_ticket(&mut self, ticket: u64) {
+        self.begin();
         self.out.push(TICKET);
         self.out.extend_from_slice(&ticket.to_le_bytes());
         put_bytes(&mut self.out, &[]);
@@ -423,6 +428,7 @@ impl BatchWriter {
     /// Appends every statement of another packed batch.
     pub fn append(&mut self, packed: &[u8]) -> Result<(), CodecError> {
         let statements = Reader::new(packed).u32()?;
+        self.begin();
         self.out.extend_from_slice(&packed[4..]);
         self.count += statements;
         Ok(())
@@ -440,6 +446,7 @@ impl BatchWriter {
 
     /// The packed batch.
     pub fn finish(mut self) -> Vec<u8> {
+        self.begin();
         self.out[..4].copy_from_slice(&self.count.to_le_bytes());
         self.out
     }
