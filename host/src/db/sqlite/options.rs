@@ -65,7 +65,7 @@ impl SqliteOptions {
             busy_timeout: Duration::from_secs(5),
             transaction_time_max: Duration::from_secs(30),
             wal_bytes_max: 64 << 20,
-            checkpoint_bytes: 4 << 20,
+            checkpoint_bytes: 16 << 20,
             rows_bytes_max: 64 << 20,
             group_jobs_max: 512,
             group_time_max: Duration::from_millis(20),
