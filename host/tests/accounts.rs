@@ -15,10 +15,11 @@ use serde_json::{Value as Json, json};
 use support_db::{Fresh, apply, query};
 use tinybase_abi::codec::{BatchWriter, Expect, Value, ValueRef};
 use tinybase_host::{
-    accounts::{AccountEvent, AccountEvents, Accounts, Keys, router},
+    accounts::{AccountEvent, AccountEvents, Accounts, Keys, routes},
     config,
     db::{Cost, migrations::Migrator},
     error::ApiError,
+    http::{Authenticate, OwnRoutes},
     settings::{ALLOW_PUBLIC_REGISTRATION, INSTANCE_NAME, Settings},
     sql::HostSql,
 };
@@ -40,7 +41,10 @@ async fn host() -> Host {
     let settings = Arc::new(Settings::new(sql.clone()));
     let keys = Keys::load_or_create(&fresh.dir.path().join("keys")).unwrap();
     let accounts = Arc::new(Accounts::new(sql, keys, Arc::clone(&settings), &config::Auth::default()));
-    let routes = router(Arc::clone(&accounts));
+    let mut own = OwnRoutes::default();
+    routes(&mut own, Arc::clone(&accounts));
+    let authenticator: Arc<dyn Authenticate> = Arc::clone(&accounts) as _;
+    let routes = own.into_router(&authenticator);
     Host { fresh, accounts, settings, routes }
 }
 
@@ -126,7 +130,7 @@ async fn a_first_login_sets_up_and_everything_answers_by_contract() {
     );
 
     let (status, me) = host.call("GET /api/auth/me", Some(&word(&answer, "access_token")), "").await;
-    assert_eq!((status, keys(&me)), (200, vec!["id", "email", "is_admin", "created_at"]));
+    assert_eq!((status, keys(&me)), (200, vec!["id", "email", "is_admin", "role", "created_at"]));
     assert_eq!((&me["id"], &me["is_admin"]), (&answer["user_id"], &json!(true)));
     assert!(word(&me, "created_at").ends_with('Z'));
 
@@ -243,7 +247,7 @@ async fn of_many_first_logins_one_becomes_admin() {
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 401, 401, 401, 401, 401]);
     assert_eq!(host.count("tb_users").await, 1);
-    assert_eq!(host.count("tb_users WHERE is_admin = 1").await, 1);
+    assert_eq!(host.count("tb_users WHERE role = 'admin'").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

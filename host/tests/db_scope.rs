@@ -59,7 +59,7 @@ const DENIED: &[&str] = &[
     "INSERT INTO b_items (t) VALUES ('x')",
     "INSERT INTO a_items (t) SELECT t FROM b_items",
     "INSERT INTO a_items (t) SELECT email FROM tb_users",
-    "UPDATE tb_users SET is_admin = 1",
+    "UPDATE tb_users SET role = 'admin'",
     "UPDATE a_items SET t = (SELECT password_hash FROM tb_users)",
     "DELETE FROM tb_settings",
     "DELETE FROM b_items WHERE id IN (SELECT id FROM a_items)",
@@ -130,7 +130,7 @@ async fn an_extension_has_nothing_else() {
         }
     }
     assert_eq!(schema().await.unwrap(), before);
-    let left = "SELECT (SELECT count(*) FROM a_more), (SELECT count(*) FROM tb_users WHERE is_admin = 0)";
+    let left = "SELECT (SELECT count(*) FROM a_more), (SELECT count(*) FROM tb_users WHERE role = 'user')";
     let rows = query_as(&fresh.db, &Scope::Host, Cost::Short, left, &NONE, None).await.unwrap();
     assert_eq!(rows, [[0.into(), 1.into()]]);
 }

@@ -27,6 +27,10 @@ pub enum Auth {
     Anyone,
     /// A signed-in user.
     User,
+    /// Whoever may see the administration: a user with the role viewer, editor or admin.
+    Viewer,
+    /// Whoever may change what is administered: a user with the role editor or admin.
+    Editor,
     /// An admin.
     Admin,
 }
@@ -37,6 +41,7 @@ pub struct RouteOptions {
     method: &'static str,
     path: String,
     auth: Auth,
+    scope: Option<String>,
     stream_body: bool,
     body_bytes_max: Option<u64>,
     summary: String,
@@ -47,6 +52,14 @@ impl RouteOptions {
     /// Who may call it.
     pub fn auth(&mut self, auth: Auth) -> &mut Self {
         self.auth = auth;
+        self
+    }
+
+    /// The scope that an application token needs here, such as `notes:read` or `notes:read:{id}` with a part of the path in
+    /// it. Without one it is the extension's name and `:read` for `GET`, `:write` for all else, behind `admin:` where
+    /// the route asks for a role. Empty, the host asks for none, and the handler must: see [`crate::request::Caller::allows`].
+    pub fn scope(&mut self, scope: impl Into<String>) -> &mut Self {
+        self.scope = Some(scope.into());
         self
     }
 
@@ -165,6 +178,7 @@ impl<P: Plugin> Registry<P> {
             method,
             path: path.to_owned(),
             auth: Auth::default(),
+            scope: None,
             stream_body: false,
             body_bytes_max: None,
             summary: String::new(),

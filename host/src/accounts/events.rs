@@ -3,6 +3,7 @@
 use futures_util::future::BoxFuture;
 use tinybase_abi::codec::BatchWriter;
 
+use super::Role;
 use crate::error::ApiError;
 
 /// Something that happens, or has happened, to an account.
@@ -14,8 +15,8 @@ pub struct AccountEvent {
     pub user_id: String,
     /// The user's email in its one form.
     pub email: String,
-    /// Whether the user is an admin.
-    pub is_admin: bool,
+    /// The user's role.
+    pub role: Role,
 }
 
 /// Who hears of accounts' events.

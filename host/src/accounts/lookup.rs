@@ -13,7 +13,8 @@ impl Accounts {
         Ok(found.map(|user| MeAnswer {
             id: user.id,
             email: user.email,
-            is_admin: user.is_admin,
+            is_admin: user.role.is_admin(),
+            role: user.role.name(),
             created_at: user.created_at,
         }))
     }

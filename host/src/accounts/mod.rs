@@ -7,7 +7,9 @@ mod lookup;
 mod passwords;
 mod refresh;
 mod requests;
+mod role;
 mod routes;
+mod scopes;
 mod service;
 mod sessions;
 mod token_cache;
@@ -23,22 +25,46 @@ pub use requests::{
     InstanceInfo, LoginAnswer, LoginRequest, MeAnswer, MessageAnswer, RegisterAnswer, RegisterRequest,
     SetupStatus,
 };
-pub use routes::{bearer, router};
+pub use role::Role;
+pub use routes::{bearer, routes};
+pub use scopes::{SCOPE_BYTES_MAX, SCOPES_MAX, Scopes};
 pub use service::AdminAdded;
 
 use crate::{config, error::ApiError, settings::Settings, sql::HostSql};
 
-/// Who sends a request: a signed-in user.
+/// Who sends a request: a signed-in user, or an application token in a user's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The user's id: a UUID of version 7.
     pub user_id: String,
     /// The user's email in its one form.
     pub email: String,
-    /// Whether the user is an admin.
-    pub is_admin: bool,
+    /// How far the user reaches in the administration.
+    pub role: Role,
     /// The user's epoch: it rises with every logout and change of password, which ends all tokens made before.
     pub epoch: i64,
+    /// The session that the access token is of; `None` for an application token.
+    pub session_id: Option<Arc<str>>,
+    /// The application token's id; `None` for a person.
+    pub token_id: Option<Arc<str>>,
+    /// What an application token is limited to; `None` for a person, who may use every route that the role allows.
+    pub scopes: Option<Scopes>,
+}
+
+#[cfg(test)]
+impl Caller {
+    /// A user without any role, signed in.
+    pub(crate) fn of_test(user_id: &str) -> Caller {
+        Caller {
+            user_id: user_id.to_owned(),
+            email: format!("{user_id}@example.org"),
+            role: Role::User,
+            epoch: 0,
+            session_id: None,
+            token_id: None,
+            scopes: None,
+        }
+    }
 }
 
 /// Everything about accounts.
@@ -104,7 +130,7 @@ impl Accounts {
         let epoch = self.cache.epoch(&claims.sub);
         let user = self.users.by_id(&claims.sub).await?.ok_or_else(revoked)?;
         let current = epoch.fetch_max(user.epoch, Ordering::AcqRel).max(user.epoch);
-        if current != claims.epoch {
+        if current != claims.epoch || !user.is_active {
             return Err(revoked());
         }
         let caller = Arc::new(user.caller());

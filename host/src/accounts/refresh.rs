@@ -5,10 +5,10 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 
-use super::users::User;
+use super::users::{User, columns};
 use crate::{
     db::DbError,
-    sql::{HostSql, integer, is_null, text, time_from_now},
+    sql::{HostSql, is_null, text, time_from_now},
 };
 
 /// What every refresh token begins with, so that no one takes it for an access token.
@@ -34,8 +34,11 @@ pub(super) struct NewToken {
     expires_at: String,
 }
 
-const FIND: &str = "SELECT t.family_id, t.used_at, t.expires_at, u.id, u.email, u.password_hash, u.is_admin, u.token_epoch, \
-     u.created_at FROM tb_refresh_tokens t JOIN tb_users u ON u.id = t.user_id WHERE t.token_hash = ?1";
+const FIND: &str = concat!(
+    "SELECT t.family_id, t.used_at, t.expires_at, ",
+    columns!(),
+    " FROM tb_refresh_tokens t JOIN tb_users u ON u.id = t.user_id WHERE t.token_hash = ?1"
+);
 const USE: &str =
     "UPDATE tb_refresh_tokens SET used_at = ?2 WHERE token_hash = ?1 AND used_at IS NULL AND expires_at > ?2";
 const INSERT: &str = "INSERT INTO tb_refresh_tokens (token_hash, family_id, user_id, created_at, expires_at) \
@@ -78,14 +81,7 @@ impl RefreshTokens {
             family: text(&row, 0),
             is_used: !is_null(&row, 1),
             is_expired: text(&row, 2) <= time_from_now(0),
-            user: User {
-                id: text(&row, 3),
-                email: text(&row, 4),
-                password_hash: text(&row, 5),
-                is_admin: integer(&row, 6) != 0,
-                epoch: integer(&row, 7),
-                created_at: text(&row, 8),
-            },
+            user: User::from_row(&row, 3),
         }))
     }
 

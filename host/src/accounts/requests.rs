@@ -115,6 +115,8 @@ pub struct MeAnswer {
     pub email: String,
     /// Whether the user is an admin.
     pub is_admin: bool,
+    /// The user's role: `user`, `viewer`, `editor` or `admin`.
+    pub role: &'static str,
     /// When the user was created, RFC 3339 UTC.
     pub created_at: String,
 }

@@ -2,35 +2,78 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Router,
-    extract::{FromRequestParts, State},
-    response::Response,
-    routing::{get, post},
-};
-use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
+use axum::{extract::State, response::Response};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde_json::json;
 
-use super::{Accounts, Caller, LoginRequest, RegisterRequest};
+use super::{Accounts, LoginRequest, RegisterRequest};
 use crate::{
     error::ApiError,
-    http::extract::{ApiJson, json_response},
+    http::{
+        Access, OwnRoutes, SignedIn,
+        extract::{ApiJson, json_response},
+        token_missing,
+    },
 };
 
 /// How long others may keep the public keys.
 const JWKS_CACHE: &str = "public, max-age=300";
 
-/// Every route of accounts.
-pub fn router(accounts: Arc<Accounts>) -> Router {
-    Router::new()
-        .route("/api/auth/instance-info", get(instance_info))
-        .route("/api/auth/setup-status", get(setup_status))
-        .route("/api/auth/register", post(register))
-        .route("/api/auth/login", post(login))
-        .route("/api/auth/me", get(me))
-        .route("/api/auth/refresh", post(refresh))
-        .route("/api/auth/logout", post(logout))
-        .route("/.well-known/jwks.json", get(jwks))
-        .with_state(accounts)
+/// Adds every route of accounts.
+pub fn routes(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
+    let operation =
+        |id: &str, summary: &str| json!({"operationId": id, "summary": summary, "tags": ["accounts"]});
+    own.with(accounts)
+        .route(
+            Method::GET,
+            "/api/auth/instance-info",
+            Access::OPEN,
+            instance_info,
+            operation("getInstanceInfo", "What anyone may know of this instance"),
+        )
+        .route(
+            Method::GET,
+            "/api/auth/setup-status",
+            Access::OPEN,
+            setup_status,
+            operation("getSetupStatus", "Whether the first login is still to come"),
+        )
+        .route(
+            Method::POST,
+            "/api/auth/register",
+            Access::OPEN,
+            register,
+            operation("register", "Create an account"),
+        )
+        .route(Method::POST, "/api/auth/login", Access::OPEN, login, operation("login", "Sign in"))
+        .route(
+            Method::GET,
+            "/api/auth/me",
+            Access::user("account:read"),
+            me,
+            operation("getMe", "The caller's account"),
+        )
+        .route(
+            Method::POST,
+            "/api/auth/refresh",
+            Access::OPEN,
+            refresh,
+            operation("refresh", "Replace a refresh token, sent as Bearer, by new tokens"),
+        )
+        .route(
+            Method::POST,
+            "/api/auth/logout",
+            Access::SESSION,
+            logout,
+            operation("logout", "End every session of the caller"),
+        )
+        .route(
+            Method::GET,
+            "/.well-known/jwks.json",
+            Access::OPEN,
+            jwks,
+            operation("getJwks", "The public keys of the access tokens"),
+        );
 }
 
 /// The token of an `Authorization: Bearer` header, if there is exactly one such header.
@@ -39,22 +82,6 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = values.next()?.to_str().ok()?.split_once(' ')?;
     let token = token.trim();
     (values.next().is_none() && scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
-}
-
-fn token_missing() -> ApiError {
-    ApiError::unauthorized("token_missing", "this needs a signed-in user; send Authorization: Bearer <token>")
-}
-
-/// The signed-in caller; 401 for anyone else.
-struct SignedIn(Arc<Caller>);
-
-impl FromRequestParts<Arc<Accounts>> for SignedIn {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, accounts: &Arc<Accounts>) -> Result<SignedIn, ApiError> {
-        let token = bearer(&parts.headers).ok_or_else(token_missing)?;
-        accounts.authenticate(token).await.map(SignedIn)
-    }
 }
 
 type Answer = Result<Response, ApiError>;

@@ -3,7 +3,8 @@
 use tinybase_abi::codec::BatchWriter;
 
 use super::{
-    Accounts, Caller, InstanceInfo, MeAnswer, RegisterAnswer, RegisterRequest, SetupStatus, email, refresh,
+    Accounts, Caller, InstanceInfo, MeAnswer, RegisterAnswer, RegisterRequest, Role, SetupStatus, email,
+    refresh,
     requests::password_fault,
     users::{self, User},
 };
@@ -50,7 +51,7 @@ impl Accounts {
             return Err(email_taken());
         }
         let password_hash = self.passwords.hash(request.password).await?;
-        let user = User::new(request.email, password_hash, false);
+        let user = User::new(request.email, password_hash, Role::User);
         self.create(&user).await?;
         Ok(RegisterAnswer { id: user.id, email: user.email, message: "the account was created; sign in now" })
     }
@@ -60,7 +61,13 @@ impl Accounts {
         let user = self.users.by_id(&caller.user_id).await?.ok_or_else(|| {
             ApiError::unauthorized("token_revoked", "this user is no more; sign in as another")
         })?;
-        Ok(MeAnswer { id: user.id, email: user.email, is_admin: user.is_admin, created_at: user.created_at })
+        Ok(MeAnswer {
+            id: user.id,
+            email: user.email,
+            is_admin: user.role.is_admin(),
+            role: user.role.name(),
+            created_at: user.created_at,
+        })
     }
 
     /// Creates an admin, or makes that user one, with this password.
@@ -71,7 +78,7 @@ impl Accounts {
         let email = checked(email, &password)?;
         let password_hash = self.passwords.hash(password).await?;
         let Some(user) = self.users.by_email(&email).await? else {
-            self.create(&User::new(email, password_hash, true)).await?;
+            self.create(&User::new(email, password_hash, Role::Admin)).await?;
             return Ok(AdminAdded::Created);
         };
         self.promote(user, Some(&password_hash)).await?;
@@ -85,11 +92,11 @@ impl Accounts {
     pub async fn ensure_admin(&self, email: &str, password: String) -> Result<AdminAdded, ApiError> {
         let email = checked(email, &password)?;
         match self.users.by_email(&email).await? {
-            Some(user) if user.is_admin => Ok(AdminAdded::Unchanged),
+            Some(user) if user.role.is_admin() => Ok(AdminAdded::Unchanged),
             Some(user) => self.promote(user, None).await.map(|()| AdminAdded::Promoted),
             None => {
                 let password_hash = self.passwords.hash(password).await?;
-                self.create(&User::new(email, password_hash, true)).await?;
+                self.create(&User::new(email, password_hash, Role::Admin)).await?;
                 Ok(AdminAdded::Created)
             }
         }
@@ -115,7 +122,7 @@ impl Accounts {
             refresh::delete_all(&mut batch, &user.id);
         }
         let own = batch.len();
-        let event = User { is_admin: true, ..user }.event("user.update");
+        let event = User { role: Role::Admin, ..user }.event("user.update");
         self.events().before(&event, &mut batch).await?;
         let applied = self.users.sql().apply(batch).await.map_err(|error| refused_by_hook(error, own))?;
         self.cache.raise(&event.user_id, returned_epoch(&applied));

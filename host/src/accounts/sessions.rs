@@ -4,7 +4,7 @@
 use tinybase_abi::codec::BatchWriter;
 
 use super::{
-    Accounts, Caller, LoginAnswer, LoginRequest, MessageAnswer,
+    Accounts, Caller, LoginAnswer, LoginRequest, MessageAnswer, Role,
     passwords::PASSWORD_CHARS_MAX,
     refresh::{self, NewToken, RefreshTokens, Stored},
     requests::password_fault,
@@ -36,7 +36,7 @@ impl Accounts {
         }
         let stored = user.as_ref().map(|user| user.password_hash.clone());
         let verified = self.passwords.verify(request.password, stored).await?;
-        let Some(mut user) = user.filter(|_| verified) else {
+        let Some(mut user) = user.filter(|user| verified && user.is_active) else {
             return Err(credentials_invalid());
         };
         for _ in 0..LOGIN_ATTEMPTS_MAX {
@@ -45,7 +45,7 @@ impl Accounts {
             }
             // Someone logged this user out, or changed it, in between: the password that was verified must still hold.
             let now = self.users.by_id(&user.id).await?;
-            let same = now.filter(|now| now.password_hash == user.password_hash);
+            let same = now.filter(|now| now.is_active && now.password_hash == user.password_hash);
             user = same.ok_or_else(credentials_invalid)?;
         }
         Err(ApiError::unavailable("login_contended", "this user is changing all the time; try again shortly"))
@@ -57,7 +57,7 @@ impl Accounts {
             return Err(ApiError::unprocessable_at(["body", "password"], msg, kind));
         }
         let password_hash = self.passwords.hash(request.password.clone()).await?;
-        let user = User::new(request.email.clone(), password_hash, true);
+        let user = User::new(request.email.clone(), password_hash, Role::Admin);
         let mut batch = BatchWriter::default();
         users::insert_first(&mut batch, &user);
         let created = user.event("user.create");
@@ -121,7 +121,7 @@ impl Accounts {
         if stored.is_used {
             return Err(self.end_family(&stored).await?);
         }
-        if stored.is_expired {
+        if stored.is_expired || !stored.user.is_active {
             return Err(refresh_token_invalid());
         }
         let new = self.refresh_tokens.make(Some(stored.family.clone()));
@@ -164,7 +164,7 @@ impl Accounts {
             name: "user.logout",
             user_id: caller.user_id.clone(),
             email: caller.email.clone(),
-            is_admin: caller.is_admin,
+            role: caller.role,
         };
         self.events().before(&event, &mut batch).await?;
         let applied = self.users.sql().apply(batch).await.map_err(|error| refused_by_hook(error, own))?;
@@ -175,12 +175,12 @@ impl Accounts {
 
     fn answer(&self, user: &User, new: NewToken, admin_created: bool) -> LoginAnswer {
         LoginAnswer {
-            access_token: self.tokens.mint(&user.id, &user.email, user.is_admin, user.epoch),
+            access_token: self.tokens.mint(&user.id, &user.email, user.role.is_admin(), user.epoch),
             refresh_token: new.token,
             token_type: "bearer",
             user_id: user.id.clone(),
             email: user.email.clone(),
-            is_admin: user.is_admin,
+            is_admin: user.role.is_admin(),
             admin_created,
         }
     }

@@ -140,7 +140,7 @@ mod tests {
         let generation = cache.generation();
         let user_epoch = cache.epoch(user_id);
         user_epoch.fetch_max(epoch, Ordering::AcqRel);
-        let caller = Caller { user_id: user_id.into(), email: String::new(), is_admin: false, epoch };
+        let caller = Caller { epoch, ..Caller::of_test(user_id) };
         cache.insert(token, Arc::new(caller), 100, epoch, user_epoch, generation);
     }
 
@@ -165,7 +165,7 @@ mod tests {
         let user_epoch = cache.epoch("a");
         cache.raise("a", 4);
         user_epoch.fetch_max(3, Ordering::AcqRel);
-        let caller = Caller { user_id: "a".into(), email: String::new(), is_admin: false, epoch: 3 };
+        let caller = Caller { epoch: 3, ..Caller::of_test("a") };
         cache.insert("a1", Arc::new(caller), 100, 3, user_epoch, generation);
         assert!(cache.get("a1", 0).is_none());
     }

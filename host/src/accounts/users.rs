@@ -2,7 +2,7 @@
 
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 
-use super::{AccountEvent, Caller};
+use super::{AccountEvent, Caller, Role};
 use crate::{
     db::DbError,
     sql::{HostSql, Row, integer, text},
@@ -14,39 +14,45 @@ pub(super) struct User {
     pub(super) id: String,
     pub(super) email: String,
     pub(super) password_hash: String,
-    pub(super) is_admin: bool,
+    pub(super) role: Role,
+    pub(super) is_active: bool,
     pub(super) epoch: i64,
     pub(super) created_at: String,
 }
 
 impl User {
     /// A user that is not stored yet.
-    pub(super) fn new(email: String, password_hash: String, is_admin: bool) -> User {
+    pub(super) fn new(email: String, password_hash: String, role: Role) -> User {
         let id = uuid::Uuid::now_v7().to_string();
-        User { id, email, password_hash, is_admin, epoch: 0, created_at: String::new() }
+        User { id, email, password_hash, role, is_active: true, epoch: 0, created_at: String::new() }
     }
 
     pub(super) fn caller(&self) -> Caller {
         Caller {
             user_id: self.id.clone(),
             email: self.email.clone(),
-            is_admin: self.is_admin,
+            role: self.role,
             epoch: self.epoch,
+            session_id: None,
+            token_id: None,
+            scopes: None,
         }
     }
 
     pub(super) fn event(&self, name: &'static str) -> AccountEvent {
-        AccountEvent { name, user_id: self.id.clone(), email: self.email.clone(), is_admin: self.is_admin }
+        AccountEvent { name, user_id: self.id.clone(), email: self.email.clone(), role: self.role }
     }
 
-    fn from_row(row: Row) -> User {
+    /// Reads [`COLUMNS`], of which the first stands at `first`.
+    pub(super) fn from_row(row: &Row, first: usize) -> User {
         User {
-            id: text(&row, 0),
-            email: text(&row, 1),
-            password_hash: text(&row, 2),
-            is_admin: integer(&row, 3) != 0,
-            epoch: integer(&row, 4),
-            created_at: text(&row, 5),
+            id: text(row, first),
+            email: text(row, first + 1),
+            password_hash: text(row, first + 2),
+            role: Role::from_name(&text(row, first + 3)).unwrap_or_default(),
+            is_active: integer(row, first + 4) != 0,
+            epoch: integer(row, first + 5),
+            created_at: text(row, first + 6),
         }
     }
 
@@ -55,24 +61,30 @@ impl User {
             ValueRef::Text(&self.id),
             ValueRef::Text(&self.email),
             ValueRef::Text(&self.password_hash),
-            ValueRef::Integer(self.is_admin.into()),
+            ValueRef::Text(self.role.name()),
             ValueRef::Now,
         ]
     }
 }
 
-const BY_ID: &str =
-    "SELECT id, email, password_hash, is_admin, token_epoch, created_at FROM tb_users WHERE id = ?1";
-const BY_EMAIL: &str =
-    "SELECT id, email, password_hash, is_admin, token_epoch, created_at FROM tb_users WHERE email = ?1";
+/// The columns of a user, of the table under the name `u`.
+macro_rules! columns {
+    () => {
+        "u.id, u.email, u.password_hash, u.role, u.is_active, u.token_epoch, u.created_at"
+    };
+}
+pub(super) use columns;
+
+const BY_ID: &str = concat!("SELECT ", columns!(), " FROM tb_users u WHERE u.id = ?1");
+const BY_EMAIL: &str = concat!("SELECT ", columns!(), " FROM tb_users u WHERE u.email = ?1");
 const ANY: &str = "SELECT 1 FROM tb_users LIMIT 1";
-const INSERT: &str = "INSERT INTO tb_users (id, email, password_hash, is_admin, created_at, updated_at) \
+const INSERT: &str = "INSERT INTO tb_users (id, email, password_hash, role, created_at, updated_at) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?5)";
-const INSERT_FIRST: &str = "INSERT INTO tb_users (id, email, password_hash, is_admin, created_at, updated_at) \
+const INSERT_FIRST: &str = "INSERT INTO tb_users (id, email, password_hash, role, created_at, updated_at) \
      SELECT ?1, ?2, ?3, ?4, ?5, ?5 WHERE NOT EXISTS (SELECT 1 FROM tb_users)";
 const RAISE_EPOCH: &str =
     "UPDATE tb_users SET token_epoch = token_epoch + 1, updated_at = ?2 WHERE id = ?1 RETURNING token_epoch";
-const MAKE_ADMIN: &str = "UPDATE tb_users SET is_admin = 1, password_hash = COALESCE(?2, password_hash), \
+const MAKE_ADMIN: &str = "UPDATE tb_users SET role = 'admin', password_hash = COALESCE(?2, password_hash), \
      token_epoch = token_epoch + 1, updated_at = ?3 WHERE id = ?1 RETURNING token_epoch";
 
 /// The table of users.
@@ -91,11 +103,11 @@ impl Users {
     }
 
     pub(super) async fn by_id(&self, id: &str) -> Result<Option<User>, DbError> {
-        Ok(self.sql.row(BY_ID, &[ValueRef::Text(id)]).await?.map(User::from_row))
+        Ok(self.sql.row(BY_ID, &[ValueRef::Text(id)]).await?.map(|row| User::from_row(&row, 0)))
     }
 
     pub(super) async fn by_email(&self, email: &str) -> Result<Option<User>, DbError> {
-        Ok(self.sql.row(BY_EMAIL, &[ValueRef::Text(email)]).await?.map(User::from_row))
+        Ok(self.sql.row(BY_EMAIL, &[ValueRef::Text(email)]).await?.map(|row| User::from_row(&row, 0)))
     }
 
     /// Whether there is no user at all.

@@ -16,7 +16,7 @@ use crate::{
     accounts,
     config::{Config, Flag},
     db::Database,
-    http::{App, PluginDispatch, serve},
+    http::{App, OwnRoutes, PluginDispatch, serve},
     plugins::{Console, Purpose},
 };
 
@@ -64,9 +64,10 @@ async fn serve_on(
     let House { accounts, plugins } = house(config, db, Console::of_server())?;
     plugins.follow_bundled().await?;
     plugins.load(Purpose::Serve, safe_mode).await?;
-    let routes = accounts::router(Arc::clone(&accounts));
+    let mut own = OwnRoutes::default();
+    accounts::routes(&mut own, Arc::clone(&accounts));
     let dispatch = Arc::clone(&plugins) as Arc<dyn PluginDispatch>;
-    let app = Arc::new(App::new(config, dispatch, accounts, routes));
+    let app = Arc::new(App::new(config, dispatch, accounts, own));
     let listener = listen(config).await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), extensions = ?plugins.loaded(), "serving");

@@ -86,13 +86,16 @@ fn database_path(config: &Config) -> Result<PathBuf, Failure> {
 
 fn sqlite_options(config: &config::Database, path: PathBuf) -> SqliteOptions {
     let defaults = SqliteOptions::new(path);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     SqliteOptions {
+        // A thread reads through a connection of its own, and there are about as many as there are cores.
+        page_cache_bytes: config.cache_bytes / cores,
         durability: match config.durability {
             config::Durability::Full => Durability::Full,
             config::Durability::Normal => Durability::Normal,
         },
         reader_threads: match config.readers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            0 => cores,
             given => given,
         },
         query_timeout: Duration::from_millis(config.query_timeout_ms),

@@ -128,6 +128,8 @@ sections! {
         query_timeout_ms: u64 = 30_000, "TINYBASE_DB_QUERY_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
         /// How many threads answer reads of unknown cost; 0 is one a core.
         readers: usize = 0, "TINYBASE_DB_READERS", "0 to 256", |n| *n <= 256;
+        /// How much of the file is kept in memory for short reads, over all threads.
+        cache_bytes: usize = 64 << 20, "TINYBASE_DB_CACHE_BYTES", "bytes, 1048576 or more", |n| *n >= 1 << 20;
         /// Above how many bytes the write-ahead log is written back, even if readers have to wait.
         wal_bytes_max: u64 = 64 << 20, "TINYBASE_DB_WAL_BYTES_MAX", "bytes, 1048576 or more", |n| *n >= 1 << 20;
         /// How many writes may wait for the writer; further ones are refused as busy.

@@ -62,7 +62,15 @@ macro_rules! embedded {
 /// The host's own migrations for an engine, which are built into the binary.
 pub fn host_migrations(engine: Engine) -> Vec<Migration> {
     match engine {
-        Engine::Sqlite => embedded!("sqlite": 1 "0001_accounts" "accounts"),
+        Engine::Sqlite => embedded!("sqlite":
+            1 "0001_accounts" "accounts",
+            2 "0002_roles" "roles",
+            3 "0003_sessions" "sessions",
+            4 "0004_second_factor" "second_factor",
+            5 "0005_administration" "administration",
+            6 "0006_audit_log" "audit_log",
+            7 "0007_request_log" "request_log",
+        ),
         Engine::Postgres => Vec::new(),
     }
 }

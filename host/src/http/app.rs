@@ -12,7 +12,7 @@ use tower_http::cors::CorsLayer;
 use tracing::Instrument;
 
 use super::{
-    Authenticate, Found, Limits, PluginDispatch, RequestId,
+    Authenticate, Found, Limits, OwnRoutes, PluginDispatch, RequestId,
     body::{AnswerBody, BodyBudget, LimitedBody},
     compress,
     connection::Watch,
@@ -53,20 +53,23 @@ pub struct RequestInfo {
 }
 
 impl App {
-    /// Puts an app together. `host` holds the host's routes beside the system's own (`/`, `/health`, `/healthz`).
+    /// Puts an app together. `own` holds the host's routes beside the system's (`/`, `/health`, `/healthz`).
     pub fn new(
         config: &Config,
         plugins: Arc<dyn PluginDispatch>,
         authenticator: Arc<dyn Authenticate>,
-        host: axum::Router,
+        mut own: OwnRoutes,
     ) -> App {
         let limits = Limits::from_config(config);
+        let static_dir = config.public.static_dir.as_deref();
+        system::routes(&mut own, static_dir);
+        let host = system::with_fallbacks(own.into_router(&authenticator), static_dir);
         App {
             plugins,
             authenticator,
             budget: BodyBudget::new(limits.bodies_bytes_max),
             limits,
-            host: system::router(host, config.public.static_dir.as_deref()),
+            host,
             cors: cross_origin::layer(&config.cors.allow_origins),
             rate_limits: config.rate_limit.enabled.then(RateLimits::default),
         }

@@ -1,7 +1,7 @@
 //! The HTTP server: connections, limits, routing, answers. It never holds business logic of accounts or plugins.
 
+mod access;
 mod app;
-mod authenticate;
 mod body;
 mod compress;
 mod connection;
@@ -9,6 +9,7 @@ mod cross_origin;
 mod deadline;
 pub mod extract;
 mod limits;
+mod own_route;
 mod path;
 mod plugin_call;
 pub mod plugin_route;
@@ -20,14 +21,16 @@ mod server;
 mod static_files;
 mod system;
 
+pub(crate) use access::token_missing;
+pub use access::{Access, Authenticate, RouteAuth};
 pub use app::{App, RequestInfo};
-pub use authenticate::Authenticate;
 pub use body::BodyError;
 pub use limits::Limits;
+pub use own_route::{MaybeSignedIn, OwnRoute, OwnRoutes, RoutesOf, SignedIn};
 pub use path::decode_path_part;
 pub use plugin_route::{
     BodyMode, BoxError, ByteStream, Found, PathParams, PluginDispatch, PluginRequest, PluginResponse,
-    PluginRoute, RequestBody, ResponseBody, RouteAuth, RouteMatch, RouteSpec,
+    PluginRoute, RequestBody, ResponseBody, RouteMatch, RouteSpec,
 };
 pub use request_id::{REQUEST_ID, REQUEST_ID_BYTES_MAX, RequestId};
 pub use routes::{PATTERN_BYTES_MAX, RouteError, RouteTable};

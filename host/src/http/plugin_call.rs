@@ -10,7 +10,6 @@ use hyper::body::Incoming;
 use super::{
     App, BodyMode, BoxError, PluginRequest, PluginResponse, RequestBody, ResponseBody, RouteMatch,
     app::{Answer, RequestInfo, is_connection_header, request_timeout},
-    authenticate::authorize,
     body::{AnswerBody, BudgetShare, LimitedBody},
     deadline::within,
 };
@@ -25,7 +24,9 @@ pub(super) async fn call(
 ) -> Result<Answer, ApiError> {
     let RouteMatch { route, params, hold } = matched;
     let spec = route.spec();
-    let caller = authorize(&*app.authenticator, request.headers(), spec.auth).await?;
+    let path = request.uri().path();
+    let param = |name: &str| spec.param(name, &params, path);
+    let caller = spec.access.authorize(&*app.authenticator, request.headers(), param).await?;
     let (parts, body) = request.into_parts();
     let body = LimitedBody::new(body, spec.body_bytes_max.unwrap_or(app.limits.body_bytes_max), &app.limits);
     let mut share = BudgetShare::new(&app.budget);

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use serde_json::Value;
 use smallvec::SmallVec;
 
-use super::{Caller, RequestId};
+use super::{Access, Caller, RequestId};
 use crate::error::ApiError;
 
 /// An error that ends a stream of body bytes.
@@ -62,18 +62,6 @@ pub trait PluginRoute: Send + Sync + 'static {
     fn call(&self, request: PluginRequest) -> BoxFuture<'static, Result<PluginResponse, ApiError>>;
 }
 
-/// Who may call a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum RouteAuth {
-    /// Anyone; the caller is given if a token was sent. A token that is sent and does not hold is a 401 here too.
-    #[default]
-    Anyone,
-    /// A signed-in user; else 401.
-    User,
-    /// A user with `is_admin`; else 401 or 403.
-    Admin,
-}
-
 /// How a route wants the request's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BodyMode {
@@ -87,8 +75,8 @@ pub enum BodyMode {
 /// What the server must know of a route before it calls it.
 #[derive(Debug, Clone, Default)]
 pub struct RouteSpec {
-    /// Who may call it.
-    pub auth: RouteAuth,
+    /// Who may call it, and the scope that an application token needs.
+    pub access: Access,
     /// How the body is handed over.
     pub body: BodyMode,
     /// The largest body in bytes; `None`: the server's default.
@@ -115,6 +103,14 @@ pub struct PluginRequest {
     pub peer: SocketAddr,
     /// The body.
     pub body: RequestBody,
+}
+
+impl RouteSpec {
+    /// The value of the path's parameter `name`.
+    pub fn param<'p>(&self, name: &str, params: &'p PathParams, path: &'p str) -> Option<&'p str> {
+        let index = self.param_names.iter().position(|known| known == name)?;
+        params.get(path, index)
+    }
 }
 
 impl PluginRequest {

@@ -8,26 +8,52 @@ use axum::{
     body::Body,
     extract::Request,
     response::{IntoResponse, Response},
-    routing::get,
 };
 use http::{HeaderValue, Method, header};
 
-use super::static_files::StaticFiles;
+use super::{Access, OwnRoutes, static_files::StaticFiles};
 use crate::error::ApiError;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// All routes of the host: `host`, the system's own, and behind them `static_dir`.
-pub(super) fn router(host: Router, static_dir: Option<&Path>) -> Router {
+/// Adds the system's own routes.
+pub(super) fn routes(own: &mut OwnRoutes, static_dir: Option<&Path>) {
+    let front = static_dir.map(StaticFiles::new);
+    let status = |what: &str| {
+        serde_json::json!({
+            "summary": what,
+            "tags": ["system"],
+            "responses": {"200": {"description": "It lives."}},
+        })
+    };
+    own.with(())
+        .route(
+            Method::GET,
+            "/",
+            Access::OPEN,
+            move |request| root(front, request),
+            status("What this server is"),
+        )
+        .route(
+            Method::GET,
+            "/health",
+            Access::OPEN,
+            async || json(r#"{"status":"healthy"}"#),
+            status("Whether the process lives"),
+        )
+        .route(
+            Method::GET,
+            "/healthz",
+            Access::OPEN,
+            async || json(r#"{"status":"ok"}"#),
+            status("Whether the process lives"),
+        );
+}
+
+/// What answers where no route is: `static_dir`, and the refusals.
+pub(super) fn with_fallbacks(routes: Router, static_dir: Option<&Path>) -> Router {
     let files = static_dir.map(StaticFiles::new);
-    let front = files.clone();
-    Router::new()
-        .route("/", get(move |request| root(front, request)))
-        .route("/health", get(async || json(r#"{"status":"healthy"}"#)))
-        .route("/healthz", get(async || json(r#"{"status":"ok"}"#)))
-        .merge(host)
-        .fallback(move |request| fallback(files, request))
-        .method_not_allowed_fallback(wrong_method)
+    routes.fallback(move |request| fallback(files, request)).method_not_allowed_fallback(wrong_method)
 }
 
 /// What the server is. With a folder of pages that holds an `index.html`, browsers get that instead.

@@ -26,11 +26,11 @@ use tokio::sync::Mutex;
 
 use super::{registration, running::Running, services::Limits};
 use crate::{
-    accounts::Caller,
+    accounts::{Caller, Scopes},
     error::{ApiError, Detail},
     http::{
-        BodyError, BodyMode, ByteStream, PathParams, PluginRequest, PluginResponse, PluginRoute, RequestBody,
-        RequestId, ResponseBody, RouteAuth, RouteSpec,
+        Access, BodyError, BodyMode, ByteStream, PathParams, PluginRequest, PluginResponse, PluginRoute,
+        RequestBody, RequestId, ResponseBody, RouteAuth, RouteSpec,
     },
 };
 
@@ -54,11 +54,7 @@ impl PluginCall {
         limits: Limits,
     ) -> PluginCall {
         let spec = RouteSpec {
-            auth: match route.auth {
-                registration::Auth::Anyone => RouteAuth::Anyone,
-                registration::Auth::User => RouteAuth::User,
-                registration::Auth::Admin => RouteAuth::Admin,
-            },
+            access: access(route, plugin.name()),
             body: if route.stream_body { BodyMode::Streamed } else { BodyMode::Collected },
             body_bytes_max: route.body_bytes_max.map(|max| usize::try_from(max).unwrap_or(usize::MAX)),
             timeout: None,
@@ -66,6 +62,23 @@ impl PluginCall {
             document: document(route),
         };
         PluginCall { plugin, position, spec, limits }
+    }
+}
+
+fn access(route: &registration::Route, extension: &str) -> Access {
+    let auth = match route.auth {
+        registration::Auth::Anyone => RouteAuth::Anyone,
+        registration::Auth::User => RouteAuth::User,
+        registration::Auth::Viewer => RouteAuth::Viewer,
+        registration::Auth::Editor => RouteAuth::Editor,
+        registration::Auth::Admin => RouteAuth::Admin,
+    };
+    match &route.scope {
+        Some(scope) => Access { auth, scope: scope.clone().into() },
+        None => {
+            let method = Method::from_bytes(route.method.as_bytes()).unwrap_or_default();
+            Access::of_extension(auth, extension, &method)
+        }
     }
 }
 
@@ -266,7 +279,9 @@ impl HostRequest for LentRequest {
         self.caller.as_deref().map(|caller| CallerRef {
             user_id: &caller.user_id,
             email: &caller.email,
-            is_admin: caller.is_admin,
+            is_admin: caller.role.is_admin(),
+            role: caller.role.name(),
+            scopes: caller.scopes.as_ref().map(Scopes::as_str),
         })
     }
 

@@ -41,9 +41,12 @@ pub struct Route {
     pub method: String,
     /// The pattern of its path.
     pub path: String,
-    /// Who may call it: `anyone`, `user` or `admin`.
+    /// Who may call it: `anyone`, `user`, `viewer`, `editor` or `admin`.
     #[serde(default)]
     pub auth: Auth,
+    /// The scope that an application token needs, with `{name}` for a parameter of the path.
+    #[serde(default)]
+    pub scope: Option<String>,
     /// Whether the body is handed over part by part.
     #[serde(default)]
     pub stream_body: bool,
@@ -67,6 +70,10 @@ pub enum Auth {
     Anyone,
     /// A signed-in user.
     User,
+    /// Whoever may see the administration.
+    Viewer,
+    /// Whoever may change what is administered.
+    Editor,
     /// An admin.
     Admin,
 }

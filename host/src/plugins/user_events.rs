@@ -30,7 +30,12 @@ impl fmt::Debug for UserEvents {
 }
 
 fn payload(event: &AccountEvent) -> Vec<u8> {
-    let payload = json!({"user_id": event.user_id, "email": event.email, "is_admin": event.is_admin});
+    let payload = json!({
+        "user_id": event.user_id,
+        "email": event.email,
+        "is_admin": event.role.is_admin(),
+        "role": event.role.name(),
+    });
     payload.to_string().into_bytes()
 }
 

@@ -6,7 +6,7 @@ use std::ffi::c_void;
 
 use abi_stable::StableAbi;
 use async_ffi::FfiFuture;
-pub use host_side::{CallerRef, HostRequest, OwnedChunks, OwnedRequest, into_raw};
+pub use host_side::{CallerRef, HostRequest, OwnedCaller, OwnedChunks, OwnedRequest, into_raw};
 
 use crate::{
     bytes::{Bytes, Slice},

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value as Json, json};
 use tinybase_abi::{
     export::PluginExport,
-    request::{OwnedRequest, Request as AbiRequest},
+    request::{OwnedCaller, OwnedRequest, Request as AbiRequest},
     response::RawResponse,
 };
 
@@ -77,21 +77,47 @@ impl<'h, P: Plugin> TestRequest<'h, P> {
     /// Calls as a user of this id, with the email `<id>@example.com`, or as one added by [`TestHost::add_user`].
     #[must_use]
     pub fn user(self, id: &str) -> Self {
-        self.caller(id, false)
+        self.caller(id, "user")
+    }
+
+    /// Calls as a user of this id with the role `viewer` or `editor`.
+    #[must_use]
+    pub fn role(self, id: &str, role: &str) -> Self {
+        self.caller(id, role)
+    }
+
+    /// Calls with an application token that is limited to these scopes, separated by spaces. To be called behind the
+    /// one that says who calls.
+    #[must_use]
+    pub fn scopes(mut self, scopes: &str) -> Self {
+        if let Some(caller) = &mut self.request.caller {
+            caller.scopes = Some(scopes.to_owned());
+        }
+        self
     }
 
     /// Calls as an admin of the id `admin`.
     #[must_use]
     pub fn admin(self) -> Self {
-        self.caller("admin", true)
+        self.caller("admin", "admin")
     }
 
-    fn caller(mut self, id: &str, is_admin: bool) -> Self {
+    fn caller(mut self, id: &str, role: &str) -> Self {
         let users = lock(&self.host.services.users);
         let known = users.iter().find(|user| user.id == id);
         self.request.caller = Some(match known {
-            Some(user) => (user.id.clone(), user.email.clone(), user.is_admin),
-            None => (id.to_owned(), format!("{id}@example.com"), is_admin),
+            Some(user) => OwnedCaller {
+                user_id: user.id.clone(),
+                email: user.email.clone(),
+                role: if user.is_admin { "admin" } else { role }.to_owned(),
+                scopes: None,
+            },
+            None => OwnedCaller {
+                user_id: id.to_owned(),
+                email: format!("{id}@example.com"),
+                role: role.to_owned(),
+                scopes: None,
+            },
         });
         drop(users);
         self
@@ -154,13 +180,15 @@ impl<'h, P: Plugin> TestRequest<'h, P> {
     }
 
     fn check(&self, route: &Route) -> Result<(), Error> {
-        let is_admin = self.request.caller.as_ref().map(|caller| caller.2);
-        match (route.auth.as_str(), is_admin) {
-            ("user" | "admin", None) => {
-                return Err(Error::unauthorized("token_missing", "sign in first"));
-            }
-            ("admin", Some(false)) => {
-                return Err(Error::forbidden("admin_required", "only an administrator may do this"));
+        let role = self.request.caller.as_ref().map(|caller| caller.role.as_str());
+        match (route.auth.as_str(), role) {
+            ("anyone", _) => {}
+            (_, None) => return Err(Error::unauthorized("token_missing", "sign in first")),
+            (wanted, Some(role)) if rank(role) < rank(wanted) => {
+                return Err(Error::forbidden(
+                    "role_required",
+                    format!("only a user with the role {wanted} may do this"),
+                ));
             }
             _ => {}
         }
@@ -169,6 +197,11 @@ impl<'h, P: Plugin> TestRequest<'h, P> {
         }
         Ok(())
     }
+}
+
+/// How far a role reaches: each may do what those before it may.
+fn rank(role: &str) -> Option<usize> {
+    ["user", "viewer", "editor", "admin"].iter().position(|known| *known == role)
 }
 
 /// What the plugin answered.

@@ -17,6 +17,7 @@ pub mod plugin;
 pub mod query;
 mod records;
 pub mod schema;
+pub mod scopes;
 pub mod sql_value;
 pub mod storage;
 pub mod validate;

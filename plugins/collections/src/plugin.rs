@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tinybase_plugin_api::{Auth, Host, Plugin, Registry, Result, database::Database};
 
-use crate::{catalog::CatalogStore, collections, commands, records};
+use crate::{catalog::CatalogStore, collections, commands, records, scopes};
 
 /// The collections extension.
 pub struct Collections {
@@ -43,41 +43,69 @@ async fn check_catalog(plugin: Arc<Collections>) -> Result<()> {
 }
 
 fn register_collections(registry: &mut Registry<Collections>) {
-    registry.get("/api/collections", collections::list).summary("List collections");
-    registry.post("/api/collections", collections::create).auth(Auth::Admin).summary("Create a collection");
-    registry.get("/api/collections/{name}", collections::read).summary("Read a collection");
-    registry.patch("/api/collections/{name}", collections::alter).auth(Auth::Admin).summary(
-        "Change a collection; with ?dry_run=true only say what would change and which records would fail",
-    );
+    registry.get("/api/collections", collections::list).scope(scopes::READ).summary("List collections");
+    registry
+        .post("/api/collections", collections::create)
+        .auth(Auth::Admin)
+        .scope(scopes::MANAGE)
+        .summary("Create a collection");
+    registry
+        .get("/api/collections/{name}", collections::read)
+        .scope(scopes::READ_ONE)
+        .summary("Read a collection");
+    registry
+        .patch("/api/collections/{name}", collections::alter)
+        .auth(Auth::Admin)
+        .scope(scopes::MANAGE)
+        .summary(
+            "Change a collection; with ?dry_run=true only say what would change and which records would fail",
+        );
     registry
         .delete("/api/collections/{name}", collections::delete)
         .auth(Auth::Admin)
+        .scope(scopes::MANAGE)
         .summary("Delete a collection and its records");
     registry
         .get("/api/admin/collections/status", collections::status_all)
-        .auth(Auth::Admin)
+        .auth(Auth::Viewer)
         .summary("Rows, indexes and constraints of all collections");
     registry
         .get("/api/admin/collections/{name}/status", collections::status)
-        .auth(Auth::Admin)
+        .auth(Auth::Viewer)
         .summary("Rows, indexes and constraints of a collection");
 }
 
 fn register_records(registry: &mut Registry<Collections>) {
     registry
         .post("/api/collections/batch", records::batch)
+        .scope(scopes::WRITE_EACH)
         .summary("Apply many changes together or not at all");
     registry
         .get("/api/collections/{name}/aggregate", records::aggregate)
+        .scope(scopes::READ_ONE)
         .summary("Count, sum and group records");
-    registry.get("/api/collections/{name}/records", records::list).summary("List records");
-    registry.post("/api/collections/{name}/records", records::create).summary("Create a record");
-    registry.get("/api/collections/{name}/records/{id}", records::read).summary("Read a record");
+    registry
+        .get("/api/collections/{name}/records", records::list)
+        .scope(scopes::READ_ONE)
+        .summary("List records");
+    registry
+        .post("/api/collections/{name}/records", records::create)
+        .scope(scopes::WRITE_ONE)
+        .summary("Create a record");
+    registry
+        .get("/api/collections/{name}/records/{id}", records::read)
+        .scope(scopes::READ_ONE)
+        .summary("Read a record");
     registry
         .patch("/api/collections/{name}/records/{id}", records::update)
+        .scope(scopes::WRITE_ONE)
         .summary("Change fields of a record");
     registry
         .put("/api/collections/{name}/records/{id}", records::replace)
+        .scope(scopes::WRITE_ONE)
         .summary("Replace a record, or create it under this id");
-    registry.delete("/api/collections/{name}/records/{id}", records::delete).summary("Delete a record");
+    registry
+        .delete("/api/collections/{name}/records/{id}", records::delete)
+        .scope(scopes::WRITE_ONE)
+        .summary("Delete a record");
 }

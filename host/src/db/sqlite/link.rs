@@ -169,7 +169,8 @@ impl Link {
 
 fn set_pragmas(connection: &Connection, options: &SqliteOptions, role: Role) -> rusqlite::Result<()> {
     let cache_bytes = match role {
-        Role::Writer | Role::ShortReader => options.page_cache_bytes,
+        Role::ShortReader => options.page_cache_bytes,
+        Role::Writer => options.writer_cache_bytes,
         Role::Reader | Role::Checkpointer => options.scan_cache_bytes,
     };
     let cache_kib = cache_bytes / 1024;

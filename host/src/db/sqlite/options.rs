@@ -45,8 +45,10 @@ pub struct SqliteOptions {
     pub queue_reads_max: usize,
     /// How many prepared statements each connection keeps.
     pub statement_cache_entries: usize,
-    /// How much of the file the writer and each connection for short reads cache, in bytes.
+    /// How much of the file each connection for short reads caches, in bytes.
     pub page_cache_bytes: usize,
+    /// How much of the file the writer caches, in bytes: its pages are those that were written last.
+    pub writer_cache_bytes: usize,
     /// How much of the file each of the other connections caches, in bytes: scans gain little from it.
     pub scan_cache_bytes: usize,
 }
@@ -73,6 +75,7 @@ impl SqliteOptions {
             queue_reads_max: 1024,
             statement_cache_entries: 256,
             page_cache_bytes: 4 << 20,
+            writer_cache_bytes: 4 << 20,
             scan_cache_bytes: 1 << 20,
         }
     }

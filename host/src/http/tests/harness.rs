@@ -13,11 +13,13 @@ use tokio::{
 };
 
 use crate::{
+    accounts::Role,
     config::Config,
     error::ApiError,
     http::{
-        App, Authenticate, BodyMode, Caller, Drained, Found, Limits, PluginDispatch, PluginRequest,
-        PluginResponse, PluginRoute, RequestBody, ResponseBody, RouteAuth, RouteSpec, RouteTable, serve,
+        Access, App, Authenticate, BodyMode, Caller, Drained, Found, Limits, OwnRoutes, PluginDispatch,
+        PluginRequest, PluginResponse, PluginRoute, RequestBody, ResponseBody, RouteAuth, RouteSpec,
+        RouteTable, serve,
     },
 };
 
@@ -58,18 +60,11 @@ struct TestTokens;
 
 impl Authenticate for TestTokens {
     fn authenticate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Arc<Caller>, ApiError>> {
-        let caller = move |is_admin| {
-            Arc::new(Caller {
-                user_id: token.to_owned(),
-                email: format!("{token}@example.org"),
-                is_admin,
-                epoch: 0,
-            })
-        };
+        let caller = move |role| Arc::new(Caller { role, ..Caller::of_test(token) });
         Box::pin(async move {
             match token {
-                "user" => Ok(caller(false)),
-                "admin" => Ok(caller(true)),
+                "user" => Ok(caller(Role::User)),
+                "admin" => Ok(caller(Role::Admin)),
                 _ => Err(ApiError::unauthorized("token_invalid", "the token is not valid; sign in again")),
             }
         })
@@ -143,7 +138,7 @@ fn plugins(signals: &Arc<Signals>) -> TestPlugins {
         param_names: names.iter().map(|&name| name.to_owned()).collect(),
         ..RouteSpec::default()
     };
-    let auth = |auth| RouteSpec { auth, ..RouteSpec::default() };
+    let auth = |auth| RouteSpec { access: Access { auth, scope: "test".into() }, ..RouteSpec::default() };
     let mut table = RouteTable::new();
     let t = &mut table;
     route(t, get.clone(), "/api/echo/{name}", named(&["name"]), Box::new(|r| Box::pin(echo(r))));
@@ -200,7 +195,7 @@ fn plugins(signals: &Arc<Signals>) -> TestPlugins {
 pub(super) struct Setup {
     pub(super) config: Config,
     pub(super) limits: Option<Limits>,
-    pub(super) host: axum::Router,
+    pub(super) host: OwnRoutes,
 }
 
 /// A running server.

@@ -1,7 +1,12 @@
 //! The host's side of an answer: its own routes, pages, origins, compression, rate limits.
 
+use http::Method;
+
 use super::harness::{BIG_BYTES, Setup, TestServer};
-use crate::config::Config;
+use crate::{
+    config::Config,
+    http::{Access, OwnRoutes},
+};
 
 #[tokio::test]
 async fn the_system_answers() {
@@ -118,8 +123,14 @@ async fn sign_in_is_limited_by_address_while_limits_are_on() {
     for enabled in [true, false] {
         let mut config = Config::default();
         config.rate_limit.enabled = enabled;
-        let login = axum::routing::post(async || "\"in\"");
-        let host = axum::Router::new().route("/api/auth/login", login);
+        let mut host = OwnRoutes::default();
+        host.with(()).route(
+            Method::POST,
+            "/api/auth/login",
+            Access::OPEN,
+            async || "\"in\"",
+            serde_json::Value::Null,
+        );
         let server = TestServer::start_with(Setup { config, host, ..Setup::default() }).await;
         for _ in 0..10 {
             assert_eq!(server.ask("POST /api/auth/login", &[], "{}").await.status, 200);

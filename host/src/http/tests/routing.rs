@@ -1,6 +1,9 @@
 //! Which route answers, and what every answer carries.
 
+use http::Method;
+
 use super::harness::{Setup, TestServer};
+use crate::http::{Access, OwnRoutes};
 
 #[tokio::test]
 async fn a_plugin_is_handed_the_request() {
@@ -94,7 +97,8 @@ async fn answers_of_plugins_are_tamed() {
 
 #[tokio::test]
 async fn a_panic_is_a_500_and_the_connection_goes_on() {
-    let host = axum::Router::new().route("/host-panics", axum::routing::get(panics));
+    let mut host = OwnRoutes::default();
+    host.with(()).route(Method::GET, "/host-panics", Access::OPEN, panics, serde_json::Value::Null);
     let server = TestServer::start_with(Setup { host, ..Setup::default() }).await;
     for path in ["/api/panics", "/api/panics-later", "/host-panics"] {
         assert_eq!(server.get(path).await.refusal(), (500, "internal_error".into()), "{path}");

@@ -25,7 +25,13 @@ impl identity::Server for PluginHost {
         let (accounts, token) = (Arc::clone(&self.shared.accounts), token.to_owned());
         guard(async move {
             let caller = accounts.authenticate(&token).await.map_err(|error| refused(&error))?;
-            let user = json!({"id": caller.user_id, "email": caller.email, "is_admin": caller.is_admin});
+            let user = json!({
+                "id": caller.user_id,
+                "email": caller.email,
+                "is_admin": caller.role.is_admin(),
+                "role": caller.role.name(),
+                "scopes": caller.scopes.as_ref().map(|scopes| scopes.iter().collect::<Vec<_>>()),
+            });
             Ok(Bytes::from(user.to_string()))
         })
     }

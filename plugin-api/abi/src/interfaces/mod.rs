@@ -13,7 +13,10 @@ pub use cross::Cross;
 pub use host_side::{console, database, events, identity, log, services, settings, storage, timers};
 pub use plugin_side::{commands, hooks, jobs, lifecycle, offered};
 
-use crate::bytes::{Bytes, Slice};
+use crate::{
+    bytes::{Bytes, Slice},
+    request::CallerRef,
+};
 
 /// A function of an interface's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,26 +34,35 @@ pub struct Caller {
     user_id: Slice<'static>,
     email: Slice<'static>,
     is_admin: u8,
+    role: Slice<'static>,
+    scopes: Slice<'static>,
 }
 
 #[cfg(test)]
 impl Caller {
     /// Its fields and where they stand.
     pub(crate) const FIELDS: &[(&str, usize)] =
-        crate::layout::fields!(Caller { size, user_id, email, is_admin });
+        crate::layout::fields!(Caller { size, user_id, email, is_admin, role, scopes });
 }
 
 impl Caller {
     /// Describes a caller by text that lives as long as the result is used.
     ///
     /// # Safety
-    /// `user_id` and `email` must outlive every use of the result.
-    pub unsafe fn new(user_id: &str, email: &str, is_admin: bool) -> Caller {
-        // SAFETY: as this function demands.
-        let user_id = unsafe { Slice::from(user_id).unbound() };
-        // SAFETY: as this function demands.
-        let email = unsafe { Slice::from(email).unbound() };
-        Caller { size: size_of::<Caller>(), user_id, email, is_admin: is_admin.into() }
+    /// Every text of `caller` must outlive every use of the result.
+    pub unsafe fn new(caller: CallerRef<'_>) -> Caller {
+        let lend = |text: &str| {
+            // SAFETY: as this function demands.
+            unsafe { Slice::from(text).unbound() }
+        };
+        Caller {
+            size: size_of::<Caller>(),
+            user_id: lend(caller.user_id),
+            email: lend(caller.email),
+            is_admin: caller.is_admin.into(),
+            role: lend(caller.role),
+            scopes: caller.scopes.map_or(Slice::absent(), lend),
+        }
     }
 
     /// The user's id.
@@ -66,6 +78,28 @@ impl Caller {
     /// Whether the user is an admin.
     pub fn is_admin(&self) -> bool {
         self.is_admin != 0
+    }
+
+    /// The user's role: `user`, `viewer`, `editor` or `admin`.
+    pub fn role(&self) -> &str {
+        // A host of ABI 1.0 hands in a caller that ends before this field.
+        if self.size > std::mem::offset_of!(Caller, role) {
+            self.role.text().unwrap_or("user")
+        } else if self.is_admin() {
+            "admin"
+        } else {
+            "user"
+        }
+    }
+
+    /// The scopes, separated by spaces, that an application token is limited to; `None` for a signed-in user.
+    pub fn scopes(&self) -> Option<&str> {
+        (self.size > std::mem::offset_of!(Caller, scopes)).then(|| self.scopes.text()).flatten()
+    }
+
+    /// Whether the caller may use `scope`: a signed-in user always, an application token where it has it.
+    pub fn allows(&self, scope: &str) -> bool {
+        self.scopes().is_none_or(|granted| crate::scopes::covers(granted, scope))
     }
 }
 

@@ -25,6 +25,10 @@ pub struct CallerRef<'a> {
     pub email: &'a str,
     /// Whether the user is an admin.
     pub is_admin: bool,
+    /// The user's role: `user`, `viewer`, `editor` or `admin`.
+    pub role: &'a str,
+    /// The scopes, separated by spaces, of an application token; `None` for a signed-in user.
+    pub scopes: Option<&'a str>,
 }
 
 /// A request as a host keeps it. All of it is lent to the plugin until the plugin is done with it.
@@ -79,8 +83,8 @@ pub fn into_raw<R: HostRequest>(request: R) -> RawRequest {
         (&lent.request, &mut lent.caller, &mut lent.params, &mut lent.params_more)
     };
     *caller = request.caller().map(|caller| {
-        // SAFETY: both texts are borrowed from the request, which lives beside this value and is never moved.
-        unsafe { Caller::new(caller.user_id, caller.email, caller.is_admin) }
+        // SAFETY: its texts are borrowed from the request, which lives beside this value and is never moved.
+        unsafe { Caller::new(caller) }
     });
     let (params, params_len) = lend_params(request, params, more);
     RawRequest {
@@ -187,8 +191,8 @@ pub struct OwnedRequest {
     pub query: Option<String>,
     /// The request's id.
     pub request_id: String,
-    /// Who calls: id, email, whether an admin.
-    pub caller: Option<(String, String, bool)>,
+    /// Who calls; `None` for nobody.
+    pub caller: Option<OwnedCaller>,
     /// Headers by their lower-case names.
     pub headers: Vec<(String, Vec<u8>)>,
     /// The whole body.
@@ -199,6 +203,19 @@ pub struct OwnedRequest {
     pub params: Vec<String>,
     /// The client's address.
     pub client_address: String,
+}
+
+/// Who calls, as a test says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedCaller {
+    /// The user's id.
+    pub user_id: String,
+    /// The user's email.
+    pub email: String,
+    /// The user's role: `user`, `viewer`, `editor` or `admin`.
+    pub role: String,
+    /// The scopes of an application token; `None` for a signed-in user.
+    pub scopes: Option<String>,
 }
 
 /// The parts of a body that are yet to be pulled.
@@ -222,8 +239,14 @@ impl HostRequest for OwnedRequest {
     }
 
     fn caller(&self) -> Option<CallerRef<'_>> {
-        let (user_id, email, is_admin) = self.caller.as_ref()?;
-        Some(CallerRef { user_id, email, is_admin: *is_admin })
+        let caller = self.caller.as_ref()?;
+        Some(CallerRef {
+            user_id: &caller.user_id,
+            email: &caller.email,
+            is_admin: caller.role == "admin",
+            role: &caller.role,
+            scopes: caller.scopes.as_deref(),
+        })
     }
 
     fn body(&self) -> Option<&[u8]> {
@@ -266,7 +289,12 @@ mod tests {
             path: "/api/notes/7".into(),
             query: Some("a=1".into()),
             request_id: "r1".into(),
-            caller: Some(("u1".into(), "a@b.c".into(), true)),
+            caller: Some(OwnedCaller {
+                user_id: "u1".into(),
+                email: "a@b.c".into(),
+                role: "admin".into(),
+                scopes: Some("notes:read".into()),
+            }),
             headers: vec![("etag".into(), b"\"1\"".to_vec()), ("x-raw".into(), vec![0xff])],
             body: b"{}".to_vec(),
             params: (0..params).map(|index| format!("p{index}")).collect(),
@@ -284,6 +312,8 @@ mod tests {
         );
         let caller = request.caller().expect("somebody calls");
         assert_eq!((caller.user_id(), caller.email(), caller.is_admin()), ("u1", "a@b.c", true));
+        assert_eq!((caller.role(), caller.scopes()), ("admin", Some("notes:read")));
+        assert!(caller.allows("notes:read:7") && !caller.allows("notes:write"));
         assert_eq!(
             (request.header("etag"), request.header("x-raw"), request.header("x")),
             (Some("\"1\""), None, None)

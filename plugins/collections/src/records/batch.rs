@@ -18,7 +18,7 @@ use super::{
     prepare::{Asker, Change, Conditions, Prepared, Wish, prepare},
     write,
 };
-use crate::{error, http, json::Json, limits, plugin::Collections, validate::is_record_id};
+use crate::{error, http, json::Json, limits, plugin::Collections, scopes, validate::is_record_id};
 
 /// Applies a batch.
 pub async fn batch(plugin: Arc<Collections>, request: Request) -> Result<Response> {
@@ -41,6 +41,7 @@ pub async fn batch(plugin: Arc<Collections>, request: Request) -> Result<Respons
     for _ in 0..limits::WRITE_ATTEMPTS_MAX {
         let mut work = Work {
             plugin: &plugin,
+            request: &request,
             asker,
             changes: Vec::new(),
             seen: HashMap::new(),
@@ -80,6 +81,7 @@ fn placed(fault: &Error, at: usize) -> Error {
 
 struct Work<'a> {
     plugin: &'a Collections,
+    request: &'a Request,
     asker: Asker<'a>,
     changes: Vec<Prepared>,
     /// Records as the operations so far leave them.
@@ -97,7 +99,9 @@ impl<'a> Work<'a> {
             ));
         }
         let wish = wish(operation)?;
-        let collection = self.plugin.catalog.collection(http::text(operation, "collection")?).await?;
+        let name = http::text(operation, "collection")?;
+        scopes::check_write(self.request, name)?;
+        let collection = self.plugin.catalog.collection(name).await?;
         let id = match (wish, operation.get("id")) {
             (Wish::Create(_), None) => Uuid::now_v7().to_string(),
             _ => http::text(operation, "id")?.to_owned(),

@@ -24,6 +24,7 @@ use crate::{
     plugin::Collections,
     query::{ExpandNode, QueryFault},
     schema::USERS,
+    scopes,
 };
 
 type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
@@ -99,7 +100,7 @@ async fn fetch(
     let rule = target.options.rules.of(Action::Read);
     let verdict = rule.verdict(Action::Read, &caller);
     let wanted: Vec<&String> = ids.iter().flatten().collect();
-    if verdict == Verdict::Deny || wanted.is_empty() {
+    if verdict == Verdict::Deny || wanted.is_empty() || !scopes::may_read(request, &target.name) {
         return Ok(HashMap::new());
     }
     let list = serde_json::to_string(&wanted).expect("a list of texts is JSON");

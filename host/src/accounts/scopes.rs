@@ -1,0 +1,82 @@
+//! The scopes of application tokens: read from what a client asks for, checked against what a route needs. It never
+//! knows which scopes there are: each route names its own.
+
+use std::sync::Arc;
+
+/// The most scopes that a token may have.
+pub const SCOPES_MAX: usize = 100;
+
+/// The longest scope in bytes.
+pub const SCOPE_BYTES_MAX: usize = 200;
+
+/// What an application token may be used for, as text with spaces between the scopes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scopes(Arc<str>);
+
+impl Scopes {
+    /// These scopes, or the first that is none.
+    ///
+    /// # Errors
+    /// The fault, in words.
+    pub fn new<S: AsRef<str>>(scopes: &[S]) -> Result<Scopes, String> {
+        if scopes.len() > SCOPES_MAX {
+            return Err(format!("a token has at most {SCOPES_MAX} scopes"));
+        }
+        let mut text = String::new();
+        for scope in scopes.iter().map(AsRef::as_ref) {
+            if !is_scope(scope) {
+                let shown: String = scope.chars().take(80).collect();
+                return Err(format!(
+                    "{shown:?} is not a scope: words of letters, digits, _, - and . with : between them, such as \
+                     collections:read or admin:*"
+                ));
+            }
+            text.push_str(if text.is_empty() { "" } else { " " });
+            text.push_str(scope);
+        }
+        Ok(Scopes(text.into()))
+    }
+
+    /// The scopes with spaces between them.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Each scope.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.split_ascii_whitespace()
+    }
+
+    /// Whether a token with these scopes may be used for `wanted`.
+    pub fn covers(&self, wanted: &str) -> bool {
+        tinybase_abi::scopes::covers(&self.0, wanted)
+    }
+}
+
+fn is_scope(scope: &str) -> bool {
+    let word = |word: &str| {
+        !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+    };
+    let (words, last) = scope.rsplit_once(':').map_or((None, scope), |(words, last)| (Some(words), last));
+    scope.len() <= SCOPE_BYTES_MAX
+        && words.is_none_or(|words| words.split(':').all(word))
+        && (last == "*" || word(last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_scopes_are_taken() {
+        for good in ["*", "admin:*", "collections:read", "functions:call:send-mail", "a:b:c:d", "x.y"] {
+            assert!(Scopes::new(&[good]).is_ok(), "{good}");
+        }
+        let long = "a".repeat(SCOPE_BYTES_MAX + 1);
+        for bad in ["", ":", "a:", ":a", "a::b", "a b", "*:a", "a*", "a:*:b", "ä", "a\n", &long] {
+            assert!(Scopes::new(&[bad]).is_err(), "{bad:?}");
+        }
+        assert!(Scopes::new(&vec!["a"; SCOPES_MAX + 1]).is_err());
+        assert!(Scopes::new(&["a:read", "b:*"]).unwrap().covers("b:write"));
+    }
+}

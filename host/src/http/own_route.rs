@@ -1,0 +1,136 @@
+//! The routes of the host itself as one table: method, path, who may call, what it does, and the handler. Access is
+//! checked here, before the handler, so that no handler can forget it. It never serves a route of a plugin.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{FromRequestParts, RawPathParams, Request, State},
+    handler::Handler,
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::{MethodFilter, MethodRouter, on},
+};
+use http::{Method, request::Parts};
+use serde_json::Value as Json;
+
+use super::{Access, Authenticate, Caller};
+use crate::error::ApiError;
+
+/// A route of the host.
+pub struct OwnRoute {
+    /// The method.
+    pub method: Method,
+    /// The path, with `{name}` for a parameter.
+    pub path: &'static str,
+    /// Who may call it.
+    pub access: Access,
+    /// Its OpenAPI operation.
+    pub operation: Json,
+    handler: MethodRouter,
+}
+
+/// Every route of the host.
+#[derive(Default)]
+pub struct OwnRoutes {
+    routes: Vec<OwnRoute>,
+}
+
+/// Routes that share a state, to be written one a line.
+pub struct RoutesOf<'r, S> {
+    routes: &'r mut Vec<OwnRoute>,
+    state: S,
+}
+
+impl OwnRoutes {
+    /// Adds routes whose handlers share `state`.
+    pub fn with<S: Clone + Send + Sync + 'static>(&mut self, state: S) -> RoutesOf<'_, S> {
+        RoutesOf { routes: &mut self.routes, state }
+    }
+
+    /// Every route, for what is derived from them: the OpenAPI document, the tests of access.
+    pub fn iter(&self) -> impl Iterator<Item = &OwnRoute> {
+        self.routes.iter()
+    }
+
+    /// The router that serves them; `authenticator` verifies tokens.
+    pub fn into_router(self, authenticator: &Arc<dyn Authenticate>) -> Router {
+        let routes = self.routes.into_iter();
+        routes.fold(Router::new(), |router, route| {
+            let guard = Guard { access: Arc::new(route.access), authenticator: Arc::clone(authenticator) };
+            router.route(route.path, route.handler.layer(from_fn_with_state(guard, check)))
+        })
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> RoutesOf<'_, S> {
+    /// Adds a route. `operation` is its OpenAPI operation object.
+    ///
+    /// # Panics
+    /// On a method that no route of the host has.
+    pub fn route<H, T>(
+        &mut self,
+        method: Method,
+        path: &'static str,
+        access: Access,
+        handler: H,
+        operation: Json,
+    ) -> &mut Self
+    where
+        H: Handler<T, S>,
+        T: 'static,
+    {
+        let filter = MethodFilter::try_from(method.clone()).expect("the host's routes have methods of HTTP");
+        let handler = on(filter, handler).with_state(self.state.clone());
+        self.routes.push(OwnRoute { method, path, access, operation, handler });
+        self
+    }
+}
+
+#[derive(Clone)]
+struct Guard {
+    access: Arc<Access>,
+    authenticator: Arc<dyn Authenticate>,
+}
+
+async fn check(
+    State(guard): State<Guard>,
+    params: RawPathParams,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let param = |name: &str| params.iter().find(|(key, _)| *key == name).map(|(_, value)| value);
+    let allowed = guard.access.authorize(&*guard.authenticator, request.headers(), param).await;
+    match allowed {
+        Ok(caller) => {
+            if let Some(caller) = caller {
+                request.extensions_mut().insert(caller);
+            }
+            next.run(request).await
+        }
+        Err(refused) => refused.into_response(),
+    }
+}
+
+/// The caller of a route of the host that asks for one.
+pub struct SignedIn(pub Arc<Caller>);
+
+impl<S: Send + Sync> FromRequestParts<S> for SignedIn {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<SignedIn, ApiError> {
+        let caller = parts.extensions.get::<Arc<Caller>>();
+        caller.cloned().map(SignedIn).ok_or_else(super::access::token_missing)
+    }
+}
+
+/// The caller of a route of the host, where a token was sent.
+pub struct MaybeSignedIn(pub Option<Arc<Caller>>);
+
+impl<S: Send + Sync> FromRequestParts<S> for MaybeSignedIn {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<MaybeSignedIn, Infallible> {
+        Ok(MaybeSignedIn(parts.extensions.get::<Arc<Caller>>().cloned()))
+    }
+}
