@@ -58,8 +58,16 @@ async fn the_hosts_tables_come_and_go() {
     assert_eq!(host.upgrade(None).await.unwrap(), all);
     assert_eq!(host.upgrade(None).await.unwrap(), Vec::<u32>::new());
     assert_eq!(host.current().await.unwrap(), all[all.len() - 1]);
-    let expected =
-        ["tb_extensions", "tb_migrations", "tb_outbox", "tb_refresh_tokens", "tb_settings", "tb_users"];
+    let expected = [
+        "tb_audit_floor",
+        "tb_audit_log",
+        "tb_extensions",
+        "tb_migrations",
+        "tb_outbox",
+        "tb_refresh_tokens",
+        "tb_settings",
+        "tb_users",
+    ];
     assert_eq!(tables(&fresh).await, expected);
     let history = host.history().await.unwrap();
     assert_eq!((history[0].title.as_str(), history[0].applied_at.is_some()), ("accounts", true));
