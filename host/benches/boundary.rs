@@ -30,6 +30,7 @@ use tinybase_host::{
         probe,
         tickets::{Redeeming, Tickets},
     },
+    secrets::Vault,
     settings::Settings,
     sql::HostSql,
 };
@@ -74,7 +75,8 @@ async fn host(dir: &Path) -> Plugins {
     let database: Arc<dyn Database> = Arc::new(Redeeming::new(engine, Arc::clone(&tickets)));
     Migrator::of_host(&*database).upgrade(None).await.expect("the host's tables are made");
     let sql = HostSql::new(Arc::clone(&database));
-    let settings = Arc::new(Settings::new(sql.clone()));
+    let vault = Arc::new(Vault::load_or_create(&dir.join("keys")).expect("a key is made"));
+    let settings = Arc::new(Settings::new(sql.clone(), vault));
     let keys = Keys::load_or_create(&dir.join("keys")).expect("keys are made");
     let accounts = Arc::new(Accounts::new(sql, keys, Arc::clone(&settings), &config.auth));
     Plugins::new(Parts { config, database, tickets, accounts, settings, console: Console::of_server() })

@@ -9,5 +9,6 @@ pub mod error;
 pub mod http;
 pub mod logging;
 pub mod plugins;
+pub mod secrets;
 pub mod settings;
 pub mod sql;

@@ -16,6 +16,7 @@ use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 
 use crate::{
     db::DbError,
+    secrets::Vault,
     sql::{HostSql, text},
 };
 
@@ -69,6 +70,7 @@ fn extension_prefix(name: &str) -> String {
 /// The settings, read from memory and written through to the database.
 pub struct Settings {
     sql: HostSql,
+    vault: Arc<Vault>,
     snapshot: ArcSwapOption<Snapshot>,
     version: AtomicU64,
 }
@@ -80,9 +82,14 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
-    /// Settings over the host's database; the first use reads them.
-    pub fn new(sql: HostSql) -> Settings {
-        Settings { sql, snapshot: ArcSwapOption::empty(), version: AtomicU64::new(0) }
+    /// Settings over the host's database, secrets among them sealed in `vault`; the first use reads them.
+    pub fn new(sql: HostSql, vault: Arc<Vault>) -> Settings {
+        Settings { sql, vault, snapshot: ArcSwapOption::empty(), version: AtomicU64::new(0) }
+    }
+
+    /// Where secrets among the settings are sealed before they are stored.
+    pub fn vault(&self) -> &Arc<Vault> {
+        &self.vault
     }
 
     /// The settings as they are now, also where another process has changed them. Costs no read unless they changed.

@@ -20,6 +20,7 @@ use tinybase_host::{
     db::{Cost, migrations::Migrator},
     error::ApiError,
     http::{Authenticate, OwnRoutes},
+    secrets::Vault,
     settings::{ALLOW_PUBLIC_REGISTRATION, INSTANCE_NAME, Settings},
     sql::HostSql,
 };
@@ -38,7 +39,8 @@ async fn host() -> Host {
     let fresh = Fresh::open();
     Migrator::of_host(&*fresh.db).upgrade(None).await.unwrap();
     let sql = HostSql::new(Arc::clone(&fresh.db) as _);
-    let settings = Arc::new(Settings::new(sql.clone()));
+    let vault = Arc::new(Vault::load_or_create(&fresh.dir.path().join("keys")).unwrap());
+    let settings = Arc::new(Settings::new(sql.clone(), vault));
     let keys = Keys::load_or_create(&fresh.dir.path().join("keys")).unwrap();
     let accounts = Arc::new(Accounts::new(sql, keys, Arc::clone(&settings), &config::Auth::default()));
     let mut own = OwnRoutes::default();

@@ -1,12 +1,7 @@
 //! The Ed25519 key pair that signs access tokens: made once, kept in a file for the owner alone, published as a JWK set.
 //! It never leaves the process but through that file.
 
-use std::{
-    fs,
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ed25519_dalek::{
@@ -17,36 +12,21 @@ use jsonwebtoken::{DecodingKey, EncodingKey};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::secrets::{self, KeyFileError};
+
 const FILE_NAME: &str = "ed25519.pem";
-const FILE_MODE: u32 = 0o600;
-const FOLDER_MODE: u32 = 0o700;
 
 /// Why there is no key to sign with.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
-    /// The system refused.
-    #[error("the signing key {} cannot be {did}: {cause}", .path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What was tried.
-        did: &'static str,
-        /// The system's answer.
-        cause: io::Error,
-    },
+    /// The file cannot be used.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
     /// The file holds something else.
     #[error("{} is no Ed25519 key in PKCS #8 PEM; restore it from a backup, or remove it to have a new one made, which signs everyone out", .path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-    },
-    /// Others may read the file.
-    #[error("the signing key {} can be read by others (mode {mode:o}); run: chmod 600 {0}", .path.display())]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
     },
 }
 
@@ -68,13 +48,16 @@ impl std::fmt::Debug for Keys {
 impl Keys {
     /// The pair in `folder`, made now if there is none.
     pub fn load_or_create(folder: &Path) -> Result<Keys, KeysError> {
+        let make = || {
+            let key = SigningKey::from_bytes(&rand::random());
+            let pem = key.to_pkcs8_pem(LineEnding::LF);
+            pem.expect("a key that was just made has a PKCS #8 form").to_string()
+        };
+        let pem = secrets::read_or_create(folder, FILE_NAME, "signing key", make)?;
         let path = folder.join(FILE_NAME);
-        match fs::metadata(&path) {
-            Ok(_) => {}
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => create(folder, &path)?,
-            Err(cause) => return Err(KeysError::Io { path, did: "read", cause }),
-        }
-        load(&path)
+        let key =
+            SigningKey::from_pkcs8_pem(&pem).map_err(|_| KeysError::Malformed { path: path.clone() })?;
+        Keys::from_signing_key(&key, &path)
     }
 
     /// The JWK set that `/.well-known/jwks.json` answers: public parts alone.
@@ -101,40 +84,10 @@ impl Keys {
     }
 }
 
-fn load(path: &Path) -> Result<Keys, KeysError> {
-    let io = |did| move |cause| KeysError::Io { path: path.to_owned(), did, cause };
-    let mode = fs::metadata(path).map_err(io("read"))?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(KeysError::Exposed { path: path.to_owned(), mode });
-    }
-    let pem = fs::read_to_string(path).map_err(io("read"))?;
-    let key = SigningKey::from_pkcs8_pem(&pem).map_err(|_| KeysError::Malformed { path: path.to_owned() })?;
-    Keys::from_signing_key(&key, path)
-}
-
-/// Writes a new key beside `path` and links it there, so that no one ever reads half of it and the first of two wins.
-fn create(folder: &Path, path: &Path) -> Result<(), KeysError> {
-    let io = |did| move |cause| KeysError::Io { path: path.to_owned(), did, cause };
-    fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder).map_err(io("written"))?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(FOLDER_MODE)).map_err(io("written"))?;
-    let key = SigningKey::from_bytes(&rand::random());
-    let pem = key.to_pkcs8_pem(LineEnding::LF).expect("a key that was just made has a PKCS #8 form");
-    let draft = folder.join(format!("{FILE_NAME}.{}", uuid::Uuid::now_v7()));
-    let written = (|| {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&draft)?;
-        file.write_all(pem.as_bytes())?;
-        file.sync_all()?;
-        match fs::hard_link(&draft, path) {
-            Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => Err(cause),
-            _ => fs::File::open(folder)?.sync_all(),
-        }
-    })();
-    let removed = fs::remove_file(&draft);
-    written.and(removed).map_err(io("written"))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
     use super::*;
 
     #[test]

@@ -19,6 +19,7 @@ use crate::{
         Console, Parts, Plugins,
         tickets::{Redeeming, Tickets},
     },
+    secrets::Vault,
     settings::Settings,
     sql::HostSql,
 };
@@ -141,7 +142,8 @@ pub(super) fn house(
     let database: Arc<dyn Database> = Arc::new(Redeeming::new(Arc::clone(db), Arc::clone(&tickets)));
     let sql = HostSql::new(Arc::clone(&database));
     let keys = Keys::load_or_create(&keys_dir(config))?;
-    let settings = Arc::new(Settings::new(sql.clone()));
+    let vault = Arc::new(Vault::load_or_create(&keys_dir(config))?);
+    let settings = Arc::new(Settings::new(sql.clone(), vault));
     let accounts = Arc::new(Accounts::new(sql, keys, Arc::clone(&settings), &config.auth));
     let plugins = Plugins::new(Parts {
         config: Arc::clone(config),
