@@ -4,6 +4,7 @@ mod email;
 mod events;
 mod keys;
 mod lookup;
+mod password_threads;
 mod passwords;
 mod refresh;
 mod requests;

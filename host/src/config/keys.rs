@@ -141,7 +141,7 @@ sections! {
         access_token_ttl_minutes: u32 = 1440, "TINYBASE_AUTH_ACCESS_TOKEN_TTL_MINUTES", "minutes, 1 to 525600", |n| (1..=525_600).contains(n);
         /// How long a refresh token is valid.
         refresh_token_ttl_days: u32 = 30, "TINYBASE_AUTH_REFRESH_TOKEN_TTL_DAYS", "days, 1 to 3650", |n| (1..=3650).contains(n);
-        /// How many passwords are hashed at once; 0 is one a core.
+        /// How many passwords are hashed at once; 0 is one for two cores, at least one.
         password_hash_concurrency_max: usize = 0, "TINYBASE_AUTH_PASSWORD_HASH_CONCURRENCY_MAX", "0 to 64", |n| *n <= 64;
         /// How many sign-ins may wait for their password to be hashed; further ones are answered with 503.
         password_hash_queue_max: usize = 128, "TINYBASE_AUTH_PASSWORD_HASH_QUEUE_MAX", "0 to 65536", |n| *n <= 65_536;
