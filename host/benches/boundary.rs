@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::{Method, Request, request::Parts as RequestParts};
 use tinybase_host::{
     accounts::{Accounts, Keys},
+    audit::Actor,
     config::Config,
     db::{
         Database,
@@ -60,7 +61,7 @@ async fn measure() {
     let place = tempfile::tempdir().expect("a fresh folder");
     let plugins = host(place.path()).await;
     let package = Package::read(&extension(place.path())).expect("the extension is whole");
-    plugins.install(package, false).await.expect("the extension is installed");
+    plugins.install(package, false, &Actor::command()).await.expect("the extension is installed");
     plugins.load(Purpose::Command, false).await.expect("the extension is loaded");
     println!("boundary_call_ns {:.1}", median(calls(&plugins).await));
     println!("event_no_subscriber_ns {:.2}", median(events(&plugins).await));

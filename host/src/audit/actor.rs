@@ -59,6 +59,16 @@ impl Actor {
         Actor { kind, id: None, name: name.to_owned(), address: None, request_id: None }
     }
 
+    /// Someone at the command line: the operating system's user, where it knows a name.
+    pub fn command() -> Actor {
+        Actor::local(ActorKind::Command, &whoami::username().unwrap_or_default())
+    }
+
+    /// The host, by itself.
+    pub fn system() -> Actor {
+        Actor::local(ActorKind::System, "tinybase")
+    }
+
     /// The caller of a request, who may be nobody.
     pub fn of_request(caller: Option<&Caller>, info: Option<&RequestInfo>) -> Actor {
         let (kind, id, name) = match caller {

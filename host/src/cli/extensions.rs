@@ -9,6 +9,7 @@ use super::{
     site::{House, Place, check_migrated, house, open_database},
 };
 use crate::{
+    audit::Actor,
     config::Config,
     db::Database,
     plugins::{Console, Plugins, manifest::Manifest, package::Package, store::Installed},
@@ -89,7 +90,7 @@ async fn install(plugins: &Plugins, path: PathBuf, yes: bool) -> Result<(), Fail
     if !yes && !prompt::confirm(&format!("Install {name} {version}?"))? {
         return Err(Failure::new("nothing was changed; --yes installs without asking"));
     }
-    plugins.install(package, false).await?;
+    plugins.install(package, false, &Actor::command()).await?;
     output::line(format!("installed {name} {version}; a running server loads it when it starts next"))
 }
 
@@ -180,7 +181,7 @@ fn info(extension: &Installed, as_json: bool) -> Result<(), Failure> {
 
 async fn set_enabled(plugins: &Plugins, name: &str, enabled: bool) -> Result<(), Failure> {
     find(plugins, name).await?;
-    plugins.store().set_enabled(name, enabled).await?;
+    plugins.store().set_enabled(name, enabled, &Actor::command()).await?;
     let did = if enabled { "enabled" } else { "disabled" };
     output::line(format!("{did} {name}; a running server takes it up when it starts next"))
 }

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     accounts::{Accounts, AdminAdded, Keys},
+    audit::Actor,
     config::{self, Config},
     db::{Database, migrations::Migrator},
     plugins::Console,
@@ -68,8 +69,8 @@ async fn prepare(config: &Arc<Config>, db: &Arc<dyn Database>, admin: Option<Adm
     Keys::load_or_create(&keys_dir(config))?;
     say("the signing keys", !had_keys)?;
     write_example_function(config)?;
-    let House { accounts, plugins } = house(config, db, Console::of_command())?;
-    let installed = plugins.install_bundled().await?;
+    let House { accounts, plugins, .. } = house(config, db, Console::of_command())?;
+    let installed = plugins.install_bundled(&Actor::command()).await?;
     for name in &installed {
         say(&format!("the extension {name}"), true)?;
     }

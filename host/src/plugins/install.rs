@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{LoadError, Plugins, package::Package, probe, store::folder_name};
+use crate::audit::Actor;
 
 /// The folder beside the program in which built-in extensions come.
 const BUNDLED_FOLDER: &str = "extensions";
@@ -33,13 +34,13 @@ impl Plugins {
     ///
     /// # Errors
     /// See [`LoadError`].
-    pub async fn install_bundled(&self) -> Result<Vec<String>, LoadError> {
+    pub async fn install_bundled(&self, actor: &Actor) -> Result<Vec<String>, LoadError> {
         let installed = self.store.all().await?;
         let mut new = Vec::new();
         for package in bundled()? {
             let name = package.manifest.name.clone();
             if !installed.iter().any(|row| row.name == name) {
-                self.install(package, true).await?;
+                self.install(package, true, actor).await?;
                 new.push(name);
             }
         }
@@ -57,7 +58,7 @@ impl Plugins {
             let gone = known.is_some_and(|row| !self.folder_of(&row.name, &row.folder_name()).exists());
             if known.is_some_and(|row| row.hash != package.hash) || gone {
                 tracing::info!(plugin = package.manifest.name, version = %package.manifest.version, "brought up to date");
-                self.install(package, true).await?;
+                self.install(package, true, &Actor::system()).await?;
             }
         }
         Ok(())
@@ -67,7 +68,7 @@ impl Plugins {
     ///
     /// # Errors
     /// Where it does not fit this host, its library does not pass the probe, or the disk or database refuses.
-    pub async fn install(&self, package: Package, is_builtin: bool) -> Result<(), LoadError> {
+    pub async fn install(&self, package: Package, is_builtin: bool, actor: &Actor) -> Result<(), LoadError> {
         check_range(&package)?;
         self.check_prefix(&package).await?;
         let target = self.folder_of(
@@ -81,7 +82,7 @@ impl Plugins {
             place(&source, &target)
         });
         placed.await.map_err(|error| LoadError::Panicked(error.to_string()))??;
-        Ok(self.store.put(&package, is_builtin).await?)
+        Ok(self.store.put(&package, is_builtin, actor).await?)
     }
 }
 
