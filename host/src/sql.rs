@@ -53,6 +53,14 @@ impl HostSql {
         Ok(self.rows(sql, params).await?.into_iter().next())
     }
 
+    /// Every row of a read of unknown cost, which a reader thread does.
+    pub async fn scan(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
+        let packed = pack_values(params.iter().map(Value::as_ref));
+        let query = Query { scope: &Scope::Host, sql, params: &packed, cost: Cost::Unknown, deadline: None };
+        let answer = self.0.query(query);
+        Ok(read_rows(&answer.await?)?)
+    }
+
     /// Applies a batch together or not at all.
     pub async fn apply(&self, batch: BatchWriter) -> Result<Applied, DbError> {
         let packed = self.0.apply(&Scope::Host, batch.finish()).await?;

@@ -16,11 +16,12 @@ CREATE TABLE tb_audit_log (
     target_id TEXT NOT NULL,
     change TEXT NOT NULL CHECK (json_valid(change))
 ) STRICT;
-CREATE INDEX tb_audit_log_action ON tb_audit_log (action, id);
-CREATE INDEX tb_audit_log_target ON tb_audit_log (target_kind, target_id, id);
-CREATE INDEX tb_audit_log_actor ON tb_audit_log (actor_id, id);
+CREATE INDEX tb_audit_log_at ON tb_audit_log (at, id);
+CREATE INDEX tb_audit_log_action ON tb_audit_log (action, at, id);
+CREATE INDEX tb_audit_log_target ON tb_audit_log (target_kind, target_id, at, id);
+CREATE INDEX tb_audit_log_actor ON tb_audit_log (actor_id, at, id);
 
--- One row: entries older than keep_from may be deleted. It only moves forward.
+-- One row: entries older than keep_from may be deleted. It only moves forward, and never closer than a day to now.
 CREATE TABLE tb_audit_floor (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     keep_from TEXT NOT NULL
@@ -34,9 +35,17 @@ CREATE TRIGGER tb_audit_log_no_delete BEFORE DELETE ON tb_audit_log
 WHEN OLD.at >= (SELECT keep_from FROM tb_audit_floor) BEGIN
     SELECT RAISE(ABORT, 'the audit log is append-only');
 END;
-CREATE TRIGGER tb_audit_floor_forward BEFORE UPDATE ON tb_audit_floor
-WHEN NEW.keep_from < OLD.keep_from BEGIN
+-- INSERT OR REPLACE deletes the row in its way without asking the trigger before a delete.
+CREATE TRIGGER tb_audit_log_no_replace BEFORE INSERT ON tb_audit_log
+WHEN EXISTS (SELECT 1 FROM tb_audit_log WHERE id = NEW.id) BEGIN
+    SELECT RAISE(ABORT, 'the audit log is append-only');
+END;
+CREATE TRIGGER tb_audit_floor_once BEFORE INSERT ON tb_audit_floor BEGIN
     SELECT RAISE(ABORT, 'the retention of the audit log only moves forward');
+END;
+CREATE TRIGGER tb_audit_floor_forward BEFORE UPDATE ON tb_audit_floor
+WHEN NEW.keep_from < OLD.keep_from OR NEW.keep_from > strftime('%Y-%m-%dT%H:%M:%f999Z', 'now', '-1 day') BEGIN
+    SELECT RAISE(ABORT, 'the retention of the audit log only moves forward, and keeps at least a day');
 END;
 CREATE TRIGGER tb_audit_floor_stays BEFORE DELETE ON tb_audit_floor BEGIN
     SELECT RAISE(ABORT, 'the retention of the audit log only moves forward');

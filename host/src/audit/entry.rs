@@ -1,9 +1,9 @@
 //! One entry, as a statement of the batch that makes the change.
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::Value as Json;
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 
-use super::Actor;
+use super::{Actor, change};
 
 const INSERT: &str = "INSERT INTO tb_audit_log \
      (at, actor_kind, actor_id, actor_name, address, request_id, action, target_kind, target_id, change) \
@@ -18,19 +18,9 @@ pub struct Entry<'a> {
     pub target_kind: &'a str,
     /// Which: an id or a name.
     pub target_id: &'a str,
-    /// The change: an object of field → `{"from", "to"}`, see [`changed`]; never with a secret in it.
+    /// The change: an object of field → `{"from", "to"}`, see [`super::changed`]; never with a secret in it.
+    /// What is longer than [`super::CHANGE_BYTES_MAX`] is cut.
     pub change: Json,
-}
-
-/// The fields that differ between two objects, each with `from` and `to`; `null` stands for a field that is not there.
-pub fn changed(before: &Map<String, Json>, after: &Map<String, Json>) -> Json {
-    let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
-    let value = |side: &Map<String, Json>, name: &str| side.get(name).cloned().unwrap_or(Json::Null);
-    let differ = names.filter_map(|name| {
-        let (from, to) = (value(before, name), value(after, name));
-        (from != to).then(|| (name.clone(), json!({"from": from, "to": to})))
-    });
-    Json::Object(differ.collect())
 }
 
 /// Adds an entry to the batch that makes the change, so that neither is there without the other.
@@ -38,7 +28,7 @@ pub fn push(batch: &mut BatchWriter, actor: &Actor, entry: &Entry<'_>) {
     fn or_null(text: &Option<String>) -> ValueRef<'_> {
         text.as_deref().map_or(ValueRef::Null, ValueRef::Text)
     }
-    let change = entry.change.to_string();
+    let change = change::written(&entry.change);
     let params = [
         ValueRef::Now,
         ValueRef::Text(actor.kind.name()),
@@ -52,22 +42,4 @@ pub fn push(batch: &mut BatchWriter, actor: &Actor, entry: &Entry<'_>) {
         ValueRef::Text(&change),
     ];
     batch.push(INSERT, params, Expect::Exactly(1));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_differs_is_told() {
-        let object = |value: Json| value.as_object().unwrap().clone();
-        let before = object(json!({"role": "user", "email": "a@b.c", "gone": 1}));
-        let after = object(json!({"role": "admin", "email": "a@b.c", "new": [2]}));
-        let expected = json!({
-            "role": {"from": "user", "to": "admin"},
-            "gone": {"from": 1, "to": null},
-            "new": {"from": null, "to": [2]},
-        });
-        assert_eq!(changed(&before, &after), expected);
-    }
 }

@@ -2,7 +2,17 @@
 //! with what it tells of. It never decides what is worth an entry: whoever makes the change adds it.
 
 mod actor;
+mod change;
 mod entry;
+mod export;
+mod filter;
+mod log;
+mod retention;
+mod routes;
 
 pub use actor::{Actor, ActorKind};
-pub use entry::{Entry, changed, push};
+pub use change::{CHANGE_BYTES_MAX, changed};
+pub use entry::{Entry, push};
+pub use log::AuditLog;
+pub use retention::{Retention, sweep};
+pub use routes::routes;

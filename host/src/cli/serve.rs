@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     accounts,
+    audit::{self, AuditLog, Retention},
     config::{Config, Flag},
     db::Database,
     http::{App, OwnRoutes, PluginDispatch, serve},
@@ -61,11 +62,13 @@ async fn serve_on(
     stop: &mut Stop,
 ) -> Result<(), Failure> {
     check_migrated(&**db).await?;
-    let House { accounts, plugins } = house(config, db, Console::of_server())?;
+    let House { sql, accounts, plugins } = house(config, db, Console::of_server())?;
     plugins.follow_bundled().await?;
     plugins.load(Purpose::Serve, safe_mode).await?;
     let mut own = OwnRoutes::default();
     accounts::routes(&mut own, Arc::clone(&accounts));
+    audit::routes(&mut own, AuditLog::new(sql.clone()));
+    let _retention = Retention::start(sql, config.audit.retention_days);
     let dispatch = Arc::clone(&plugins) as Arc<dyn PluginDispatch>;
     let app = Arc::new(App::new(config, dispatch, accounts, own));
     let listener = listen(config).await?;

@@ -128,6 +128,7 @@ pub(super) async fn check_migrated(db: &dyn Database) -> Result<(), Failure> {
 
 /// The parts of a host over one database.
 pub(super) struct House {
+    pub(super) sql: HostSql,
     pub(super) accounts: Arc<Accounts>,
     pub(super) plugins: Arc<Plugins>,
 }
@@ -144,7 +145,7 @@ pub(super) fn house(
     let keys = Keys::load_or_create(&keys_dir(config))?;
     let vault = Arc::new(Vault::load_or_create(&keys_dir(config))?);
     let settings = Arc::new(Settings::new(sql.clone(), vault));
-    let accounts = Arc::new(Accounts::new(sql, keys, Arc::clone(&settings), &config.auth));
+    let accounts = Arc::new(Accounts::new(sql.clone(), keys, Arc::clone(&settings), &config.auth));
     let plugins = Plugins::new(Parts {
         config: Arc::clone(config),
         database,
@@ -154,5 +155,5 @@ pub(super) fn house(
         console,
     });
     accounts.set_events(Arc::new(plugins.user_events()));
-    Ok(House { accounts, plugins: Arc::new(plugins) })
+    Ok(House { sql, accounts, plugins: Arc::new(plugins) })
 }

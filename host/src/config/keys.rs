@@ -148,6 +148,11 @@ sections! {
         /// How many verified tokens are remembered.
         token_cache_entries_max: usize = 65_536, "TINYBASE_AUTH_TOKEN_CACHE_ENTRIES_MAX", "16 or more", |n| *n >= 16;
     }
+    /// The audit log.
+    audit: Audit {
+        /// How long an entry is kept; 0 keeps every entry forever.
+        retention_days: u32 = 365, "TINYBASE_AUDIT_RETENTION_DAYS", "days, 0 to 36500", |n| *n <= 36_500;
+    }
     /// Rate limits.
     rate_limit: RateLimit {
         /// Whether sign-in and the like are limited by client address.

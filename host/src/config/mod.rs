@@ -10,7 +10,7 @@ mod values;
 use std::path::{Path, PathBuf};
 
 pub use keys::{
-    Admin, Auth, Cors, Database, Email, Extensions, Functions, KEYS, Key, Plugins, Public, RateLimit,
+    Admin, Audit, Auth, Cors, Database, Email, Extensions, Functions, KEYS, Key, Plugins, Public, RateLimit,
     Scheduler, Server,
 };
 pub use load::{ConfigError, FILE_NAME, Flag, Place};
@@ -29,6 +29,8 @@ pub struct Config {
     pub database: Database,
     /// Accounts and tokens.
     pub auth: Auth,
+    /// The audit log.
+    pub audit: Audit,
     /// Rate limits.
     pub rate_limit: RateLimit,
     /// Cross-origin requests.

@@ -1,0 +1,82 @@
+//! What an entry says of a change: the fields that differ, cut where that is long. It never knows a secret from other
+//! text: whoever makes the entry leaves those out.
+
+use serde_json::{Map, Value as Json, json};
+
+/// The longest change that an entry holds, as JSON, in bytes.
+pub const CHANGE_BYTES_MAX: usize = 64 << 10;
+
+/// The field that stands in a change that was cut: how long the whole was, and how many fields were left out.
+const CUT_MARK: &str = "_cut";
+
+/// Room for the mark of a cut, in bytes.
+const CUT_MARK_BYTES_MAX: usize = 80;
+
+/// The fields that differ between two objects, each with `from` and `to`; `null` stands for a field that is not there.
+pub fn changed(before: &Map<String, Json>, after: &Map<String, Json>) -> Json {
+    let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
+    let value = |side: &Map<String, Json>, name: &str| side.get(name).cloned().unwrap_or(Json::Null);
+    let differ = names.filter_map(|name| {
+        let (from, to) = (value(before, name), value(after, name));
+        (from != to).then(|| (name.clone(), json!({"from": from, "to": to})))
+    });
+    Json::Object(differ.collect())
+}
+
+/// A change as it is stored: fields that do not fit any more are left out as a whole.
+pub(super) fn written(change: &Json) -> String {
+    let text = change.to_string();
+    if text.len() <= CHANGE_BYTES_MAX {
+        return text;
+    }
+    let mut kept = Map::new();
+    let mut left = CHANGE_BYTES_MAX - CUT_MARK_BYTES_MAX;
+    let fields = change.as_object().into_iter().flatten();
+    let mut left_out = 0_usize;
+    for (name, value) in fields {
+        // Quotes, colon and comma; a name is rarely longer as JSON than as text, but it may be.
+        let bytes = json!(name).to_string().len() + value.to_string().len() + 2;
+        if bytes <= left {
+            left -= bytes;
+            kept.insert(name.clone(), value.clone());
+        } else {
+            left_out += 1;
+        }
+    }
+    kept.insert(CUT_MARK.to_owned(), json!({"bytes": text.len(), "fields": left_out}));
+    Json::Object(kept).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_differs_is_told() {
+        let object = |value: Json| value.as_object().unwrap().clone();
+        let before = object(json!({"role": "user", "email": "a@b.c", "gone": 1}));
+        let after = object(json!({"role": "admin", "email": "a@b.c", "new": [2]}));
+        let expected = json!({
+            "role": {"from": "user", "to": "admin"},
+            "gone": {"from": 1, "to": null},
+            "new": {"from": null, "to": [2]},
+        });
+        assert_eq!(changed(&before, &after), expected);
+    }
+    #[test]
+    fn a_long_change_is_cut_field_by_field_and_says_so() {
+        let long = "x".repeat(CHANGE_BYTES_MAX);
+        let within = json!({"a": "\n".repeat(1000), "b": 1});
+        assert_eq!(written(&within), within.to_string());
+        let whole = json!({"a": {"from": null, "to": long}, "b": {"from": 1, "to": 2}});
+        let bytes = whole.to_string().len();
+        let expected = format!(r#"{{"b":{{"from":1,"to":2}},"_cut":{{"bytes":{bytes},"fields":1}}}}"#);
+        assert_eq!(written(&whole), expected);
+        let many = (0..20_000).map(|number| (format!("field \"{number}"), json!(number))).collect();
+        let cut = written(&Json::Object(many));
+        assert!((CHANGE_BYTES_MAX - 200..=CHANGE_BYTES_MAX).contains(&cut.len()), "{}", cut.len());
+        let read: Map<String, Json> = serde_json::from_str(&cut).unwrap();
+        assert_eq!(read["_cut"]["fields"], 20_000 - (read.len() as u64 - 1));
+        assert!(written(&json!(long)).starts_with(r#"{"_cut":{"bytes":"#));
+    }
+}
