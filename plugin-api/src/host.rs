@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use tinybase_abi::{future, host::HostClients};
 
-use crate::{Error, Result, command::Console, database::Database, events::Topic};
+use crate::{Error, Result, audit::Audit, command::Console, database::Database, events::Topic};
 
 /// The door to the host. Cheap to clone.
 #[derive(Clone)]
@@ -50,6 +50,11 @@ impl Host {
     /// The database. Capability `database`.
     pub fn database(&self) -> Result<Database> {
         granted!(self, database).map(Database::new)
+    }
+
+    /// The audit log. Capability `audit`.
+    pub fn audit(&self) -> Result<Audit> {
+        granted!(self, audit).map(Audit::new)
     }
 
     /// A topic that this extension emits. Capability `events`.

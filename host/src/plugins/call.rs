@@ -282,6 +282,7 @@ impl HostRequest for LentRequest {
             is_admin: caller.role.is_admin(),
             role: caller.role.name(),
             scopes: caller.scopes.as_ref().map(Scopes::as_str),
+            token_id: caller.token_id.as_deref(),
         })
     }
 

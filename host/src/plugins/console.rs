@@ -43,6 +43,11 @@ impl Console {
         Console { mode, progress: Mutex::default() }
     }
 
+    /// Whether a command runs, and no server.
+    pub fn is_of_command(&self) -> bool {
+        self.mode != Mode::Log
+    }
+
     /// Whether a person sees the output.
     pub fn is_terminal(&self) -> bool {
         self.mode == Mode::Terminal

@@ -132,7 +132,8 @@ impl EventBus {
         Ok(outcome)
     }
 
-    fn ticket(&self, attached: Vec<Attached>) -> Result<Bytes, RawError> {
+    /// Keeps statements until a change is applied; answers a packed batch that stands for them.
+    pub(super) fn ticket(&self, attached: Vec<Attached>) -> Result<Bytes, RawError> {
         let ticket = self.tickets.issue(attached).ok_or_else(|| {
             let mut error =
                 RawError::new(503, "too_many_changes", "too many changes are under way: try again");

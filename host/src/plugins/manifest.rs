@@ -13,7 +13,8 @@ pub const FILE_NAME: &str = "extension.toml";
 pub const NAME_CHARS_MAX: usize = 40;
 /// The largest manifest.
 pub const MANIFEST_BYTES_MAX: usize = 256 << 10;
-/// Names that would clash with the host's own tables and commands.
+/// Names that would clash with the host's own tables and commands, and with what stands before the `.` in the actions of
+/// its own entries in the audit log.
 const RESERVED_NAMES: &[&str] = &[
     "tb",
     "sqlite",
@@ -26,9 +27,20 @@ const RESERVED_NAMES: &[&str] = &[
     "db",
     "extensions",
     "completions",
+    "account",
+    "auth",
+    "extension",
+    "second_factor",
+    "session",
+    "setting",
+    "settings",
+    "system",
+    "token",
+    "user",
 ];
 /// Interfaces that a manifest may declare as capabilities.
-pub const CAPABILITIES: &[&str] = &["database", "events", "identity", "services", "settings", "storage"];
+pub const CAPABILITIES: &[&str] =
+    &["audit", "database", "events", "identity", "services", "settings", "storage"];
 /// Interfaces that every extension has.
 pub const ALWAYS_GRANTED: &[&str] = &["log", "timers", "console"];
 

@@ -18,6 +18,8 @@ use crate::db::{Answer, Attached, Database, DbError, Engine, Query, Scope, Trans
 
 /// The most tickets that may wait to be redeemed.
 const TICKETS_MAX: usize = 10_000;
+/// The most bytes of statements that may wait.
+const TICKETS_BYTES_MAX: usize = 64 << 20;
 /// How long a ticket waits for the change that it belongs to.
 const TICKET_AGE_MAX: Duration = Duration::from_secs(60);
 
@@ -26,23 +28,55 @@ const TICKET_AGE_MAX: Duration = Duration::from_secs(60);
 pub struct Tickets {
     next: AtomicU64,
     waiting: AtomicUsize,
-    kept: Mutex<HashMap<u64, (Instant, Vec<Attached>)>>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    tickets: HashMap<u64, Waiting>,
+    /// Of all their statements.
+    bytes: usize,
+}
+
+struct Waiting {
+    issued: Instant,
+    statements: Vec<Attached>,
+    bytes: usize,
+}
+
+impl Kept {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.tickets.len() < TICKETS_MAX && self.bytes + bytes <= TICKETS_BYTES_MAX
+    }
+
+    /// A change that was never applied, since it was refused after its hooks, leaves its ticket behind.
+    fn forget_old(&mut self) {
+        self.tickets.retain(|_, waiting| waiting.issued.elapsed() < TICKET_AGE_MAX);
+        self.bytes = self.tickets.values().map(|waiting| waiting.bytes).sum();
+    }
+
+    fn take(&mut self, ticket: u64) -> Option<Vec<Attached>> {
+        let waiting = self.tickets.remove(&ticket)?;
+        self.bytes -= waiting.bytes;
+        Some(waiting.statements)
+    }
 }
 
 impl Tickets {
     /// Keeps statements; the answer redeems them once. `None` where too many wait already.
     pub fn issue(&self, statements: Vec<Attached>) -> Option<u64> {
+        let bytes = statements.iter().map(|(_, batch)| batch.len()).sum();
         let mut kept = self.kept.lock();
-        if kept.len() >= TICKETS_MAX {
-            // A change that was never applied, since it was refused after its hooks, leaves its ticket behind.
-            kept.retain(|_, (issued, _)| issued.elapsed() < TICKET_AGE_MAX);
-            if kept.len() >= TICKETS_MAX {
+        if !kept.has_room(bytes) {
+            kept.forget_old();
+            if !kept.has_room(bytes) {
                 return None;
             }
         }
         let ticket = self.next.fetch_add(1, Ordering::Relaxed);
-        kept.insert(ticket, (Instant::now(), statements));
-        self.waiting.store(kept.len(), Ordering::Release);
+        kept.tickets.insert(ticket, Waiting { issued: Instant::now(), statements, bytes });
+        kept.bytes += bytes;
+        self.waiting.store(kept.tickets.len(), Ordering::Release);
         Some(ticket)
     }
 
@@ -50,15 +84,14 @@ impl Tickets {
         let mut kept = self.kept.lock();
         let mut statements = Vec::new();
         for ticket in tickets {
-            let (_, found) = kept.remove(ticket).ok_or_else(|| {
+            statements.extend(kept.take(*ticket).ok_or_else(|| {
                 DbError::Sql(
-                    "the statements of a hook were applied already, or waited for too long: ask the hooks again"
+                    "what was to commit with this change was applied already, or waited for too long: ask for it again"
                         .to_owned(),
                 )
-            })?;
-            statements.extend(found);
+            })?);
         }
-        self.waiting.store(kept.len(), Ordering::Release);
+        self.waiting.store(kept.tickets.len(), Ordering::Release);
         Ok(statements)
     }
 
@@ -154,5 +187,27 @@ impl Transaction for RedeemingTransaction {
 
     fn rollback(self: Box<Self>) -> BoxFuture<'static, Result<(), DbError>> {
         self.inner.rollback()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_bounded_in_number_and_in_bytes() {
+        let tickets = Tickets::default();
+        let some = |bytes: usize| vec![(Scope::Host, vec![0; bytes])];
+        let half = tickets.issue(some(TICKETS_BYTES_MAX / 2)).unwrap();
+        assert!(tickets.issue(some(TICKETS_BYTES_MAX / 2 + 1)).is_none());
+        tickets.redeem(&[half]).unwrap();
+        assert!(tickets.redeem(&[half]).is_err(), "a ticket is good for once");
+        let rest = tickets.issue(some(TICKETS_BYTES_MAX)).unwrap();
+        assert!(tickets.issue(some(1)).is_none());
+        tickets.redeem(&[rest]).unwrap();
+        for _ in 0..TICKETS_MAX {
+            tickets.issue(some(1)).unwrap();
+        }
+        assert!(tickets.issue(some(1)).is_none());
     }
 }

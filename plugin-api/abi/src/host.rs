@@ -4,13 +4,14 @@ use std::ffi::c_void;
 
 use crate::{
     bytes::Slice,
-    interfaces::{console, database, events, identity, log, services, settings, storage, timers},
+    interfaces::{audit, console, database, events, identity, log, services, settings, storage, timers},
     root::HostRef,
 };
 
 /// Everything that a host offers, in safe Rust. [`export`] makes it callable across the boundary.
 pub trait HostServices:
-    console::Server
+    audit::Server
+    + console::Server
     + database::Server
     + events::Server
     + identity::Server
@@ -47,6 +48,7 @@ unsafe extern "C" fn get_interface<H: HostServices>(
         return std::ptr::null();
     }
     match (id, major) {
+        (audit::ID, audit::MAJOR) => audit::table::<H>(),
         (console::ID, console::MAJOR) => console::table::<H>(),
         (database::ID, database::MAJOR) => database::table::<H>(),
         (events::ID, events::MAJOR) => events::table::<H>(),
@@ -90,4 +92,4 @@ macro_rules! clients {
         }
     };
 }
-clients!(console, database, events, identity, log, services, settings, storage, timers);
+clients!(audit, console, database, events, identity, log, services, settings, storage, timers);

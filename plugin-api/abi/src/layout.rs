@@ -17,7 +17,7 @@ use crate::{
     error::RawResult,
     future::RawFuture,
     interfaces::{
-        Caller, Function, Outcome, Topic, commands, console, database, events, hooks, identity, jobs,
+        Caller, Function, Outcome, Topic, audit, commands, console, database, events, hooks, identity, jobs,
         lifecycle, log, offered, services, settings, storage, timers,
     },
     request::{RawRequest, RequestTable},
@@ -148,7 +148,7 @@ fn tables() -> [(&'static str, Vec<Table>); 2] {
         ($($module:ident),*) => { vec![$(($module::ID, $module::MAJOR, $module::FUNCTIONS)),*] };
     }
     [
-        ("host", of!(console, database, events, identity, log, services, settings, storage, timers)),
+        ("host", of!(audit, console, database, events, identity, log, services, settings, storage, timers)),
         ("plugin", of!(commands, hooks, jobs, lifecycle, offered)),
     ]
 }

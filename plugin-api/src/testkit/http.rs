@@ -92,6 +92,7 @@ impl<'h, P: Plugin> TestRequest<'h, P> {
     pub fn scopes(mut self, scopes: &str) -> Self {
         if let Some(caller) = &mut self.request.caller {
             caller.scopes = Some(scopes.to_owned());
+            caller.token_id = Some("test-token".to_owned());
         }
         self
     }
@@ -111,12 +112,14 @@ impl<'h, P: Plugin> TestRequest<'h, P> {
                 email: user.email.clone(),
                 role: if user.is_admin { "admin" } else { role }.to_owned(),
                 scopes: None,
+                token_id: None,
             },
             None => OwnedCaller {
                 user_id: id.to_owned(),
                 email: format!("{id}@example.com"),
                 role: role.to_owned(),
                 scopes: None,
+                token_id: None,
             },
         });
         drop(users);

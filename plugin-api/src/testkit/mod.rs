@@ -4,6 +4,7 @@
 //! It differs from the server in what a test of one extension does not need: settings are taken without a look at
 //! the schema's types, SQL runs without deadlines, and events that the extension emits are recorded instead of told.
 
+mod audit;
 mod clock;
 mod database;
 mod http;
@@ -12,6 +13,7 @@ mod services;
 
 use std::{collections::HashMap, path::Path, sync::Mutex, time::Duration};
 
+pub use audit::AuditEntry;
 use clock::{Clock, lock};
 use database::TestDatabase;
 pub use http::{TestRequest, TestResponse};
@@ -197,6 +199,11 @@ impl<P: Plugin> TestHost<P> {
         lock(&self.services.emitted).clone()
     }
 
+    /// The entries that the extension added to the audit log so far, in order.
+    pub fn audited(&self) -> Vec<AuditEntry> {
+        lock(&self.services.audit).kept.clone()
+    }
+
     /// From now on refuses events of `topic` that the extension emits, as a hook of another extension would.
     pub fn refuse(&self, topic: &str, refusal: Error) {
         lock(&self.services.refusals).insert(topic.to_owned(), refusal);
@@ -351,6 +358,7 @@ fn new_services(folder: &Path) -> Result<Services, String> {
         manifest,
         clock,
         database,
+        audit: Mutex::default(),
         users: Mutex::default(),
         offered: Mutex::new(HashMap::new()),
         out_lines: Mutex::default(),

@@ -17,6 +17,7 @@ use tinybase_abi::{
 };
 
 use super::{
+    audit::AuditLog,
     clock::{Clock, lock},
     database::TestDatabase,
     manifest::Manifest,
@@ -30,6 +31,7 @@ pub(super) struct Services {
     pub(super) manifest: Manifest,
     pub(super) clock: Clock,
     pub(super) database: TestDatabase,
+    pub(super) audit: Mutex<AuditLog>,
     pub(super) settings: Mutex<Map<String, Json>>,
     pub(super) users: Mutex<Vec<User>>,
     pub(super) offered: Mutex<HashMap<String, ServiceStub>>,
@@ -84,7 +86,7 @@ impl database::Server for Services {
     }
 
     fn apply(&self, batch: Bytes) -> RawFuture<Bytes> {
-        ready(self.database.apply(None, &batch).map(Bytes::from))
+        ready(Services::apply(self, None, &batch).map(Bytes::from))
     }
 
     fn begin(&self, _deadline_ms: u32) -> RawFuture<u64> {
@@ -97,16 +99,16 @@ impl database::Server for Services {
     }
 
     fn transaction_apply(&self, transaction: u64, batch: Bytes) -> RawFuture<Bytes> {
-        ready(self.database.apply(Some(transaction), &batch).map(Bytes::from))
+        ready(Services::apply(self, Some(transaction), &batch).map(Bytes::from))
     }
 
     fn transaction_end(&self, transaction: u64, commit: bool) -> RawFuture<()> {
-        ready(self.database.end(transaction, commit))
+        ready(self.end_transaction(transaction, commit))
     }
 
     fn transaction_abandon(&self, transaction: u64) {
         // It may have ended already, which is what is wanted.
-        let _ = self.database.end(transaction, false);
+        let _ = self.end_transaction(transaction, false);
     }
 
     fn foreign_changes(&self) -> u64 {

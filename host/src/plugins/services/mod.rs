@@ -2,6 +2,7 @@
 //! library is never unloaded. Each interface is in a file of its own.
 
 mod accounts;
+mod audit;
 mod between;
 mod database;
 mod local;

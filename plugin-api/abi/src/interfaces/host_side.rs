@@ -4,6 +4,19 @@ use super::{Outcome, TopicRef};
 use crate::{bytes::Bytes, future::RawFuture};
 
 interface! {
+    /// The audit log: who did what to which thing. An entry is JSON: `{"action", "target_kind", "target_id", "change"}`
+    /// and, where it is done for a request, `"request": {"caller", "address", "request_id"}` with the caller
+    /// `{"user_id", "email", "token_id"}` or `null`. The host writes the extension's name before the action.
+    mod audit = "audit" @ 1 {
+        /// A packed batch that stands for the entry: appended to the batch that makes the change, it commits with it
+        /// or not at all.
+        fn entry(entry: Bytes) -> RawFuture<Bytes>;
+        /// Writes an entry down by itself; answers once it is durable.
+        fn record(entry: Bytes) -> RawFuture<()>;
+    }
+}
+
+interface! {
     /// The database. A plugin writes tables alone whose names begin with its own name and `_`.
     mod database = "database" @ 1 {
         /// 0 for SQLite, 1 for PostgreSQL.

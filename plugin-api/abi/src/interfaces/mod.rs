@@ -10,7 +10,7 @@ mod plugin_side;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use cross::Cross;
-pub use host_side::{console, database, events, identity, log, services, settings, storage, timers};
+pub use host_side::{audit, console, database, events, identity, log, services, settings, storage, timers};
 pub use plugin_side::{commands, hooks, jobs, lifecycle, offered};
 
 use crate::{
@@ -36,13 +36,14 @@ pub struct Caller {
     is_admin: u8,
     role: Slice<'static>,
     scopes: Slice<'static>,
+    token_id: Slice<'static>,
 }
 
 #[cfg(test)]
 impl Caller {
     /// Its fields and where they stand.
     pub(crate) const FIELDS: &[(&str, usize)] =
-        crate::layout::fields!(Caller { size, user_id, email, is_admin, role, scopes });
+        crate::layout::fields!(Caller { size, user_id, email, is_admin, role, scopes, token_id });
 }
 
 impl Caller {
@@ -62,6 +63,7 @@ impl Caller {
             is_admin: caller.is_admin.into(),
             role: lend(caller.role),
             scopes: caller.scopes.map_or(Slice::absent(), lend),
+            token_id: caller.token_id.map_or(Slice::absent(), lend),
         }
     }
 
@@ -95,6 +97,11 @@ impl Caller {
     /// The scopes, separated by spaces, that an application token is limited to; `None` for a signed-in user.
     pub fn scopes(&self) -> Option<&str> {
         (self.size > std::mem::offset_of!(Caller, scopes)).then(|| self.scopes.text()).flatten()
+    }
+
+    /// The application token's id; `None` for a signed-in user.
+    pub fn token_id(&self) -> Option<&str> {
+        (self.size > std::mem::offset_of!(Caller, token_id)).then(|| self.token_id.text()).flatten()
     }
 
     /// Whether the caller may use `scope`: a signed-in user always, an application token where it has it.

@@ -29,6 +29,8 @@ pub struct CallerRef<'a> {
     pub role: &'a str,
     /// The scopes, separated by spaces, of an application token; `None` for a signed-in user.
     pub scopes: Option<&'a str>,
+    /// The application token's id; `None` for a signed-in user.
+    pub token_id: Option<&'a str>,
 }
 
 /// A request as a host keeps it. All of it is lent to the plugin until the plugin is done with it.
@@ -216,6 +218,8 @@ pub struct OwnedCaller {
     pub role: String,
     /// The scopes of an application token; `None` for a signed-in user.
     pub scopes: Option<String>,
+    /// The application token's id; `None` for a signed-in user.
+    pub token_id: Option<String>,
 }
 
 /// The parts of a body that are yet to be pulled.
@@ -246,6 +250,7 @@ impl HostRequest for OwnedRequest {
             is_admin: caller.role == "admin",
             role: &caller.role,
             scopes: caller.scopes.as_deref(),
+            token_id: caller.token_id.as_deref(),
         })
     }
 
@@ -294,6 +299,7 @@ mod tests {
                 email: "a@b.c".into(),
                 role: "admin".into(),
                 scopes: Some("notes:read".into()),
+                token_id: Some("t1".into()),
             }),
             headers: vec![("etag".into(), b"\"1\"".to_vec()), ("x-raw".into(), vec![0xff])],
             body: b"{}".to_vec(),
@@ -312,7 +318,10 @@ mod tests {
         );
         let caller = request.caller().expect("somebody calls");
         assert_eq!((caller.user_id(), caller.email(), caller.is_admin()), ("u1", "a@b.c", true));
-        assert_eq!((caller.role(), caller.scopes()), ("admin", Some("notes:read")));
+        assert_eq!(
+            (caller.role(), caller.scopes(), caller.token_id()),
+            ("admin", Some("notes:read"), Some("t1"))
+        );
         assert!(caller.allows("notes:read:7") && !caller.allows("notes:write"));
         assert_eq!(
             (request.header("etag"), request.header("x-raw"), request.header("x")),
