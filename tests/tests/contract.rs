@@ -37,6 +37,7 @@ macro_rules! cases {
 cases! {
     access
     accounts
+    audit
     collections
     records
     system

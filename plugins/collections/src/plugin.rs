@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tinybase_plugin_api::{Auth, Host, Plugin, Registry, Result, database::Database};
+use tinybase_plugin_api::{Auth, Host, Plugin, Registry, Result, audit::Audit, database::Database};
 
 use crate::{catalog::CatalogStore, collections, commands, records, scopes};
 
 /// The collections extension.
 pub struct Collections {
+    pub(crate) audit: Audit,
     pub(crate) database: Database,
     pub(crate) catalog: CatalogStore,
     pub(crate) events: records::Events,
@@ -19,9 +20,9 @@ const CATALOG_CHECK: Duration = Duration::from_secs(5);
 #[tinybase_plugin_api::export]
 impl Plugin for Collections {
     fn create(host: Host) -> Result<Collections> {
-        let database = host.database()?;
+        let (audit, database) = (host.audit()?, host.database()?);
         let events = records::Events::new(&host)?;
-        Ok(Collections { database, catalog: CatalogStore::new(host, database), events })
+        Ok(Collections { audit, database, catalog: CatalogStore::new(host, database), events })
     }
 
     fn register(registry: &mut Registry<Collections>) {

@@ -54,6 +54,37 @@ fn listeners_are_told_what_was_changed() {
 }
 
 #[test]
+fn what_changes_a_collection_is_in_the_audit_log_and_what_is_refused_is_not() {
+    let host = host();
+    make(&host, "n", json!([{"name": "t", "type": "string"}]));
+    host.post("/api/collections/n/records").json(&json!({"data": {"t": "not a date"}})).send();
+    let again = json!({"name": "n", "label": "n", "schema": {"fields": []}});
+    assert_eq!(host.post("/api/collections").admin().json(&again).send().status(), 400);
+    let alter = |target: &str, body: Value| host.request("PATCH", target).admin().json(&body).send().status();
+    let target = "/api/collections/n";
+    let renamed = json!({"schema": {"fields": [{"name": "u", "type": "string", "renamed_from": "t"}]}});
+    assert_eq!(alter(target, json!({"schema": {"fields": [{"name": "t", "type": "date"}]}})), 400);
+    assert_eq!(alter(&format!("{target}?dry_run=true"), renamed.clone()), 200);
+    assert_eq!(host.audited().len(), 1, "{:?}", host.audited());
+    assert_eq!(alter(target, renamed), 200);
+    assert_eq!(host.request("DELETE", target).admin().send().status(), 204);
+    let entries = host.audited();
+    let told: Vec<_> = entries
+        .iter()
+        .map(|entry| (entry.action.as_str(), entry.target_id.as_str(), entry.user_id()))
+        .collect();
+    let by_admin = |action| (action, "n", Some("admin"));
+    assert_eq!(
+        told,
+        [by_admin("collections.create"), by_admin("collections.alter"), by_admin("collections.delete")]
+    );
+    let (was, is) = (json!({"name": "t", "type": "string"}), json!({"name": "u", "type": "string"}));
+    assert_eq!(entries[0].change["fields.t"], json!({"from": null, "to": was}));
+    assert_eq!(entries[1].change, json!({"fields.u": {"from": was, "to": is}}));
+    assert_eq!(entries[2].change["fields.u"], json!({"from": is, "to": null}));
+}
+
+#[test]
 fn a_hook_that_refuses_leaves_nothing_behind() {
     let host = host();
     make(&host, "n", json!([{"name": "t", "type": "string"}]));

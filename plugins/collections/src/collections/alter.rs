@@ -10,6 +10,7 @@ use tinybase_plugin_api::{
 };
 
 use super::{
+    audit::{self, Audited},
     define,
     migrate::{Migration, Outcome},
     plan::Plan,
@@ -53,14 +54,7 @@ pub async fn alter(plugin: Arc<Collections>, request: Request) -> Result<Respons
     let outcome = migration.run(&mut transaction, &plan).await?;
     if dry_run {
         transaction.rollback().await?;
-        return Response::json(&json!({
-            "dry_run": true,
-            "changes": plan.describe(),
-            "records_checked": outcome.checked,
-            "records_changed": outcome.changed,
-            "records_failing": outcome.failing,
-            "failures": outcome.failures,
-        }));
+        return would_do(&plan, &outcome);
     }
     if outcome.failing > 0 {
         transaction.rollback().await?;
@@ -72,7 +66,7 @@ pub async fn alter(plugin: Arc<Collections>, request: Request) -> Result<Respons
         "UPDATE collections_meta SET label=?1,schema=?2,options=?3,updated_at=?4,revision=revision+1 \
          WHERE number=?5 AND revision=?6",
         &[
-            next.label.into(),
+            (&next.label).into(),
             next.schema.text().into(),
             next.options.text().into(),
             Value::Now,
@@ -80,6 +74,9 @@ pub async fn alter(plugin: Arc<Collections>, request: Request) -> Result<Respons
             collection.revision.into(),
         ],
     );
+    let before = Audited::of(&collection).renamed(&next.schema);
+    let after = Audited::of_parts(&next.label, next.schema.text(), next.options.text());
+    audit::push(&plugin, &mut batch, Some(&request), ("alter", name), (&before, &after)).await?;
     transaction.apply(batch).await?;
     transaction.commit().await?;
     plugin.catalog.reload().await?;
@@ -119,6 +116,18 @@ impl Next {
         faults.into_result().map_err(|faults| error::schema(&faults))?;
         Ok(Next { label, schema, options })
     }
+}
+
+/// The answer of a dry run.
+fn would_do(plan: &Plan<'_>, outcome: &Outcome) -> Result<Response> {
+    Response::json(&json!({
+        "dry_run": true,
+        "changes": plan.describe(),
+        "records_checked": outcome.checked,
+        "records_changed": outcome.changed,
+        "records_failing": outcome.failing,
+        "failures": outcome.failures,
+    }))
 }
 
 fn would_fail(outcome: &Outcome) -> Error {

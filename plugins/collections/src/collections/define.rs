@@ -4,12 +4,15 @@ use std::{collections::HashMap, sync::Arc};
 
 use serde_json::json;
 use tinybase_plugin_api::{
-    Error, Result,
+    Error, Request, Result,
     database::{Batch, Transaction, Value},
 };
 use uuid::Uuid;
 
-use super::name_taken;
+use super::{
+    audit::{self, Audited},
+    name_taken,
+};
 use crate::{
     catalog::{Collection, Options},
     error,
@@ -89,8 +92,12 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Makes a collection.
-pub(crate) async fn make(plugin: &Collections, definition: &Definition) -> Result<Arc<Collection>> {
+/// Makes a collection, for the caller of `request` or for whoever runs a command.
+pub(crate) async fn make(
+    plugin: &Collections,
+    definition: &Definition,
+    request: Option<&Request>,
+) -> Result<Arc<Collection>> {
     let name = &definition.name;
     if let Some((_, why)) = RESERVED.iter().find(|(reserved, _)| reserved == name) {
         return Err(Error::bad_request("name_reserved", format!("{name} is {why}; choose another name")));
@@ -119,6 +126,8 @@ pub(crate) async fn make(plugin: &Collections, definition: &Definition) -> Resul
         ],
     );
     batch.push("INSERT INTO collections_counts(number,count) VALUES(?1,0)", &[number.into()]);
+    let after = Audited::of_parts(&definition.label, definition.schema.text(), definition.options.text());
+    audit::push(plugin, &mut batch, request, ("create", name), (&Audited::default(), &after)).await?;
     transaction.apply(batch).await?;
     let shape =
         Shape::of(number, &definition.schema, &definition.options, &|name| numbers.get(name).copied());
@@ -128,8 +137,8 @@ pub(crate) async fn make(plugin: &Collections, definition: &Definition) -> Resul
     plugin.catalog.collection(name).await
 }
 
-/// Ends a collection. Others that refer to it keep it.
-pub(super) async fn end(plugin: &Collections, name: &str) -> Result<()> {
+/// Ends a collection for the caller of `request`. Others that refer to it keep it.
+pub(super) async fn end(plugin: &Collections, name: &str, request: &Request) -> Result<()> {
     let mut transaction = plugin.database.begin(limits::ALTER_TIME_MAX).await?;
     // Within the transaction nobody else changes the catalog, so that it is read as it is.
     let catalog = plugin.catalog.reload().await?;
@@ -152,6 +161,8 @@ pub(super) async fn end(plugin: &Collections, name: &str) -> Result<()> {
     let mut batch = Batch::default();
     batch.push("DELETE FROM collections_counts WHERE number=?1", &[number.into()]);
     batch.push("DELETE FROM collections_meta WHERE number=?1", &[number.into()]);
+    let before = Audited::of(&collection);
+    audit::push(plugin, &mut batch, Some(request), ("delete", name), (&before, &Audited::default())).await?;
     transaction.apply(batch).await?;
     transaction.commit().await?;
     plugin.catalog.reload().await.map(drop)

@@ -1,6 +1,7 @@
 //! Collections themselves: their routes, and the changes of their tables.
 
 mod alter;
+mod audit;
 mod define;
 mod migrate;
 mod plan;
@@ -39,7 +40,7 @@ pub async fn create(plugin: Arc<Collections>, request: Request) -> Result<Respon
     schema::check_label(label).map_err(|fault| error::body_fault(&fault))?;
     let options = body.get("options").unwrap_or(&Json::Null);
     let definition = Definition::parse(name, label, http::member(&body, "schema")?, options)?;
-    let collection = make(&plugin, &definition).await?;
+    let collection = make(&plugin, &definition, Some(&request)).await?;
     Ok(Response::json_bytes(collection.answer.clone()).with_status(201))
 }
 
@@ -47,7 +48,7 @@ pub async fn create(plugin: Arc<Collections>, request: Request) -> Result<Respon
 pub async fn delete(plugin: Arc<Collections>, request: Request) -> Result<Response> {
     let name = request.param(0);
     plugin.catalog.collection(name).await?;
-    define::end(&plugin, name).await?;
+    define::end(&plugin, name, &request).await?;
     Ok(Response::empty(204))
 }
 

@@ -108,7 +108,7 @@ async fn create(plugin: &Collections, name: &str, label: &str, schema: &str) -> 
     schema::check_label(label).map_err(named)?;
     let schema = Json::parse(schema)
         .map_err(|fault| Error::bad_request("invalid_schema", format!("the schema is no JSON: {fault}")))?;
-    make(plugin, &Definition::parse(name, label, &schema, &Json::Null)?).await
+    make(plugin, &Definition::parse(name, label, &schema, &Json::Null)?, None).await
 }
 
 fn parse(item: &Item) -> Result<Json<'_>> {

@@ -1,6 +1,11 @@
 //! A plugin that behaves, beside those that do not, and two routes that ask for what it was not given.
 
-use tinybase_plugin_api::prelude::*;
+use std::time::Duration;
+
+use tinybase_plugin_api::{audit::Entry, prelude::*};
+
+/// How long a transaction of a note may be open.
+const NOTE_TIME_MAX: Duration = Duration::from_secs(5);
 
 struct Neighbour {
     host: Host,
@@ -17,6 +22,7 @@ impl Plugin for Neighbour {
         registry.get("/api/neighbour/undeclared", Neighbour::undeclared);
         registry.post("/api/neighbour/steal", Neighbour::steal);
         registry.post("/api/neighbour/emit", Neighbour::emit);
+        registry.post("/api/neighbour/notes/{fate}", Neighbour::note);
         registry.post("/api/neighbour/echo", Neighbour::echo).body_bytes_max(1 << 20);
     }
 }
@@ -47,6 +53,32 @@ impl Neighbour {
         }
         topic.after("things", &payload)?;
         Ok(Response::json(&passed.payload)?.with_status(201))
+    }
+
+    /// Makes a note that the audit log tells of, unless its fate is `refused`, `rolled_back` or `dropped`. `recorded` is an
+    /// entry without a note.
+    async fn note(self: Arc<Self>, request: Request) -> Result<Response> {
+        let fate = request.param(0);
+        let (audit, database) = (self.host.audit()?, self.host.database()?);
+        let entry = Entry::new("note", "note", fate).by(&request);
+        if fate == "recorded" {
+            audit.record(&entry.with_change(json!({"long": "x".repeat(70 << 10), "short": 1}))).await?;
+            return Response::json(&fate);
+        }
+        let mut batch = Batch::default();
+        batch.push("CREATE TABLE IF NOT EXISTS neighbour_notes (fate TEXT CHECK (fate <> 'refused')) STRICT", &[]);
+        batch.append(audit.entry(&entry).await?)?;
+        batch.push("INSERT INTO neighbour_notes VALUES (?1)", &[fate.into()]);
+        if !matches!(fate, "rolled_back" | "dropped") {
+            database.apply(batch).await?;
+            return Response::json(&fate);
+        }
+        let mut transaction = database.begin(NOTE_TIME_MAX).await?;
+        transaction.apply(batch).await?;
+        if fate == "rolled_back" {
+            transaction.rollback().await?;
+        }
+        Response::json(&fate)
     }
 
     async fn echo(self: Arc<Self>, request: Request) -> Result<Response> {
