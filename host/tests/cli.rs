@@ -78,10 +78,10 @@ const IN_AN_EMPTY_FOLDER: &[(&str, i32, &str)] = &[
     ("serve --port 99999", 2, "the flag --port: server.port cannot be \"99999\""),
     ("serve --nonsense", 2, "unexpected argument"),
     ("init --admin-email a@example.org", 2, "--admin-password"),
-    ("init --admin-password abcdefgh", 2, "--admin-email"),
+    ("init --admin-password staple-horse", 2, "--admin-email"),
     ("serve", 1, "run: tinybase init"),
     ("db current", 1, "run: tinybase init"),
-    ("admin add a@example.org abcdefgh", 1, "run: tinybase init"),
+    ("admin add a@example.org staple-horse", 1, "run: tinybase init"),
     ("db migrate -m test", 1, "no extension's folder"),
 ];
 
@@ -157,7 +157,7 @@ fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn init_makes_what_is_missing_and_run_twice_changes_nothing() {
     let dir = fresh();
-    let line = format!("init site --admin-email {EMAIL} --admin-password abcdefgh");
+    let line = format!("init site --admin-email {EMAIL} --admin-password staple-horse");
     let first = done(dir.path(), &line);
     let created = |told: &str| {
         let lines = told.lines().filter(|line| line.starts_with("created"));
@@ -193,7 +193,7 @@ fn bad_admins_are_refused_in_a_line() {
     let dir = prepared();
     for (line, expected) in [
         ("admin add ada@example.org short", "at least 8 characters"),
-        ("admin add ada abcdefgh", "\"ada\" is not an email address"),
+        ("admin add ada staple-horse", "\"ada\" is not an email address"),
     ] {
         let output = run(dir.path(), line);
         let stderr = String::from_utf8(output.stderr).unwrap();

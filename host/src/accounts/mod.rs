@@ -4,6 +4,7 @@ mod email;
 mod events;
 mod keys;
 mod lookup;
+mod password_rules;
 mod password_threads;
 mod passwords;
 mod refresh;
@@ -21,7 +22,7 @@ use std::sync::{Arc, OnceLock, atomic::Ordering};
 
 pub use events::{AccountEvent, AccountEvents, NoEvents};
 pub use keys::{Keys, KeysError};
-pub use passwords::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN};
+pub use password_rules::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN};
 pub use requests::{
     InstanceInfo, LoginAnswer, LoginRequest, MeAnswer, MessageAnswer, RegisterAnswer, RegisterRequest,
     SetupStatus,

@@ -5,14 +5,11 @@ use argon2::{
     password_hash::phc::{Output, ParamsString, Salt},
 };
 
-use super::password_threads::{Memory, PasswordThreads};
+use super::{
+    password_rules::{one_form, other_form},
+    password_threads::{Memory, PasswordThreads},
+};
 use crate::{config, error::ApiError};
-
-/// The fewest characters of a password.
-pub const PASSWORD_CHARS_MIN: usize = 8;
-
-/// The most characters of a password.
-pub const PASSWORD_CHARS_MAX: usize = 256;
 
 /// OWASP's argon2id parameters: memory in KiB, passes, lanes.
 const MEMORY_KIB: u32 = 19_456;
@@ -37,9 +34,9 @@ impl Passwords {
         Passwords { threads }
     }
 
-    /// The password's hash as a PHC string. 503 while too many others wait.
+    /// The hash of the password's one form as a PHC string. 503 while too many others wait.
     pub(super) async fn hash(&self, password: String) -> Result<String, ApiError> {
-        let hashed = self.threads.run(move |memory| hash(&password, memory)).await?;
+        let hashed = self.threads.run(move |memory| hash(&one_form(&password), memory)).await?;
         hashed.map_err(|cause| ApiError::internal_logged("a password could not be hashed", &cause))
     }
 
@@ -47,8 +44,18 @@ impl Passwords {
     pub(super) async fn verify(&self, password: String, stored: Option<String>) -> Result<bool, ApiError> {
         let known = stored.is_some();
         let stored = stored.unwrap_or_else(|| NOBODY.to_owned());
-        let verified = self.threads.run(move |memory| verify(&password, &stored, memory).is_ok());
+        let verified = self.threads.run(move |memory| is_behind(&password, &stored, memory));
         Ok(verified.await? && known)
+    }
+}
+
+/// Whether `password` is the one behind `stored`. Hashes made before passwords had one form are of what was typed, so
+/// that is tried too where it differs, whether or not anybody is behind `stored`.
+fn is_behind(password: &str, stored: &str, memory: &mut Memory) -> bool {
+    let mut verified = |form: &str| verify(form, stored, memory).is_ok();
+    match other_form(password) {
+        None => verified(password),
+        Some(form) => verified(&form) || verified(password),
     }
 }
 
@@ -110,6 +117,25 @@ mod tests {
         assert!(!passwords.verify("correct hors".into(), Some(stored)).await.unwrap());
         assert!(!passwords.verify("correct horse".into(), Some("not a hash".into())).await.unwrap());
         assert!(!passwords.verify("correct horse".into(), None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_password_verifies_however_its_device_composes_it() {
+        let passwords = Passwords::new(&config::Auth::default());
+        let (composed, decomposed) = ("caf\u{e9} au lait", "cafe\u{301} au lait");
+        let stored = passwords.hash(decomposed.into()).await.unwrap();
+        let of_old = hash(decomposed, &mut Memory::default()).unwrap();
+        let cases = [
+            (composed, &stored, true),
+            (decomposed, &stored, true),
+            ("cafe au lait", &stored, false),
+            (decomposed, &of_old, true),
+            (composed, &of_old, false),
+        ];
+        for (typed, stored, expected) in cases {
+            let verified = passwords.verify(typed.into(), Some(stored.clone())).await.unwrap();
+            assert_eq!(verified, expected, "{typed:?} against {stored}");
+        }
     }
 
     #[test]

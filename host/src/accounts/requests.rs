@@ -2,10 +2,7 @@
 
 use serde::Serialize;
 
-use super::{
-    email,
-    passwords::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN},
-};
+use super::{email, password_rules::password_fault};
 use crate::http::extract::{Fields, Input};
 
 /// An email in its one form, and a password as typed.
@@ -33,7 +30,8 @@ macro_rules! hide_password {
 }
 hide_password!(LoginRequest RegisterRequest);
 
-fn read_email(fields: &mut Fields) -> Option<String> {
+/// The field `email` in its one form.
+pub(super) fn read_email(fields: &mut Fields) -> Option<String> {
     let email = email::normalize(&fields.text("email")?);
     if email.is_none() {
         fields.fault(
@@ -45,14 +43,15 @@ fn read_email(fields: &mut Fields) -> Option<String> {
     email
 }
 
-/// What is wrong with `password` as a new one: the words and the kind of the fault.
-pub(super) fn password_fault(password: &str) -> Option<(String, &'static str)> {
-    match password.chars().count() {
-        ..PASSWORD_CHARS_MIN => {
-            Some((format!("a password has at least {PASSWORD_CHARS_MIN} characters"), "string_too_short"))
+/// The field `password`, good enough to be stored.
+pub(super) fn read_new_password(fields: &mut Fields) -> Option<String> {
+    let password = fields.text("password")?;
+    match password_fault(&password) {
+        Some((msg, kind)) => {
+            fields.fault("password", msg, kind);
+            None
         }
-        PASSWORD_CHARS_MIN..=PASSWORD_CHARS_MAX => None,
-        _ => Some((format!("a password has at most {PASSWORD_CHARS_MAX} characters"), "string_too_long")),
+        None => Some(password),
     }
 }
 
@@ -65,14 +64,8 @@ impl Input for LoginRequest {
 
 impl Input for RegisterRequest {
     fn read(fields: &mut Fields) -> Option<RegisterRequest> {
-        let LoginRequest { email, password } = {
-            let (email, password) = (read_email(fields), fields.text("password"));
-            if let Some((msg, kind)) = password.as_deref().and_then(password_fault) {
-                fields.fault("password", msg, kind);
-            }
-            LoginRequest { email: email?, password: password? }
-        };
-        Some(RegisterRequest { email, password })
+        let (email, password) = (read_email(fields), read_new_password(fields));
+        Some(RegisterRequest { email: email?, password: password? })
     }
 }
 

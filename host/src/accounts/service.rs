@@ -4,8 +4,8 @@ use tinybase_abi::codec::BatchWriter;
 
 use super::{
     Accounts, Caller, InstanceInfo, MeAnswer, RegisterAnswer, RegisterRequest, Role, SetupStatus, email,
+    password_rules::password_fault,
     refresh,
-    requests::password_fault,
     users::{self, User},
 };
 use crate::{

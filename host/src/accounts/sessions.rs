@@ -5,9 +5,8 @@ use tinybase_abi::codec::BatchWriter;
 
 use super::{
     Accounts, Caller, LoginAnswer, LoginRequest, MessageAnswer, Role,
-    passwords::PASSWORD_CHARS_MAX,
+    password_rules::{may_be_stored, password_fault},
     refresh::{self, NewToken, RefreshTokens, Stored},
-    requests::password_fault,
     service::{refused_by_hook, returned_epoch},
     tokens::TokenFault,
     users::{self, User},
@@ -31,7 +30,7 @@ impl Accounts {
             }
             user = self.users.by_email(&request.email).await?;
         }
-        if request.password.chars().count() > PASSWORD_CHARS_MAX {
+        if !may_be_stored(&request.password) {
             return Err(credentials_invalid());
         }
         let stored = user.as_ref().map(|user| user.password_hash.clone());
