@@ -77,7 +77,8 @@ impl Audit {
     }
 
     /// A batch that stands for the entry. Append it to the batch that makes the change: entry and change commit
-    /// together, or neither does. It works once, within a minute, and not in what a hook adds to another's change.
+    /// together, or neither does. It works once, within a minute. What a hook
+    /// before another's change adds may hold it too.
     pub async fn entry(&self, entry: &Entry) -> Result<Batch> {
         Batch::from_packed(&self.client.entry(entry.pack()?).await.into_result()?)
     }

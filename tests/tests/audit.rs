@@ -34,14 +34,16 @@ fn a_change_of_an_extension_and_its_entry_are_kept_together_or_not_at_all() {
     assert_eq!(
         told,
         [
+            ["neighbour.watch", "kept", "extension", "neighbour"],
             ["neighbour.note", "kept", "user", "ada@example.com"],
             ["neighbour.note", "recorded", "user", "ada@example.com"],
+            ["neighbour.watch", "nobody", "extension", "neighbour"],
             ["neighbour.note", "nobody", "nobody", ""],
         ]
     );
-    assert_eq!(entries[1]["change"]["short"], 1, "what fits is kept");
-    assert_eq!(entries[1]["change"]["_cut"]["fields"], 1);
-    assert_eq!(entries[2]["address"], "127.0.0.1");
+    assert_eq!(entries[2]["change"]["short"], 1, "what fits is kept");
+    assert_eq!(entries[2]["change"]["_cut"]["fields"], 1);
+    assert_eq!(entries[4]["address"], "127.0.0.1");
 }
 
 #[test]

@@ -95,14 +95,12 @@ impl EventBus {
         let mut altered = false;
         let mut attached: Vec<Attached> = Vec::new();
         for hook in generation.before.get(topic).into_iter().flatten().filter(|hook| hook.takes(subject)) {
-            let outcome = self.run_hook(hook, topic, subject, &current).await?;
-            if !outcome.payload.is_empty() {
-                current = outcome.payload;
+            let (payload, added) = self.run_hook(hook, topic, subject, &current).await?;
+            if !payload.is_empty() {
+                current = payload;
                 altered = true;
             }
-            if !outcome.statements.is_empty() {
-                attached.push((hook.plugin.scope().clone(), outcome.statements.into_vec()));
-            }
+            attached.extend(added);
         }
         for listener in generation.listeners(topic, subject).filter(|listener| listener.queue.is_none()) {
             attached.push((Scope::Host, outbox::statement(listener, topic, subject, &current)));
@@ -111,25 +109,43 @@ impl EventBus {
         Ok(Outcome { payload: if altered { current } else { Bytes::empty() }, statements })
     }
 
+    /// Runs one hook; answers the payload that it wants instead, and what it adds to the change.
     async fn run_hook(
         &self,
         hook: &Hook,
         topic: &str,
         subject: &str,
         payload: &[u8],
-    ) -> Result<Outcome, RawError> {
+    ) -> Result<(Bytes, Vec<Attached>), RawError> {
         let hooks = hook.plugin.hooks().ok_or_else(|| RawError::new(500, "plugin_no_hooks", "no hooks"))?;
         let call = hooks.before(hook.position, topic, subject, Bytes::from(payload.to_vec()));
         let outcome = hook.plugin.bounded(self.call_timeout, call).await?;
         // Looked at here, so that the hook's plugin is named and not the one whose event it is.
-        check(&outcome).map_err(|problem| {
+        let added = self.taken(hook.plugin.scope(), &outcome).map_err(|problem| {
             let plugin = hook.plugin.name();
             tracing::error!(plugin, topic, "a hook's answer is malformed: {problem}");
             let message =
                 format!("the extension {plugin} hooked into this with an answer that cannot be used");
             RawError::new(502, "plugin_answer_invalid", message)
         })?;
-        Ok(outcome)
+        Ok((outcome.payload, added))
+    }
+
+    /// What a hook's answer adds to the change, where it has the forms that it must have: its statements, and what the
+    /// tickets among them stand for.
+    fn taken(&self, scope: &Scope, outcome: &Outcome) -> Result<Vec<Attached>, String> {
+        if !outcome.payload.is_empty() {
+            let text =
+                std::str::from_utf8(&outcome.payload).map_err(|error| format!("its payload: {error}"))?;
+            serde_json::from_str::<IgnoredAny>(text).map_err(|error| format!("its payload: {error}"))?;
+        }
+        if outcome.statements.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (statements, tickets) = split_tickets(&outcome.statements).map_err(|error| error.to_string())?;
+        let mut added = vec![(scope.clone(), statements)];
+        added.extend(self.tickets.redeem(&tickets).map_err(|error| format!("its statements: {error}"))?);
+        Ok(added)
     }
 
     /// Keeps statements until a change is applied; answers a packed batch that stands for them.
@@ -168,21 +184,6 @@ impl EventBus {
             }
         }
     }
-}
-
-/// Whether a hook's answer has the forms that it must have.
-fn check(outcome: &Outcome) -> Result<(), String> {
-    if !outcome.payload.is_empty() {
-        let text = std::str::from_utf8(&outcome.payload).map_err(|error| format!("its payload: {error}"))?;
-        serde_json::from_str::<IgnoredAny>(text).map_err(|error| format!("its payload: {error}"))?;
-    }
-    if !outcome.statements.is_empty() {
-        let (_, tickets) = split_tickets(&outcome.statements).map_err(|error| error.to_string())?;
-        if !tickets.is_empty() {
-            return Err("its statements hold a ticket, which the host alone adds".to_owned());
-        }
-    }
-    Ok(())
 }
 
 fn clamp(count: usize) -> u32 {

@@ -80,7 +80,11 @@ impl Tickets {
         Some(ticket)
     }
 
-    fn redeem(&self, tickets: &[u64]) -> Result<Vec<Attached>, DbError> {
+    /// The statements that these stand for, once.
+    ///
+    /// # Errors
+    /// Where one is not known, or not any more.
+    pub(super) fn redeem(&self, tickets: &[u64]) -> Result<Vec<Attached>, DbError> {
         let mut kept = self.kept.lock();
         let mut statements = Vec::new();
         for ticket in tickets {

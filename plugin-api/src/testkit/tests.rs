@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use tempfile::TempDir;
 
 use super::*;
-use crate::prelude::*;
+use crate::{audit::Entry, prelude::*};
 
 struct Everything {
     host: Host,
@@ -70,6 +70,7 @@ impl Everything {
         payload["by"].as_array_mut().expect("first ran before").push(json!("second"));
         let mut batch = Batch::default();
         batch.push("INSERT INTO everything_things VALUES (?1)", params![payload.to_string()]);
+        batch.append(self.host.audit()?.entry(&Entry::new("second", "thing", event.subject)).await?)?;
         Ok(Before::pass().with_payload(payload).with_statements(batch))
     }
 
@@ -102,7 +103,7 @@ impl Everything {
 
 const MANIFEST: &str = r#"
 name = "everything"
-capabilities = ["database", "events", "identity", "services"]
+capabilities = ["audit", "database", "events", "identity", "services"]
 routes = ["/api/things", "/api/admin/things"]
 offers = ["echo@1"]
 uses = ["mail@1"]
@@ -168,6 +169,14 @@ fn hooks_run_in_order_and_their_statements_commit() {
     let rows = host.query("SELECT x FROM everything_things ORDER BY rowid", &[]).unwrap();
     let rows: Vec<_> = rows.into_iter().flatten().collect();
     assert_eq!(rows, [r#"{"by":["first","second"]}"#, "mine", "other"].map(Value::from));
+    let entry = AuditEntry {
+        action: "everything.second".to_owned(),
+        target_kind: "thing".to_owned(),
+        target_id: "mine".to_owned(),
+        change: json!({}),
+        request: None,
+    };
+    assert_eq!(host.audited(), [entry]);
 }
 
 #[test]

@@ -23,6 +23,7 @@ impl Plugin for Neighbour {
         registry.post("/api/neighbour/steal", Neighbour::steal);
         registry.post("/api/neighbour/emit", Neighbour::emit);
         registry.post("/api/neighbour/notes/{fate}", Neighbour::note);
+        registry.before("note.make", None, 0, Neighbour::watch);
         registry.post("/api/neighbour/echo", Neighbour::echo).body_bytes_max(1 << 20);
     }
 }
@@ -65,7 +66,8 @@ impl Neighbour {
             audit.record(&entry.with_change(json!({"long": "x".repeat(70 << 10), "short": 1}))).await?;
             return Response::json(&fate);
         }
-        let mut batch = Batch::default();
+        let passed = self.host.topic("note.make")?.before(fate, &json!({})).await?;
+        let mut batch = passed.statements;
         batch.push("CREATE TABLE IF NOT EXISTS neighbour_notes (fate TEXT CHECK (fate <> 'refused')) STRICT", &[]);
         batch.append(audit.entry(&entry).await?)?;
         batch.push("INSERT INTO neighbour_notes VALUES (?1)", &[fate.into()]);
@@ -79,6 +81,12 @@ impl Neighbour {
             transaction.rollback().await?;
         }
         Response::json(&fate)
+    }
+
+    /// The hook before a note, which has an entry of its own in the note's change.
+    async fn watch(self: Arc<Self>, event: Event) -> Result<Before> {
+        let entry = self.host.audit()?.entry(&Entry::new("watch", "note", event.subject)).await?;
+        Ok(Before::pass().with_statements(entry))
     }
 
     async fn echo(self: Arc<Self>, request: Request) -> Result<Response> {
