@@ -174,7 +174,7 @@ impl<P: Plugin> TestHost<P> {
             statements.append(Batch::from_packed(&outcome.statements)?)?;
         }
         if !statements.is_empty() {
-            Services::apply(&self.services, None, &statements.finish())?;
+            Services::apply(self.services, None, &statements.finish())?;
         }
         Ok(payload)
     }
