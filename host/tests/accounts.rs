@@ -2,112 +2,24 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
+mod support_accounts;
 mod support_db;
 
 use std::sync::Arc;
 
-use axum::{Router, body::Body};
 use futures_util::future::{BoxFuture, join_all};
-use http::{Request, StatusCode, header};
-use http_body_util::BodyExt;
+use http::StatusCode;
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
-use support_db::{Fresh, apply, query};
-use tinybase_abi::codec::{BatchWriter, Expect, Value, ValueRef};
+use support_accounts::{PASSWORD, host, keys, word};
+use support_db::apply;
+use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 use tinybase_host::{
-    accounts::{AccountEvent, AccountEvents, Accounts, Keys, routes},
-    config,
-    db::{Cost, migrations::Migrator},
+    accounts::{AccountEvent, AccountEvents},
+    audit::{Actor, ActorKind},
     error::ApiError,
-    http::{Authenticate, OwnRoutes},
-    secrets::Vault,
-    settings::{ALLOW_PUBLIC_REGISTRATION, INSTANCE_NAME, Settings},
-    sql::HostSql,
+    settings::{ALLOW_PUBLIC_REGISTRATION, INSTANCE_NAME},
 };
-use tower::ServiceExt;
-
-const PASSWORD: &str = "correct horse";
-
-struct Host {
-    fresh: Fresh,
-    accounts: Arc<Accounts>,
-    settings: Arc<Settings>,
-    routes: Router,
-}
-
-async fn host() -> Host {
-    let fresh = Fresh::open();
-    Migrator::of_host(&*fresh.db).upgrade(None).await.unwrap();
-    let sql = HostSql::new(Arc::clone(&fresh.db) as _);
-    let vault = Arc::new(Vault::load_or_create(&fresh.dir.path().join("keys")).unwrap());
-    let settings = Arc::new(Settings::new(sql.clone(), vault));
-    let keys = Keys::load_or_create(&fresh.dir.path().join("keys")).unwrap();
-    let accounts = Arc::new(Accounts::new(sql, keys, Arc::clone(&settings), &config::Auth::default()));
-    let mut own = OwnRoutes::default();
-    routes(&mut own, Arc::clone(&accounts));
-    let authenticator: Arc<dyn Authenticate> = Arc::clone(&accounts) as _;
-    let routes = own.into_router(&authenticator);
-    Host { fresh, accounts, settings, routes }
-}
-
-impl Host {
-    async fn call(&self, line: &str, token: Option<&str>, body: &str) -> (u16, Json) {
-        let (method, path) = line.split_once(' ').unwrap();
-        let mut request = Request::builder().method(method).uri(format!("http://host{path}"));
-        if let Some(token) = token {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-        }
-        let request = request.body(Body::from(body.to_owned())).unwrap();
-        let response = self.routes.clone().oneshot(request).await.unwrap();
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        let body = serde_json::from_slice(&body).unwrap_or_else(|_| json!(String::from_utf8_lossy(&body)));
-        (status, body)
-    }
-
-    async fn login(&self, email: &str) -> (u16, Json) {
-        let body = json!({"email": email, "password": PASSWORD}).to_string();
-        self.call("POST /api/auth/login", None, &body).await
-    }
-
-    /// Signs in and answers the access and the refresh token.
-    async fn session(&self, email: &str) -> (String, String) {
-        let (status, answer) = self.login(email).await;
-        assert_eq!(status, 200, "{answer}");
-        (word(&answer, "access_token"), word(&answer, "refresh_token"))
-    }
-
-    async fn register(&self, email: &str) {
-        let body = json!({"email": email, "password": PASSWORD}).to_string();
-        let (status, answer) = self.call("POST /api/auth/register", None, &body).await;
-        assert_eq!(status, 201, "{answer}");
-    }
-
-    async fn me(&self, token: &str) -> u16 {
-        self.call("GET /api/auth/me", Some(token), "").await.0
-    }
-
-    async fn refresh(&self, token: &str) -> (u16, Json) {
-        self.call("POST /api/auth/refresh", Some(token), "").await
-    }
-
-    async fn count(&self, table: &str) -> i64 {
-        let rows =
-            query(&self.fresh.db, Cost::Short, &format!("SELECT count(*) FROM {table}"), &[]).await.unwrap();
-        match rows[0][0] {
-            Value::Integer(count) => count,
-            ref other => panic!("{other:?} is no count"),
-        }
-    }
-}
-
-fn word(answer: &Json, key: &str) -> String {
-    answer[key].as_str().unwrap_or_else(|| panic!("{answer} has no text {key}")).to_owned()
-}
-
-fn keys(answer: &Json) -> Vec<&str> {
-    answer.as_object().unwrap().keys().map(String::as_str).collect()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_login_sets_up_and_everything_answers_by_contract() {
@@ -281,20 +193,22 @@ async fn the_first_password_must_be_good_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_token_works_once_and_its_reuse_ends_the_family() {
+async fn a_refresh_token_works_once_and_its_reuse_ends_the_session() {
     let host = host().await;
     let (_, first) = host.session("ada@example.org").await;
-    let (_, other_family) = host.session("ada@example.org").await;
+    let (_, other_session) = host.session("ada@example.org").await;
     let (status, answer) = host.refresh(&first).await;
     assert_eq!((status, &answer["admin_created"]), (200, &json!(false)));
     let second = word(&answer, "refresh_token");
     assert_ne!(first, second);
-    assert_eq!(host.me(&word(&answer, "access_token")).await, 200);
+    let access = word(&answer, "access_token");
+    assert_eq!(host.me(&access).await, 200);
 
     let (status, answer) = host.refresh(&first).await;
     assert_eq!((status, word(&answer, "code").as_str()), (401, "refresh_token_invalid"));
-    assert_eq!(host.refresh(&second).await.0, 401, "the family outlived a reuse");
-    assert_eq!(host.refresh(&other_family).await.0, 200, "another login was ended too");
+    assert_eq!(host.refresh(&second).await.0, 401, "the session outlived a reuse");
+    assert_eq!(host.me(&access).await, 401, "an access token outlived its session");
+    assert_eq!(host.refresh(&other_session).await.0, 200, "another login was ended too");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -369,7 +283,8 @@ async fn a_new_password_by_an_operator_ends_the_old_sessions() {
     let host = host().await;
     let (token, refresh) = host.session("ada@example.org").await;
     assert_eq!(host.me(&token).await, 200);
-    host.accounts.add_admin("ADA@example.org", "another horse".into()).await.unwrap();
+    let actor = Actor::local(ActorKind::Command, "admin add");
+    host.accounts.add_admin("ADA@example.org", "another horse".into(), &actor).await.unwrap();
     assert_eq!((host.me(&token).await, host.refresh(&refresh).await.0), (401, 401));
     assert_eq!(host.login("ada@example.org").await.0, 401);
 }
@@ -386,7 +301,7 @@ async fn the_published_key_verifies_a_token() {
     let key = jsonwebtoken::DecodingKey::from_jwk(&key).unwrap();
     let validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::EdDSA);
     let claims = jsonwebtoken::decode::<Json>(&token, &key, &validation).unwrap().claims;
-    assert_eq!(keys(&claims), ["sub", "email", "adm", "epoch", "iat", "exp", "jti", "typ"]);
+    assert_eq!(keys(&claims), ["sub", "email", "adm", "epoch", "sid", "iat", "exp", "jti", "typ"]);
 }
 
 /// Refuses one email, adds a row to the batch for every event, and keeps what it was told afterwards.

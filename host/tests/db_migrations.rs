@@ -65,6 +65,7 @@ async fn the_hosts_tables_come_and_go() {
         "tb_migrations",
         "tb_outbox",
         "tb_refresh_tokens",
+        "tb_sessions",
         "tb_settings",
         "tb_users",
     ];
@@ -74,6 +75,37 @@ async fn the_hosts_tables_come_and_go() {
     assert_eq!(host.downgrade(0).await.unwrap(), all.iter().rev().copied().collect::<Vec<_>>());
     assert_eq!(tables(&fresh).await, ["tb_migrations"]);
     assert_eq!(host.history().await.unwrap()[0].applied_at, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_family_of_refresh_tokens_becomes_a_session_and_goes_back() {
+    let fresh = Fresh::open();
+    let host = Migrator::of_host(&*fresh.db);
+    host.upgrade(Some(2)).await.unwrap();
+    let user = "INSERT INTO tb_users (id, email, password_hash, created_at, updated_at) VALUES ('u', 'e', 'h', 't', 't')";
+    let token = "INSERT INTO tb_refresh_tokens (token_hash, user_id, family_id, created_at, expires_at, used_at) \
+         VALUES (?1, 'u', ?2, ?3, ?4, ?5)";
+    let tokens = [
+        ("1", "f", "a", "m", Value::Text("b".into())),
+        ("2", "f", "b", "n", Value::Null),
+        ("3", "g", "c", "o", Value::Null),
+    ]
+    .map(|(hash, family, created, expires, used)| {
+        [Value::Blob(hash.into()), family.into(), created.into(), expires.into(), used]
+    });
+    let mut statements = vec![(user, NONE.as_slice(), Expect::Exactly(1))];
+    statements.extend(tokens.iter().map(|values| (token, values.as_slice(), Expect::Exactly(1))));
+    apply(&fresh.db, &statements).await.unwrap();
+    let all = "SELECT hex(token_hash), user_id, family_id, created_at, expires_at, used_at \
+         FROM tb_refresh_tokens ORDER BY 1";
+    let before = query(&fresh.db, Cost::Short, all, &NONE).await.unwrap();
+
+    host.upgrade(Some(3)).await.unwrap();
+    let sessions = "SELECT id || user_id || method || created_at || last_used_at || expires_at FROM tb_sessions ORDER BY 1";
+    let sessions = query(&fresh.db, Cost::Short, sessions, &NONE).await.unwrap();
+    assert_eq!(sessions, [["fupasswordabn".into()], ["gupasswordcco".into()]]);
+    host.downgrade(2).await.unwrap();
+    assert_eq!(query(&fresh.db, Cost::Short, all, &NONE).await.unwrap(), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,8 +66,11 @@ impl Answer {
 impl Client {
     /// A client of the server at `host:port`.
     pub fn new(address: &str) -> Client {
-        let config =
-            Agent::config_builder().http_status_as_error(false).timeout_global(Some(ANSWER_WAIT_MAX)).build();
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(ANSWER_WAIT_MAX))
+            .user_agent("tinybase-tests")
+            .build();
         Client { agent: config.into(), address: address.to_owned(), token: None }
     }
 

@@ -1,25 +1,32 @@
 //! Accounts: who someone is, how they prove it and when that ends. It never knows what a user may do with records.
 
+mod client;
 mod email;
+mod endings;
 mod events;
 mod keys;
+mod login;
 mod lookup;
 mod password_rules;
 mod password_threads;
 mod passwords;
 mod refresh;
+mod renewal;
 mod requests;
 mod role;
 mod routes;
 mod scopes;
 mod service;
+mod session_routes;
 mod sessions;
 mod token_cache;
 mod tokens;
 mod users;
 
-use std::sync::{Arc, OnceLock, atomic::Ordering};
+use std::sync::{Arc, OnceLock};
 
+pub use client::{Client, USER_AGENT_CHARS_MAX};
+pub use endings::SessionsAnswer;
 pub use events::{AccountEvent, AccountEvents, NoEvents};
 pub use keys::{Keys, KeysError};
 pub use password_rules::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN};
@@ -31,8 +38,11 @@ pub use role::Role;
 pub use routes::{bearer, routes};
 pub use scopes::{SCOPE_BYTES_MAX, SCOPES_MAX, Scopes};
 pub use service::AdminAdded;
+pub use sessions::SessionAnswer;
 
 use crate::{config, error::ApiError, settings::Settings, sql::HostSql};
+
+const SECONDS_PER_DAY: i64 = 86_400;
 
 /// Who sends a request: a signed-in user, or an application token in a user's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +53,7 @@ pub struct Caller {
     pub email: String,
     /// How far the user reaches in the administration.
     pub role: Role,
-    /// The user's epoch: it rises with every logout and change of password, which ends all tokens made before.
+    /// The user's epoch: it rises with every logout, which ends all tokens made before.
     pub epoch: i64,
     /// The session that the access token is of; `None` for an application token.
     pub session_id: Option<Arc<str>>,
@@ -73,6 +83,7 @@ impl Caller {
 #[derive(Debug)]
 pub struct Accounts {
     users: users::Users,
+    sessions: sessions::Sessions,
     refresh_tokens: refresh::RefreshTokens,
     passwords: passwords::Passwords,
     tokens: tokens::Tokens,
@@ -84,11 +95,15 @@ pub struct Accounts {
 impl Accounts {
     /// Accounts over the host's database.
     pub fn new(sql: HostSql, keys: Keys, settings: Arc<Settings>, config: &config::Auth) -> Accounts {
+        let access_ttl_seconds = u64::from(config.access_token_ttl_minutes) * 60;
+        let refresh_ttl_seconds = i64::from(config.refresh_token_ttl_days) * SECONDS_PER_DAY;
+        let session_ttl_seconds = refresh_ttl_seconds.max(access_ttl_seconds.cast_signed());
         Accounts {
             users: users::Users::new(sql.clone()),
-            refresh_tokens: refresh::RefreshTokens::new(sql, config.refresh_token_ttl_days),
+            sessions: sessions::Sessions::new(sql.clone(), session_ttl_seconds, config.sessions_per_user_max),
+            refresh_tokens: refresh::RefreshTokens::new(sql, refresh_ttl_seconds),
             passwords: passwords::Passwords::new(config),
-            tokens: tokens::Tokens::new(keys, u64::from(config.access_token_ttl_minutes) * 60),
+            tokens: tokens::Tokens::new(keys, access_ttl_seconds),
             cache: token_cache::TokenCache::new(config.token_cache_entries_max),
             settings,
             events: OnceLock::new(),
@@ -128,15 +143,14 @@ impl Accounts {
             }
         })?;
         let revoked = || ApiError::unauthorized("token_revoked", "the token was ended; sign in again");
-        let generation = self.cache.generation();
-        let epoch = self.cache.epoch(&claims.sub);
-        let user = self.users.by_id(&claims.sub).await?.ok_or_else(revoked)?;
-        let current = epoch.fetch_max(user.epoch, Ordering::AcqRel).max(user.epoch);
-        if current != claims.epoch || !user.is_active {
+        let session_id = claims.sid.as_deref().ok_or_else(revoked)?;
+        let mark = self.cache.mark(&claims.sub);
+        let user = self.sessions.user_of(session_id, &claims.sub).await?.ok_or_else(revoked)?;
+        if user.epoch != claims.epoch || !user.is_active {
             return Err(revoked());
         }
-        let caller = Arc::new(user.caller());
-        self.cache.insert(bearer, Arc::clone(&caller), claims.exp, claims.epoch, epoch, generation);
+        let caller = Arc::new(user.caller(session_id));
+        self.cache.insert(bearer, Arc::clone(&caller), claims.exp, mark);
         Ok(caller)
     }
 

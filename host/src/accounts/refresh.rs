@@ -1,4 +1,4 @@
-//! Refresh tokens: random, stored as hashes, replaced at every use. A used one that comes back ends its whole family.
+//! Refresh tokens: random, stored as hashes, replaced at every use. A used one that comes back ends its session.
 //! It never makes an access token.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -14,12 +14,10 @@ use crate::{
 /// What every refresh token begins with, so that no one takes it for an access token.
 const PREFIX: &str = "tbr_";
 
-const SECONDS_PER_DAY: i64 = 86_400;
-
 /// A stored refresh token with its user.
 #[derive(Debug)]
 pub(super) struct Stored {
-    pub(super) family: String,
+    pub(super) session_id: String,
     pub(super) is_used: bool,
     pub(super) is_expired: bool,
     pub(super) user: User,
@@ -30,22 +28,21 @@ pub(super) struct NewToken {
     /// The token; told to the client once.
     pub(super) token: String,
     hash: [u8; 32],
-    family: String,
     expires_at: String,
 }
 
 const FIND: &str = concat!(
-    "SELECT t.family_id, t.used_at, t.expires_at, ",
+    "SELECT t.session_id, t.used_at, t.expires_at, ",
     columns!(),
-    " FROM tb_refresh_tokens t JOIN tb_users u ON u.id = t.user_id WHERE t.token_hash = ?1"
+    " FROM tb_refresh_tokens t JOIN tb_sessions s ON s.id = t.session_id JOIN tb_users u ON u.id = s.user_id \
+     WHERE t.token_hash = ?1"
 );
 const USE: &str =
     "UPDATE tb_refresh_tokens SET used_at = ?2 WHERE token_hash = ?1 AND used_at IS NULL AND expires_at > ?2";
-const INSERT: &str = "INSERT INTO tb_refresh_tokens (token_hash, family_id, user_id, created_at, expires_at) \
-     SELECT ?1, ?2, id, ?5, ?6 FROM tb_users WHERE id = ?3 AND token_epoch = ?4";
-const DELETE_EXPIRED: &str = "DELETE FROM tb_refresh_tokens WHERE user_id = ?1 AND expires_at <= ?2";
-const DELETE_FAMILY: &str = "DELETE FROM tb_refresh_tokens WHERE family_id = ?1";
-const DELETE_USER: &str = "DELETE FROM tb_refresh_tokens WHERE user_id = ?1";
+const INSERT: &str = "INSERT INTO tb_refresh_tokens (token_hash, session_id, created_at, expires_at) \
+     VALUES (?1, ?2, ?3, ?4)";
+const DELETE_EXPIRED: &str = "DELETE FROM tb_refresh_tokens WHERE expires_at <= ?2 \
+     AND session_id IN (SELECT id FROM tb_sessions WHERE user_id = ?1)";
 
 /// The table of refresh tokens.
 #[derive(Debug)]
@@ -55,8 +52,8 @@ pub(super) struct RefreshTokens {
 }
 
 impl RefreshTokens {
-    pub(super) fn new(sql: HostSql, ttl_days: u32) -> RefreshTokens {
-        RefreshTokens { sql, ttl_seconds: i64::from(ttl_days) * SECONDS_PER_DAY }
+    pub(super) fn new(sql: HostSql, ttl_seconds: i64) -> RefreshTokens {
+        RefreshTokens { sql, ttl_seconds }
     }
 
     /// Whether `token` has the form of a refresh token.
@@ -64,32 +61,20 @@ impl RefreshTokens {
         token.starts_with(PREFIX)
     }
 
-    /// A new token, of a new family where none is given.
-    pub(super) fn make(&self, family: Option<String>) -> NewToken {
+    /// A new token.
+    pub(super) fn make(&self) -> NewToken {
         let token = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
-        NewToken {
-            hash: hash(&token),
-            token,
-            family: family.unwrap_or_else(|| uuid::Uuid::now_v7().to_string()),
-            expires_at: time_from_now(self.ttl_seconds),
-        }
+        NewToken { hash: hash(&token), token, expires_at: time_from_now(self.ttl_seconds) }
     }
 
     pub(super) async fn find(&self, token: &str) -> Result<Option<Stored>, DbError> {
         let row = self.sql.row(FIND, &[ValueRef::Blob(&hash(token))]).await?;
         Ok(row.map(|row| Stored {
-            family: text(&row, 0),
+            session_id: text(&row, 0),
             is_used: !is_null(&row, 1),
             is_expired: text(&row, 2) <= time_from_now(0),
             user: User::from_row(&row, 3),
         }))
-    }
-
-    /// Ends a family: whoever holds one of its tokens has to sign in again.
-    pub(super) async fn end_family(&self, family: &str) -> Result<(), DbError> {
-        let mut batch = BatchWriter::default();
-        batch.push(DELETE_FAMILY, [ValueRef::Text(family)], Expect::Any);
-        self.sql.apply(batch).await.map(drop)
     }
 }
 
@@ -98,13 +83,11 @@ pub(super) fn mark_used(batch: &mut BatchWriter, token: &str) {
     batch.push(USE, [ValueRef::Blob(&hash(token)), ValueRef::Now], Expect::Exactly(1));
 }
 
-/// Adds the new token to a batch, which fails with a condition if the user's epoch is another by then.
-pub(super) fn insert(batch: &mut BatchWriter, new: &NewToken, user: &User) {
+/// Adds the new token of a session to a batch.
+pub(super) fn insert(batch: &mut BatchWriter, new: &NewToken, session_id: &str) {
     let params = [
         ValueRef::Blob(&new.hash),
-        ValueRef::Text(&new.family),
-        ValueRef::Text(&user.id),
-        ValueRef::Integer(user.epoch),
+        ValueRef::Text(session_id),
         ValueRef::Now,
         ValueRef::Text(&new.expires_at),
     ];
@@ -114,11 +97,6 @@ pub(super) fn insert(batch: &mut BatchWriter, new: &NewToken, user: &User) {
 /// Adds the removal of the user's expired tokens to a batch.
 pub(super) fn delete_expired(batch: &mut BatchWriter, user_id: &str) {
     batch.push(DELETE_EXPIRED, [ValueRef::Text(user_id), ValueRef::Now], Expect::Any);
-}
-
-/// Adds the removal of all of the user's tokens to a batch.
-pub(super) fn delete_all(batch: &mut BatchWriter, user_id: &str) {
-    batch.push(DELETE_USER, [ValueRef::Text(user_id)], Expect::Any);
 }
 
 fn hash(token: &str) -> [u8; 32] {

@@ -6,8 +6,9 @@ use axum::{extract::State, response::Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 
-use super::{Accounts, LoginRequest, RegisterRequest};
+use super::{Accounts, Client, LoginRequest, RegisterRequest, session_routes};
 use crate::{
+    audit::Actor,
     error::ApiError,
     http::{
         Access, OwnRoutes, SignedIn,
@@ -23,6 +24,7 @@ const JWKS_CACHE: &str = "public, max-age=300";
 pub fn routes(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
     let operation =
         |id: &str, summary: &str| json!({"operationId": id, "summary": summary, "tags": ["accounts"]});
+    session_routes::add(own, Arc::clone(&accounts));
     own.with(accounts)
         .route(
             Method::GET,
@@ -96,26 +98,31 @@ async fn setup_status(State(accounts): State<Arc<Accounts>>) -> Answer {
 
 async fn register(
     State(accounts): State<Arc<Accounts>>,
+    actor: Actor,
     ApiJson(request): ApiJson<RegisterRequest>,
 ) -> Answer {
-    Ok(json_response(StatusCode::CREATED, &accounts.register(request).await?))
+    Ok(json_response(StatusCode::CREATED, &accounts.register(request, &actor).await?))
 }
 
-async fn login(State(accounts): State<Arc<Accounts>>, ApiJson(request): ApiJson<LoginRequest>) -> Answer {
-    accounts.login(request).await.map(|answer| secret(&answer))
+async fn login(
+    State(accounts): State<Arc<Accounts>>,
+    client: Client,
+    ApiJson(request): ApiJson<LoginRequest>,
+) -> Answer {
+    accounts.login(request, &client).await.map(|answer| secret(&answer))
 }
 
 async fn me(State(accounts): State<Arc<Accounts>>, SignedIn(caller): SignedIn) -> Answer {
     Ok(json_response(StatusCode::OK, &accounts.me(&caller).await?))
 }
 
-async fn refresh(State(accounts): State<Arc<Accounts>>, headers: HeaderMap) -> Answer {
+async fn refresh(State(accounts): State<Arc<Accounts>>, client: Client, headers: HeaderMap) -> Answer {
     let token = bearer(&headers).ok_or_else(token_missing)?;
-    accounts.refresh(token).await.map(|answer| secret(&answer))
+    accounts.refresh(token, &client).await.map(|answer| secret(&answer))
 }
 
-async fn logout(State(accounts): State<Arc<Accounts>>, SignedIn(caller): SignedIn) -> Answer {
-    Ok(json_response(StatusCode::OK, &accounts.logout(&caller).await?))
+async fn logout(State(accounts): State<Arc<Accounts>>, SignedIn(caller): SignedIn, actor: Actor) -> Answer {
+    Ok(json_response(StatusCode::OK, &accounts.logout(&caller, &actor).await?))
 }
 
 async fn jwks(State(accounts): State<Arc<Accounts>>) -> Response {

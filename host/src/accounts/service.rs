@@ -1,17 +1,17 @@
 //! What can be asked of accounts, free of HTTP: sign up, admins, what anyone may know. Sessions have a file of their own.
 
+use serde_json::json;
 use tinybase_abi::codec::BatchWriter;
 
 use super::{
     Accounts, Caller, InstanceInfo, MeAnswer, RegisterAnswer, RegisterRequest, Role, SetupStatus, email,
     password_rules::password_fault,
-    refresh,
     users::{self, User},
 };
 use crate::{
+    audit::{self, Actor, Entry},
     db::DbError,
     error::ApiError,
-    sql::{Applied, integer},
 };
 
 /// What adding an admin came to.
@@ -40,7 +40,11 @@ impl Accounts {
     ///
     /// # Errors
     /// 400 `email_taken`, 403 `registration_disabled`, 503 while too many passwords are being hashed.
-    pub async fn register(&self, request: RegisterRequest) -> Result<RegisterAnswer, ApiError> {
+    pub async fn register(
+        &self,
+        request: RegisterRequest,
+        actor: &Actor,
+    ) -> Result<RegisterAnswer, ApiError> {
         if !self.settings.current().await?.allow_public_registration() {
             return Err(ApiError::forbidden(
                 "registration_disabled",
@@ -52,7 +56,7 @@ impl Accounts {
         }
         let password_hash = self.passwords.hash(request.password).await?;
         let user = User::new(request.email, password_hash, Role::User);
-        self.create(&user).await?;
+        self.create(&user, actor).await?;
         Ok(RegisterAnswer { id: user.id, email: user.email, message: "the account was created; sign in now" })
     }
 
@@ -74,14 +78,19 @@ impl Accounts {
     ///
     /// # Errors
     /// 400 `email_invalid` and `password_invalid`, in words that fit a command line.
-    pub async fn add_admin(&self, email: &str, password: String) -> Result<AdminAdded, ApiError> {
+    pub async fn add_admin(
+        &self,
+        email: &str,
+        password: String,
+        actor: &Actor,
+    ) -> Result<AdminAdded, ApiError> {
         let email = checked(email, &password)?;
         let password_hash = self.passwords.hash(password).await?;
         let Some(user) = self.users.by_email(&email).await? else {
-            self.create(&User::new(email, password_hash, Role::Admin)).await?;
+            self.create(&User::new(email, password_hash, Role::Admin), actor).await?;
             return Ok(AdminAdded::Created);
         };
-        self.promote(user, Some(&password_hash)).await?;
+        self.promote(user, Some(&password_hash), actor).await?;
         Ok(AdminAdded::Promoted)
     }
 
@@ -89,52 +98,57 @@ impl Accounts {
     ///
     /// # Errors
     /// As [`Accounts::add_admin`].
-    pub async fn ensure_admin(&self, email: &str, password: String) -> Result<AdminAdded, ApiError> {
+    pub async fn ensure_admin(
+        &self,
+        email: &str,
+        password: String,
+        actor: &Actor,
+    ) -> Result<AdminAdded, ApiError> {
         let email = checked(email, &password)?;
         match self.users.by_email(&email).await? {
             Some(user) if user.role.is_admin() => Ok(AdminAdded::Unchanged),
-            Some(user) => self.promote(user, None).await.map(|()| AdminAdded::Promoted),
+            Some(user) => self.promote(user, None, actor).await.map(|()| AdminAdded::Promoted),
             None => {
                 let password_hash = self.passwords.hash(password).await?;
-                self.create(&User::new(email, password_hash, Role::Admin)).await?;
+                self.create(&User::new(email, password_hash, Role::Admin), actor).await?;
                 Ok(AdminAdded::Created)
             }
         }
     }
 
-    async fn create(&self, user: &User) -> Result<(), ApiError> {
+    async fn create(&self, user: &User, actor: &Actor) -> Result<(), ApiError> {
         let mut batch = BatchWriter::default();
         users::insert(&mut batch, user);
+        audit::push(&mut batch, actor, &user.created_entry());
+        let own = batch.len();
         let event = user.event("user.create");
         self.events().before(&event, &mut batch).await?;
         self.users.sql().apply(batch).await.map_err(|error| match error {
             DbError::Unique { ref table, .. } if table == "tb_users" => email_taken(),
-            other => refused_by_hook(other, 1),
+            other => refused_by_hook(other, own),
         })?;
         self.events().after(event);
         Ok(())
     }
 
-    async fn promote(&self, user: User, password_hash: Option<&str>) -> Result<(), ApiError> {
+    async fn promote(&self, user: User, password_hash: Option<&str>, actor: &Actor) -> Result<(), ApiError> {
         let mut batch = BatchWriter::default();
         users::make_admin(&mut batch, &user.id, password_hash);
+        Accounts::end_sessions(&mut batch, &user.id, None);
+        let mut change = json!({"role": {"from": user.role.name(), "to": Role::Admin.name()}});
         if password_hash.is_some() {
-            refresh::delete_all(&mut batch, &user.id);
+            change["password"] = json!("changed");
         }
+        let entry = Entry { action: "user.update", target_kind: "user", target_id: &user.id, change };
+        audit::push(&mut batch, actor, &entry);
         let own = batch.len();
         let event = User { role: Role::Admin, ..user }.event("user.update");
         self.events().before(&event, &mut batch).await?;
-        let applied = self.users.sql().apply(batch).await.map_err(|error| refused_by_hook(error, own))?;
-        self.cache.raise(&event.user_id, returned_epoch(&applied));
+        self.users.sql().apply(batch).await.map_err(|error| refused_by_hook(error, own))?;
+        self.user_changed(&event.user_id);
         self.events().after(event);
         Ok(())
     }
-}
-
-/// The epoch that a batch's first statement returned.
-pub(super) fn returned_epoch(applied: &Applied) -> i64 {
-    let row = applied.rows.first().and_then(|rows| rows.first());
-    integer(row.expect("a statement that must affect one row returns one"), 0)
 }
 
 /// A condition of a statement that a before hook added is that hook's refusal; `own` statements are the host's.

@@ -1,194 +1,170 @@
-//! Sessions: how they begin (login), go on (refresh) and end (logout), right under any interleaving of the three.
-//! Each is one batch whose conditions fail where another request came first.
+//! The table of sessions: every statement that reads or writes it. It never makes a token and decides nothing.
 
-use tinybase_abi::codec::BatchWriter;
+use serde::Serialize;
+use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 
 use super::{
-    Accounts, Caller, LoginAnswer, LoginRequest, MessageAnswer, Role,
-    password_rules::{may_be_stored, password_fault},
-    refresh::{self, NewToken, RefreshTokens, Stored},
-    service::{refused_by_hook, returned_epoch},
-    tokens::TokenFault,
-    users::{self, User},
+    Client,
+    users::{User, columns},
 };
-use crate::{db::DbError, error::ApiError};
+use crate::{
+    db::DbError,
+    sql::{HostSql, Row, is_null, text, time_from_now},
+};
 
-/// How often a login is tried again because the user changed while it was under way.
-const LOGIN_ATTEMPTS_MAX: usize = 8;
+/// How long the name of a way to sign in is at most, in characters; what is longer is cut.
+const METHOD_CHARS_MAX: usize = 40;
 
-impl Accounts {
-    /// Signs in. While there is no user at all, this creates the first one, an admin.
-    ///
-    /// # Errors
-    /// 401 `credentials_invalid`, in the same words and time for an unknown email and a wrong password; 422 where the
-    /// first user's password is too short or too long; 503 while too many passwords are being verified.
-    pub async fn login(&self, request: LoginRequest) -> Result<LoginAnswer, ApiError> {
-        let mut user = self.users.by_email(&request.email).await?;
-        if user.is_none() && self.users.none_yet().await? {
-            if let Some(answer) = self.first_login(&request).await? {
-                return Ok(answer);
-            }
-            user = self.users.by_email(&request.email).await?;
-        }
-        if !may_be_stored(&request.password) {
-            return Err(credentials_invalid());
-        }
-        let stored = user.as_ref().map(|user| user.password_hash.clone());
-        let verified = self.passwords.verify(request.password, stored).await?;
-        let Some(mut user) = user.filter(|user| verified && user.is_active) else {
-            return Err(credentials_invalid());
-        };
-        for _ in 0..LOGIN_ATTEMPTS_MAX {
-            if let Some(answer) = self.try_login(&user).await? {
-                return Ok(answer);
-            }
-            // Someone logged this user out, or changed it, in between: the password that was verified must still hold.
-            let now = self.users.by_id(&user.id).await?;
-            let same = now.filter(|now| now.is_active && now.password_hash == user.password_hash);
-            user = same.ok_or_else(credentials_invalid)?;
-        }
-        Err(ApiError::unavailable("login_contended", "this user is changing all the time; try again shortly"))
+const INSERT: &str = "INSERT INTO tb_sessions \
+     (id, user_id, method, address, user_agent, created_at, last_used_at, expires_at) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)";
+// The user's epoch and state are held against what the caller read: whoever was signed out or locked out meanwhile,
+// renews nothing.
+const RENEW: &str = "UPDATE tb_sessions SET last_used_at = ?3, expires_at = ?4 WHERE id = ?1 AND EXISTS ( \
+     SELECT 1 FROM tb_users u WHERE u.id = tb_sessions.user_id AND u.token_epoch = ?2 AND u.is_active = 1)";
+const DELETE: &str = "DELETE FROM tb_sessions WHERE id = ?1 AND user_id = ?2";
+const DELETE_EXPIRED: &str = "DELETE FROM tb_sessions WHERE user_id = ?1 AND expires_at <= ?2";
+const DELETE_ALL: &str = "DELETE FROM tb_sessions WHERE user_id = ?1";
+const DELETE_OTHERS: &str = "DELETE FROM tb_sessions WHERE user_id = ?1 AND id <> ?2";
+const DELETE_BEYOND: &str = "DELETE FROM tb_sessions WHERE id IN ( \
+     SELECT id FROM tb_sessions WHERE user_id = ?1 AND id <> ?2 \
+     ORDER BY last_used_at DESC, id DESC LIMIT 1000000 OFFSET ?3)";
+const USER_OF: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM tb_sessions s JOIN tb_users u ON u.id = s.user_id WHERE s.id = ?1 AND s.user_id = ?2"
+);
+const OF_USER: &str = "SELECT id, method, address, user_agent, created_at, last_used_at, expires_at \
+     FROM tb_sessions WHERE user_id = ?1 AND expires_at > ?2 ORDER BY last_used_at DESC, id DESC";
+
+/// A session as its user sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct SessionAnswer {
+    /// Its id.
+    pub id: String,
+    /// How the user signed in: `password`, `login_link` and so on.
+    pub method: String,
+    /// The address that the user signed in from, where it is known.
+    pub address: Option<String>,
+    /// What the client said that it is.
+    pub user_agent: Option<String>,
+    /// When it began, RFC 3339 UTC.
+    pub created_at: String,
+    /// When its tokens were renewed last.
+    pub last_used_at: String,
+    /// When it ends by itself.
+    pub expires_at: String,
+    /// Whether the request that asks is of this session.
+    pub current: bool,
+}
+
+/// A session that is about to begin.
+#[derive(Debug)]
+pub(super) struct NewSession<'a> {
+    pub(super) id: &'a str,
+    pub(super) user_id: &'a str,
+    pub(super) method: &'a str,
+    pub(super) client: &'a Client,
+    pub(super) expires_at: &'a str,
+}
+
+/// The table of sessions.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    sql: HostSql,
+    ttl_seconds: i64,
+    per_user_max: u32,
+}
+
+impl Sessions {
+    /// A session lives for `ttl_seconds` from the last time that its tokens were renewed.
+    pub(super) fn new(sql: HostSql, ttl_seconds: i64, per_user_max: u32) -> Sessions {
+        Sessions { sql, ttl_seconds, per_user_max }
     }
 
-    /// `None` where someone else was first.
-    async fn first_login(&self, request: &LoginRequest) -> Result<Option<LoginAnswer>, ApiError> {
-        if let Some((msg, kind)) = password_fault(&request.password) {
-            return Err(ApiError::unprocessable_at(["body", "password"], msg, kind));
-        }
-        let password_hash = self.passwords.hash(request.password.clone()).await?;
-        let user = User::new(request.email.clone(), password_hash, Role::Admin);
-        let mut batch = BatchWriter::default();
-        users::insert_first(&mut batch, &user);
-        let created = user.event("user.create");
-        let answer = self.begin_session(&user, batch, Some(created)).await?;
-        if answer.is_some() {
-            tracing::info!(email = user.email, "the first login created the first admin");
-        }
-        Ok(answer)
+    /// When a session ends that begins or is renewed now.
+    pub(super) fn expires_at(&self) -> String {
+        time_from_now(self.ttl_seconds)
     }
 
-    async fn try_login(&self, user: &User) -> Result<Option<LoginAnswer>, ApiError> {
-        let mut batch = BatchWriter::default();
-        refresh::delete_expired(&mut batch, &user.id);
-        self.begin_session(user, batch, None).await
+    /// The user of a session that has not ended.
+    pub(super) async fn user_of(&self, id: &str, user_id: &str) -> Result<Option<User>, DbError> {
+        let row = self.sql.row(USER_OF, &[ValueRef::Text(id), ValueRef::Text(user_id)]).await?;
+        Ok(row.map(|row| User::from_row(&row, 0)))
     }
 
-    /// Commits `batch` and a new refresh token. `None` where a condition of the host's own statements failed.
-    async fn begin_session(
+    /// The user's sessions, the one used last first; `current` is the asking one.
+    pub(super) async fn of_user(
         &self,
-        user: &User,
-        mut batch: BatchWriter,
-        created: Option<super::AccountEvent>,
-    ) -> Result<Option<LoginAnswer>, ApiError> {
-        let new = self.refresh_tokens.make(None);
-        refresh::insert(&mut batch, &new, user);
-        let own = batch.len();
-        let is_first = created.is_some();
-        let events = created.into_iter().chain([user.event("user.login")]).collect::<Vec<_>>();
-        for event in &events {
-            self.events().before(event, &mut batch).await?;
-        }
-        match self.users.sql().apply(batch).await {
-            Ok(_) => {}
-            Err(DbError::Condition { statement, .. }) if statement < own => return Ok(None),
-            // Two first logins with one email: the loser meets the winner's row.
-            Err(DbError::Unique { ref table, .. }) if is_first && table == "tb_users" => return Ok(None),
-            Err(other) => return Err(refused_by_hook(other, own)),
-        }
-        for event in events {
-            self.events().after(event);
-        }
-        Ok(Some(self.answer(user, new, is_first)))
+        user_id: &str,
+        current: Option<&str>,
+    ) -> Result<Vec<SessionAnswer>, DbError> {
+        let rows = self.sql.rows(OF_USER, &[ValueRef::Text(user_id), ValueRef::Now]).await?;
+        Ok(rows.iter().map(|row| from_row(row, current)).collect())
     }
 
-    /// Replaces a refresh token by a new pair.
-    ///
-    /// # Errors
-    /// 400 `not_a_refresh_token` for an access token, 401 `refresh_token_invalid` for one that is unknown, expired,
-    /// ended or used before; the last ends its whole family.
-    pub async fn refresh(&self, token: &str) -> Result<LoginAnswer, ApiError> {
-        if !RefreshTokens::has_form(token) {
-            return Err(match self.tokens.verify(token) {
-                Ok(_) | Err(TokenFault::Expired) => ApiError::bad_request(
-                    "not_a_refresh_token",
-                    "this is an access token; send the refresh token",
-                ),
-                Err(TokenFault::Invalid) => refresh_token_invalid(),
-            });
-        }
-        let stored = self.refresh_tokens.find(token).await?.ok_or_else(refresh_token_invalid)?;
-        if stored.is_used {
-            return Err(self.end_family(&stored).await?);
-        }
-        if stored.is_expired || !stored.user.is_active {
-            return Err(refresh_token_invalid());
-        }
-        let new = self.refresh_tokens.make(Some(stored.family.clone()));
-        let mut batch = BatchWriter::default();
-        refresh::mark_used(&mut batch, token);
-        refresh::insert(&mut batch, &new, &stored.user);
-        match self.users.sql().apply(batch).await {
-            Ok(_) => Ok(self.answer(&stored.user, new, false)),
-            Err(DbError::Condition { .. }) => Err(self.lost_race(token).await?),
-            Err(other) => Err(other.into()),
-        }
-    }
-
-    /// Another request used or ended the token between our read and our write: if it used it, that is a reuse.
-    async fn lost_race(&self, token: &str) -> Result<ApiError, ApiError> {
-        match self.refresh_tokens.find(token).await? {
-            Some(stored) if stored.is_used => self.end_family(&stored).await,
-            _ => Ok(refresh_token_invalid()),
-        }
-    }
-
-    async fn end_family(&self, stored: &Stored) -> Result<ApiError, ApiError> {
-        self.refresh_tokens.end_family(&stored.family).await?;
-        tracing::warn!(
-            user_id = stored.user.id,
-            family = stored.family,
-            "a refresh token came back after it was used: someone else may hold it, so its session was ended"
-        );
-        self.events().after(stored.user.event("user.refresh_reused"));
-        Ok(refresh_token_invalid())
-    }
-
-    /// Ends every session of the caller's user at once: access and refresh tokens alike.
-    pub async fn logout(&self, caller: &Caller) -> Result<MessageAnswer, ApiError> {
-        let mut batch = BatchWriter::default();
-        users::raise_epoch(&mut batch, &caller.user_id);
-        refresh::delete_all(&mut batch, &caller.user_id);
-        let own = batch.len();
-        let event = super::AccountEvent {
-            name: "user.logout",
-            user_id: caller.user_id.clone(),
-            email: caller.email.clone(),
-            role: caller.role,
-        };
-        self.events().before(&event, &mut batch).await?;
-        let applied = self.users.sql().apply(batch).await.map_err(|error| refused_by_hook(error, own))?;
-        self.cache.raise(&caller.user_id, returned_epoch(&applied));
-        self.events().after(event);
-        Ok(MessageAnswer { message: "signed out everywhere" })
-    }
-
-    fn answer(&self, user: &User, new: NewToken, admin_created: bool) -> LoginAnswer {
-        LoginAnswer {
-            access_token: self.tokens.mint(&user.id, &user.email, user.role.is_admin(), user.epoch),
-            refresh_token: new.token,
-            token_type: "bearer",
-            user_id: user.id.clone(),
-            email: user.email.clone(),
-            is_admin: user.role.is_admin(),
-            admin_created,
-        }
+    /// Adds to a batch the end of the user's sessions beyond the limit, those first that were used longest ago; `kept`
+    /// stays in any case.
+    pub(super) fn delete_beyond_limit(&self, batch: &mut BatchWriter, user_id: &str, kept: &str) {
+        let others_max = i64::from(self.per_user_max.saturating_sub(1));
+        let params = [ValueRef::Text(user_id), ValueRef::Text(kept), ValueRef::Integer(others_max)];
+        batch.push(DELETE_BEYOND, params, Expect::Any);
     }
 }
 
-fn credentials_invalid() -> ApiError {
-    ApiError::unauthorized("credentials_invalid", "the email or the password is wrong")
+fn from_row(row: &Row, current: Option<&str>) -> SessionAnswer {
+    let or_none = |column| (!is_null(row, column)).then(|| text(row, column));
+    let id = text(row, 0);
+    SessionAnswer {
+        current: current == Some(id.as_str()),
+        id,
+        method: text(row, 1),
+        address: or_none(2),
+        user_agent: or_none(3),
+        created_at: text(row, 4),
+        last_used_at: text(row, 5),
+        expires_at: text(row, 6),
+    }
 }
 
-fn refresh_token_invalid() -> ApiError {
-    ApiError::unauthorized("refresh_token_invalid", "the refresh token is not valid any more; sign in again")
+/// Adds a new session to a batch.
+pub(super) fn insert(batch: &mut BatchWriter, new: &NewSession<'_>) {
+    fn or_null(text: &Option<String>) -> ValueRef<'_> {
+        text.as_deref().map_or(ValueRef::Null, ValueRef::Text)
+    }
+    let method_end = new.method.char_indices().nth(METHOD_CHARS_MAX).map_or(new.method.len(), |(end, _)| end);
+    let params = [
+        ValueRef::Text(new.id),
+        ValueRef::Text(new.user_id),
+        ValueRef::Text(&new.method[..method_end]),
+        or_null(&new.client.actor.address),
+        or_null(&new.client.user_agent),
+        ValueRef::Now,
+        ValueRef::Text(new.expires_at),
+    ];
+    batch.push(INSERT, params, Expect::Exactly(1));
+}
+
+/// Adds to a batch that a session goes on, which fails with a condition if it has ended, or its user's epoch is another.
+pub(super) fn renew(batch: &mut BatchWriter, id: &str, epoch: i64, expires_at: &str) {
+    let params = [ValueRef::Text(id), ValueRef::Integer(epoch), ValueRef::Now, ValueRef::Text(expires_at)];
+    batch.push(RENEW, params, Expect::Exactly(1));
+}
+
+/// Adds the end of one session of the user's to a batch, and with it of its refresh tokens.
+pub(super) fn delete(batch: &mut BatchWriter, id: &str, user_id: &str, expect: Expect) {
+    batch.push(DELETE, [ValueRef::Text(id), ValueRef::Text(user_id)], expect);
+}
+
+/// Adds the removal of the user's expired sessions to a batch.
+pub(super) fn delete_expired(batch: &mut BatchWriter, user_id: &str) {
+    batch.push(DELETE_EXPIRED, [ValueRef::Text(user_id), ValueRef::Now], Expect::Any);
+}
+
+/// Adds the end of every session of the user's to a batch, but of `except`.
+pub(super) fn delete_all(batch: &mut BatchWriter, user_id: &str, except: Option<&str>) {
+    match except {
+        Some(kept) => batch.push(DELETE_OTHERS, [ValueRef::Text(user_id), ValueRef::Text(kept)], Expect::Any),
+        None => batch.push(DELETE_ALL, [ValueRef::Text(user_id)], Expect::Any),
+    }
 }

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jsonwebtoken::{Algorithm, Header, TokenData, Validation, decode, encode, errors::ErrorKind};
 use serde::{Deserialize, Serialize};
 
-use super::keys::Keys;
+use super::{keys::Keys, users::User};
 
 /// The longest token that is looked at, in bytes.
 pub(super) const TOKEN_BYTES_MAX: usize = 4096;
@@ -24,6 +24,9 @@ pub(super) struct Claims {
     pub(super) adm: bool,
     /// The user's epoch when the token was made: a later one ends it.
     pub(super) epoch: i64,
+    /// The session that it is of. Tokens made before there were sessions have none, and do not hold any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) sid: Option<String>,
     /// When it was made, in seconds since 1970.
     pub(super) iat: u64,
     /// When it ends, in seconds since 1970.
@@ -71,14 +74,15 @@ impl Tokens {
         &self.keys
     }
 
-    /// A new token for this user.
-    pub(super) fn mint(&self, sub: &str, email: &str, adm: bool, epoch: i64) -> String {
+    /// A new token for this user and session.
+    pub(super) fn mint(&self, user: &User, session_id: &str) -> String {
         let iat = now_seconds();
         let claims = Claims {
-            sub: sub.to_owned(),
-            email: email.to_owned(),
-            adm,
-            epoch,
+            sub: user.id.clone(),
+            email: user.email.clone(),
+            adm: user.role.is_admin(),
+            epoch: user.epoch,
+            sid: Some(session_id.to_owned()),
             iat,
             exp: iat + self.ttl_seconds,
             jti: uuid::Uuid::now_v7().to_string(),
@@ -115,11 +119,17 @@ mod tests {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
     use super::*;
+    use crate::accounts::Role;
 
     fn tokens() -> (tempfile::TempDir, Tokens) {
         let dir = tempfile::tempdir().unwrap();
         let keys = Keys::load_or_create(dir.path()).unwrap();
         (dir, Tokens::new(keys, 60))
+    }
+
+    fn minted(tokens: &Tokens, role: Role, epoch: i64) -> String {
+        let user = User::new("a@example.org".into(), String::new(), role);
+        tokens.mint(&User { id: "u1".into(), epoch, ..user }, "s1")
     }
 
     fn part(value: &serde_json::Value) -> String {
@@ -129,19 +139,19 @@ mod tests {
     #[test]
     fn a_token_says_what_was_signed() {
         let (_dir, tokens) = tokens();
-        let claims = tokens.verify(&tokens.mint("u1", "a@example.org", true, 7)).unwrap();
+        let claims = tokens.verify(&minted(&tokens, Role::Admin, 7)).unwrap();
         assert_eq!(
             (claims.sub.as_str(), claims.email.as_str(), claims.adm, claims.epoch),
             ("u1", "a@example.org", true, 7)
         );
-        assert_eq!(claims.exp - claims.iat, 60);
+        assert_eq!((claims.sid.as_deref(), claims.exp - claims.iat), (Some("s1"), 60));
     }
 
     #[test]
     fn forged_and_foreign_tokens_are_refused() {
         let (_dir, tokens) = tokens();
         let (_other_dir, other) = self::tokens();
-        let good = tokens.mint("u1", "a@example.org", false, 0);
+        let good = minted(&tokens, Role::User, 0);
         let [head, body, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("three parts") };
         let mut claims = tokens.verify(&good).unwrap();
         claims.adm = true;
@@ -154,7 +164,7 @@ mod tests {
             format!("{}.{admin}.", part(&serde_json::json!({"alg": "none", "typ": "JWT"}))),
             format!("{}.{body}.{signature}", part(&serde_json::json!({"alg": "HS256", "typ": "JWT"}))),
             format!("{head}.{body}."),
-            other.mint("u1", "a@example.org", true, 0),
+            minted(&other, Role::Admin, 0),
             tokens.sign(&claims),
             "x".repeat(1 << 20),
         ];
@@ -167,7 +177,7 @@ mod tests {
     #[test]
     fn a_token_ends_with_its_last_second() {
         let (_dir, tokens) = tokens();
-        let mut claims = tokens.verify(&tokens.mint("u1", "a@example.org", false, 0)).unwrap();
+        let mut claims = tokens.verify(&minted(&tokens, Role::User, 0)).unwrap();
         for (exp, expected) in [(now_seconds(), Err(TokenFault::Expired)), (1, Err(TokenFault::Expired))] {
             claims.exp = exp;
             assert_eq!(tokens.verify(&tokens.sign(&claims)), expected);

@@ -1,9 +1,11 @@
 //! The table of users: every statement that reads or writes it. It never sees a password, only its hash.
 
+use serde_json::json;
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 
 use super::{AccountEvent, Caller, Role};
 use crate::{
+    audit::Entry,
     db::DbError,
     sql::{HostSql, Row, integer, text},
 };
@@ -27,13 +29,14 @@ impl User {
         User { id, email, password_hash, role, is_active: true, epoch: 0, created_at: String::new() }
     }
 
-    pub(super) fn caller(&self) -> Caller {
+    /// The user as the caller of a request of this session.
+    pub(super) fn caller(&self, session_id: &str) -> Caller {
         Caller {
             user_id: self.id.clone(),
             email: self.email.clone(),
             role: self.role,
             epoch: self.epoch,
-            session_id: None,
+            session_id: Some(session_id.into()),
             token_id: None,
             scopes: None,
         }
@@ -41,6 +44,15 @@ impl User {
 
     pub(super) fn event(&self, name: &'static str) -> AccountEvent {
         AccountEvent { name, user_id: self.id.clone(), email: self.email.clone(), role: self.role }
+    }
+
+    /// What the audit log tells of a user who is created.
+    pub(super) fn created_entry(&self) -> Entry<'_> {
+        let change = json!({
+            "email": {"from": null, "to": self.email},
+            "role": {"from": null, "to": self.role.name()},
+        });
+        Entry { action: "user.create", target_kind: "user", target_id: &self.id, change }
     }
 
     /// Reads [`COLUMNS`], of which the first stands at `first`.
@@ -82,10 +94,12 @@ const INSERT: &str = "INSERT INTO tb_users (id, email, password_hash, role, crea
      VALUES (?1, ?2, ?3, ?4, ?5, ?5)";
 const INSERT_FIRST: &str = "INSERT INTO tb_users (id, email, password_hash, role, created_at, updated_at) \
      SELECT ?1, ?2, ?3, ?4, ?5, ?5 WHERE NOT EXISTS (SELECT 1 FROM tb_users)";
-const RAISE_EPOCH: &str =
-    "UPDATE tb_users SET token_epoch = token_epoch + 1, updated_at = ?2 WHERE id = ?1 RETURNING token_epoch";
+// Whoever was signed out, locked out or changed since the caller read the row, signs in with nothing of it.
+const SIGN_IN: &str = "UPDATE tb_users SET last_login_at = ?5 \
+     WHERE id = ?1 AND token_epoch = ?2 AND password_hash = ?3 AND email = ?4 AND is_active = 1";
+const RAISE_EPOCH: &str = "UPDATE tb_users SET token_epoch = token_epoch + 1, updated_at = ?2 WHERE id = ?1";
 const MAKE_ADMIN: &str = "UPDATE tb_users SET role = 'admin', password_hash = COALESCE(?2, password_hash), \
-     token_epoch = token_epoch + 1, updated_at = ?3 WHERE id = ?1 RETURNING token_epoch";
+     token_epoch = token_epoch + 1, updated_at = ?3 WHERE id = ?1";
 
 /// The table of users.
 #[derive(Debug)]
@@ -126,12 +140,24 @@ pub(super) fn insert_first(batch: &mut BatchWriter, user: &User) {
     batch.push(INSERT_FIRST, user.params(), Expect::Exactly(1));
 }
 
-/// Adds the end of every token of the user to a batch; answers the new epoch as its only row.
+/// Adds to a batch that the user signs in now, which fails with a condition if `user` is not what is stored by then.
+pub(super) fn sign_in(batch: &mut BatchWriter, user: &User) {
+    let params = [
+        ValueRef::Text(&user.id),
+        ValueRef::Integer(user.epoch),
+        ValueRef::Text(&user.password_hash),
+        ValueRef::Text(&user.email),
+        ValueRef::Now,
+    ];
+    batch.push(SIGN_IN, params, Expect::Exactly(1));
+}
+
+/// Adds the end of every access token of the user to a batch.
 pub(super) fn raise_epoch(batch: &mut BatchWriter, id: &str) {
     batch.push(RAISE_EPOCH, [ValueRef::Text(id), ValueRef::Now], Expect::Exactly(1));
 }
 
-/// Adds to a batch that the user is an admin, with a new password where one is given; ends every token of the user.
+/// Adds to a batch that the user is an admin, with a new password where one is given; ends every access token.
 pub(super) fn make_admin(batch: &mut BatchWriter, id: &str, password_hash: Option<&str>) {
     let password_hash = password_hash.map_or(ValueRef::Null, ValueRef::Text);
     batch.push(MAKE_ADMIN, [ValueRef::Text(id), password_hash, ValueRef::Now], Expect::Exactly(1));

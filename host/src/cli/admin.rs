@@ -6,7 +6,7 @@ use super::{
     Failure, command_runtime, output,
     site::{House, Place, check_migrated, house, open_database},
 };
-use crate::{accounts::AdminAdded, plugins::Console};
+use crate::{accounts::AdminAdded, audit::Actor, plugins::Console};
 
 /// What can be asked of admins.
 #[derive(Debug, clap::Subcommand)]
@@ -27,7 +27,7 @@ pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
         let db = open_database(&config)?;
         check_migrated(&*db).await?;
         let House { accounts, .. } = house(&config, &db, Console::of_command())?;
-        let added = accounts.add_admin(&email, password).await;
+        let added = accounts.add_admin(&email, password, &Actor::command()).await;
         drop(accounts);
         db.shut_down().await;
         output::line(match added? {

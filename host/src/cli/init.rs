@@ -91,7 +91,8 @@ async fn prepare(config: &Arc<Config>, db: &Arc<dyn Database>, admin: Option<Adm
 }
 
 async fn add_admin(accounts: &Accounts, admin: Admin) -> Result<(), Failure> {
-    let added = accounts.ensure_admin(&admin.email, admin.password).await;
+    let actor = Actor::command();
+    let added = accounts.ensure_admin(&admin.email, admin.password, &actor).await;
     match added.map_err(|error| Failure::new(error.to_string()))? {
         AdminAdded::Unchanged => say(&format!("the admin {}", admin.email), false),
         AdminAdded::Created => say(&format!("the admin {}", admin.email), true),

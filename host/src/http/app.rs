@@ -224,7 +224,7 @@ fn answer_panic(panic: &(dyn std::any::Any + Send)) -> Answer {
     ))
 }
 
-fn bad_path() -> ApiError {
+pub(super) fn bad_path() -> ApiError {
     ApiError::bad_request(
         "bad_path",
         "a part of the path does not decode to text: send UTF-8, percent-encoded, without NUL",

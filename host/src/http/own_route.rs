@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     Router,
-    extract::{FromRequestParts, RawPathParams, Request, State},
+    extract::{FromRequestParts, RawPathParams, Request, State, rejection::RawPathParamsRejection},
     handler::Handler,
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -14,7 +14,7 @@ use axum::{
 use http::{Method, request::Parts};
 use serde_json::Value as Json;
 
-use super::{Access, Authenticate, Caller};
+use super::{Access, Authenticate, Caller, app::bad_path};
 use crate::error::ApiError;
 
 /// A route of the host.
@@ -95,10 +95,14 @@ struct Guard {
 
 async fn check(
     State(guard): State<Guard>,
-    params: RawPathParams,
+    params: Result<RawPathParams, RawPathParamsRejection>,
     mut request: Request,
     next: Next,
 ) -> Response {
+    let params = match params {
+        Ok(params) if params.iter().all(|(_, value)| !value.contains('\0')) => params,
+        _ => return bad_path().into_response(),
+    };
     let param = |name: &str| params.iter().find(|(key, _)| *key == name).map(|(_, value)| value);
     let allowed = guard.access.authorize(&*guard.authenticator, request.headers(), param).await;
     match allowed {

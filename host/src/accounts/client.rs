@@ -1,0 +1,86 @@
+//! Who is at the other end of a request that signs in: from where, with what program. It never decides anything by it.
+
+use std::{convert::Infallible, net::IpAddr};
+
+use axum::extract::FromRequestParts;
+use http::{HeaderMap, header, request::Parts};
+
+use crate::audit::{Actor, ActorKind};
+
+/// How much is kept of what a client says that it is, in characters.
+pub const USER_AGENT_CHARS_MAX: usize = 200;
+
+/// The other end of a request. A handler of the host's takes it as an argument.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// Who asks, as the audit log tells it: with the address and the request's id.
+    pub actor: Actor,
+    /// What the client says that it is: the first [`USER_AGENT_CHARS_MAX`] characters of `User-Agent`.
+    pub user_agent: Option<String>,
+}
+
+impl Client {
+    /// A client that is not at the other end of a request.
+    pub fn local(kind: ActorKind, name: &str) -> Client {
+        Client { actor: Actor::local(kind, name), user_agent: None }
+    }
+
+    /// The client's address; `None` where there is no connection.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.actor.address.as_ref()?.parse().ok()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Client {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Client, Infallible> {
+        let actor = Actor::from_request_parts(parts, state).await?;
+        Ok(Client { actor, user_agent: user_agent(&parts.headers) })
+    }
+}
+
+fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let sent = String::from_utf8_lossy(headers.get(header::USER_AGENT)?.as_bytes()).into_owned();
+    let kept = cut(&sent);
+    (!kept.is_empty()).then_some(kept)
+}
+
+/// As much of `text` as is kept, without control characters.
+fn cut(text: &str) -> String {
+    let kept = text.chars().filter(|letter| !letter.is_control()).take(USER_AGENT_CHARS_MAX);
+    kept.collect::<String>().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn what_a_client_says_of_itself_is_cut() {
+        let long = "ä".repeat(1000);
+        let cases: [(&[u8], Option<&str>); 5] = [
+            (b"curl/8.5", Some("curl/8.5")),
+            (b"  a\tb ", Some("ab")),
+            (b"", None),
+            (b"\xff", Some("\u{fffd}")),
+            (long.as_bytes(), Some(&long[..2 * USER_AGENT_CHARS_MAX])),
+        ];
+        for (sent, expected) in cases {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::USER_AGENT, HeaderValue::from_bytes(sent).unwrap());
+            assert_eq!(user_agent(&headers).as_deref(), expected, "{sent:?}");
+        }
+        assert_eq!(user_agent(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn an_address_is_one_or_none() {
+        let mut client = Client::local(ActorKind::Nobody, "");
+        assert_eq!(client.address(), None);
+        client.actor.address = Some("2001:db8::1".into());
+        assert_eq!(client.address(), "2001:db8::1".parse().ok());
+    }
+}

@@ -1,0 +1,129 @@
+//! How sessions end by their user's wish, and the list that the user chooses from. It never begins or renews one.
+
+use serde::Serialize;
+use serde_json::json;
+use tinybase_abi::codec::{BatchWriter, Expect};
+
+use super::{
+    AccountEvent, Accounts, Caller, MessageAnswer, service::refused_by_hook, sessions,
+    sessions::SessionAnswer, users,
+};
+use crate::{
+    audit::{self, Actor, Entry},
+    db::DbError,
+    error::ApiError,
+};
+
+/// The caller's sessions.
+#[derive(Debug, Clone, Serialize)]
+pub struct SessionsAnswer {
+    /// Each, the one used last first.
+    pub sessions: Vec<SessionAnswer>,
+    /// How many there are.
+    pub total: usize,
+}
+
+impl Accounts {
+    /// Adds the end of every session of the user's to a batch, but of `except`; with a session end its access tokens and
+    /// its refresh tokens. Call [`Accounts::user_changed`] once the batch is committed.
+    pub fn end_sessions(batch: &mut BatchWriter, user_id: &str, except: Option<&str>) {
+        sessions::delete_all(batch, user_id, except);
+    }
+
+    /// To be called after every committed change of a user, of a session or of a token: this process forgets what it
+    /// knows of the user's tokens and asks the database anew.
+    pub fn user_changed(&self, user_id: &str) {
+        self.cache.changed(user_id);
+    }
+
+    /// The caller's sessions.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub async fn own_sessions(&self, caller: &Caller) -> Result<SessionsAnswer, ApiError> {
+        let sessions = self.sessions.of_user(&caller.user_id, caller.session_id.as_deref()).await?;
+        Ok(SessionsAnswer { total: sessions.len(), sessions })
+    }
+
+    /// Ends one session of the caller's, which may be the one that asks.
+    ///
+    /// # Errors
+    /// 404 `session_not_found` where the caller has no such session.
+    pub async fn end_own_session(&self, caller: &Caller, id: &str, actor: &Actor) -> Result<(), ApiError> {
+        let mut batch = BatchWriter::default();
+        sessions::delete(&mut batch, id, &caller.user_id, Expect::Exactly(1));
+        audit::push(
+            &mut batch,
+            actor,
+            &Entry {
+                action: "session.end",
+                target_kind: "session",
+                target_id: id,
+                change: json!({"user_id": caller.user_id}),
+            },
+        );
+        match self.users.sql().apply(batch).await {
+            Ok(_) => self.user_changed(&caller.user_id),
+            Err(DbError::Condition { .. }) => {
+                let detail = "you have no such session; it may have ended already";
+                return Err(ApiError::not_found("session_not_found", detail));
+            }
+            Err(other) => return Err(other.into()),
+        }
+        Ok(())
+    }
+
+    /// Ends every session of the caller's but the one that asks.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub async fn end_other_sessions(&self, caller: &Caller, actor: &Actor) -> Result<(), ApiError> {
+        let mut batch = BatchWriter::default();
+        Accounts::end_sessions(&mut batch, &caller.user_id, caller.session_id.as_deref());
+        audit::push(
+            &mut batch,
+            actor,
+            &Entry {
+                action: "session.end_others",
+                target_kind: "user",
+                target_id: &caller.user_id,
+                change: json!({}),
+            },
+        );
+        self.users.sql().apply(batch).await?;
+        self.user_changed(&caller.user_id);
+        Ok(())
+    }
+
+    /// Ends every session of the caller's user at once: access and refresh tokens alike.
+    ///
+    /// # Errors
+    /// What a hook refuses, and what the database answers.
+    pub async fn logout(&self, caller: &Caller, actor: &Actor) -> Result<MessageAnswer, ApiError> {
+        let mut batch = BatchWriter::default();
+        users::raise_epoch(&mut batch, &caller.user_id);
+        Accounts::end_sessions(&mut batch, &caller.user_id, None);
+        audit::push(
+            &mut batch,
+            actor,
+            &Entry {
+                action: "user.logout",
+                target_kind: "user",
+                target_id: &caller.user_id,
+                change: json!({}),
+            },
+        );
+        let own = batch.len();
+        let event = AccountEvent {
+            name: "user.logout",
+            user_id: caller.user_id.clone(),
+            email: caller.email.clone(),
+            role: caller.role,
+        };
+        self.events().before(&event, &mut batch).await?;
+        self.users.sql().apply(batch).await.map_err(|error| refused_by_hook(error, own))?;
+        self.user_changed(&caller.user_id);
+        self.events().after(event);
+        Ok(MessageAnswer { message: "signed out everywhere" })
+    }
+}

@@ -1,0 +1,186 @@
+//! How a session begins: the email and the password are verified, then the session is written together with whatever
+//! it depends on, in one batch whose conditions fail where another request came first.
+
+use tinybase_abi::codec::BatchWriter;
+
+use super::{
+    AccountEvent, Accounts, Client, LoginAnswer, LoginRequest, Role,
+    password_rules::{may_be_stored, password_fault},
+    refresh::{self, NewToken},
+    service::refused_by_hook,
+    sessions::{self, NewSession},
+    users::{self, User},
+};
+use crate::{audit, db::DbError, error::ApiError};
+
+/// How often a sign-in is tried again because the user changed while it was under way.
+const SIGN_IN_ATTEMPTS_MAX: usize = 8;
+
+/// The way to sign in that is a password.
+const METHOD_PASSWORD: &str = "password";
+
+impl Accounts {
+    /// Signs in by email and password. While there is no user at all, this creates the first one, an admin.
+    ///
+    /// # Errors
+    /// 401 `credentials_invalid`, in the same words and time for an unknown email and a wrong password; 422 where the
+    /// first user's password is too short or too long; 503 while too many passwords are being verified.
+    pub async fn login(&self, request: LoginRequest, client: &Client) -> Result<LoginAnswer, ApiError> {
+        let mut user = self.users.by_email(&request.email).await?;
+        if user.is_none() && self.users.none_yet().await? {
+            if let Some(answer) = self.first_login(&request, client).await? {
+                return Ok(answer);
+            }
+            user = self.users.by_email(&request.email).await?;
+        }
+        let user = self.verify_password(user, request.password).await?;
+        self.sign_in(user, METHOD_PASSWORD, client).await
+    }
+
+    /// The user, if that is the password and the user may sign in. It takes as long where there is no user.
+    async fn verify_password(&self, user: Option<User>, password: String) -> Result<User, ApiError> {
+        if !may_be_stored(&password) {
+            return Err(credentials_invalid());
+        }
+        let stored = user.as_ref().map(|user| user.password_hash.clone());
+        let verified = self.passwords.verify(password, stored).await?;
+        user.filter(|user| verified && user.is_active).ok_or_else(credentials_invalid)
+    }
+
+    /// Signs in a user who has proved to be one, by `method`: a word that the user's list of sessions shows.
+    ///
+    /// # Errors
+    /// 401 `credentials_invalid` where the user was locked out or given another password meanwhile.
+    pub(super) async fn sign_in(
+        &self,
+        mut user: User,
+        method: &str,
+        client: &Client,
+    ) -> Result<LoginAnswer, ApiError> {
+        for _ in 0..SIGN_IN_ATTEMPTS_MAX {
+            if let Some(answer) = self.begin_session(&user, method, client, BatchWriter::default()).await? {
+                return Ok(answer);
+            }
+            // Someone signed this user out, or changed it, in between: the password that was verified must still hold.
+            let now = self.users.by_id(&user.id).await?;
+            let same = now.filter(|now| now.is_active && now.password_hash == user.password_hash);
+            user = same.ok_or_else(credentials_invalid)?;
+        }
+        Err(ApiError::unavailable("login_contended", "this user is changing all the time; try again shortly"))
+    }
+
+    /// `None` where someone else was first.
+    async fn first_login(
+        &self,
+        request: &LoginRequest,
+        client: &Client,
+    ) -> Result<Option<LoginAnswer>, ApiError> {
+        if let Some((msg, kind)) = password_fault(&request.password) {
+            return Err(ApiError::unprocessable_at(["body", "password"], msg, kind));
+        }
+        let password_hash = self.passwords.hash(request.password.clone()).await?;
+        let user = User::new(request.email.clone(), password_hash, Role::Admin);
+        let mut batch = BatchWriter::default();
+        users::insert_first(&mut batch, &user);
+        audit::push(&mut batch, &client.actor, &user.created_entry());
+        let beginning = Beginning { created: Some(user.event("user.create")), batch };
+        let answer = self.begin(&user, METHOD_PASSWORD, client, beginning).await?;
+        if answer.is_some() {
+            tracing::info!(email = user.email, "the first login created the first admin");
+        }
+        Ok(answer)
+    }
+
+    /// Begins a session, together with `batch`: what it depends on, such as a ticket that is used up by it. `None` where
+    /// a condition of `batch` failed, or where `user` is not what is stored any more; nothing is written then.
+    pub(super) async fn begin_session(
+        &self,
+        user: &User,
+        method: &str,
+        client: &Client,
+        batch: BatchWriter,
+    ) -> Result<Option<LoginAnswer>, ApiError> {
+        self.begin(user, method, client, Beginning { created: None, batch }).await
+    }
+
+    async fn begin(
+        &self,
+        user: &User,
+        method: &str,
+        client: &Client,
+        Beginning { created, mut batch }: Beginning,
+    ) -> Result<Option<LoginAnswer>, ApiError> {
+        let (id, new) = (uuid::Uuid::now_v7().to_string(), self.refresh_tokens.make());
+        let trimmed = self.push_session(
+            &mut batch,
+            user,
+            &NewSession {
+                id: &id,
+                user_id: &user.id,
+                method,
+                client,
+                expires_at: &self.sessions.expires_at(),
+            },
+        );
+        refresh::insert(&mut batch, &new, &id);
+        let own = batch.len();
+        let is_first = created.is_some();
+        let events = created.into_iter().chain([user.event("user.login")]).collect::<Vec<_>>();
+        for event in &events {
+            self.events().before(event, &mut batch).await?;
+        }
+        match self.users.sql().apply(batch).await {
+            Ok(applied) if applied.affected.get(trimmed) != Some(&0) => self.user_changed(&user.id),
+            Ok(_) => {}
+            Err(DbError::Condition { statement, .. }) if statement < own => return Ok(None),
+            // Two first logins with one email: the loser meets the winner's row.
+            Err(DbError::Unique { ref table, .. }) if is_first && table == "tb_users" => return Ok(None),
+            Err(other) => return Err(refused_by_hook(other, own)),
+        }
+        for event in events {
+            self.events().after(event);
+        }
+        Ok(Some(self.answer(user, &id, new, is_first)))
+    }
+
+    /// Adds a session to a batch, and the end of those that it displaces; answers the position of the latter statement.
+    fn push_session(&self, batch: &mut BatchWriter, user: &User, new: &NewSession<'_>) -> usize {
+        users::sign_in(batch, user);
+        sessions::delete_expired(batch, &user.id);
+        refresh::delete_expired(batch, &user.id);
+        sessions::insert(batch, new);
+        let position = batch.len();
+        self.sessions.delete_beyond_limit(batch, &user.id, new.id);
+        position
+    }
+
+    /// What a client gets whose session has begun or goes on.
+    pub(super) fn answer(
+        &self,
+        user: &User,
+        session_id: &str,
+        new: NewToken,
+        admin_created: bool,
+    ) -> LoginAnswer {
+        LoginAnswer {
+            access_token: self.tokens.mint(user, session_id),
+            refresh_token: new.token,
+            token_type: "bearer",
+            user_id: user.id.clone(),
+            email: user.email.clone(),
+            is_admin: user.role.is_admin(),
+            admin_created,
+        }
+    }
+}
+
+/// What is written together with a session.
+struct Beginning {
+    /// The event of the user who is created by it.
+    created: Option<AccountEvent>,
+    batch: BatchWriter,
+}
+
+fn credentials_invalid() -> ApiError {
+    ApiError::unauthorized("credentials_invalid", "the email or the password is wrong")
+}

@@ -1,0 +1,121 @@
+//! What the tests of accounts share: accounts over a fresh database, called through their routes.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test crate uses its part, and a failed call fails its test"
+)]
+
+use std::sync::Arc;
+
+use axum::{Router, body::Body};
+use http::{Request, header};
+use http_body_util::BodyExt;
+use serde_json::{Value as Json, json};
+use tinybase_abi::codec::Value;
+use tinybase_host::{
+    accounts::{Accounts, Keys, routes},
+    config,
+    db::{Cost, migrations::Migrator},
+    http::{Authenticate, OwnRoutes},
+    secrets::Vault,
+    settings::Settings,
+    sql::HostSql,
+};
+use tower::ServiceExt;
+
+use crate::support_db::{Fresh, query};
+
+pub(crate) const PASSWORD: &str = "correct horse";
+
+/// Accounts over a fresh database.
+pub(crate) struct Host {
+    pub(crate) fresh: Fresh,
+    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) settings: Arc<Settings>,
+    routes: Router,
+}
+
+/// Accounts as a server has them by default.
+pub(crate) async fn host() -> Host {
+    host_with(|_| {}).await
+}
+
+/// Accounts under a configuration of their own.
+pub(crate) async fn host_with(choose: impl FnOnce(&mut config::Auth)) -> Host {
+    let fresh = Fresh::open();
+    Migrator::of_host(&*fresh.db).upgrade(None).await.unwrap();
+    let mut config = config::Auth::default();
+    choose(&mut config);
+    let sql = HostSql::new(Arc::clone(&fresh.db) as _);
+    let vault = Arc::new(Vault::load_or_create(&fresh.dir.path().join("keys")).unwrap());
+    let settings = Arc::new(Settings::new(sql.clone(), vault));
+    let keys = Keys::load_or_create(&fresh.dir.path().join("keys")).unwrap();
+    let accounts = Arc::new(Accounts::new(sql, keys, Arc::clone(&settings), &config));
+    let mut own = OwnRoutes::default();
+    routes(&mut own, Arc::clone(&accounts));
+    let authenticator: Arc<dyn Authenticate> = Arc::clone(&accounts) as _;
+    let routes = own.into_router(&authenticator);
+    Host { fresh, accounts, settings, routes }
+}
+
+impl Host {
+    pub(crate) async fn call(&self, line: &str, token: Option<&str>, body: &str) -> (u16, Json) {
+        let (method, path) = line.split_once(' ').unwrap();
+        let mut request = Request::builder().method(method).uri(format!("http://host{path}"));
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let response = self.routes.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body = serde_json::from_slice(&body).unwrap_or_else(|_| json!(String::from_utf8_lossy(&body)));
+        (status, body)
+    }
+
+    pub(crate) async fn login(&self, email: &str) -> (u16, Json) {
+        let body = json!({"email": email, "password": PASSWORD}).to_string();
+        self.call("POST /api/auth/login", None, &body).await
+    }
+
+    /// Signs in and answers the access and the refresh token.
+    pub(crate) async fn session(&self, email: &str) -> (String, String) {
+        let (status, answer) = self.login(email).await;
+        assert_eq!(status, 200, "{answer}");
+        (word(&answer, "access_token"), word(&answer, "refresh_token"))
+    }
+
+    pub(crate) async fn register(&self, email: &str) {
+        let body = json!({"email": email, "password": PASSWORD}).to_string();
+        let (status, answer) = self.call("POST /api/auth/register", None, &body).await;
+        assert_eq!(status, 201, "{answer}");
+    }
+
+    pub(crate) async fn me(&self, token: &str) -> u16 {
+        self.call("GET /api/auth/me", Some(token), "").await.0
+    }
+
+    pub(crate) async fn refresh(&self, token: &str) -> (u16, Json) {
+        self.call("POST /api/auth/refresh", Some(token), "").await
+    }
+
+    pub(crate) async fn count(&self, table: &str) -> i64 {
+        let rows =
+            query(&self.fresh.db, Cost::Short, &format!("SELECT count(*) FROM {table}"), &[]).await.unwrap();
+        match rows[0][0] {
+            Value::Integer(count) => count,
+            ref other => panic!("{other:?} is no count"),
+        }
+    }
+}
+
+/// A text of an answer.
+pub(crate) fn word(answer: &Json, key: &str) -> String {
+    answer[key].as_str().unwrap_or_else(|| panic!("{answer} has no text {key}")).to_owned()
+}
+
+/// The names of an answer's fields.
+pub(crate) fn keys(answer: &Json) -> Vec<&str> {
+    answer.as_object().unwrap().keys().map(String::as_str).collect()
+}
