@@ -15,7 +15,7 @@ use support_db::{Fresh, apply_as};
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 use tinybase_host::{
     accounts::{Caller, Role, Scopes},
-    audit::{Actor, ActorKind, AuditLog, Entry, Retention, push, routes, sweep},
+    audit::{Actor, ActorKind, AuditLog, Entry, Retention, push, push_of_extension, routes, sweep},
     db::{Database, DbError, Scope, migrations::Migrator},
     error::ApiError,
     http::{Authenticate, OwnRoutes},
@@ -44,6 +44,15 @@ fn entry(action: &str, target: &str, change: Json) -> BatchWriter {
     };
     let mut batch = BatchWriter::default();
     push(&mut batch, &actor, &Entry { action, target_kind: "user", target_id: target, change });
+    batch
+}
+
+/// A batch with one entry of an extension.
+fn entry_of(extension: &str, action: &str, target: &str) -> BatchWriter {
+    let actor = Actor { id: Some("u1".to_owned()), ..Actor::local(ActorKind::User, "ada@example.org") };
+    let mut batch = BatchWriter::default();
+    let entry = Entry { action, target_kind: "user", target_id: target, change: json!({}) };
+    push_of_extension(&mut batch, &actor, extension, &entry);
     batch
 }
 
@@ -160,16 +169,16 @@ async fn an_entry_shares_the_fate_of_the_change_that_it_waits_for() {
     let change = |id: i64, action: &str| {
         let mut batch = BatchWriter::default();
         batch.push("INSERT INTO notes_notes VALUES (?1)", [ValueRef::Integer(id)], Expect::Exactly(1));
-        let kept = vec![(Scope::Host, entry(action, "n", json!({})).finish())];
+        let kept = vec![(Scope::Host, entry_of("notes", action, "n").finish())];
         batch.push_ticket(tickets.issue(kept).unwrap());
         batch.finish()
     };
-    let applied = change(1, "notes.applied");
+    let applied = change(1, "applied");
     redeeming.apply(&scope, applied.clone()).await.unwrap();
     assert!(redeeming.apply(&scope, applied).await.is_err(), "a ticket is good for once");
-    let refused = redeeming.apply(&scope, change(1, "notes.refused")).await.unwrap_err();
+    let refused = redeeming.apply(&scope, change(1, "refused")).await.unwrap_err();
     assert!(matches!(refused, DbError::Unique { .. }), "{refused:?}");
-    for (id, action, commit) in [(2, "notes.undone", false), (3, "notes.committed", true)] {
+    for (id, action, commit) in [(2, "undone", false), (3, "committed", true)] {
         let mut transaction = redeeming.begin(&scope, Duration::from_secs(10)).await.unwrap();
         transaction.apply(change(id, action)).await.unwrap();
         if commit { transaction.commit().await } else { transaction.rollback().await }.unwrap();
@@ -234,10 +243,15 @@ async fn entries_are_found_by_each_filter_and_paged_without_a_gap() {
         ("user.create", "a"),
         ("user.update", "a"),
         ("user.update", "b"),
-        ("users.x", "c"),
+        ("users.see", "c"),
         ("user.delete", "b"),
     ] {
-        sql.apply(entry(action, target, json!({"email": {"from": null, "to": target}}))).await.unwrap();
+        let change = json!({"email": {"from": null, "to": target}});
+        let batch = match action.strip_prefix("users.") {
+            Some(action) => entry_of("users", action, target),
+            None => entry(action, target, change),
+        };
+        sql.apply(batch).await.unwrap();
     }
     let all = page(&router, "").await;
     assert_eq!(targets(&all), ["b", "c", "b", "a", "a"]);

@@ -12,9 +12,9 @@ const INSERT: &str = "INSERT INTO tb_audit_log \
 /// What was done to which thing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry<'a> {
-    /// What was done: `user.update`, `settings.update`, `collection.create`.
+    /// What was done: `user.update`, `settings.update`.
     pub action: &'a str,
-    /// What kind of thing it was done to: `user`, `settings`, `collection`.
+    /// What kind of thing it was done to: `user`, `settings`.
     pub target_kind: &'a str,
     /// Which: an id or a name.
     pub target_id: &'a str,
@@ -23,8 +23,23 @@ pub struct Entry<'a> {
     pub change: Json,
 }
 
+/// What the actions of the host's own entries begin with, before the first `.`. No extension may be called like one of
+/// them.
+pub const AREAS: &[&str] = &["application_token", "extension", "mfa", "session", "settings", "user"];
+
 /// Adds an entry to the batch that makes the change, so that neither is there without the other.
 pub fn push(batch: &mut BatchWriter, actor: &Actor, entry: &Entry<'_>) {
+    let is_of_an_area = entry.action.split_once('.').is_some_and(|(area, _)| AREAS.contains(&area));
+    debug_assert!(is_of_an_area, "{} is in no area of audit::AREAS", entry.action);
+    write(batch, actor, entry.action, entry);
+}
+
+/// As [`push`], for an entry of an extension: its name stands before the action.
+pub fn push_of_extension(batch: &mut BatchWriter, actor: &Actor, extension: &str, entry: &Entry<'_>) {
+    write(batch, actor, &format!("{extension}.{}", entry.action), entry);
+}
+
+fn write(batch: &mut BatchWriter, actor: &Actor, action: &str, entry: &Entry<'_>) {
     fn or_null(text: &Option<String>) -> ValueRef<'_> {
         text.as_deref().map_or(ValueRef::Null, ValueRef::Text)
     }
@@ -36,7 +51,7 @@ pub fn push(batch: &mut BatchWriter, actor: &Actor, entry: &Entry<'_>) {
         ValueRef::Text(&actor.name),
         or_null(&actor.address),
         or_null(&actor.request_id),
-        ValueRef::Text(entry.action),
+        ValueRef::Text(action),
         ValueRef::Text(entry.target_kind),
         ValueRef::Text(entry.target_id),
         ValueRef::Text(&change),

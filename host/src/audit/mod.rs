@@ -12,7 +12,7 @@ mod routes;
 
 pub use actor::{Actor, ActorKind};
 pub use change::{CHANGE_BYTES_MAX, changed};
-pub use entry::{Entry, push};
+pub use entry::{AREAS, Entry, push, push_of_extension};
 pub use log::AuditLog;
 pub use retention::{Retention, sweep};
 pub use routes::routes;

@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use thiserror::Error;
 
+use crate::audit;
+
 /// The manifest's file name.
 pub const FILE_NAME: &str = "extension.toml";
 /// The longest name of an extension: table names carry it as a prefix.
 pub const NAME_CHARS_MAX: usize = 40;
 /// The largest manifest.
 pub const MANIFEST_BYTES_MAX: usize = 256 << 10;
-/// Names that would clash with the host's own tables and commands, and with what stands before the `.` in the actions of
-/// its own entries in the audit log.
+/// Names that would clash with the host's own tables and commands.
 const RESERVED_NAMES: &[&str] = &[
     "tb",
     "sqlite",
@@ -27,16 +28,6 @@ const RESERVED_NAMES: &[&str] = &[
     "db",
     "extensions",
     "completions",
-    "account",
-    "auth",
-    "extension",
-    "second_factor",
-    "session",
-    "setting",
-    "settings",
-    "system",
-    "token",
-    "user",
 ];
 /// Interfaces that a manifest may declare as capabilities.
 pub const CAPABILITIES: &[&str] =
@@ -225,7 +216,7 @@ impl Manifest {
         if !is_word(&self.name) || self.name.len() > NAME_CHARS_MAX {
             return fault("name", format!("{:?} is not [a-z][a-z0-9_]*, 40 characters at most", self.name));
         }
-        if RESERVED_NAMES.contains(&self.name.as_str()) {
+        if RESERVED_NAMES.contains(&self.name.as_str()) || audit::AREAS.contains(&self.name.as_str()) {
             return fault("name", format!("{:?} is reserved for the host", self.name));
         }
         for capability in &self.capabilities {
@@ -320,6 +311,7 @@ mod tests {
             ("version = \"0.1.0\"\nabi = 1".to_owned(), "missing field `name`"),
             ("name = \"A b\"\nversion = \"0.1.0\"\nabi = 1".to_owned(), "is not [a-z]"),
             ("name = \"tb\"\nversion = \"0.1.0\"\nabi = 1".to_owned(), "reserved"),
+            ("name = \"user\"\nversion = \"0.1.0\"\nabi = 1".to_owned(), "reserved"),
             (with("capabilities = [\"root\"]"), "\"root\" is unknown"),
             (with("routes = [\"/\"]"), "is no path prefix"),
             (with("offers = [\"mail\"]"), "name@major"),

@@ -13,7 +13,7 @@ use tinybase_abi::{
 
 use super::{PluginHost, raw_error};
 use crate::{
-    audit::{Actor, ActorKind, Entry, push},
+    audit::{Actor, ActorKind, Entry, push_of_extension},
     db::Scope,
 };
 
@@ -101,15 +101,14 @@ impl Told {
     /// The batch that writes it down for the extension `name`.
     fn batch(mut self, name: &str, by_itself: Actor) -> Vec<u8> {
         let actor = self.actor(by_itself);
-        let action = format!("{name}.{}", self.action);
         let entry = Entry {
-            action: &action,
+            action: &self.action,
             target_kind: &self.target_kind,
             target_id: &self.target_id,
             change: Json::Object(self.change),
         };
         let mut batch = BatchWriter::default();
-        push(&mut batch, &actor, &entry);
+        push_of_extension(&mut batch, &actor, name, &entry);
         batch.finish()
     }
 }
