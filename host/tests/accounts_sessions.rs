@@ -14,7 +14,7 @@ use support_accounts::{Host, PASSWORD, host, host_with, keys, word};
 use support_db::apply;
 use tinybase_abi::codec::{Expect, Value};
 use tinybase_host::{
-    accounts::{Accounts, Client, Keys, LoginRequest},
+    accounts::{Accounts, Client, Keys, LoginRequest, SignInAnswer},
     audit::{Actor, ActorKind},
     config,
     db::{Database, sqlite::Sqlite},
@@ -32,7 +32,10 @@ async fn sign_in_from(host: &Host, address: &str, user_agent: &str) -> String {
     let request: LoginRequest = read_json(request.as_bytes()).unwrap();
     let actor = Actor { address: Some(address.into()), ..Actor::local(ActorKind::Nobody, "") };
     let client = Client { actor, user_agent: Some(user_agent.into()) };
-    host.accounts.login(request, &client).await.unwrap().access_token
+    match host.accounts.login(request, &client).await.unwrap() {
+        SignInAnswer::Session(session) => session.access_token,
+        SignInAnswer::SecondFactor(asked) => panic!("{asked:?}"),
+    }
 }
 
 async fn sessions(host: &Host, token: &str) -> Vec<Json> {

@@ -1,1 +1,2 @@
-SELECT 1;
+DROP TABLE tb_recovery_codes;
+DROP TABLE tb_second_factors;

@@ -1,1 +1,19 @@
-SELECT 1;
+-- Second factors: the secret of a user's authenticator app, and the codes that stand in for a lost one.
+
+CREATE TABLE tb_second_factors (
+    user_id TEXT PRIMARY KEY NOT NULL REFERENCES tb_users (id) ON DELETE CASCADE,
+    -- Sealed under the host's key of secrets.
+    secret TEXT NOT NULL,
+    -- When a code showed that the app has the secret; until then, nothing asks for it.
+    confirmed_at TEXT,
+    -- The time step of the last code that was taken: none is taken twice.
+    last_step INTEGER NOT NULL DEFAULT 0,
+    created_at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE tb_recovery_codes (
+    user_id TEXT NOT NULL REFERENCES tb_users (id) ON DELETE CASCADE,
+    -- SHA-256 of user and code; the code itself is nowhere. A used one is deleted.
+    code_hash BLOB NOT NULL,
+    PRIMARY KEY (user_id, code_hash)
+) STRICT, WITHOUT ROWID;

@@ -40,6 +40,7 @@ cases! {
     audit
     collections
     records
+    second_factor
     system
 }
 

@@ -4,7 +4,7 @@
 use tinybase_abi::codec::BatchWriter;
 
 use super::{
-    AccountEvent, Accounts, Client, LoginAnswer, LoginRequest, Role,
+    AccountEvent, Accounts, Client, LoginAnswer, LoginRequest, Role, SignInAnswer,
     password_rules::{may_be_stored, password_fault},
     refresh::{self, NewToken},
     service::refused_by_hook,
@@ -25,11 +25,11 @@ impl Accounts {
     /// # Errors
     /// 401 `credentials_invalid`, in the same words and time for an unknown email and a wrong password; 422 where the
     /// first user's password is too short or too long; 503 while too many passwords are being verified.
-    pub async fn login(&self, request: LoginRequest, client: &Client) -> Result<LoginAnswer, ApiError> {
+    pub async fn login(&self, request: LoginRequest, client: &Client) -> Result<SignInAnswer, ApiError> {
         let mut user = self.users.by_email(&request.email).await?;
         if user.is_none() && self.users.none_yet().await? {
             if let Some(answer) = self.first_login(&request, client).await? {
-                return Ok(answer);
+                return Ok(SignInAnswer::Session(answer));
             }
             user = self.users.by_email(&request.email).await?;
         }
@@ -47,7 +47,8 @@ impl Accounts {
         user.filter(|user| verified && user.is_active).ok_or_else(credentials_invalid)
     }
 
-    /// Signs in a user who has proved to be one, by `method`: a word that the user's list of sessions shows.
+    /// Signs in a user who has proved to be one, by `method`: a word that the user's list of sessions shows. Where the user
+    /// has a second factor, it is asked for.
     ///
     /// # Errors
     /// 401 `credentials_invalid` where the user was locked out or given another password meanwhile.
@@ -56,10 +57,13 @@ impl Accounts {
         mut user: User,
         method: &str,
         client: &Client,
-    ) -> Result<LoginAnswer, ApiError> {
+    ) -> Result<SignInAnswer, ApiError> {
+        if let Some(asked) = self.second_factor_of(&user, method).await? {
+            return Ok(SignInAnswer::SecondFactor(asked));
+        }
         for _ in 0..SIGN_IN_ATTEMPTS_MAX {
             if let Some(answer) = self.begin_session(&user, method, client, BatchWriter::default()).await? {
-                return Ok(answer);
+                return Ok(SignInAnswer::Session(answer));
             }
             // Someone signed this user out, or changed it, in between: the password that was verified must still hold.
             let now = self.users.by_id(&user.id).await?;

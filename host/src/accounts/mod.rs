@@ -7,6 +7,7 @@ mod events;
 mod keys;
 mod login;
 mod lookup;
+mod mfa;
 mod password_rules;
 mod password_threads;
 mod passwords;
@@ -29,6 +30,7 @@ pub use client::{Client, USER_AGENT_CHARS_MAX};
 pub use endings::SessionsAnswer;
 pub use events::{AccountEvent, AccountEvents, NoEvents};
 pub use keys::{Keys, KeysError};
+pub use mfa::{Enrolment, MfaStatus, RecoveryCodes, SecondFactorAsked, SignInAnswer};
 pub use password_rules::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN};
 pub use requests::{
     InstanceInfo, LoginAnswer, LoginRequest, MeAnswer, MessageAnswer, RegisterAnswer, RegisterRequest,
@@ -86,6 +88,7 @@ pub struct Accounts {
     sessions: sessions::Sessions,
     refresh_tokens: refresh::RefreshTokens,
     passwords: passwords::Passwords,
+    second_factors: mfa::SecondFactors,
     tokens: tokens::Tokens,
     cache: token_cache::TokenCache,
     settings: Arc<Settings>,
@@ -101,7 +104,8 @@ impl Accounts {
         Accounts {
             users: users::Users::new(sql.clone()),
             sessions: sessions::Sessions::new(sql.clone(), session_ttl_seconds, config.sessions_per_user_max),
-            refresh_tokens: refresh::RefreshTokens::new(sql, refresh_ttl_seconds),
+            refresh_tokens: refresh::RefreshTokens::new(sql.clone(), refresh_ttl_seconds),
+            second_factors: mfa::SecondFactors::new(sql, settings.vault()),
             passwords: passwords::Passwords::new(config),
             tokens: tokens::Tokens::new(keys, access_ttl_seconds),
             cache: token_cache::TokenCache::new(config.token_cache_entries_max),

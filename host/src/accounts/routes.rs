@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde::Serialize;
 use serde_json::json;
 
-use super::{Accounts, Client, LoginRequest, RegisterRequest, session_routes};
+use super::{Accounts, Client, LoginRequest, RegisterRequest, mfa, session_routes};
 use crate::{
     audit::Actor,
     error::ApiError,
@@ -25,6 +26,7 @@ pub fn routes(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
     let operation =
         |id: &str, summary: &str| json!({"operationId": id, "summary": summary, "tags": ["accounts"]});
     session_routes::add(own, Arc::clone(&accounts));
+    mfa::add_routes(own, Arc::clone(&accounts));
     own.with(accounts)
         .route(
             Method::GET,
@@ -47,7 +49,7 @@ pub fn routes(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
             register,
             operation("register", "Create an account"),
         )
-        .route(Method::POST, "/api/auth/login", Access::OPEN, login, operation("login", "Sign in"))
+        .route(Method::POST, "/api/auth/login", Access::OPEN, login, mfa::login_operation())
         .route(
             Method::GET,
             "/api/auth/me",
@@ -131,8 +133,8 @@ async fn jwks(State(accounts): State<Arc<Accounts>>) -> Response {
     response
 }
 
-/// An answer with tokens in it, which nothing on the way may keep.
-fn secret(answer: &super::LoginAnswer) -> Response {
+/// An answer with tokens or other secrets in it, which nothing on the way may keep.
+pub(super) fn secret(answer: &impl Serialize) -> Response {
     let mut response = json_response(StatusCode::OK, answer);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response

@@ -1,0 +1,103 @@
+//! Whether a proof of the second factor holds, and the statement that uses it up. It never decides what a proof is for.
+
+use tinybase_abi::codec::BatchWriter;
+
+use super::{
+    SecondFactors,
+    recovery::{self, CodeHash},
+    requests::Proof,
+    store::{self, Factor},
+    totp,
+};
+use crate::{accounts::tokens::now_seconds, error::ApiError};
+
+/// A proof that holds, to be used up by the change that it allows.
+pub(super) enum Proved {
+    /// A code of this time step.
+    Step(i64),
+    /// The recovery code with this hash.
+    Recovery(CodeHash),
+}
+
+impl Proved {
+    /// The method's name.
+    pub(super) fn method(&self) -> &'static str {
+        match self {
+            Proved::Step(_) => "totp",
+            Proved::Recovery(_) => "recovery_code",
+        }
+    }
+
+    /// Adds its use to a batch, which fails with a condition where another request used it first.
+    pub(super) fn push(&self, batch: &mut BatchWriter, user_id: &str) {
+        match self {
+            Proved::Step(step) => store::use_step(batch, user_id, *step),
+            Proved::Recovery(hash) => store::use_code(batch, user_id, hash),
+        }
+    }
+}
+
+impl SecondFactors {
+    /// The user's second factor, where it is confirmed.
+    pub(super) async fn confirmed(&self, user_id: &str) -> Result<Option<Factor>, ApiError> {
+        Ok(store::find(&self.sql, user_id).await?.filter(|factor| factor.confirmed))
+    }
+
+    /// Holds a proof against the user's second factor.
+    ///
+    /// # Errors
+    /// 429 `mfa_backoff` after too many wrong codes; 500 `second_factor_unreadable` without the key of secrets; otherwise
+    /// what `wrong` makes, also for a code that was used before.
+    pub(super) async fn prove(
+        &self,
+        user_id: &str,
+        factor: &Factor,
+        proof: &Proof,
+        wrong: fn() -> ApiError,
+    ) -> Result<Proved, ApiError> {
+        match proof {
+            Proof::Code(code) => {
+                self.code_guesses.take_try(user_id, now_seconds()).map_err(backoff)?;
+                let secret = self.open(user_id, factor)?;
+                let step = totp::step_of(&secret, code, now_seconds());
+                let step = step.filter(|step| *step > factor.last_step).ok_or_else(wrong)?;
+                self.code_guesses.succeeded(user_id);
+                Ok(Proved::Step(step))
+            }
+            Proof::Recovery(code) => {
+                let hash = recovery::hash(user_id, code);
+                match store::has_code(&self.sql, user_id, &hash).await? {
+                    true => Ok(Proved::Recovery(hash)),
+                    false => Err(wrong()),
+                }
+            }
+        }
+    }
+
+    pub(super) fn seal(&self, user_id: &str, secret: &[u8]) -> String {
+        self.vault.seal(&purpose(user_id), secret)
+    }
+
+    pub(super) fn open(&self, user_id: &str, factor: &Factor) -> Result<Vec<u8>, ApiError> {
+        self.vault.open(&purpose(user_id), &factor.sealed).map_err(|error| {
+            tracing::error!(user_id, %error, "a second factor cannot be read");
+            let detail =
+                "the server cannot read this second factor, its log says why; a recovery code still works";
+            ApiError {
+                code: "second_factor_unreadable".into(),
+                detail: detail.into(),
+                ..ApiError::internal()
+            }
+        })
+    }
+}
+
+/// 429 after too many wrong codes or passwords of a user's.
+pub(super) fn backoff(wait_seconds: u64) -> ApiError {
+    let detail = "too many wrong tries for this account; wait, or use a recovery code";
+    ApiError::too_many("mfa_backoff", detail, wait_seconds)
+}
+
+fn purpose(user_id: &str) -> String {
+    format!("totp:{user_id}")
+}

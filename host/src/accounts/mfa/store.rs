@@ -1,0 +1,93 @@
+//! The tables of second factors and recovery codes: every statement that reads or writes them. It never sees a secret in
+//! clear.
+
+use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
+
+use super::recovery::CodeHash;
+use crate::{
+    db::DbError,
+    sql::{HostSql, integer, is_null, text},
+};
+
+const FIND: &str = "SELECT secret, confirmed_at, last_step FROM tb_second_factors WHERE user_id = ?1";
+const HAS_CODE: &str = "SELECT 1 FROM tb_recovery_codes WHERE user_id = ?1 AND code_hash = ?2";
+const CODES_LEFT: &str = "SELECT count(*) FROM tb_recovery_codes WHERE user_id = ?1";
+const ENROL: &str = "INSERT INTO tb_second_factors (user_id, secret, created_at) VALUES (?1, ?2, ?3) \
+     ON CONFLICT (user_id) DO UPDATE SET secret = excluded.secret, created_at = excluded.created_at \
+     WHERE confirmed_at IS NULL";
+const CONFIRM: &str = "UPDATE tb_second_factors SET confirmed_at = ?4, last_step = ?3 \
+     WHERE user_id = ?1 AND secret = ?2 AND confirmed_at IS NULL";
+// A step that is used moves forward only: a code works once, also when two requests bring it at once.
+const USE_STEP: &str = "UPDATE tb_second_factors SET last_step = ?2 \
+     WHERE user_id = ?1 AND last_step < ?2 AND confirmed_at IS NOT NULL";
+const USE_CODE: &str = "DELETE FROM tb_recovery_codes WHERE user_id = ?1 AND code_hash = ?2";
+const DELETE: &str = "DELETE FROM tb_second_factors WHERE user_id = ?1 AND confirmed_at IS NOT NULL";
+const DELETE_CODES: &str = "DELETE FROM tb_recovery_codes WHERE user_id = ?1";
+const INSERT_CODE: &str = "INSERT INTO tb_recovery_codes (user_id, code_hash) VALUES (?1, ?2)";
+
+/// A stored second factor.
+#[derive(Debug, Clone)]
+pub(super) struct Factor {
+    /// The secret, sealed.
+    pub(super) sealed: String,
+    /// Whether a code has shown that the user's app has it.
+    pub(super) confirmed: bool,
+    /// The time step of the last code that was taken.
+    pub(super) last_step: i64,
+}
+
+/// The second factor of a user.
+pub(super) async fn find(sql: &HostSql, user_id: &str) -> Result<Option<Factor>, DbError> {
+    let row = sql.row(FIND, &[ValueRef::Text(user_id)]).await?;
+    Ok(row.map(|row| Factor {
+        sealed: text(&row, 0),
+        confirmed: !is_null(&row, 1),
+        last_step: integer(&row, 2),
+    }))
+}
+
+/// Whether a user has a recovery code with this hash that was not used yet.
+pub(super) async fn has_code(sql: &HostSql, user_id: &str, hash: &CodeHash) -> Result<bool, DbError> {
+    Ok(sql.row(HAS_CODE, &[ValueRef::Text(user_id), ValueRef::Blob(hash)]).await?.is_some())
+}
+
+/// How many recovery codes of a user were not used yet.
+pub(super) async fn codes_left(sql: &HostSql, user_id: &str) -> Result<i64, DbError> {
+    let row = sql.row(CODES_LEFT, &[ValueRef::Text(user_id)]).await?;
+    Ok(row.map_or(0, |row| integer(&row, 0)))
+}
+
+/// Adds a secret that is to be confirmed to a batch; fails with a condition where another is confirmed already.
+pub(super) fn enrol(batch: &mut BatchWriter, user_id: &str, sealed: &str) {
+    batch.push(ENROL, [ValueRef::Text(user_id), ValueRef::Text(sealed), ValueRef::Now], Expect::Exactly(1));
+}
+
+/// Adds to a batch that this secret is confirmed; fails with a condition where it is not there to be confirmed any more.
+pub(super) fn confirm(batch: &mut BatchWriter, user_id: &str, sealed: &str, step: i64) {
+    let params = [ValueRef::Text(user_id), ValueRef::Text(sealed), ValueRef::Integer(step), ValueRef::Now];
+    batch.push(CONFIRM, params, Expect::Exactly(1));
+}
+
+/// Adds the use of a time step to a batch; fails with a condition where it, or a later one, was used.
+pub(super) fn use_step(batch: &mut BatchWriter, user_id: &str, step: i64) {
+    batch.push(USE_STEP, [ValueRef::Text(user_id), ValueRef::Integer(step)], Expect::Exactly(1));
+}
+
+/// Adds the use of a recovery code to a batch; fails with a condition where there is none such.
+pub(super) fn use_code(batch: &mut BatchWriter, user_id: &str, hash: &CodeHash) {
+    batch.push(USE_CODE, [ValueRef::Text(user_id), ValueRef::Blob(hash)], Expect::Exactly(1));
+}
+
+/// Adds the end of a user's second factor to a batch; fails with a condition where there is none.
+pub(super) fn delete(batch: &mut BatchWriter, user_id: &str) {
+    batch.push(DELETE, [ValueRef::Text(user_id)], Expect::Exactly(1));
+    batch.push(DELETE_CODES, [ValueRef::Text(user_id)], Expect::Any);
+}
+
+/// Adds new recovery codes in the place of all older ones to a batch.
+pub(super) fn replace_codes(batch: &mut BatchWriter, user_id: &str, hashes: &[CodeHash]) {
+    batch.push(DELETE_CODES, [ValueRef::Text(user_id)], Expect::Any);
+    for hash in hashes {
+        batch.push(INSERT_CODE, [ValueRef::Text(user_id), ValueRef::Blob(hash)], Expect::Exactly(1));
+    }
+}

@@ -1,0 +1,113 @@
+//! The second factor of a sign-in: who is asked for it, and what their code comes to. Everyone who signs in comes through
+//! here, whatever the first factor was.
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tinybase_abi::codec::BatchWriter;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use super::{
+    SecondFactorAsked,
+    proof::Proved,
+    requests::VerifyRequest,
+    store,
+    tickets::{TICKET_TTL_SECONDS, Ticket},
+};
+use crate::{
+    accounts::{Accounts, Client, LoginAnswer, tokens::now_seconds, users::User},
+    audit::{self, Actor, ActorKind, Entry},
+    error::ApiError,
+};
+
+impl Accounts {
+    /// What a user who has proved the first factor by `method` is asked for; `None` where that is all.
+    pub(in crate::accounts) async fn second_factor_of(
+        &self,
+        user: &User,
+        method: &str,
+    ) -> Result<Option<SecondFactorAsked>, ApiError> {
+        let mfa = &self.second_factors;
+        if mfa.confirmed(&user.id).await?.is_none() {
+            return Ok(None);
+        }
+        let codes_left = store::codes_left(&mfa.sql, &user.id).await? > 0;
+        let ticket = Ticket::new(&user.id, user.epoch, password_mark(user), method, now_seconds());
+        Ok(Some(SecondFactorAsked {
+            mfa_required: true,
+            mfa_ticket: mfa.tickets.seal(&ticket),
+            expires_in: TICKET_TTL_SECONDS,
+            methods: if codes_left { vec!["totp", "recovery_code"] } else { vec!["totp"] },
+        }))
+    }
+
+    /// Signs in a user whose first factor was proved before, by the second.
+    ///
+    /// # Errors
+    /// 401 `mfa_ticket_invalid`, 401 `mfa_code_invalid`, 429 `mfa_backoff` after many wrong codes of this user.
+    pub(super) async fn verify_second_factor(
+        &self,
+        request: VerifyRequest,
+        client: &Client,
+    ) -> Result<LoginAnswer, ApiError> {
+        let mfa = &self.second_factors;
+        let ticket = mfa.tickets.take_try(&request.ticket, now_seconds()).ok_or_else(ticket_invalid)?;
+        let user = self.users.by_id(&ticket.user_id).await?;
+        let same = |user: &User| {
+            user.is_active && user.epoch == ticket.epoch && password_mark(user) == ticket.password_mark
+        };
+        let user = user.filter(same).ok_or_else(ticket_invalid)?;
+        let factor = mfa.confirmed(&user.id).await?.ok_or_else(ticket_invalid)?;
+        let proved = mfa.prove(&user.id, &factor, &request.proof, code_invalid).await?;
+        if !mfa.tickets.use_up(&ticket) {
+            return Err(ticket_invalid());
+        }
+        let begun = self.begin_proved(&user, &ticket, &proved, client).await;
+        if !matches!(begun, Ok(Some(_))) {
+            mfa.tickets.give_back(&ticket);
+        }
+        // Otherwise another request used the code, or the user was changed, in between.
+        begun?.ok_or_else(code_invalid)
+    }
+
+    async fn begin_proved(
+        &self,
+        user: &User,
+        ticket: &Ticket,
+        proved: &Proved,
+        client: &Client,
+    ) -> Result<Option<LoginAnswer>, ApiError> {
+        let mut batch = BatchWriter::default();
+        proved.push(&mut batch, &user.id);
+        if let Proved::Recovery(_) = proved {
+            let actor = Actor {
+                kind: ActorKind::User,
+                id: Some(user.id.clone()),
+                name: user.email.clone(),
+                ..client.actor.clone()
+            };
+            audit::push(&mut batch, &actor, &entry("mfa.recovery_code_use", &user.id));
+        }
+        let method = format!("{}+{}", ticket.method, proved.method());
+        self.begin_session(user, &method, client, batch).await
+    }
+}
+
+/// An entry of the audit log about a user's second factor.
+pub(super) fn entry<'a>(action: &'a str, user_id: &'a str) -> Entry<'a> {
+    Entry { action, target_kind: "user", target_id: user_id, change: json!({}) }
+}
+
+/// Tells one password from another without telling anything of it: its hash is salted.
+fn password_mark(user: &User) -> String {
+    URL_SAFE_NO_PAD.encode(&Sha256::digest(user.password_hash.as_bytes())[..12])
+}
+
+fn ticket_invalid() -> ApiError {
+    let detail = "this ticket is not valid any more; sign in again from the beginning";
+    ApiError::unauthorized("mfa_ticket_invalid", detail)
+}
+
+fn code_invalid() -> ApiError {
+    ApiError::unauthorized("mfa_code_invalid", "the code is wrong, or was used before")
+}
