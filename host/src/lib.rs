@@ -1,6 +1,7 @@
 //! The host: loads plugins, serves HTTP, owns the database. It never contains what could be an extension.
 
 pub mod accounts;
+pub mod admin;
 pub mod audit;
 pub mod cli;
 pub mod config;

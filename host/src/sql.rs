@@ -1,6 +1,6 @@
 //! How the host runs its own statements: values in, rows out. It never runs a statement for a plugin.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use tinybase_abi::codec::{BatchWriter, CodecError, Reader, RowsHead, Value, ValueRef, pack_values};
@@ -63,17 +63,51 @@ impl HostSql {
 
     /// Applies a batch together or not at all.
     pub async fn apply(&self, batch: BatchWriter) -> Result<Applied, DbError> {
-        let packed = self.0.apply(&Scope::Host, batch.finish()).await?;
-        let mut reader = Reader::new(&packed);
-        reader.text()?;
-        let mut applied = Applied { affected: Vec::new(), rows: Vec::new() };
-        for _ in 0..reader.u32()? {
-            applied.affected.push(reader.u64()?);
-            let rows = reader.bytes()?;
-            applied.rows.push(if rows.is_empty() { Vec::new() } else { read_rows(rows)? });
+        Ok(read_applied(&self.0.apply(&Scope::Host, batch.finish()).await?)?)
+    }
+
+    /// Applies what hooks wanted done, and `batch` behind it, together or not at all. For a change that must find their
+    /// work done, such as the end of what other tables refer to; others wait meanwhile, at most `time_max`.
+    ///
+    /// # Errors
+    /// [`ApplyAfterError`], which tells whose part failed.
+    pub async fn apply_after(
+        &self,
+        hooks: BatchWriter,
+        batch: BatchWriter,
+        time_max: Duration,
+    ) -> Result<Applied, ApplyAfterError> {
+        if hooks.is_empty() {
+            return self.apply(batch).await.map_err(ApplyAfterError::Own);
         }
+        let mut transaction = self.0.begin(&Scope::Host, time_max).await.map_err(ApplyAfterError::Own)?;
+        transaction.apply(hooks.finish()).await.map_err(ApplyAfterError::Hooks)?;
+        let applied = transaction.apply(batch.finish()).await.map_err(ApplyAfterError::Own)?;
+        let applied = read_applied(&applied).map_err(|error| ApplyAfterError::Own(error.into()))?;
+        transaction.commit().await.map_err(ApplyAfterError::Own)?;
         Ok(applied)
     }
+}
+
+/// Which part of [`HostSql::apply_after`] failed.
+#[derive(Debug)]
+pub enum ApplyAfterError {
+    /// What the hooks wanted done.
+    Hooks(DbError),
+    /// The host's own batch, or the transaction.
+    Own(DbError),
+}
+
+fn read_applied(packed: &[u8]) -> Result<Applied, CodecError> {
+    let mut reader = Reader::new(packed);
+    reader.text()?;
+    let mut applied = Applied { affected: Vec::new(), rows: Vec::new() };
+    for _ in 0..reader.u32()? {
+        applied.affected.push(reader.u64()?);
+        let rows = reader.bytes()?;
+        applied.rows.push(if rows.is_empty() { Vec::new() } else { read_rows(rows)? });
+    }
+    Ok(applied)
 }
 
 fn read_rows(packed: &[u8]) -> Result<Vec<Row>, CodecError> {
@@ -88,6 +122,14 @@ pub fn text(row: &Row, column: usize) -> String {
     match row.get(column) {
         Some(Value::Text(text)) => text.clone(),
         _ => String::new(),
+    }
+}
+
+/// The text at `column`; `None` where it is `NULL`.
+pub fn optional_text(row: &Row, column: usize) -> Option<String> {
+    match row.get(column) {
+        Some(Value::Text(text)) => Some(text.clone()),
+        _ => None,
     }
 }
 

@@ -59,6 +59,7 @@ async fn the_hosts_tables_come_and_go() {
     assert_eq!(host.upgrade(None).await.unwrap(), Vec::<u32>::new());
     assert_eq!(host.current().await.unwrap(), all[all.len() - 1]);
     let expected = [
+        "tb_application_tokens",
         "tb_audit_floor",
         "tb_audit_log",
         "tb_extensions",
@@ -69,6 +70,8 @@ async fn the_hosts_tables_come_and_go() {
         "tb_second_factors",
         "tb_sessions",
         "tb_settings",
+        "tb_settings_history",
+        "tb_settings_state",
         "tb_users",
     ];
     assert_eq!(tables(&fresh).await, expected);

@@ -2,7 +2,8 @@
 //!
 //! A step is `> METHOD PATH [as NAME]`, an optional JSON body, `< STATUS`, and the answer's body. What differs from run to
 //! run stands as a word: `<id-1>`, `<time>`, `<token>`; a request may name an id that an answer showed before. `NAME` is
-//! `admin`, or a user who is registered on first use.
+//! `admin`, a user who is registered on first use or was created before, or the word of an application token that an
+//! answer showed, such as `<application-token-1>`.
 
 use std::{collections::HashMap, fmt::Write, fs, path::Path};
 
@@ -56,13 +57,44 @@ fn parse(text: &str) -> Vec<Step> {
 /// Words for what differs from run to run.
 struct Words {
     patterns: Vec<(Regex, &'static str)>,
-    id: Regex,
-    ids: Vec<String>,
+    numbered: [Numbered; 2],
+}
+
+/// Values that differ from run to run and are told apart: each has its number.
+struct Numbered {
+    pattern: Regex,
+    word: &'static str,
+    values: Vec<String>,
+}
+
+impl Numbered {
+    fn hide(&mut self, text: &str) -> String {
+        let (values, name) = (&mut self.values, self.word);
+        let hidden = self.pattern.replace_all(text, |found: &Captures<'_>| {
+            let known = values.iter().position(|value| *value == found[0]);
+            let number = known.unwrap_or_else(|| {
+                values.push(found[0].to_owned());
+                values.len() - 1
+            });
+            word(name, number)
+        });
+        hidden.into_owned()
+    }
+
+    fn show(&self, text: String) -> String {
+        let shown = self.values.iter().enumerate();
+        shown.fold(text, |text, (number, value)| text.replace(&word(self.word, number), value))
+    }
+}
+
+fn word(name: &str, number: usize) -> String {
+    format!("<{name}-{}>", number + 1)
 }
 
 impl Words {
     fn new() -> Words {
         let pattern = |text| Regex::new(text).expect("the pattern is right");
+        let numbered = |text, word| Numbered { pattern: pattern(text), word, values: Vec::new() };
         Words {
             patterns: vec![
                 (pattern(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "<time>"),
@@ -72,8 +104,10 @@ impl Words {
                 (pattern(r#""id":( ?)\d+(,\s*)"at":"#), "\"id\":$1<number>$2\"at\":"),
                 (pattern(r#""next_cursor": "\d+""#), "\"next_cursor\": \"<number>\""),
             ],
-            id: pattern(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
-            ids: Vec::new(),
+            numbered: [
+                numbered(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "id"),
+                numbered(r"tba_[\w-]{43}", "application-token"),
+            ],
         }
     }
 
@@ -82,21 +116,11 @@ impl Words {
         for (pattern, word) in &self.patterns {
             text = pattern.replace_all(&text, *word).into_owned();
         }
-        let ids = &mut self.ids;
-        let hidden = self.id.replace_all(&text, |found: &Captures<'_>| {
-            let known = ids.iter().position(|id| *id == found[0]);
-            let number = known.unwrap_or_else(|| {
-                ids.push(found[0].to_owned());
-                ids.len() - 1
-            });
-            format!("<id-{}>", number + 1)
-        });
-        hidden.into_owned()
+        self.numbered.iter_mut().fold(text, |text, numbered| numbered.hide(&text))
     }
 
     fn show(&self, text: &str) -> String {
-        let shown = self.ids.iter().enumerate().rev();
-        shown.fold(text.to_owned(), |text, (number, id)| text.replace(&format!("<id-{}>", number + 1), id))
+        self.numbered.iter().fold(text.to_owned(), |text, numbered| numbered.show(text))
     }
 }
 
@@ -111,7 +135,7 @@ pub fn run(server: &Server, path: &Path) -> Result<(), String> {
     let mut updated = String::new();
     let update = std::env::var_os("UPDATE_EXPECT").is_some();
     for step in parse(&text) {
-        let client = client(server, step.caller.as_deref(), &mut clients);
+        let client = client(server, step.caller.as_deref(), &words, &mut clients);
         let answer =
             client.send(&step.method, &words.show(&step.path), words.show(&step.body).trim().as_bytes());
         let mut actual = format!("< {}\n", answer.status);
@@ -134,12 +158,18 @@ pub fn run(server: &Server, path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn client<'c>(server: &Server, name: Option<&str>, clients: &'c mut HashMap<String, Client>) -> &'c Client {
+fn client<'c>(
+    server: &Server,
+    name: Option<&str>,
+    words: &Words,
+    clients: &'c mut HashMap<String, Client>,
+) -> &'c Client {
     let name = name.unwrap_or("nobody");
     clients.entry(name.to_owned()).or_insert_with(|| match name {
         "nobody" => server.client(),
         "admin" => server.admin(),
-        user => server.client().registered(&format!("{user}@example.com")),
+        token if token.starts_with('<') => server.client().with_token(&words.show(token)),
+        user => server.client().joined(&format!("{user}@example.com")),
     })
 }
 

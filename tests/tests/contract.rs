@@ -37,6 +37,8 @@ macro_rules! cases {
 cases! {
     access
     accounts
+    admin_tokens
+    admin_users
     audit
     collections
     records

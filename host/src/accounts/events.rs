@@ -9,7 +9,7 @@ use crate::error::ApiError;
 /// Something that happens, or has happened, to an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountEvent {
-    /// Its name: `user.create`, `user.login`, `user.logout`, `user.update` or `user.refresh_reused`.
+    /// Its name: `user.create`, `user.login`, `user.logout`, `user.update`, `user.delete` or `user.refresh_reused`.
     pub name: &'static str,
     /// The user's id.
     pub user_id: String,

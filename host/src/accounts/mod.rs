@@ -1,5 +1,7 @@
 //! Accounts: who someone is, how they prove it and when that ends. It never knows what a user may do with records.
 
+mod administration;
+mod application_tokens;
 mod client;
 mod email;
 mod endings;
@@ -26,6 +28,11 @@ mod users;
 
 use std::sync::{Arc, OnceLock};
 
+pub use administration::{NewUser, ROLES_SCOPE, UserAnswer, UserChange, UserSort, UsersAnswer, UsersAsked};
+pub use application_tokens::{
+    DESCRIPTION_CHARS_MAX, EXPIRES_DAYS_MAX, NAME_CHARS_MAX, NewToken, SCOPES_DEFAULT, TokenAnswer,
+    TokenChange, TokenCreated, TokensAnswer,
+};
 pub use client::{Client, USER_AGENT_CHARS_MAX};
 pub use endings::SessionsAnswer;
 pub use events::{AccountEvent, AccountEvents, NoEvents};
@@ -91,6 +98,7 @@ pub struct Accounts {
     second_factors: mfa::SecondFactors,
     tokens: tokens::Tokens,
     cache: token_cache::TokenCache,
+    token_usage: application_tokens::Usage,
     settings: Arc<Settings>,
     events: OnceLock<Arc<dyn AccountEvents>>,
 }
@@ -105,10 +113,11 @@ impl Accounts {
             users: users::Users::new(sql.clone()),
             sessions: sessions::Sessions::new(sql.clone(), session_ttl_seconds, config.sessions_per_user_max),
             refresh_tokens: refresh::RefreshTokens::new(sql.clone(), refresh_ttl_seconds),
-            second_factors: mfa::SecondFactors::new(sql, settings.vault()),
+            second_factors: mfa::SecondFactors::new(sql.clone(), settings.vault()),
             passwords: passwords::Passwords::new(config),
             tokens: tokens::Tokens::new(keys, access_ttl_seconds),
             cache: token_cache::TokenCache::new(config.token_cache_entries_max),
+            token_usage: application_tokens::Usage::new(sql),
             settings,
             events: OnceLock::new(),
         }
@@ -124,17 +133,23 @@ impl Accounts {
         self.tokens.keys().jwk_set()
     }
 
-    /// Whose access token `bearer` is. A token seen before costs one lookup and no database; any other a signature
+    /// Whose access or application token `bearer` is. A token seen before costs one lookup and no database; any other a signature
     /// check and a read by key.
     ///
     /// # Errors
     /// 401 `token_expired`, `token_revoked` or `token_invalid`.
     pub async fn authenticate(&self, bearer: &str) -> Result<Arc<Caller>, ApiError> {
         self.cache.note_foreign_changes(self.users.sql().database().foreign_changes());
-        match self.cache.get(bearer, tokens::now_seconds()) {
-            Some(caller) => Ok(caller),
-            None => self.verify(bearer).await,
+        let now_seconds = tokens::now_seconds();
+        let caller = match self.cache.get(bearer, now_seconds) {
+            Some(caller) => caller,
+            None if application_tokens::has_form(bearer) => self.verify_application_token(bearer).await?,
+            None => self.verify(bearer).await?,
+        };
+        if let Some(token_id) = &caller.token_id {
+            self.token_usage.note(token_id, now_seconds);
         }
+        Ok(caller)
     }
 
     async fn verify(&self, bearer: &str) -> Result<Arc<Caller>, ApiError> {

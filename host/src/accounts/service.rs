@@ -162,7 +162,7 @@ pub(super) fn refused_by_hook(error: DbError, own: usize) -> ApiError {
     }
 }
 
-fn email_taken() -> ApiError {
+pub(super) fn email_taken() -> ApiError {
     ApiError::bad_request("email_taken", "this email is taken; sign in, or use another")
 }
 

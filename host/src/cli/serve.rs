@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     accounts,
+    admin::{self, Administered},
     audit::{self, AuditLog, Retention},
     config::{Config, Flag},
     db::Database,
@@ -69,6 +70,8 @@ async fn serve_on(
     accounts::routes(&mut own, Arc::clone(&accounts));
     audit::routes(&mut own, AuditLog::new(sql.clone()));
     let _retention = Retention::start(sql, config.audit.retention_days);
+    let administered = Administered { accounts: Arc::clone(&accounts), plugins: Arc::clone(&plugins) };
+    admin::routes(&mut own, &administered);
     let dispatch = Arc::clone(&plugins) as Arc<dyn PluginDispatch>;
     let app = Arc::new(App::new(config, dispatch, accounts, own));
     let listener = listen(config).await?;

@@ -1,6 +1,8 @@
 //! Reads the JSON bodies of the host's own routes: every fault of a body is told at once, each with its place.
 //! It never reads a body of a plugin's route.
 
+use std::ops::RangeInclusive;
+
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequest, Request},
@@ -52,6 +54,67 @@ impl Fields {
             None | Some(Value::Null) => Some(None),
             Some(_) => self.text(name).map(Some),
         }
+    }
+
+    /// Text of `min` to `max` characters that must be there.
+    pub fn text_of(&mut self, name: &str, min: usize, max: usize) -> Option<String> {
+        let text = self.text(name)?;
+        match text.chars().count() {
+            count if count < min => {
+                self.fault(name, format!("this has at least {min} characters"), "string_too_short");
+            }
+            count if count > max => {
+                self.fault(name, format!("this has at most {max} characters"), "string_too_long");
+            }
+            _ => return Some(text),
+        }
+        None
+    }
+
+    /// Whether the field is there and not null.
+    pub fn has(&self, name: &str) -> bool {
+        self.object.get(name).is_some_and(|value| !value.is_null())
+    }
+
+    /// Whether the field is there and null, which is to take its value away.
+    pub fn is_null(&self, name: &str) -> bool {
+        self.object.get(name).is_some_and(Value::is_null)
+    }
+
+    /// Every field that was not taken yet, as it was sent.
+    pub fn rest(&mut self) -> Map<String, Value> {
+        std::mem::take(&mut self.object)
+    }
+
+    /// A whole number within `allowed` that may be missing; `Some(None)` where it is.
+    pub fn optional_integer(&mut self, name: &str, allowed: RangeInclusive<i64>) -> Option<Option<i64>> {
+        let Some(value) = self.object.remove(name).filter(|value| !value.is_null()) else {
+            return Some(None);
+        };
+        let number = value.as_i64().filter(|number| allowed.contains(number));
+        if number.is_none() {
+            let (least, most) = (allowed.start(), allowed.end());
+            self.fault(name, format!("this must be a whole number from {least} to {most}"), "int_type");
+        }
+        number.map(Some)
+    }
+
+    /// A list of texts that may be missing; `Some(None)` where it is.
+    pub fn optional_texts(&mut self, name: &str) -> Option<Option<Vec<String>>> {
+        let Some(value) = self.object.remove(name).filter(|value| !value.is_null()) else {
+            return Some(None);
+        };
+        let texts = match value {
+            Value::Array(items) => items
+                .into_iter()
+                .map(|item| if let Value::String(text) = item { Some(text) } else { None })
+                .collect::<Option<Vec<_>>>(),
+            _ => None,
+        };
+        if texts.is_none() {
+            self.fault(name, "this must be a list of texts", "list_type");
+        }
+        texts.map(Some)
     }
 
     /// A boolean that may be missing; `Some(None)` where it is.

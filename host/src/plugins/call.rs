@@ -65,7 +65,7 @@ impl PluginCall {
     }
 }
 
-fn access(route: &registration::Route, extension: &str) -> Access {
+pub(super) fn access(route: &registration::Route, extension: &str) -> Access {
     let auth = match route.auth {
         registration::Auth::Anyone => RouteAuth::Anyone,
         registration::Auth::User => RouteAuth::User,

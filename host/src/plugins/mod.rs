@@ -2,6 +2,7 @@
 //! it never knows what any of them does.
 
 mod call;
+mod collect;
 mod command;
 mod console;
 mod events;
@@ -30,6 +31,7 @@ use thiserror::Error;
 use tinybase_abi::{error::RawError, loaded::OpenError};
 use tokio::{runtime::Handle, sync::watch};
 
+pub use collect::Part;
 pub use console::Console;
 pub use running::Running;
 pub use services::Limits;

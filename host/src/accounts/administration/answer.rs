@@ -1,0 +1,64 @@
+//! A user as the administration sees it: never with a password.
+
+use serde::{Serialize, Serializer};
+
+use crate::{
+    accounts::Role,
+    sql::{Row, integer, optional_text, text},
+};
+
+/// A user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UserAnswer {
+    /// The id: a UUID of version 7.
+    pub id: String,
+    /// The email in its one form.
+    pub email: String,
+    /// Whether the role is `admin`.
+    pub is_admin: bool,
+    /// The role: `user`, `viewer`, `editor` or `admin`.
+    #[serde(serialize_with = "name")]
+    pub role: Role,
+    /// Whether the user may sign in.
+    pub is_active: bool,
+    /// When the user signed in last, RFC 3339 UTC.
+    pub last_login_at: Option<String>,
+    /// When the user was created, RFC 3339 UTC.
+    pub created_at: String,
+    /// When the user was changed last, RFC 3339 UTC.
+    pub updated_at: String,
+}
+
+/// A page of users.
+#[derive(Debug, Clone, Serialize)]
+pub struct UsersAnswer {
+    /// The users of the page.
+    pub users: Vec<UserAnswer>,
+    /// How many fit in all.
+    pub total: i64,
+    /// The most users of the page.
+    pub limit: u64,
+    /// How many were left out first.
+    pub offset: u64,
+}
+
+fn name<S: Serializer>(role: &Role, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(role.name())
+}
+
+impl UserAnswer {
+    /// Reads the columns of the statements beside this file.
+    pub(super) fn from_row(row: &Row) -> UserAnswer {
+        let role = Role::from_name(&text(row, 2)).unwrap_or_default();
+        UserAnswer {
+            id: text(row, 0),
+            email: text(row, 1),
+            is_admin: role.is_admin(),
+            role,
+            is_active: integer(row, 3) != 0,
+            last_login_at: optional_text(row, 4),
+            created_at: text(row, 5),
+            updated_at: text(row, 6),
+        }
+    }
+}

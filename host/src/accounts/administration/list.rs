@@ -1,0 +1,97 @@
+//! Which users a list shows, in which order. It never changes one.
+
+use tinybase_abi::codec::Value;
+use unicode_normalization::UnicodeNormalization;
+
+use super::{UserAnswer, UsersAnswer, statements::columns};
+use crate::{
+    accounts::Role,
+    db::DbError,
+    http::query::Page,
+    sql::{HostSql, integer},
+};
+
+/// The order of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UserSort {
+    /// By email.
+    Email,
+    /// By email, from the end.
+    EmailDown,
+    /// Those created first, first.
+    Created,
+    /// Those created last, first.
+    #[default]
+    CreatedDown,
+    /// Those who signed in longest ago first; before all, those who never did.
+    LastLogin,
+    /// Those who signed in last first; behind all, those who never did.
+    LastLoginDown,
+}
+
+impl UserSort {
+    /// Every order by its name in a query.
+    pub const NAMES: [&str; 6] =
+        ["email", "-email", "created_at", "-created_at", "last_login_at", "-last_login_at"];
+
+    /// The order of this name.
+    pub fn from_name(name: &str) -> Option<UserSort> {
+        Some(match name {
+            "email" => UserSort::Email,
+            "-email" => UserSort::EmailDown,
+            "created_at" => UserSort::Created,
+            "-created_at" => UserSort::CreatedDown,
+            "last_login_at" => UserSort::LastLogin,
+            "-last_login_at" => UserSort::LastLoginDown,
+            _ => return None,
+        })
+    }
+
+    fn sql(self) -> &'static str {
+        match self {
+            UserSort::Email => "u.email",
+            UserSort::EmailDown => "u.email DESC",
+            UserSort::Created => "u.created_at, u.id",
+            UserSort::CreatedDown => "u.created_at DESC, u.id DESC",
+            UserSort::LastLogin => "u.last_login_at NULLS FIRST, u.id",
+            UserSort::LastLoginDown => "u.last_login_at DESC NULLS LAST, u.id DESC",
+        }
+    }
+}
+
+/// The users that are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsersAsked {
+    /// A part of the email, in any case.
+    pub search: Option<String>,
+    /// The role.
+    pub role: Option<Role>,
+    /// Whether the user may sign in.
+    pub is_active: Option<bool>,
+    /// The order.
+    pub sort: UserSort,
+    /// Which part of the list.
+    pub page: Page,
+}
+
+const WHERE: &str = "(?1 IS NULL OR instr(u.email, ?1) > 0) AND (?2 IS NULL OR u.role = ?2) \
+     AND (?3 IS NULL OR u.is_active = ?3)";
+
+/// The page of users that is asked for.
+pub(super) async fn page(sql: &HostSql, asked: &UsersAsked) -> Result<UsersAnswer, DbError> {
+    let Page { limit, offset } = asked.page;
+    // In the form in which emails are stored.
+    let search = asked.search.as_deref().map(|part| part.trim().nfkc().collect::<String>().to_lowercase());
+    let filters = [search.into(), asked.role.map(Role::name).into(), asked.is_active.into()];
+    let count = sql.scan(&format!("SELECT count(*) FROM tb_users u WHERE {WHERE}"), &filters).await?;
+    let select = format!(
+        "SELECT {} FROM tb_users u WHERE {WHERE} ORDER BY {} LIMIT ?4 OFFSET ?5",
+        columns!(),
+        asked.sort.sql()
+    );
+    let number = |number: u64| Value::Integer(i64::try_from(number).unwrap_or(i64::MAX));
+    let params = [&filters[..], &[number(limit), number(offset)]].concat();
+    let rows = sql.scan(&select, &params).await?;
+    let total = count.first().map_or(0, |row| integer(row, 0));
+    Ok(UsersAnswer { users: rows.iter().map(UserAnswer::from_row).collect(), total, limit, offset })
+}

@@ -1,0 +1,70 @@
+//! The administration's statements about users. It never decides who may run them.
+
+use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
+
+use super::UserAnswer;
+
+/// The columns of a [`UserAnswer`], of the table under the name `u`.
+macro_rules! columns {
+    () => {
+        "u.id, u.email, u.role, u.is_active, u.last_login_at, u.created_at, u.updated_at"
+    };
+}
+pub(super) use columns;
+
+/// A user by id.
+pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM tb_users u WHERE u.id = ?1");
+
+/// Any admin but this one who can sign in.
+pub(super) const OTHER_ADMIN: &str =
+    "SELECT 1 FROM tb_users WHERE role = 'admin' AND is_active = 1 AND id <> ?1 LIMIT 1";
+
+/// Holds what was read (?2, ?3, ?4), and that an admin is left.
+const UPDATE: &str = "UPDATE tb_users SET email = ?5, role = ?6, is_active = ?7, \
+     password_hash = COALESCE(?8, password_hash), token_epoch = token_epoch + ?9, updated_at = ?10 \
+     WHERE id = ?1 AND email = ?2 AND role = ?3 AND is_active = ?4 \
+     AND (role <> 'admin' OR is_active = 0 OR (?6 = 'admin' AND ?7 = 1) OR EXISTS \
+         (SELECT 1 FROM tb_users o WHERE o.role = 'admin' AND o.is_active = 1 AND o.id <> ?1))";
+const DELETE: &str = "DELETE FROM tb_users WHERE id = ?1 AND role = ?2 AND is_active = ?3 \
+     AND (role <> 'admin' OR is_active = 0 OR EXISTS \
+         (SELECT 1 FROM tb_users o WHERE o.role = 'admin' AND o.is_active = 1 AND o.id <> ?1))";
+const DEACTIVATE: &str = "UPDATE tb_users SET is_active = 0 WHERE id = ?1";
+
+/// Adds the change to a batch, which fails with a condition where the user is another by then, or no admin would be left.
+/// Access tokens that tell another role end with it, and all of a user who may not sign in any more.
+pub(super) fn update(
+    batch: &mut BatchWriter,
+    before: &UserAnswer,
+    after: &UserAnswer,
+    password_hash: Option<&str>,
+) {
+    let ends_tokens = before.role != after.role || !after.is_active;
+    let params = [
+        ValueRef::Text(&before.id),
+        ValueRef::Text(&before.email),
+        ValueRef::Text(before.role.name()),
+        ValueRef::Integer(before.is_active.into()),
+        ValueRef::Text(&after.email),
+        ValueRef::Text(after.role.name()),
+        ValueRef::Integer(after.is_active.into()),
+        password_hash.map_or(ValueRef::Null, ValueRef::Text),
+        ValueRef::Integer(ends_tokens.into()),
+        ValueRef::Now,
+    ];
+    batch.push(UPDATE, params, Expect::Exactly(1));
+}
+
+/// Adds the deletion to a batch; it fails with a condition as the update does.
+pub(super) fn delete(batch: &mut BatchWriter, user: &UserAnswer) {
+    let params = [
+        ValueRef::Text(&user.id),
+        ValueRef::Text(user.role.name()),
+        ValueRef::Integer(user.is_active.into()),
+    ];
+    batch.push(DELETE, params, Expect::Exactly(1));
+}
+
+/// Adds to a batch that a user who was just created may not sign in.
+pub(super) fn deactivate(batch: &mut BatchWriter, id: &str) {
+    batch.push(DEACTIVATE, [ValueRef::Text(id)], Expect::Exactly(1));
+}

@@ -1,0 +1,102 @@
+//! An application token as the administration sees it: never its value, but once when it is made.
+
+use serde::Serialize;
+use serde_json::{Map, Value as Json, json};
+
+use crate::{
+    accounts::Scopes,
+    sql::{Row, integer, optional_text, text},
+};
+
+/// An application token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TokenAnswer {
+    /// The id: a UUID of version 7.
+    pub id: String,
+    /// What it is called.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// What it may be used for.
+    pub scopes: Vec<String>,
+    /// The id of the user in whose name it acts.
+    pub user_id: String,
+    /// The email of that user.
+    pub user_email: String,
+    /// When it was made, RFC 3339 UTC.
+    pub created_at: String,
+    /// When it was used last, to the minute; `None` if never.
+    pub last_used_at: Option<String>,
+    /// When it ends; `None` if never.
+    pub expires_at: Option<String>,
+    /// Whether it is switched on.
+    pub is_active: bool,
+    /// Whether it works now: switched on, not expired, and of a user who may sign in.
+    pub is_valid: bool,
+}
+
+/// A page of application tokens.
+#[derive(Debug, Clone, Serialize)]
+pub struct TokensAnswer {
+    /// The tokens of the page.
+    pub tokens: Vec<TokenAnswer>,
+    /// How many there are in all.
+    pub total: i64,
+    /// The most tokens of the page.
+    pub limit: u64,
+    /// How many were left out first.
+    pub offset: u64,
+}
+
+/// A token that was just made.
+#[derive(Clone, Serialize)]
+pub struct TokenCreated {
+    /// The token as it is listed.
+    pub token: TokenAnswer,
+    /// The token itself; it is told this once.
+    pub token_value: String,
+}
+
+/// Shows which token it is, not the token.
+impl std::fmt::Debug for TokenCreated {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "TokenCreated({})", self.token.id)
+    }
+}
+
+impl TokenAnswer {
+    /// Reads the columns of the statements beside this file.
+    pub(super) fn from_row(row: &Row, now: &str) -> TokenAnswer {
+        let is_active = integer(row, 9) != 0;
+        let expires_at = optional_text(row, 8);
+        let is_over = expires_at.as_deref().is_some_and(|end| end <= now);
+        TokenAnswer {
+            id: text(row, 0),
+            name: text(row, 1),
+            description: optional_text(row, 2),
+            scopes: text(row, 3).split_ascii_whitespace().map(str::to_owned).collect(),
+            user_id: text(row, 4),
+            user_email: text(row, 5),
+            created_at: text(row, 6),
+            last_used_at: optional_text(row, 7),
+            expires_at,
+            is_active,
+            is_valid: is_active && !is_over && integer(row, 10) != 0,
+        }
+    }
+
+    /// Its scopes.
+    pub(super) fn granted(&self) -> Scopes {
+        Scopes::new(&self.scopes).expect("what is stored was read by the same rules")
+    }
+
+    /// What can be changed of it, as the audit log tells it.
+    pub(super) fn changeable(&self) -> Map<String, Json> {
+        super::object(json!({
+            "name": self.name,
+            "description": self.description,
+            "scopes": self.scopes,
+            "is_active": self.is_active,
+        }))
+    }
+}

@@ -1,0 +1,185 @@
+//! Application tokens: programs that act in the name of the admin who made the token, within its scopes. Each works until
+//! it is ended, expires, or its admin is deactivated or deleted. What the token itself is, is told once and kept nowhere.
+
+mod answer;
+mod input;
+mod statements;
+mod usage;
+mod verify;
+
+use serde_json::{Map, Value as Json, json};
+use tinybase_abi::codec::{BatchWriter, ValueRef};
+
+use super::{Accounts, Caller, Scopes};
+use crate::{
+    audit::{self, Actor, Entry},
+    db::DbError,
+    error::ApiError,
+    http::query::Page,
+    sql::{integer, time_from_now},
+};
+
+pub use answer::{TokenAnswer, TokenCreated, TokensAnswer};
+pub use input::{
+    DESCRIPTION_CHARS_MAX, EXPIRES_DAYS_MAX, NAME_CHARS_MAX, NewToken, SCOPES_DEFAULT, TokenChange,
+};
+pub(super) use usage::Usage;
+pub(super) use verify::has_form;
+
+const SECONDS_PER_DAY: i64 = 86_400;
+
+/// How often a change is tried again because the token was changed by somebody else meanwhile.
+const ATTEMPTS_MAX: usize = 8;
+
+impl Accounts {
+    /// A page of application tokens, those made last first.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub async fn list_application_tokens(&self, page: Page) -> Result<TokensAnswer, ApiError> {
+        let sql = self.users.sql();
+        let total = sql.scan(statements::COUNT, &[]).await?.first().map_or(0, |row| integer(row, 0));
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX).into();
+        let rows = sql.scan(statements::PAGE, &[number(page.limit), number(page.offset)]).await?;
+        let now = time_from_now(0);
+        let tokens = rows.iter().map(|row| TokenAnswer::from_row(row, &now)).collect();
+        Ok(TokensAnswer { tokens, total, limit: page.limit, offset: page.offset })
+    }
+
+    /// An application token.
+    ///
+    /// # Errors
+    /// 404 `application_token_not_found`.
+    pub async fn application_token(&self, id: &str) -> Result<TokenAnswer, ApiError> {
+        let row = self.users.sql().row(statements::BY_ID, &[ValueRef::Text(id)]).await?;
+        row.map(|row| TokenAnswer::from_row(&row, &time_from_now(0))).ok_or_else(not_found)
+    }
+
+    /// Makes an application token that acts in the caller's name. A token that makes another gives it no scope that it
+    /// has not itself.
+    ///
+    /// # Errors
+    /// 403 `scope_missing`.
+    pub async fn create_application_token(
+        &self,
+        caller: &Caller,
+        actor: &Actor,
+        new: NewToken,
+    ) -> Result<TokenCreated, ApiError> {
+        check_grants(caller, &new.scopes)?;
+        let id = uuid::Uuid::now_v7().to_string();
+        let value = verify::make();
+        let expires_at = new.expires_days.map(|days| time_from_now(days * SECONDS_PER_DAY));
+        let mut batch = BatchWriter::default();
+        statements::insert(
+            &mut batch,
+            &id,
+            &verify::hash(&value),
+            &caller.user_id,
+            &new,
+            expires_at.as_deref(),
+        );
+        let told = json!({
+            "name": new.name,
+            "description": new.description,
+            "scopes": new.scopes.iter().collect::<Vec<_>>(),
+            "expires_at": expires_at,
+        });
+        push_entry(
+            &mut batch,
+            actor,
+            "application_token.create",
+            &id,
+            audit::changed(&Map::new(), &object(told)),
+        );
+        self.users.sql().apply(batch).await?;
+        Ok(TokenCreated { token: self.application_token(&id).await?, token_value: value })
+    }
+
+    /// Changes an application token.
+    ///
+    /// # Errors
+    /// 404 `application_token_not_found`; 403 `scope_missing` where a token would wake one with scopes that it has not, or give
+    /// it some.
+    pub async fn update_application_token(
+        &self,
+        caller: &Caller,
+        actor: &Actor,
+        id: &str,
+        change: TokenChange,
+    ) -> Result<TokenAnswer, ApiError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let before = self.application_token(id).await?;
+            let after = change.over(&before);
+            if (after.is_active && !before.is_active) || after.scopes != before.scopes {
+                check_grants(caller, &after.granted())?;
+            }
+            let told = audit::changed(&before.changeable(), &after.changeable());
+            if told.as_object().is_none_or(Map::is_empty) {
+                return Ok(before);
+            }
+            let mut batch = BatchWriter::default();
+            statements::update(&mut batch, &before, &after);
+            push_entry(&mut batch, actor, "application_token.update", id, told);
+            match self.users.sql().apply(batch).await {
+                Ok(_) => {
+                    self.user_changed(&before.user_id);
+                    return self.application_token(id).await;
+                }
+                Err(DbError::Condition { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ApiError::unavailable(
+            "application_token_contended",
+            "this token is changing all the time; try again shortly",
+        ))
+    }
+
+    /// Ends an application token for good.
+    ///
+    /// # Errors
+    /// 404 `application_token_not_found`.
+    pub async fn delete_application_token(&self, actor: &Actor, id: &str) -> Result<(), ApiError> {
+        let before = self.application_token(id).await?;
+        let mut batch = BatchWriter::default();
+        statements::delete(&mut batch, id);
+        let told = audit::changed(&before.changeable(), &Map::new());
+        push_entry(&mut batch, actor, "application_token.delete", id, told);
+        match self.users.sql().apply(batch).await {
+            Ok(_) => {
+                self.user_changed(&before.user_id);
+                Ok(())
+            }
+            Err(DbError::Condition { .. }) => Err(not_found()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A token grants nothing that it has not itself; a person who may make tokens grants anything.
+fn check_grants(caller: &Caller, scopes: &Scopes) -> Result<(), ApiError> {
+    let Some(own) = &caller.scopes else { return Ok(()) };
+    match scopes.iter().find(|scope| !own.covers(scope)) {
+        None => Ok(()),
+        Some(beyond) => Err(ApiError::forbidden(
+            "scope_missing",
+            format!("an application token grants no scope that it lacks itself: {beyond}"),
+        )),
+    }
+}
+
+fn push_entry(batch: &mut BatchWriter, actor: &Actor, action: &str, id: &str, change: Json) {
+    audit::push(batch, actor, &Entry { action, target_kind: "application_token", target_id: id, change });
+}
+
+fn object(value: Json) -> Map<String, Json> {
+    match value {
+        Json::Object(object) => object,
+        _ => Map::new(),
+    }
+}
+
+fn not_found() -> ApiError {
+    ApiError::not_found("application_token_not_found", "there is no application token with this id")
+}

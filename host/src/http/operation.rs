@@ -1,0 +1,236 @@
+//! Builds the OpenAPI operation of a route, and the JSON Schemas in it, in few words. It never looks at what is mounted:
+//! paths, security and the answers that every route may give are added where the document is put together.
+
+use serde_json::{Map, Value as Json, json};
+
+/// An operation in the making; it becomes JSON by `into()`.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    object: Map<String, Json>,
+}
+
+/// An operation: its id as clients name their method (`listUsers`), the group it is shown in, and what it does.
+pub fn operation(id: &str, tag: &str, summary: &str) -> Operation {
+    let mut object = Map::new();
+    object.insert("operationId".into(), id.into());
+    object.insert("tags".into(), json!([tag]));
+    object.insert("summary".into(), summary.into());
+    object.insert("responses".into(), json!({}));
+    Operation { object }
+}
+
+impl Operation {
+    /// Says more than the summary does.
+    #[must_use]
+    pub fn describe(mut self, text: &str) -> Operation {
+        self.object.insert("description".into(), text.into());
+        self
+    }
+
+    /// A parameter of the query that may be left out.
+    #[must_use]
+    pub fn query(self, name: &str, schema: Json, about: &str) -> Operation {
+        self.parameter("query", name, schema, about, false)
+    }
+
+    /// A parameter of the path. Those that are not described are added as text.
+    #[must_use]
+    pub fn path(self, name: &str, schema: Json, about: &str) -> Operation {
+        self.parameter("path", name, schema, about, true)
+    }
+
+    /// A header of the request that may be left out.
+    #[must_use]
+    pub fn header(self, name: &str, schema: Json, about: &str) -> Operation {
+        self.parameter("header", name, schema, about, false)
+    }
+
+    /// `limit` and `offset` of a list.
+    #[must_use]
+    pub fn paged(self) -> Operation {
+        let limit = json!({"type": "integer", "minimum": 1, "maximum": 1000, "default": 100});
+        let offset = json!({"type": "integer", "minimum": 0, "maximum": i64::MAX, "default": 0});
+        self.query("limit", limit, "The most entries of the answer.").query(
+            "offset",
+            offset,
+            "How many entries to leave out first.",
+        )
+    }
+
+    fn parameter(mut self, place: &str, name: &str, schema: Json, about: &str, required: bool) -> Operation {
+        let parameter = json!({
+            "name": name, "in": place, "required": required, "schema": schema, "description": about,
+        });
+        let parameters = self.object.entry("parameters").or_insert_with(|| json!([]));
+        parameters.as_array_mut().expect("parameters are only ever pushed here").push(parameter);
+        self
+    }
+
+    /// The JSON body, which must be sent.
+    #[must_use]
+    pub fn body(mut self, schema: Json) -> Operation {
+        let body = json!({"required": true, "content": {"application/json": {"schema": schema}}});
+        self.object.insert("requestBody".into(), body);
+        self
+    }
+
+    /// An answer with a JSON body.
+    #[must_use]
+    pub fn answers(self, status: u16, about: &str, schema: Json) -> Operation {
+        self.answers_as(status, about, "application/json", schema)
+    }
+
+    /// An answer with a body of another kind, such as `text/csv`.
+    #[must_use]
+    pub fn answers_as(mut self, status: u16, about: &str, content_type: &str, schema: Json) -> Operation {
+        let mut content = Map::new();
+        content.insert(content_type.to_owned(), json!({"schema": schema}));
+        let response = json!({"description": about, "content": content});
+        self.responses().insert(status.to_string(), response);
+        self
+    }
+
+    /// An answer without a body.
+    #[must_use]
+    pub fn answers_empty(mut self, status: u16, about: &str) -> Operation {
+        self.responses().insert(status.to_string(), json!({"description": about}));
+        self
+    }
+
+    /// A refusal of this route's own, in the form of every error. What any route may answer is added by itself: 401,
+    /// 403, 404, 405, 408, 413, 414, 422, 429, 500, 503, 504.
+    #[must_use]
+    pub fn refuses(self, status: u16, about: &str) -> Operation {
+        self.answers(status, about, json!({"$ref": "#/components/schemas/Error"}))
+    }
+
+    fn responses(&mut self) -> &mut Map<String, Json> {
+        let responses = self.object.get_mut("responses").and_then(Json::as_object_mut);
+        responses.expect("an operation begins with an object of responses")
+    }
+}
+
+impl From<Operation> for Json {
+    fn from(operation: Operation) -> Json {
+        Json::Object(operation.object)
+    }
+}
+
+/// JSON Schemas in few words.
+pub mod schema {
+    use serde_json::{Value as Json, json};
+
+    /// Text.
+    pub fn text() -> Json {
+        json!({"type": "string"})
+    }
+
+    /// Text of `min` to `max` characters.
+    pub fn text_of(min: usize, max: usize) -> Json {
+        json!({"type": "string", "minLength": min, "maxLength": max})
+    }
+
+    /// One of these words.
+    pub fn one_of(words: &[&str]) -> Json {
+        json!({"type": "string", "enum": words})
+    }
+
+    /// A whole number of at least `min`.
+    pub fn integer(min: i64) -> Json {
+        json!({"type": "integer", "minimum": min})
+    }
+
+    /// A number.
+    pub fn number() -> Json {
+        json!({"type": "number"})
+    }
+
+    /// True or false.
+    pub fn flag() -> Json {
+        json!({"type": "boolean"})
+    }
+
+    /// An id: a UUID.
+    pub fn id() -> Json {
+        json!({"type": "string", "format": "uuid"})
+    }
+
+    /// A time: RFC 3339, UTC.
+    pub fn time() -> Json {
+        json!({"type": "string", "format": "date-time"})
+    }
+
+    /// An email address.
+    pub fn email() -> Json {
+        json!({"type": "string", "format": "email"})
+    }
+
+    /// A list.
+    pub fn list(items: Json) -> Json {
+        json!({"type": "array", "items": items})
+    }
+
+    /// The same, or null.
+    pub fn nullable(mut schema: Json) -> Json {
+        match schema.get("type") {
+            Some(Json::String(kind)) if schema.get("enum").is_none() && schema.get("title").is_none() => {
+                schema["type"] = json!([kind, "null"]);
+                schema
+            }
+            _ => json!({"anyOf": [schema, {"type": "null"}]}),
+        }
+    }
+
+    /// An object with these fields, all of them there: an answer. It may grow by further ones.
+    pub fn object(fields: &[(&str, Json)]) -> Json {
+        let required: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+        input(&required, fields)
+    }
+
+    /// An object with these fields, of which `required` must be there: a body.
+    pub fn input(required: &[&str], fields: &[(&str, Json)]) -> Json {
+        let properties: serde_json::Map<String, Json> =
+            fields.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
+        json!({"type": "object", "properties": properties, "required": required})
+    }
+
+    /// A page of a list: the entries under `plural`, with `total`, `limit` and `offset`.
+    pub fn page(plural: &str, items: Json) -> Json {
+        object(&[(plural, list(items)), ("total", integer(0)), ("limit", integer(1)), ("offset", integer(0))])
+    }
+
+    /// The schema under a name, by which the document holds it once and clients name their type.
+    pub fn named(name: &str, mut schema: Json) -> Json {
+        schema["title"] = name.into();
+        schema
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_holds_what_it_was_told() {
+        let built: Json = operation("listUsers", "users", "List users")
+            .query("search", schema::text(), "A part of the email.")
+            .body(schema::input(&["email"], &[("email", schema::email()), ("role", schema::text())]))
+            .answers(200, "A page.", schema::page("users", schema::id()))
+            .answers_empty(204, "Nothing.")
+            .refuses(400, "Taken.")
+            .into();
+        assert_eq!(built["operationId"], "listUsers");
+        assert_eq!(built["parameters"][0]["in"], "query");
+        let body = &built["requestBody"]["content"]["application/json"]["schema"];
+        assert_eq!(body["required"], json!(["email"]));
+        let statuses: Vec<&String> = built["responses"].as_object().unwrap().keys().collect();
+        assert_eq!(statuses, ["200", "204", "400"]);
+        assert!(built["responses"]["204"].get("content").is_none());
+    }
+
+    #[test]
+    fn what_may_be_null_says_so() {
+        assert_eq!(schema::nullable(schema::text())["type"], json!(["string", "null"]));
+        assert_eq!(schema::nullable(schema::one_of(&["a"]))["anyOf"][1]["type"], "null");
+    }
+}

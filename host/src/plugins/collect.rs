@@ -1,0 +1,66 @@
+//! What the host asks of all plugins at once: the scopes of their routes, and what each adds to a whole such as the
+//! metrics. A plugin that fails, or takes too long, costs its own part alone.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use futures_util::future::join_all;
+use serde_json::Value as Json;
+use tinybase_abi::{bytes::Bytes, error::RawError};
+
+use super::{Plugins, call, generation::Hook};
+
+/// What one plugin answered.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// The plugin's name.
+    pub plugin: String,
+    /// What it made of the payload.
+    pub payload: Json,
+}
+
+impl Plugins {
+    /// The scopes that the routes which serve now ask of application tokens, with `{name}` for a parameter of the path.
+    pub fn route_scopes(&self) -> BTreeSet<String> {
+        let generation = self.shared.current.load();
+        let routes = generation.plugins.iter().flat_map(|plugin| {
+            plugin.registration().routes.iter().map(|route| call::access(route, plugin.name()))
+        });
+        routes.map(|access| access.scope.into_owned()).filter(|scope| !scope.is_empty()).collect()
+    }
+
+    /// Runs every hook before `topic`, all at once and each with the same `payload`, and answers what each made of it. A
+    /// hook that leaves the payload as it is, fails, or takes longer than `time_max` has no part in it.
+    pub async fn collect(&self, topic: &str, payload: &Json, time_max: Duration) -> Vec<Part> {
+        let generation = self.shared.current.load_full();
+        let hooks = generation.before.get(topic).map_or(&[][..], Vec::as_slice);
+        let asked = hooks.iter().filter(|hook| hook.takes("")).map(|hook| async move {
+            let answered = ask(hook, topic, payload, time_max).await;
+            answered.unwrap_or_else(|error| {
+                let words = error.words();
+                let plugin = hook.plugin.name();
+                tracing::warn!(
+                    plugin,
+                    topic,
+                    code = words.code,
+                    "a plugin's part is missing: {}",
+                    words.message
+                );
+                None
+            })
+        });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+}
+
+async fn ask(hook: &Hook, topic: &str, payload: &Json, time_max: Duration) -> Result<Option<Part>, RawError> {
+    let hooks = hook.plugin.hooks().ok_or_else(|| RawError::new(500, "plugin_no_hooks", "no hooks"))?;
+    let call = hooks.before(hook.position, topic, "", Bytes::from(payload.to_string()));
+    let outcome = hook.plugin.bounded(time_max, call).await?;
+    if outcome.payload.is_empty() {
+        return Ok(None);
+    }
+    let payload = serde_json::from_slice(&outcome.payload).map_err(|error| {
+        RawError::new(502, "plugin_answer_invalid", format!("it answered no JSON: {error}"))
+    })?;
+    Ok(Some(Part { plugin: hook.plugin.name().to_owned(), payload }))
+}

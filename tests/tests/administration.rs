@@ -1,0 +1,173 @@
+//! The administration where a case cannot say it: what ends at once, what happens at once, what records make of a deletion.
+
+#![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value as Json, json};
+use tinybase_tests::{Client, Server, Site, site::PASSWORD};
+
+/// How long something that happens by itself is waited for.
+const WAIT_MAX: Duration = Duration::from_secs(20);
+
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + WAIT_MAX;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        thread::yield_now();
+    }
+}
+
+fn text(value: &Json, name: &str) -> String {
+    value[name].as_str().unwrap().to_owned()
+}
+
+fn create_user(admin: &Client, email: &str, role: &str) -> String {
+    let body = json!({"email": email, "password": PASSWORD, "role": role});
+    text(&admin.post("/api/admin/users", &body).expect(201), "id")
+}
+
+fn login(server: &Server, email: &str) -> Json {
+    server.client().post("/api/auth/login", &json!({"email": email, "password": PASSWORD})).expect(200)
+}
+
+fn with(server: &Server, token: &Json) -> Client {
+    server.client().with_token(token.as_str().unwrap())
+}
+
+fn refresh(server: &Server, login: &Json) -> u16 {
+    with(server, &login["refresh_token"]).send("POST", "/api/auth/refresh", b"").status
+}
+
+#[test]
+fn a_deactivated_user_is_out_at_once_and_comes_back() {
+    let site = Site::new();
+    let server = site.serve();
+    let admin = server.admin();
+    let id = create_user(&admin, "alan@example.com", "admin");
+    let session = login(&server, "alan@example.com");
+    let alan = with(&server, &session["access_token"]);
+    let made = alan.post("/api/admin/application-tokens", &json!({"name": "alan's"})).expect(201);
+    let token = with(&server, &made["token_value"]);
+    assert_eq!((alan.get("/api/auth/me").status, token.get("/api/auth/me").status), (200, 200));
+
+    let path = format!("/api/admin/users/{id}");
+    admin.patch(&path, &json!({"is_active": false})).expect(200);
+    assert_eq!(alan.get("/api/auth/me").outcome(), (401, "token_revoked".into()));
+    assert_eq!(token.get("/api/auth/me").outcome(), (401, "token_revoked".into()));
+    assert_eq!(refresh(&server, &session), 401);
+    let credentials = |password: &str| json!({"email": "alan@example.com", "password": password});
+    let refused = server.client().post("/api/auth/login", &credentials(PASSWORD));
+    let wrong = server.client().post("/api/auth/login", &credentials("wrong horse battery"));
+    assert_eq!(refused.status, 401);
+    assert_eq!(refused.body, wrong.body, "the words tell that the account is there");
+
+    admin.patch(&path, &json!({"is_active": true})).expect(200);
+    assert_eq!(token.get("/api/auth/me").status, 200, "the token was not ended for good");
+    let session = login(&server, "alan@example.com");
+
+    admin.patch(&path, &json!({"role": "viewer"})).expect(200);
+    assert_eq!(token.get("/api/auth/me").expect(200)["role"], "viewer", "the role of now");
+    admin.patch(&path, &json!({"password": "another horse battery"})).expect(200);
+    assert_eq!(refresh(&server, &session), 401, "a new password ends the sessions");
+
+    assert_eq!(admin.delete(&path).status, 204);
+    assert_eq!(token.get("/api/auth/me").outcome(), (401, "token_invalid".into()));
+}
+
+#[test]
+fn two_admins_who_demote_each_other_leave_one() {
+    let site = Site::new();
+    let server = site.serve();
+    let root = text(&server.admin().get("/api/auth/me").expect(200), "id");
+    for round in 0..5 {
+        let (admin, email) = (server.admin(), format!("alan{round}@example.com"));
+        let id = create_user(&admin, &email, "admin");
+        let alan = server.client().signed_in(&email);
+        let demote = json!({"role": "user"});
+        let (one, other) = thread::scope(|scope| {
+            let one = scope.spawn(|| admin.patch(&format!("/api/admin/users/{id}"), &demote).status);
+            let other = scope.spawn(|| alan.patch(&format!("/api/admin/users/{root}"), &demote).status);
+            (one.join().unwrap(), other.join().unwrap())
+        });
+        assert!((one == 200) != (other == 200), "{one} and {other}: exactly one goes through");
+        if other == 200 {
+            let back = json!({"role": "admin"});
+            server.client().signed_in(&email).patch(&format!("/api/admin/users/{root}"), &back).expect(200);
+            server.admin().patch(&format!("/api/admin/users/{id}"), &demote).expect(200);
+        }
+    }
+}
+
+#[test]
+fn records_that_refer_to_a_deleted_user_follow_their_schema() {
+    let site = Site::new();
+    let server = site.serve();
+    let admin = server.admin();
+    for on_delete in ["set_null", "cascade", "restrict"] {
+        let schema = json!({"fields": [
+            {"name": "user", "type": "reference", "collection": "users", "on_delete": on_delete},
+        ]});
+        let body = json!({"name": on_delete, "label": on_delete, "schema": schema});
+        admin.post("/api/collections", &body).expect(201);
+    }
+    let refer = |collection: &str, user: &str| {
+        let body = json!({"data": {"user": user}});
+        let made = admin.post(&format!("/api/collections/{collection}/records"), &body).expect(201);
+        format!("/api/collections/{collection}/records/{}", text(&made, "id"))
+    };
+    let id = create_user(&admin, "ada@example.com", "user");
+    let path = format!("/api/admin/users/{id}");
+    let (nulled, gone, kept) = (refer("set_null", &id), refer("cascade", &id), refer("restrict", &id));
+
+    assert_eq!(admin.delete(&path).outcome(), (409, "user_referenced".into()));
+    assert_eq!(admin.get(&path).status, 200);
+    assert_eq!(admin.get(&nulled).expect(200)["data"]["user"], json!(id), "nothing of it was done");
+
+    assert_eq!(admin.delete(&kept).status, 204);
+    assert_eq!(admin.delete(&path).status, 204);
+    assert_eq!(admin.get(&path).status, 404);
+    assert_eq!(admin.get(&nulled).expect(200)["data"]["user"], Json::Null);
+    assert_eq!(admin.get(&gone).status, 404);
+}
+
+#[test]
+fn the_use_of_a_token_is_written_down() {
+    let site = Site::new();
+    let server = site.serve();
+    let admin = server.admin();
+    let made = admin.post("/api/admin/application-tokens", &json!({"name": "x"})).expect(201);
+    let path = format!("/api/admin/application-tokens/{}", text(&made["token"], "id"));
+    assert_eq!(made["token"]["last_used_at"], Json::Null);
+    assert_eq!(with(&server, &made["token_value"]).get("/api/auth/me").status, 200);
+    until("the use of the token", || {
+        admin.get(&path).expect(200)["last_used_at"].as_str().map(str::to_owned)
+    });
+}
+
+#[test]
+fn a_token_is_held_to_its_scopes_in_collections_too() {
+    let site = Site::new();
+    let server = site.serve();
+    let admin = server.admin();
+    for name in ["posts", "pages"] {
+        let body =
+            json!({"name": name, "label": name, "schema": {"fields": [{"name": "t", "type": "string"}]}});
+        admin.post("/api/collections", &body).expect(201);
+    }
+    let body = json!({"name": "x", "scopes": ["collections:read:posts"]});
+    let made = admin.post("/api/admin/application-tokens", &body).expect(201);
+    let token = with(&server, &made["token_value"]);
+    assert_eq!(token.get("/api/collections/posts/records").status, 200);
+    let missing = (403, "scope_missing".to_owned());
+    assert_eq!(token.get("/api/collections/pages/records").outcome(), missing);
+    let record = json!({"data": {"t": "x"}});
+    assert_eq!(token.post("/api/collections/posts/records", &record).outcome(), missing);
+    assert_eq!(token.delete("/api/collections/posts").outcome(), missing);
+}
