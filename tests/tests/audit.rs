@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
 use serde_json::{Value as Json, json};
-use tinybase_tests::{Client, Site};
+use tinybase_tests::{Client, Site, site::PASSWORD};
 
 /// The entries whose actions begin so, oldest first.
 fn entries(admin: &Client, actions: &str) -> Vec<Json> {
@@ -78,4 +78,24 @@ fn what_happens_to_an_extension_is_told_with_whoever_did_it() {
     assert_eq!(installed_by_init["change"]["is_builtin"]["to"], true);
     let stopped = server.stop();
     assert!(stopped.success());
+}
+
+#[test]
+fn an_admin_who_is_made_at_the_command_line_is_told_of() {
+    let site = Site::new();
+    let server = site.serve();
+    let _ = server.client().registered("ada@example.com");
+    for email in ["eve@example.com", "ada@example.com"] {
+        site.done(&["admin", "add", email, PASSWORD]);
+    }
+    let entries = entries(&server.admin(), "user.*");
+    let told: Vec<_> = entries
+        .iter()
+        .map(|entry| json!([entry["action"], entry["actor_kind"], entry["change"]["role"]]))
+        .collect();
+    let made = |kind: &str, role: &str| json!(["user.create", kind, {"from": null, "to": role}]);
+    let promoted = json!(["user.update", "command", {"from": "user", "to": "admin"}]);
+    assert_eq!(told, [made("command", "admin"), made("nobody", "user"), made("command", "admin"), promoted]);
+    let words = json!(entries).to_string();
+    assert!(!words.contains(PASSWORD) && !words.contains("argon2"), "{words}");
 }
