@@ -108,7 +108,8 @@ impl AuditLog {
         params.push(signed(offset).into());
         let (limit_at, offset_at) = (params.len() - 1, params.len());
         let sql = format!(
-            "SELECT {COLUMNS} FROM tb_audit_log WHERE {filter} ORDER BY at DESC, id DESC LIMIT ?{limit_at} OFFSET ?{offset_at}"
+            "SELECT {COLUMNS} FROM tb_audit_log WHERE id IN (SELECT id FROM tb_audit_log WHERE {filter} \
+             ORDER BY at DESC, id DESC LIMIT ?{limit_at} OFFSET ?{offset_at}) ORDER BY at DESC, id DESC"
         );
         let rows = self.sql.scan(&sql, &params).await?;
         let mut entries: Vec<_> = rows.iter().map(Logged::from_row).collect();
@@ -142,10 +143,10 @@ impl AuditLog {
             export.behind.1.into(),
             EXPORT_ENTRIES_AT_ONCE.into(),
         ];
-        let filter = export.filter.sql_in_order(&mut params);
+        let filter = export.filter.sql(&mut params);
         let sql = format!(
-            "SELECT {COLUMNS} FROM tb_audit_log WHERE {filter} AND id <= ?1 AND (at, id) > (?2, ?3) \
-             ORDER BY at, id LIMIT ?4"
+            "SELECT {COLUMNS} FROM tb_audit_log WHERE id IN (SELECT id FROM tb_audit_log WHERE {filter} \
+             AND id <= ?1 AND (at, id) > (?2, ?3) ORDER BY at, id LIMIT ?4) ORDER BY at, id"
         );
         let rows = self.sql.scan(&sql, &params).await?;
         let entries: Vec<_> = rows.iter().map(Logged::from_row).collect();
