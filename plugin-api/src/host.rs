@@ -6,7 +6,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use tinybase_abi::{future, host::HostClients};
 
-use crate::{Error, Result, audit::Audit, command::Console, database::Database, events::Topic};
+use crate::{
+    Error, Result, audit::Audit, command::Console, database::Database, events::Topic, sessions::SignIn,
+};
 
 /// The door to the host. Cheap to clone.
 #[derive(Clone)]
@@ -87,6 +89,19 @@ impl Host {
     pub async fn user(&self, id: &str) -> Result<Option<User>> {
         let user = granted!(self, identity)?.user(id).await.into_result()?;
         if &*user == b"null" { Ok(None) } else { parse_user(&user).map(Some) }
+    }
+
+    /// Begins a session of somebody whom the extension has verified. Answers what `POST /api/auth/login` does, to be passed on
+    /// to the client as it is: tokens, or `mfa_required` with a ticket for the second factor. Capability `sessions`.
+    ///
+    /// # Errors
+    /// 401 `sign_in_refused` for an unknown or locked user, 403 `registration_disabled`, 429 `sign_in_rate_limited`.
+    pub async fn sign_in(&self, who: &SignIn) -> Result<Json> {
+        let packed =
+            serde_json::to_vec(who).map_err(|error| Error::internal("sign_in_invalid", error.to_string()))?;
+        let answer = granted!(self, sessions)?.sign_in(packed.into()).await.into_result()?;
+        serde_json::from_slice(&answer)
+            .map_err(|error| Error::internal("sessions_shape", format!("the host answered no JSON: {error}")))
     }
 
     /// Whether a service is offered now. Capability `services`.

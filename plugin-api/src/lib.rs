@@ -15,6 +15,7 @@ mod plugin;
 mod registry;
 pub mod request;
 pub mod response;
+pub mod sessions;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 

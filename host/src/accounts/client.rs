@@ -25,6 +25,11 @@ impl Client {
         Client { actor: Actor::local(kind, name), user_agent: None }
     }
 
+    /// A client that is not at the other end of this request, but was told of.
+    pub fn told(actor: Actor, user_agent: Option<&str>) -> Client {
+        Client { actor, user_agent: user_agent.map(cut).filter(|kept| !kept.is_empty()) }
+    }
+
     /// The client's address; `None` where there is no connection.
     pub fn address(&self) -> Option<IpAddr> {
         self.actor.address.as_ref()?.parse().ok()

@@ -45,12 +45,7 @@ impl Accounts {
         request: RegisterRequest,
         actor: &Actor,
     ) -> Result<RegisterAnswer, ApiError> {
-        if !self.settings.current().await?.allow_public_registration() {
-            return Err(ApiError::forbidden(
-                "registration_disabled",
-                "registration is off; ask an admin for an account",
-            ));
-        }
+        self.check_registration().await?;
         if self.users.by_email(&request.email).await?.is_some() {
             return Err(email_taken());
         }
@@ -58,6 +53,15 @@ impl Accounts {
         let user = User::new(request.email, password_hash, Role::User);
         self.create(&user, actor).await?;
         Ok(RegisterAnswer { id: user.id, email: user.email, message: "the account was created; sign in now" })
+    }
+
+    /// Refuses where nobody may create an account by themselves.
+    pub(super) async fn check_registration(&self) -> Result<(), ApiError> {
+        if self.settings.current().await?.allow_public_registration() {
+            return Ok(());
+        }
+        let detail = "registration is off; ask an admin for an account";
+        Err(ApiError::forbidden("registration_disabled", detail))
     }
 
     /// The caller as stored.
@@ -116,7 +120,7 @@ impl Accounts {
         }
     }
 
-    async fn create(&self, user: &User, actor: &Actor) -> Result<(), ApiError> {
+    pub(super) async fn create(&self, user: &User, actor: &Actor) -> Result<(), ApiError> {
         let mut batch = BatchWriter::default();
         users::insert(&mut batch, user);
         audit::push(&mut batch, actor, &user.created_entry());

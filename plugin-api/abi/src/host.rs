@@ -4,7 +4,9 @@ use std::ffi::c_void;
 
 use crate::{
     bytes::Slice,
-    interfaces::{audit, console, database, events, identity, log, services, settings, storage, timers},
+    interfaces::{
+        audit, console, database, events, identity, log, services, sessions, settings, storage, timers,
+    },
     root::HostRef,
 };
 
@@ -17,6 +19,7 @@ pub trait HostServices:
     + identity::Server
     + log::Server
     + services::Server
+    + sessions::Server
     + settings::Server
     + storage::Server
     + timers::Server
@@ -55,6 +58,7 @@ unsafe extern "C" fn get_interface<H: HostServices>(
         (identity::ID, identity::MAJOR) => identity::table::<H>(),
         (log::ID, log::MAJOR) => log::table::<H>(),
         (services::ID, services::MAJOR) => services::table::<H>(),
+        (sessions::ID, sessions::MAJOR) => sessions::table::<H>(),
         (settings::ID, settings::MAJOR) => settings::table::<H>(),
         (storage::ID, storage::MAJOR) => storage::table::<H>(),
         (timers::ID, timers::MAJOR) => timers::table::<H>(),
@@ -92,4 +96,4 @@ macro_rules! clients {
         }
     };
 }
-clients!(audit, console, database, events, identity, log, services, settings, storage, timers);
+clients!(audit, console, database, events, identity, log, services, sessions, settings, storage, timers);

@@ -18,7 +18,7 @@ use crate::{
     future::RawFuture,
     interfaces::{
         Caller, Function, Outcome, Topic, audit, commands, console, database, events, hooks, identity, jobs,
-        lifecycle, log, offered, services, settings, storage, timers,
+        lifecycle, log, offered, services, sessions, settings, storage, timers,
     },
     request::{RawRequest, RequestTable},
     response::RawResponse,
@@ -148,7 +148,13 @@ fn tables() -> [(&'static str, Vec<Table>); 2] {
         ($($module:ident),*) => { vec![$(($module::ID, $module::MAJOR, $module::FUNCTIONS)),*] };
     }
     [
-        ("host", of!(audit, console, database, events, identity, log, services, settings, storage, timers)),
+        (
+            "host",
+            of!(
+                audit, console, database, events, identity, log, services, sessions, settings, storage,
+                timers
+            ),
+        ),
         ("plugin", of!(commands, hooks, jobs, lifecycle, offered)),
     ]
 }

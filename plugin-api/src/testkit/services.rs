@@ -11,8 +11,8 @@ use tinybase_abi::{
     future::{RawFuture, guard, ready},
     host::HostServices,
     interfaces::{
-        Outcome, Topic, TopicRef, console, database, events, identity, log, services, settings, storage,
-        timers,
+        Outcome, Topic, TopicRef, console, database, events, identity, log, services, sessions, settings,
+        storage, timers,
     },
 };
 
@@ -186,6 +186,44 @@ impl services::Server for Services {
             (_, Err(error)) => Err(Error::internal("payload_not_json", error.to_string())),
         };
         ready(answer.map(|answer| Bytes::from(answer.to_string())).map_err(RawError::from))
+    }
+}
+
+impl sessions::Server for Services {
+    fn sign_in(&self, who: Bytes) -> RawFuture<Bytes> {
+        ready(self.begin_session(&who).map(|answer| Bytes::from(answer.to_string())).map_err(RawError::from))
+    }
+}
+
+impl Services {
+    /// Signs in a user of the test's, or one that is made for it.
+    fn begin_session(&self, who: &[u8]) -> Result<Json, Error> {
+        let who: Json = serde_json::from_slice(who)
+            .map_err(|error| Error::internal("sign_in_invalid", error.to_string()))?;
+        let (email, id) = (who["email"].as_str(), who["user_id"].as_str());
+        let mut users = lock(&self.users);
+        let known = users.iter().find(|user| id == Some(&user.id) || email == Some(&user.email)).cloned();
+        let user = match (known, email.filter(|_| who["create"] == true)) {
+            (Some(user), _) => user,
+            (None, Some(email)) => {
+                let id = format!("user-{}", users.len() + 1);
+                let user = User { id, email: email.to_owned(), is_admin: false, created_at: String::new() };
+                users.push(user.clone());
+                user
+            }
+            (None, None) => {
+                return Err(Error::unauthorized("sign_in_refused", "this account cannot sign in"));
+            }
+        };
+        Ok(serde_json::json!({
+            "access_token": format!("token-{}", user.id),
+            "refresh_token": format!("refresh-{}", user.id),
+            "token_type": "bearer",
+            "user_id": user.id,
+            "email": user.email,
+            "is_admin": user.is_admin,
+            "admin_created": false,
+        }))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{audit::Entry, prelude::*};
+use crate::{audit::Entry, prelude::*, sessions::SignIn};
 
 struct Everything {
     host: Host,
@@ -28,6 +28,7 @@ impl Plugin for Everything {
         registry.every(Duration::from_hours(1), "tick", Everything::tick);
         registry.command("say", Everything::say);
         registry.service("echo", 1, Everything::serve);
+        registry.post("/api/things/enter", Everything::enter);
     }
 
     async fn start(self: Arc<Self>) -> Result<()> {
@@ -48,6 +49,13 @@ impl Everything {
     async fn echo(self: Arc<Self>, request: Request) -> Result<Response> {
         let text = format!("{}|{}", request.param(0), request.param(1));
         Ok(Response::bytes("text/plain", text.into_bytes()))
+    }
+
+    async fn enter(self: Arc<Self>, request: Request) -> Result<Response> {
+        let email: String = request.json()?;
+        let who = SignIn::by_email(&email, "code").from(&request);
+        let who = if email.starts_with("new") { who.or_register() } else { who };
+        Response::json(&self.host.sign_in(&who).await?)
     }
 
     async fn length(self: Arc<Self>, mut request: Request) -> Result<Response> {
@@ -103,7 +111,7 @@ impl Everything {
 
 const MANIFEST: &str = r#"
 name = "everything"
-capabilities = ["audit", "database", "events", "identity", "services"]
+capabilities = ["audit", "database", "events", "identity", "services", "sessions"]
 routes = ["/api/things", "/api/admin/things"]
 offers = ["echo@1"]
 uses = ["mail@1"]
@@ -158,6 +166,16 @@ fn who_may_call_is_checked_first() {
     let get = || host.get("/api/admin/things");
     assert_eq!((get().send().status(), get().user("u").send().status()), (401, 403));
     assert_eq!((get().admin().send().status(), get().user("root").send().status()), (200, 200));
+}
+
+#[test]
+fn a_verified_user_is_signed_in() {
+    let host = started();
+    host.add_user("u1", "a@b.c", false);
+    let enter = |email: &str| host.post("/api/things/enter").json(&json!(email)).send();
+    assert_eq!(enter("a@b.c").json()["access_token"], "token-u1");
+    assert_eq!((enter("x@b.c").status(), enter("x@b.c").code().as_str()), (401, "sign_in_refused"));
+    assert_eq!(enter("new@b.c").json()["email"], "new@b.c");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::{PluginHost, raw_error};
 use crate::{error::ApiError, plugins::settings_schema};
 
 /// The host's own error as a plugin sees it.
-fn refused(error: &ApiError) -> RawError {
+pub(super) fn refused(error: &ApiError) -> RawError {
     let words = serde_json::to_value(&error.detail).unwrap_or_default();
     let message = words.as_str().map_or_else(|| words.to_string(), str::to_owned);
     RawError::new(error.status.as_u16(), &error.code, message)

@@ -6,6 +6,7 @@ mod audit;
 mod between;
 mod database;
 mod local;
+mod sessions;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -69,6 +70,7 @@ pub struct PluginHost {
     scope: Scope,
     transactions: Arc<Mutex<Transactions>>,
     tasks: Mutex<JoinSet<()>>,
+    sign_ins: Mutex<sessions::SignIns>,
 }
 
 #[derive(Default)]
@@ -87,6 +89,7 @@ impl PluginHost {
             scope,
             transactions: Arc::default(),
             tasks: Mutex::default(),
+            sign_ins: Mutex::default(),
         }))
     }
 

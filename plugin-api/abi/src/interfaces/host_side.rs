@@ -119,6 +119,15 @@ interface! {
 }
 
 interface! {
+    /// Sessions of people whom the plugin has verified: for ways to sign in beside the password.
+    mod sessions = "sessions" @ 1 {
+        /// Begins a session of the user who is told as JSON `{"email" or "user_id", "create", "method", "address",
+        /// "user_agent"}`. Answers what `POST /api/auth/login` does, as JSON: tokens, or a ticket for the second factor.
+        fn sign_in(who: Bytes) -> RawFuture<Bytes>;
+    }
+}
+
+interface! {
     /// Files of the plugin's own.
     mod storage = "storage" @ 1 {
         /// The absolute path of the plugin's data folder, which exists.

@@ -10,7 +10,9 @@ mod plugin_side;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use cross::Cross;
-pub use host_side::{audit, console, database, events, identity, log, services, settings, storage, timers};
+pub use host_side::{
+    audit, console, database, events, identity, log, services, sessions, settings, storage, timers,
+};
 pub use plugin_side::{commands, hooks, jobs, lifecycle, offered};
 
 use crate::{

@@ -1,0 +1,80 @@
+//! The door for other ways to sign in: an extension has verified who somebody is, and a session begins. It never looks at
+//! how that was verified, and lets nobody past what holds for a password: a locked account, registration, the second factor.
+
+use super::{Accounts, Client, Role, SignInAnswer, email, users::User};
+use crate::error::ApiError;
+
+/// Whom an extension has verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// The owner of this address.
+    Email(String),
+    /// The user with this id.
+    UserId(String),
+}
+
+/// Somebody whom an extension has verified.
+#[derive(Debug, Clone)]
+pub struct ToldSignIn {
+    /// Who.
+    pub who: Who,
+    /// Whether an unknown email gets an account, where registration is on.
+    pub create: bool,
+    /// What the user's list of sessions shows.
+    pub method: String,
+    /// From where, with what, and the extension as the actor.
+    pub client: Client,
+}
+
+impl Accounts {
+    /// Signs in whom an extension has verified; a user with a second factor is asked for it.
+    ///
+    /// # Errors
+    /// 401 `sign_in_refused`, in the same words for an unknown user and a locked one; 403 `registration_disabled` or
+    /// `setup_needed` where an account would have to be made; 422 `email_invalid`.
+    pub async fn sign_in_told(&self, told: ToldSignIn) -> Result<SignInAnswer, ApiError> {
+        let found = match &told.who {
+            Who::UserId(id) => self.users.by_id(id).await?,
+            Who::Email(given) => {
+                let email = email::normalize(given).ok_or_else(email_invalid)?;
+                match self.users.by_email(&email).await? {
+                    None if told.create => Some(self.create_told(email, &told.client).await?),
+                    found => found,
+                }
+            }
+        };
+        let user = found.filter(|user| user.is_active).ok_or_else(sign_in_refused)?;
+        self.sign_in(user, &told.method, &told.client)
+            .await
+            .map_err(|error| if error.code == "credentials_invalid" { sign_in_refused() } else { error })
+    }
+
+    /// An account whose password nobody knows: its owner sets one by a reset, or never needs one.
+    async fn create_told(&self, email: String, client: &Client) -> Result<User, ApiError> {
+        if self.users.none_yet().await? {
+            let detail = "the first account is made by signing in with a password, and is an administrator's";
+            return Err(ApiError::forbidden("setup_needed", detail));
+        }
+        self.check_registration().await?;
+        let unknown: [u8; 32] = rand::random();
+        let password_hash = self.passwords.hash(unknown.map(|byte| format!("{byte:02x}")).concat()).await?;
+        let user = User::new(email, password_hash, Role::User);
+        match self.create(&user, &client.actor).await {
+            Ok(()) => Ok(user),
+            // Another request made the account in between.
+            Err(error) if error.code == "email_taken" => {
+                self.users.by_email(&user.email).await?.ok_or_else(sign_in_refused)
+            }
+            Err(other) => Err(other),
+        }
+    }
+}
+
+fn sign_in_refused() -> ApiError {
+    ApiError::unauthorized("sign_in_refused", "this account cannot sign in")
+}
+
+fn email_invalid() -> ApiError {
+    let detail = "this is not an email address; it must look like name@example.org";
+    ApiError::new(http::StatusCode::UNPROCESSABLE_ENTITY, "email_invalid", detail)
+}
