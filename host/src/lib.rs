@@ -1,6 +1,5 @@
 //! The host: loads plugins, serves HTTP, owns the database. It never contains what could be an extension.
 
-pub mod absolute_url;
 pub mod accounts;
 pub mod admin;
 pub mod audit;

@@ -37,7 +37,6 @@ macro_rules! cases {
 cases! {
     access
     accounts
-    accounts_links
     admin_tokens
     admin_users
     audit

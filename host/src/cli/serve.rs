@@ -19,7 +19,7 @@ use crate::{
     config::{Config, Flag},
     db::Database,
     http::{App, OwnRoutes, PluginDispatch, serve},
-    plugins::{Console, Purpose},
+    plugins::{self, Console, Purpose},
 };
 
 /// What `serve` can be told.
@@ -68,6 +68,7 @@ async fn serve_on(
     plugins.load(Purpose::Serve, safe_mode).await?;
     let mut own = OwnRoutes::default();
     accounts::routes(&mut own, Arc::clone(&accounts));
+    plugins::routes(&mut own, Arc::clone(&plugins));
     audit::routes(&mut own, AuditLog::new(sql.clone()));
     let _retention = Retention::start(sql, config.audit.retention_days);
     let administered = Administered { accounts: Arc::clone(&accounts), plugins: Arc::clone(&plugins) };

@@ -1,11 +1,10 @@
 //! A generation: one immutable set of running plugins with its routes, hooks, listeners, services and jobs.
 //! It is built whole or not at all, and swapped in whole.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use http::Method;
 use thiserror::Error;
-use tinybase_abi::{bytes::Bytes, error::RawError};
 use tokio::sync::mpsc;
 
 use super::{
@@ -17,6 +16,9 @@ use super::{
     services::Limits,
 };
 use crate::http::{RouteError, RouteTable};
+
+/// Services that several extensions may offer beside each other: the host asks each of them.
+const SHARED_SERVICES: &[&str] = &["identity"];
 
 /// A hook before events.
 pub struct Hook {
@@ -52,20 +54,6 @@ pub struct Service {
     pub position: u32,
 }
 
-impl Service {
-    /// Calls one of its methods, at most this long.
-    ///
-    /// # Errors
-    /// The plugin's own error; 503 `service_unavailable`, 504 `plugin_timeout`, 500 `plugin_panicked`.
-    pub async fn call(&self, method: &str, payload: Bytes, timeout: Duration) -> Result<Bytes, RawError> {
-        let Some(offered) = self.plugin.offered() else {
-            return Err(RawError::new(503, "service_unavailable", "the extension offers no services"));
-        };
-        let call = offered.call(self.position, method, payload);
-        self.plugin.bounded(timeout, call).await
-    }
-}
-
 /// One immutable set of plugins.
 #[derive(Default)]
 pub struct Generation {
@@ -77,7 +65,7 @@ pub struct Generation {
     pub before: HashMap<String, Vec<Hook>>,
     /// Their listeners by topic.
     pub after: HashMap<String, Vec<Listener>>,
-    services: HashMap<(String, u16), Service>,
+    services: HashMap<(String, u16), Vec<Service>>,
     jobs: Vec<JobTask>,
 }
 
@@ -111,11 +99,12 @@ impl Generation {
     pub fn join(&mut self, plugin: &Arc<Running>, limits: Limits) -> Result<(), JoinError> {
         for (position, service) in plugin.registration().services.iter().enumerate() {
             let key = (service.name.clone(), service.major);
-            if let Some(other) = self.services.get(&key) {
+            let offered = self.services.entry(key.clone()).or_default();
+            if let Some(other) = offered.first().filter(|_| !SHARED_SERVICES.contains(&key.0.as_str())) {
                 let by = other.plugin.name().to_owned();
                 return Err(JoinError::Service { name: key.0, major: key.1, by });
             }
-            self.services.insert(key, Service { plugin: Arc::clone(plugin), position: at(position) });
+            offered.push(Service { plugin: Arc::clone(plugin), position: at(position) });
         }
         for (position, route) in plugin.registration().routes.iter().enumerate() {
             let method = Method::from_bytes(route.method.as_bytes()).map_err(|_| {
@@ -154,12 +143,17 @@ impl Generation {
         }
     }
 
-    /// A service by name and major.
+    /// A service by name and major; of several, the one of the extension that was enabled first.
     pub fn service(&self, name: &str, major: u16) -> Option<Service> {
+        self.services_of(name, major).first().cloned()
+    }
+
+    /// Every service of this name and major, in the order in which their extensions were enabled.
+    pub fn services_of(&self, name: &str, major: u16) -> &[Service] {
         // A lookup by two parts of the key would need an allocation; services are few.
         let found =
             self.services.iter().find(|((known, known_major), _)| known == name && *known_major == major);
-        found.map(|(_, service)| service.clone())
+        found.map_or(&[], |(_, services)| services)
     }
 
     /// The listeners of a topic that take this subject.

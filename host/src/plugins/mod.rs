@@ -10,7 +10,6 @@ mod generation;
 pub mod install;
 mod jobs;
 mod loader;
-mod mailer;
 pub mod manifest;
 mod outbox;
 pub mod package;
@@ -23,6 +22,7 @@ mod settings_schema;
 pub mod store;
 pub mod tickets;
 mod user_events;
+mod ways_in;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -34,10 +34,10 @@ use tokio::{runtime::Handle, sync::watch};
 
 pub use collect::Part;
 pub use console::Console;
-pub use mailer::ServiceMailer;
 pub use running::Running;
 pub use services::Limits;
 pub use user_events::UserEvents;
+pub use ways_in::routes;
 
 use self::{
     events::EventBus,
@@ -253,11 +253,6 @@ impl Plugins {
     /// Hears of accounts' events in the plugins' name.
     pub fn user_events(&self) -> UserEvents {
         UserEvents::new(Arc::clone(&self.shared))
-    }
-
-    /// Hands accounts' mails to an extension.
-    pub fn mailer(&self) -> ServiceMailer {
-        ServiceMailer::new(Arc::clone(&self.shared))
     }
 
     /// Loads everything that is enabled and swaps it in as a generation. An extension that fails is left out and
