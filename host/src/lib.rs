@@ -1,5 +1,6 @@
 //! The host: loads plugins, serves HTTP, owns the database. It never contains what could be an extension.
 
+pub mod absolute_url;
 pub mod accounts;
 pub mod admin;
 pub mod audit;

@@ -146,10 +146,15 @@ pub fn is_null(row: &Row, column: usize) -> bool {
     matches!(row.get(column), None | Some(Value::Null))
 }
 
-/// The time `seconds` from now in the form in which times are stored: RFC 3339 UTC with microseconds.
+/// The time `seconds` from now in the form in which times are stored.
 pub fn time_from_now(seconds: i64) -> String {
     let time = Timestamp::now().saturating_add(SignedDuration::from_secs(seconds));
-    format!("{:.6}", time.expect("the sum of two times saturates"))
+    stored_time(time.expect("the sum of two times saturates"))
+}
+
+/// A time in the form in which times are stored: RFC 3339 UTC with microseconds.
+pub fn stored_time(time: Timestamp) -> String {
+    format!("{time:.6}")
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+DROP TRIGGER tb_users_end_one_time_tokens;
+DROP TABLE tb_one_time_tokens;
 CREATE TABLE tb_refresh_tokens_before (
     token_hash BLOB PRIMARY KEY NOT NULL,
     user_id TEXT NOT NULL REFERENCES tb_users (id) ON DELETE CASCADE,

@@ -34,3 +34,24 @@ DROP TABLE tb_refresh_tokens;
 ALTER TABLE tb_refresh_tokens_next RENAME TO tb_refresh_tokens;
 CREATE INDEX tb_refresh_tokens_session ON tb_refresh_tokens (session_id);
 CREATE INDEX tb_refresh_tokens_expiry ON tb_refresh_tokens (expires_at);
+
+CREATE TABLE tb_one_time_tokens (
+    -- SHA-256 of the token; the token itself is in a mail alone.
+    token_hash BLOB PRIMARY KEY NOT NULL,
+    user_id TEXT NOT NULL REFERENCES tb_users (id) ON DELETE CASCADE,
+    purpose TEXT NOT NULL CHECK (purpose IN ('password_reset', 'login_link')),
+    created_at TEXT NOT NULL,
+    expires_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX tb_one_time_tokens_user ON tb_one_time_tokens (user_id);
+CREATE INDEX tb_one_time_tokens_expiry ON tb_one_time_tokens (expires_at);
+
+-- A link that was mailed before the email or the password changed, or before everything was ended, opens nothing,
+-- whoever made the change.
+CREATE TRIGGER tb_users_end_one_time_tokens
+AFTER UPDATE OF email, password_hash, token_epoch, is_active ON tb_users
+WHEN OLD.email <> NEW.email OR OLD.password_hash <> NEW.password_hash OR OLD.token_epoch <> NEW.token_epoch
+    OR OLD.is_active <> NEW.is_active
+BEGIN
+    DELETE FROM tb_one_time_tokens WHERE user_id = NEW.id;
+END;

@@ -37,6 +37,7 @@ macro_rules! cases {
 cases! {
     access
     accounts
+    accounts_links
     admin_tokens
     admin_users
     audit

@@ -8,12 +8,17 @@ mod email;
 mod endings;
 mod events;
 mod keys;
+mod link_routes;
+mod links;
 mod login;
 mod lookup;
+mod mail;
 mod mfa;
+mod one_time_tokens;
 mod password_rules;
 mod password_threads;
 mod passwords;
+mod portal;
 mod refresh;
 mod renewal;
 mod requests;
@@ -39,8 +44,10 @@ pub use door::{ToldSignIn, Who};
 pub use endings::SessionsAnswer;
 pub use events::{AccountEvent, AccountEvents, NoEvents};
 pub use keys::{Keys, KeysError};
+pub use mail::{Mail, Mailer, NoMailer};
 pub use mfa::{Enrolment, MfaStatus, RecoveryCodes, SecondFactorAsked, SignInAnswer};
 pub use password_rules::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN};
+pub use portal::PortalConfig;
 pub use requests::{
     InstanceInfo, LoginAnswer, LoginRequest, MeAnswer, MessageAnswer, RegisterAnswer, RegisterRequest,
     SetupStatus,
@@ -103,6 +110,8 @@ pub struct Accounts {
     token_usage: application_tokens::Usage,
     settings: Arc<Settings>,
     events: OnceLock<Arc<dyn AccountEvents>>,
+    mailer: OnceLock<Arc<dyn Mailer>>,
+    links: links::Links,
 }
 
 impl Accounts {
@@ -122,12 +131,19 @@ impl Accounts {
             token_usage: application_tokens::Usage::new(sql),
             settings,
             events: OnceLock::new(),
+            mailer: OnceLock::new(),
+            links: links::Links::new(config),
         }
     }
 
     /// Sets who hears of what happens here. To be called once, before requests come; later calls change nothing.
     pub fn set_events(&self, events: Arc<dyn AccountEvents>) {
         let _ = self.events.set(events);
+    }
+
+    /// Sets who takes the mails that are asked for here. To be called once; later calls change nothing.
+    pub fn set_mailer(&self, mailer: Arc<dyn Mailer>) {
+        let _ = self.mailer.set(mailer);
     }
 
     /// The JWK set with which anyone can verify our access tokens.
@@ -173,6 +189,10 @@ impl Accounts {
         let caller = Arc::new(user.caller(session_id));
         self.cache.insert(bearer, Arc::clone(&caller), claims.exp, mark);
         Ok(caller)
+    }
+
+    fn mailer(&self) -> &dyn Mailer {
+        self.mailer.get().map_or(&NoMailer, |mailer| mailer.as_ref())
     }
 
     fn events(&self) -> &dyn AccountEvents {

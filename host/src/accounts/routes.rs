@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Accounts, Client, LoginRequest, RegisterRequest, mfa, session_routes};
+use super::{Accounts, Client, LoginRequest, RegisterRequest, link_routes, mfa, portal, session_routes};
 use crate::{
     audit::Actor,
     error::ApiError,
@@ -23,6 +23,8 @@ const JWKS_CACHE: &str = "public, max-age=300";
 
 /// Adds every route of accounts.
 pub fn routes(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
+    link_routes::add(own, Arc::clone(&accounts));
+    portal::add(own, Arc::clone(&accounts));
     let operation =
         |id: &str, summary: &str| json!({"operationId": id, "summary": summary, "tags": ["accounts"]});
     session_routes::add(own, Arc::clone(&accounts));
@@ -88,7 +90,7 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     (values.next().is_none() && scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-type Answer = Result<Response, ApiError>;
+pub(super) type Answer = Result<Response, ApiError>;
 
 async fn instance_info(State(accounts): State<Arc<Accounts>>) -> Answer {
     Ok(json_response(StatusCode::OK, &accounts.instance_info().await?))

@@ -98,6 +98,8 @@ const INSERT_FIRST: &str = "INSERT INTO tb_users (id, email, password_hash, role
 const SIGN_IN: &str = "UPDATE tb_users SET last_login_at = ?5 \
      WHERE id = ?1 AND token_epoch = ?2 AND password_hash = ?3 AND email = ?4 AND is_active = 1";
 const RAISE_EPOCH: &str = "UPDATE tb_users SET token_epoch = token_epoch + 1, updated_at = ?2 WHERE id = ?1";
+const SET_PASSWORD: &str = "UPDATE tb_users SET password_hash = ?2, token_epoch = token_epoch + 1, updated_at = ?3 \
+     WHERE id = ?1 AND is_active = 1";
 const MAKE_ADMIN: &str = "UPDATE tb_users SET role = 'admin', password_hash = COALESCE(?2, password_hash), \
      token_epoch = token_epoch + 1, updated_at = ?3 WHERE id = ?1";
 
@@ -155,6 +157,13 @@ pub(super) fn sign_in(batch: &mut BatchWriter, user: &User) {
 /// Adds the end of every access token of the user to a batch.
 pub(super) fn raise_epoch(batch: &mut BatchWriter, id: &str) {
     batch.push(RAISE_EPOCH, [ValueRef::Text(id), ValueRef::Now], Expect::Exactly(1));
+}
+
+/// Adds a new password to a batch, which fails with a condition if the user is locked out by then; ends every access
+/// token.
+pub(super) fn set_password(batch: &mut BatchWriter, id: &str, password_hash: &str) {
+    let params = [ValueRef::Text(id), ValueRef::Text(password_hash), ValueRef::Now];
+    batch.push(SET_PASSWORD, params, Expect::Exactly(1));
 }
 
 /// Adds to a batch that the user is an admin, with a new password where one is given; ends every access token.

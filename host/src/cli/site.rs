@@ -155,5 +155,6 @@ pub(super) fn house(
         console,
     });
     accounts.set_events(Arc::new(plugins.user_events()));
+    accounts.set_mailer(Arc::new(plugins.mailer()));
     Ok(House { sql, accounts, plugins: Arc::new(plugins) })
 }

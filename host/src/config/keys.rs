@@ -7,6 +7,7 @@ use super::{
     Config, DatabaseUrl, Durability, LogFormat, LogLevel, Secret, SmtpTls,
     values::{Given, Kind},
 };
+use crate::absolute_url::is_absolute_url;
 
 /// A configuration key as loading, `docs/configuration.md` and error messages see it.
 #[derive(Debug)]
@@ -88,6 +89,14 @@ fn origins(list: &[String]) -> bool {
     })
 }
 
+/// What stands in a link's pattern for the token.
+pub const TOKEN_MARK: &str = "{token}";
+
+fn link(pattern: &str) -> bool {
+    let url = pattern.replace(TOKEN_MARK, "x");
+    pattern.is_empty() || (url != pattern && is_absolute_url(&url))
+}
+
 const DAY_MS: u64 = 86_400_000;
 
 sections! {
@@ -149,6 +158,10 @@ sections! {
         password_hash_queue_max: usize = 128, "TINYBASE_AUTH_PASSWORD_HASH_QUEUE_MAX", "0 to 65536", |n| *n <= 65_536;
         /// How many verified tokens are remembered.
         token_cache_entries_max: usize = 65_536, "TINYBASE_AUTH_TOKEN_CACHE_ENTRIES_MAX", "16 or more", |n| *n >= 16;
+        /// The page of yours that a mail to set a new password links to; unset mails the token alone.
+        password_reset_url: String = String::new(), "TINYBASE_AUTH_PASSWORD_RESET_URL", "an http or https URL with {token} in it, such as https://app.example.org/reset?token={token}", |text| link(text);
+        /// The page of yours that a mail to sign in links to; unset mails the token alone.
+        login_link_url: String = String::new(), "TINYBASE_AUTH_LOGIN_LINK_URL", "an http or https URL with {token} in it, such as https://app.example.org/login?token={token}", |text| link(text);
     }
     /// The audit log.
     audit: Audit {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub use keys::{
     Admin, Audit, Auth, Cors, Database, Email, Extensions, Functions, KEYS, Key, Plugins, Public, RateLimit,
-    Scheduler, Server,
+    Scheduler, Server, TOKEN_MARK,
 };
 pub use load::{ConfigError, FILE_NAME, Flag, Place};
 pub use template::template;

@@ -15,11 +15,13 @@ use crate::error::ApiError;
 const ADDRESSES_MAX: usize = 20_000;
 
 /// The limited routes: all `POST`, so many a minute.
-const PER_MINUTE: [(&str, u32); 4] = [
+const PER_MINUTE: [(&str, u32); 6] = [
     ("/api/auth/register", 5),
     ("/api/auth/login", 10),
     ("/api/auth/password-reset/request", 5),
     ("/api/auth/password-reset/confirm", 10),
+    ("/api/auth/login-link/request", 5),
+    ("/api/auth/login-link/confirm", 10),
 ];
 
 /// The buckets of every limited route.

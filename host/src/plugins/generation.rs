@@ -1,10 +1,11 @@
 //! A generation: one immutable set of running plugins with its routes, hooks, listeners, services and jobs.
 //! It is built whole or not at all, and swapped in whole.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use http::Method;
 use thiserror::Error;
+use tinybase_abi::{bytes::Bytes, error::RawError};
 use tokio::sync::mpsc;
 
 use super::{
@@ -52,6 +53,20 @@ pub struct Service {
     pub plugin: Arc<Running>,
     /// Its position in the plugin's registration.
     pub position: u32,
+}
+
+impl Service {
+    /// Calls one of its methods, at most this long.
+    ///
+    /// # Errors
+    /// The plugin's own error; 503 `service_unavailable`, 504 `plugin_timeout`, 500 `plugin_panicked`.
+    pub async fn call(&self, method: &str, payload: Bytes, timeout: Duration) -> Result<Bytes, RawError> {
+        let Some(offered) = self.plugin.offered() else {
+            return Err(RawError::new(503, "service_unavailable", "the extension offers no services"));
+        };
+        let call = offered.call(self.position, method, payload);
+        self.plugin.bounded(timeout, call).await
+    }
 }
 
 /// One immutable set of plugins.

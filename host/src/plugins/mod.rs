@@ -10,6 +10,7 @@ mod generation;
 pub mod install;
 mod jobs;
 mod loader;
+mod mailer;
 pub mod manifest;
 mod outbox;
 pub mod package;
@@ -34,6 +35,7 @@ use tokio::{runtime::Handle, sync::watch};
 
 pub use collect::Part;
 pub use console::Console;
+pub use mailer::ServiceMailer;
 pub use running::Running;
 pub use services::Limits;
 pub use user_events::UserEvents;
@@ -253,6 +255,11 @@ impl Plugins {
     /// Hears of accounts' events in the plugins' name.
     pub fn user_events(&self) -> UserEvents {
         UserEvents::new(Arc::clone(&self.shared))
+    }
+
+    /// Hands accounts' mails to an extension.
+    pub fn mailer(&self) -> ServiceMailer {
+        ServiceMailer::new(Arc::clone(&self.shared))
     }
 
     /// Loads everything that is enabled and swaps it in as a generation. An extension that fails is left out and

@@ -51,12 +51,6 @@ impl services::Server for PluginHost {
             return ready(Err(RawError::new(503, "service_unavailable", message)));
         };
         let (timeout, method) = (self.shared.limits.call_timeout, method.to_owned());
-        guard(async move {
-            let Some(offered) = entry.plugin.offered() else {
-                return Err(RawError::new(503, "service_unavailable", "the extension offers no services"));
-            };
-            let call = offered.call(entry.position, &method, payload);
-            entry.plugin.bounded(timeout, call).await
-        })
+        guard(async move { entry.call(&method, payload, timeout).await })
     }
 }

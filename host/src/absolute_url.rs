@@ -1,0 +1,51 @@
+//! What the host takes as the absolute URL of a page or a picture. It never fetches one.
+
+use http::{Uri, uri::Scheme};
+
+/// The longest one in bytes.
+pub const ABSOLUTE_URL_BYTES_MAX: usize = 2048;
+
+/// Whether `text` is an `http` or `https` URL with a host and without a password in it.
+pub fn is_absolute_url(text: &str) -> bool {
+    let Some(uri) = Some(text).filter(|text| text.len() <= ABSOLUTE_URL_BYTES_MAX) else { return false };
+    let Ok(uri) = uri.parse::<Uri>() else { return false };
+    let web = uri.scheme().is_some_and(|scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS);
+    let place =
+        uri.authority().is_some_and(|place| !place.host().is_empty() && !place.as_str().contains('@'));
+    web && place
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_urls_of_the_web_with_a_host_are_taken() {
+        for good in [
+            "https://example.org",
+            "http://localhost:8000/a?b=c#d",
+            "https://[::1]/x",
+            "https://ex.org/%C3%A4",
+        ] {
+            assert!(is_absolute_url(good), "{good}");
+        }
+        let long = format!("https://example.org/{}", "x".repeat(ABSOLUTE_URL_BYTES_MAX));
+        let bad = [
+            "",
+            "/admin",
+            "example.org",
+            "//example.org/x",
+            "https://",
+            "https:///x",
+            "ftp://example.org",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "https://a:b@example.org",
+            "https://exa mple.org",
+            &long,
+        ];
+        for bad in bad {
+            assert!(!is_absolute_url(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Links that are mailed: how one is asked for, and what it does, which is to set a new password or to sign in. Asking
+//! answers the same in words and in time whether or not there is such an account: it all happens afterwards.
+
+use std::{sync::Arc, time::Instant};
+
+use jiff::Timestamp;
+use serde_json::json;
+use tinybase_abi::codec::BatchWriter;
+use tokio::sync::Semaphore;
+use tracing::Instrument;
+
+use super::{
+    Accounts, Client, Mail, MessageAnswer, SignInAnswer,
+    mail::NoMailLog,
+    one_time_tokens::{self, Purpose},
+    service::refused_by_hook,
+    users::{self, User},
+};
+use crate::{
+    audit::{self, Actor, Entry},
+    config,
+    db::DbError,
+    error::ApiError,
+};
+
+/// How many requests for a link are worked on at once; further ones are refused, whoever asks.
+const LINK_REQUESTS_MAX: usize = 64;
+
+/// The way to sign in that is a mailed link, in the list of sessions.
+const METHOD_LOGIN_LINK: &str = "login_link";
+
+/// What mailing links needs beside the tables.
+#[derive(Debug)]
+pub(super) struct Links {
+    permits: Arc<Semaphore>,
+    no_mail: NoMailLog,
+    password_reset_url: String,
+    login_link_url: String,
+}
+
+impl Links {
+    pub(super) fn new(config: &config::Auth) -> Links {
+        Links {
+            permits: Arc::new(Semaphore::new(LINK_REQUESTS_MAX)),
+            no_mail: NoMailLog::default(),
+            password_reset_url: config.password_reset_url.clone(),
+            login_link_url: config.login_link_url.clone(),
+        }
+    }
+
+    /// Where the link of a mail leads, if the operator has said so. It is never taken from the request: whoever asks
+    /// could send another's mail to a site of their own.
+    fn url(&self, purpose: Purpose, token: &str) -> Option<String> {
+        let pattern = match purpose {
+            Purpose::PasswordReset => &self.password_reset_url,
+            Purpose::LoginLink => &self.login_link_url,
+        };
+        (!pattern.is_empty()).then(|| pattern.replace(config::TOKEN_MARK, token))
+    }
+}
+
+impl Accounts {
+    /// Sees to it that a link to set a new password is mailed to this address, if an account has it.
+    ///
+    /// # Errors
+    /// 503 `mail_busy` while too many others are being mailed.
+    pub fn request_password_reset(
+        self: &Arc<Accounts>,
+        email: String,
+        actor: Actor,
+    ) -> Result<MessageAnswer, ApiError> {
+        self.request_link(Purpose::PasswordReset, email, actor)?;
+        let message =
+            "if an account has this email, a mail that tells how to set a new password is on its way";
+        Ok(MessageAnswer { message })
+    }
+
+    /// Sees to it that a link to sign in is mailed to this address, if an account has it.
+    ///
+    /// # Errors
+    /// 503 `mail_busy` while too many others are being mailed.
+    pub fn request_login_link(
+        self: &Arc<Accounts>,
+        email: String,
+        actor: Actor,
+    ) -> Result<MessageAnswer, ApiError> {
+        self.request_link(Purpose::LoginLink, email, actor)?;
+        let message = "if an account has this email, a mail with a link to sign in is on its way";
+        Ok(MessageAnswer { message })
+    }
+
+    fn request_link(
+        self: &Arc<Accounts>,
+        purpose: Purpose,
+        email: String,
+        actor: Actor,
+    ) -> Result<(), ApiError> {
+        let Ok(permit) = Arc::clone(&self.links.permits).try_acquire_owned() else {
+            let detail = "too many mails are being sent; try again shortly";
+            return Err(ApiError::unavailable("mail_busy", detail));
+        };
+        let accounts = Arc::clone(self);
+        let work = async move {
+            let _permit = permit;
+            if let Err(error) = accounts.mail_link(purpose, &email, &actor).await {
+                tracing::warn!(template = purpose.name(), code = %error.code, "a mail could not be sent");
+            }
+        };
+        tokio::spawn(work.in_current_span());
+        Ok(())
+    }
+
+    async fn mail_link(&self, purpose: Purpose, email: &str, actor: &Actor) -> Result<(), ApiError> {
+        if !self.mailer().is_there() {
+            self.links.no_mail.say(Instant::now());
+            return Ok(());
+        }
+        let user = self.users.by_email(email).await?.filter(|user| user.is_active);
+        let Some(user) = user else { return Ok(()) };
+        let token = one_time_tokens::make();
+        if !self.keep_token(&token, &user, purpose, actor).await? {
+            tracing::info!(
+                user_id = user.id,
+                template = purpose.name(),
+                "a mail was asked for and not sent: the user changed meanwhile, or has as many open links as one may"
+            );
+            return Ok(());
+        }
+        let data = json!({
+            "token": token,
+            "email": user.email,
+            "instance_name": self.settings.current().await?.instance_name(),
+            "expires_minutes": purpose.ttl_minutes(),
+            "url": self.links.url(purpose, &token),
+        });
+        let mail = Mail { to: user.email, template: purpose.name(), data };
+        if let Err(code) = self.mailer().send(mail).await {
+            // The token is in nobody's hands, and must not count against the user.
+            let mut batch = BatchWriter::default();
+            one_time_tokens::forget(&mut batch, &token);
+            self.users.sql().apply(batch).await?;
+            return Err(ApiError::unavailable(code, "the extension that sends mail failed"));
+        }
+        Ok(())
+    }
+
+    /// Stores a token; false where the user may have none.
+    async fn keep_token(
+        &self,
+        token: &str,
+        user: &User,
+        purpose: Purpose,
+        actor: &Actor,
+    ) -> Result<bool, DbError> {
+        let mut batch = BatchWriter::default();
+        one_time_tokens::insert(&mut batch, token, user, purpose, Timestamp::now());
+        let action = match purpose {
+            Purpose::PasswordReset => "user.password_reset_request",
+            Purpose::LoginLink => "user.login_link_request",
+        };
+        audit::push(&mut batch, actor, &about(&user.id, action));
+        match self.users.sql().apply(batch).await {
+            Ok(_) => Ok(true),
+            Err(DbError::Condition { .. }) => Ok(false),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Sets a new password by a mailed token, and ends every session of the user.
+    ///
+    /// # Errors
+    /// 400 `link_invalid` for a token that is unknown, used, expired or overtaken by another change.
+    pub async fn reset_password(
+        &self,
+        token: &str,
+        password: String,
+        actor: &Actor,
+    ) -> Result<MessageAnswer, ApiError> {
+        let purpose = Purpose::PasswordReset;
+        let user = one_time_tokens::user_of(self.users.sql(), token, purpose, Timestamp::now()).await?;
+        let user = user.ok_or_else(link_invalid)?;
+        let password_hash = self.passwords.hash(password).await?;
+        let mut batch = BatchWriter::default();
+        // Before the password changes, which ends the user's other tokens.
+        one_time_tokens::take(&mut batch, token, purpose, Timestamp::now());
+        users::set_password(&mut batch, &user.id, &password_hash);
+        Accounts::end_sessions(&mut batch, &user.id, None);
+        audit::push(&mut batch, actor, &about(&user.id, "user.password_reset"));
+        let own = batch.len();
+        let event = user.event("user.update");
+        self.events().before(&event, &mut batch).await?;
+        match self.users.sql().apply(batch).await {
+            Ok(_) => self.user_changed(&user.id),
+            Err(DbError::Condition { statement, .. }) if statement < own => return Err(link_invalid()),
+            Err(other) => return Err(refused_by_hook(other, own)),
+        }
+        self.events().after(event);
+        Ok(MessageAnswer { message: "the password was changed; sign in with the new one" })
+    }
+
+    /// Signs in by a mailed token. Where the user has a second factor, it is asked for, and the token is used up.
+    ///
+    /// # Errors
+    /// 400 `link_invalid` for a token that is unknown, used, expired or overtaken by another change.
+    pub async fn login_by_link(&self, token: &str, client: &Client) -> Result<SignInAnswer, ApiError> {
+        let (purpose, now) = (Purpose::LoginLink, Timestamp::now());
+        let user = one_time_tokens::user_of(self.users.sql(), token, purpose, now).await?;
+        let user = user.ok_or_else(link_invalid)?;
+        let mut batch = BatchWriter::default();
+        one_time_tokens::take(&mut batch, token, purpose, now);
+        audit::push(&mut batch, &client.actor, &about(&user.id, "user.login_link"));
+        if let Some(asked) = self.second_factor_of(&user, METHOD_LOGIN_LINK).await? {
+            return match self.users.sql().apply(batch).await {
+                Ok(_) => Ok(SignInAnswer::SecondFactor(asked)),
+                Err(DbError::Condition { .. }) => Err(link_invalid()),
+                Err(other) => Err(other.into()),
+            };
+        }
+        let begun = self.begin_session(&user, METHOD_LOGIN_LINK, client, batch).await?;
+        begun.map(SignInAnswer::Session).ok_or_else(link_invalid)
+    }
+}
+
+fn about<'a>(user_id: &'a str, action: &'a str) -> Entry<'a> {
+    Entry { action, target_kind: "user", target_id: user_id, change: json!({}) }
+}
+
+fn link_invalid() -> ApiError {
+    let detail = "this link does not work any more: it was used, it has expired, or the account has changed since; ask \
+                  for a new one";
+    ApiError::bad_request("link_invalid", detail)
+}

@@ -1,0 +1,175 @@
+//! What the pages to sign in show: the settings `auth_portal_…`, or what an admin tries out in their place. It never
+//! changes a setting.
+
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
+
+use axum::{
+    extract::{RawQuery, State},
+    response::Response,
+};
+use http::{Method, StatusCode};
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+
+use super::Accounts;
+use crate::{
+    absolute_url::is_absolute_url,
+    error::{ApiError, Fault},
+    http::{Access, MaybeSignedIn, OwnRoutes, RouteAuth, extract::json_response},
+    settings::Snapshot,
+};
+
+/// The longest colour in bytes.
+const COLOR_BYTES_MAX: usize = 30;
+
+/// What the pages to sign in show.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PortalConfig {
+    /// What this instance is called.
+    pub instance_name: String,
+    /// Where the logo is.
+    pub logo_url: Option<String>,
+    /// The colour of what is to be clicked.
+    pub primary_color: Option<String>,
+    /// Where the picture behind the page is.
+    pub background_image_url: Option<String>,
+    /// Whether anyone may create an account.
+    pub registration_enabled: bool,
+    /// Where one is led after signing in.
+    pub login_redirect_url: Option<String>,
+    /// Where one is led after creating an account.
+    pub register_redirect_url: Option<String>,
+}
+
+impl PortalConfig {
+    fn of_settings(settings: &Snapshot) -> PortalConfig {
+        let text = |key: &str| {
+            let value = settings.get(key).and_then(Json::as_str).filter(|value| !value.is_empty());
+            value.map(str::to_owned)
+        };
+        PortalConfig {
+            instance_name: settings.instance_name(),
+            logo_url: text("auth_portal_logo_url"),
+            primary_color: text("auth_portal_primary_color"),
+            background_image_url: text("auth_portal_background_image_url"),
+            registration_enabled: settings.allow_public_registration(),
+            login_redirect_url: text("auth_portal_login_redirect_url"),
+            register_redirect_url: text("auth_portal_register_redirect_url"),
+        }
+    }
+
+    /// Puts what is tried out in the place of the settings; an empty value shows none.
+    fn try_out(&mut self, tried: &HashMap<Cow<'_, str>, Cow<'_, str>>) -> Result<(), ApiError> {
+        type Check = (fn(&str) -> bool, &'static str);
+        const URL: Check = (is_absolute_url, "this must be a URL such as https://example.org/logo.png");
+        const COLOR: Check = (is_color, "this must be a colour such as #1a2b3c or navy");
+        let mut faults = Vec::new();
+        let fields = [
+            ("logo_url", &mut self.logo_url, URL),
+            ("primary_color", &mut self.primary_color, COLOR),
+            ("background_image_url", &mut self.background_image_url, URL),
+        ];
+        for (name, field, (fits, otherwise)) in fields {
+            match tried.get(name) {
+                None => {}
+                Some(value) if value.is_empty() => *field = None,
+                Some(value) if fits(value) => *field = Some(value.to_string()),
+                Some(_) => faults.push(Fault::new(["query", name], otherwise, "value_error")),
+            }
+        }
+        if faults.is_empty() { Ok(()) } else { Err(ApiError::unprocessable(faults)) }
+    }
+}
+
+fn is_color(text: &str) -> bool {
+    match text.strip_prefix('#') {
+        Some(digits) => {
+            matches!(digits.len(), 3 | 4 | 6 | 8) && digits.chars().all(|digit| digit.is_ascii_hexdigit())
+        }
+        None => text.len() <= COLOR_BYTES_MAX && text.chars().all(|letter| letter.is_ascii_alphabetic()),
+    }
+}
+
+/// Adds the route of the pages' configuration.
+pub(super) fn add(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
+    // Anyone may ask; that a preview is for admins is seen in the query alone.
+    let access = Access { auth: RouteAuth::Anyone, scope: Cow::Borrowed("") };
+    own.with(accounts).route(Method::GET, "/api/auth/portal-config", access, portal_config, operation());
+}
+
+async fn portal_config(
+    State(accounts): State<Arc<Accounts>>,
+    MaybeSignedIn(caller): MaybeSignedIn,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let query = query.unwrap_or_default();
+    let given = form_urlencoded::parse(query.as_bytes()).collect::<HashMap<_, _>>();
+    let mut config = PortalConfig::of_settings(&*accounts.settings.current().await?);
+    match given.get("preview").map(Cow::as_ref) {
+        None | Some("false" | "0") => {}
+        Some("true" | "1") => {
+            let caller = caller.ok_or_else(preview_refused)?;
+            Access::admin("admin:settings:read").check(&caller, |_| None)?;
+            config.try_out(&given)?;
+        }
+        Some(_) => {
+            let msg = "this must be true or false";
+            return Err(ApiError::unprocessable_at(["query", "preview"], msg, "bool_parsing"));
+        }
+    }
+    Ok(json_response(StatusCode::OK, &config))
+}
+
+fn preview_refused() -> ApiError {
+    ApiError::forbidden("admin_required", "only an administrator may preview; sign in as one")
+}
+
+fn operation() -> Json {
+    let parameter = |name: &str, schema: Json| json!({"name": name, "in": "query", "schema": schema});
+    let text = || json!({"type": ["string", "null"]});
+    json!({
+        "operationId": "getPortalConfig",
+        "summary": "What the pages to sign in show",
+        "tags": ["accounts"],
+        "parameters": [
+            parameter("preview", json!({"type": "boolean", "description": "For admins: show the values below"})),
+            parameter("logo_url", json!({"type": "string"})),
+            parameter("primary_color", json!({"type": "string"})),
+            parameter("background_image_url", json!({"type": "string"})),
+        ],
+        "responses": {"200": {
+            "description": "What the pages show.",
+            "content": {"application/json": {"schema": {
+                "type": "object",
+                "required": [
+                    "instance_name", "logo_url", "primary_color", "background_image_url", "registration_enabled",
+                    "login_redirect_url", "register_redirect_url",
+                ],
+                "properties": {
+                    "instance_name": {"type": "string"},
+                    "logo_url": text(),
+                    "primary_color": text(),
+                    "background_image_url": text(),
+                    "registration_enabled": {"type": "boolean"},
+                    "login_redirect_url": text(),
+                    "register_redirect_url": text(),
+                },
+            }}},
+        }},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_colour_is_a_name_or_digits() {
+        for good in ["#fff", "#1a2b3c", "#1A2B3C80", "navy"] {
+            assert!(is_color(good), "{good}");
+        }
+        for bad in ["#", "#12", "#ggg", "red;background:url(x)", "rgb(1,2,3)", "a b", &"x".repeat(31)] {
+            assert!(!is_color(bad), "{bad}");
+        }
+    }
+}
