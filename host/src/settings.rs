@@ -1,6 +1,10 @@
 //! Settings that change while the server runs: rows of `tb_settings`, cached as one snapshot. It never holds what
 //! the configuration file decides.
 
+mod change;
+mod fields;
+mod rules;
+
 use std::{
     collections::BTreeMap,
     fmt,
@@ -19,6 +23,9 @@ use crate::{
     secrets::Vault,
     sql::{HostSql, text},
 };
+
+pub use change::{ChangedBy, HISTORY_ROWS_MAX, HistoryAnswer, HistoryEntry};
+pub use fields::{FIELDS, Field, Form, METRICS_INTERVAL};
 
 /// The key of the instance's name.
 pub const INSTANCE_NAME: &str = "instance_name";
@@ -45,6 +52,12 @@ impl Snapshot {
         self.values.get(key)
     }
 
+    /// The value of a setting of the host, which is its default where none is stored.
+    pub fn value(&self, name: &str) -> Value {
+        let default = || Field::named(name).map_or(Value::Null, Field::default);
+        self.get(name).cloned().unwrap_or_else(default)
+    }
+
     /// What this instance is called.
     pub fn instance_name(&self) -> String {
         self.get(INSTANCE_NAME).and_then(Value::as_str).unwrap_or("TinyBase").to_owned()
@@ -65,6 +78,18 @@ impl Snapshot {
 
 fn extension_prefix(name: &str) -> String {
     format!("ext.{name}.")
+}
+
+/// Adds a value to a batch; `None` goes back to the default.
+fn push_value(batch: &mut BatchWriter, key: &str, value: Option<&Value>) {
+    match value {
+        Some(value) => {
+            let value = value.to_string();
+            let params = [ValueRef::Text(key), ValueRef::Text(&value), ValueRef::Now];
+            batch.push(UPSERT, params, Expect::Any);
+        }
+        None => batch.push(DELETE, [ValueRef::Text(key)], Expect::Any),
+    }
 }
 
 /// The settings, read from memory and written through to the database.
@@ -118,18 +143,16 @@ impl Settings {
     pub async fn set(&self, changes: &[(&str, Option<Value>)]) -> Result<(), DbError> {
         let mut batch = BatchWriter::default();
         for (key, value) in changes {
-            match value {
-                Some(value) => {
-                    let value = value.to_string();
-                    let params = [ValueRef::Text(key), ValueRef::Text(&value), ValueRef::Now];
-                    batch.push(UPSERT, params, Expect::Any);
-                }
-                None => batch.push(DELETE, [ValueRef::Text(key)], Expect::Any),
-            }
+            push_value(&mut batch, key, value.as_ref());
         }
         self.sql.apply(batch).await?;
-        self.version.fetch_add(1, Ordering::AcqRel);
+        self.note_change();
         Ok(())
+    }
+
+    /// Makes the next look read anew.
+    fn note_change(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Writes settings of an extension, by their names within it. The caller has checked them against its schema.

@@ -102,6 +102,7 @@ impl Words {
                 (pattern(r"tbr_[\w-]{20,}"), "<refresh-token>"),
                 (pattern(r#""request_id":( ?)"[0-9a-f]{16}""#), "\"request_id\":$1\"<request>\""),
                 (pattern(r#""id":( ?)\d+(,\s*)"at":"#), "\"id\":$1<number>$2\"at\":"),
+                (pattern(r#""id":( ?)\d+(,\s*)"changed_at":"#), "\"id\":$1<number>$2\"changed_at\":"),
                 (pattern(r#""next_cursor": "\d+""#), "\"next_cursor\": \"<number>\""),
             ],
             numbered: [

@@ -38,6 +38,8 @@ cases! {
     access
     accounts
     accounts_links
+    admin_metrics
+    admin_settings
     admin_tokens
     admin_users
     audit

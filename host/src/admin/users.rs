@@ -44,7 +44,14 @@ pub(super) fn routes(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
             missing(named("getUser", "A user")).answers(200, "The user.", user()).into(),
         )
         .route(Method::PATCH, ONE, WRITE, update, update_operation().into())
-        .route(Method::DELETE, ONE, WRITE, delete, delete_operation().into());
+        .route(Method::DELETE, ONE, WRITE, delete, delete_operation().into())
+        .route(
+            Method::DELETE,
+            "/api/admin/users/{id}/mfa",
+            WRITE,
+            take_second_factor,
+            second_factor_operation().into(),
+        );
 }
 
 async fn list(State(accounts): State<Arc<Accounts>>, RawQuery(query): RawQuery) -> Answer {
@@ -94,6 +101,16 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+async fn take_second_factor(
+    State(accounts): State<Arc<Accounts>>,
+    Path(id): Path<String>,
+    SignedIn(caller): SignedIn,
+    actor: Actor,
+) -> Answer {
+    accounts.take_second_factor(&caller, &actor, &id).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
 fn named(id: &str, summary: &str) -> Operation {
     operation(id, "users", summary)
 }
@@ -110,6 +127,7 @@ fn user() -> Json {
         ("is_admin", schema::flag()),
         ("role", schema::one_of(&ROLES)),
         ("is_active", schema::flag()),
+        ("mfa_enabled", schema::flag()),
         ("last_login_at", schema::nullable(schema::time())),
         ("created_at", schema::time()),
         ("updated_at", schema::time()),
@@ -162,4 +180,10 @@ fn delete_operation() -> Operation {
         .answers_empty(204, "The user is deleted.")
         .refuses(400, "This is the last admin, or the caller's own account.")
         .refuses(409, "Records refer to the user and may not lose it.")
+}
+
+fn second_factor_operation() -> Operation {
+    missing(named("deleteUserSecondFactor", "Take a user's second factor away, which was lost"))
+        .answers_empty(204, "The user signs in with the password alone.")
+        .refuses(409, "The user has no second factor.")
 }

@@ -63,7 +63,7 @@ async fn serve_on(
     stop: &mut Stop,
 ) -> Result<(), Failure> {
     check_migrated(&**db).await?;
-    let House { sql, accounts, plugins } = house(config, db, Console::of_server())?;
+    let House { sql, settings, accounts, plugins } = house(config, db, Console::of_server())?;
     plugins.follow_bundled().await?;
     plugins.load(Purpose::Serve, safe_mode).await?;
     let mut own = OwnRoutes::default();
@@ -71,7 +71,8 @@ async fn serve_on(
     plugins::routes(&mut own, Arc::clone(&plugins));
     audit::routes(&mut own, AuditLog::new(sql.clone()));
     let _retention = Retention::start(sql, config.audit.retention_days);
-    let administered = Administered { accounts: Arc::clone(&accounts), plugins: Arc::clone(&plugins) };
+    let administered =
+        Administered { accounts: Arc::clone(&accounts), settings, plugins: Arc::clone(&plugins) };
     admin::routes(&mut own, &administered);
     let dispatch = Arc::clone(&plugins) as Arc<dyn PluginDispatch>;
     let app = Arc::new(App::new(config, dispatch, accounts, own));

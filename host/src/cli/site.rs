@@ -129,6 +129,7 @@ pub(super) async fn check_migrated(db: &dyn Database) -> Result<(), Failure> {
 /// The parts of a host over one database.
 pub(super) struct House {
     pub(super) sql: HostSql,
+    pub(super) settings: Arc<Settings>,
     pub(super) accounts: Arc<Accounts>,
     pub(super) plugins: Arc<Plugins>,
 }
@@ -151,10 +152,10 @@ pub(super) fn house(
         database,
         tickets,
         accounts: Arc::clone(&accounts),
-        settings,
+        settings: Arc::clone(&settings),
         console,
     });
     accounts.set_events(Arc::new(plugins.user_events()));
     accounts.set_mailer(Arc::new(plugins.mailer()));
-    Ok(House { sql, accounts, plugins: Arc::new(plugins) })
+    Ok(House { sql, settings, accounts, plugins: Arc::new(plugins) })
 }

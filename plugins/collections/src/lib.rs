@@ -13,6 +13,7 @@ pub mod filter;
 mod http;
 pub mod json;
 pub mod limits;
+mod metrics;
 pub mod plugin;
 pub mod query;
 mod records;

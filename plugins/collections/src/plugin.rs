@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tinybase_plugin_api::{Auth, Host, Plugin, Registry, Result, audit::Audit, database::Database};
 
-use crate::{catalog::CatalogStore, collections, commands, records, scopes};
+use crate::{catalog::CatalogStore, collections, commands, metrics, records, scopes};
 
 /// The collections extension.
 pub struct Collections {
@@ -29,6 +29,7 @@ impl Plugin for Collections {
         register_collections(registry);
         register_records(registry);
         registry.before("user.delete", None, 0, records::before_user_delete);
+        registry.before(metrics::TOPIC, None, 0, metrics::collect);
         registry.every(CATALOG_CHECK, "catalog", check_catalog);
         registry.command("import", commands::import);
         registry.command("export", commands::export);

@@ -21,6 +21,8 @@ pub struct UserAnswer {
     pub role: Role,
     /// Whether the user may sign in.
     pub is_active: bool,
+    /// Whether the user has a second factor.
+    pub mfa_enabled: bool,
     /// When the user signed in last, RFC 3339 UTC.
     pub last_login_at: Option<String>,
     /// When the user was created, RFC 3339 UTC.
@@ -56,6 +58,7 @@ impl UserAnswer {
             is_admin: role.is_admin(),
             role,
             is_active: integer(row, 3) != 0,
+            mfa_enabled: integer(row, 7) != 0,
             last_login_at: optional_text(row, 4),
             created_at: text(row, 5),
             updated_at: text(row, 6),

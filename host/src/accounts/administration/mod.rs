@@ -147,6 +147,16 @@ impl Accounts {
         }
     }
 
+    /// Takes a user's second factor away, such as for someone who has lost app and recovery codes.
+    ///
+    /// # Errors
+    /// 404 `user_not_found`; 403 `role_required` and `scope_missing`; 409 `mfa_not_enabled`.
+    pub async fn take_second_factor(&self, caller: &Caller, actor: &Actor, id: &str) -> Result<(), ApiError> {
+        let user = self.user(id).await?;
+        check_reach(caller, [user.role, Role::User])?;
+        self.disable_mfa(actor, id).await
+    }
+
     /// Deletes a user, with sessions and application tokens. What becomes of records that refer to the user, their
     /// schema says.
     ///

@@ -7,7 +7,8 @@ use super::UserAnswer;
 /// The columns of a [`UserAnswer`], of the table under the name `u`.
 macro_rules! columns {
     () => {
-        "u.id, u.email, u.role, u.is_active, u.last_login_at, u.created_at, u.updated_at"
+        "u.id, u.email, u.role, u.is_active, u.last_login_at, u.created_at, u.updated_at, \
+         EXISTS (SELECT 1 FROM tb_second_factors f WHERE f.user_id = u.id AND f.confirmed_at IS NOT NULL)"
     };
 }
 pub(super) use columns;

@@ -1,0 +1,265 @@
+//! Settings as the administration sees and changes them, and what they were before. Each change is one batch with its
+//! history and its entry in the audit log; of two changes at once, the later one is checked against the earlier.
+
+use serde::Serialize;
+use serde_json::{Map, Value as Json, json};
+use tinybase_abi::codec::{BatchWriter, Expect, Value, ValueRef};
+
+use super::{
+    Settings,
+    fields::{FIELDS, Field},
+    push_value, rules,
+};
+use crate::{
+    audit::{self, Actor, Entry},
+    db::DbError,
+    error::ApiError,
+    http::query::Page,
+    sql::{Row, integer, optional_text, text},
+};
+
+/// How often a change is tried again because the settings were changed by somebody else meanwhile.
+const ATTEMPTS_MAX: usize = 8;
+
+/// How many changes are remembered; the oldest are forgotten first. The audit log remembers them for its own time.
+pub const HISTORY_ROWS_MAX: i64 = 10_000;
+
+/// All settings of the host in one read, with their version.
+const STORED: &str = "SELECT v.version, v.updated_at, s.key, s.value FROM tb_settings_state v \
+     LEFT JOIN tb_settings s ON s.key NOT LIKE 'ext.%'";
+const NEXT_VERSION: &str =
+    "UPDATE tb_settings_state SET version = version + 1, updated_at = ?2 WHERE version = ?1";
+const REMEMBER: &str = "INSERT INTO tb_settings_history \
+     (changed_at, actor_kind, actor_id, actor_name, setting, value_from, value_to) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const FORGET: &str =
+    "DELETE FROM tb_settings_history WHERE id <= (SELECT max(id) FROM tb_settings_history) - ?1";
+const HISTORY_COUNT: &str = "SELECT count(*) FROM tb_settings_history WHERE ?1 IS NULL OR setting = ?1";
+const HISTORY: &str = "SELECT id, changed_at, actor_kind, actor_id, actor_name, setting, value_from, value_to \
+     FROM tb_settings_history WHERE ?1 IS NULL OR setting = ?1 ORDER BY id DESC LIMIT ?2 OFFSET ?3";
+
+/// One change of one setting.
+#[derive(Debug, Clone, Serialize)]
+pub struct HistoryEntry {
+    /// Its number; later changes have higher ones.
+    pub id: i64,
+    /// When, RFC 3339 UTC.
+    pub changed_at: String,
+    /// By whom.
+    pub changed_by: ChangedBy,
+    /// The setting's name.
+    pub setting: String,
+    /// The value before; null for a secret.
+    pub from: Json,
+    /// The value after; `changed` or `removed` for a secret.
+    pub to: Json,
+}
+
+/// Who changed a setting, as in the audit log.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChangedBy {
+    /// `user` or `token`.
+    pub kind: String,
+    /// The user's or the application token's id.
+    pub id: Option<String>,
+    /// The user's email.
+    pub name: String,
+}
+
+/// A page of changes, the last first.
+#[derive(Debug, Clone, Serialize)]
+pub struct HistoryAnswer {
+    /// The changes of the page.
+    pub history: Vec<HistoryEntry>,
+    /// How many there are in all.
+    pub total: i64,
+    /// The most changes of the page.
+    pub limit: u64,
+    /// How many were left out first.
+    pub offset: u64,
+}
+
+/// What is stored at one moment.
+struct Stored {
+    version: i64,
+    updated_at: String,
+    values: Map<String, Json>,
+}
+
+impl Stored {
+    fn value(&self, field: &Field) -> Json {
+        self.values.get(field.name).cloned().unwrap_or_else(|| field.default())
+    }
+
+    /// The settings as they are answered: every one but the secrets, of which it tells whether there is one.
+    fn answer(&self) -> Map<String, Json> {
+        let shown = FIELDS.iter().map(|field| match field.is_secret() {
+            true => (format!("{}_is_set", field.name), self.values.contains_key(field.name).into()),
+            false => (field.name.to_owned(), self.value(field)),
+        });
+        shown.chain([("updated_at".to_owned(), self.updated_at.as_str().into())]).collect()
+    }
+}
+
+/// A change of one setting that makes a difference.
+struct Change {
+    field: &'static Field,
+    from: Json,
+    to: Json,
+}
+
+impl Change {
+    /// What is told of the values: of a secret, that it was changed.
+    fn told(&self) -> (Json, Json) {
+        match (self.field.is_secret(), self.to.is_null()) {
+            (false, true) => (self.from.clone(), self.field.default()),
+            (false, false) => (self.from.clone(), self.to.clone()),
+            (true, true) => (Json::Null, "removed".into()),
+            (true, false) => (Json::Null, "changed".into()),
+        }
+    }
+}
+
+impl Settings {
+    /// The settings as the administration sees them, with `updated_at`.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub async fn shown(&self) -> Result<Map<String, Json>, ApiError> {
+        Ok(self.stored().await?.answer())
+    }
+
+    /// Changes what `asked` names, together or not at all; null goes back to the default. Holds at once, without a
+    /// restart.
+    ///
+    /// # Errors
+    /// 422 for an unknown setting and a value of another form; 400 `timezone_unknown`, `interval_too_small`,
+    /// `redirect_url_invalid` and `portal_redirects_missing`.
+    pub async fn change(
+        &self,
+        actor: &Actor,
+        asked: Map<String, Json>,
+    ) -> Result<Map<String, Json>, ApiError> {
+        let wanted = rules::checked(asked)?;
+        for _ in 0..ATTEMPTS_MAX {
+            let stored = self.stored().await?;
+            let changes = differences(&stored, &wanted);
+            if changes.is_empty() {
+                return Ok(stored.answer());
+            }
+            rules::check_together(|name| {
+                let changed = wanted.iter().find(|(field, _)| field.name == name);
+                let stored = || Field::named(name).map_or(Json::Null, |field| stored.value(field));
+                changed.map_or_else(stored, |(_, value)| value.clone())
+            })?;
+            match self.sql.apply(self.batch(actor, &stored, &changes)).await {
+                Ok(_) => {
+                    self.note_change();
+                    return self.shown().await;
+                }
+                Err(DbError::Condition { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ApiError::unavailable(
+            "settings_contended",
+            "the settings are changing all the time; try again shortly",
+        ))
+    }
+
+    /// A page of what was changed, of one setting or of all.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub async fn history(&self, setting: Option<&str>, page: Page) -> Result<HistoryAnswer, ApiError> {
+        let number = |number: u64| Value::from(i64::try_from(number).unwrap_or(i64::MAX));
+        let total = self.sql.scan(HISTORY_COUNT, &[setting.into()]).await?;
+        let params = [setting.into(), number(page.limit), number(page.offset)];
+        let rows = self.sql.scan(HISTORY, &params).await?;
+        Ok(HistoryAnswer {
+            history: rows.iter().map(entry).collect(),
+            total: total.first().map_or(0, |row| integer(row, 0)),
+            limit: page.limit,
+            offset: page.offset,
+        })
+    }
+
+    async fn stored(&self) -> Result<Stored, DbError> {
+        let rows = self.sql.rows(STORED, &[]).await?;
+        let read = |row: &Row| Some((optional_text(row, 2)?, serde_json::from_str(&text(row, 3)).ok()?));
+        Ok(Stored {
+            version: rows.first().map_or(0, |row| integer(row, 0)),
+            updated_at: rows.first().map_or_else(String::new, |row| text(row, 1)),
+            values: rows.iter().filter_map(read).collect(),
+        })
+    }
+
+    fn batch(&self, actor: &Actor, stored: &Stored, changes: &[Change]) -> BatchWriter {
+        let mut batch = BatchWriter::default();
+        let params = [ValueRef::Integer(stored.version), ValueRef::Now];
+        batch.push(NEXT_VERSION, params, Expect::Exactly(1));
+        let mut told_all = Map::new();
+        for change in changes {
+            let Change { field, to, .. } = change;
+            match to {
+                Json::String(plain) if field.is_secret() => {
+                    let sealed = self.vault.seal(&format!("settings:{}", field.name), plain.as_bytes());
+                    push_value(&mut batch, field.name, Some(&sealed.into()));
+                }
+                to => push_value(&mut batch, field.name, Some(to).filter(|to| !to.is_null())),
+            }
+            let (from, to) = change.told();
+            remember(&mut batch, actor, field.name, &from, &to);
+            let told = if field.is_secret() { to } else { json!({"from": from, "to": to}) };
+            told_all.insert(field.name.to_owned(), told);
+        }
+        batch.push(FORGET, [ValueRef::Integer(HISTORY_ROWS_MAX)], Expect::Any);
+        let entry = Entry {
+            action: "settings.update",
+            target_kind: "settings",
+            target_id: "instance",
+            change: Json::Object(told_all),
+        };
+        audit::push(&mut batch, actor, &entry);
+        batch
+    }
+}
+
+/// The changes that make a difference. Whether a secret is another one is not looked at: it is sealed.
+fn differences(stored: &Stored, wanted: &[(&'static Field, Json)]) -> Vec<Change> {
+    let changes =
+        wanted.iter().map(|(field, to)| Change { field, from: stored.value(field), to: to.clone() });
+    let differs = |change: &Change| match (change.field.is_secret(), change.to.is_null()) {
+        (true, true) => stored.values.contains_key(change.field.name),
+        (true, false) => true,
+        (false, true) => change.from != change.field.default(),
+        (false, false) => change.from != change.to,
+    };
+    changes.filter(differs).collect()
+}
+
+fn remember(batch: &mut BatchWriter, actor: &Actor, setting: &str, from: &Json, to: &Json) {
+    let (from, to) = (from.to_string(), to.to_string());
+    let params = [
+        ValueRef::Now,
+        ValueRef::Text(actor.kind.name()),
+        actor.id.as_deref().map_or(ValueRef::Null, ValueRef::Text),
+        ValueRef::Text(&actor.name),
+        ValueRef::Text(setting),
+        ValueRef::Text(&from),
+        ValueRef::Text(&to),
+    ];
+    batch.push(REMEMBER, params, Expect::Exactly(1));
+}
+
+fn entry(row: &Row) -> HistoryEntry {
+    let value = |column| serde_json::from_str(&text(row, column)).unwrap_or(Json::Null);
+    HistoryEntry {
+        id: integer(row, 0),
+        changed_at: text(row, 1),
+        changed_by: ChangedBy { kind: text(row, 2), id: optional_text(row, 3), name: text(row, 4) },
+        setting: text(row, 5),
+        from: value(6),
+        to: value(7),
+    }
+}

@@ -1,0 +1,147 @@
+//! Every setting of the host that an admin changes while the server runs: its name, form and default, declared once. It
+//! never reads or writes one.
+
+use serde_json::{Value as Json, json};
+
+/// What values a setting takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A name that is not blank, of at most 100 characters.
+    Name,
+    /// True or false.
+    Flag,
+    /// An IANA time zone.
+    Timezone,
+    /// Minutes between two runs of something, 1 or more.
+    Minutes,
+    /// A number of 1 or more.
+    Count,
+    /// Text of at most 255 characters.
+    Text,
+    /// A colour of CSS: `#1a2b3c` or a name.
+    Color,
+    /// An absolute URL of HTTP.
+    Url,
+    /// An absolute URL of HTTP, or a path of this server.
+    Image,
+    /// An absolute URL of HTTP that does not lead into the administration.
+    Redirect,
+    /// Text that is stored sealed and never answered.
+    Secret,
+}
+
+/// A setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// Its name, which is its key in the table as well.
+    pub name: &'static str,
+    /// What values it takes.
+    pub form: Form,
+    /// Its value where none is stored.
+    default: Default,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Default {
+    None,
+    Text(&'static str),
+    Flag(bool),
+    Number(i64),
+}
+
+impl Field {
+    /// Its value where none is stored.
+    pub fn default(&self) -> Json {
+        match self.default {
+            Default::None => Json::Null,
+            Default::Text(text) => text.into(),
+            Default::Flag(flag) => flag.into(),
+            Default::Number(number) => number.into(),
+        }
+    }
+
+    /// Whether it is never answered.
+    pub fn is_secret(&self) -> bool {
+        self.form == Form::Secret
+    }
+
+    /// The setting of this name.
+    pub fn named(name: &str) -> Option<&'static Field> {
+        FIELDS.iter().find(|field| field.name == name)
+    }
+
+    /// The JSON Schema of its value in an answer.
+    pub fn schema(&self) -> Json {
+        let mut schema = match self.form {
+            Form::Flag => json!({"type": "boolean"}),
+            Form::Minutes | Form::Count => json!({"type": "integer", "minimum": 1, "maximum": NUMBER_MAX}),
+            Form::Name => json!({"type": "string", "minLength": 1, "maxLength": NAME_CHARS_MAX}),
+            Form::Timezone
+            | Form::Text
+            | Form::Color
+            | Form::Url
+            | Form::Image
+            | Form::Redirect
+            | Form::Secret => json!({"type": "string", "maxLength": self.chars_max()}),
+        };
+        match self.default() {
+            Json::Null => schema["type"] = json!([schema["type"], "null"]),
+            default => schema["default"] = default,
+        }
+        schema
+    }
+
+    /// The most characters of a text.
+    pub(super) fn chars_max(&self) -> usize {
+        match self.form {
+            Form::Name => NAME_CHARS_MAX,
+            Form::Url | Form::Image | Form::Redirect => URL_CHARS_MAX,
+            Form::Secret => SECRET_CHARS_MAX,
+            _ => TEXT_CHARS_MAX,
+        }
+    }
+}
+
+/// The largest number of a setting: what still is a number of minutes in 100 years.
+pub(super) const NUMBER_MAX: i64 = 52_560_000;
+const NAME_CHARS_MAX: usize = 100;
+const TEXT_CHARS_MAX: usize = 255;
+const URL_CHARS_MAX: usize = 2000;
+const SECRET_CHARS_MAX: usize = 1000;
+
+/// Whether the pages to sign in are served.
+pub(super) const PORTAL_ENABLED: &str = "auth_portal_enabled";
+/// Where the pages lead, which must be known before they are served.
+pub(super) const PORTAL_REDIRECTS: [&str; 2] =
+    ["auth_portal_login_redirect_url", "auth_portal_register_redirect_url"];
+/// How many minutes lie between two collections of the metrics.
+pub const METRICS_INTERVAL: &str = "metrics_collection_interval";
+
+const fn field(name: &'static str, form: Form, default: Default) -> Field {
+    Field { name, form, default }
+}
+
+/// Every setting, in the order in which they are answered.
+pub const FIELDS: &[Field] = &[
+    field(super::INSTANCE_NAME, Form::Name, Default::Text("TinyBase")),
+    field(super::ALLOW_PUBLIC_REGISTRATION, Form::Flag, Default::Flag(true)),
+    field("server_timezone", Form::Timezone, Default::Text("UTC")),
+    field("token_cleanup_interval", Form::Minutes, Default::Number(60)),
+    field(METRICS_INTERVAL, Form::Minutes, Default::Number(5)),
+    field("scheduler_function_timeout_seconds", Form::Count, Default::None),
+    field("scheduler_max_schedules_per_tick", Form::Count, Default::None),
+    field("scheduler_max_concurrent_executions", Form::Count, Default::None),
+    field("max_concurrent_functions_per_user", Form::Count, Default::None),
+    field("storage_enabled", Form::Flag, Default::Flag(false)),
+    field("storage_endpoint", Form::Url, Default::None),
+    field("storage_bucket", Form::Text, Default::None),
+    field("storage_region", Form::Text, Default::None),
+    field("storage_access_key", Form::Secret, Default::None),
+    field("storage_secret_key", Form::Secret, Default::None),
+    field(PORTAL_ENABLED, Form::Flag, Default::Flag(false)),
+    field("auth_portal_logo_url", Form::Image, Default::None),
+    field("auth_portal_primary_color", Form::Color, Default::None),
+    field("auth_portal_background_image_url", Form::Image, Default::None),
+    field(PORTAL_REDIRECTS[0], Form::Redirect, Default::None),
+    field(PORTAL_REDIRECTS[1], Form::Redirect, Default::None),
+];

@@ -1,0 +1,32 @@
+//! What the host asks for its metrics: how many records each collection has. It never counts rows: the counts are kept.
+
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+use tinybase_plugin_api::{
+    Result,
+    database::Cost,
+    events::{Before, Event},
+};
+
+use crate::plugin::Collections;
+
+/// The topic on which the host collects them.
+pub(crate) const TOPIC: &str = "metrics.collect";
+
+const SIZES: &str = "SELECT m.name, c.count FROM collections_meta m \
+     JOIN collections_counts c ON c.number = m.number ORDER BY m.name";
+
+/// Adds the collections' sizes to what is collected.
+pub(crate) async fn collect(plugin: Arc<Collections>, event: Event) -> Result<Before> {
+    let rows = plugin.database.query(Cost::Short, SIZES, &[]).await?;
+    let mut payload = event.payload;
+    let sizes: Vec<Json> = rows
+        .iter()
+        .map(|row| Ok(json!({"collection_name": row.text(0)?, "record_count": row.integer(1)?})))
+        .collect::<Result<_>>()?;
+    if let Some(payload) = payload.as_object_mut() {
+        payload.insert("collection_sizes".to_owned(), sizes.into());
+    }
+    Ok(Before::pass().with_payload(payload))
+}
