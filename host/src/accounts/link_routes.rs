@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use http::{Method, StatusCode};
-use serde_json::{Map, Value as Json, json};
+use serde_json::Value as Json;
 
 use super::{
     Accounts, Client, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, mfa,
@@ -17,6 +17,7 @@ use crate::{
     http::{
         Access, OwnRoutes,
         extract::{ApiJson, Fields, Input, json_response},
+        operation::{operation, schema},
     },
 };
 
@@ -28,21 +29,21 @@ pub(super) fn add(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
             "/api/auth/password-reset/request",
             Access::OPEN,
             request_password_reset,
-            operation("requestPasswordReset", "Have a link to set a new password mailed", &["email"]),
+            mail_operation("requestPasswordReset", "Have a link to set a new password mailed"),
         )
         .route(
             Method::POST,
             "/api/auth/password-reset/confirm",
             Access::OPEN,
             reset_password,
-            operation("confirmPasswordReset", "Set a new password by a mailed token", &["token", "password"]),
+            reset_operation(),
         )
         .route(
             Method::POST,
             "/api/auth/login-link/request",
             Access::OPEN,
             request_login_link,
-            operation("requestLoginLink", "Have a link to sign in mailed", &["email"]),
+            mail_operation("requestLoginLink", "Have a link to sign in mailed"),
         )
         .route(
             Method::POST,
@@ -113,39 +114,32 @@ async fn login_by_link(
     accounts.login_by_link(&token, &client).await.map(|answer| secret(&answer))
 }
 
+/// A request for a mail, which answers words whether or not there is an account.
+fn mail_operation(id: &str, summary: &str) -> Json {
+    let body = schema::input(&["email"], &[("email", schema::email())]);
+    operation(id, "accounts", summary).body(body).answers(200, "What happens", message()).into()
+}
+
+fn reset_operation() -> Json {
+    let password = schema::text_of(PASSWORD_CHARS_MIN, PASSWORD_CHARS_MAX);
+    let body = schema::input(&["token", "password"], &[("token", schema::text()), ("password", password)]);
+    operation("confirmPasswordReset", "accounts", "Set a new password by a mailed token")
+        .describe("Ends every session of the user.")
+        .body(body)
+        .answers(200, "The password was changed", message())
+        .refuses(400, "The token does not work any more")
+        .into()
+}
+
 fn sign_in_operation() -> Json {
-    let mut operation = operation("confirmLoginLink", "Sign in by a mailed token", &["token"]);
+    let mut operation: Json = operation("confirmLoginLink", "accounts", "Sign in by a mailed token")
+        .body(schema::input(&["token"], &[("token", schema::text())]))
+        .refuses(400, "The token does not work any more")
+        .into();
     operation["responses"]["200"] = mfa::login_operation()["responses"]["200"].clone();
     operation
 }
 
-/// An operation that takes these fields, all of them text, and answers words.
-fn operation(id: &str, summary: &str, fields: &[&str]) -> Json {
-    let property = |field: &&str| {
-        let schema = match **field == *"password" {
-            true => {
-                json!({"type": "string", "minLength": PASSWORD_CHARS_MIN, "maxLength": PASSWORD_CHARS_MAX})
-            }
-            false => json!({"type": "string"}),
-        };
-        ((*field).to_owned(), schema)
-    };
-    let properties = fields.iter().map(property).collect::<Map<_, _>>();
-    let body = json!({"type": "object", "required": fields, "properties": properties});
-    let answer =
-        json!({"type": "object", "required": ["message"], "properties": {"message": {"type": "string"}}});
-    let mut responses = json!({"200": {
-        "description": "What happens",
-        "content": {"application/json": {"schema": answer}},
-    }});
-    if fields.contains(&"token") {
-        responses["400"] = json!({"description": "The token does not work any more"});
-    }
-    json!({
-        "operationId": id,
-        "summary": summary,
-        "tags": ["accounts"],
-        "requestBody": {"required": true, "content": {"application/json": {"schema": body}}},
-        "responses": responses,
-    })
+fn message() -> Json {
+    schema::object(&[("message", schema::text())])
 }

@@ -9,13 +9,17 @@ use axum::{
 };
 use http::{Method, StatusCode};
 use serde::Serialize;
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use super::Accounts;
 use crate::{
     absolute_url::is_absolute_url,
     error::{ApiError, Fault},
-    http::{Access, MaybeSignedIn, OwnRoutes, RouteAuth, extract::json_response},
+    http::{
+        Access, MaybeSignedIn, OwnRoutes, RouteAuth,
+        extract::json_response,
+        operation::{operation, schema},
+    },
     settings::Snapshot,
 };
 
@@ -94,7 +98,13 @@ fn is_color(text: &str) -> bool {
 pub(super) fn add(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
     // Anyone may ask; that a preview is for admins is seen in the query alone.
     let access = Access { auth: RouteAuth::Anyone, scope: Cow::Borrowed("") };
-    own.with(accounts).route(Method::GET, "/api/auth/portal-config", access, portal_config, operation());
+    own.with(accounts).route(
+        Method::GET,
+        "/api/auth/portal-config",
+        access,
+        portal_config,
+        portal_operation(),
+    );
 }
 
 async fn portal_config(
@@ -124,39 +134,24 @@ fn preview_refused() -> ApiError {
     ApiError::forbidden("admin_required", "only an administrator may preview; sign in as one")
 }
 
-fn operation() -> Json {
-    let parameter = |name: &str, schema: Json| json!({"name": name, "in": "query", "schema": schema});
-    let text = || json!({"type": ["string", "null"]});
-    json!({
-        "operationId": "getPortalConfig",
-        "summary": "What the pages to sign in show",
-        "tags": ["accounts"],
-        "parameters": [
-            parameter("preview", json!({"type": "boolean", "description": "For admins: show the values below"})),
-            parameter("logo_url", json!({"type": "string"})),
-            parameter("primary_color", json!({"type": "string"})),
-            parameter("background_image_url", json!({"type": "string"})),
-        ],
-        "responses": {"200": {
-            "description": "What the pages show.",
-            "content": {"application/json": {"schema": {
-                "type": "object",
-                "required": [
-                    "instance_name", "logo_url", "primary_color", "background_image_url", "registration_enabled",
-                    "login_redirect_url", "register_redirect_url",
-                ],
-                "properties": {
-                    "instance_name": {"type": "string"},
-                    "logo_url": text(),
-                    "primary_color": text(),
-                    "background_image_url": text(),
-                    "registration_enabled": {"type": "boolean"},
-                    "login_redirect_url": text(),
-                    "register_redirect_url": text(),
-                },
-            }}},
-        }},
-    })
+fn portal_operation() -> Json {
+    let maybe = || schema::nullable(schema::text());
+    let answer = schema::object(&[
+        ("instance_name", schema::text()),
+        ("logo_url", maybe()),
+        ("primary_color", maybe()),
+        ("background_image_url", maybe()),
+        ("registration_enabled", schema::flag()),
+        ("login_redirect_url", maybe()),
+        ("register_redirect_url", maybe()),
+    ]);
+    operation("getPortalConfig", "accounts", "What the pages to sign in show")
+        .query("preview", schema::flag(), "For admins: show the values below in the place of the settings.")
+        .query("logo_url", schema::text(), "An absolute URL; empty shows none.")
+        .query("primary_color", schema::text(), "A colour such as #1a2b3c or navy; empty shows none.")
+        .query("background_image_url", schema::text(), "An absolute URL; empty shows none.")
+        .answers(200, "What the pages show", answer)
+        .into()
 }
 
 #[cfg(test)]
