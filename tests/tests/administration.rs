@@ -171,3 +171,27 @@ fn a_token_is_held_to_its_scopes_in_collections_too() {
     assert_eq!(token.post("/api/collections/posts/records", &record).outcome(), missing);
     assert_eq!(token.delete("/api/collections/posts").outcome(), missing);
 }
+
+#[test]
+fn an_extension_that_fails_costs_its_part_of_the_metrics_alone() {
+    let mut site = Site::new();
+    site.install_stress("faults");
+    for fault in
+        ["before_panic", "before_hang", "before_refuse", "before_payload_garbage", "before_payload_other"]
+    {
+        site.set("STRESS_SWITCH", fault);
+        let server = site.serve();
+        let admin = server.admin();
+        let body =
+            json!({"name": fault, "label": fault, "schema": {"fields": [{"name": "t", "type": "string"}]}});
+        admin.post("/api/collections", &body).expect(201);
+        let metrics = admin.get("/api/admin/metrics").expect(200);
+        let sizes = metrics["collection_sizes"].as_array().unwrap();
+        let size = json!({"collection_name": fault, "record_count": 0});
+        assert!(sizes.contains(&size), "{fault}: {metrics}");
+        if fault != "before_payload_other" {
+            server.logged(&["WARN", "a plugin's part is missing", "faults"]);
+        }
+        server.stop();
+    }
+}

@@ -29,8 +29,10 @@ impl Plugins {
     }
 
     /// Runs every hook before `topic`, all at once and each with the same `payload`, and answers what each made of it. A
-    /// hook that leaves the payload as it is, fails, or takes longer than `time_max` has no part in it.
+    /// hook that leaves the payload as it is, fails, or takes longer than `time_max` or any call of a plugin may, has no
+    /// part in it.
     pub async fn collect(&self, topic: &str, payload: &Json, time_max: Duration) -> Vec<Part> {
+        let time_max = time_max.min(self.shared.limits.call_timeout);
         let generation = self.shared.current.load_full();
         let hooks = generation.before.get(topic).map_or(&[][..], Vec::as_slice);
         let asked = hooks.iter().filter(|hook| hook.takes("")).map(|hook| async move {

@@ -1,4 +1,4 @@
-//! What goes wrong in the hooks before and after `record.create`.
+//! What goes wrong in the hooks before and after `record.create`, and before `metrics.collect`.
 
 use std::marker::PhantomData;
 
@@ -11,16 +11,20 @@ use tinybase_abi::{
     interfaces::{Outcome, hooks},
 };
 
-use crate::{Faults, Naked};
+use crate::{Faults, Naked, switch};
 
-fn fault(payload: &[u8]) -> String {
+/// What goes wrong: what the record says, or the switch where the host collects its metrics.
+fn fault(topic: &str, payload: &[u8]) -> String {
+    if topic == "metrics.collect" {
+        return switch().to_owned();
+    }
     let payload: Json = serde_json::from_slice(payload).unwrap_or_default();
     payload["record"]["fault"].as_str().unwrap_or_default().to_owned()
 }
 
 impl hooks::Server for Faults {
-    fn before(&self, _hook: u32, _topic: &str, _subject: &str, payload: Bytes) -> RawFuture<Outcome> {
-        let fault = fault(&payload);
+    fn before(&self, _hook: u32, topic: &str, _subject: &str, payload: Bytes) -> RawFuture<Outcome> {
+        let fault = fault(topic, &payload);
         if fault == "before_panic_early" {
             panic!("hooked on purpose");
         }
@@ -42,8 +46,8 @@ impl hooks::Server for Faults {
         })
     }
 
-    fn after(&self, _hook: u32, _topic: &str, _subject: &str, payload: Bytes) -> RawFuture<()> {
-        let fault = fault(&payload);
+    fn after(&self, _hook: u32, topic: &str, _subject: &str, payload: Bytes) -> RawFuture<()> {
+        let fault = fault(topic, &payload);
         if fault == "after_panic_early" {
             panic!("listened on purpose");
         }

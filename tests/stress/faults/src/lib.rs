@@ -81,7 +81,7 @@ fn registration() -> Vec<u8> {
     }
     json!({
         "routes": routes,
-        "before": [{"topic": "record.create", "order": 5}],
+        "before": [{"topic": "record.create", "order": 5}, {"topic": "metrics.collect"}],
         "after": [{"topic": "record.create"}],
         "services": services,
     })
