@@ -5,14 +5,21 @@ use http::{Uri, uri::Scheme};
 /// The longest one in bytes.
 pub const ABSOLUTE_URL_BYTES_MAX: usize = 2048;
 
+/// Whether `text` holds nothing that browsers read otherwise than it looks: they take `\` as `/` and leave out control
+/// characters, and with those a URL may lead elsewhere.
+pub fn is_plain(text: &str) -> bool {
+    text.chars().all(|letter| letter.is_ascii_graphic() && !matches!(letter, '\\' | '"' | '<' | '>' | '`'))
+}
+
 /// Whether `text` is an `http` or `https` URL with a host and without a password in it.
 pub fn is_absolute_url(text: &str) -> bool {
-    let Some(uri) = Some(text).filter(|text| text.len() <= ABSOLUTE_URL_BYTES_MAX) else { return false };
-    let Ok(uri) = uri.parse::<Uri>() else { return false };
-    let web = uri.scheme().is_some_and(|scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS);
-    let place =
-        uri.authority().is_some_and(|place| !place.host().is_empty() && !place.as_str().contains('@'));
-    web && place
+    let uri = Some(text).filter(|text| text.len() <= ABSOLUTE_URL_BYTES_MAX && is_plain(text));
+    let uri = uri.and_then(|text| text.parse::<Uri>().ok());
+    uri.is_some_and(|uri| {
+        let web = uri.scheme().is_some_and(|scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS);
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
+        web && authority.is_some_and(|authority| !authority.host().is_empty())
+    })
 }
 
 #[cfg(test)]
@@ -42,6 +49,8 @@ mod tests {
             "data:text/html,x",
             "https://a:b@example.org",
             "https://exa mple.org",
+            "https://example.org\\@evil.example",
+            "https:\\\\example.org",
             &long,
         ];
         for bad in bad {

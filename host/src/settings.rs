@@ -26,6 +26,7 @@ use crate::{
 
 pub use change::{ChangedBy, HISTORY_ROWS_MAX, HistoryAnswer, HistoryEntry};
 pub use fields::{FIELDS, Field, Form, METRICS_INTERVAL};
+pub(crate) use rules::is_color;
 
 /// The key of the instance's name.
 pub const INSTANCE_NAME: &str = "instance_name";

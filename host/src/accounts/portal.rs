@@ -20,11 +20,8 @@ use crate::{
         extract::json_response,
         operation::{operation, schema},
     },
-    settings::Snapshot,
+    settings::{Snapshot, is_color},
 };
-
-/// The longest colour in bytes.
-const COLOR_BYTES_MAX: usize = 30;
 
 /// What the pages to sign in show.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -82,15 +79,6 @@ impl PortalConfig {
             }
         }
         if faults.is_empty() { Ok(()) } else { Err(ApiError::unprocessable(faults)) }
-    }
-}
-
-fn is_color(text: &str) -> bool {
-    match text.strip_prefix('#') {
-        Some(digits) => {
-            matches!(digits.len(), 3 | 4 | 6 | 8) && digits.chars().all(|digit| digit.is_ascii_hexdigit())
-        }
-        None => text.len() <= COLOR_BYTES_MAX && text.chars().all(|letter| letter.is_ascii_alphabetic()),
     }
 }
 
@@ -152,19 +140,4 @@ fn portal_operation() -> Json {
         .query("background_image_url", schema::text(), "An absolute URL; empty shows none.")
         .answers(200, "What the pages show", answer)
         .into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_colour_is_a_name_or_digits() {
-        for good in ["#fff", "#1a2b3c", "#1A2B3C80", "navy"] {
-            assert!(is_color(good), "{good}");
-        }
-        for bad in ["#", "#12", "#ggg", "red;background:url(x)", "rgb(1,2,3)", "a b", &"x".repeat(31)] {
-            assert!(!is_color(bad), "{bad}");
-        }
-    }
 }

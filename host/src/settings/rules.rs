@@ -6,7 +6,10 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value as Json};
 
 use super::fields::{FIELDS, Field, Form, NUMBER_MAX, PORTAL_ENABLED, PORTAL_REDIRECTS};
-use crate::error::{ApiError, Fault};
+use crate::{
+    absolute_url::{is_absolute_url, is_plain},
+    error::{ApiError, Fault},
+};
 
 /// What is wrong with one value.
 enum Wrong {
@@ -120,27 +123,14 @@ fn timezone(text: &str) -> Result<String, Wrong> {
     })
 }
 
-fn is_color(text: &str) -> bool {
+/// Whether `text` is a colour as CSS writes it: digits or a name.
+pub(crate) fn is_color(text: &str) -> bool {
     match text.strip_prefix('#') {
         Some(digits) => {
             matches!(digits.len(), 3 | 4 | 6 | 8) && digits.chars().all(|digit| digit.is_ascii_hexdigit())
         }
         None => !text.is_empty() && text.chars().all(|letter| letter.is_ascii_alphabetic()),
     }
-}
-
-/// Browsers read `\` as `/` and leave out control characters: with those, a URL may lead elsewhere than it looks.
-fn is_plain(text: &str) -> bool {
-    text.chars().all(|letter| letter.is_ascii_graphic() && !matches!(letter, '\\' | '"' | '<' | '>' | '`'))
-}
-
-fn is_absolute_url(text: &str) -> bool {
-    let parsed = text.parse::<Uri>().ok().filter(|_| is_plain(text));
-    parsed.is_some_and(|uri| {
-        let scheme = uri.scheme_str().is_some_and(|scheme| ["http", "https"].contains(&scheme));
-        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
-        scheme && authority.is_some_and(|authority| !authority.host().is_empty())
-    })
 }
 
 fn is_own_path(text: &str) -> bool {
