@@ -298,7 +298,7 @@ async fn entries_are_found_by_each_filter_and_paged_without_a_gap() {
         cursor = part["next_cursor"].as_str().unwrap_or_default().to_owned();
         assert_eq!(part["total"], Json::Null);
         // What is added meanwhile moves nothing.
-        sql.apply(entry("user.later", "later", json!({}))).await.unwrap();
+        sql.apply(entry("user.logout", "later", json!({}))).await.unwrap();
     }
     assert_eq!((seen.join(" ").as_str(), cursor.as_str()), ("b c b a a", ""));
 }

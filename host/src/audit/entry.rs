@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 
-use super::{Actor, change};
+use super::{Actor, actions, change};
 
 const INSERT: &str = "INSERT INTO tb_audit_log \
      (at, actor_kind, actor_id, actor_name, address, request_id, action, target_kind, target_id, change) \
@@ -12,7 +12,7 @@ const INSERT: &str = "INSERT INTO tb_audit_log \
 /// What was done to which thing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry<'a> {
-    /// What was done: `user.update`, `settings.update`.
+    /// What was done: one of [`super::ACTIONS`], or what an extension says.
     pub action: &'a str,
     /// What kind of thing it was done to: `user`, `settings`.
     pub target_kind: &'a str,
@@ -23,14 +23,9 @@ pub struct Entry<'a> {
     pub change: Json,
 }
 
-/// What the actions of the host's own entries begin with, before the first `.`. No extension may be called like one of
-/// them.
-pub const AREAS: &[&str] = &["application_token", "extension", "mfa", "session", "settings", "user"];
-
 /// Adds an entry to the batch that makes the change, so that neither is there without the other.
 pub fn push(batch: &mut BatchWriter, actor: &Actor, entry: &Entry<'_>) {
-    let is_of_an_area = entry.action.split_once('.').is_some_and(|(area, _)| AREAS.contains(&area));
-    debug_assert!(is_of_an_area, "{} is in no area of audit::AREAS", entry.action);
+    debug_assert!(actions::is_known(entry.action), "{} is not among audit::ACTIONS: add it", entry.action);
     write(batch, actor, entry.action, entry);
 }
 

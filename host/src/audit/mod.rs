@@ -1,6 +1,7 @@
 //! The audit log: who did what to which thing, when, from where, with the change. An entry is a statement that commits
 //! with what it tells of. It never decides what is worth an entry: whoever makes the change adds it.
 
+mod actions;
 mod actor;
 mod change;
 mod entry;
@@ -10,9 +11,10 @@ mod log;
 mod retention;
 mod routes;
 
+pub use actions::{ACTIONS, is_area};
 pub use actor::{Actor, ActorKind};
 pub use change::{CHANGE_BYTES_MAX, changed};
-pub use entry::{AREAS, Entry, push, push_of_extension};
+pub use entry::{Entry, push, push_of_extension};
 pub use log::AuditLog;
 pub use retention::{Retention, sweep};
 pub use routes::routes;

@@ -216,7 +216,7 @@ impl Manifest {
         if !is_word(&self.name) || self.name.len() > NAME_CHARS_MAX {
             return fault("name", format!("{:?} is not [a-z][a-z0-9_]*, 40 characters at most", self.name));
         }
-        if RESERVED_NAMES.contains(&self.name.as_str()) || audit::AREAS.contains(&self.name.as_str()) {
+        if RESERVED_NAMES.contains(&self.name.as_str()) || audit::is_area(&self.name) {
             return fault("name", format!("{:?} is reserved for the host", self.name));
         }
         for capability in &self.capabilities {

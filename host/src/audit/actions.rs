@@ -1,0 +1,77 @@
+//! What the host's own entries can say was done: the one list of it. What extensions add begins with their names instead.
+
+/// Each action, and when there is an entry of it. What stands before the `.` is an area, and no extension may be called
+/// like one.
+pub const ACTIONS: &[(&str, &str)] = &[
+    (
+        "application_token.create",
+        "a token for programs was made; neither here nor below is the token itself told",
+    ),
+    ("application_token.update", "its name or description was changed, or it was switched on or off"),
+    ("application_token.delete", "it is no more"),
+    ("extension.install", "it was installed; `init` does that for those that came with the program"),
+    (
+        "extension.update",
+        "another version took its place; at a start the server does that for those that came with it",
+    ),
+    ("extension.enable", "at the command line"),
+    ("extension.disable", "at the command line"),
+    ("extension.quarantine", "the server went down while it was loaded, and leaves it out from now on"),
+    ("mfa.enable", "a user switched the second factor on"),
+    ("mfa.disable", "the user or an admin switched it off"),
+    ("mfa.recovery_code_use", "a recovery code was used up"),
+    ("mfa.recovery_codes_renew", "the user has new recovery codes"),
+    ("session.end", "a user ended a session"),
+    ("session.end_others", "a user ended all sessions but that of the request"),
+    ("session.reuse", "a refresh token was used twice, which ended its session"),
+    ("settings.update", "settings of the instance were changed"),
+    ("user.create", "an account was made: by itself, by the first login, by an admin, at the command line"),
+    ("user.update", "an account was changed; of a password it is told only that it changed"),
+    ("user.delete", "an account is no more"),
+    ("user.login_backoff", "too many passwords were tried for an account: further ones have to wait"),
+    ("user.login_link", "a mailed link was used to sign in"),
+    ("user.login_link_request", "a link to sign in was asked for"),
+    ("user.logout", "a user ended all sessions"),
+    ("user.password_reset", "a mailed link was used to set a new password"),
+    ("user.password_reset_request", "a link to set a new password was asked for"),
+];
+
+/// Whether the host's own actions begin with this name and a `.`.
+pub fn is_area(name: &str) -> bool {
+    ACTIONS.iter().any(|(action, _)| action.split_once('.').is_some_and(|(area, _)| area == name))
+}
+
+/// Whether it is an action of the host's.
+pub(super) fn is_known(action: &str) -> bool {
+    ACTIONS.iter().any(|(known, _)| *known == action)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fmt::Write, fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn an_area_is_what_stands_before_the_point() {
+        assert!(is_area("application_token") && is_area("user"));
+        assert!(!is_area("application") && !is_area("user.update") && !is_area(""));
+    }
+
+    #[test]
+    fn the_documentation_lists_every_action() {
+        let mut table = String::from("| action of the server | when |\n|---|---|\n");
+        for (action, when) in ACTIONS {
+            writeln!(table, "| `{action}` | {when} |").unwrap();
+        }
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/audit-log.md");
+        let page = fs::read_to_string(&path).unwrap();
+        let start = page.find("| action of the server |").expect("the page has the table of actions");
+        let end = page[start..].find("\n\n").map_or(page.len(), |length| start + length + 1);
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            fs::write(&path, format!("{}{table}{}", &page[..start], &page[end..])).unwrap();
+            return;
+        }
+        assert_eq!(&page[start..end], table, "run the test with UPDATE_EXPECT=1 to write the table anew");
+    }
+}
