@@ -118,3 +118,29 @@ fn the_ways_to_sign_in_are_listed_whatever_an_extension_answers() {
         server.logged(&["its ways to sign in are left out", "door"]);
     }
 }
+
+#[test]
+fn a_secret_setting_is_stored_sealed_and_opens_for_the_extension_alone() {
+    let mut site = Site::new();
+    site.install_stress("door");
+    let server = site.serve();
+    let client = server.client();
+    let secret = json!({"client_secret": "hunter2-hunter2"});
+    client.send("PUT", "/api/door/settings", secret.to_string().as_bytes()).expect(204);
+    assert_eq!(client.get("/api/door/settings").expect(200), secret);
+    let refused = client.send("PUT", "/api/door/settings", br#"{"client_secret": "short"}"#);
+    assert_eq!(refused.outcome(), (422, "setting_invalid".into()));
+    assert!(!String::from_utf8_lossy(&refused.body).contains("\"short"), "the words tell the value");
+    drop(server);
+    let database = rusqlite::Connection::open(site.dir().join("tinybase.db")).unwrap();
+    let sql = "SELECT value FROM tb_settings WHERE key = 'ext.door.client_secret'";
+    let stored: String = database.query_row(sql, [], |row| row.get(0)).unwrap();
+    assert!(stored.contains("$sealed") && !stored.contains("hunter2"), "{stored}");
+
+    site.set("TINYBASE_SECRET_KEY", &"ab".repeat(32));
+    let server = site.serve();
+    let client = server.client();
+    assert_eq!(client.get("/api/door/settings").outcome(), (500, "setting_unreadable".into()));
+    client.send("PUT", "/api/door/settings", secret.to_string().as_bytes()).expect(204);
+    assert_eq!(client.get("/api/door/settings").expect(200), secret, "it was given anew");
+}

@@ -18,6 +18,7 @@ pub mod probe;
 mod quarantine;
 pub mod registration;
 mod running;
+mod secret_settings;
 mod services;
 mod settings_schema;
 pub mod store;

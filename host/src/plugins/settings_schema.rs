@@ -1,5 +1,6 @@
 //! An extension's settings against the JSON Schema in its manifest: defaults filled in, changes checked.
 
+use jsonschema::ValidationError;
 use serde_json::{Map, Value as Json};
 
 /// The stored values with the schema's defaults where nothing is stored.
@@ -13,6 +14,11 @@ pub fn with_defaults(schema: &Json, mut stored: Map<String, Json>) -> Map<String
         }
     }
     stored
+}
+
+/// Whether the schema marks a setting `writeOnly`: a secret that nobody but the extension reads.
+pub fn is_secret(schema: &Json, name: &str) -> bool {
+    schema.pointer("/properties").and_then(|all| all.get(name)).is_some_and(|one| one["writeOnly"] == true)
 }
 
 /// Checks a change: every name must be declared, and the values with the change must fit the schema.
@@ -39,9 +45,18 @@ pub fn check_change(
     let validator = jsonschema::validator_for(schema)
         .map_err(|error| format!("the manifest's schema of the settings is not valid: {error}"))?;
     let values = Json::Object(with_defaults(schema, values));
-    let faults: Vec<_> =
-        validator.iter_errors(&values).map(|fault| format!("{}: {fault}", fault.instance_path())).collect();
+    let faults: Vec<_> = validator.iter_errors(&values).map(|fault| words(schema, &fault)).collect();
     if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
+}
+
+/// A fault in words, which hold no value of a secret.
+fn words(schema: &Json, fault: &ValidationError<'_>) -> String {
+    let path = fault.instance_path().to_string();
+    let name = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    match name.is_empty() || is_secret(schema, name) {
+        true => format!("{path}: {}", fault.masked()),
+        false => format!("{path}: {fault}"),
+    }
 }
 
 #[cfg(test)]
@@ -72,6 +87,10 @@ mod tests {
         assert_eq!(check(json!({"days": 3, "word": null})), Ok(()));
         assert!(check(json!({"days": 0})).unwrap_err().contains("days"));
         assert!(check(json!({"word": 7})).unwrap_err().contains("word"));
+        let secret =
+            json!({"properties": {"key": {"type": "integer", "writeOnly": true}}, "maxProperties": 0});
+        let told = check_change(&secret, Map::new(), &object(json!({"key": "hunter2"}))).unwrap_err();
+        assert!(told.contains("key") && !told.contains("hunter2"), "{told}");
         assert!(check(json!({"colour": "red"})).unwrap_err().contains("no such setting"));
     }
 }

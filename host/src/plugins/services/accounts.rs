@@ -11,7 +11,11 @@ use tinybase_abi::{
 };
 
 use super::{PluginHost, raw_error};
-use crate::{error::ApiError, plugins::settings_schema};
+use crate::{
+    error::ApiError,
+    plugins::{manifest::Manifest, secret_settings, settings_schema},
+    settings::Settings,
+};
 
 /// The host's own error as a plugin sees it.
 pub(super) fn refused(error: &ApiError) -> RawError {
@@ -48,12 +52,26 @@ impl identity::Server for PluginHost {
     }
 }
 
+/// Stored settings in clear.
+fn open(
+    settings: &Settings,
+    manifest: &Manifest,
+    stored: Map<String, Json>,
+) -> Result<Map<String, Json>, RawError> {
+    let opened = secret_settings::open(settings.vault(), &manifest.name, &manifest.settings, stored);
+    opened.map_err(|problem| {
+        tracing::error!(plugin = manifest.name, "a secret setting cannot be read: {problem}");
+        RawError::new(500, "setting_unreadable", problem)
+    })
+}
+
 impl settings::Server for PluginHost {
     fn snapshot(&self) -> RawFuture<Bytes> {
         let (settings, manifest) = (Arc::clone(&self.shared.settings), Arc::clone(&self.manifest));
         guard(async move {
             let stored = settings.current().await.map_err(|error| raw_error(&error))?;
-            let values = settings_schema::with_defaults(&manifest.settings, stored.extension(&manifest.name));
+            let stored = open(&settings, &manifest, stored.extension(&manifest.name))?;
+            let values = settings_schema::with_defaults(&manifest.settings, stored);
             Ok(Bytes::from(Json::Object(values).to_string()))
         })
     }
@@ -65,8 +83,14 @@ impl settings::Server for PluginHost {
                 RawError::new(422, "settings_not_an_object", format!("settings are a JSON object: {error}"))
             })?;
             let stored = settings.current().await.map_err(|error| raw_error(&error))?;
-            settings_schema::check_change(&manifest.settings, stored.extension(&manifest.name), &changes)
+            // What is replaced need not open: so a secret whose key was lost can be given anew.
+            let mut kept = stored.extension(&manifest.name);
+            kept.retain(|name, _| !changes.contains_key(name));
+            let kept = open(&settings, &manifest, kept)?;
+            settings_schema::check_change(&manifest.settings, kept, &changes)
                 .map_err(|problem| RawError::new(422, "setting_invalid", problem))?;
+            let vault = settings.vault();
+            let changes = secret_settings::seal(vault, &manifest.name, &manifest.settings, changes);
             settings.set_extension(&manifest.name, changes).await.map_err(|error| raw_error(&error))
         })
     }

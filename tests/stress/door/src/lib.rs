@@ -20,6 +20,8 @@ impl Plugin for Door {
 
     fn register(registry: &mut Registry<Door>) {
         registry.post("/api/door/code", Door::sign_in);
+        registry.put("/api/door/settings", Door::configure);
+        registry.get("/api/door/settings", Door::configured);
         registry.service("identity", 1, Door::identity);
     }
 }
@@ -38,6 +40,16 @@ impl Door {
         let who = if body["register"] == true { who.or_register() } else { who };
         let answer = self.host.sign_in(&who.from(&request)).await?;
         Ok(Response::json(&answer)?.with_header("cache-control", "no-store"))
+    }
+
+    async fn configure(self: Arc<Self>, request: Request) -> Result<Response> {
+        self.host.update_settings(&request.json()?).await?;
+        Ok(Response::empty(204))
+    }
+
+    /// What the extension itself reads, which no real one would tell.
+    async fn configured(self: Arc<Self>, _request: Request) -> Result<Response> {
+        Response::json(&self.host.settings::<Json>().await?)
     }
 
     async fn identity(self: Arc<Self>, method: String, _payload: Json) -> Result<Json> {

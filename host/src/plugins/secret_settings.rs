@@ -1,0 +1,96 @@
+//! Settings of extensions that their schema marks `writeOnly`: sealed before they are stored, opened for the extension alone.
+//! It never decides which values are allowed.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::settings_schema::is_secret;
+use crate::secrets::{Vault, VaultError};
+
+/// The one key of the object that a sealed value is stored as.
+const SEALED: &str = "$sealed";
+
+fn purpose(extension: &str, name: &str) -> String {
+    format!("ext.{extension}.{name}")
+}
+
+/// The changes as they are stored; null, which goes back to the default, stays what it is.
+pub fn seal(
+    vault: &Vault,
+    extension: &str,
+    schema: &Json,
+    mut changes: Map<String, Json>,
+) -> Map<String, Json> {
+    for (name, value) in &mut changes {
+        if is_secret(schema, name) && !value.is_null() {
+            let sealed = vault.seal(&purpose(extension, name), value.to_string().as_bytes());
+            *value = json!({SEALED: sealed});
+        }
+    }
+    changes
+}
+
+/// The stored values in clear: those too that were stored before the schema marked them, or that it marks no more.
+///
+/// # Errors
+/// The setting that does not open, and why.
+pub fn open(
+    vault: &Vault,
+    extension: &str,
+    schema: &Json,
+    mut stored: Map<String, Json>,
+) -> Result<Map<String, Json>, String> {
+    for (name, value) in &mut stored {
+        let Some(sealed) = sealed_text(value) else { continue };
+        match vault.open(&purpose(extension, name), sealed) {
+            Ok(plain) => *value = serde_json::from_slice(&plain).unwrap_or(Json::Null),
+            // An open setting may hold any object, also one that looks like this.
+            Err(VaultError::Damaged) if !is_secret(schema, name) => {}
+            Err(error) => return Err(format!("the setting {name} of the extension {extension}: {error}")),
+        }
+    }
+    Ok(stored)
+}
+
+fn sealed_text(value: &Json) -> Option<&str> {
+    let object = value.as_object().filter(|object| object.len() == 1)?;
+    object.get(SEALED)?.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vault() -> Vault {
+        Vault::load_or_create(tempfile::tempdir().unwrap().path()).unwrap()
+    }
+
+    fn object(value: Json) -> Map<String, Json> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn what_is_marked_is_stored_sealed_and_opens_again() {
+        let (vault, schema) = (vault(), json!({"properties": {"key": {"writeOnly": true}, "days": {}}}));
+        let plain = object(json!({"key": {"id": "secret"}, "days": 3}));
+        let stored = seal(&vault, "door", &schema, plain.clone());
+        assert!(!format!("{stored:?}").contains("secret") && stored["days"] == 3, "{stored:?}");
+        assert_eq!(open(&vault, "door", &schema, stored.clone()).unwrap(), plain);
+        assert_eq!(open(&vault, "door", &json!({}), stored.clone()).unwrap(), plain, "marked no more");
+        assert_eq!(
+            open(&vault, "door", &schema, plain.clone()).unwrap(),
+            plain,
+            "stored before it was marked"
+        );
+        assert!(open(&vault, "other", &schema, stored.clone()).is_err(), "another extension opens it");
+        let told = open(&self::vault(), "door", &schema, stored).unwrap_err();
+        assert!(told.contains("setting key") && told.contains("another key"), "{told}");
+        let null = object(json!({"key": null}));
+        assert_eq!(seal(&vault, "door", &schema, null.clone()), null);
+    }
+
+    #[test]
+    fn an_open_setting_may_look_sealed() {
+        let odd = object(json!({"days": {SEALED: "x"}}));
+        assert_eq!(open(&vault(), "door", &json!({}), odd.clone()).unwrap(), odd);
+    }
+}
