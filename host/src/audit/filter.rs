@@ -9,10 +9,10 @@ use tinybase_abi::codec::Value;
 use crate::error::{ApiError, Fault};
 
 /// The most entries of a page.
-pub(super) const LIMIT_MAX: u64 = 1000;
+const LIMIT_MAX: u64 = 1000;
 const LIMIT_DEFAULT: u64 = 100;
 /// The longest text to filter by, in bytes.
-const TEXT_BYTES_MAX: usize = 512;
+pub(super) const TEXT_BYTES_MAX: usize = 512;
 
 /// The parameters that choose entries.
 pub(super) const FILTERS: [&str; 6] = ["action", "actor_id", "target_kind", "target_id", "from", "to"];

@@ -11,16 +11,22 @@ use super::{AuditLog, export, filter, log::TOTAL_COUNTED_MAX};
 use crate::{
     db::DbError,
     error::ApiError,
-    http::{Access, OwnRoutes, extract::json_response},
+    http::{
+        Access, OwnRoutes,
+        extract::json_response,
+        operation::{Operation, operation, schema},
+    },
 };
 
 /// The scope that an application token needs to read the log.
 const READ: &str = "admin:audit:read";
 
+const TAG: &str = "administration";
+
 /// Adds the routes of the audit log.
 pub fn routes(own: &mut OwnRoutes, log: AuditLog) {
     own.with(log)
-        .route(Method::GET, "/api/admin/audit-log", Access::viewer(READ), page, page_operation())
+        .route(Method::GET, "/api/admin/audit-log", Access::viewer(READ), page, page_operation().into())
         .route(Method::GET, "/api/admin/audit-log/export", Access::viewer(READ), file, export_operation());
 }
 
@@ -47,100 +53,62 @@ async fn file(State(log): State<AuditLog>, RawQuery(query): RawQuery) -> Result<
     Ok(response)
 }
 
-fn parameter(name: &str, description: &str, schema: &Json) -> Json {
-    json!({"name": name, "in": "query", "required": false, "description": description, "schema": schema})
-}
-
-fn filters() -> Vec<Json> {
-    let text = json!({"type": "string", "maxLength": 512});
-    let time = json!({"type": "string", "format": "date-time"});
-    vec![
-        parameter("action", "An action, or the beginning of actions with * behind it: user.*", &text),
-        parameter("actor_id", "The id of the user or application token who did it", &text),
-        parameter("target_kind", "What kind of thing it was done to", &text),
-        parameter("target_id", "Which thing it was done to", &text),
-        parameter("from", "Entries of this time and later", &time),
-        parameter("to", "Entries before this time", &time),
-    ]
+fn with_filters(operation: Operation) -> Operation {
+    let text = json!({"type": "string", "maxLength": filter::TEXT_BYTES_MAX});
+    operation
+        .query("action", text.clone(), "An action, or the beginning of actions with * behind it: user.*")
+        .query("actor_id", text.clone(), "The id of the user or application token who did it.")
+        .query("target_kind", text.clone(), "What kind of thing it was done to.")
+        .query("target_id", text, "Which thing it was done to.")
+        .query("from", schema::time(), "Entries of this time and later.")
+        .query("to", schema::time(), "Entries before this time.")
 }
 
 fn entry_schema() -> Json {
-    let text = json!({"type": "string"});
-    let optional = json!({"type": ["string", "null"]});
+    let optional = || schema::nullable(schema::text());
     let kinds = ["user", "token", "command", "extension", "system", "nobody"];
-    json!({
-        "type": "object",
-        "required": ["id", "at", "actor_kind", "actor_id", "actor_name", "address", "request_id", "action", "target_kind",
-            "target_id", "change"],
-        "properties": {
-            "id": {"type": "integer"},
-            "at": {"type": "string", "format": "date-time"},
-            "actor_kind": {"type": "string", "enum": kinds},
-            "actor_id": optional,
-            "actor_name": text,
-            "address": optional,
-            "request_id": optional,
-            "action": text,
-            "target_kind": text,
-            "target_id": text,
-            "change": {"type": "object"},
-        },
-    })
+    let entry = schema::object(&[
+        ("id", schema::integer(1)),
+        ("at", schema::time()),
+        ("actor_kind", schema::one_of(&kinds)),
+        ("actor_id", optional()),
+        ("actor_name", schema::text()),
+        ("address", optional()),
+        ("request_id", optional()),
+        ("action", schema::text()),
+        ("target_kind", schema::text()),
+        ("target_id", schema::text()),
+        ("change", json!({"type": "object"})),
+    ]);
+    schema::named("AuditEntry", entry)
 }
 
-fn page_operation() -> Json {
-    let limit = json!({"type": "integer", "minimum": 1, "maximum": filter::LIMIT_MAX, "default": 100});
-    let offset = json!({"type": "integer", "minimum": 0, "default": 0});
-    let mut parameters = filters();
-    parameters.extend([
-        parameter("limit", "The most entries of the page", &limit),
-        parameter("offset", "How many entries to leave out", &offset),
-        parameter(
-            "cursor",
-            "Empty at first, then the next_cursor of the answer before",
-            &json!({"type": "string"}),
-        ),
+fn page_operation() -> Operation {
+    let total = format!("How many there are, counted up to {TOTAL_COUNTED_MAX}; null with a cursor.");
+    let page = schema::object(&[
+        ("entries", schema::list(entry_schema())),
+        ("total", json!({"type": ["integer", "null"], "description": total})),
+        ("total_is_exact", schema::flag()),
+        ("limit", schema::integer(1)),
+        ("offset", schema::integer(0)),
+        ("next_cursor", schema::nullable(schema::text())),
     ]);
-    let total = format!("How many there are, counted up to {TOTAL_COUNTED_MAX}; null with a cursor");
-    let schema = json!({
-        "type": "object",
-        "required": ["entries", "total", "total_is_exact", "limit", "offset", "next_cursor"],
-        "properties": {
-            "entries": {"type": "array", "items": entry_schema()},
-            "total": {"type": ["integer", "null"], "description": total},
-            "total_is_exact": {"type": "boolean"},
-            "limit": {"type": "integer"},
-            "offset": {"type": "integer"},
-            "next_cursor": {"type": ["string", "null"]},
-        },
-    });
-    json!({
-        "operationId": "listAuditLog",
-        "summary": "Who did what to which thing, newest first",
-        "tags": ["administration"],
-        "parameters": parameters,
-        "responses": {
-            "200": {"description": "A page of the log.", "content": {"application/json": {"schema": schema}}},
-            "413": {"description": "The entries of the page are too large together: answer_too_large."},
-        },
-    })
+    with_filters(operation("listAuditLog", TAG, "Who did what to which thing, newest first"))
+        .paged()
+        .query("cursor", schema::text(), "Empty at first, then the next_cursor of the answer before.")
+        .answers(200, "A page of the log.", page)
+        .refuses(413, "`answer_too_large`: the entries of the page are too large together.")
 }
 
 fn export_operation() -> Json {
-    let mut parameters = filters();
-    let formats = json!({"type": "string", "enum": ["ndjson", "csv"], "default": "ndjson"});
-    parameters.push(parameter("format", "A JSON object a line, or comma-separated values", &formats));
-    let text = json!({"schema": {"type": "string"}});
-    json!({
-        "operationId": "exportAuditLog",
-        "summary": "The log as a file, oldest first",
-        "tags": ["administration"],
-        "parameters": parameters,
-        "responses": {
-            "200": {
-                "description": "The entries that the filters leave.",
-                "content": {"application/x-ndjson": text, "text/csv": text},
-            },
-        },
-    })
+    let mut built: Json = with_filters(operation("exportAuditLog", TAG, "The log as a file, oldest first"))
+        .query(
+            "format",
+            schema::one_of(&["ndjson", "csv"]),
+            "A JSON object a line, which it is where left out, or CSV.",
+        )
+        .answers_as(200, "The entries that the filters leave.", "application/x-ndjson", schema::text())
+        .into();
+    built["responses"]["200"]["content"]["text/csv"] = json!({"schema": schema::text()});
+    built
 }
