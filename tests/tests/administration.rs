@@ -82,30 +82,6 @@ fn a_deactivated_user_is_out_at_once_and_comes_back() {
 }
 
 #[test]
-fn two_admins_who_demote_each_other_leave_one() {
-    let site = Site::new();
-    let server = site.serve();
-    let root = text(&server.admin().get("/api/auth/me").expect(200), "id");
-    for round in 0..5 {
-        let (admin, email) = (server.admin(), format!("alan{round}@example.com"));
-        let id = create_user(&admin, &email, "admin");
-        let alan = server.client().signed_in(&email);
-        let demote = json!({"role": "user"});
-        let (one, other) = thread::scope(|scope| {
-            let one = scope.spawn(|| admin.patch(&format!("/api/admin/users/{id}"), &demote).status);
-            let other = scope.spawn(|| alan.patch(&format!("/api/admin/users/{root}"), &demote).status);
-            (one.join().unwrap(), other.join().unwrap())
-        });
-        assert!((one == 200) != (other == 200), "{one} and {other}: exactly one goes through");
-        if other == 200 {
-            let back = json!({"role": "admin"});
-            server.client().signed_in(&email).patch(&format!("/api/admin/users/{root}"), &back).expect(200);
-            server.admin().patch(&format!("/api/admin/users/{id}"), &demote).expect(200);
-        }
-    }
-}
-
-#[test]
 fn records_that_refer_to_a_deleted_user_follow_their_schema() {
     let site = Site::new();
     let server = site.serve();
@@ -194,4 +170,46 @@ fn an_extension_that_fails_costs_its_part_of_the_metrics_alone() {
         }
         server.stop();
     }
+}
+
+#[test]
+fn two_changes_of_the_settings_at_once_keep_what_belongs_together() {
+    let site = Site::new();
+    let server = site.serve();
+    let path = "/api/admin/settings";
+    let (one, other) = (server.admin(), server.admin());
+    let ready = json!({
+        "auth_portal_enabled": false,
+        "auth_portal_login_redirect_url": "https://app.example.org/in",
+        "auth_portal_register_redirect_url": "https://app.example.org/new",
+    });
+    for _ in 0..20 {
+        one.patch(path, &ready).expect(200);
+        let (on, bare) = thread::scope(|scope| {
+            let on = scope.spawn(|| one.patch(path, &json!({"auth_portal_enabled": true})).status);
+            let bare =
+                scope.spawn(|| other.patch(path, &json!({"auth_portal_login_redirect_url": null})).status);
+            (on.join().unwrap(), bare.join().unwrap())
+        });
+        assert!([on, bare] == [200, 400] || [on, bare] == [400, 200], "{on} and {bare}");
+    }
+}
+
+#[test]
+fn a_secret_among_the_settings_stands_nowhere_as_it_is() {
+    let site = Site::new();
+    let server = site.serve();
+    let secret = "AKIA-not-to-be-seen";
+    server.admin().patch("/api/admin/settings", &json!({"storage_access_key": secret})).expect(200);
+    server.stop();
+    let mut looked_at = 0;
+    for entry in std::fs::read_dir(site.dir()).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_file() {
+            let content = std::fs::read(&entry).unwrap();
+            let found = content.windows(secret.len()).any(|part| part == secret.as_bytes());
+            assert!(!found, "{} holds the secret", entry.display());
+            looked_at += content.windows(11).filter(|part| part == b"storage_acc").count();
+        }
+    }
+    assert!(looked_at > 0, "the database was not among the files");
 }
