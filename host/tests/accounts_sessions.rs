@@ -14,29 +14,16 @@ use support_accounts::{Host, PASSWORD, host, host_with, keys, word};
 use support_db::apply;
 use tinybase_abi::codec::{Expect, Value};
 use tinybase_host::{
-    accounts::{Accounts, Client, Keys, LoginRequest, SignInAnswer},
+    accounts::{Accounts, Keys},
     audit::{Actor, ActorKind},
     config,
     db::{Database, sqlite::Sqlite},
-    http::extract::read_json,
     secrets::Vault,
     settings::Settings,
     sql::HostSql,
 };
 
 const NONE: [Value; 0] = [];
-
-/// Signs in from an address with a program; answers the access token.
-async fn sign_in_from(host: &Host, address: &str, user_agent: &str) -> String {
-    let request = json!({"email": "ada@example.org", "password": PASSWORD}).to_string();
-    let request: LoginRequest = read_json(request.as_bytes()).unwrap();
-    let actor = Actor { address: Some(address.into()), ..Actor::local(ActorKind::Nobody, "") };
-    let client = Client { actor, user_agent: Some(user_agent.into()) };
-    match host.accounts.login(request, &client).await.unwrap() {
-        SignInAnswer::Session(session) => session.access_token,
-        SignInAnswer::SecondFactor(asked) => panic!("{asked:?}"),
-    }
-}
 
 async fn sessions(host: &Host, token: &str) -> Vec<Json> {
     let (status, answer) = host.call("GET /api/auth/sessions", Some(token), "").await;
@@ -53,8 +40,10 @@ async fn ids(host: &Host, token: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_sees_every_session_and_which_one_asks() {
     let host = host().await;
-    let first = sign_in_from(&host, "203.0.113.7", "Firefox").await;
-    let second = sign_in_from(&host, "2001:db8::1", "curl/8").await;
+    let first =
+        host.login_from("ada@example.org", PASSWORD, "203.0.113.7", "Firefox").await.unwrap().access_token;
+    let second =
+        host.login_from("ada@example.org", PASSWORD, "2001:db8::1", "curl/8").await.unwrap().access_token;
     host.register("bob@example.org").await;
     host.session("bob@example.org").await;
     let seen = sessions(&host, &first).await;

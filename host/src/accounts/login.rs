@@ -5,7 +5,7 @@ use tinybase_abi::codec::BatchWriter;
 
 use super::{
     AccountEvent, Accounts, Client, LoginAnswer, LoginRequest, Role, SignInAnswer,
-    password_rules::{may_be_stored, password_fault},
+    password_rules::password_fault,
     refresh::{self, NewToken},
     service::refused_by_hook,
     sessions::{self, NewSession},
@@ -24,7 +24,8 @@ impl Accounts {
     ///
     /// # Errors
     /// 401 `credentials_invalid`, in the same words and time for an unknown email and a wrong password; 422 where the
-    /// first user's password is too short or too long; 503 while too many passwords are being verified.
+    /// first user's password is not good enough; 429 `login_backoff` after too many wrong passwords; 503 while too many
+    /// passwords are being verified.
     pub async fn login(&self, request: LoginRequest, client: &Client) -> Result<SignInAnswer, ApiError> {
         let mut user = self.users.by_email(&request.email).await?;
         if user.is_none() && self.users.none_yet().await? {
@@ -33,18 +34,9 @@ impl Accounts {
             }
             user = self.users.by_email(&request.email).await?;
         }
-        let user = self.verify_password(user, request.password).await?;
+        let proved = self.prove_password(&request.email, user, request.password, client).await?;
+        let user = proved.ok_or_else(credentials_invalid)?;
         self.sign_in(user, METHOD_PASSWORD, client).await
-    }
-
-    /// The user, if that is the password and the user may sign in. It takes as long where there is no user.
-    async fn verify_password(&self, user: Option<User>, password: String) -> Result<User, ApiError> {
-        if !may_be_stored(&password) {
-            return Err(credentials_invalid());
-        }
-        let stored = user.as_ref().map(|user| user.password_hash.clone());
-        let verified = self.passwords.verify(password, stored).await?;
-        user.filter(|user| verified && user.is_active).ok_or_else(credentials_invalid)
     }
 
     /// Signs in a user who has proved to be one, by `method`: a word that the user's list of sessions shows. Where the user

@@ -1,6 +1,6 @@
 //! Users as others in the host may see them: never a password.
 
-use super::{Accounts, MeAnswer};
+use super::{Accounts, MeAnswer, users::User};
 use crate::error::ApiError;
 
 impl Accounts {
@@ -10,12 +10,19 @@ impl Accounts {
     /// What the database answers.
     pub async fn find(&self, id: &str) -> Result<Option<MeAnswer>, ApiError> {
         let found = self.users.by_id(id).await?;
-        Ok(found.map(|user| MeAnswer {
+        Ok(found.map(MeAnswer::of))
+    }
+}
+
+impl MeAnswer {
+    /// What may be seen of a user.
+    pub(super) fn of(user: User) -> MeAnswer {
+        MeAnswer {
             id: user.id,
             email: user.email,
             is_admin: user.role.is_admin(),
             role: user.role.name(),
             created_at: user.created_at,
-        }))
+        }
     }
 }

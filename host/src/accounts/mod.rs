@@ -2,6 +2,8 @@
 
 mod administration;
 mod application_tokens;
+mod backoff;
+mod cleanup;
 mod client;
 mod door;
 mod email;
@@ -19,6 +21,8 @@ mod password_rules;
 mod password_threads;
 mod passwords;
 mod portal;
+mod profile;
+mod proof;
 mod refresh;
 mod renewal;
 mod requests;
@@ -39,6 +43,7 @@ pub use application_tokens::{
     DESCRIPTION_CHARS_MAX, EXPIRES_DAYS_MAX, NAME_CHARS_MAX, NewToken, SCOPES_DEFAULT, TokenAnswer,
     TokenChange, TokenCreated, TokensAnswer,
 };
+pub use cleanup::Cleanup;
 pub use client::{Client, USER_AGENT_CHARS_MAX};
 pub use door::{ToldSignIn, Who};
 pub use endings::SessionsAnswer;
@@ -49,8 +54,8 @@ pub use mfa::{Enrolment, MfaStatus, RecoveryCodes, SecondFactorAsked, SignInAnsw
 pub use password_rules::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN};
 pub use portal::PortalConfig;
 pub use requests::{
-    InstanceInfo, LoginAnswer, LoginRequest, MeAnswer, MessageAnswer, RegisterAnswer, RegisterRequest,
-    SetupStatus,
+    ChangeMeRequest, InstanceInfo, LoginAnswer, LoginRequest, MeAnswer, MessageAnswer, RegisterAnswer,
+    RegisterRequest, SetupStatus,
 };
 pub use role::Role;
 pub use routes::{bearer, routes};
@@ -58,7 +63,7 @@ pub use scopes::{SCOPE_BYTES_MAX, SCOPES_MAX, Scopes};
 pub use service::AdminAdded;
 pub use sessions::SessionAnswer;
 
-use crate::{config, error::ApiError, settings::Settings, sql::HostSql};
+use crate::{clock::Clock, config, error::ApiError, settings::Settings, sql::HostSql};
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
@@ -108,6 +113,8 @@ pub struct Accounts {
     tokens: tokens::Tokens,
     cache: token_cache::TokenCache,
     token_usage: application_tokens::Usage,
+    backoff: backoff::Backoff,
+    clock: Clock,
     settings: Arc<Settings>,
     events: OnceLock<Arc<dyn AccountEvents>>,
     mailer: OnceLock<Arc<dyn Mailer>>,
@@ -120,6 +127,7 @@ impl Accounts {
         let access_ttl_seconds = u64::from(config.access_token_ttl_minutes) * 60;
         let refresh_ttl_seconds = i64::from(config.refresh_token_ttl_days) * SECONDS_PER_DAY;
         let session_ttl_seconds = refresh_ttl_seconds.max(access_ttl_seconds.cast_signed());
+        let clock = Clock::default();
         Accounts {
             users: users::Users::new(sql.clone()),
             sessions: sessions::Sessions::new(sql.clone(), session_ttl_seconds, config.sessions_per_user_max),
@@ -129,11 +137,20 @@ impl Accounts {
             tokens: tokens::Tokens::new(keys, access_ttl_seconds),
             cache: token_cache::TokenCache::new(config.token_cache_entries_max),
             token_usage: application_tokens::Usage::new(sql),
+            backoff: backoff::Backoff::new(config.login_backoff, clock.clone()),
+            clock,
             settings,
             events: OnceLock::new(),
             mailer: OnceLock::new(),
             links: links::Links::new(config),
         }
+    }
+
+    /// The same accounts by another clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Accounts {
+        self.backoff = self.backoff.with_clock(clock.clone());
+        Accounts { clock, ..self }
     }
 
     /// Sets who hears of what happens here. To be called once, before requests come; later calls change nothing.

@@ -19,6 +19,20 @@ pub struct RegisterRequest {
     pub(super) password: String,
 }
 
+/// What users change of themselves.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ChangeMeRequest {
+    pub(super) email: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) current_password: String,
+}
+
+impl std::fmt::Debug for ChangeMeRequest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "ChangeMeRequest({:?})", self.email)
+    }
+}
+
 macro_rules! hide_password {
     ($($Request:ident)*) => {$(
         impl std::fmt::Debug for $Request {
@@ -52,6 +66,15 @@ pub(super) fn read_new_password(fields: &mut Fields) -> Option<String> {
             None
         }
         None => Some(password),
+    }
+}
+
+impl Input for ChangeMeRequest {
+    fn read(fields: &mut Fields) -> Option<ChangeMeRequest> {
+        let email = if fields.has("email") { read_email(fields).map(Some) } else { Some(None) };
+        let password = if fields.has("password") { read_new_password(fields).map(Some) } else { Some(None) };
+        let current_password = fields.text("current_password");
+        Some(ChangeMeRequest { email: email?, password: password?, current_password: current_password? })
     }
 }
 

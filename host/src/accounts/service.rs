@@ -69,13 +69,7 @@ impl Accounts {
         let user = self.users.by_id(&caller.user_id).await?.ok_or_else(|| {
             ApiError::unauthorized("token_revoked", "this user is no more; sign in as another")
         })?;
-        Ok(MeAnswer {
-            id: user.id,
-            email: user.email,
-            is_admin: user.role.is_admin(),
-            role: user.role.name(),
-            created_at: user.created_at,
-        })
+        Ok(MeAnswer::of(user))
     }
 
     /// Creates an admin, or makes that user one, with this password.

@@ -1,4 +1,4 @@
-//! The routes by which users look after their own sessions. It only moves values between HTTP and the service.
+//! The routes by which users look after their own sessions and credentials. It only moves values between HTTP and the service.
 
 use std::sync::Arc;
 
@@ -9,16 +9,20 @@ use axum::{
 use http::{Method, StatusCode};
 use serde_json::{Value as Json, json};
 
-use super::Accounts;
+use super::{Accounts, ChangeMeRequest, Client};
 use crate::{
     audit::Actor,
     error::ApiError,
-    http::{Access, OwnRoutes, SignedIn, extract::json_response},
+    http::{
+        Access, OwnRoutes, SignedIn,
+        extract::{ApiJson, json_response},
+    },
 };
 
-/// Adds the routes of sessions.
+/// Adds these routes.
 pub(super) fn add(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
     own.with(accounts)
+        .route(Method::PATCH, "/api/auth/me", Access::SESSION, change_me, change_operation())
         .route(Method::GET, "/api/auth/sessions", Access::SESSION, list, list_operation())
         .route(
             Method::DELETE,
@@ -37,6 +41,15 @@ pub(super) fn add(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
 }
 
 type Answer = Result<Response, ApiError>;
+
+async fn change_me(
+    State(accounts): State<Arc<Accounts>>,
+    SignedIn(caller): SignedIn,
+    client: Client,
+    ApiJson(request): ApiJson<ChangeMeRequest>,
+) -> Answer {
+    Ok(json_response(StatusCode::OK, &accounts.change_me(&caller, request, &client).await?))
+}
 
 async fn list(State(accounts): State<Arc<Accounts>>, SignedIn(caller): SignedIn) -> Answer {
     Ok(json_response(StatusCode::OK, &accounts.own_sessions(&caller).await?))
@@ -59,6 +72,40 @@ async fn end_others(
 ) -> Answer {
     accounts.end_other_sessions(&caller, &actor).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn change_operation() -> Json {
+    let (text, email) = (json!({"type": "string"}), json!({"type": "string", "format": "email"}));
+    let body = json!({
+        "type": "object",
+        "required": ["current_password"],
+        "properties": {
+            "email": {"type": ["string", "null"]},
+            "password": {"type": ["string", "null"], "minLength": 8, "maxLength": 256},
+            "current_password": text,
+        },
+    });
+    let answer = json!({
+        "type": "object",
+        "required": ["id", "email", "is_admin", "role", "created_at"],
+        "properties": {
+            "id": {"type": "string", "format": "uuid"},
+            "email": email,
+            "is_admin": {"type": "boolean"},
+            "role": {"type": "string", "enum": ["user", "viewer", "editor", "admin"]},
+            "created_at": {"type": "string", "format": "date-time"},
+        },
+    });
+    json!({
+        "operationId": "updateMe",
+        "summary": "Change the caller's email or password, and end the caller's other sessions",
+        "tags": ["accounts"],
+        "requestBody": {"required": true, "content": {"application/json": {"schema": body}}},
+        "responses": {"200": {
+            "description": "The account as it is now",
+            "content": {"application/json": {"schema": answer}},
+        }},
+    })
 }
 
 fn list_operation() -> Json {

@@ -36,6 +36,8 @@ const USER_OF: &str = concat!(
 );
 const OF_USER: &str = "SELECT id, method, address, user_agent, created_at, last_used_at, expires_at \
      FROM tb_sessions WHERE user_id = ?1 AND expires_at > ?2 ORDER BY last_used_at DESC, id DESC";
+const ADDRESSES_OF: &str = "SELECT DISTINCT s.address FROM tb_sessions s JOIN tb_users u ON u.id = s.user_id \
+     WHERE u.email = ?1 AND s.address IS NOT NULL";
 
 /// A session as its user sees it.
 #[derive(Debug, Clone, Serialize)]
@@ -101,6 +103,12 @@ impl Sessions {
     ) -> Result<Vec<SessionAnswer>, DbError> {
         let rows = self.sql.rows(OF_USER, &[ValueRef::Text(user_id), ValueRef::Now]).await?;
         Ok(rows.iter().map(|row| from_row(row, current)).collect())
+    }
+
+    /// The addresses from which the sessions of the account with this email were begun.
+    pub(super) async fn addresses_of(&self, email: &str) -> Result<Vec<String>, DbError> {
+        let rows = self.sql.rows(ADDRESSES_OF, &[ValueRef::Text(email)]).await?;
+        Ok(rows.iter().map(|row| text(row, 0)).collect())
     }
 
     /// Adds to a batch the end of the user's sessions beyond the limit, those first that were used longest ago; `kept`

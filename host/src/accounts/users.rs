@@ -97,6 +97,8 @@ const INSERT_FIRST: &str = "INSERT INTO tb_users (id, email, password_hash, role
 // Whoever was signed out, locked out or changed since the caller read the row, signs in with nothing of it.
 const SIGN_IN: &str = "UPDATE tb_users SET last_login_at = ?5 \
      WHERE id = ?1 AND token_epoch = ?2 AND password_hash = ?3 AND email = ?4 AND is_active = 1";
+const CHANGE_CREDENTIALS: &str = "UPDATE tb_users SET email = ?3, password_hash = ?4, updated_at = ?6 \
+     WHERE id = ?1 AND password_hash = ?2 AND token_epoch = ?5 AND is_active = 1";
 const RAISE_EPOCH: &str = "UPDATE tb_users SET token_epoch = token_epoch + 1, updated_at = ?2 WHERE id = ?1";
 const SET_PASSWORD: &str = "UPDATE tb_users SET password_hash = ?2, token_epoch = token_epoch + 1, updated_at = ?3 \
      WHERE id = ?1 AND is_active = 1";
@@ -152,6 +154,19 @@ pub(super) fn sign_in(batch: &mut BatchWriter, user: &User) {
         ValueRef::Now,
     ];
     batch.push(SIGN_IN, params, Expect::Exactly(1));
+}
+
+/// Adds a change of email and password to a batch, which fails with a condition if `before` is not what is stored by then.
+pub(super) fn change_credentials(batch: &mut BatchWriter, before: &User, after: &User) {
+    let params = [
+        ValueRef::Text(&before.id),
+        ValueRef::Text(&before.password_hash),
+        ValueRef::Text(&after.email),
+        ValueRef::Text(&after.password_hash),
+        ValueRef::Integer(before.epoch),
+        ValueRef::Now,
+    ];
+    batch.push(CHANGE_CREDENTIALS, params, Expect::Exactly(1));
 }
 
 /// Adds the end of every access token of the user to a batch.

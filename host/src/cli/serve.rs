@@ -70,6 +70,7 @@ async fn serve_on(
     accounts::routes(&mut own, Arc::clone(&accounts));
     plugins::routes(&mut own, Arc::clone(&plugins));
     audit::routes(&mut own, AuditLog::new(sql.clone()));
+    let _cleanup = accounts::Cleanup::start(Arc::clone(&accounts));
     let _retention = Retention::start(sql, config.audit.retention_days);
     let administered =
         Administered { accounts: Arc::clone(&accounts), settings, plugins: Arc::clone(&plugins) };

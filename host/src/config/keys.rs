@@ -152,6 +152,8 @@ sections! {
         refresh_token_ttl_days: u32 = 30, "TINYBASE_AUTH_REFRESH_TOKEN_TTL_DAYS", "days, 1 to 3650", |n| (1..=3650).contains(n);
         /// How many sessions a user has at once; a further one ends the one that was used longest ago.
         sessions_per_user_max: u32 = 50, "TINYBASE_AUTH_SESSIONS_PER_USER_MAX", "1 to 1000", |n| (1..=1000).contains(n);
+        /// Whether those who guess an account's password have to wait before each further try.
+        login_backoff: bool = true, "TINYBASE_AUTH_LOGIN_BACKOFF", "true or false", any;
         /// How many passwords are hashed at once; 0 is one for two cores, at least one.
         password_hash_concurrency_max: usize = 0, "TINYBASE_AUTH_PASSWORD_HASH_CONCURRENCY_MAX", "0 to 64", |n| *n <= 64;
         /// How many sign-ins may wait for their password to be hashed; further ones are answered with 503.

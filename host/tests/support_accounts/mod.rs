@@ -14,10 +14,13 @@ use http_body_util::BodyExt;
 use serde_json::{Value as Json, json};
 use tinybase_abi::codec::Value;
 use tinybase_host::{
-    accounts::{Accounts, Keys, routes},
+    accounts::{Accounts, Client, Keys, LoginAnswer, LoginRequest, SignInAnswer, routes},
+    audit::{Actor, ActorKind},
+    clock::Clock,
     config,
     db::{Cost, migrations::Migrator},
-    http::{Authenticate, OwnRoutes},
+    error::ApiError,
+    http::{Authenticate, OwnRoutes, extract::read_json},
     secrets::Vault,
     settings::Settings,
     sql::HostSql,
@@ -33,6 +36,8 @@ pub(crate) struct Host {
     pub(crate) fresh: Fresh,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) settings: Arc<Settings>,
+    /// The clock of waits.
+    pub(crate) clock: Clock,
     routes: Router,
 }
 
@@ -51,12 +56,14 @@ pub(crate) async fn host_with(choose: impl FnOnce(&mut config::Auth)) -> Host {
     let vault = Arc::new(Vault::load_or_create(&fresh.dir.path().join("keys")).unwrap());
     let settings = Arc::new(Settings::new(sql.clone(), vault));
     let keys = Keys::load_or_create(&fresh.dir.path().join("keys")).unwrap();
-    let accounts = Arc::new(Accounts::new(sql, keys, Arc::clone(&settings), &config));
+    let clock = Clock::default();
+    let accounts = Accounts::new(sql, keys, Arc::clone(&settings), &config).with_clock(clock.clone());
+    let accounts = Arc::new(accounts);
     let mut own = OwnRoutes::default();
     routes(&mut own, Arc::clone(&accounts));
     let authenticator: Arc<dyn Authenticate> = Arc::clone(&accounts) as _;
     let routes = own.into_router(&authenticator);
-    Host { fresh, accounts, settings, routes }
+    Host { fresh, accounts, settings, clock, routes }
 }
 
 impl Host {
@@ -77,6 +84,24 @@ impl Host {
     pub(crate) async fn login(&self, email: &str) -> (u16, Json) {
         let body = json!({"email": email, "password": PASSWORD}).to_string();
         self.call("POST /api/auth/login", None, &body).await
+    }
+
+    /// Signs in from an address with a program.
+    pub(crate) async fn login_from(
+        &self,
+        email: &str,
+        password: &str,
+        address: &str,
+        user_agent: &str,
+    ) -> Result<LoginAnswer, ApiError> {
+        let request = json!({"email": email, "password": password}).to_string();
+        let request: LoginRequest = read_json(request.as_bytes()).unwrap();
+        let actor = Actor { address: Some(address.into()), ..Actor::local(ActorKind::Nobody, "") };
+        let client = Client { actor, user_agent: Some(user_agent.into()) };
+        match self.accounts.login(request, &client).await? {
+            SignInAnswer::Session(session) => Ok(session),
+            SignInAnswer::SecondFactor(asked) => panic!("{asked:?}"),
+        }
     }
 
     /// Signs in and answers the access and the refresh token.

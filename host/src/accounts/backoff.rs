@@ -1,0 +1,369 @@
+//! How long who guesses passwords has to wait: by account and network of the client, and by account over all networks.
+//! Whoever waits is refused before any password is looked at. It never knows whether there is such an account.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    net::{IpAddr, Ipv4Addr},
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use crate::{clock::Clock, error::ApiError};
+
+/// Wrong passwords for one account from one network that cost no wait.
+const FAILURES_FREE: u32 = 5;
+
+/// The wait after the first failure that costs one; each further failure doubles it.
+const WAIT_MIN: Duration = Duration::from_secs(2);
+
+/// The longest wait of one network.
+const WAIT_MAX: Duration = Duration::from_secs(900);
+
+/// After how long without a failure a network begins anew.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
+
+/// Wrong passwords for one account within [`ACCOUNT_WINDOW`], from wherever, above which strangers have to wait.
+const ACCOUNT_FAILURES_MAX: f64 = 50.0;
+
+/// The time over which an account's failures are counted.
+const ACCOUNT_WINDOW: Duration = Duration::from_secs(3600);
+
+/// How long a stranger waits before each try at an account that many guess.
+const STRANGER_WAIT: Duration = Duration::from_secs(60);
+
+/// How many accounts, and how many networks of accounts, are remembered; beyond that those with the fewest failures go.
+const ENTRIES_MAX: usize = 20_000;
+
+/// A try at an account from a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Attempt {
+    account: u64,
+    network: IpAddr,
+}
+
+/// What a failure began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Burst {
+    /// This network has to wait for this account from now on.
+    OfNetwork,
+    /// Strangers have to wait for this account from now on.
+    OfAccount,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Tries {
+    failures: u32,
+    free_at: Instant,
+    last_at: Instant,
+}
+
+/// Failures that drain away over [`ACCOUNT_WINDOW`].
+#[derive(Debug, Clone, Copy)]
+struct Level {
+    failures: f64,
+    at: Instant,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    tries: HashMap<Attempt, Tries>,
+    accounts: HashMap<u64, Level>,
+}
+
+/// Who has to wait how long.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    enabled: bool,
+    clock: Clock,
+    /// Emails are kept as hashes under a key of this process: of fixed size, and not to be aimed at.
+    hasher: RandomState,
+    state: Mutex<State>,
+}
+
+impl Backoff {
+    pub(super) fn new(enabled: bool, clock: Clock) -> Backoff {
+        Backoff { enabled, clock, hasher: RandomState::new(), state: Mutex::default() }
+    }
+
+    /// The same rules by another clock.
+    pub(super) fn with_clock(self, clock: Clock) -> Backoff {
+        Backoff { clock, ..self }
+    }
+
+    /// A try at the account with this email from this address.
+    pub(super) fn attempt(&self, email: &str, address: Option<IpAddr>) -> Attempt {
+        let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        Attempt { account: self.hasher.hash_one(email), network: network(address) }
+    }
+
+    /// Whether so many guess at the account that it matters who is known to it.
+    pub(super) fn is_guarded(&self, attempt: Attempt) -> bool {
+        let now = self.clock.instant();
+        let state = self.state.lock();
+        self.enabled && state.accounts.get(&attempt.account).is_some_and(|level| is_full(level.at(now)))
+    }
+
+    /// Lets a try go on, or says how long to wait; `is_stranger` where the account is guarded and does not know the
+    /// network.
+    ///
+    /// # Errors
+    /// 429 `login_backoff`.
+    pub(super) fn admit(&self, attempt: Attempt, is_stranger: bool) -> Result<(), ApiError> {
+        if !self.enabled {
+            return Ok(());
+        }
+        let now = self.clock.instant();
+        let mut state = self.state.lock();
+        if is_stranger && !state.tries.contains_key(&attempt) {
+            state.make_room(now);
+            let held = Tries { failures: 0, free_at: now + STRANGER_WAIT, last_at: now };
+            state.tries.insert(attempt, held);
+        }
+        state.wait(attempt, now)
+    }
+
+    /// Counts a wrong password, and says what that began.
+    ///
+    /// # Errors
+    /// 429 `login_backoff` where others failed meanwhile, so that this try should not have been: it is not counted, and
+    /// its outcome is not told.
+    pub(super) fn failed(&self, attempt: Attempt, is_stranger: bool) -> Result<Option<Burst>, ApiError> {
+        if !self.enabled {
+            return Ok(None);
+        }
+        let now = self.clock.instant();
+        let mut state = self.state.lock();
+        state.wait(attempt, now)?;
+        state.make_room(now);
+        let tries = state.tries.entry(attempt).or_insert(Tries { failures: 0, free_at: now, last_at: now });
+        if now.saturating_duration_since(tries.last_at) >= FORGOTTEN_AFTER {
+            tries.failures = 0;
+        }
+        tries.failures = tries.failures.saturating_add(1);
+        tries.last_at = now;
+        let stranger_wait = if is_stranger { STRANGER_WAIT } else { Duration::ZERO };
+        tries.free_at = now + wait_after(tries.failures).max(stranger_wait);
+        let begins = tries.failures == FAILURES_FREE;
+        let level = state.accounts.entry(attempt.account).or_insert(Level { failures: 0.0, at: now });
+        let before = level.at(now);
+        *level = Level { failures: before + 1.0, at: now };
+        let guarded = !is_full(before) && is_full(before + 1.0);
+        Ok(if guarded { Some(Burst::OfAccount) } else { begins.then_some(Burst::OfNetwork) })
+    }
+
+    /// Forgets the network's failures: it knows the password.
+    ///
+    /// # Errors
+    /// As [`Backoff::failed`]: of many guesses at once, only as many are answered as one after the other would be.
+    pub(super) fn succeeded(&self, attempt: Attempt) -> Result<(), ApiError> {
+        if !self.enabled {
+            return Ok(());
+        }
+        let mut state = self.state.lock();
+        state.wait(attempt, self.clock.instant())?;
+        state.tries.remove(&attempt);
+        Ok(())
+    }
+}
+
+impl State {
+    fn wait(&self, attempt: Attempt, now: Instant) -> Result<(), ApiError> {
+        let wait = self.tries.get(&attempt).map(|tries| tries.free_at.saturating_duration_since(now));
+        match wait {
+            None | Some(Duration::ZERO) => Ok(()),
+            Some(wait) => Err(ApiError::too_many(
+                "login_backoff",
+                "too many wrong passwords for this account; wait as long as Retry-After says, then try again",
+                u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX),
+            )),
+        }
+    }
+
+    /// Makes room for one more network and one more account: what has been forgotten goes; if nothing has, the half with
+    /// the fewest failures goes.
+    fn make_room(&mut self, now: Instant) {
+        if self.tries.len() >= ENTRIES_MAX {
+            self.tries.retain(|_, tries| {
+                now < tries.free_at || now.saturating_duration_since(tries.last_at) < FORGOTTEN_AFTER
+            });
+        }
+        if self.tries.len() >= ENTRIES_MAX {
+            let mut counts: Vec<u32> = self.tries.values().map(|tries| tries.failures).collect();
+            counts.sort_unstable();
+            let middle = counts[counts.len() / 2];
+            self.tries.retain(|_, tries| tries.failures > middle);
+        }
+        if self.accounts.len() >= ENTRIES_MAX {
+            let mut levels: Vec<f64> = self.accounts.values().map(|level| level.at(now)).collect();
+            levels.sort_unstable_by(f64::total_cmp);
+            let middle = levels[levels.len() / 2];
+            self.accounts.retain(|_, level| level.at(now) > middle);
+        }
+    }
+}
+
+impl Level {
+    fn at(&self, now: Instant) -> f64 {
+        let elapsed = now.saturating_duration_since(self.at).as_secs_f64();
+        (self.failures - elapsed * ACCOUNT_FAILURES_MAX / ACCOUNT_WINDOW.as_secs_f64()).max(0.0)
+    }
+}
+
+/// Whether so many failures are as many as may be; a part of one has drained away since it was counted.
+fn is_full(failures: f64) -> bool {
+    failures > ACCOUNT_FAILURES_MAX - 1.0
+}
+
+fn wait_after(failures: u32) -> Duration {
+    match failures.checked_sub(FAILURES_FREE) {
+        None => Duration::ZERO,
+        Some(doublings) => WAIT_MIN.saturating_mul(1 << doublings.min(20)).min(WAIT_MAX),
+    }
+}
+
+/// The network of an address: clients of IPv6 own a whole /64.
+pub(super) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::from((v6.to_bits() & !u128::from(u64::MAX)).to_be_bytes()),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANY: u32 = 50;
+
+    fn backoff() -> (Clock, Backoff) {
+        let clock = Clock::default();
+        (clock.clone(), Backoff::new(true, clock))
+    }
+
+    fn from(backoff: &Backoff, number: u32) -> Attempt {
+        backoff.attempt("ada@example.org", Some(IpAddr::from(number.to_be_bytes())))
+    }
+
+    fn seconds(refused: Result<(), ApiError>) -> u64 {
+        let Err(refused) = refused else { return 0 };
+        assert_eq!((refused.status.as_u16(), &*refused.code), (429, "login_backoff"));
+        refused.headers.unwrap()["retry-after"].to_str().unwrap().parse().unwrap()
+    }
+
+    /// Fails as often as it takes to guard the account, each time from a network of its own.
+    fn guard(backoff: &Backoff) {
+        for number in 0..MANY - 1 {
+            assert_eq!(backoff.failed(from(backoff, number), false).unwrap(), None);
+        }
+        assert!(!backoff.is_guarded(from(backoff, 0)));
+        assert_eq!(backoff.failed(from(backoff, MANY), false).unwrap(), Some(Burst::OfAccount));
+        assert!(backoff.is_guarded(from(backoff, 0)));
+    }
+
+    #[test]
+    fn waits_double_after_five_failures_and_end_with_a_success() {
+        let (clock, backoff) = backoff();
+        let attempt = from(&backoff, 1);
+        let mut waits = Vec::new();
+        for failure in 1..=20 {
+            let expected = (failure == 5).then_some(Burst::OfNetwork);
+            let burst = backoff.failed(attempt, false).unwrap();
+            assert!(burst == expected || failure > 5, "{failure}: {burst:?}");
+            let wait = seconds(backoff.admit(attempt, false));
+            waits.push(wait);
+            clock.advance(Duration::from_secs(wait));
+            backoff.admit(attempt, false).unwrap();
+        }
+        assert_eq!(waits[..8], [0, 0, 0, 0, 2, 4, 8, 16]);
+        assert_eq!(waits[13..], [900; 7]);
+        backoff.succeeded(attempt).unwrap();
+        for _ in 1..FAILURES_FREE {
+            backoff.failed(attempt, false).unwrap();
+        }
+        backoff.admit(attempt, false).unwrap();
+    }
+
+    #[test]
+    fn a_failure_is_forgotten_after_an_hour() {
+        let (clock, backoff) = backoff();
+        let attempt = from(&backoff, 1);
+        for _ in 0..FAILURES_FREE {
+            backoff.failed(attempt, false).unwrap();
+        }
+        clock.advance(FORGOTTEN_AFTER);
+        assert_eq!(backoff.failed(attempt, false).unwrap(), None);
+        backoff.admit(attempt, false).unwrap();
+    }
+
+    #[test]
+    fn another_network_and_another_account_do_not_wait() {
+        let (_, backoff) = backoff();
+        let attempt = from(&backoff, 1);
+        for _ in 0..FAILURES_FREE {
+            backoff.failed(attempt, false).unwrap();
+        }
+        assert_eq!(seconds(backoff.admit(attempt, false)), 2);
+        backoff.admit(from(&backoff, 2), false).unwrap();
+        let other = Attempt { network: attempt.network, ..backoff.attempt("bob@example.org", None) };
+        backoff.admit(other, false).unwrap();
+    }
+
+    #[test]
+    fn of_guesses_at_once_only_the_first_are_answered() {
+        let (_, backoff) = backoff();
+        let attempt = from(&backoff, 1);
+        for _ in 0..100 {
+            backoff.admit(attempt, false).unwrap();
+        }
+        let answered = (0..100).filter(|_| backoff.failed(attempt, false).is_ok()).count();
+        assert_eq!(answered, 5);
+        assert_eq!(seconds(backoff.succeeded(attempt)), 2, "a right guess is told to who should wait");
+    }
+
+    #[test]
+    fn strangers_wait_for_a_guarded_account_and_get_their_turn() {
+        let (clock, backoff) = backoff();
+        guard(&backoff);
+        let (owner, stranger) = (from(&backoff, 1000), from(&backoff, 2000));
+        backoff.admit(owner, false).unwrap();
+        assert_eq!(seconds(backoff.admit(stranger, true)), 60);
+        clock.advance(Duration::from_secs(59));
+        assert_eq!(seconds(backoff.admit(stranger, true)), 1, "asking again makes the wait no longer");
+        clock.advance(Duration::from_secs(1));
+        backoff.admit(stranger, true).unwrap();
+        backoff.failed(stranger, true).unwrap();
+        assert_eq!(seconds(backoff.admit(stranger, true)), 60, "each try of a stranger costs a wait");
+        clock.advance(ACCOUNT_WINDOW);
+        assert!(!backoff.is_guarded(stranger));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_hardest_guessers_are_kept() {
+        let (_, backoff) = backoff();
+        let hard = from(&backoff, u32::MAX);
+        for _ in 0..FAILURES_FREE {
+            backoff.failed(hard, false).unwrap();
+        }
+        for number in 0..50_000 {
+            let attempt = backoff.attempt(&format!("{number}@example.org"), None);
+            backoff.failed(attempt, false).unwrap();
+            backoff.admit(from(&backoff, number), true).unwrap_err();
+        }
+        let state = backoff.state.lock();
+        assert!(state.tries.len() <= ENTRIES_MAX && state.accounts.len() <= ENTRIES_MAX);
+        assert_eq!(state.tries.get(&hard).map(|tries| tries.failures), Some(FAILURES_FREE));
+    }
+
+    #[test]
+    fn switched_off_nobody_waits() {
+        let backoff = Backoff::new(false, Clock::default());
+        let attempt = from(&backoff, 1);
+        for _ in 0..1000 {
+            backoff.failed(attempt, false).unwrap();
+        }
+        backoff.admit(attempt, true).unwrap();
+        assert!(!backoff.is_guarded(attempt));
+    }
+}

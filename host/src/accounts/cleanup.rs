@@ -1,0 +1,103 @@
+//! What has expired is deleted, few rows at a time: sessions, refresh tokens, one-time tokens. It never ends what still holds.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
+use tokio::task::AbortHandle;
+
+use super::Accounts;
+use crate::db::DbError;
+
+/// How many rows one batch deletes, so that other writers hardly wait.
+const DELETED_AT_ONCE_MAX: u64 = 500;
+
+/// How often the job looks whether its time has come: the interval is a setting, and may change at any time.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// The setting of how often it comes, in minutes.
+const INTERVAL: &str = "token_cleanup_interval";
+
+/// How often it comes where nothing is set, in minutes.
+const INTERVAL_MINUTES_DEFAULT: u64 = 60;
+
+/// Deletes at most `?2` rows whose time was over at `?1`.
+const DELETES: [&str; 3] = [
+    "DELETE FROM tb_refresh_tokens WHERE token_hash IN ( \
+     SELECT token_hash FROM tb_refresh_tokens WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
+    "DELETE FROM tb_sessions WHERE id IN ( \
+     SELECT id FROM tb_sessions WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
+    "DELETE FROM tb_one_time_tokens WHERE token_hash IN ( \
+     SELECT token_hash FROM tb_one_time_tokens WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
+];
+
+impl Accounts {
+    /// Deletes every session and every token whose time is over. Answers how many rows were deleted.
+    ///
+    /// # Errors
+    /// What the database answers; what was deleted before stays so.
+    pub async fn sweep(&self) -> Result<u64, DbError> {
+        let mut all = 0;
+        for delete in DELETES {
+            loop {
+                let mut batch = BatchWriter::default();
+                let limit = ValueRef::Integer(DELETED_AT_ONCE_MAX.cast_signed());
+                batch.push(delete, [ValueRef::Now, limit], Expect::Any);
+                let deleted = self.users.sql().apply(batch).await?.affected.iter().sum::<u64>();
+                all += deleted;
+                if deleted < DELETED_AT_ONCE_MAX {
+                    break;
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Sweeps if the interval has passed since `last`.
+    async fn sweep_if_due(&self, last: &mut Option<Instant>) -> Result<u64, DbError> {
+        let (now, interval) = (self.clock.instant(), self.cleanup_interval().await?);
+        // Looks come a little early or late: half of one makes no difference.
+        if last.is_some_and(|last| now.duration_since(last) + LOOK_EVERY / 2 < interval) {
+            return Ok(0);
+        }
+        *last = Some(now);
+        self.sweep().await
+    }
+
+    async fn cleanup_interval(&self) -> Result<Duration, DbError> {
+        let settings = self.settings.current().await?;
+        let minutes = settings.get(INTERVAL).and_then(serde_json::Value::as_u64);
+        Ok(Duration::from_secs(60 * minutes.unwrap_or(INTERVAL_MINUTES_DEFAULT).max(1)))
+    }
+}
+
+/// The job that sweeps, at once and then as often as the setting `token_cleanup_interval` says. It ends when this is
+/// dropped.
+pub struct Cleanup(AbortHandle);
+
+impl Cleanup {
+    /// Starts the job. To be called within the runtime.
+    pub fn start(accounts: Arc<Accounts>) -> Cleanup {
+        let job = tokio::spawn(async move {
+            let mut looks = tokio::time::interval(LOOK_EVERY);
+            let mut last = None;
+            loop {
+                looks.tick().await;
+                match accounts.sweep_if_due(&mut last).await {
+                    Ok(0) => {}
+                    Ok(deleted) => tracing::info!(deleted, "deleted expired sessions and tokens"),
+                    Err(error) => tracing::error!(%error, "expired sessions and tokens could not be deleted"),
+                }
+            }
+        });
+        Cleanup(job.abort_handle())
+    }
+}
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
