@@ -256,7 +256,8 @@ fn beside_scans(plan: &Plan, port: u16, reads: &Requests) -> Result<Measured> {
     Ok(measured)
 }
 
-fn load(plan: &Plan, port: u16, requests: &Requests) -> Result<Measured> {
+/// One load, after a pause.
+pub(super) fn load(plan: &Plan, port: u16, requests: &Requests) -> Result<Measured> {
     thread::sleep(PAUSE);
     let measured = load::run(&plan.dir, port, requests, plan.load_time)?;
     println!("    port {port}: {:.0}/s, p99 {:.2} ms", measured.requests_per_second, measured.p99_ms);
@@ -264,7 +265,7 @@ fn load(plan: &Plan, port: u16, requests: &Requests) -> Result<Measured> {
 }
 
 /// Waits for a process and returns the most memory that it had, in kilobytes.
-fn finish(mut process: crate::process::Running) -> Result<u64> {
+pub(super) fn finish(mut process: crate::process::Running) -> Result<u64> {
     let mut peak_kb = 0;
     loop {
         peak_kb = process.memory_kb("VmHWM").unwrap_or(0).max(peak_kb);
@@ -276,14 +277,14 @@ fn finish(mut process: crate::process::Running) -> Result<u64> {
     }
 }
 
-fn get_json(port: u16, path: &str) -> Result<Value> {
+pub(super) fn get_json(port: u16, path: &str) -> Result<Value> {
     let mut answer =
         ureq::get(format!("http://127.0.0.1:{port}{path}")).call().with_context(|| format!("GET {path}"))?;
     Ok(answer.body_mut().read_json()?)
 }
 
 /// The paths of the records in a list.
-fn paths(records: &Value) -> Result<Vec<String>> {
+pub(super) fn paths(records: &Value) -> Result<Vec<String>> {
     let ids = records.as_array().into_iter().flatten().filter_map(|record| record["id"].as_str());
     let paths: Vec<_> = ids.map(|id| format!("/api/collections/items/records/{id}")).collect();
     ensure!(!paths.is_empty(), "the list answers no records to read");

@@ -21,6 +21,13 @@ pub(crate) const REQUESTS_MAX: usize = 1_000;
 pub(crate) enum Requests {
     /// GET each of these paths in turn.
     Get(Vec<String>),
+    /// GET each of these paths in turn, with a token.
+    GetAs {
+        /// The access token.
+        token: String,
+        /// The paths.
+        paths: Vec<String>,
+    },
     /// POST each of these JSON bodies to the path in turn.
     Post(String, Vec<String>),
 }
@@ -76,6 +83,10 @@ fn lua(requests: &Requests) -> String {
     };
     let (list, format) = match requests {
         Requests::Get(paths) => (quoted(paths), "wrk.format(\"GET\", item)".to_owned()),
+        Requests::GetAs { token, paths } => (
+            quoted(paths),
+            format!("wrk.format(\"GET\", item, {{[\"Authorization\"] = \"Bearer {token}\"}})"),
+        ),
         Requests::Post(path, bodies) => (
             quoted(bodies),
             format!(

@@ -7,6 +7,7 @@ mod figures;
 mod load;
 mod pocketbase;
 mod report;
+mod sign_in;
 mod tinybase;
 
 use std::fs;
@@ -55,6 +56,8 @@ pub(crate) enum Figure {
     Import,
     /// Read one record while full scans run
     Scans,
+    /// Read one record with a token, and while a hundred people sign in
+    SignIn,
     /// One call through the plugin boundary, one event without a subscriber
     Boundary,
 }
@@ -126,6 +129,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if plan.wants(Figure::Import) || plan.wants(Figure::Scans) {
         load::install_wrk()?;
         rows.extend(taken("import and scans", figures::import_and_scans(&plan)));
+    }
+    if plan.wants(Figure::SignIn) {
+        load::install_wrk()?;
+        rows.extend(taken("signing in", sign_in::rows(&plan)));
     }
     if plan.wants(Figure::Boundary) {
         rows.extend(taken("plugin boundary", boundary::rows(&plan)));

@@ -5,14 +5,14 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Plan;
 use crate::process::{Running, free_port, guarded};
 use crate::step;
 
-const EMAIL: &str = "bench@example.com";
-const PASSWORD: &str = "bench-password";
+pub(super) const EMAIL: &str = "bench@example.com";
+pub(super) const PASSWORD: &str = "bench-password";
 
 /// A data folder, and the binary that serves it.
 pub(crate) struct Site {
@@ -53,12 +53,21 @@ impl Site {
     /// # Errors
     /// When it does not come up.
     pub(crate) fn serve(&self) -> Result<Served> {
+        self.serve_with(&[])
+    }
+
+    /// The same, with these variables.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub(crate) fn serve_with(&self, variables: &[(&str, &str)]) -> Result<Served> {
         let port = free_port()?;
         let mut command = guarded(&self.binary);
         command
             .args(["serve", "--host", "127.0.0.1", "--port", &port.to_string()])
             .current_dir(&self.dir)
-            .env("TINYBASE_DB_DURABILITY", self.durability);
+            .env("TINYBASE_DB_DURABILITY", self.durability)
+            .envs(variables.iter().copied());
         let started = Instant::now();
         let mut process = Running::start(&mut command, &self.log)?;
         let start_time = process.wait_for(&format!("http://127.0.0.1:{port}/health"), started)?;
@@ -83,10 +92,7 @@ impl Served {
     /// When the server refuses.
     pub(crate) fn create_collections(&self) -> Result<()> {
         let base = format!("http://127.0.0.1:{}/api", self.port);
-        let login = json!({ "email": EMAIL, "password": PASSWORD });
-        let mut answer = ureq::post(format!("{base}/auth/login")).send_json(&login)?;
-        let answer: Value = answer.body_mut().read_json()?;
-        let token = answer["access_token"].as_str().context("the login answers no access_token")?;
+        let token = self.sign_in()?;
         for name in ["items", "created"] {
             let collection = json!({
                 "name": name, "label": name,
