@@ -18,6 +18,8 @@ use super::{Catalog, Collection, Meta};
 const SELECT_ALL: &str = "SELECT number,id,name,label,schema,options,created_at,updated_at,revision \
                           FROM collections_meta ORDER BY number";
 
+const SELECT_BY_NAME: &str = "SELECT number FROM collections_meta WHERE name=?1";
+
 /// Holds the catalog.
 pub struct CatalogStore {
     host: Host,
@@ -69,7 +71,18 @@ impl CatalogStore {
     /// The collection of this name, or 404.
     pub async fn collection(&self, name: &str) -> Result<Arc<Collection>> {
         let catalog = self.current().await?;
+        if let Some(collection) = catalog.get(name) {
+            return Ok(Arc::clone(collection));
+        }
+        // Another process's change counts as seen only a moment after it; whoever just made a collection there must
+        // find it here.
+        let catalog = if self.is_stored(name).await? { self.reload().await? } else { catalog };
         catalog.get(name).cloned().ok_or_else(|| not_found(name, &catalog))
+    }
+
+    async fn is_stored(&self, name: &str) -> Result<bool> {
+        let rows = self.database.query(Cost::Short, SELECT_BY_NAME, &[name.into()]).await?;
+        Ok(!rows.is_empty())
     }
 }
 
