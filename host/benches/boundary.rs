@@ -117,7 +117,7 @@ fn request(parts: &RequestParts, params: &PathParams, request_id: &RequestId) ->
         params: params.clone(),
         caller: None,
         request_id: request_id.clone(),
-        peer: ([127, 0, 0, 1], 1).into(),
+        client: [127, 0, 0, 1].into(),
         body: RequestBody::Bytes(Bytes::new()),
     }
 }

@@ -82,7 +82,7 @@ impl Actor {
             kind,
             id,
             name: name.to_owned(),
-            address: info.map(|info| info.peer.ip().to_string()),
+            address: info.map(|info| info.client.to_string()),
             request_id: info.map(|info| info.id.as_str().to_owned()),
         }
     }

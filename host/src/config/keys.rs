@@ -7,7 +7,7 @@ use super::{
     Config, DatabaseUrl, Durability, LogFormat, LogLevel, Secret, SmtpTls,
     values::{Given, Kind},
 };
-use crate::absolute_url::is_absolute_url;
+use crate::{absolute_url::is_absolute_url, http::is_list_of_networks};
 
 /// A configuration key as loading, `docs/configuration.md` and error messages see it.
 #[derive(Debug)]
@@ -110,6 +110,8 @@ sections! {
         log_level: LogLevel = LogLevel::Info, "TINYBASE_LOG_LEVEL", "error, warn, info, debug or trace", any;
         /// How log lines are written to stderr.
         log_format: LogFormat = LogFormat::Text, "TINYBASE_LOG_FORMAT", "text or json", any;
+        /// The reverse proxies that are believed when they name the client in `X-Forwarded-For` and `X-Forwarded-Proto`.
+        trusted_proxies: Vec<String> = Vec::new(), "TINYBASE_SERVER_TRUSTED_PROXIES", "a list of addresses or networks such as 10.0.0.0/8", |list| is_list_of_networks(list);
         /// The largest request body in bytes; a route may allow less or more.
         body_bytes_max: usize = 10 << 20, "TINYBASE_SERVER_BODY_BYTES_MAX", "bytes, 1024 or more", |n| *n >= 1024;
         /// How long a request may take before it is answered with 504.

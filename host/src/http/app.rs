@@ -1,6 +1,10 @@
 //! One request from its head to its answer: id, routing, what every answer carries. It never serves a route itself.
 
-use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+};
 
 use axum::response::IntoResponse;
 use futures_util::FutureExt;
@@ -14,6 +18,7 @@ use tracing::Instrument;
 use super::{
     Authenticate, Found, Limits, OwnRoutes, PluginDispatch, RequestId,
     body::{AnswerBody, BodyBudget, LimitedBody},
+    client_address::{Origin, TrustedProxies},
     compress,
     connection::Watch,
     cross_origin,
@@ -31,6 +36,9 @@ pub(super) type Answer = Response<AnswerBody>;
 
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
+/// A year, for this name alone: whether names below it are served over TLS is not ours to say.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
 /// What serves requests: the host's own routes and, through their seam, the plugins'.
 pub struct App {
     pub(super) plugins: Arc<dyn PluginDispatch>,
@@ -40,6 +48,7 @@ pub struct App {
     host: axum::Router,
     cors: Option<CorsLayer>,
     rate_limits: Option<RateLimits>,
+    proxies: TrustedProxies,
 }
 
 /// What a request's own handler may want to know of it beside its head; the host's routes find it among the
@@ -48,8 +57,8 @@ pub struct App {
 pub struct RequestInfo {
     /// The id that the answer carries as `x-request-id`.
     pub id: RequestId,
-    /// The client's address as the socket tells it.
-    pub peer: SocketAddr,
+    /// The client's address: the socket's, or the one that trusted proxies name.
+    pub client: IpAddr,
 }
 
 impl App {
@@ -72,6 +81,7 @@ impl App {
             host,
             cors: cross_origin::layer(&config.cors.allow_origins),
             rate_limits: config.rate_limit.enabled.then(RateLimits::default),
+            proxies: TrustedProxies::new(&config.server.trusted_proxies),
         }
     }
 
@@ -94,9 +104,10 @@ impl App {
         let guard = watch.begin(is_h2);
         let id = RequestId::from_headers(request.headers());
         let log = RequestLog::begin(&request);
-        let traits = Traits::of(&request);
+        let origin = self.proxies.origin(peer.ip(), request.headers());
+        let traits = Traits::of(&request, &origin);
         let span = logging::request_span(id.as_str());
-        let info = RequestInfo { id: id.clone(), peer };
+        let info = RequestInfo { id: id.clone(), client: origin.address };
         let answering = async {
             let routed = AssertUnwindSafe(self.route(request, info)).catch_unwind().await;
             let answer = routed.unwrap_or_else(|panic| answer_panic(&*panic));
@@ -139,7 +150,7 @@ impl App {
 
     async fn call_host(&self, request: Request<Incoming>, info: RequestInfo) -> Answer {
         if let Some(limits) = &self.rate_limits
-            && let Err(refused) = limits.check(request.method(), request.uri().path(), info.peer.ip())
+            && let Err(refused) = limits.check(request.method(), request.uri().path(), info.client)
         {
             return answer_error(refused);
         }
@@ -171,6 +182,9 @@ impl App {
         let headers = answer.headers_mut();
         headers.insert(REQUEST_ID, id.header_value());
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+        if traits.is_https {
+            headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(HSTS);
+        }
         if is_h2 {
             headers.remove(header::CONNECTION);
         }
@@ -184,12 +198,14 @@ impl App {
 /// What is remembered of a request while it is being served.
 struct Traits {
     is_head: bool,
+    is_https: bool,
     accept_encoding: Option<HeaderValue>,
 }
 
 impl Traits {
-    fn of<B>(request: &Request<B>) -> Traits {
+    fn of<B>(request: &Request<B>, origin: &Origin) -> Traits {
         Traits {
+            is_https: origin.is_https,
             is_head: request.method() == Method::HEAD,
             accept_encoding: request.headers().get(header::ACCEPT_ENCODING).cloned(),
         }

@@ -3,6 +3,7 @@
 mod access;
 mod app;
 mod body;
+mod client_address;
 mod compress;
 mod connection;
 mod cross_origin;
@@ -27,6 +28,7 @@ pub(crate) use access::token_missing;
 pub use access::{Access, Authenticate, RouteAuth};
 pub use app::{App, RequestInfo};
 pub use body::BodyError;
+pub(crate) use client_address::is_list_of_networks;
 pub use limits::Limits;
 pub use own_route::{MaybeSignedIn, OwnRoute, OwnRoutes, RoutesOf, SignedIn};
 pub use path::decode_path_part;

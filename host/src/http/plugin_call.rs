@@ -36,7 +36,7 @@ pub(super) async fn call(
             body.into_data_stream().map_err(|error| Box::new(error) as BoxError),
         )),
     };
-    let request = PluginRequest { parts, params, caller, request_id: info.id, peer: info.peer, body };
+    let request = PluginRequest { parts, params, caller, request_id: info.id, client: info.client, body };
     let timeout = spec.timeout.unwrap_or(app.limits.request_timeout);
     let called = within(timeout, route.call(request)).await;
     let answer = called.unwrap_or_else(|| Err(request_timeout()))?;

@@ -1,7 +1,7 @@
 //! The seam between the HTTP server and the routes of plugins: what is looked up, what a call is handed, what it
 //! answers. It never knows how a plugin is loaded or called.
 
-use std::{any::Any, net::SocketAddr, ops::Range, pin::Pin, sync::Arc, time::Duration};
+use std::{any::Any, net::IpAddr, ops::Range, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Stream, future::BoxFuture};
@@ -99,8 +99,8 @@ pub struct PluginRequest {
     pub caller: Option<Arc<Caller>>,
     /// The id that the answer carries as `x-request-id`.
     pub request_id: RequestId,
-    /// The client's address as the socket tells it.
-    pub peer: SocketAddr,
+    /// The client's address: the socket's, or the one that trusted proxies name.
+    pub client: IpAddr,
     /// The body.
     pub body: RequestBody,
 }

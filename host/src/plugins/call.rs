@@ -3,7 +3,7 @@
 
 use std::{
     future::poll_fn,
-    net::SocketAddr,
+    net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     task::{Context, Poll},
@@ -230,15 +230,15 @@ struct LentRequest {
     params: PathParams,
     caller: Option<Arc<Caller>>,
     request_id: RequestId,
-    peer: SocketAddr,
-    peer_text: std::sync::OnceLock<String>,
+    client: IpAddr,
+    client_text: std::sync::OnceLock<String>,
     body: Option<Bytes>,
     stream: Option<Arc<Mutex<ByteStream>>>,
 }
 
 impl LentRequest {
     fn new(request: PluginRequest) -> LentRequest {
-        let PluginRequest { parts, params, caller, request_id, peer, body } = request;
+        let PluginRequest { parts, params, caller, request_id, client, body } = request;
         let (body, stream) = match body {
             RequestBody::Bytes(body) => (Some(body), None),
             RequestBody::Stream(stream) => (None, Some(Arc::new(Mutex::new(stream)))),
@@ -250,8 +250,8 @@ impl LentRequest {
             params,
             caller,
             request_id,
-            peer,
-            peer_text: std::sync::OnceLock::new(),
+            client,
+            client_text: std::sync::OnceLock::new(),
             body,
             stream,
         }
@@ -299,7 +299,7 @@ impl HostRequest for LentRequest {
     }
 
     fn client_address(&self) -> &str {
-        self.peer_text.get_or_init(|| self.peer.ip().to_string())
+        self.client_text.get_or_init(|| self.client.to_string())
     }
 
     fn next_chunk(&self) -> RawFuture<AbiBytes> {

@@ -1,11 +1,12 @@
 //! The host's side of an answer: its own routes, pages, origins, compression, rate limits.
 
+use axum::Extension;
 use http::Method;
 
 use super::harness::{BIG_BYTES, Setup, TestServer};
 use crate::{
     config::Config,
-    http::{Access, OwnRoutes},
+    http::{Access, OwnRoutes, RequestInfo},
 };
 
 #[tokio::test]
@@ -144,4 +145,42 @@ async fn sign_in_is_limited_by_address_while_limits_are_on() {
             assert_eq!(reply.status, 200);
         }
     }
+}
+
+async fn who(Extension(info): Extension<RequestInfo>) -> String {
+    info.client.to_string()
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_names_the_client_and_nobody_else_does() {
+    let forwarded = [("x-forwarded-for", "1.1.1.1, 203.0.113.9"), ("x-forwarded-proto", "https")];
+    for (trusted, client, hsts) in
+        [("127.0.0.1", "203.0.113.9", Some("max-age=31536000")), ("10.0.0.0/8", "127.0.0.1", None)]
+    {
+        let mut setup = Setup::default();
+        setup.config.server.trusted_proxies = vec![trusted.to_owned()];
+        setup.host.with(()).route(Method::GET, "/who", Access::OPEN, who, serde_json::json!({}));
+        let server = TestServer::start_with(setup).await;
+        let answer = server.ask("GET /who", &forwarded, "").await;
+        assert_eq!(answer.body, client, "{trusted}");
+        assert_eq!(answer.header("strict-transport-security"), hsts, "{trusted}");
+        assert_eq!(server.get("/who").await.body, "127.0.0.1");
+    }
+}
+
+#[tokio::test]
+async fn clients_behind_a_trusted_proxy_are_limited_one_by_one() {
+    let mut setup = Setup::default();
+    setup.config.server.trusted_proxies = vec!["127.0.0.1".to_owned()];
+    let server = TestServer::start_with(setup).await;
+    let login = async |client: &str| {
+        server.ask("POST /api/auth/login", &[("x-forwarded-for", client)], "").await.status
+    };
+    let mut tries = 0;
+    while login("203.0.113.9").await != 429 {
+        tries += 1;
+        assert!(tries < 1_000, "one client is never limited");
+    }
+    assert_ne!(login("203.0.113.10").await, 429);
+    assert_eq!(login("198.51.100.1, 203.0.113.9").await, 429);
 }
