@@ -23,7 +23,7 @@ use super::{
     connection::Watch,
     cross_origin,
     deadline::within,
-    plugin_call,
+    openapi, plugin_call,
     rate_limit::RateLimits,
     request_id::REQUEST_ID,
     request_log::RequestLog,
@@ -72,6 +72,7 @@ impl App {
         let limits = Limits::from_config(config);
         let static_dir = config.public.static_dir.as_deref();
         system::routes(&mut own, static_dir);
+        openapi::routes(&mut own, &plugins);
         let host = system::with_fallbacks(own.into_router(&authenticator), static_dir);
         App {
             plugins,

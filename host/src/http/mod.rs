@@ -10,6 +10,7 @@ mod cross_origin;
 mod deadline;
 pub mod extract;
 mod limits;
+mod openapi;
 pub mod operation;
 mod own_route;
 mod path;
@@ -30,6 +31,7 @@ pub use app::{App, RequestInfo};
 pub use body::BodyError;
 pub(crate) use client_address::is_list_of_networks;
 pub use limits::Limits;
+pub use openapi::DescribedRoute;
 pub use own_route::{MaybeSignedIn, OwnRoute, OwnRoutes, RoutesOf, SignedIn};
 pub use path::decode_path_part;
 pub use plugin_route::{

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use serde_json::Value;
 use smallvec::SmallVec;
 
-use super::{Access, Caller, RequestId};
+use super::{Access, Caller, RequestId, openapi::DescribedRoute};
 use crate::error::ApiError;
 
 /// An error that ends a stream of body bytes.
@@ -24,6 +24,9 @@ pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>
 pub trait PluginDispatch: Send + Sync + 'static {
     /// Looks up `path`, as it was sent (still percent-encoded, without the query).
     fn find(&self, method: &Method, path: &str) -> Found;
+
+    /// Every route of the current generation, for the OpenAPI document.
+    fn described(&self) -> Vec<DescribedRoute>;
 }
 
 /// What a lookup comes to.

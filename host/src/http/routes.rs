@@ -6,7 +6,10 @@ use std::{collections::HashMap, sync::Arc};
 use http::{HeaderValue, Method};
 use smallvec::SmallVec;
 
-use super::plugin_route::{Found, PathParams, PluginRoute, RouteMatch};
+use super::{
+    openapi::DescribedRoute,
+    plugin_route::{Found, PathParams, PluginRoute, RouteMatch},
+};
 
 /// The most bytes of a route's pattern.
 pub const PATTERN_BYTES_MAX: usize = 512;
@@ -151,6 +154,17 @@ impl RouteTable {
         self.entries.iter().flat_map(|entry| {
             entry.methods.iter().map(|(method, route)| (method, entry.pattern.as_str(), route))
         })
+    }
+
+    /// Every route, for the OpenAPI document.
+    pub fn described(&self) -> Vec<DescribedRoute> {
+        let routes = self.iter().map(|(method, path, route)| DescribedRoute {
+            method: method.clone(),
+            path: path.to_owned(),
+            access: route.spec().access.clone(),
+            operation: route.spec().document.clone().unwrap_or_default(),
+        });
+        routes.collect()
     }
 }
 

@@ -70,7 +70,7 @@ async fn root(files: Option<StaticFiles>, request: Request) -> Response {
         "name": "TinyBase",
         "version": version,
         "docs": null,
-        "openapi": null,
+        "openapi": "/openapi.json",
         "admin": null,
         "auth": null,
     });

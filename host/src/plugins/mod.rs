@@ -59,7 +59,7 @@ use crate::{
         Database, DbError,
         migrations::{MigrateError, Migrator},
     },
-    http::{Found, PluginDispatch},
+    http::{DescribedRoute, Found, PluginDispatch},
     settings::Settings,
     sql::HostSql,
 };
@@ -404,5 +404,9 @@ impl PluginDispatch for Plugins {
     fn find(&self, method: &Method, path: &str) -> Found {
         // The route that is found holds its plugin, so none ends before its requests do.
         self.shared.current.load().routes.find(method, path)
+    }
+
+    fn described(&self) -> Vec<DescribedRoute> {
+        self.shared.current.load().routes.described()
     }
 }

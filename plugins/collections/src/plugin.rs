@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde_json::{Value as Json, json};
 use tinybase_plugin_api::{Auth, Host, Plugin, Registry, Result, audit::Audit, database::Database};
 
 use crate::{catalog::CatalogStore, collections, commands, metrics, records, scopes};
@@ -45,69 +46,92 @@ async fn check_catalog(plugin: Arc<Collections>) -> Result<()> {
 }
 
 fn register_collections(registry: &mut Registry<Collections>) {
-    registry.get("/api/collections", collections::list).scope(scopes::READ).summary("List collections");
+    registry
+        .get("/api/collections", collections::list)
+        .scope(scopes::READ)
+        .summary("List collections")
+        .operation(named("listCollections", "collections"));
     registry
         .post("/api/collections", collections::create)
         .auth(Auth::Admin)
         .scope(scopes::MANAGE)
-        .summary("Create a collection");
+        .summary("Create a collection")
+        .operation(named("createCollection", "collections"));
     registry
         .get("/api/collections/{name}", collections::read)
         .scope(scopes::READ_ONE)
-        .summary("Read a collection");
+        .summary("Read a collection")
+        .operation(named("getCollection", "collections"));
     registry
         .patch("/api/collections/{name}", collections::alter)
         .auth(Auth::Admin)
         .scope(scopes::MANAGE)
         .summary(
             "Change a collection; with ?dry_run=true only say what would change and which records would fail",
-        );
+        )
+        .operation(named("changeCollection", "collections"));
     registry
         .delete("/api/collections/{name}", collections::delete)
         .auth(Auth::Admin)
         .scope(scopes::MANAGE)
-        .summary("Delete a collection and its records");
+        .summary("Delete a collection and its records")
+        .operation(named("deleteCollection", "collections"));
     registry
         .get("/api/admin/collections/status", collections::status_all)
         .auth(Auth::Viewer)
-        .summary("Rows, indexes and constraints of all collections");
+        .summary("Rows, indexes and constraints of all collections")
+        .operation(named("getStatusOfCollections", "collections"));
     registry
         .get("/api/admin/collections/{name}/status", collections::status)
         .auth(Auth::Viewer)
-        .summary("Rows, indexes and constraints of a collection");
+        .summary("Rows, indexes and constraints of a collection")
+        .operation(named("getStatusOfCollection", "collections"));
 }
 
 fn register_records(registry: &mut Registry<Collections>) {
     registry
         .post("/api/collections/batch", records::batch)
         .scope(scopes::WRITE_EACH)
-        .summary("Apply many changes together or not at all");
+        .summary("Apply many changes together or not at all")
+        .operation(named("applyBatch", "records"));
     registry
         .get("/api/collections/{name}/aggregate", records::aggregate)
         .scope(scopes::READ_ONE)
-        .summary("Count, sum and group records");
+        .summary("Count, sum and group records")
+        .operation(named("aggregateRecords", "records"));
     registry
         .get("/api/collections/{name}/records", records::list)
         .scope(scopes::READ_ONE)
-        .summary("List records");
+        .summary("List records")
+        .operation(named("listRecords", "records"));
     registry
         .post("/api/collections/{name}/records", records::create)
         .scope(scopes::WRITE_ONE)
-        .summary("Create a record");
+        .summary("Create a record")
+        .operation(named("createRecord", "records"));
     registry
         .get("/api/collections/{name}/records/{id}", records::read)
         .scope(scopes::READ_ONE)
-        .summary("Read a record");
+        .summary("Read a record")
+        .operation(named("getRecord", "records"));
     registry
         .patch("/api/collections/{name}/records/{id}", records::update)
         .scope(scopes::WRITE_ONE)
-        .summary("Change fields of a record");
+        .summary("Change fields of a record")
+        .operation(named("changeRecord", "records"));
     registry
         .put("/api/collections/{name}/records/{id}", records::replace)
         .scope(scopes::WRITE_ONE)
-        .summary("Replace a record, or create it under this id");
+        .summary("Replace a record, or create it under this id")
+        .operation(named("replaceRecord", "records"));
     registry
         .delete("/api/collections/{name}/records/{id}", records::delete)
         .scope(scopes::WRITE_ONE)
-        .summary("Delete a record");
+        .summary("Delete a record")
+        .operation(named("deleteRecord", "records"));
+}
+
+/// How clients name a route's method, and the group that the API's documentation shows it in.
+fn named(operation_id: &str, tag: &str) -> Json {
+    json!({"operationId": operation_id, "tags": [tag]})
 }

@@ -17,9 +17,9 @@ use crate::{
     config::Config,
     error::ApiError,
     http::{
-        Access, App, Authenticate, BodyMode, Caller, Drained, Found, Limits, OwnRoutes, PluginDispatch,
-        PluginRequest, PluginResponse, PluginRoute, RequestBody, ResponseBody, RouteAuth, RouteSpec,
-        RouteTable, serve,
+        Access, App, Authenticate, BodyMode, Caller, DescribedRoute, Drained, Found, Limits, OwnRoutes,
+        PluginDispatch, PluginRequest, PluginResponse, PluginRoute, RequestBody, ResponseBody, RouteAuth,
+        RouteSpec, RouteTable, serve,
     },
 };
 
@@ -53,6 +53,10 @@ struct TestPlugins(RouteTable);
 impl PluginDispatch for TestPlugins {
     fn find(&self, method: &Method, path: &str) -> Found {
         self.0.find(method, path)
+    }
+
+    fn described(&self) -> Vec<DescribedRoute> {
+        self.0.described()
     }
 }
 

@@ -1,0 +1,80 @@
+//! The OpenAPI document of a running server: everything that is mounted is in it, and it holds together.
+
+#![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
+
+use std::collections::BTreeSet;
+
+use serde_json::Value as Json;
+use tinybase_tests::Site;
+
+/// One operation: `GET /health` and its object.
+fn operations(document: &Json) -> Vec<(String, &Json)> {
+    let paths = document["paths"].as_object().unwrap();
+    let each = paths.iter().flat_map(|(path, item)| {
+        let item = item.as_object().unwrap();
+        item.iter()
+            .map(move |(method, operation)| (format!("{} {path}", method.to_ascii_uppercase()), operation))
+    });
+    each.collect()
+}
+
+#[test]
+fn the_document_holds_what_is_mounted_and_tells_who_may_call_it() {
+    let site = Site::new();
+    site.install_stress("mailbox");
+    let server = site.serve();
+    let client = server.client();
+    let document = &client.get("/openapi.json").expect(200);
+    assert_eq!(document["openapi"], "3.1.0");
+    let operations = operations(document);
+    let routes: BTreeSet<&str> = operations.iter().map(|(route, _)| route.as_str()).collect();
+    for route in [
+        "GET /health",
+        "GET /openapi.json",
+        "POST /api/auth/login",
+        "GET /api/admin/users",
+        "GET /api/admin/audit-log",
+        "GET /api/collections/{name}/records",
+        "PATCH /api/collections/{name}/records/{id}",
+        "GET /api/mailbox",
+    ] {
+        assert!(routes.contains(route), "{route} is not in {routes:?}");
+    }
+    let mut ids = BTreeSet::new();
+    for (route, operation) in &operations {
+        let id = operation["operationId"].as_str().unwrap_or_default();
+        assert!(!id.is_empty() && ids.insert(id), "{route} has no id of its own: {id:?}");
+        assert!(operation["responses"]["500"].is_object(), "{route}");
+        assert!(operation["tags"][0].is_string(), "{route}");
+        let described = operation["parameters"]
+            .as_array()
+            .map_or(0, |parameters| parameters.iter().filter(|parameter| parameter["in"] == "path").count());
+        assert_eq!(described, route.matches('{').count(), "{route}: parameters of the path");
+    }
+    let of = |wanted: &str| operations.iter().find(|(route, _)| route == wanted).unwrap().1;
+    assert_eq!(of("GET /api/admin/users")["x-tinybase-auth"], "viewer");
+    assert_eq!(of("GET /api/admin/users")["x-tinybase-scope"], "admin:users:read");
+    assert_eq!(of("GET /health")["security"], serde_json::json!([]));
+}
+
+#[test]
+fn every_reference_of_the_document_leads_somewhere_and_it_is_not_sent_twice() {
+    let site = Site::new();
+    let server = site.serve();
+    let client = server.client();
+    let answer = client.get("/openapi.json");
+    let document = answer.expect(200);
+    let text = document.to_string();
+    let mut references = 0;
+    for rest in text.split("\"$ref\":\"#").skip(1) {
+        let pointer = rest.split('"').next().unwrap();
+        assert!(document.pointer(pointer).is_some(), "{pointer} is not in the document");
+        references += 1;
+    }
+    assert!(references > 100, "{references}");
+    let etag = answer.headers["etag"].to_str().unwrap();
+    let head = format!(
+        "GET /openapi.json HTTP/1.1\r\nhost: t\r\nconnection: close\r\nif-none-match: {etag}\r\n\r\n"
+    );
+    assert_eq!(client.raw(head.as_bytes()).0, 304);
+}
