@@ -226,6 +226,19 @@ async fn the_log_is_cut_back_once_a_long_read_has_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_burst_is_copied_to_the_file_once_nothing_is_written() {
+    let fresh = Fresh::open();
+    apply(&fresh.db, &[("CREATE TABLE t (a TEXT)", &NONE, Expect::Any)]).await.unwrap();
+    let row = [Value::from("x".repeat(1 << 20))];
+    for _ in 0..8 {
+        apply(&fresh.db, &[("INSERT INTO t VALUES (?1)", row.as_slice(), Expect::Any)]).await.unwrap();
+    }
+    let copied = async || fresh.options.path.metadata().unwrap().len() > 8 << 20;
+    assert!(!copied().await, "the burst is far below the next regular copy");
+    wait_until("the burst in the database file", copied).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_process_that_writes_is_noticed() {
     let fresh = Fresh::open();
     apply(&fresh.db, &[("CREATE TABLE t (a)", &NONE, Expect::Any)]).await.unwrap();

@@ -101,6 +101,7 @@ fn sqlite_options(config: &config::Database, path: PathBuf) -> SqliteOptions {
         },
         query_timeout: Duration::from_millis(config.query_timeout_ms),
         wal_bytes_max: config.wal_bytes_max,
+        checkpoint_bytes: config.wal_bytes_max / 4,
         queue_jobs_max: config.write_queue_max,
         ..defaults
     }

@@ -142,7 +142,7 @@ sections! {
         /// How much of the file is kept in memory for short reads, over all threads.
         cache_bytes: usize = 64 << 20, "TINYBASE_DB_CACHE_BYTES", "bytes, 1048576 or more", |n| *n >= 1 << 20;
         /// Above how many bytes the write-ahead log is written back, even if readers have to wait.
-        wal_bytes_max: u64 = 64 << 20, "TINYBASE_DB_WAL_BYTES_MAX", "bytes, 1048576 or more", |n| *n >= 1 << 20;
+        wal_bytes_max: u64 = 256 << 20, "TINYBASE_DB_WAL_BYTES_MAX", "bytes, 1048576 or more", |n| *n >= 1 << 20;
         /// How many writes may wait for the writer; further ones are refused as busy.
         write_queue_max: usize = 8192, "TINYBASE_DB_WRITE_QUEUE_MAX", "1 or more", |n| *n >= 1;
     }

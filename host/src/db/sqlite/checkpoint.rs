@@ -2,6 +2,8 @@
 //! begins it anew at its limit. It never touches the log by other means than SQLite.
 
 use std::{
+    fs::File,
+    io,
     sync::{
         Arc,
         atomic::{AtomicI32, Ordering},
@@ -24,6 +26,13 @@ use super::{
 /// anew only when no read goes on that began before all of its pages were copied.
 const RESTART_WAIT_MAX: Duration = Duration::from_millis(250);
 
+/// How much of the log may be left for the writer itself to copy when it begins the log anew, in pages: with it, all
+/// that waits for the writer stands still for a few milliseconds instead of for a whole copy.
+const RESTART_REST_PAGES: i32 = 256;
+
+/// How much of the log is copied as soon as nothing is written, in pages: from there on, reads need not look into it.
+const IDLE_COPY_PAGES: i32 = 1000;
+
 /// How often at most the log tells of readers that keep the write-ahead log from shrinking.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -31,14 +40,18 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) struct Checkpoints {
     /// How many pages the log held after the last commit.
     pages: Arc<AtomicI32>,
-    /// How many it held when pages were last copied.
-    pages_copied: i32,
+    /// How many it held when the thread was last asked to copy them.
+    pages_asked: i32,
+    /// How many of them the thread has copied, and seen on disk in the database file.
+    pages_copied: Arc<AtomicI32>,
     pages_per_checkpoint: i32,
     pages_before_restart: i32,
     /// When to try again after readers stood in the way: ever later, so that long reads do not stall writes.
     pages_next_restart: i32,
     /// How much the log may grow between two tries.
     pages_restart_step: i32,
+    /// How much further the log may grow at a try until the thread has copied all but a rest.
+    pages_of_grace: i32,
     busy_timeout: Duration,
     wal_bytes_max: u64,
     /// Held while the log is copied: SQLite refuses a second checkpoint at once instead of waiting.
@@ -69,20 +82,29 @@ impl Checkpoints {
         let link = Link::open(options, Role::Checkpointer)?;
         let (wake, woken) = crossbeam_channel::bounded(1);
         let copying = Arc::new(Mutex::new(()));
-        let (thread_health, thread_copying) = (Arc::clone(&health), Arc::clone(&copying));
+        let pages_copied = Arc::new(AtomicI32::new(0));
+        let copier = Copier {
+            link,
+            database: open_for_good(options).map_err(io_error)?,
+            copying: Arc::clone(&copying),
+            pages_copied: Arc::clone(&pages_copied),
+            health: Arc::clone(&health),
+        };
         let thread = std::thread::Builder::new()
             .name("db-checkpointer".to_owned())
-            .spawn(move || serve(&link, &woken, &thread_copying, &thread_health))
-            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-        // Half of the limit is left for the group that crosses the line.
+            .spawn(move || copier.serve(&woken))
+            .map_err(io_error)?;
+        // A quarter of the limit is left for the thread to catch up, another for the group that crosses the line.
         let pages_before_restart = pages_of(options.wal_bytes_max / 2).max(1);
         Ok(Checkpoints {
             pages,
-            pages_copied: 0,
+            pages_asked: 0,
+            pages_copied,
             pages_per_checkpoint: pages_of(options.checkpoint_bytes).max(1),
             pages_before_restart,
             pages_next_restart: pages_before_restart,
             pages_restart_step: 0,
+            pages_of_grace: pages_before_restart / 2,
             busy_timeout: options.busy_timeout,
             wal_bytes_max: options.wal_bytes_max,
             copying,
@@ -96,9 +118,10 @@ impl Checkpoints {
     /// Looks at the log between two groups.
     pub(super) fn after_commit(&mut self, link: &Link) {
         let pages = self.pages.load(Ordering::Relaxed);
-        if pages < self.pages_copied {
+        if pages < self.pages_asked {
             // The log was begun anew.
-            self.pages_copied = 0;
+            self.pages_asked = 0;
+            self.pages_copied.store(0, Ordering::Relaxed);
             self.pages_next_restart = self.pages_before_restart;
             self.pages_restart_step = 0;
         }
@@ -106,12 +129,34 @@ impl Checkpoints {
             return;
         }
         if pages >= self.pages_next_restart {
-            self.restart(link, pages);
-        } else if pages - self.pages_copied >= self.pages_per_checkpoint {
-            self.pages_copied = pages;
-            // A thread that is still at it, or gone, is not waited for.
-            let _: Result<(), TrySendError<()>> = self.wake.try_send(());
+            self.approach_restart(link, pages);
+        } else if pages - self.pages_asked >= self.pages_per_checkpoint {
+            self.wake_thread(pages);
         }
+    }
+
+    /// Looks at the log while nothing waits to be written.
+    pub(super) fn while_idle(&mut self) {
+        let pages = self.pages.load(Ordering::Relaxed);
+        if pages - self.pages_asked >= IDLE_COPY_PAGES && self.health.check().is_ok() {
+            self.wake_thread(pages);
+        }
+    }
+
+    /// Lets the thread catch up with the log first, pass by pass, each shorter than the one before.
+    fn approach_restart(&mut self, link: &Link, pages: i32) {
+        let rest = pages - self.pages_copied.load(Ordering::Relaxed);
+        if rest <= RESTART_REST_PAGES || pages - self.pages_next_restart >= self.pages_of_grace {
+            self.restart(link, pages);
+        } else {
+            self.wake_thread(pages);
+        }
+    }
+
+    fn wake_thread(&mut self, pages: i32) {
+        self.pages_asked = pages;
+        // A thread that is still at it, or gone, is not waited for.
+        let _: Result<(), TrySendError<()>> = self.wake.try_send(());
     }
 
     /// Ends the thread and closes its connection.
@@ -159,17 +204,49 @@ impl Checkpoints {
     }
 }
 
-fn serve(link: &Link, woken: &Receiver<()>, copying: &Mutex<()>, health: &Health) {
-    while woken.recv().is_ok() {
-        if health.check().is_err() {
-            return;
+/// A descriptor of the database file that is never closed: closing it would drop SQLite's locks on that file.
+fn open_for_good(options: &SqliteOptions) -> io::Result<&'static File> {
+    Ok(Box::leak(Box::new(File::open(&options.path)?)))
+}
+
+fn io_error(error: io::Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(Box::new(error))
+}
+
+/// What the thread works with.
+struct Copier {
+    link: Link,
+    database: &'static File,
+    copying: Arc<Mutex<()>>,
+    pages_copied: Arc<AtomicI32>,
+    health: Arc<Health>,
+}
+
+impl Copier {
+    fn serve(&self, woken: &Receiver<()>) {
+        while woken.recv().is_ok() {
+            if self.health.check().is_err() {
+                return;
+            }
+            let _alone = self.copying.lock();
+            match self.copy() {
+                Ok(copied) => self.pages_copied.store(copied, Ordering::Relaxed),
+                Err(error) => note_failure(&error, &self.health),
+            }
         }
-        let _alone = copying.lock();
-        link.guard.enter_engine();
-        let copied = link.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        if let Err(error) = copied {
-            note_failure(&error, health);
+    }
+
+    /// Copies what it can and answers how many of the log's pages are copied.
+    fn copy(&self) -> rusqlite::Result<i32> {
+        self.link.guard.enter_engine();
+        let copied =
+            self.link.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(2))?;
+        // SQLite syncs the file only with the log's last page, which is the writer's to copy while it writes. What
+        // was left unsynced until then, it would wait for.
+        if let Err(error) = self.database.sync_data() {
+            self.health.fail(format!("the database file could not be synced: {error}"));
         }
+        Ok(copied)
     }
 }
 

@@ -27,6 +27,9 @@ use crate::db::{Attached, DbError, Scope};
 /// How often an idle writer looks whether another process changed the file.
 const IDLE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
+/// How many jobs a group may take in any case, however few wait.
+const GROUP_JOBS_MIN: usize = 16;
+
 pub(super) type Reply<T> = oneshot::Sender<Result<T, DbError>>;
 
 /// A batch that waits to be applied.
@@ -148,7 +151,7 @@ impl Writer {
                     let _ = done.send(());
                     return;
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.seat.checkpoints.while_idle(),
                 Err(RecvTimeoutError::Disconnected) => return self.close(),
             }
         }
@@ -181,16 +184,27 @@ impl Writer {
             return Ack::Group(vec![Applied { job: first, result: Err(error) }]).send(Ok(()));
         }
         let started = Instant::now();
+        let jobs_max = self.jobs_of_a_group();
         let mut group = Vec::new();
         let mut next = Some(first);
         while let Some(job) = next {
             if let Err(error) = self.apply_into(&mut group, job) {
                 return self.fail_group(group, &error);
             }
-            let full = group.len() >= self.group_jobs_max || started.elapsed() >= self.group_time_max;
+            let full = group.len() >= jobs_max || started.elapsed() >= self.group_time_max;
             next = if full { None } else { self.next_of_group() };
         }
         self.commit_group(group);
+    }
+
+    /// All that wait, where a sync follows and takes the longer the more often it comes. Where a commit is answered at
+    /// once, half of them: while the other half is applied, the first callers have their answers and send what is next,
+    /// so that neither they nor the writer ever wait for the whole of the other.
+    fn jobs_of_a_group(&self) -> usize {
+        match self.seat.acknowledger {
+            Acknowledger::AfterSync { .. } => self.group_jobs_max,
+            Acknowledger::AtOnce => (self.inbox.len() / 2).max(GROUP_JOBS_MIN).min(self.group_jobs_max),
+        }
     }
 
     /// Applies a job and puts it to the group. Fails only where no transaction can be had.
