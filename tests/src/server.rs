@@ -104,6 +104,11 @@ impl Server {
         peak.trim().trim_end_matches(" kB").parse::<u64>().expect("the peak is a number") * 1024
     }
 
+    /// Asks the server to end, as `kill` does, and does not wait for it.
+    pub fn ask_to_end(&self) {
+        signal(self.child.id(), "TERM");
+    }
+
     /// Asks the server to end, as `kill` does, and waits for it.
     pub fn stop(mut self) -> ExitStatus {
         signal(self.child.id(), "TERM");

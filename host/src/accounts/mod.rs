@@ -63,7 +63,9 @@ pub use scopes::{SCOPE_BYTES_MAX, SCOPES_MAX, Scopes};
 pub use service::AdminAdded;
 pub use sessions::SessionAnswer;
 
-use crate::{clock::Clock, config, error::ApiError, settings::Settings, sql::HostSql};
+use crate::{
+    clock::Clock, config, error::ApiError, observe::stats::ACCOUNTS, settings::Settings, sql::HostSql,
+};
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
@@ -177,14 +179,24 @@ impl Accounts {
         self.cache.note_foreign_changes(self.users.sql().database().foreign_changes());
         let now_seconds = tokens::now_seconds();
         let caller = match self.cache.get(bearer, now_seconds) {
-            Some(caller) => caller,
-            None if application_tokens::has_form(bearer) => self.verify_application_token(bearer).await?,
-            None => self.verify(bearer).await?,
+            Some(caller) => {
+                ACCOUNTS.token_hits.add_one();
+                caller
+            }
+            None => self.verify_anew(bearer).await?,
         };
         if let Some(token_id) = &caller.token_id {
             self.token_usage.note(token_id, now_seconds);
         }
         Ok(caller)
+    }
+
+    async fn verify_anew(&self, bearer: &str) -> Result<Arc<Caller>, ApiError> {
+        ACCOUNTS.token_misses.add_one();
+        if application_tokens::has_form(bearer) {
+            return self.verify_application_token(bearer).await;
+        }
+        self.verify(bearer).await
     }
 
     async fn verify(&self, bearer: &str) -> Result<Arc<Caller>, ApiError> {

@@ -15,7 +15,7 @@ use argon2::Block;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tokio::sync::oneshot;
 
-use crate::error::ApiError;
+use crate::{error::ApiError, observe::stats::ACCOUNTS};
 
 /// How far the threads stand back for all others: a hash is tens of milliseconds of one core and of its memory's
 /// bandwidth, and whoever signs in can wait for it better than a request can that takes microseconds.
@@ -57,6 +57,7 @@ struct Slot(Arc<AtomicUsize>);
 impl Drop for Slot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+        ACCOUNTS.password_jobs.step(-1);
     }
 }
 
@@ -101,6 +102,7 @@ impl PasswordThreads {
 
     fn slot(&self) -> Result<Slot, ApiError> {
         let slot = Slot(Arc::clone(&self.under_way));
+        ACCOUNTS.password_jobs.step(1);
         if self.under_way.fetch_add(1, Ordering::Relaxed) < self.under_way_max {
             return Ok(slot);
         }

@@ -19,6 +19,7 @@ use crate::{
     config::{Config, Flag},
     db::Database,
     http::{App, OwnRoutes, PluginDispatch, serve},
+    observe::{self, Observed},
     plugins::{self, Console, Purpose},
 };
 
@@ -70,6 +71,8 @@ async fn serve_on(
     accounts::routes(&mut own, Arc::clone(&accounts));
     plugins::routes(&mut own, Arc::clone(&plugins));
     audit::routes(&mut own, AuditLog::new(sql.clone()));
+    let observed = Observed::new(sql.clone());
+    observe::routes(&mut own, config, &observed);
     let _cleanup = accounts::Cleanup::start(Arc::clone(&accounts));
     let _retention = Retention::start(sql, config.audit.retention_days);
     let administered =
@@ -81,7 +84,12 @@ async fn serve_on(
     let address = listener.local_addr()?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), extensions = ?plugins.loaded(), "serving");
     output::line(format!("serving http://{address}"))?;
-    serve(listener, app, stop.asked()).await;
+    let asked = async {
+        stop.asked().await;
+        observed.ready().stop();
+        tokio::time::sleep(Duration::from_millis(config.server.shutdown_delay_ms)).await;
+    };
+    serve(listener, app, asked).await;
     plugins.shut_down(Duration::from_millis(config.server.shutdown_timeout_ms)).await;
     tracing::info!("stopped");
     Ok(())

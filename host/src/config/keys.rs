@@ -122,6 +122,8 @@ sections! {
         connections_max: usize = 10_000, "TINYBASE_SERVER_CONNECTIONS_MAX", "1 or more", |n| *n >= 1;
         /// How long open requests may take to end once the server stops.
         shutdown_timeout_ms: u64 = 10_000, "TINYBASE_SERVER_SHUTDOWN_TIMEOUT_MS", "milliseconds, 0 to 86400000", |n| *n <= DAY_MS;
+        /// How long the server goes on as before once it is asked to stop, while `/ready` tells whoever shares out requests to leave it out.
+        shutdown_delay_ms: u64 = 0, "TINYBASE_SERVER_SHUTDOWN_DELAY_MS", "milliseconds, 0 to 86400000", |n| *n <= DAY_MS;
         /// The smallest body in bytes that is compressed.
         compression_bytes_min: u16 = 1024, "TINYBASE_SERVER_COMPRESSION_BYTES_MIN", "bytes, 0 to 65535", any;
         /// How many threads serve requests; 0 is one a core.
@@ -176,6 +178,11 @@ sections! {
     rate_limit: RateLimit {
         /// Whether sign-in and the like are limited by client address.
         enabled: bool = true, "TINYBASE_RATE_LIMIT_ENABLED", "true or false", any;
+    }
+    /// Figures for Prometheus.
+    metrics: Metrics {
+        /// From which addresses `/metrics` is read without a token; behind a trusted proxy, those of the proxy and of the client must both be listed.
+        allow: Vec<String> = Vec::new(), "TINYBASE_METRICS_ALLOW", "a list of networks such as 10.0.0.0/8, or of addresses", |list| is_list_of_networks(list);
     }
     /// Cross-origin requests.
     cors: Cors {

@@ -10,8 +10,8 @@ mod values;
 use std::path::{Path, PathBuf};
 
 pub use keys::{
-    Admin, Audit, Auth, Cors, Database, Email, Extensions, Functions, KEYS, Key, Plugins, Public, RateLimit,
-    Scheduler, Server, TOKEN_MARK,
+    Admin, Audit, Auth, Cors, Database, Email, Extensions, Functions, KEYS, Key, Metrics, Plugins, Public,
+    RateLimit, Scheduler, Server, TOKEN_MARK,
 };
 pub use load::{ConfigError, FILE_NAME, Flag, Place};
 pub use template::template;
@@ -33,6 +33,8 @@ pub struct Config {
     pub audit: Audit,
     /// Rate limits.
     pub rate_limit: RateLimit,
+    /// Figures for Prometheus.
+    pub metrics: Metrics,
     /// Cross-origin requests.
     pub cors: Cors,
     /// Where extensions come from and go to.

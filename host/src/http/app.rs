@@ -23,10 +23,12 @@ use super::{
     connection::Watch,
     cross_origin,
     deadline::within,
-    openapi, plugin_call,
+    exchange::Exchange,
+    openapi,
+    own_route::Matched,
+    plugin_call,
     rate_limit::RateLimits,
     request_id::REQUEST_ID,
-    request_log::RequestLog,
     system,
 };
 use crate::{config::Config, error::ApiError, logging};
@@ -59,6 +61,8 @@ pub struct RequestInfo {
     pub id: RequestId,
     /// The client's address: the socket's, or the one that trusted proxies name.
     pub client: IpAddr,
+    /// The other end of the socket.
+    pub peer: IpAddr,
 }
 
 impl App {
@@ -104,16 +108,16 @@ impl App {
         let is_h2 = request.version() == Version::HTTP_2;
         let guard = watch.begin(is_h2);
         let id = RequestId::from_headers(request.headers());
-        let log = RequestLog::begin(&request);
+        let exchange = Exchange::begin(&request);
         let origin = self.proxies.origin(peer.ip(), request.headers());
         let traits = Traits::of(&request, &origin);
         let span = logging::request_span(id.as_str());
-        let info = RequestInfo { id: id.clone(), client: origin.address };
+        let info = RequestInfo { id: id.clone(), client: origin.address, peer: peer.ip() };
         let answering = async {
-            let routed = AssertUnwindSafe(self.route(request, info)).catch_unwind().await;
+            let routed = AssertUnwindSafe(self.route(request, info, &exchange)).catch_unwind().await;
             let answer = routed.unwrap_or_else(|panic| answer_panic(&*panic));
             let answer = self.finish(answer, &traits, &id, is_h2).await;
-            log.end(answer.status());
+            exchange.end(answer.status());
             answer
         };
         let mut answer = answering.instrument(span).await;
@@ -124,24 +128,25 @@ impl App {
         answer
     }
 
-    async fn route(&self, request: Request<Incoming>, info: RequestInfo) -> Answer {
+    async fn route(&self, request: Request<Incoming>, info: RequestInfo, exchange: &Exchange) -> Answer {
         match &self.cors {
             Some(cors) if request.headers().contains_key(header::ORIGIN) => {
-                Box::pin(cross_origin::serve(cors, request, |request| self.dispatch(request, info))).await
+                let serve = |request| self.dispatch(request, info, exchange);
+                Box::pin(cross_origin::serve(cors, request, serve)).await
             }
-            _ => self.dispatch(request, info).await,
+            _ => self.dispatch(request, info, exchange).await,
         }
     }
 
-    async fn dispatch(&self, request: Request<Incoming>, info: RequestInfo) -> Answer {
+    async fn dispatch(&self, request: Request<Incoming>, info: RequestInfo, exchange: &Exchange) -> Answer {
         let path = request.uri().path();
         if path.len() > self.limits.path_bytes_max {
             let detail = format!("the path is longer than {} bytes", self.limits.path_bytes_max);
             return answer_error(ApiError::new(StatusCode::URI_TOO_LONG, "uri_too_long", detail));
         }
         let answered = match self.plugins.find(request.method(), path) {
-            Found::Route(matched) => plugin_call::call(self, matched, request, info).await,
-            Found::Missing => Ok(Box::pin(self.call_host(request, info)).await),
+            Found::Route(matched) => plugin_call::call(self, matched, request, info, exchange).await,
+            Found::Missing => Ok(Box::pin(self.call_host(request, info, exchange)).await),
             Found::WrongMethod { allow } if request.method() == Method::OPTIONS => Ok(answer_options(allow)),
             Found::WrongMethod { allow } => Err(ApiError::method_not_allowed(allow)),
             Found::BadPath => Err(bad_path()),
@@ -149,7 +154,7 @@ impl App {
         answered.unwrap_or_else(answer_error)
     }
 
-    async fn call_host(&self, request: Request<Incoming>, info: RequestInfo) -> Answer {
+    async fn call_host(&self, request: Request<Incoming>, info: RequestInfo, exchange: &Exchange) -> Answer {
         if let Some(limits) = &self.rate_limits
             && let Err(refused) = limits.check(request.method(), request.uri().path(), info.client)
         {
@@ -164,7 +169,11 @@ impl App {
         else {
             return answer_error(request_timeout());
         };
-        let response = response.unwrap_or_else(|never| match never {});
+        let mut response = response.unwrap_or_else(|never| match never {});
+        if let Some(Matched { figures, caller }) = response.extensions_mut().remove() {
+            exchange.found(figures);
+            exchange.called_by(caller.as_ref());
+        }
         match response.headers().get(header::ALLOW) {
             Some(allow) if is_options && response.status() == StatusCode::METHOD_NOT_ALLOWED => {
                 answer_options(allow.clone())

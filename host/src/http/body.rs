@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, Sleep};
 
 use super::{BoxError, ByteStream, Limits, connection::RequestGuard};
-use crate::error::ApiError;
+use crate::{error::ApiError, observe::stats::HTTP};
 
 /// The most that is set aside for a body before its bytes are there, whatever its `content-length` claims.
 const RESERVE_BYTES_MAX: usize = 64 << 10;
@@ -88,6 +88,7 @@ impl BudgetShare {
     fn grow(&mut self, bytes: usize) -> Result<(), BodyError> {
         let before = self.budget.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
+        HTTP.body_bytes.step(signed(bytes));
         if before + bytes > self.budget.bytes_max { Err(BodyError::Overloaded) } else { Ok(()) }
     }
 }
@@ -96,8 +97,13 @@ impl Drop for BudgetShare {
     fn drop(&mut self) {
         if self.bytes > 0 {
             self.budget.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+            HTTP.body_bytes.step(-signed(self.bytes));
         }
     }
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// A request's body that ends in an error once it is too large or too slow.

@@ -6,8 +6,8 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use super::Networks;
 use http::{HeaderMap, HeaderName};
-use ipnet::IpNet;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -27,22 +27,21 @@ pub(super) struct Origin {
 /// The proxies that are believed, from `server.trusted_proxies`.
 #[derive(Debug, Default)]
 pub(super) struct TrustedProxies {
-    networks: Vec<IpNet>,
+    networks: Networks,
     has_warned: AtomicBool,
 }
 
 impl TrustedProxies {
-    /// From a list that [`is_list_of_networks`] holds for.
+    /// From a list that was checked when the configuration was read.
     pub(super) fn new(list: &[String]) -> TrustedProxies {
-        let networks = list.iter().filter_map(|text| network(text)).collect();
-        TrustedProxies { networks, has_warned: AtomicBool::new(false) }
+        TrustedProxies { networks: Networks::new(list), has_warned: AtomicBool::new(false) }
     }
 
     /// Who asks. Addresses are walked from the nearest to the farthest, each named by the one before it, as long as
     /// those are trusted; the first that is not, or that is not an address, ends the walk.
     pub(super) fn origin(&self, peer: IpAddr, headers: &HeaderMap) -> Origin {
         let peer = peer.to_canonical();
-        if !self.trusts(peer) {
+        if !self.networks.contain(peer) {
             if headers.contains_key(FORWARDED_FOR) {
                 self.warn_of(peer);
             }
@@ -52,15 +51,11 @@ impl TrustedProxies {
         for hop in hops(headers).take(HOPS_MAX) {
             let Some(named) = hop.and_then(host_address) else { break };
             address = named;
-            if !self.trusts(address) {
+            if !self.networks.contain(address) {
                 break;
             }
         }
         Origin { address, is_https: is_https(headers) }
-    }
-
-    fn trusts(&self, address: IpAddr) -> bool {
-        self.networks.iter().any(|network| network.contains(&address))
     }
 
     fn warn_of(&self, peer: IpAddr) {
@@ -72,15 +67,6 @@ impl TrustedProxies {
             );
         }
     }
-}
-
-/// Whether each is an address or a network such as `10.0.0.0/8`.
-pub(crate) fn is_list_of_networks(list: &[String]) -> bool {
-    list.iter().all(|text| network(text).is_some())
-}
-
-fn network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 /// What the header's lines name, the nearest first; `None` is what cannot be read.
@@ -108,7 +94,7 @@ fn is_https(headers: &HeaderMap) -> bool {
 mod tests {
     use http::HeaderValue;
 
-    use super::*;
+    use super::{super::is_list_of_networks, *};
 
     fn headers(lines: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();

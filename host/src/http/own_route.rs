@@ -14,8 +14,11 @@ use axum::{
 use http::{Method, request::Parts};
 use serde_json::Value as Json;
 
-use super::{Access, Authenticate, Caller, app::bad_path};
-use crate::error::ApiError;
+use super::{Access, Authenticate, Caller, Networks, RequestInfo, app::bad_path};
+use crate::{
+    error::ApiError,
+    observe::stats::{self, RouteFigures},
+};
 
 /// A route of the host.
 pub struct OwnRoute {
@@ -27,6 +30,8 @@ pub struct OwnRoute {
     pub access: Access,
     /// Its OpenAPI operation.
     pub operation: Json,
+    /// From where anyone may call it, without a token.
+    open_to: Networks,
     handler: MethodRouter,
 }
 
@@ -57,7 +62,12 @@ impl OwnRoutes {
     pub fn into_router(self, authenticator: &Arc<dyn Authenticate>) -> Router {
         let routes = self.routes.into_iter();
         routes.fold(Router::new(), |router, route| {
-            let guard = Guard { access: Arc::new(route.access), authenticator: Arc::clone(authenticator) };
+            let guard = Guard {
+                access: Arc::new(route.access),
+                open_to: route.open_to,
+                figures: stats::route(route.method.as_str(), route.path),
+                authenticator: Arc::clone(authenticator),
+            };
             router.route(route.path, route.handler.layer(from_fn_with_state(guard, check)))
         })
     }
@@ -82,7 +92,14 @@ impl<S: Clone + Send + Sync + 'static> RoutesOf<'_, S> {
     {
         let filter = MethodFilter::try_from(method.clone()).expect("the host's routes have methods of HTTP");
         let handler = on(filter, handler).with_state(self.state.clone());
-        self.routes.push(OwnRoute { method, path, access, operation, handler });
+        self.routes.push(OwnRoute { method, path, access, operation, open_to: Networks::default(), handler });
+        self
+    }
+
+    /// Lets whoever calls the last route from one of these networks in without a token.
+    pub fn open_to(&mut self, networks: Networks) -> &mut Self {
+        let route = self.routes.last_mut().expect("a route is added before its networks");
+        route.open_to = networks;
         self
     }
 }
@@ -90,6 +107,8 @@ impl<S: Clone + Send + Sync + 'static> RoutesOf<'_, S> {
 #[derive(Clone)]
 struct Guard {
     access: Arc<Access>,
+    open_to: Networks,
+    figures: &'static RouteFigures,
     authenticator: Arc<dyn Authenticate>,
 }
 
@@ -104,16 +123,32 @@ async fn check(
         _ => return bad_path().into_response(),
     };
     let param = |name: &str| params.iter().find(|(key, _)| *key == name).map(|(_, value)| value);
-    let allowed = guard.access.authorize(&*guard.authenticator, request.headers(), param).await;
-    match allowed {
+    let is_within = |info: &RequestInfo| [info.peer, info.client].iter().all(|at| guard.open_to.contain(*at));
+    let allowed = if request.extensions().get::<RequestInfo>().is_some_and(is_within) {
+        Ok(None)
+    } else {
+        guard.access.authorize(&*guard.authenticator, request.headers(), param).await
+    };
+    let mut matched = Matched { figures: guard.figures, caller: None };
+    let mut answer = match allowed {
         Ok(caller) => {
             if let Some(caller) = caller {
+                matched.caller = Some(Arc::clone(&caller));
                 request.extensions_mut().insert(caller);
             }
             next.run(request).await
         }
         Err(refused) => refused.into_response(),
-    }
+    };
+    answer.extensions_mut().insert(matched);
+    answer
+}
+
+/// Which route of the host answered, and whom: found among the extensions of its answer.
+#[derive(Clone)]
+pub(super) struct Matched {
+    pub(super) figures: &'static RouteFigures,
+    pub(super) caller: Option<Arc<Caller>>,
 }
 
 /// The caller of a route of the host that asks for one.

@@ -12,6 +12,7 @@ use super::{
     app::{Answer, RequestInfo, is_connection_header, request_timeout},
     body::{AnswerBody, BudgetShare, LimitedBody},
     deadline::within,
+    exchange::Exchange,
 };
 use crate::error::ApiError;
 
@@ -21,12 +22,15 @@ pub(super) async fn call(
     matched: RouteMatch,
     request: Request<Incoming>,
     info: RequestInfo,
+    exchange: &Exchange,
 ) -> Result<Answer, ApiError> {
-    let RouteMatch { route, params, hold } = matched;
+    let RouteMatch { route, params, figures, hold } = matched;
+    exchange.found(figures);
     let spec = route.spec();
     let path = request.uri().path();
     let param = |name: &str| spec.param(name, &params, path);
     let caller = spec.access.authorize(&*app.authenticator, request.headers(), param).await?;
+    exchange.called_by(caller.as_ref());
     let (parts, body) = request.into_parts();
     let body = LimitedBody::new(body, spec.body_bytes_max.unwrap_or(app.limits.body_bytes_max), &app.limits);
     let mut share = BudgetShare::new(&app.budget);

@@ -10,7 +10,7 @@ use serde_json::Value;
 use smallvec::SmallVec;
 
 use super::{Access, Caller, RequestId, openapi::DescribedRoute};
-use crate::error::ApiError;
+use crate::{error::ApiError, observe::stats::RouteFigures};
 
 /// An error that ends a stream of body bytes.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -50,6 +50,8 @@ pub struct RouteMatch {
     pub route: Arc<dyn PluginRoute>,
     /// The values of the path's parameters, in the pattern's order.
     pub params: PathParams,
+    /// What is counted of the route.
+    pub figures: &'static RouteFigures,
     /// Whatever must live until the request is answered: the generation.
     pub hold: Option<Arc<dyn Any + Send + Sync>>,
 }

@@ -10,6 +10,7 @@ use super::{
     openapi::DescribedRoute,
     plugin_route::{Found, PathParams, PluginRoute, RouteMatch},
 };
+use crate::observe::stats::{self, RouteFigures};
 
 /// The most bytes of a route's pattern.
 pub const PATTERN_BYTES_MAX: usize = 512;
@@ -18,7 +19,7 @@ pub const PATTERN_BYTES_MAX: usize = 512;
 const RESERVED_TREES: &[&str] = &["/admin", "/auth", "/.well-known", "/api/auth"];
 
 /// Single paths that belong to the host.
-const RESERVED_PATHS: &[&str] = &["/", "/health", "/healthz", "/openapi.json", "/docs"];
+const RESERVED_PATHS: &[&str] = &["/", "/health", "/healthz", "/ready", "/metrics", "/openapi.json", "/docs"];
 
 /// Below these a pattern's next segment must be literal, so that no plugin takes a neighbour's or the host's paths.
 const SHARED_TREES: &[&str] = &["/", "/api/", "/api/admin/"];
@@ -60,9 +61,12 @@ pub struct RouteTable {
     by_pattern: HashMap<String, usize>,
 }
 
+/// A method of a path: its route, and what is counted of it.
+type Entry = (Method, Arc<dyn PluginRoute>, &'static RouteFigures);
+
 struct PathEntry {
     pattern: String,
-    methods: SmallVec<[(Method, Arc<dyn PluginRoute>); 4]>,
+    methods: SmallVec<[Entry; 4]>,
     allow: HeaderValue,
 }
 
@@ -92,11 +96,12 @@ impl RouteTable {
             None => self.add_path(&method, pattern, normal)?,
         };
         let entry = &mut self.entries[index];
-        if entry.methods.iter().any(|(taken, _)| *taken == method) {
+        if entry.methods.iter().any(|(taken, ..)| *taken == method) {
             let with = entry.pattern.clone();
             return Err(RouteError::Conflict { method, pattern: pattern.to_owned(), with });
         }
-        entry.methods.push((method, route));
+        let figures = stats::route(method.as_str(), pattern);
+        entry.methods.push((method, route, figures));
         entry.allow = allow_header(&entry.methods);
         Ok(())
     }
@@ -134,9 +139,9 @@ impl RouteTable {
 
     fn pick(&self, method: &Method, path: &str, matched: &matchit::Match<'_, '_, &usize>) -> Found {
         let entry = &self.entries[*matched.value];
-        let by_method = |wanted: &Method| entry.methods.iter().find(|(method, _)| method == wanted);
+        let by_method = |wanted: &Method| entry.methods.iter().find(|(method, ..)| method == wanted);
         let found = by_method(method).or_else(|| by_method(&Method::GET).filter(|_| method == Method::HEAD));
-        let Some((_, route)) = found else {
+        let Some((_, route, figures)) = found else {
             return Found::WrongMethod { allow: entry.allow.clone() };
         };
         let mut params = PathParams::default();
@@ -146,13 +151,13 @@ impl RouteTable {
                 return Found::BadPath;
             }
         }
-        Found::Route(RouteMatch { route: Arc::clone(route), params, hold: None })
+        Found::Route(RouteMatch { route: Arc::clone(route), params, figures, hold: None })
     }
 
     /// Every route, in the order in which their paths were added: method, pattern, route.
     pub fn iter(&self) -> impl Iterator<Item = (&Method, &str, &Arc<dyn PluginRoute>)> {
         self.entries.iter().flat_map(|entry| {
-            entry.methods.iter().map(|(method, route)| (method, entry.pattern.as_str(), route))
+            entry.methods.iter().map(|(method, route, _)| (method, entry.pattern.as_str(), route))
         })
     }
 
@@ -216,8 +221,8 @@ fn refuse_reserved(pattern: &str) -> Result<(), RouteError> {
     Ok(())
 }
 
-fn allow_header(methods: &[(Method, Arc<dyn PluginRoute>)]) -> HeaderValue {
-    let mut names: Vec<&str> = methods.iter().map(|(method, _)| method.as_str()).collect();
+fn allow_header(methods: &[Entry]) -> HeaderValue {
+    let mut names: Vec<&str> = methods.iter().map(|(method, ..)| method.as_str()).collect();
     if names.contains(&"GET") && !names.contains(&"HEAD") {
         names.push("HEAD");
     }

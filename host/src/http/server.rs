@@ -18,6 +18,7 @@ use super::{
     App, Limits,
     connection::{Verdict, Watch, WatchedIo},
 };
+use crate::observe::stats::HTTP;
 
 /// How long to wait after the system refused a connection for want of something, such as file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -112,6 +113,22 @@ fn protocols(limits: &Limits) -> auto::Builder<TokioExecutor> {
     builder
 }
 
+/// Counts a connection as open for as long as it lives.
+struct Counted;
+
+impl Counted {
+    fn new() -> Counted {
+        HTTP.connections.step(1);
+        Counted
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        HTTP.connections.step(-1);
+    }
+}
+
 struct Connection {
     app: Arc<App>,
     builder: Arc<auto::Builder<TokioExecutor>>,
@@ -122,6 +139,7 @@ struct Connection {
 impl Connection {
     async fn run(self, stream: TcpStream, mut phase: watch::Receiver<Phase>) {
         let Connection { app, builder, peer, slot: _slot } = self;
+        let _counted = Counted::new();
         // Answers are written whole; waiting for more would only delay them. A socket that is gone shows soon enough.
         let _ = stream.set_nodelay(true);
         let seen = Arc::new(Watch::new());

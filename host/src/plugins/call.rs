@@ -7,7 +7,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -24,7 +24,11 @@ use tinybase_abi::{
 };
 use tokio::sync::Mutex;
 
-use super::{registration, running::Running, services::Limits};
+use super::{
+    registration,
+    running::{Running, is_own_fault},
+    services::Limits,
+};
 use crate::{
     accounts::{Caller, Scopes},
     error::{ApiError, Detail},
@@ -104,10 +108,14 @@ impl PluginRoute for PluginCall {
 
     fn call(&self, request: PluginRequest) -> BoxFuture<'static, Result<PluginResponse, ApiError>> {
         let (plugin, limits) = (Arc::clone(&self.plugin), self.limits);
+        let begun = Instant::now();
         let answer = plugin.instance().handle(self.position, LentRequest::new(request));
         // `plugin` is held until the answer's future is gone, so that nothing of it runs after its end.
         async move {
-            match answer_within(&plugin, answer, limits.call_timeout).await {
+            let answer = answer_within(&plugin, answer, limits.call_timeout).await;
+            let failed = answer.as_ref().err().is_some_and(is_own_fault);
+            plugin.figures().requests.note(begun.elapsed(), failed);
+            match answer {
                 Ok(response) => accept(&plugin, response, limits.response_bytes_max),
                 Err(error) => Err(refuse(&plugin, &error)),
             }
@@ -126,7 +134,7 @@ async fn answer_within(
     let Ok(first) = poll_fn(|context| Poll::Ready(poll(context))).await else { return Err(plugin.broke()) };
     match first {
         Poll::Ready(result) => result.into_result().inspect_err(|error| plugin.log_panic(error)),
-        Poll::Pending => plugin.bounded(timeout, answer).await,
+        Poll::Pending => plugin.within(timeout, answer).await,
     }
 }
 

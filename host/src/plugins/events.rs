@@ -18,7 +18,10 @@ use super::{
     running::Running,
     tickets::Tickets,
 };
-use crate::db::{Attached, Scope};
+use crate::{
+    db::{Attached, Scope},
+    observe::stats::EVENTS,
+};
 
 /// The most topics that may ever be named.
 const TOPICS_MAX: usize = 10_000;
@@ -174,7 +177,10 @@ impl EventBus {
                 subject: subject.into(),
                 payload: payload.into(),
             });
-            if queue.try_send(told.clone()).is_err() {
+            if queue.try_send(told.clone()).is_ok() {
+                EVENTS.told.add_one();
+            } else {
+                EVENTS.dropped.add_one();
                 let plugin = listener.plugin.name();
                 tracing::warn!(
                     plugin,

@@ -1,6 +1,9 @@
 //! Jobs that a plugin registered by the clock: one task each, never two runs of one at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::task::AbortHandle;
 
@@ -25,7 +28,10 @@ pub fn start_job(plugin: Arc<Running>, position: u32, job: &Job) -> JobTask {
         loop {
             clock.tick().await;
             let Some(jobs) = plugin.jobs() else { return };
-            if let Err(error) = plugin.caught(jobs.run(position)).await {
+            let begun = Instant::now();
+            let ended = plugin.caught(jobs.run(position)).await;
+            plugin.figures().other.note(begun.elapsed(), ended.is_err());
+            if let Err(error) = ended {
                 let words = error.words();
                 tracing::error!(
                     plugin = plugin.name(),

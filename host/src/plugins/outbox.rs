@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     db::DbError,
+    observe::stats::EVENTS,
     sql::{HostSql, Row, integer, text, time_from_now},
 };
 
@@ -93,7 +94,10 @@ async fn tell(shared: &Shared, sql: &HostSql, listener: &Listener, event: &Row) 
     let Some(hooks) = listener.plugin.hooks() else { return Ok(()) };
     let call = hooks.after(listener.position, &topic, &subject, Bytes::from(payload));
     match listener.plugin.bounded(shared.limits.call_timeout, call).await {
-        Ok(()) => batch.push(DONE, [ValueRef::Integer(id)], Expect::Any),
+        Ok(()) => {
+            EVENTS.told.add_one();
+            batch.push(DONE, [ValueRef::Integer(id)], Expect::Any);
+        }
         Err(error) => {
             let words = error.words();
             let wait = (1_i64 << attempts.clamp(0, 12)).min(RETRY_SECONDS_MAX);

@@ -1,7 +1,11 @@
 //! A plugin that runs: its instance, and the promise that nothing of it is called once it is shut down.
 //! Everything that calls it holds an `Arc` of it; the last one to go ends it.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::FutureExt;
 use tinybase_abi::{
@@ -12,7 +16,10 @@ use tinybase_abi::{
 };
 
 use super::{loader, manifest::Manifest, registration::Registration, services::PluginHost};
-use crate::db::Scope;
+use crate::{
+    db::Scope,
+    observe::stats::{self, PluginFigures},
+};
 
 /// A plugin of a generation.
 pub struct Running {
@@ -21,6 +28,7 @@ pub struct Running {
     host: &'static PluginHost,
     hooks: Option<hooks::Client>,
     instance: Option<LoadedInstance>,
+    figures: &'static PluginFigures,
 }
 
 impl Running {
@@ -31,7 +39,8 @@ impl Running {
         host: &'static PluginHost,
         instance: LoadedInstance,
     ) -> Running {
-        Running { manifest, registration, host, hooks: instance.hooks(), instance: Some(instance) }
+        let figures = stats::plugin(&manifest.name);
+        Running { manifest, registration, host, hooks: instance.hooks(), instance: Some(instance), figures }
     }
 
     /// The extension's name.
@@ -47,6 +56,11 @@ impl Running {
     /// What it registered.
     pub fn registration(&self) -> &Registration {
         &self.registration
+    }
+
+    /// What is counted of it.
+    pub fn figures(&self) -> &'static PluginFigures {
+        self.figures
     }
 
     /// In whose name its statements run.
@@ -84,8 +98,20 @@ impl Running {
         self.instance().lifecycle()
     }
 
-    /// Awaits a call of this plugin, at most this long. A panic in it is logged here.
+    /// Awaits a call of this plugin that is not a request, at most this long, and counts it. A panic in it is logged here.
     pub async fn bounded<T: Send + 'static>(
+        &self,
+        timeout: Duration,
+        call: RawFuture<T>,
+    ) -> Result<T, RawError> {
+        let begun = Instant::now();
+        let answer = self.within(timeout, call).await;
+        self.figures.other.note(begun.elapsed(), answer.as_ref().err().is_some_and(is_own_fault));
+        answer
+    }
+
+    /// Awaits a call of this plugin, at most this long. A panic in it is logged here.
+    pub async fn within<T: Send + 'static>(
         &self,
         timeout: Duration,
         call: RawFuture<T>,
@@ -120,9 +146,15 @@ impl Running {
     pub fn log_panic(&self, error: &RawError) {
         let words = error.words();
         if words.code == PANICKED {
+            self.figures.panics.add_one();
             tracing::error!(plugin = self.name(), code = words.code, "{}", words.message);
         }
     }
+}
+
+/// Whether a call failed through no fault of the caller's.
+pub fn is_own_fault(error: &RawError) -> bool {
+    error.status >= 500
 }
 
 impl Drop for Running {

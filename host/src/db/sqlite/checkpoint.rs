@@ -21,6 +21,7 @@ use super::{
     link::{Link, Role},
     sync::Health,
 };
+use crate::observe::stats;
 
 /// How long the writer waits for readers at the limit, before it goes on and lets the log grow. A log can be begun
 /// anew only when no read goes on that began before all of its pages were copied.
@@ -77,6 +78,7 @@ impl Checkpoints {
         // This takes the place of SQLite's own checkpoint at every thousand pages, which runs within a commit.
         writer.wal_hook(Some(move |_: &mut Wal, now: i32| {
             counted.store(now, Ordering::Relaxed);
+            stats::set_wal_pages(now);
             Ok(())
         }))?;
         let link = Link::open(options, Role::Checkpointer)?;

@@ -2,7 +2,7 @@
 
 use rusqlite::{Error, ErrorCode, ffi};
 
-use crate::db::DbError;
+use crate::{db::DbError, observe::stats::DATABASE};
 
 /// The database's own error for one of rusqlite's. Deadlines and denials are known to the guard alone and are
 /// mapped there.
@@ -26,7 +26,10 @@ fn map_failure(failure: ffi::Error, message: Option<String>) -> DbError {
     let message = message.unwrap_or_else(|| failure.to_string());
     match failure.code {
         ErrorCode::ConstraintViolation => map_constraint(failure.extended_code, message),
-        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => DbError::Busy,
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+            DATABASE.busy.add_one();
+            DbError::Busy
+        }
         ErrorCode::DiskFull => DbError::Sql(format!(
             "the disk of the database is full ({message}); free some space and try again"
         )),

@@ -13,7 +13,10 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use super::{errors, scope::Gate};
-use crate::db::{DbError, Scope};
+use crate::{
+    db::{DbError, Scope},
+    observe::stats::DATABASE,
+};
 
 /// SQLite asks about the deadline after about this many of its instructions: every 20 to 100 µs.
 const INSTRUCTIONS_PER_CHECK: i32 = 2000;
@@ -98,6 +101,7 @@ impl Guard {
         if self.interrupted.load(Ordering::Relaxed)
             && error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted)
         {
+            DATABASE.timeouts.add_one();
             return DbError::Timeout(*self.time_max.lock());
         }
         errors::map(error)

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, Sender};
@@ -20,7 +20,10 @@ use super::{
     link::{Link, Role},
     writer::Reply,
 };
-use crate::db::{Answer, DbError, Query, Scope};
+use crate::{
+    db::{Answer, DbError, Query, Scope},
+    observe::stats::DATABASE,
+};
 
 /// How far the reader threads stand back for all others: at 0, four scans on two cores made short reads wait about
 /// half a millisecond for a core; at 10 they wait as on a quiet machine, and scans still get what is idle.
@@ -76,12 +79,11 @@ impl Readers {
             return Err(closed());
         }
         let time_max = query.deadline.unwrap_or(self.options.query_timeout);
-        link_in(&mut slot, &self.options, Role::ShortReader)?.query(
-            query.scope,
-            query.sql,
-            query.params,
-            time_max,
-        )
+        let begun = Instant::now();
+        let link = link_in(&mut slot, &self.options, Role::ShortReader)?;
+        let answer = link.query(query.scope, query.sql, query.params, time_max);
+        DATABASE.reads_short.observe_time(begun.elapsed());
+        answer
     }
 
     /// This thread's connection, or a free one near it, or this thread's once it is free.
@@ -102,6 +104,7 @@ impl Readers {
         }
         if self.queued.fetch_add(1, Ordering::Relaxed) >= self.options.queue_reads_max {
             self.queued.fetch_sub(1, Ordering::Relaxed);
+            DATABASE.busy.add_one();
             return Answer::ready(Err(DbError::Busy));
         }
         let (reply, answer) = oneshot::channel();
@@ -187,6 +190,7 @@ fn serve(options: &SqliteOptions, inbox: &Receiver<Message>, queued: &AtomicUsiz
         if job.abandoned.load(Ordering::Relaxed) {
             continue;
         }
+        let begun = Instant::now();
         let read = catch_unwind(AssertUnwindSafe(|| {
             let link = link_in(&mut slot, options, Role::Reader)?;
             link.guard.watch(Some(Arc::clone(&job.abandoned)));
@@ -196,6 +200,7 @@ fn serve(options: &SqliteOptions, inbox: &Receiver<Message>, queued: &AtomicUsiz
             slot = None;
             Err(DbError::Sql("the read panicked; the log says where".to_owned()))
         });
+        DATABASE.reads_queued.observe_time(begun.elapsed());
         let _ = job.reply.send(result);
     }
 }

@@ -40,13 +40,14 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
+    time::Instant,
 };
 
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
 use super::writer::{Applied, Reply, gone};
-use crate::db::DbError;
+use crate::{db::DbError, observe::stats::DATABASE};
 
 /// How many committed groups may wait for the disk before the writer waits with them.
 const GROUPS_UNSYNCED_MAX: usize = 2;
@@ -160,8 +161,9 @@ impl Acknowledger {
 fn serve(inbox: &Receiver<Ack>, health: &Health, mut sync: impl FnMut() -> io::Result<()>) {
     while let Ok(first) = inbox.recv() {
         let waiting: Vec<Ack> = std::iter::once(first).chain(inbox.try_iter()).collect();
+        let begun = Instant::now();
         if health.check().is_ok()
-            && let Err(error) = sync()
+            && let Err(error) = sync().inspect(|()| DATABASE.sync.observe_time(begun.elapsed()))
         {
             health.fail(format!("the write-ahead log could not be synced: {error}"));
         }

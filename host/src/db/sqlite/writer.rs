@@ -22,7 +22,10 @@ use super::{
     sync::{Ack, Acknowledger, Health},
     transaction::{self, End, TransactionCall},
 };
-use crate::db::{Attached, DbError, Scope};
+use crate::{
+    db::{Attached, DbError, Scope},
+    observe::stats::DATABASE,
+};
 
 /// How often an idle writer looks whether another process changed the file.
 const IDLE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
@@ -90,14 +93,17 @@ impl WriterHandle {
     pub(super) fn send(&self, message: Message) -> Result<(), DbError> {
         if self.queued.fetch_add(1, Ordering::Relaxed) >= self.queue_jobs_max {
             self.queued.fetch_sub(1, Ordering::Relaxed);
+            DATABASE.busy.add_one();
             return Err(DbError::Busy);
         }
+        DATABASE.write_queue.step(1);
         self.messages.send(message).map_err(|_| gone())
     }
 
     /// Queues the end behind everything that waits, however much that is.
     pub(super) fn send_stop(&self, done: oneshot::Sender<()>) {
         self.queued.fetch_add(1, Ordering::Relaxed);
+        DATABASE.write_queue.step(1);
         // A writer that is gone already drops the message, and with it `done`, which tells the same.
         let _ = self.messages.send(Message::Stop(done));
     }
@@ -162,14 +168,19 @@ impl Writer {
             return Ok(message);
         }
         let message = self.inbox.recv_timeout(IDLE_CHECK_INTERVAL)?;
-        self.queued.fetch_sub(1, Ordering::Relaxed);
+        self.taken();
         Ok(message)
+    }
+
+    fn taken(&self) {
+        self.queued.fetch_sub(1, Ordering::Relaxed);
+        DATABASE.write_queue.step(-1);
     }
 
     /// The next job of the group, where one waits. Anything else ends the group.
     fn next_of_group(&mut self) -> Option<Job> {
         let message = self.inbox.try_recv().ok()?;
-        self.queued.fetch_sub(1, Ordering::Relaxed);
+        self.taken();
         match message {
             Message::Apply(job) => Some(job),
             other => {
@@ -244,8 +255,13 @@ impl Writer {
     }
 
     fn commit_group(&mut self, group: Vec<Applied>) {
+        let begun = Instant::now();
         match self.seat.link.engine("COMMIT") {
-            Ok(()) => self.committed(Ack::Group(group)),
+            Ok(()) => {
+                DATABASE.commit.observe_time(begun.elapsed());
+                DATABASE.group_jobs.observe(group.len() as u64);
+                self.committed(Ack::Group(group));
+            }
             Err(error) => {
                 let error = self.seat.link.guard.explain(error);
                 self.roll_back();

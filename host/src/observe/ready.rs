@@ -1,0 +1,80 @@
+//! Whether the server can do its work: the database answers, the writer writes, nobody has asked it to end. It never
+//! tells a stranger more than a word.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use tinybase_abi::codec::BatchWriter;
+use tokio::{sync::Mutex, time::timeout};
+
+use crate::{error::ApiError, sql::HostSql};
+
+/// How long the database may take for its part before the server counts as not ready.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How long an answer holds: however often anybody asks, the database is asked once in this time.
+const ANSWER_KEPT: Duration = Duration::from_secs(1);
+
+/// Why the server is not ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Problem {
+    Reads,
+    Writes,
+}
+
+/// Knows whether the server is ready.
+#[derive(Debug)]
+pub struct Readiness {
+    sql: HostSql,
+    stopping: AtomicBool,
+    last: Mutex<Option<(Instant, Result<(), Problem>)>>,
+}
+
+impl Readiness {
+    /// Of a server over this database, whose plugins are loaded.
+    pub fn new(sql: HostSql) -> Readiness {
+        Readiness { sql, stopping: AtomicBool::new(false), last: Mutex::new(None) }
+    }
+
+    /// The server is about to end: from now on it is not ready.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// # Errors
+    /// 503 `shutting_down`, `database_not_ready` or `writer_not_ready`.
+    pub async fn check(&self) -> Result<(), ApiError> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(ApiError::unavailable("shutting_down", "the server is about to end"));
+        }
+        self.state().await.map_err(|problem| match problem {
+            Problem::Reads => ApiError::unavailable("database_not_ready", "the database does not answer"),
+            Problem::Writes => ApiError::unavailable("writer_not_ready", "the database takes no writes"),
+        })
+    }
+
+    async fn state(&self) -> Result<(), Problem> {
+        let mut last = self.last.lock().await;
+        if let Some((at, state)) = *last
+            && at.elapsed() < ANSWER_KEPT
+        {
+            return state;
+        }
+        let state = self.probe().await;
+        if let Err(problem) = state {
+            tracing::warn!(?problem, "the server is not ready: the database does not do its part");
+        }
+        *last = Some((Instant::now(), state));
+        state
+    }
+
+    async fn probe(&self) -> Result<(), Problem> {
+        let read = timeout(ANSWER_WAIT_MAX, self.sql.scan("SELECT 1", &[])).await;
+        read.ok().and_then(Result::ok).ok_or(Problem::Reads)?;
+        // A batch without statements goes the way of every write, to the disk and back, and changes nothing.
+        let written = timeout(ANSWER_WAIT_MAX, self.sql.apply(BatchWriter::default())).await;
+        written.ok().and_then(Result::ok).map(drop).ok_or(Problem::Writes)
+    }
+}

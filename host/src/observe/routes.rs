@@ -1,0 +1,99 @@
+//! The routes of what is watched: `/metrics` and `/ready`. It never decides what is counted.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, Method, StatusCode, header};
+use serde_json::{Value as Json, json};
+
+use super::{
+    Readiness,
+    exposition::{self, Moment},
+    process,
+};
+use crate::{
+    config::Config,
+    error::ApiError,
+    http::{
+        Access, Networks, OwnRoutes,
+        extract::json_response,
+        operation::{operation, schema},
+    },
+    sql::{HostSql, integer},
+};
+
+/// The scope that an application token needs to read the figures.
+const READ: &str = "admin:metrics:read";
+
+const TAG: &str = "system";
+
+/// Up to how many events of the outbox are counted.
+const BACKLOG_COUNTED_MAX: u32 = 100_000;
+
+/// What is watched.
+#[derive(Clone)]
+pub struct Observed {
+    sql: HostSql,
+    ready: Arc<Readiness>,
+}
+
+impl Observed {
+    /// A server over this database. Its time counts from now.
+    pub fn new(sql: HostSql) -> Observed {
+        process::note_start();
+        let ready = Arc::new(Readiness::new(sql.clone()));
+        Observed { sql, ready }
+    }
+
+    /// Whether it is ready.
+    pub fn ready(&self) -> &Arc<Readiness> {
+        &self.ready
+    }
+}
+
+/// Adds `/metrics` and `/ready`.
+pub fn routes(own: &mut OwnRoutes, config: &Config, observed: &Observed) {
+    own.with(observed.clone())
+        .route(Method::GET, "/ready", Access::OPEN, ready, ready_operation())
+        .route(Method::GET, "/metrics", Access::viewer(READ), metrics, metrics_operation())
+        .open_to(Networks::new(&config.metrics.allow));
+}
+
+async fn ready(State(observed): State<Observed>) -> Result<Response, ApiError> {
+    observed.ready.check().await?;
+    Ok(json_response(StatusCode::OK, &json!({"status": "ready"})))
+}
+
+async fn metrics(State(observed): State<Observed>) -> Result<Response, ApiError> {
+    let moment = Moment { outbox_backlog: backlog(&observed.sql).await, process: process::read() };
+    let text = exposition::write(moment)
+        .map_err(|error| ApiError::internal_logged("the figures could not be written", &error))?;
+    let kind = HeaderValue::from_static(exposition::CONTENT_TYPE);
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+/// How many events wait in the outbox; none where the database does not tell, since the other figures are wanted then
+/// most of all.
+async fn backlog(sql: &HostSql) -> Option<u64> {
+    let counted = format!("SELECT count(*) FROM (SELECT 1 FROM tb_outbox LIMIT {BACKLOG_COUNTED_MAX})");
+    let rows = sql.scan(&counted, &[]).await.ok()?;
+    rows.first().and_then(|row| integer(row, 0).try_into().ok())
+}
+
+fn ready_operation() -> Json {
+    let ready = schema::object(&[("status", schema::one_of(&["ready"]))]);
+    operation("getReadiness", TAG, "Whether the server can do its work")
+        .answers(200, "It can.", ready)
+        .refuses(503, "It cannot: `shutting_down`, `database_not_ready` or `writer_not_ready`.")
+        .into()
+}
+
+fn metrics_operation() -> Json {
+    operation("getPrometheusMetrics", TAG, "Figures for Prometheus")
+        .describe("Also open without a token to the networks of `metrics.allow`.")
+        .answers_as(200, "The figures as OpenMetrics text.", "application/openmetrics-text", schema::text())
+        .into()
+}

@@ -1,0 +1,43 @@
+//! Whether the host knows that its database cannot do its part.
+
+#![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
+
+mod support_db;
+
+use std::sync::Arc;
+
+use support_db::Fresh;
+use tinybase_host::{db::Database, observe::Readiness, sql::HostSql};
+
+async fn code(ready: &Readiness) -> String {
+    ready.check().await.map_or_else(|error| error.code.into_owned(), |()| "ready".into())
+}
+
+fn readiness(fresh: &Fresh) -> Readiness {
+    Readiness::new(HostSql::new(Arc::clone(&fresh.db) as Arc<dyn Database>))
+}
+
+#[tokio::test]
+async fn a_database_that_works_is_ready_until_the_end_is_near() {
+    let fresh = Fresh::open();
+    let ready = readiness(&fresh);
+    assert_eq!(code(&ready).await, "ready");
+    ready.stop();
+    assert_eq!(code(&ready).await, "shutting_down");
+}
+
+#[tokio::test]
+async fn a_database_that_takes_no_writes_is_not_ready() {
+    let fresh = Fresh::open_with(|options| options.queue_jobs_max = 0);
+    assert_eq!(code(&readiness(&fresh)).await, "writer_not_ready");
+}
+
+#[tokio::test]
+async fn a_closed_database_is_not_ready_and_is_asked_once_a_second() {
+    let fresh = Fresh::open();
+    let asked_before = readiness(&fresh);
+    assert_eq!(code(&asked_before).await, "ready");
+    fresh.db.shut_down().await;
+    assert_eq!(code(&readiness(&fresh)).await, "database_not_ready");
+    assert_eq!(code(&asked_before).await, "ready", "the answer of a moment ago holds");
+}

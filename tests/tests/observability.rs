@@ -1,0 +1,121 @@
+//! What an operator watches, on the real server: figures for Prometheus, and whether the server can do its work.
+
+#![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tinybase_tests::{Client, Site, site::ADMIN_EMAIL};
+
+/// The value of a figure: of the line that begins with `series`.
+fn figure(text: &str, series: &str) -> Option<f64> {
+    let line =
+        text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+fn metrics(client: &Client) -> String {
+    let answer = client.get("/metrics");
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    assert!(answer.headers["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
+    String::from_utf8(answer.body).unwrap()
+}
+
+#[test]
+fn the_figures_follow_what_the_server_does() {
+    let site = Site::new();
+    site.install_stress("faults");
+    let server = site.serve();
+    let (admin, nobody) = (server.admin(), server.client());
+    for path in ["/api/faults/log", "/api/faults/panic_in_future", "/no/such/path", "/no/other/path"] {
+        nobody.get(path);
+    }
+    let text = metrics(&admin);
+    let exactly = [
+        (r#"tinybase_http_requests_total{method="GET",route="/api/faults/{fault}",status="2xx"}"#, 1.0),
+        (r#"tinybase_http_requests_total{method="GET",route="/api/faults/{fault}",status="5xx"}"#, 1.0),
+        (r#"tinybase_http_request_duration_seconds_count{method="GET",route="/api/faults/{fault}"}"#, 2.0),
+        (r#"tinybase_http_requests_total{method="OTHER",route="unmatched",status="4xx"}"#, 2.0),
+        (r#"tinybase_http_requests_total{method="POST",route="/api/auth/login",status="2xx"}"#, 1.0),
+        (r#"tinybase_plugin_call_duration_seconds_count{plugin="faults",kind="request"}"#, 2.0),
+        (r#"tinybase_plugin_errors_total{plugin="faults",kind="request"}"#, 1.0),
+        (r#"tinybase_plugin_panics_total{plugin="faults"}"#, 1.0),
+        ("tinybase_http_requests_in_flight", 1.0),
+        ("tinybase_outbox_backlog", 0.0),
+        ("tinybase_db_write_queue", 0.0),
+        ("tinybase_password_jobs", 0.0),
+    ];
+    for (series, expected) in exactly {
+        assert_eq!(figure(&text, series), Some(expected), "{series} in\n{text}");
+    }
+    let more_than_none = [
+        "process_resident_memory_bytes",
+        "process_open_fds",
+        "process_start_time_seconds",
+        "tinybase_http_connections",
+        "tinybase_db_group_jobs_count",
+        "tinybase_db_commit_duration_seconds_count",
+        "tinybase_db_sync_duration_seconds_count",
+        r#"tinybase_db_read_duration_seconds_count{kind="short"}"#,
+        "tinybase_db_wal_pages",
+        "tinybase_token_cache_misses_total",
+    ];
+    for series in more_than_none {
+        assert!(figure(&text, series).is_some_and(|value| value > 0.0), "{series} in\n{text}");
+    }
+    let hits = figure(&text, "tinybase_token_cache_hits_total").unwrap();
+    let again = metrics(&admin);
+    assert!(figure(&again, "tinybase_token_cache_hits_total").unwrap() > hits, "{again}");
+    assert!(!text.contains("/no/such/path"), "a path became a label");
+}
+
+#[test]
+fn who_may_read_the_figures() {
+    let mut site = Site::new();
+    let server = site.serve();
+    let admin = server.admin();
+    assert_eq!(server.client().get("/metrics").outcome(), (401, "token_missing".into()));
+    let user = server.client().registered("user@example.com");
+    assert_eq!(user.get("/metrics").outcome(), (403, "role_required".into()));
+    for (scope, status) in [("admin:metrics:read", 200), ("admin:audit:read", 403)] {
+        let made = admin.post("/api/admin/application-tokens", &json!({"name": scope, "scopes": [scope]}));
+        let token = made.expect(201)["token_value"].as_str().unwrap().to_owned();
+        assert_eq!(server.client().with_token(&token).get("/metrics").status, status, "{scope}");
+    }
+    server.stop();
+    for (networks, status) in [("10.0.0.0/8", 401), ("10.0.0.0/8,127.0.0.0/8", 200)] {
+        site.set("TINYBASE_METRICS_ALLOW", networks);
+        let server = site.serve();
+        assert_eq!(server.client().get("/metrics").status, status, "{networks}");
+        assert_eq!(server.client().get("/api/admin/users").status, 401, "{networks} open the figures alone");
+        server.stop();
+    }
+    site.set("TINYBASE_SERVER_TRUSTED_PROXIES", "127.0.0.1");
+    let server = site.serve();
+    for (client, status) in [("203.0.113.5", 401), ("127.0.0.2", 200)] {
+        let headers = [("x-forwarded-for", client)];
+        let answer = server.client().try_send("GET", "/metrics", &headers, b"").unwrap();
+        assert_eq!(answer.status, status, "{client} behind a proxy");
+    }
+    server.stop();
+    site.set("TINYBASE_METRICS_ALLOW", "10.0.0.0/33");
+    let refused = site.serve_in_vain();
+    assert!(refused.errors.contains("TINYBASE_METRICS_ALLOW"), "{refused:?}");
+}
+
+#[test]
+fn a_server_is_ready_until_it_is_asked_to_end() {
+    let mut site = Site::new();
+    // Longer than the test: what it sees is seen before connections are refused.
+    site.set("TINYBASE_SERVER_SHUTDOWN_DELAY_MS", "60000");
+    let server = site.serve();
+    let client = server.client();
+    assert_eq!(client.get("/ready").expect(200), json!({"status": "ready"}));
+    server.ask_to_end();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while client.get("/ready").outcome() != (503, "shutting_down".into()) {
+        assert!(Instant::now() < deadline, "it stays ready");
+    }
+    assert_eq!(client.get("/health").status, 200, "it lives on");
+    client.signed_in(ADMIN_EMAIL).get("/api/auth/me").expect(200);
+}
