@@ -13,6 +13,8 @@ pub mod http;
 pub mod logging;
 pub mod observe;
 pub mod plugins;
+pub mod request_log;
 pub mod secrets;
 pub mod settings;
 pub mod sql;
+pub mod time_log;

@@ -68,6 +68,7 @@ async fn the_hosts_tables_come_and_go() {
         "tb_outbox",
         "tb_recovery_codes",
         "tb_refresh_tokens",
+        "tb_request_log",
         "tb_second_factors",
         "tb_sessions",
         "tb_settings",

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use tinybase_tests::{Client, Site, site::ADMIN_EMAIL};
 
 /// The value of a figure: of the line that begins with `series`.
@@ -118,4 +118,95 @@ fn a_server_is_ready_until_it_is_asked_to_end() {
     }
     assert_eq!(client.get("/health").status, 200, "it lives on");
     client.signed_in(ADMIN_EMAIL).get("/api/auth/me").expect(200);
+}
+
+/// The rows of the request log that a query finds, newest first.
+fn requests(admin: &Client, query: &str) -> Vec<Json> {
+    let page = admin.get(&format!("/api/admin/requests?{query}")).expect(200);
+    page["requests"].as_array().unwrap().clone()
+}
+
+#[test]
+fn requests_are_logged_without_what_nobody_may_read_later() {
+    let mut site = Site::new();
+    site.set("TINYBASE_REQUEST_LOG_READS_PER_SECOND_MAX", "100000");
+    let server = site.serve();
+    let admin = server.admin();
+    let secrets = ["q-secret", "h-secret", "b-secret"];
+    let (query, body) = ("?token=q-secret", br#"{"email": "b-secret@example.com", "password": "b-secret"}"#);
+    let headers = [("content-type", "application/json"), ("x-api-key", "h-secret"), ("x-request-id", "one")];
+    let client = server.client();
+    assert_eq!(
+        client.try_send("POST", &format!("/api/auth/login{query}"), &headers, body).unwrap().status,
+        401
+    );
+    let me = admin.try_send("GET", "/api/auth/me", &[("x-request-id", "two")], b"").unwrap();
+    let head = admin.try_send("HEAD", "/api/auth/me", &[("x-request-id", "three")], b"").unwrap();
+    assert_eq!((me.status, head.status), (200, 200));
+    let stranger = client.try_send("GET", "/api/admin/users", &[("x-request-id", "four")], b"").unwrap();
+    assert_eq!(stranger.status, 401);
+    let logged = |id: &str, names: [&str; 4]| {
+        let rows = requests(&admin, &format!("request_id={id}"));
+        assert_eq!(rows.len(), 1, "{id}: {rows:?}");
+        assert_eq!(rows[0]["address"], "127.0.0.1");
+        names.map(|name| rows[0][name].clone())
+    };
+    let login = logged("one", ["method", "route", "path", "status"]);
+    assert_eq!(json!(login), json!(["POST", "/api/auth/login", "/api/auth/login", 401]));
+    let me_id = me.json()["id"].clone();
+    let seen = logged("two", ["user_id", "token_id", "bytes_out", "status"]);
+    assert_eq!(json!(seen), json!([me_id, null, me.body.len(), 200]));
+    assert_eq!(
+        json!(logged("three", ["method", "bytes_out", "user_id", "status"])),
+        json!(["HEAD", 0, me_id, 200])
+    );
+    assert_eq!(
+        json!(logged("four", ["route", "user_id", "token_id", "status"])),
+        json!(["/api/admin/users", null, null, 401])
+    );
+    assert_eq!(
+        requests(&admin, "path=/api/admin/requests&method=GET").len(),
+        4,
+        "its own reading is logged too"
+    );
+    assert!(figure(&metrics(&admin), "tinybase_request_log_rows_total").unwrap() >= 8.0);
+    client.try_send("GET", "/last", &[("x-request-id", "five")], b"").unwrap();
+    assert!(server.stop().success());
+    for file in std::fs::read_dir(site.dir()).unwrap() {
+        let path = file.unwrap().path();
+        let bytes = if path.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };
+        for secret in secrets {
+            let found = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
+            assert!(!found, "{secret} is in {}", path.display());
+        }
+    }
+    let server = site.serve();
+    let last = requests(&server.admin(), "request_id=five");
+    assert_eq!(last.len(), 1, "what waits when the server ends is written: {last:?}");
+}
+
+#[test]
+fn of_each_kind_of_request_so_many_a_second_are_logged() {
+    let mut site = Site::new();
+    site.set("TINYBASE_REQUEST_LOG_READS_PER_SECOND_MAX", "0");
+    site.set("TINYBASE_REQUEST_LOG_ROWS_PER_SECOND_MAX", "0");
+    let server = site.serve();
+    let admin = server.admin();
+    for path in ["/health", "/no/such/path"] {
+        server.client().get(path);
+    }
+    assert_eq!(requests(&admin, ""), Vec::<Json>::new());
+    let dropped = figure(&metrics(&admin), "tinybase_request_log_dropped_total").unwrap();
+    assert!(dropped >= 2.0, "the login and the unknown path, but no quick read: {dropped}");
+    server.stop();
+    site.set("TINYBASE_REQUEST_LOG_READS_PER_SECOND_MAX", "1000");
+    site.set("TINYBASE_REQUEST_LOG_ENABLED", "false");
+    let server = site.serve();
+    let admin = server.admin();
+    server.client().get("/health");
+    assert_eq!(requests(&admin, ""), Vec::<Json>::new(), "it is switched off");
+    let text = metrics(&admin);
+    for series in ["tinybase_request_log_rows_total", "tinybase_request_log_dropped_total"] {
+        assert_eq!(figure(&text, series), Some(0.0), "{series}");
+    }
 }

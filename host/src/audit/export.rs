@@ -5,10 +5,10 @@ use futures_util::stream;
 use serde::Serialize;
 
 use super::{
-    filter::{Filter, Format},
+    filter::Format,
     log::{AuditLog, Exported, Logged},
 };
-use crate::db::DbError;
+use crate::{db::DbError, time_log::Filter};
 
 const CSV_HEAD: &str =
     "id,at,actor_kind,actor_id,actor_name,address,request_id,action,target_kind,target_id,change\n";

@@ -4,14 +4,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tinybase_abi::codec::Value;
 
-use super::filter::{Filter, PageAsked, Start};
 use crate::{
     db::DbError,
     sql::{HostSql, Row, integer, is_null, text},
+    time_log::{Filter, PageAsked, Paging, TimeLog},
 };
 
-/// Up to how many entries a total is counted.
-pub(super) const TOTAL_COUNTED_MAX: u64 = 10_000;
 /// How many entries an export holds in memory at once.
 const EXPORT_ENTRIES_AT_ONCE: i64 = 100;
 
@@ -21,7 +19,7 @@ const COLUMNS: &str =
 /// The audit log as it is read.
 #[derive(Debug, Clone)]
 pub struct AuditLog {
-    sql: HostSql,
+    log: TimeLog,
 }
 
 /// An entry as it is answered.
@@ -64,12 +62,8 @@ impl Logged {
 #[derive(Debug, Serialize)]
 pub(super) struct Page {
     entries: Vec<Logged>,
-    /// How many there are, counted up to [`TOTAL_COUNTED_MAX`]; not counted for a cursor.
-    total: Option<u64>,
-    total_is_exact: bool,
-    limit: u64,
-    offset: u64,
-    next_cursor: Option<String>,
+    #[serde(flatten)]
+    paging: Paging,
 }
 
 /// Where an export stands.
@@ -85,52 +79,18 @@ pub(super) struct Exported {
 impl AuditLog {
     /// The log in the host's database.
     pub fn new(sql: HostSql) -> AuditLog {
-        AuditLog { sql }
+        AuditLog { log: TimeLog::new(sql, "tb_audit_log", COLUMNS) }
     }
 
     /// A page, newest first.
     pub(super) async fn page(&self, asked: &PageAsked) -> Result<Page, DbError> {
-        let (offset, total) = match asked.start {
-            Start::Offset(offset) => (offset, Some(self.count(&asked.filter).await?)),
-            Start::Cursor(_) => (0, None),
-        };
-        let mut params = Vec::new();
-        let mut filter = asked.filter.sql(&mut params);
-        if let Start::Cursor(Some(id)) = asked.start {
-            params.push(id.into());
-            let id = params.len();
-            // Where retention has deleted that entry, everything older is gone too.
-            filter =
-                format!("{filter} AND (at, id) < ((SELECT at FROM tb_audit_log WHERE id = ?{id}), ?{id})");
-        }
-        // One more shows whether there is a next page.
-        params.push(signed(asked.limit + 1).into());
-        params.push(signed(offset).into());
-        let (limit_at, offset_at) = (params.len() - 1, params.len());
-        let sql = format!(
-            "SELECT {COLUMNS} FROM tb_audit_log WHERE id IN (SELECT id FROM tb_audit_log WHERE {filter} \
-             ORDER BY at DESC, id DESC LIMIT ?{limit_at} OFFSET ?{offset_at}) ORDER BY at DESC, id DESC"
-        );
-        let rows = self.sql.scan(&sql, &params).await?;
-        let mut entries: Vec<_> = rows.iter().map(Logged::from_row).collect();
-        let has_more = entries.len() as u64 > asked.limit;
-        entries.truncate(usize::try_from(asked.limit).unwrap_or(usize::MAX));
-        let next_cursor = entries.last().filter(|_| has_more).map(|entry| entry.id.to_string());
-        let total_is_exact = total.is_some_and(|total| total < TOTAL_COUNTED_MAX);
-        Ok(Page { entries, total, total_is_exact, limit: asked.limit, offset, next_cursor })
-    }
-
-    async fn count(&self, filter: &Filter) -> Result<u64, DbError> {
-        let mut params = vec![signed(TOTAL_COUNTED_MAX).into()];
-        let filter = filter.sql(&mut params);
-        let sql = format!("SELECT count(*) FROM (SELECT 1 FROM tb_audit_log WHERE {filter} LIMIT ?1)");
-        let rows = self.sql.scan(&sql, &params).await?;
-        Ok(rows.first().map_or(0, |row| integer(row, 0).unsigned_abs()))
+        let (rows, paging) = self.log.page(asked).await?;
+        Ok(Page { entries: rows.iter().map(Logged::from_row).collect(), paging })
     }
 
     /// Begins an export of what is there now.
     pub(super) async fn begin_export(&self, filter: Filter) -> Result<Exported, DbError> {
-        let last = self.sql.row("SELECT max(id) FROM tb_audit_log", &[]).await?;
+        let last = self.log.sql().row("SELECT max(id) FROM tb_audit_log", &[]).await?;
         let last = last.map_or(0, |row| integer(&row, 0));
         Ok(Exported { filter, last, behind: (String::new(), 0) })
     }
@@ -148,15 +108,11 @@ impl AuditLog {
             "SELECT {COLUMNS} FROM tb_audit_log WHERE id IN (SELECT id FROM tb_audit_log WHERE {filter} \
              AND id <= ?1 AND (at, id) > (?2, ?3) ORDER BY at, id LIMIT ?4) ORDER BY at, id"
         );
-        let rows = self.sql.scan(&sql, &params).await?;
+        let rows = self.log.sql().scan(&sql, &params).await?;
         let entries: Vec<_> = rows.iter().map(Logged::from_row).collect();
         if let Some(last) = entries.last() {
             export.behind = (last.at.clone(), last.id);
         }
         Ok(entries)
     }
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

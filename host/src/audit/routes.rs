@@ -7,15 +7,15 @@ use axum::{
 use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::{Value as Json, json};
 
-use super::{AuditLog, export, filter, log::TOTAL_COUNTED_MAX};
+use super::{AuditLog, export, filter};
 use crate::{
-    db::DbError,
     error::ApiError,
     http::{
         Access, OwnRoutes,
         extract::json_response,
         operation::{Operation, operation, schema},
     },
+    time_log,
 };
 
 /// The scope that an application token needs to read the log.
@@ -32,14 +32,7 @@ pub fn routes(own: &mut OwnRoutes, log: AuditLog) {
 
 async fn page(State(log): State<AuditLog>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     let asked = filter::read_page(&query.unwrap_or_default())?;
-    let page = log.page(&asked).await.map_err(|error| match error {
-        DbError::TooLarge { .. } => ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "answer_too_large",
-            "the entries of this page are too large together: ask for a smaller limit",
-        ),
-        error => error.into(),
-    })?;
+    let page = log.page(&asked).await.map_err(time_log::too_large)?;
     Ok(json_response(StatusCode::OK, &page))
 }
 
@@ -54,7 +47,7 @@ async fn file(State(log): State<AuditLog>, RawQuery(query): RawQuery) -> Result<
 }
 
 fn with_filters(operation: Operation) -> Operation {
-    let text = json!({"type": "string", "maxLength": filter::TEXT_BYTES_MAX});
+    let text = json!({"type": "string", "maxLength": time_log::TEXT_BYTES_MAX});
     operation
         .query("action", text.clone(), "An action, or the beginning of actions with * behind it: user.*")
         .query("actor_id", text.clone(), "The id of the user or application token who did it.")
@@ -84,20 +77,8 @@ fn entry_schema() -> Json {
 }
 
 fn page_operation() -> Operation {
-    let total = format!("How many there are, counted up to {TOTAL_COUNTED_MAX}; null with a cursor.");
-    let page = schema::object(&[
-        ("entries", schema::list(entry_schema())),
-        ("total", json!({"type": ["integer", "null"], "description": total})),
-        ("total_is_exact", schema::flag()),
-        ("limit", schema::integer(1)),
-        ("offset", schema::integer(0)),
-        ("next_cursor", schema::nullable(schema::text())),
-    ]);
-    with_filters(operation("listAuditLog", TAG, "Who did what to which thing, newest first"))
-        .paged()
-        .query("cursor", schema::text(), "Empty at first, then the next_cursor of the answer before.")
-        .answers(200, "A page of the log.", page)
-        .refuses(413, "`answer_too_large`: the entries of the page are too large together.")
+    let listed = operation("listAuditLog", TAG, "Who did what to which thing, newest first");
+    time_log::paged_operation(with_filters(listed), "entries", entry_schema())
 }
 
 fn export_operation() -> Json {

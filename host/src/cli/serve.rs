@@ -21,6 +21,7 @@ use crate::{
     http::{App, OwnRoutes, PluginDispatch, serve},
     observe::{self, Observed},
     plugins::{self, Console, Purpose},
+    request_log,
 };
 
 /// What `serve` can be told.
@@ -73,13 +74,17 @@ async fn serve_on(
     audit::routes(&mut own, AuditLog::new(sql.clone()));
     let observed = Observed::new(sql.clone());
     observe::routes(&mut own, config, &observed);
+    let recorder = request_log::Recorder::new(sql.clone(), &config.request_log);
+    request_log::routes(&mut own, sql.clone(), recorder.clone());
+    let _writing = recorder.as_ref().map(request_log::Recorder::start);
+    let _logged = request_log::Retention::start(sql.clone(), &config.request_log);
     let _cleanup = accounts::Cleanup::start(Arc::clone(&accounts));
     let _retention = Retention::start(sql, config.audit.retention_days);
     let administered =
         Administered { accounts: Arc::clone(&accounts), settings, plugins: Arc::clone(&plugins) };
     admin::routes(&mut own, &administered);
     let dispatch = Arc::clone(&plugins) as Arc<dyn PluginDispatch>;
-    let app = Arc::new(App::new(config, dispatch, accounts, own));
+    let app = Arc::new(App::new(config, dispatch, accounts, own).with_request_log(recorder.clone()));
     let listener = listen(config).await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), extensions = ?plugins.loaded(), "serving");
@@ -90,6 +95,9 @@ async fn serve_on(
         tokio::time::sleep(Duration::from_millis(config.server.shutdown_delay_ms)).await;
     };
     serve(listener, app, asked).await;
+    if let Some(recorder) = &recorder {
+        recorder.flush().await;
+    }
     plugins.shut_down(Duration::from_millis(config.server.shutdown_timeout_ms)).await;
     tracing::info!("stopped");
     Ok(())

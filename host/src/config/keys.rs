@@ -184,6 +184,21 @@ sections! {
         /// From which addresses `/metrics` is read without a token; behind a trusted proxy, those of the proxy and of the client must both be listed.
         allow: Vec<String> = Vec::new(), "TINYBASE_METRICS_ALLOW", "a list of networks such as 10.0.0.0/8, or of addresses", |list| is_list_of_networks(list);
     }
+    /// The request log.
+    request_log: RequestLog {
+        /// Whether requests are logged in the database, for `/api/admin/requests`.
+        enabled: bool = true, "TINYBASE_REQUEST_LOG_ENABLED", "true or false", any;
+        /// How long a request is kept; 0 keeps every one until there are `request_log.rows_max`.
+        retention_days: u32 = 7, "TINYBASE_REQUEST_LOG_RETENTION_DAYS", "days, 0 to 36500", |n| *n <= 36_500;
+        /// How many requests are kept; the oldest of more are deleted within a minute.
+        rows_max: u64 = 500_000, "TINYBASE_REQUEST_LOG_ROWS_MAX", "1000 or more", |n| *n >= 1000;
+        /// Of requests that failed (5xx), were refused (4xx), change something or are slow: how many of each kind are logged a second.
+        rows_per_second_max: u32 = 200, "TINYBASE_REQUEST_LOG_ROWS_PER_SECOND_MAX", "0 to 100000", |n| *n <= 100_000;
+        /// Of all other requests, quick reads that went well: how many are logged a second.
+        reads_per_second_max: u32 = 10, "TINYBASE_REQUEST_LOG_READS_PER_SECOND_MAX", "0 to 100000", |n| *n <= 100_000;
+        /// From how many milliseconds on a read counts as slow.
+        slow_ms: u64 = 500, "TINYBASE_REQUEST_LOG_SLOW_MS", "milliseconds, 0 to 86400000", |n| *n <= DAY_MS;
+    }
     /// Cross-origin requests.
     cors: Cors {
         /// Which other origins a browser may call from; empty is the same origin only.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub use keys::{
     Admin, Audit, Auth, Cors, Database, Email, Extensions, Functions, KEYS, Key, Metrics, Plugins, Public,
-    RateLimit, Scheduler, Server, TOKEN_MARK,
+    RateLimit, RequestLog, Scheduler, Server, TOKEN_MARK,
 };
 pub use load::{ConfigError, FILE_NAME, Flag, Place};
 pub use template::template;
@@ -35,6 +35,8 @@ pub struct Config {
     pub rate_limit: RateLimit,
     /// Figures for Prometheus.
     pub metrics: Metrics,
+    /// The request log.
+    pub request_log: RequestLog,
     /// Cross-origin requests.
     pub cors: Cors,
     /// Where extensions come from and go to.

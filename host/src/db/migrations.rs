@@ -69,6 +69,7 @@ pub fn host_migrations(engine: Engine) -> Vec<Migration> {
             4 "0004_second_factor" "second_factor",
             5 "0005_administration" "administration",
             6 "0006_audit_log" "audit_log",
+            7 "0007_request_log" "request_log",
         ),
         Engine::Postgres => Vec::new(),
     }

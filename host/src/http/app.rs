@@ -31,7 +31,7 @@ use super::{
     request_id::REQUEST_ID,
     system,
 };
-use crate::{config::Config, error::ApiError, logging};
+use crate::{config::Config, error::ApiError, logging, request_log::Recorder};
 
 /// An answer on its way out.
 pub(super) type Answer = Response<AnswerBody>;
@@ -51,6 +51,7 @@ pub struct App {
     cors: Option<CorsLayer>,
     rate_limits: Option<RateLimits>,
     proxies: TrustedProxies,
+    recorder: Option<Recorder>,
 }
 
 /// What a request's own handler may want to know of it beside its head; the host's routes find it among the
@@ -87,6 +88,7 @@ impl App {
             cors: cross_origin::layer(&config.cors.allow_origins),
             rate_limits: config.rate_limit.enabled.then(RateLimits::default),
             proxies: TrustedProxies::new(&config.server.trusted_proxies),
+            recorder: None,
         }
     }
 
@@ -96,6 +98,12 @@ impl App {
         self.budget = BodyBudget::new(limits.bodies_bytes_max);
         self.limits = limits;
         self
+    }
+
+    /// Logs requests there.
+    #[must_use]
+    pub fn with_request_log(self, recorder: Option<Recorder>) -> App {
+        App { recorder, ..self }
     }
 
     /// Serves one request. It always answers: a panic on the way is a 500.
@@ -108,8 +116,8 @@ impl App {
         let is_h2 = request.version() == Version::HTTP_2;
         let guard = watch.begin(is_h2);
         let id = RequestId::from_headers(request.headers());
-        let exchange = Exchange::begin(&request);
         let origin = self.proxies.origin(peer.ip(), request.headers());
+        let exchange = Exchange::begin(&request, origin.address);
         let traits = Traits::of(&request, &origin);
         let span = logging::request_span(id.as_str());
         let info = RequestInfo { id: id.clone(), client: origin.address, peer: peer.ip() };
@@ -117,14 +125,15 @@ impl App {
             let routed = AssertUnwindSafe(self.route(request, info, &exchange)).catch_unwind().await;
             let answer = routed.unwrap_or_else(|panic| answer_panic(&*panic));
             let answer = self.finish(answer, &traits, &id, is_h2).await;
-            exchange.end(answer.status());
-            answer
+            let row = exchange.end(answer.status(), &id, self.recorder.as_ref());
+            (answer, row)
         };
-        let mut answer = answering.instrument(span).await;
+        let (mut answer, row) = answering.instrument(span).await;
         if answer.status().is_client_error() && answer.headers().contains_key(header::CONNECTION) {
             watch.leave_unread();
         }
         answer.body_mut().guard_request(guard);
+        answer.body_mut().log(row);
         answer
     }
 

@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, Sleep};
 
 use super::{BoxError, ByteStream, Limits, connection::RequestGuard};
-use crate::{error::ApiError, observe::stats::HTTP};
+use crate::{error::ApiError, observe::stats::HTTP, request_log::Unsent};
 
 /// The most that is set aside for a body before its bytes are there, whatever its `content-length` claims.
 const RESERVE_BYTES_MAX: usize = 64 << 10;
@@ -225,6 +225,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for LimitedBody<B> {
 pub(super) struct AnswerBody {
     kind: AnswerKind,
     guards: Guards,
+    /// The request's row of the request log, which counts what is sent.
+    row: Option<Box<Unsent>>,
 }
 
 enum AnswerKind {
@@ -258,11 +260,16 @@ impl AnswerBody {
     }
 
     fn from_kind(kind: AnswerKind) -> AnswerBody {
-        AnswerBody { kind, guards: Guards::default() }
+        AnswerBody { kind, guards: Guards::default(), row: None }
     }
 
     pub(super) fn guard_request(&mut self, guard: RequestGuard) {
         self.guards._request = Some(guard);
+    }
+
+    /// Counts what is sent for a row of the request log.
+    pub(super) fn log(&mut self, row: Option<Unsent>) {
+        self.row = row.map(Box::new);
     }
 
     pub(super) fn guard_hold(&mut self, hold: Option<Arc<dyn std::any::Any + Send + Sync>>) {
@@ -286,13 +293,19 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.kind {
+        let polled = match &mut self.kind {
             AnswerKind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             AnswerKind::Axum(body) => Pin::new(body).poll_frame(cx).map_err(BoxError::from),
             AnswerKind::Stream(stream) => {
                 stream.as_mut().poll_next(cx).map(|next| next.map(|piece| piece.map(Frame::data)))
             }
+        };
+        if let Some(row) = &mut self.row
+            && let Poll::Ready(Some(Ok(frame))) = &polled
+        {
+            row.sent(frame.data_ref().map_or(0, Bytes::len));
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

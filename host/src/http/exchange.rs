@@ -1,34 +1,40 @@
 //! One request and its answer as an operator sees them: its log line, at debug level or as a warning when it failed, and
-//! its figures. It never keeps a query, a header or a body.
+//! its figures, and its row of the request log. It never keeps a query, a header or a body.
 
 use std::{
+    net::IpAddr,
     sync::{Arc, OnceLock},
     time::Instant,
 };
 
 use http::{Method, Request, StatusCode, Uri};
 
-use super::Caller;
-use crate::observe::{
-    figures::micros,
-    stats::{self, HTTP, RouteFigures},
+use super::{Caller, RequestId};
+use crate::{
+    observe::{
+        figures::micros,
+        stats::{self, HTTP, RouteFigures},
+    },
+    request_log::{Answered, Recorder, Unsent},
 };
 
 /// What is known of a request while it is being served.
 pub(super) struct Exchange {
     method: Method,
     uri: Uri,
+    client: IpAddr,
     started: Instant,
     figures: OnceLock<&'static RouteFigures>,
     caller: OnceLock<Arc<Caller>>,
 }
 
 impl Exchange {
-    pub(super) fn begin<B>(request: &Request<B>) -> Exchange {
+    pub(super) fn begin<B>(request: &Request<B>, client: IpAddr) -> Exchange {
         HTTP.in_flight.step(1);
         Exchange {
             method: request.method().clone(),
             uri: request.uri().clone(),
+            client,
             started: Instant::now(),
             figures: OnceLock::new(),
             caller: OnceLock::new(),
@@ -47,16 +53,33 @@ impl Exchange {
         }
     }
 
-    /// The answer is made: counts it, and writes the line. Its span holds the request's id.
-    pub(super) fn end(&self, status: StatusCode) {
-        let time = self.started.elapsed();
-        self.figures.get().copied().unwrap_or_else(stats::unmatched).note(status, time);
+    /// The answer is made: counts it, and writes the line. Its span holds the request's id. Answers its row of the
+    /// request log, if it gets one.
+    pub(super) fn end(
+        &self,
+        status: StatusCode,
+        request_id: &RequestId,
+        recorder: Option<&Recorder>,
+    ) -> Option<Unsent> {
+        let (time, figures) = (self.started.elapsed(), self.figures.get().copied());
+        figures.unwrap_or_else(stats::unmatched).note(status, time);
         let (method, path, micros) = (&self.method, self.uri.path(), micros(time));
         if status.is_server_error() {
             tracing::warn!(%method, path, status = status.as_u16(), micros, "request failed");
         } else {
             tracing::debug!(%method, path, status = status.as_u16(), micros, "request");
         }
+        let answered = Answered {
+            method,
+            uri: &self.uri,
+            route: figures.map(|figures| figures.pattern),
+            status,
+            time,
+            caller: self.caller.get(),
+            client: self.client,
+            request_id,
+        };
+        recorder?.note(self.started, &answered)
     }
 }
 

@@ -12,7 +12,7 @@ use prometheus_client::{
 use super::{
     figures::Histogram,
     process::Process,
-    stats::{self, ACCOUNTS, DATABASE, EVENTS, HTTP, PluginFigures, RouteFigures},
+    stats::{self, ACCOUNTS, DATABASE, EVENTS, HTTP, PluginFigures, REQUEST_LOG, RouteFigures},
 };
 
 /// The media type of the text.
@@ -46,7 +46,8 @@ impl Collector for Moment {
         of_database(&mut families)?;
         of_plugins(&mut families)?;
         self.of_events(&mut families)?;
-        of_accounts(&mut families)
+        of_accounts(&mut families)?;
+        of_request_log(&mut families)
     }
 }
 
@@ -216,6 +217,13 @@ fn of_accounts(families: &mut Families<'_>) -> fmt::Result {
     families.counter("tinybase_token_cache_misses", help, ACCOUNTS.token_misses.get())?;
     let help = "Passwords that are being hashed or wait for it";
     families.gauge("tinybase_password_jobs", help, ACCOUNTS.password_jobs.get() as f64)
+}
+
+fn of_request_log(families: &mut Families<'_>) -> fmt::Result {
+    let help = "Requests that were written to the request log";
+    families.counter("tinybase_request_log_rows", help, REQUEST_LOG.rows.get())?;
+    let help = "Requests that the request log had no room for, the sample of quick reads apart";
+    families.counter("tinybase_request_log_dropped", help, REQUEST_LOG.dropped.get())
 }
 
 #[cfg(test)]

@@ -90,6 +90,17 @@ pub struct Accounts {
 pub static ACCOUNTS: Accounts =
     Accounts { token_hits: Counter::new(), token_misses: Counter::new(), password_jobs: Gauge::new() };
 
+/// The request log.
+pub struct RequestLog {
+    /// Rows that were written.
+    pub rows: Counter,
+    /// Rows that were not, since there were too many or the database failed.
+    pub dropped: Counter,
+}
+
+/// See [`RequestLog`].
+pub static REQUEST_LOG: RequestLog = RequestLog { rows: Counter::new(), dropped: Counter::new() };
+
 /// What is counted of one route. It lives as long as the process, so that its figures outlast a reload.
 pub struct RouteFigures {
     /// The method, in capitals.

@@ -1,0 +1,15 @@
+//! The request log: which requests were answered how, for whom, from where, in which time. Rows are gathered beside the
+//! requests and written in batches. It never holds a query, a header or a body, and no request ever waits for it.
+
+mod filter;
+mod keep;
+mod recorder;
+mod retention;
+mod routes;
+mod row;
+
+pub use keep::Keep;
+pub use recorder::Recorder;
+pub use retention::{Retention, sweep};
+pub use routes::routes;
+pub use row::{Answered, Unsent};

@@ -1,0 +1,81 @@
+//! Retention: rows that are older or more than the operator wants are deleted, few at a time. It never deletes others.
+
+use std::time::Duration;
+
+use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
+use tokio::task::AbortHandle;
+
+use crate::{
+    config,
+    db::DbError,
+    sql::{HostSql, time_from_now},
+};
+
+/// How often rows are counted and old ones looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// How many rows one batch deletes, so that other writers hardly wait.
+const DELETED_AT_ONCE_MAX: u64 = 500;
+
+const DELETE_OLD: &str = "DELETE FROM tb_request_log WHERE id IN \
+     (SELECT id FROM tb_request_log WHERE at < ?1 ORDER BY at LIMIT ?2)";
+/// Ids have no gaps but where rows were deleted, so there are never more rows than this leaves.
+const DELETE_EXCESS: &str = "DELETE FROM tb_request_log WHERE id IN (SELECT id FROM tb_request_log \
+     WHERE id <= (SELECT max(id) FROM tb_request_log) - ?1 ORDER BY id LIMIT ?2)";
+
+/// The job that keeps the log to its age and size. It ends when this is dropped.
+pub struct Retention(AbortHandle);
+
+impl Retention {
+    /// Starts the job, which sweeps at once and then every minute. It works where the log is switched off too, since
+    /// what was logged before still ages. To be called within the runtime.
+    pub fn start(sql: HostSql, config: &config::RequestLog) -> Retention {
+        let (days, rows_max) = (config.retention_days, config.rows_max);
+        let job = tokio::spawn(async move {
+            let mut clock = tokio::time::interval(SWEEP_EVERY);
+            loop {
+                clock.tick().await;
+                let keep_from = (days > 0).then(|| time_from_now(-i64::from(days) * 86_400));
+                match sweep(&sql, keep_from.as_deref(), rows_max).await {
+                    Ok(0) => {}
+                    Ok(deleted) => tracing::debug!(deleted, "deleted old rows of the request log"),
+                    Err(error) => tracing::error!(%error, "old rows of the request log could not be deleted"),
+                }
+            }
+        });
+        Retention(job.abort_handle())
+    }
+}
+
+impl Drop for Retention {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Deletes rows from before `keep_from` (RFC 3339 UTC with microseconds), and the oldest of more than `rows_max`.
+/// Answers how many were deleted.
+///
+/// # Errors
+/// What the database answers; what was deleted before stays so.
+pub async fn sweep(sql: &HostSql, keep_from: Option<&str>, rows_max: u64) -> Result<u64, DbError> {
+    let mut deleted = 0;
+    if let Some(keep_from) = keep_from {
+        deleted += delete(sql, DELETE_OLD, ValueRef::Text(keep_from)).await?;
+    }
+    let rows_max = i64::try_from(rows_max).unwrap_or(i64::MAX);
+    Ok(deleted + delete(sql, DELETE_EXCESS, ValueRef::Integer(rows_max)).await?)
+}
+
+async fn delete(sql: &HostSql, statement: &str, bound: ValueRef<'_>) -> Result<u64, DbError> {
+    let mut deleted = 0;
+    loop {
+        let mut batch = BatchWriter::default();
+        let most = ValueRef::Integer(DELETED_AT_ONCE_MAX.cast_signed());
+        batch.push(statement, [bound, most], Expect::Any);
+        let now = sql.apply(batch).await?.affected.iter().sum::<u64>();
+        deleted += now;
+        if now < DELETED_AT_ONCE_MAX {
+            return Ok(deleted);
+        }
+    }
+}
