@@ -32,6 +32,30 @@ fn sign_in_and_its_like_are_limited_by_address() {
 }
 
 #[test]
+fn each_caller_has_a_limit_of_their_own_and_is_told_of_it() {
+    let mut site = Site::new();
+    site.set("TINYBASE_RATE_LIMIT_ENABLED", "true");
+    site.set("TINYBASE_RATE_LIMIT_API_PER_MINUTE", "10");
+    let server = site.serve();
+    let admin = server.admin();
+    let token = admin
+        .post("/api/admin/application-tokens", &json!({"name": "a program", "scopes": ["collections:read"]}))
+        .expect(201);
+    let program = server.client().with_token(token["token_value"].as_str().unwrap());
+    for (who, client) in [("nobody", server.client()), ("the admin", admin), ("the admin's token", program)] {
+        for left in (0..10).rev() {
+            let answer = client.get("/api/collections");
+            assert_ne!(answer.status, 429, "{who} with {left} left");
+            assert_eq!(answer.headers["x-ratelimit-limit"], "10", "{who}");
+            assert_eq!(answer.headers["x-ratelimit-remaining"], *left.to_string(), "{who}");
+        }
+        let answer = client.get("/api/collections");
+        assert_eq!(answer.outcome(), (429, "rate_limited".into()), "{who}");
+        assert!(answer.headers.contains_key("retry-after"), "{who}");
+    }
+}
+
+#[test]
 fn a_server_that_is_asked_to_end_answers_what_is_under_way() {
     let site = Site::new();
     site.install_stress("faults");

@@ -176,8 +176,18 @@ sections! {
     }
     /// Rate limits.
     rate_limit: RateLimit {
-        /// Whether sign-in and the like are limited by client address.
+        /// Whether there are any; those on sign-in and its like are part of it.
         enabled: bool = true, "TINYBASE_RATE_LIMIT_ENABLED", "true or false", any;
+        /// How many requests a minute a user, an application token or a client address may send to the other routes of `/api/auth`; 0 is no limit.
+        auth_per_minute: u32 = 300, "TINYBASE_RATE_LIMIT_AUTH_PER_MINUTE", "0 to 1000000000", |n| *n <= 1_000_000_000;
+        /// The same for `/api/admin`.
+        admin_per_minute: u32 = 1_200, "TINYBASE_RATE_LIMIT_ADMIN_PER_MINUTE", "0 to 1000000000", |n| *n <= 1_000_000_000;
+        /// The same for the rest of `/api` and all other routes of extensions.
+        api_per_minute: u32 = 12_000, "TINYBASE_RATE_LIMIT_API_PER_MINUTE", "0 to 1000000000", |n| *n <= 1_000_000_000;
+        /// Whose requests are not counted.
+        exempt: Vec<String> = Vec::new(), "TINYBASE_RATE_LIMIT_EXEMPT", "a list of addresses or networks such as 10.0.0.0/8", |list| is_list_of_networks(list);
+        /// How many counts are kept at once; beyond that whoever asks least is forgotten first.
+        buckets_max: usize = 65_536, "TINYBASE_RATE_LIMIT_BUCKETS_MAX", "8 to 67108864", |n| (8..=1 << 26).contains(n);
     }
     /// Figures for Prometheus.
     metrics: Metrics {

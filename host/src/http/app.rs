@@ -49,7 +49,7 @@ pub struct App {
     pub(super) budget: Arc<BodyBudget>,
     host: axum::Router,
     cors: Option<CorsLayer>,
-    rate_limits: Option<RateLimits>,
+    pub(super) rate_limits: Option<Arc<RateLimits>>,
     proxies: TrustedProxies,
     recorder: Option<Recorder>,
 }
@@ -78,7 +78,9 @@ impl App {
         let static_dir = config.public.static_dir.as_deref();
         system::routes(&mut own, static_dir);
         openapi::routes(&mut own, &plugins);
-        let host = system::with_fallbacks(own.into_router(&authenticator), static_dir);
+        let rate_limits = RateLimits::from_config(config);
+        let host = own.into_limited_router(&authenticator, rate_limits.as_ref());
+        let host = system::with_fallbacks(host, static_dir);
         App {
             plugins,
             authenticator,
@@ -86,7 +88,7 @@ impl App {
             limits,
             host,
             cors: cross_origin::layer(&config.cors.allow_origins),
-            rate_limits: config.rate_limit.enabled.then(RateLimits::default),
+            rate_limits,
             proxies: TrustedProxies::new(&config.server.trusted_proxies),
             recorder: None,
         }
@@ -124,7 +126,10 @@ impl App {
         let answering = async {
             let routed = AssertUnwindSafe(self.route(request, info, &exchange)).catch_unwind().await;
             let answer = routed.unwrap_or_else(|panic| answer_panic(&*panic));
-            let answer = self.finish(answer, &traits, &id, is_h2).await;
+            let mut answer = self.finish(answer, &traits, &id, is_h2).await;
+            if let Some(quota) = exchange.quota() {
+                quota.tell(answer.headers_mut());
+            }
             let row = exchange.end(answer.status(), &id, self.recorder.as_ref());
             (answer, row)
         };
@@ -164,11 +169,6 @@ impl App {
     }
 
     async fn call_host(&self, request: Request<Incoming>, info: RequestInfo, exchange: &Exchange) -> Answer {
-        if let Some(limits) = &self.rate_limits
-            && let Err(refused) = limits.check(request.method(), request.uri().path(), info.client)
-        {
-            return answer_error(refused);
-        }
         let is_options = request.method() == Method::OPTIONS;
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(info);
@@ -179,9 +179,10 @@ impl App {
             return answer_error(request_timeout());
         };
         let mut response = response.unwrap_or_else(|never| match never {});
-        if let Some(Matched { figures, caller }) = response.extensions_mut().remove() {
+        if let Some(Matched { figures, caller, quota }) = response.extensions_mut().remove() {
             exchange.found(figures);
             exchange.called_by(caller.as_ref());
+            exchange.counted(quota);
         }
         match response.headers().get(header::ALLOW) {
             Some(allow) if is_options && response.status() == StatusCode::METHOD_NOT_ALLOWED => {

@@ -9,7 +9,7 @@ use std::{
 
 use http::{Method, Request, StatusCode, Uri};
 
-use super::{Caller, RequestId};
+use super::{Caller, RequestId, rate_limit::Quota};
 use crate::{
     observe::{
         figures::micros,
@@ -26,6 +26,7 @@ pub(super) struct Exchange {
     started: Instant,
     figures: OnceLock<&'static RouteFigures>,
     caller: OnceLock<Arc<Caller>>,
+    quota: OnceLock<Quota>,
 }
 
 impl Exchange {
@@ -38,6 +39,7 @@ impl Exchange {
             started: Instant::now(),
             figures: OnceLock::new(),
             caller: OnceLock::new(),
+            quota: OnceLock::new(),
         }
     }
 
@@ -51,6 +53,23 @@ impl Exchange {
         if let Some(caller) = caller {
             let _ = self.caller.set(Arc::clone(caller));
         }
+    }
+
+    /// The request was counted against a rate limit.
+    pub(super) fn counted(&self, quota: Option<Quota>) {
+        if let Some(quota) = quota {
+            let _ = self.quota.set(quota);
+        }
+    }
+
+    /// What the client has left, where the request was counted.
+    pub(super) fn quota(&self) -> Option<Quota> {
+        self.quota.get().copied()
+    }
+
+    /// When it began.
+    pub(super) fn started(&self) -> Instant {
+        self.started
     }
 
     /// The answer is made: counts it, and writes the line. Its span holds the request's id. Answers its row of the

@@ -1,7 +1,7 @@
 //! The routes of the host itself as one table: method, path, who may call, what it does, and the handler. Access is
 //! checked here, before the handler, so that no handler can forget it. It never serves a route of a plugin.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Instant};
 
 use axum::{
     Router,
@@ -14,7 +14,11 @@ use axum::{
 use http::{Method, request::Parts};
 use serde_json::Value as Json;
 
-use super::{Access, Authenticate, Caller, Networks, RequestInfo, app::bad_path};
+use super::{
+    Access, Authenticate, Caller, Networks, RequestInfo,
+    app::bad_path,
+    rate_limit::{Quota, RateLimits, Rule},
+};
 use crate::{
     error::ApiError,
     observe::stats::{self, RouteFigures},
@@ -60,6 +64,15 @@ impl OwnRoutes {
 
     /// The router that serves them; `authenticator` verifies tokens.
     pub fn into_router(self, authenticator: &Arc<dyn Authenticate>) -> Router {
+        self.into_limited_router(authenticator, None)
+    }
+
+    /// The same, with limits on how often they are called.
+    pub(super) fn into_limited_router(
+        self,
+        authenticator: &Arc<dyn Authenticate>,
+        limits: Option<&Arc<RateLimits>>,
+    ) -> Router {
         let routes = self.routes.into_iter();
         routes.fold(Router::new(), |router, route| {
             let guard = Guard {
@@ -67,6 +80,9 @@ impl OwnRoutes {
                 open_to: route.open_to,
                 figures: stats::route(route.method.as_str(), route.path),
                 authenticator: Arc::clone(authenticator),
+                limit: limits.and_then(|limits| {
+                    limits.rule_of_own(&route.method, route.path).map(|rule| (Arc::clone(limits), rule))
+                }),
             };
             router.route(route.path, route.handler.layer(from_fn_with_state(guard, check)))
         })
@@ -110,6 +126,7 @@ struct Guard {
     open_to: Networks,
     figures: &'static RouteFigures,
     authenticator: Arc<dyn Authenticate>,
+    limit: Option<(Arc<RateLimits>, Rule)>,
 }
 
 async fn check(
@@ -129,7 +146,11 @@ async fn check(
     } else {
         guard.access.authorize(&*guard.authenticator, request.headers(), param).await
     };
-    let mut matched = Matched { figures: guard.figures, caller: None };
+    let (allowed, quota) = match (&guard.limit, request.extensions().get::<RequestInfo>()) {
+        (Some((limits, rule)), Some(info)) => limits.admit(*rule, allowed, info.client, Instant::now()),
+        _ => (allowed, None),
+    };
+    let mut matched = Matched { figures: guard.figures, caller: None, quota };
     let mut answer = match allowed {
         Ok(caller) => {
             if let Some(caller) = caller {
@@ -149,6 +170,7 @@ async fn check(
 pub(super) struct Matched {
     pub(super) figures: &'static RouteFigures,
     pub(super) caller: Option<Arc<Caller>>,
+    pub(super) quota: Option<Quota>,
 }
 
 /// The caller of a route of the host that asks for one.

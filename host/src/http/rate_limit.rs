@@ -1,21 +1,30 @@
-//! How often one client address may try to sign in and the like. It never limits any other route.
+//! How many requests a client, a user or an application token may send: which rule a route falls under, and who is
+//! counted. It never verifies who somebody is, and never looks at a route's answer.
+
+mod buckets;
+
+#[cfg(test)]
+mod tests;
 
 use std::{
-    collections::HashMap,
+    hash::{BuildHasher, RandomState},
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use http::Method;
-use parking_lot::Mutex;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use crate::error::ApiError;
+use self::buckets::Buckets;
+use super::{Caller, Networks};
+use crate::{config::Config, error::ApiError};
 
-/// Addresses that are remembered at most, a route; beyond that the fullest buckets are forgotten.
-const ADDRESSES_MAX: usize = 20_000;
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// The limited routes: all `POST`, so many a minute.
-const PER_MINUTE: [(&str, u32); 6] = [
+/// The routes that let somebody guess, or that send mail: all `POST`, so many a minute and address.
+const SIGN_IN: [(&str, u32); 6] = [
     ("/api/auth/register", 5),
     ("/api/auth/login", 10),
     ("/api/auth/password-reset/request", 5),
@@ -24,68 +33,143 @@ const PER_MINUTE: [(&str, u32); 6] = [
     ("/api/auth/login-link/confirm", 10),
 ];
 
-/// The buckets of every limited route.
-#[derive(Debug, Default)]
-pub(super) struct RateLimits {
-    routes: [Mutex<HashMap<IpAddr, Bucket>>; PER_MINUTE.len()],
+/// What requests are counted by together: everyone who sends them has a bucket for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rule {
+    /// Which of all rules, so that one who is counted by several has a bucket in each.
+    number: u8,
+    /// Tokens that a bucket gains in a minute, and holds at most.
+    per_minute: u32,
 }
 
-/// A bucket that fills by `per_minute` tokens a minute and holds as many at most.
-#[derive(Debug, Clone, Copy)]
-struct Bucket {
-    tokens: f64,
-    filled_at: Instant,
+/// Who is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Subject<'s> {
+    Address(IpAddr),
+    User(&'s str),
+    Token(&'s str),
+}
+
+/// What a bucket holds after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Quota {
+    /// Requests a minute.
+    limit: u32,
+    /// Requests that may follow at once.
+    remaining: u32,
+    /// Seconds until the bucket is full again.
+    reset_seconds: u32,
+}
+
+/// Whom a route may serve: the caller, if a token was sent and holds.
+pub(super) type Authorized = Result<Option<Arc<Caller>>, ApiError>;
+
+/// The rules, and everyone's buckets.
+#[derive(Debug)]
+pub(super) struct RateLimits {
+    auth: Rule,
+    admin: Rule,
+    api: Rule,
+    exempt: Networks,
+    buckets: Buckets,
+    /// Buckets are found by a hash under a key of this process: nobody can aim at another's.
+    hasher: RandomState,
 }
 
 impl RateLimits {
-    /// Takes a token for this request, or refuses it with 429 and `Retry-After`.
-    pub(super) fn check(&self, method: &Method, path: &str, address: IpAddr) -> Result<(), ApiError> {
-        let limited = PER_MINUTE.iter().position(|(limited, _)| *limited == path.trim_end_matches('/'));
-        match limited.filter(|_| method == Method::POST) {
-            Some(route) => self.take(route, subscriber(address), Instant::now()),
-            None => Ok(()),
+    /// The limits that `config` asks for; `None` where they are off.
+    pub(super) fn from_config(config: &Config) -> Option<Arc<RateLimits>> {
+        let config = &config.rate_limit;
+        let rule = |number, per_minute| Rule { number, per_minute };
+        config.enabled.then(|| {
+            Arc::new(RateLimits {
+                auth: rule(6, config.auth_per_minute),
+                admin: rule(7, config.admin_per_minute),
+                api: rule(8, config.api_per_minute),
+                exempt: Networks::new(&config.exempt),
+                buckets: Buckets::new(config.buckets_max, Instant::now()),
+                hasher: RandomState::new(),
+            })
+        })
+    }
+
+    /// The rule of a route of the host; `None` for what is served outside of `/api`.
+    pub(super) fn rule_of_own(&self, method: &Method, path: &str) -> Option<Rule> {
+        let sign_in = (0..).zip(SIGN_IN).find(|(_, (limited, _))| *limited == path);
+        match sign_in.filter(|_| method == Method::POST) {
+            Some((number, (_, per_minute))) => Some(Rule { number, per_minute }),
+            None => path.starts_with("/api/").then(|| self.rule_of_plugin(path)),
         }
     }
 
-    fn take(&self, route: usize, address: IpAddr, now: Instant) -> Result<(), ApiError> {
-        let per_minute = PER_MINUTE[route].1;
-        let mut buckets = self.routes[route].lock();
-        if buckets.len() >= ADDRESSES_MAX && !buckets.contains_key(&address) {
-            forget(&mut buckets, per_minute, now);
+    /// The rule of an extension's route, wherever it is mounted.
+    pub(super) fn rule_of_plugin(&self, path: &str) -> Rule {
+        match path.strip_prefix("/api/") {
+            Some(rest) if rest.starts_with("auth/") => self.auth,
+            Some(rest) if rest.starts_with("admin/") => self.admin,
+            _ => self.api,
         }
-        let bucket =
-            buckets.entry(address).or_insert(Bucket { tokens: f64::from(per_minute), filled_at: now });
-        bucket.fill(per_minute, now);
-        if bucket.tokens >= 1.0 {
-            bucket.tokens -= 1.0;
-            return Ok(());
+    }
+
+    /// Counts a request: by the application token or the user that its token was verified for, else by its address.
+    /// One that is refused counts by its address as well, so that whoever tries tokens out is slowed down.
+    pub(super) fn admit(
+        &self,
+        rule: Rule,
+        authorized: Authorized,
+        client: IpAddr,
+        now: Instant,
+    ) -> (Authorized, Option<Quota>) {
+        if rule.per_minute == 0 || self.exempt.contain(client) {
+            return (authorized, None);
         }
-        let wait = Duration::from_secs_f64((1.0 - bucket.tokens) * 60.0 / f64::from(per_minute));
-        let detail = format!("too many tries from this address: {per_minute} a minute are allowed");
-        Err(ApiError::too_many("rate_limited", detail, wait.as_secs() + 1))
+        let subject = match &authorized {
+            Ok(Some(caller)) => match &caller.token_id {
+                Some(token) => Subject::Token(token),
+                None => Subject::User(&caller.user_id),
+            },
+            Ok(None) | Err(_) => Subject::Address(subscriber(client)),
+        };
+        match self.take(rule, subject, now) {
+            (quota, None) => (authorized, Some(quota)),
+            (quota, Some(refused)) => (Err(refused), Some(quota)),
+        }
+    }
+
+    fn take(&self, rule: Rule, subject: Subject<'_>, now: Instant) -> (Quota, Option<ApiError>) {
+        let key = self.hasher.hash_one((rule.number, subject));
+        let taken = self.buckets.take(key, rule.per_minute, now);
+        let quota = Quota {
+            limit: rule.per_minute,
+            remaining: taken.remaining,
+            reset_seconds: seconds_up(taken.full_after),
+        };
+        let refused = taken.refused_for.map(|wait| {
+            let whom = match subject {
+                Subject::Address(_) => "from this address",
+                Subject::User(_) => "of this user",
+                Subject::Token(_) => "with this application token",
+            };
+            let detail = format!("too many requests {whom}: {} a minute are allowed here", rule.per_minute);
+            ApiError::too_many("rate_limited", detail, seconds_up(wait).into())
+        });
+        (quota, refused)
     }
 }
 
-impl Bucket {
-    fn fill(&mut self, per_minute: u32, now: Instant) {
-        let elapsed = now.saturating_duration_since(self.filled_at).as_secs_f64();
-        self.tokens = (self.tokens + elapsed * f64::from(per_minute) / 60.0).min(f64::from(per_minute));
-        self.filled_at = now;
+impl Quota {
+    /// Tells the client, on every answer that was counted.
+    pub(super) fn tell(self, headers: &mut HeaderMap) {
+        headers.insert(LIMIT, HeaderValue::from(self.limit));
+        headers.insert(REMAINING, HeaderValue::from(self.remaining));
+        headers.insert(RESET, HeaderValue::from(self.reset_seconds));
     }
 }
 
-/// Makes room: full buckets say nothing and go; if all are in use, the half with the most tokens goes.
-fn forget(buckets: &mut HashMap<IpAddr, Bucket>, per_minute: u32, now: Instant) {
-    for bucket in buckets.values_mut() {
-        bucket.fill(per_minute, now);
-    }
-    buckets.retain(|_, bucket| bucket.tokens < f64::from(per_minute));
-    if buckets.len() >= ADDRESSES_MAX {
-        let mut levels: Vec<f64> = buckets.values().map(|bucket| bucket.tokens).collect();
-        levels.sort_unstable_by(f64::total_cmp);
-        let middle = levels[levels.len() / 2];
-        buckets.retain(|_, bucket| bucket.tokens < middle);
-    }
+/// Whole seconds, none too few.
+fn seconds_up(time: Duration) -> u32 {
+    let whole = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    u32::try_from(whole).unwrap_or(u32::MAX)
 }
 
 /// IPv6 clients own a whole /64, so that is what is counted.
@@ -93,65 +177,5 @@ fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::from((v6.to_bits() & !u128::from(u64::MAX)).to_be_bytes()),
         v4 => v4,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LOGIN: usize = 1;
-
-    fn address(number: u32) -> IpAddr {
-        IpAddr::from(number.to_be_bytes())
-    }
-
-    #[test]
-    fn a_bucket_empties_and_fills_again() {
-        let limits = RateLimits::default();
-        let start = Instant::now();
-        for _ in 0..10 {
-            limits.take(LOGIN, address(1), start).unwrap();
-        }
-        let refused = limits.take(LOGIN, address(1), start).unwrap_err();
-        assert_eq!(refused.status.as_u16(), 429);
-        assert_eq!(refused.headers.unwrap()["retry-after"], "7");
-        limits.take(LOGIN, address(2), start).unwrap();
-        limits.take(LOGIN, address(1), start + Duration::from_secs(7)).unwrap();
-        limits.take(LOGIN, address(1), start + Duration::from_secs(7)).unwrap_err();
-    }
-
-    #[test]
-    fn only_the_limited_routes_count() {
-        let limits = RateLimits::default();
-        let checks = |method: &Method, path: &str| {
-            (0..20).filter(|_| limits.check(method, path, address(1)).is_ok()).count()
-        };
-        assert_eq!(checks(&Method::POST, "/api/auth/register"), 5);
-        assert_eq!(checks(&Method::POST, "/api/auth/login/"), 10);
-        assert_eq!(checks(&Method::GET, "/api/auth/password-reset/confirm"), 20);
-        assert_eq!(checks(&Method::POST, "/api/auth/refresh"), 20);
-    }
-
-    #[test]
-    fn memory_is_bounded_and_the_hardest_triers_are_kept() {
-        let limits = RateLimits::default();
-        let now = Instant::now();
-        for _ in 0..10 {
-            limits.take(LOGIN, address(u32::MAX), now).unwrap();
-        }
-        for number in 0..50_000 {
-            limits.take(LOGIN, address(number), now).unwrap();
-        }
-        assert!(limits.routes[LOGIN].lock().len() <= ADDRESSES_MAX);
-        limits.take(LOGIN, address(u32::MAX), now).unwrap_err();
-    }
-
-    #[test]
-    fn neighbours_in_a_64_share_a_bucket() {
-        let parse = |text: &str| subscriber(text.parse().unwrap());
-        assert_eq!(parse("2001:db8:1:2::1"), parse("2001:db8:1:2:ffff::9"));
-        assert_ne!(parse("2001:db8:1:2::1"), parse("2001:db8:1:3::1"));
-        assert_eq!(parse("::ffff:10.0.0.1"), parse("10.0.0.1"));
     }
 }

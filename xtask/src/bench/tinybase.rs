@@ -67,6 +67,8 @@ impl Site {
             .args(["serve", "--host", "127.0.0.1", "--port", &port.to_string()])
             .current_dir(&self.dir)
             .env("TINYBASE_DB_DURABILITY", self.durability)
+            // All load comes from one address: it is counted like any other, against a limit that it cannot reach.
+            .env("TINYBASE_RATE_LIMIT_API_PER_MINUTE", "1000000000")
             .envs(variables.iter().copied());
         let started = Instant::now();
         let mut process = Running::start(&mut command, &self.log)?;

@@ -4,5 +4,6 @@ mod harness;
 mod hosts;
 mod limits;
 mod protocol;
+mod rate_limits;
 mod routing;
 mod shutdown;

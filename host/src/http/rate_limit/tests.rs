@@ -1,0 +1,130 @@
+//! Which rule a route falls under, who is counted alone, and what the answer tells. Against a clock of their own.
+
+#![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
+
+use super::*;
+
+fn limits(change: impl FnOnce(&mut Config)) -> Arc<RateLimits> {
+    let mut config = Config::default();
+    config.rate_limit.api_per_minute = 60;
+    change(&mut config);
+    RateLimits::from_config(&config).unwrap()
+}
+
+fn address(number: u32) -> IpAddr {
+    IpAddr::from(number.to_be_bytes())
+}
+
+/// How many of 100 requests at once are let in.
+fn let_in(
+    limits: &RateLimits,
+    path: &str,
+    authorized: impl Fn() -> Authorized,
+    client: IpAddr,
+    now: Instant,
+) -> usize {
+    let rule = limits.rule_of_own(&Method::POST, path).unwrap();
+    let is_limited =
+        |admitted: &Authorized| admitted.as_ref().is_err_and(|refused| refused.code == "rate_limited");
+    (0..100).filter(|_| !is_limited(&limits.admit(rule, authorized(), client, now).0)).count()
+}
+
+#[test]
+fn a_route_falls_under_one_rule() {
+    let limits = limits(|config| {
+        (config.rate_limit.auth_per_minute, config.rate_limit.admin_per_minute) = (30, 40);
+    });
+    let cases = [
+        ("POST", "/api/auth/register", Some(5)),
+        ("POST", "/api/auth/login", Some(10)),
+        ("GET", "/api/auth/login", Some(30)),
+        ("POST", "/api/auth/refresh", Some(30)),
+        ("GET", "/api/admin/users", Some(40)),
+        ("GET", "/api/administration", Some(60)),
+        ("GET", "/api/collections", Some(60)),
+        ("GET", "/health", None),
+        ("GET", "/openapi.json", None),
+    ];
+    for (method, path, per_minute) in cases {
+        let rule = limits.rule_of_own(&method.parse().unwrap(), path);
+        assert_eq!(rule.map(|rule| rule.per_minute), per_minute, "{method} {path}");
+    }
+    for (path, per_minute) in
+        [("/api/notes", 60), ("/api/admin/notes", 40), ("/api/auth/door", 30), ("/feed.xml", 60)]
+    {
+        assert_eq!(limits.rule_of_plugin(path).per_minute, per_minute, "{path}");
+    }
+}
+
+#[test]
+fn everyone_is_counted_alone_and_by_each_rule_alone() {
+    let limits = limits(|config| config.rate_limit.auth_per_minute = 30);
+    let now = Instant::now();
+    let nobody = || Ok(None);
+    let user = |id: &'static str| move || Ok(Some(Arc::new(Caller::of_test(id))));
+    let token = || Ok(Some(Arc::new(Caller { token_id: Some("t1".into()), ..Caller::of_test("u1") })));
+    let at = address(1);
+    assert_eq!(let_in(&limits, "/api/notes", nobody, at, now), 60);
+    assert_eq!(let_in(&limits, "/api/notes", nobody, at, now), 0);
+    assert_eq!(let_in(&limits, "/api/notes", nobody, address(2), now), 60);
+    assert_eq!(let_in(&limits, "/api/notes", user("u1"), at, now), 60, "a user has a bucket of their own");
+    assert_eq!(let_in(&limits, "/api/notes", user("u1"), address(3), now), 0, "wherever they are");
+    assert_eq!(let_in(&limits, "/api/notes", user("u2"), at, now), 60);
+    assert_eq!(let_in(&limits, "/api/notes", token, at, now), 60, "and so has each of their tokens");
+    assert_eq!(let_in(&limits, "/api/auth/me", nobody, at, now), 30);
+    assert_eq!(let_in(&limits, "/api/auth/login", nobody, at, now), 10);
+    assert_eq!(let_in(&limits, "/api/auth/register", nobody, at, now), 5);
+}
+
+#[test]
+fn who_is_refused_counts_by_address() {
+    let limits = limits(|_| ());
+    let now = Instant::now();
+    let forged = || Err(ApiError::unauthorized("token_invalid", "no"));
+    assert_eq!(let_in(&limits, "/api/notes", forged, address(1), now), 60);
+    assert_eq!(let_in(&limits, "/api/notes", || Ok(None), address(1), now), 0);
+}
+
+#[test]
+fn zero_is_no_limit_and_exempt_networks_have_none() {
+    let limits = limits(|config| {
+        config.rate_limit.admin_per_minute = 0;
+        config.rate_limit.exempt = vec!["10.0.0.0/8".to_owned()];
+    });
+    let now = Instant::now();
+    assert_eq!(let_in(&limits, "/api/admin/users", || Ok(None), address(1), now), 100);
+    assert_eq!(let_in(&limits, "/api/notes", || Ok(None), "10.1.2.3".parse().unwrap(), now), 100);
+    assert_eq!(let_in(&limits, "/api/notes", || Ok(None), "11.1.2.3".parse().unwrap(), now), 60);
+}
+
+#[test]
+fn the_answer_tells_what_is_left_and_when_to_come_back() {
+    let limits = limits(|_| ());
+    let start = Instant::now();
+    let rule = limits.rule_of_plugin("/api/notes");
+    let ask = |after: u64| limits.admit(rule, Ok(None), address(1), start + Duration::from_millis(after));
+    let (admitted, quota) = ask(0);
+    assert!(admitted.is_ok());
+    assert_eq!(quota, Some(Quota { limit: 60, remaining: 59, reset_seconds: 1 }));
+    for _ in 0..59 {
+        assert!(ask(0).0.is_ok());
+    }
+    let (refused, quota) = ask(400);
+    assert_eq!(quota, Some(Quota { limit: 60, remaining: 0, reset_seconds: 60 }));
+    let refused = refused.unwrap_err();
+    assert_eq!((refused.status.as_u16(), &*refused.code), (429, "rate_limited"));
+    assert_eq!(refused.headers.unwrap()["retry-after"], "1");
+    assert!(ask(1_000).0.is_ok());
+    assert!(ask(1_000).0.is_err());
+    let (admitted, quota) = ask(31_000);
+    assert!(admitted.is_ok());
+    assert_eq!(quota, Some(Quota { limit: 60, remaining: 29, reset_seconds: 31 }));
+}
+
+#[test]
+fn neighbours_in_a_64_share_a_bucket() {
+    let parse = |text: &str| subscriber(text.parse().unwrap());
+    assert_eq!(parse("2001:db8:1:2::1"), parse("2001:db8:1:2:ffff::9"));
+    assert_ne!(parse("2001:db8:1:2::1"), parse("2001:db8:1:3::1"));
+    assert_eq!(parse("::ffff:10.0.0.1"), parse("10.0.0.1"));
+}
