@@ -23,6 +23,7 @@ use super::{
     connection::Watch,
     cross_origin,
     deadline::within,
+    docs,
     exchange::Exchange,
     openapi,
     own_route::Matched,
@@ -77,6 +78,7 @@ impl App {
         let limits = Limits::from_config(config);
         let static_dir = config.public.static_dir.as_deref();
         system::routes(&mut own, static_dir);
+        docs::routes(&mut own);
         openapi::routes(&mut own, &plugins);
         let rate_limits = RateLimits::from_config(config);
         let host = own.into_limited_router(&authenticator, rate_limits.as_ref());

@@ -8,6 +8,7 @@ mod compress;
 mod connection;
 mod cross_origin;
 mod deadline;
+mod docs;
 mod exchange;
 pub mod extract;
 mod limits;

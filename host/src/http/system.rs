@@ -11,7 +11,11 @@ use axum::{
 };
 use http::{HeaderValue, Method, header};
 
-use super::{Access, OwnRoutes, static_files::StaticFiles};
+use super::{
+    Access, OwnRoutes, docs,
+    operation::{Operation, operation, schema},
+    static_files::StaticFiles,
+};
 use crate::error::ApiError;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -19,35 +23,46 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Adds the system's own routes.
 pub(super) fn routes(own: &mut OwnRoutes, static_dir: Option<&Path>) {
     let front = static_dir.map(StaticFiles::new);
-    let status = |what: &str| {
-        serde_json::json!({
-            "summary": what,
-            "tags": ["system"],
-            "responses": {"200": {"description": "It lives."}},
-        })
-    };
     own.with(())
-        .route(
-            Method::GET,
-            "/",
-            Access::OPEN,
-            move |request| root(front, request),
-            status("What this server is"),
-        )
+        .route(Method::GET, "/", Access::OPEN, move |request| root(front, request), about_root().into())
         .route(
             Method::GET,
             "/health",
             Access::OPEN,
             async || json(r#"{"status":"healthy"}"#),
-            status("Whether the process lives"),
+            about_life("getHealth", "healthy").into(),
         )
         .route(
             Method::GET,
             "/healthz",
             Access::OPEN,
             async || json(r#"{"status":"ok"}"#),
-            status("Whether the process lives"),
+            about_life("getHealthz", "ok").into(),
         );
+}
+
+fn about_root() -> Operation {
+    let path = || schema::nullable(schema::text());
+    let known = [
+        ("name", schema::text()),
+        ("version", schema::text()),
+        ("docs", path()),
+        ("openapi", path()),
+        ("admin", path()),
+        ("auth", path()),
+    ];
+    operation("getServer", "system", "What this server is")
+        .describe("Where an application's own pages are served, those who accept HTML get their first page.")
+        .answers(
+            200,
+            "Its name, its version, and the paths of what it serves beside the API.",
+            schema::object(&known),
+        )
+}
+
+fn about_life(id: &str, word: &str) -> Operation {
+    let answer = schema::object(&[("status", schema::one_of(&[word]))]);
+    operation(id, "system", "Whether the process lives").answers(200, "It lives.", answer)
 }
 
 /// What answers where no route is: `static_dir`, and the refusals.
@@ -69,7 +84,7 @@ async fn root(files: Option<StaticFiles>, request: Request) -> Response {
     let known = serde_json::json!({
         "name": "TinyBase",
         "version": version,
-        "docs": null,
+        "docs": docs::PATH,
         "openapi": "/openapi.json",
         "admin": null,
         "auth": null,

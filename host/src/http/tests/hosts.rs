@@ -139,3 +139,25 @@ async fn a_trusted_proxy_names_the_client_and_nobody_else_does() {
         assert_eq!(server.get("/who").await.body, "127.0.0.1");
     }
 }
+
+#[tokio::test]
+async fn the_page_of_the_api_is_served_with_a_policy_that_allows_its_own_files_alone() {
+    let server = TestServer::start().await;
+    for (path, content_type) in
+        [("/docs", "text/html"), ("/docs/app.js", "text/javascript"), ("/docs/app.css", "text/css")]
+    {
+        let answer = server.get(path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.header("content-type").unwrap().starts_with(content_type), "{path}");
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{path}: {policy}");
+        assert!(!policy.contains("unsafe"), "{path}: {policy}");
+    }
+    let page = server.get("/docs").await.body;
+    for named in page.split(['"']).filter(|word| word.starts_with("docs/")) {
+        assert_eq!(server.get(&format!("/{named}")).await.status, 200, "{named}");
+    }
+    let known = server.get("/").await.json();
+    assert_eq!(server.get(known["docs"].as_str().unwrap()).await.status, 200);
+    assert_eq!(server.get(known["openapi"].as_str().unwrap()).await.status, 200);
+}
