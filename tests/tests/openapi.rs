@@ -78,3 +78,18 @@ fn every_reference_of_the_document_leads_somewhere_and_it_is_not_sent_twice() {
     );
     assert_eq!(client.raw(head.as_bytes()).0, 304);
 }
+
+#[test]
+fn what_a_disabled_extension_served_is_gone() {
+    let site = Site::new();
+    site.install_stress("mailbox");
+    let server = site.serve();
+    let path = "/api/mailbox";
+    assert!(server.client().get("/openapi.json").expect(200)["paths"].get(path).is_some());
+    server.stop();
+    site.done(&["extensions", "disable", "mailbox"]);
+    let server = site.serve();
+    let document = server.client().get("/openapi.json").expect(200).clone();
+    assert!(document["paths"].get(path).is_none(), "{path} is still there");
+    assert!(document["paths"].get("/health").is_some());
+}

@@ -17,6 +17,7 @@ mod lookup;
 mod mail;
 mod mfa;
 mod one_time_tokens;
+mod operations;
 mod password_rules;
 mod password_threads;
 mod passwords;

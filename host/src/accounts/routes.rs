@@ -5,9 +5,10 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Serialize;
-use serde_json::json;
 
-use super::{Accounts, Client, LoginRequest, RegisterRequest, link_routes, mfa, portal, session_routes};
+use super::{
+    Accounts, Client, LoginRequest, RegisterRequest, link_routes, mfa, operations, portal, session_routes,
+};
 use crate::{
     audit::Actor,
     error::ApiError,
@@ -25,8 +26,6 @@ const JWKS_CACHE: &str = "public, max-age=300";
 pub fn routes(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
     link_routes::add(own, Arc::clone(&accounts));
     portal::add(own, Arc::clone(&accounts));
-    let operation =
-        |id: &str, summary: &str| json!({"operationId": id, "summary": summary, "tags": ["accounts"]});
     session_routes::add(own, Arc::clone(&accounts));
     mfa::add_routes(own, Arc::clone(&accounts));
     own.with(accounts)
@@ -35,51 +34,21 @@ pub fn routes(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
             "/api/auth/instance-info",
             Access::OPEN,
             instance_info,
-            operation("getInstanceInfo", "What anyone may know of this instance"),
+            operations::instance_info().into(),
         )
         .route(
             Method::GET,
             "/api/auth/setup-status",
             Access::OPEN,
             setup_status,
-            operation("getSetupStatus", "Whether the first login is still to come"),
+            operations::setup_status().into(),
         )
-        .route(
-            Method::POST,
-            "/api/auth/register",
-            Access::OPEN,
-            register,
-            operation("register", "Create an account"),
-        )
+        .route(Method::POST, "/api/auth/register", Access::OPEN, register, operations::register().into())
         .route(Method::POST, "/api/auth/login", Access::OPEN, login, mfa::login_operation())
-        .route(
-            Method::GET,
-            "/api/auth/me",
-            Access::user("account:read"),
-            me,
-            operation("getMe", "The caller's account"),
-        )
-        .route(
-            Method::POST,
-            "/api/auth/refresh",
-            Access::OPEN,
-            refresh,
-            operation("refresh", "Replace a refresh token, sent as Bearer, by new tokens"),
-        )
-        .route(
-            Method::POST,
-            "/api/auth/logout",
-            Access::SESSION,
-            logout,
-            operation("logout", "End every session of the caller"),
-        )
-        .route(
-            Method::GET,
-            "/.well-known/jwks.json",
-            Access::OPEN,
-            jwks,
-            operation("getJwks", "The public keys of the access tokens"),
-        );
+        .route(Method::GET, "/api/auth/me", Access::user("account:read"), me, operations::me().into())
+        .route(Method::POST, "/api/auth/refresh", Access::OPEN, refresh, operations::refresh())
+        .route(Method::POST, "/api/auth/logout", Access::SESSION, logout, operations::logout().into())
+        .route(Method::GET, "/.well-known/jwks.json", Access::OPEN, jwks, operations::jwks().into());
 }
 
 /// The token of an `Authorization: Bearer` header, if there is exactly one such header.

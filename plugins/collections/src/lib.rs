@@ -6,6 +6,7 @@ pub mod access;
 pub mod catalog;
 mod collections;
 mod commands;
+mod document;
 mod error;
 pub mod etag;
 pub mod fault;

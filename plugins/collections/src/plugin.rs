@@ -2,10 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::{Value as Json, json};
 use tinybase_plugin_api::{Auth, Host, Plugin, Registry, Result, audit::Audit, database::Database};
 
-use crate::{catalog::CatalogStore, collections, commands, metrics, records, scopes};
+use crate::{catalog::CatalogStore, collections, commands, document, metrics, records, scopes};
 
 /// The collections extension.
 pub struct Collections {
@@ -50,18 +49,18 @@ fn register_collections(registry: &mut Registry<Collections>) {
         .get("/api/collections", collections::list)
         .scope(scopes::READ)
         .summary("List collections")
-        .operation(named("listCollections", "collections"));
+        .operation(document::list_collections().into());
     registry
         .post("/api/collections", collections::create)
         .auth(Auth::Admin)
         .scope(scopes::MANAGE)
         .summary("Create a collection")
-        .operation(named("createCollection", "collections"));
+        .operation(document::create_collection().into());
     registry
         .get("/api/collections/{name}", collections::read)
         .scope(scopes::READ_ONE)
         .summary("Read a collection")
-        .operation(named("getCollection", "collections"));
+        .operation(document::get_collection().into());
     registry
         .patch("/api/collections/{name}", collections::alter)
         .auth(Auth::Admin)
@@ -69,69 +68,65 @@ fn register_collections(registry: &mut Registry<Collections>) {
         .summary(
             "Change a collection; with ?dry_run=true only say what would change and which records would fail",
         )
-        .operation(named("changeCollection", "collections"));
+        .operation(document::change_collection().into());
     registry
         .delete("/api/collections/{name}", collections::delete)
         .auth(Auth::Admin)
         .scope(scopes::MANAGE)
         .summary("Delete a collection and its records")
-        .operation(named("deleteCollection", "collections"));
+        .operation(document::delete_collection().into());
     registry
         .get("/api/admin/collections/status", collections::status_all)
         .auth(Auth::Viewer)
         .summary("Rows, indexes and constraints of all collections")
-        .operation(named("getStatusOfCollections", "collections"));
+        .operation(document::status_of_all().into());
     registry
         .get("/api/admin/collections/{name}/status", collections::status)
         .auth(Auth::Viewer)
         .summary("Rows, indexes and constraints of a collection")
-        .operation(named("getStatusOfCollection", "collections"));
+        .operation(document::status_of_one().into());
 }
 
 fn register_records(registry: &mut Registry<Collections>) {
+    let any = document::Described::any();
     registry
         .post("/api/collections/batch", records::batch)
         .scope(scopes::WRITE_EACH)
         .summary("Apply many changes together or not at all")
-        .operation(named("applyBatch", "records"));
+        .operation(document::apply_batch().into());
     registry
         .get("/api/collections/{name}/aggregate", records::aggregate)
         .scope(scopes::READ_ONE)
         .summary("Count, sum and group records")
-        .operation(named("aggregateRecords", "records"));
+        .operation(document::aggregate_records(&any).into());
     registry
         .get("/api/collections/{name}/records", records::list)
         .scope(scopes::READ_ONE)
         .summary("List records")
-        .operation(named("listRecords", "records"));
+        .operation(document::list_records(&any).into());
     registry
         .post("/api/collections/{name}/records", records::create)
         .scope(scopes::WRITE_ONE)
         .summary("Create a record")
-        .operation(named("createRecord", "records"));
+        .operation(document::create_record(&any).into());
     registry
         .get("/api/collections/{name}/records/{id}", records::read)
         .scope(scopes::READ_ONE)
         .summary("Read a record")
-        .operation(named("getRecord", "records"));
+        .operation(document::get_record(&any).into());
     registry
         .patch("/api/collections/{name}/records/{id}", records::update)
         .scope(scopes::WRITE_ONE)
         .summary("Change fields of a record")
-        .operation(named("changeRecord", "records"));
+        .operation(document::change_record(&any).into());
     registry
         .put("/api/collections/{name}/records/{id}", records::replace)
         .scope(scopes::WRITE_ONE)
         .summary("Replace a record, or create it under this id")
-        .operation(named("replaceRecord", "records"));
+        .operation(document::replace_record(&any).into());
     registry
         .delete("/api/collections/{name}/records/{id}", records::delete)
         .scope(scopes::WRITE_ONE)
         .summary("Delete a record")
-        .operation(named("deleteRecord", "records"));
-}
-
-/// How clients name a route's method, and the group that the API's documentation shows it in.
-fn named(operation_id: &str, tag: &str) -> Json {
-    json!({"operationId": operation_id, "tags": [tag]})
+        .operation(document::delete_record(&any).into());
 }

@@ -15,7 +15,7 @@ mod verify;
 
 use std::sync::Arc;
 
-pub(super) use operations::login as login_operation;
+pub(super) use operations::{login as login_operation, session as session_schema};
 pub use requests::{Enrolment, MfaStatus, RecoveryCodes, SecondFactorAsked, SignInAnswer};
 pub(super) use routes::add as add_routes;
 

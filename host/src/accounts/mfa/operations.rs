@@ -57,7 +57,7 @@ fn recovery_codes() -> Json {
 }
 
 /// A session's tokens, as every way to sign in answers them.
-fn session() -> Json {
+pub(in crate::accounts) fn session() -> Json {
     object(&[
         ("access_token", text()),
         ("refresh_token", text()),

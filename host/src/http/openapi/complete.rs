@@ -20,6 +20,15 @@ const ANY: &[(&str, &str)] = &[
     ("504", "The request took longer than it may."),
 ];
 
+/// What the protocol's own layer may answer before a route is looked for, without a body.
+const BODILESS: &[(&str, &str)] = &[
+    (
+        "414",
+        "The address is too long. Where its path alone is, the body is that of an error; otherwise there is none.",
+    ),
+    ("431", "The head of the request is too large. There is no body."),
+];
+
 /// What a route that reads a token may answer beside.
 const SIGNED: &[(&str, &str)] = &[
     ("401", "No token was sent where one is needed, or it does not hold."),
@@ -119,7 +128,7 @@ fn add_parameters(operation: &mut Json, path: &str) {
 
 fn add_access(operation: &mut Json, route: &DescribedRoute) {
     let auth = route.access.auth;
-    operation["security"] = if auth.needs_caller() {
+    let security = if auth.needs_caller() {
         json!([{"bearer": []}])
     } else if auth == RouteAuth::Anyone {
         // With a token or without.
@@ -127,6 +136,10 @@ fn add_access(operation: &mut Json, route: &DescribedRoute) {
     } else {
         json!([])
     };
+    // A route that reads a token by itself says so.
+    if operation["security"].is_null() {
+        operation["security"] = security;
+    }
     operation["x-tinybase-auth"] = auth.name().into();
     if !route.access.scope.is_empty() {
         operation["x-tinybase-scope"] = route.access.scope.as_ref().into();
@@ -144,6 +157,9 @@ fn add_answers(operation: &mut Json, route: &DescribedRoute) {
     let with_body = WITH_BODY.iter().filter(|_| has_body);
     for (status, about) in ANY.iter().chain(signed).chain(with_body) {
         responses.entry(*status).or_insert_with(|| error(about));
+    }
+    for (status, about) in BODILESS {
+        responses.entry(*status).or_insert_with(|| json!({"description": about}));
     }
     operation["responses"] = Json::Object(responses);
 }

@@ -1,0 +1,128 @@
+//! What the API's documentation is told of this extension: an OpenAPI operation for each route, with what it takes and what
+//! it answers. It describes what the routes do, and never decides anything.
+
+mod collections;
+mod records;
+
+use serde_json::{Map, Value as Json, json};
+
+pub(crate) use collections::{
+    change_collection, create_collection, delete_collection, get_collection, list_collections, status_of_all,
+    status_of_one,
+};
+pub(crate) use records::{
+    Described, aggregate_records, apply_batch, change_record, create_record, delete_record, get_record,
+    list_records, replace_record,
+};
+
+/// An operation in the making. What every route has in common is added by the host.
+pub(crate) struct Operation(Map<String, Json>);
+
+/// An operation: its id as clients name their method, the group that it is shown in.
+fn operation(id: &str, tag: &str) -> Operation {
+    let mut object = Map::new();
+    object.insert("operationId".to_owned(), id.into());
+    object.insert("tags".to_owned(), json!([tag]));
+    object.insert("parameters".to_owned(), json!([]));
+    object.insert("responses".to_owned(), json!({}));
+    Operation(object)
+}
+
+impl Operation {
+    fn parameter(mut self, place: &str, name: &str, schema: Json, about: &str) -> Operation {
+        let parameter = json!({
+            "name": name, "in": place, "required": place == "path", "schema": schema, "description": about,
+        });
+        let parameters = self.0.get_mut("parameters").and_then(Json::as_array_mut);
+        parameters.expect("an operation begins with a list of parameters").push(parameter);
+        self
+    }
+
+    fn query(self, name: &str, schema: Json, about: &str) -> Operation {
+        self.parameter("query", name, schema, about)
+    }
+
+    fn path(self, name: &str, schema: Json, about: &str) -> Operation {
+        self.parameter("path", name, schema, about)
+    }
+
+    fn header(self, name: &str, about: &str) -> Operation {
+        self.parameter("header", name, text(), about)
+    }
+
+    fn body(mut self, schema: Json) -> Operation {
+        let body = json!({"required": true, "content": {"application/json": {"schema": schema}}});
+        self.0.insert("requestBody".to_owned(), body);
+        self
+    }
+
+    fn response(mut self, status: u16, response: Json) -> Operation {
+        let responses = self.0.get_mut("responses").and_then(Json::as_object_mut);
+        responses
+            .expect("an operation begins with an object of responses")
+            .insert(status.to_string(), response);
+        self
+    }
+
+    fn answers(self, status: u16, about: &str, schema: Json) -> Operation {
+        self.response(
+            status,
+            json!({"description": about, "content": {"application/json": {"schema": schema}}}),
+        )
+    }
+
+    /// An answer that carries the record's tag.
+    fn answers_tagged(self, status: u16, about: &str, schema: Json) -> Operation {
+        let tag =
+            json!({"schema": text(), "description": "The record's tag, for `If-Match` and `If-None-Match`."});
+        let content = json!({"application/json": {"schema": schema}});
+        self.response(status, json!({"description": about, "headers": {"ETag": tag}, "content": content}))
+    }
+
+    fn answers_empty(self, status: u16, about: &str) -> Operation {
+        self.response(status, json!({"description": about}))
+    }
+
+    /// A refusal of the route's own.
+    fn refuses(self, status: u16, about: &str) -> Operation {
+        self.answers(status, about, json!({"$ref": "#/components/schemas/Error"}))
+    }
+}
+
+impl From<Operation> for Json {
+    fn from(operation: Operation) -> Json {
+        Json::Object(operation.0)
+    }
+}
+
+fn text() -> Json {
+    json!({"type": "string"})
+}
+
+fn id() -> Json {
+    json!({"type": "string", "format": "uuid"})
+}
+
+fn time() -> Json {
+    json!({"type": "string", "format": "date-time"})
+}
+
+fn count() -> Json {
+    json!({"type": "integer", "minimum": 0})
+}
+
+fn list(items: Json) -> Json {
+    json!({"type": "array", "items": items})
+}
+
+/// An object with these fields, all of them there.
+fn object(fields: Json) -> Json {
+    let required: Vec<String> =
+        fields.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
+    json!({"type": "object", "required": required, "properties": fields})
+}
+
+/// The same, or null.
+fn nullable(schema: Json) -> Json {
+    json!({"anyOf": [schema, {"type": "null"}]})
+}
