@@ -6,6 +6,7 @@ mod bench;
 mod build;
 mod crash;
 mod dist;
+mod fuzz_api;
 mod process;
 mod serve;
 mod step;
@@ -35,6 +36,8 @@ enum Command {
     Test(test::Options),
     /// Measure TinyBase beside PocketBase, and print what each figure is and must be
     Bench(bench::Options),
+    /// Hold every answer of a live server against its OpenAPI document, as admin, as user and as nobody
+    FuzzApi(fuzz_api::Options),
     /// Kill the server under load, again and again, and look for what it acknowledged
     Crash(crash::Options),
     /// Pack one folder and one archive that run on a machine without Rust
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::FuzzApi(options) => fuzz_api::run(&options),
         Command::Crash(options) => crash::run(&options),
         Command::Dist(options) => dist::run(&options),
     };

@@ -6,13 +6,14 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::build;
+use crate::fuzz_api;
 use crate::step;
 use crate::workspace::{Workspace, cargo};
 
 /// What `test` can be told.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Leave out the lints and the documentation's tests
+    /// Leave out the lints, the documentation's tests and the fuzzing of the API
     #[arg(long)]
     fast: bool,
 }
@@ -40,6 +41,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         // The whole workspace, as above: naming packages would build their dependencies once more with other features.
         let doc_tests = ["test", "--workspace", "--locked", "--doc"];
         step::run("documentation's tests", &mut cargo_in_root(&doc_tests))?;
+        fuzz_api::bounded(&workspace)?;
     }
     println!("==> all passed in {}", step::seconds(started.elapsed()));
     Ok(())

@@ -1,0 +1,112 @@
+//! `cargo xtask fuzz-api`: schemathesis against a live server, as admin, as user and as nobody, by the server's own OpenAPI
+//! document. No answer may be a 5xx or differ from what the document says. It never skips an operation.
+
+mod site;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use self::site::{Account, Site};
+use crate::build;
+use crate::step;
+use crate::workspace::Workspace;
+
+/// The releases that were tried. Others may find more, or need other hooks.
+const REQUIREMENTS: [&str; 2] = ["schemathesis==4.32.*", "openapi-spec-validator==0.9.*"];
+
+/// What must hold of every answer.
+const CHECKS: &str =
+    "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
+
+/// What schemathesis cannot know of this server.
+const HOOKS: &str = include_str!("hooks.py");
+
+/// Requests that are made up for each operation, beside those that cover its parameters one by one.
+const EXAMPLES_BOUNDED: u32 = 12;
+const EXAMPLES_LONG: u32 = 400;
+
+/// What `fuzz-api` can be told.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// How many requests to make up for each operation and caller
+    #[arg(long, default_value_t = EXAMPLES_LONG)]
+    examples: u32,
+    /// Makes the same requests as another run with this seed; a new one each time where left out
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+/// The long run, with another seed each time.
+///
+/// # Errors
+/// When an answer differs from the document, or something cannot be started.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let workspace = Workspace::load()?;
+    build::build_and_stage(&workspace, false)?;
+    fuzz(&workspace, options.examples, options.seed)
+}
+
+/// The bounded run that is a part of `cargo xtask test`, the same each time. The workspace must be built.
+///
+/// # Errors
+/// The same.
+pub(crate) fn bounded(workspace: &Workspace) -> Result<()> {
+    fuzz(workspace, EXAMPLES_BOUNDED, Some(1))
+}
+
+fn fuzz(workspace: &Workspace, examples: u32, seed: Option<u64>) -> Result<()> {
+    let dir = workspace.target_dir.join("fuzz");
+    fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+    let programs = install(&dir)?;
+    let hooks = dir.join("hooks.py");
+    fs::write(&hooks, HOOKS).with_context(|| format!("writing {}", hooks.display()))?;
+    let site = Site::prepare(&workspace.binary(false), &dir)?;
+    let document = dir.join("openapi.json");
+    fs::write(&document, site.document()?).with_context(|| format!("writing {}", document.display()))?;
+    let mut validate = Command::new(programs.join("openapi-spec-validator"));
+    step::run("hold the document against OpenAPI 3.1", validate.args(["--schema", "3.1.0"]).arg(&document))?;
+    for caller in [Some(&site.admin), Some(&site.user), None] {
+        let name = caller.map_or("nobody", |account| account.name);
+        let mut command = Command::new(programs.join("schemathesis"));
+        command.current_dir(&dir).env("SCHEMATHESIS_HOOKS", &hooks);
+        command.envs(site.variables()).envs(caller.map(Account::variables).into_iter().flatten());
+        command.arg("run").arg(format!("{}/openapi.json", site.url())).args([
+            "--phases",
+            "coverage,fuzzing",
+            "--checks",
+            CHECKS,
+            "--max-examples",
+            &examples.to_string(),
+            "--continue-on-failure",
+            "--generation-database",
+            "none",
+            // What this server knows and a schema cannot say is reported as a warning: that makes no answer wrong.
+            "--warnings",
+            "off",
+        ]);
+        command.args(seed.iter().flat_map(|seed| ["--seed".to_owned(), seed.to_string()]));
+        step::run(&format!("fuzz the API as {name}"), &mut command)?;
+        site.check()?;
+    }
+    site.stop()
+}
+
+/// Installs both in an environment of their own where they are not there, and answers the folder of its programs.
+fn install(dir: &Path) -> Result<PathBuf> {
+    let venv = dir.join("venv");
+    let programs = venv.join("bin");
+    if ["schemathesis", "openapi-spec-validator"].iter().all(|program| programs.join(program).exists()) {
+        return Ok(programs);
+    }
+    let mut make = Command::new("python3");
+    step::run("prepare a Python environment", make.args(["-m", "venv", "--clear"]).arg(&venv))?;
+    let mut pip = Command::new(programs.join("python"));
+    pip.args(["-m", "pip", "install", "--quiet"])
+        .args(REQUIREMENTS)
+        .env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
+    step::run("install schemathesis", &mut pip)?;
+    Ok(programs)
+}
