@@ -17,5 +17,4 @@ pub mod request_log;
 pub mod secrets;
 pub mod settings;
 pub mod sql;
-pub mod telemetry;
 pub mod time_log;

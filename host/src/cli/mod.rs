@@ -24,7 +24,6 @@ use tokio::runtime::{Builder, Runtime};
 use self::site::Place;
 use crate::{
     config::{self, Config, LogFormat, LogLevel},
-    logging,
     plugins::probe,
 };
 
@@ -156,7 +155,7 @@ fn command_runtime(config: &Config) -> Result<Threads, Failure> {
         LogLevel::Info => LogLevel::Warn,
         chosen => chosen,
     };
-    start_log(level, config.server.log_format, None)?;
+    start_log(level, config.server.log_format)?;
     build_runtime(COMMAND_WORKER_THREADS, config.server.blocking_threads_max)
 }
 
@@ -184,8 +183,8 @@ fn build_runtime(worker_threads: usize, blocking_threads_max: usize) -> Result<T
         .map_err(|cause| Failure::new(format!("the threads to work on cannot be started: {cause}")))
 }
 
-fn start_log(level: LogLevel, format: LogFormat, other: Option<logging::Other>) -> Result<(), Failure> {
-    logging::start(level, format, other)
+fn start_log(level: LogLevel, format: LogFormat) -> Result<(), Failure> {
+    crate::logging::start(level, format)
         .map_err(|cause| Failure::new(format!("the log cannot be started: {cause}")))
 }
 

@@ -13,7 +13,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tower::ServiceExt;
 use tower_http::cors::CorsLayer;
-use tracing::{Instrument, Span};
+use tracing::Instrument;
 
 use super::{
     Authenticate, Found, Limits, OwnRoutes, PluginDispatch, RequestId,
@@ -30,14 +30,13 @@ use super::{
     plugin_call,
     rate_limit::RateLimits,
     request_id::REQUEST_ID,
+    security_headers::{self, SecurityHeaders},
     system,
 };
-use crate::{config::Config, error::ApiError, logging, request_log::Recorder, telemetry};
+use crate::{config::Config, error::ApiError, logging, request_log::Recorder};
 
 /// An answer on its way out.
 pub(super) type Answer = Response<AnswerBody>;
-
-const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 /// A year, for this name alone: whether names below it are served over TLS is not ours to say.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
@@ -50,10 +49,10 @@ pub struct App {
     pub(super) budget: Arc<BodyBudget>,
     host: axum::Router,
     cors: Option<CorsLayer>,
+    security: SecurityHeaders,
     pub(super) rate_limits: Option<Arc<RateLimits>>,
     proxies: TrustedProxies,
     recorder: Option<Recorder>,
-    traces: Option<telemetry::Requests>,
 }
 
 /// What a request's own handler may want to know of it beside its head; the host's routes find it among the
@@ -91,10 +90,10 @@ impl App {
             limits,
             host,
             cors: cross_origin::layer(&config.cors.allow_origins),
+            security: SecurityHeaders::new(&config.server.content_security_policy),
             rate_limits,
             proxies: TrustedProxies::new(&config.server.trusted_proxies),
             recorder: None,
-            traces: None,
         }
     }
 
@@ -112,12 +111,6 @@ impl App {
         App { recorder, ..self }
     }
 
-    /// Traces requests.
-    #[must_use]
-    pub fn with_traces(self, traces: Option<telemetry::Requests>) -> App {
-        App { traces, ..self }
-    }
-
     /// Serves one request. It always answers: a panic on the way is a 500.
     pub(super) async fn serve(
         self: Arc<App>,
@@ -132,8 +125,6 @@ impl App {
         let exchange = Exchange::begin(&request, origin.address);
         let traits = Traits::of(&request, &origin);
         let span = logging::request_span(id.as_str());
-        let traced = self.traces.as_ref().and_then(|traces| traces.begin(&request, &id, origin.address));
-        let traced_span = traced.as_ref().map_or_else(Span::none, |traced| traced.span().clone());
         let info = RequestInfo { id: id.clone(), client: origin.address, peer: peer.ip() };
         let answering = async {
             let routed = AssertUnwindSafe(self.route(request, info, &exchange)).catch_unwind().await;
@@ -145,10 +136,7 @@ impl App {
             let row = exchange.end(answer.status(), &id, self.recorder.as_ref());
             (answer, row)
         };
-        let (mut answer, row) = answering.instrument(traced_span).instrument(span).await;
-        if let Some(traced) = traced {
-            traced.end(exchange.route(), answer.status());
-        }
+        let (mut answer, row) = answering.instrument(span).await;
         if answer.status().is_client_error() && answer.headers().contains_key(header::CONNECTION) {
             watch.leave_unread();
         }
@@ -216,7 +204,7 @@ impl App {
         }
         let headers = answer.headers_mut();
         headers.insert(REQUEST_ID, id.header_value());
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+        self.security.protect(headers, traits.is_private);
         if traits.is_https {
             headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(HSTS);
         }
@@ -234,6 +222,7 @@ impl App {
 struct Traits {
     is_head: bool,
     is_https: bool,
+    is_private: bool,
     accept_encoding: Option<HeaderValue>,
 }
 
@@ -241,6 +230,7 @@ impl Traits {
     fn of<B>(request: &Request<B>, origin: &Origin) -> Traits {
         Traits {
             is_https: origin.is_https,
+            is_private: security_headers::is_private(request.uri().path()),
             is_head: request.method() == Method::HEAD,
             accept_encoding: request.headers().get(header::ACCEPT_ENCODING).cloned(),
         }

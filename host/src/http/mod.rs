@@ -23,6 +23,7 @@ pub mod query;
 mod rate_limit;
 mod request_id;
 mod routes;
+mod security_headers;
 mod server;
 mod static_files;
 mod system;
@@ -43,6 +44,7 @@ pub use plugin_route::{
 };
 pub use request_id::{REQUEST_ID, REQUEST_ID_BYTES_MAX, RequestId};
 pub use routes::{PATTERN_BYTES_MAX, RouteError, RouteTable};
+pub(crate) use security_headers::is_content_security_policy;
 pub use server::{Drained, serve};
 
 pub use crate::accounts::Caller;

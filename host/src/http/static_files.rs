@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use axum::{body::Body, extract::Request, response::Response};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use tower::ServiceExt;
 use tower_http::services::ServeDir;
 
@@ -11,9 +11,6 @@ use super::decode_path_part;
 
 /// Pages may change at any time: a browser asks each time, and is answered with 304 while nothing did.
 const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
-
-const FRAME_OPTIONS: (HeaderName, HeaderValue) =
-    (header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN"));
 
 /// A folder of pages.
 #[derive(Debug, Clone)]
@@ -40,7 +37,6 @@ impl StaticFiles {
             return None;
         }
         response.headers_mut().insert(header::CACHE_CONTROL, REVALIDATE);
-        response.headers_mut().insert(FRAME_OPTIONS.0, FRAME_OPTIONS.1);
         Some(response)
     }
 }

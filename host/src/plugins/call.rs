@@ -23,7 +23,6 @@ use tinybase_abi::{
     response::{RawResponse, RawStream},
 };
 use tokio::sync::Mutex;
-use tracing::Instrument;
 
 use super::{
     registration,
@@ -37,7 +36,6 @@ use crate::{
         Access, BodyError, BodyMode, ByteStream, PathParams, PluginRequest, PluginResponse, PluginRoute,
         RequestBody, RequestId, ResponseBody, RouteAuth, RouteSpec,
     },
-    telemetry,
 };
 
 /// The most headers that a plugin's answer may have.
@@ -122,12 +120,6 @@ impl PluginRoute for PluginCall {
                 Err(error) => Err(refuse(&plugin, &error)),
             }
         }
-        .instrument(tracing::trace_span!(
-            target: telemetry::TARGET,
-            "plugin",
-            otel.name = self.plugin.name(),
-            tinybase.extension = self.plugin.name(),
-        ))
         .boxed()
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture, stream};
-use http::{Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -136,6 +136,17 @@ async fn odd(request: PluginRequest) -> Result<PluginResponse, ApiError> {
     Ok(response)
 }
 
+/// Answers with the headers that the body lists, one a line.
+async fn answer_with(request: PluginRequest) -> Result<PluginResponse, ApiError> {
+    let RequestBody::Bytes(lines) = request.body else { panic!("the route asked for a whole body") };
+    let mut headers = HeaderMap::new();
+    for line in std::str::from_utf8(&lines).unwrap().lines() {
+        let (name, value) = line.split_once(": ").unwrap();
+        headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+    }
+    Ok(PluginResponse { status: StatusCode::OK, headers, body: ResponseBody::Empty })
+}
+
 fn plugins(signals: &Arc<Signals>) -> TestPlugins {
     let (get, post) = (Method::GET, Method::POST);
     let named = |names: &[&str]| RouteSpec {
@@ -147,6 +158,7 @@ fn plugins(signals: &Arc<Signals>) -> TestPlugins {
     let t = &mut table;
     route(t, get.clone(), "/api/echo/{name}", named(&["name"]), Box::new(|r| Box::pin(echo(r))));
     route(t, post.clone(), "/api/echo", named(&[]), Box::new(|r| Box::pin(echo(r))));
+    route(t, post.clone(), "/api/answer", named(&[]), Box::new(|r| Box::pin(answer_with(r))));
     let small = RouteSpec { body_bytes_max: Some(SMALL_BYTES_MAX), ..RouteSpec::default() };
     route(t, post.clone(), "/api/small", small, Box::new(|r| Box::pin(echo(r))));
     let streamed = RouteSpec { body: BodyMode::Streamed, ..RouteSpec::default() };

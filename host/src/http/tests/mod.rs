@@ -1,6 +1,7 @@
 //! The server as clients see it: a real one on port 0, and raw sockets that behave well or badly.
 
 mod harness;
+mod headers;
 mod hosts;
 mod limits;
 mod protocol;
