@@ -190,16 +190,20 @@ impl State {
             });
         }
         if self.tries.len() >= ENTRIES_MAX {
-            let mut counts: Vec<u32> = self.tries.values().map(|tries| tries.failures).collect();
-            counts.sort_unstable();
-            let middle = counts[counts.len() / 2];
-            self.tries.retain(|_, tries| tries.failures > middle);
+            // Among equals the latest stay: a crowd that fails alike does not push out each other all at once.
+            let rank = |tries: &Tries| (tries.failures, tries.last_at);
+            let mut ranks: Vec<_> = self.tries.values().map(rank).collect();
+            ranks.sort_unstable();
+            let middle = ranks[ranks.len() / 2];
+            self.tries.retain(|_, tries| rank(tries) > middle);
         }
         if self.accounts.len() >= ENTRIES_MAX {
-            let mut levels: Vec<f64> = self.accounts.values().map(|level| level.at(now)).collect();
-            levels.sort_unstable_by(f64::total_cmp);
-            let middle = levels[levels.len() / 2];
-            self.accounts.retain(|_, level| level.at(now) > middle);
+            // Floats that are not negative are in the order of their bits.
+            let rank = |level: &Level| (level.at(now).to_bits(), level.at);
+            let mut ranks: Vec<_> = self.accounts.values().map(rank).collect();
+            ranks.sort_unstable();
+            let middle = ranks[ranks.len() / 2];
+            self.accounts.retain(|_, level| rank(level) > middle);
         }
     }
 }

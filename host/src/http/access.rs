@@ -24,6 +24,9 @@ impl Authenticate for Accounts {
     }
 }
 
+/// Whose request it is: the caller, if a token was sent and holds.
+pub(super) type Authenticated = Result<Option<Arc<Caller>>, ApiError>;
+
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RouteAuth {
@@ -163,22 +166,19 @@ impl Access {
         Err(ApiError::forbidden("scope_missing", format!("this application token lacks the scope {scope}")))
     }
 
-    /// Verifies the token that the request carries, if any, and holds its user against what is asked for.
-    pub(super) async fn authorize<'p>(
+    /// Verifies the token that the request carries, if any. Whether its user may do this, [`Access::check`] says.
+    pub(super) async fn authenticate(
         &self,
         authenticator: &dyn Authenticate,
         headers: &HeaderMap,
-        param: impl Fn(&str) -> Option<&'p str>,
-    ) -> Result<Option<Arc<Caller>>, ApiError> {
+    ) -> Authenticated {
         if self.auth == RouteAuth::Open {
             return Ok(None);
         }
         let Some(token) = bearer(headers) else {
             return if self.auth.needs_caller() { Err(token_missing()) } else { Ok(None) };
         };
-        let caller = authenticator.authenticate(token).await?;
-        self.check(&caller, param)?;
-        Ok(Some(caller))
+        authenticator.authenticate(token).await.map(Some)
     }
 }
 

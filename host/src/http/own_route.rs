@@ -141,20 +141,24 @@ async fn check(
     };
     let param = |name: &str| params.iter().find(|(key, _)| *key == name).map(|(_, value)| value);
     let is_within = |info: &RequestInfo| [info.peer, info.client].iter().all(|at| guard.open_to.contain(*at));
-    let allowed = if request.extensions().get::<RequestInfo>().is_some_and(is_within) {
+    let authenticated = if request.extensions().get::<RequestInfo>().is_some_and(is_within) {
         Ok(None)
     } else {
-        guard.access.authorize(&*guard.authenticator, request.headers(), param).await
+        guard.access.authenticate(&*guard.authenticator, request.headers()).await
     };
-    let (allowed, quota) = match (&guard.limit, request.extensions().get::<RequestInfo>()) {
-        (Some((limits, rule)), Some(info)) => limits.admit(*rule, allowed, info.client, Instant::now()),
-        _ => (allowed, None),
+    let (admitted, quota) = match (&guard.limit, request.extensions().get::<RequestInfo>()) {
+        (Some((limits, rule)), Some(info)) => limits.admit(*rule, authenticated, info.client, Instant::now()),
+        _ => (authenticated, None),
     };
     let mut matched = Matched { figures: guard.figures, caller: None, quota };
+    let allowed = admitted.and_then(|caller| {
+        matched.caller.clone_from(&caller);
+        caller.as_ref().map_or(Ok(()), |caller| guard.access.check(caller, param))?;
+        Ok(caller)
+    });
     let mut answer = match allowed {
         Ok(caller) => {
             if let Some(caller) = caller {
-                matched.caller = Some(Arc::clone(&caller));
                 request.extensions_mut().insert(caller);
             }
             next.run(request).await

@@ -29,7 +29,7 @@ pub(super) async fn call(
     let spec = route.spec();
     let path = request.uri().path();
     let param = |name: &str| spec.param(name, &params, path);
-    let mut caller = spec.access.authorize(&*app.authenticator, request.headers(), param).await;
+    let mut caller = spec.access.authenticate(&*app.authenticator, request.headers()).await;
     if let Some(limits) = &app.rate_limits {
         let (admitted, quota) =
             limits.admit(limits.rule_of_plugin(path), caller, info.client, exchange.started());
@@ -38,6 +38,9 @@ pub(super) async fn call(
     }
     let caller = caller?;
     exchange.called_by(caller.as_ref());
+    if let Some(caller) = &caller {
+        spec.access.check(caller, param)?;
+    }
     let (parts, body) = request.into_parts();
     let body = LimitedBody::new(body, spec.body_bytes_max.unwrap_or(app.limits.body_bytes_max), &app.limits);
     let mut share = BudgetShare::new(&app.budget);

@@ -16,7 +16,7 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use self::buckets::Buckets;
-use super::{Caller, Networks};
+use super::{Networks, access::Authenticated};
 use crate::{config::Config, error::ApiError};
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -60,9 +60,6 @@ pub(super) struct Quota {
     /// Seconds until the bucket is full again.
     reset_seconds: u32,
 }
-
-/// Whom a route may serve: the caller, if a token was sent and holds.
-pub(super) type Authorized = Result<Option<Arc<Caller>>, ApiError>;
 
 /// The rules, and everyone's buckets.
 #[derive(Debug)]
@@ -112,18 +109,18 @@ impl RateLimits {
     }
 
     /// Counts a request: by the application token or the user that its token was verified for, else by its address.
-    /// One that is refused counts by its address as well, so that whoever tries tokens out is slowed down.
+    /// One whose token does not hold counts by its address as well, so that whoever tries tokens out is slowed down.
     pub(super) fn admit(
         &self,
         rule: Rule,
-        authorized: Authorized,
+        authenticated: Authenticated,
         client: IpAddr,
         now: Instant,
-    ) -> (Authorized, Option<Quota>) {
+    ) -> (Authenticated, Option<Quota>) {
         if rule.per_minute == 0 || self.exempt.contain(client) {
-            return (authorized, None);
+            return (authenticated, None);
         }
-        let subject = match &authorized {
+        let subject = match &authenticated {
             Ok(Some(caller)) => match &caller.token_id {
                 Some(token) => Subject::Token(token),
                 None => Subject::User(&caller.user_id),
@@ -131,7 +128,7 @@ impl RateLimits {
             Ok(None) | Err(_) => Subject::Address(subscriber(client)),
         };
         match self.take(rule, subject, now) {
-            (quota, None) => (authorized, Some(quota)),
+            (quota, None) => (authenticated, Some(quota)),
             (quota, Some(refused)) => (Err(refused), Some(quota)),
         }
     }

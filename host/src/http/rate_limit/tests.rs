@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
 use super::*;
+use crate::http::Caller;
 
 fn limits(change: impl FnOnce(&mut Config)) -> Arc<RateLimits> {
     let mut config = Config::default();
@@ -19,14 +20,14 @@ fn address(number: u32) -> IpAddr {
 fn let_in(
     limits: &RateLimits,
     path: &str,
-    authorized: impl Fn() -> Authorized,
+    authenticated: impl Fn() -> Authenticated,
     client: IpAddr,
     now: Instant,
 ) -> usize {
     let rule = limits.rule_of_own(&Method::POST, path).unwrap();
     let is_limited =
-        |admitted: &Authorized| admitted.as_ref().is_err_and(|refused| refused.code == "rate_limited");
-    (0..100).filter(|_| !is_limited(&limits.admit(rule, authorized(), client, now).0)).count()
+        |admitted: &Authenticated| admitted.as_ref().is_err_and(|refused| refused.code == "rate_limited");
+    (0..100).filter(|_| !is_limited(&limits.admit(rule, authenticated(), client, now).0)).count()
 }
 
 #[test]

@@ -54,6 +54,13 @@ async fn a_plugins_route_is_limited_by_who_calls_it() {
 }
 
 #[tokio::test]
+async fn who_may_not_call_a_route_uses_up_no_strangers_tokens() {
+    let server = TestServer::start_with(setup(|config| config.rate_limit.api_per_minute = 20)).await;
+    assert_eq!(let_in(&server, "GET /api/boss", &[("authorization", "Bearer user")]).await, 20);
+    assert_eq!(let_in(&server, "GET /api/echo/a", &[]).await, 20);
+}
+
+#[tokio::test]
 async fn every_counted_answer_tells_what_is_left() {
     let server = TestServer::start_with(setup(|config| config.rate_limit.api_per_minute = 20)).await;
     let told = async |path: &str| {
