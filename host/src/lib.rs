@@ -17,4 +17,5 @@ pub mod request_log;
 pub mod secrets;
 pub mod settings;
 pub mod sql;
+pub mod telemetry;
 pub mod time_log;

@@ -4,14 +4,17 @@ use std::io::{IsTerminal, stderr};
 
 use tracing::{Span, level_filters::LevelFilter};
 use tracing_subscriber::{
-    Layer,
+    Layer, Registry,
     filter::Targets,
     fmt,
     layer::SubscriberExt,
     util::{SubscriberInitExt, TryInitError},
 };
 
-use crate::config::{LogFormat, LogLevel};
+use crate::{
+    config::{LogFormat, LogLevel},
+    telemetry,
+};
 
 /// Libraries whose debug lines are about sockets and frames, and would drown the host's own.
 const QUIET_TARGETS: &[&str] = &["h2", "hyper", "hyper_util", "tower_http", "rustls", "mio"];
@@ -25,11 +28,17 @@ fn filter(level: LogLevel) -> Targets {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let quiet = level.min(LevelFilter::INFO);
-    Targets::new().with_default(level).with_targets(QUIET_TARGETS.iter().map(|target| (*target, quiet)))
+    Targets::new()
+        .with_default(level)
+        .with_targets(QUIET_TARGETS.iter().map(|target| (*target, quiet)))
+        .with_target(telemetry::TARGET, LevelFilter::OFF)
 }
 
+/// What else takes spans, beside the log.
+pub type Other = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// Begins to log for the whole process. An error means that it already logs.
-pub fn start(level: LogLevel, format: LogFormat) -> Result<(), TryInitError> {
+pub fn start(level: LogLevel, format: LogFormat, other: Option<Other>) -> Result<(), TryInitError> {
     let layer = match format {
         LogFormat::Text => fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal()).boxed(),
         LogFormat::Json => fmt::layer()
@@ -40,7 +49,11 @@ pub fn start(level: LogLevel, format: LogFormat) -> Result<(), TryInitError> {
             .with_writer(stderr)
             .boxed(),
     };
-    tracing_subscriber::registry().with(layer.with_filter(filter(level))).try_init()
+    let log = layer.with_filter(filter(level));
+    match other {
+        None => tracing_subscriber::registry().with(log).try_init(),
+        Some(other) => tracing_subscriber::registry().with(vec![log.boxed(), other]).try_init(),
+    }
 }
 
 /// The span around everything that is done for one request: each of its lines, those of plugins too, carries
@@ -61,6 +74,7 @@ mod tests {
         assert!(debug.would_enable("tinybase_host::http", &Level::DEBUG));
         assert!(!debug.would_enable("h2::codec", &Level::DEBUG));
         assert!(debug.would_enable("h2::codec", &Level::WARN));
+        assert!(!filter(LogLevel::Trace).would_enable(telemetry::TARGET, &Level::TRACE));
         let error = filter(LogLevel::Error);
         assert!(!error.would_enable("h2::codec", &Level::WARN));
         assert!(error.would_enable("tinybase_host::logging", &Level::ERROR));

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use tinybase_abi::codec::BatchWriter;
 use tokio::sync::Semaphore;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::{
     Accounts, Client, Mail, MessageAnswer, SignInAnswer,
@@ -21,6 +21,7 @@ use crate::{
     config,
     db::DbError,
     error::ApiError,
+    logging,
 };
 
 /// How many requests for a link are worked on at once; further ones are refused, whoever asks.
@@ -100,13 +101,15 @@ impl Accounts {
             return Err(ApiError::unavailable("mail_busy", detail));
         };
         let accounts = Arc::clone(self);
+        // Its lines belong to the request; its trace has ended by then.
+        let span = actor.request_id.as_deref().map_or_else(Span::none, logging::request_span);
         let work = async move {
             let _permit = permit;
             if let Err(error) = accounts.mail_link(purpose, &email, &actor).await {
                 tracing::warn!(template = purpose.name(), code = %error.code, "a mail could not be sent");
             }
         };
-        tokio::spawn(work.in_current_span());
+        tokio::spawn(work.instrument(span));
         Ok(())
     }
 

@@ -24,6 +24,7 @@ use tokio::runtime::{Builder, Runtime};
 use self::site::Place;
 use crate::{
     config::{self, Config, LogFormat, LogLevel},
+    logging,
     plugins::probe,
 };
 
@@ -155,7 +156,7 @@ fn command_runtime(config: &Config) -> Result<Threads, Failure> {
         LogLevel::Info => LogLevel::Warn,
         chosen => chosen,
     };
-    start_log(level, config.server.log_format)?;
+    start_log(level, config.server.log_format, None)?;
     build_runtime(COMMAND_WORKER_THREADS, config.server.blocking_threads_max)
 }
 
@@ -183,8 +184,8 @@ fn build_runtime(worker_threads: usize, blocking_threads_max: usize) -> Result<T
         .map_err(|cause| Failure::new(format!("the threads to work on cannot be started: {cause}")))
 }
 
-fn start_log(level: LogLevel, format: LogFormat) -> Result<(), Failure> {
-    crate::logging::start(level, format)
+fn start_log(level: LogLevel, format: LogFormat, other: Option<logging::Other>) -> Result<(), Failure> {
+    logging::start(level, format, other)
         .map_err(|cause| Failure::new(format!("the log cannot be started: {cause}")))
 }
 

@@ -22,6 +22,7 @@ use crate::{
     observe::{self, Observed},
     plugins::{self, Console, Purpose},
     request_log,
+    telemetry::{self, Telemetry, Traced},
 };
 
 /// What `serve` can be told.
@@ -48,12 +49,21 @@ impl Options {
 
 pub(super) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
     let config = Arc::new(place.config(&options.flags())?);
-    start_log(config.server.log_level, config.server.log_format)?;
+    let telemetry = Telemetry::new(&config.telemetry).map_err(|cause| Failure::new(cause.to_string()))?;
+    let layer = telemetry.as_ref().map(Telemetry::layer);
+    start_log(config.server.log_level, config.server.log_format, layer)?;
     serving_runtime(&config.server)?.block_on(async {
         let mut stop = Stop::listen()?;
-        let db = open_database(&config)?;
-        let served = serve_on(&config, &db, options.safe_mode, &mut stop).await;
+        let mut db = open_database(&config)?;
+        let traces = telemetry.as_ref().map(Telemetry::requests);
+        if traces.is_some() {
+            db = Traced::over(db);
+        }
+        let served = serve_on(&config, &db, options.safe_mode, traces, &mut stop).await;
         db.shut_down().await;
+        if let Some(telemetry) = telemetry {
+            telemetry.shut_down().await;
+        }
         served
     })
 }
@@ -62,6 +72,7 @@ async fn serve_on(
     config: &Arc<Config>,
     db: &Arc<dyn Database>,
     safe_mode: bool,
+    traces: Option<telemetry::Requests>,
     stop: &mut Stop,
 ) -> Result<(), Failure> {
     check_migrated(&**db).await?;
@@ -84,7 +95,9 @@ async fn serve_on(
         Administered { accounts: Arc::clone(&accounts), settings, plugins: Arc::clone(&plugins) };
     admin::routes(&mut own, &administered);
     let dispatch = Arc::clone(&plugins) as Arc<dyn PluginDispatch>;
-    let app = Arc::new(App::new(config, dispatch, accounts, own).with_request_log(recorder.clone()));
+    let app = Arc::new(
+        App::new(config, dispatch, accounts, own).with_request_log(recorder.clone()).with_traces(traces),
+    );
     let listener = listen(config).await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), extensions = ?plugins.loaded(), "serving");

@@ -100,6 +100,11 @@ fn link(pattern: &str) -> bool {
     pattern.is_empty() || (url != pattern && is_absolute_url(&url))
 }
 
+/// The crates that send traces bring no TLS, which a server without traces would carry for nothing.
+fn collector(url: &str) -> bool {
+    url.is_empty() || (url.starts_with("http://") && is_absolute_url(url) && !url.contains(['?', '#']))
+}
+
 /// Nothing but the server's own files, and requests to it.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
                            connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
@@ -217,6 +222,15 @@ sections! {
         reads_per_second_max: u32 = 10, "TINYBASE_REQUEST_LOG_READS_PER_SECOND_MAX", "0 to 100000", |n| *n <= 100_000;
         /// From how many milliseconds on a read counts as slow.
         slow_ms: u64 = 500, "TINYBASE_REQUEST_LOG_SLOW_MS", "milliseconds, 0 to 86400000", |n| *n <= DAY_MS;
+    }
+    /// Traces for OpenTelemetry.
+    telemetry: Telemetry {
+        /// The OpenTelemetry collector that traces are sent to, by OTLP over HTTP; unset makes none.
+        otlp_endpoint: String = String::new(), "TINYBASE_TELEMETRY_OTLP_ENDPOINT", "an http URL such as http://127.0.0.1:4318; a collector on the same machine or in a network of yours passes them on over TLS", |text| collector(text);
+        /// Which part of the requests is traced, of those that continue no trace of their caller's.
+        sample_ratio: f64 = 1.0, "TINYBASE_TELEMETRY_SAMPLE_RATIO", "0 to 1, such as 0.01", |part| (0.0..=1.0).contains(part);
+        /// The name under which traces are found.
+        service_name: String = "tinybase".into(), "TINYBASE_TELEMETRY_SERVICE_NAME", "text", |text| filled(text);
     }
     /// Cross-origin requests.
     cors: Cors {

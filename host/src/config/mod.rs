@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub use keys::{
     Admin, Audit, Auth, Cors, Database, Email, Extensions, Functions, KEYS, Key, Metrics, Plugins, Public,
-    RateLimit, RequestLog, Scheduler, Server, TOKEN_MARK,
+    RateLimit, RequestLog, Scheduler, Server, TOKEN_MARK, Telemetry,
 };
 pub use load::{ConfigError, FILE_NAME, Flag, Place};
 pub use template::template;
@@ -37,6 +37,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// The request log.
     pub request_log: RequestLog,
+    /// Traces for OpenTelemetry.
+    pub telemetry: Telemetry,
     /// Cross-origin requests.
     pub cors: Cors,
     /// Where extensions come from and go to.

@@ -101,6 +101,25 @@ macro_rules! kind_of_number {
 }
 kind_of_number!(u16 u32 u64 usize);
 
+impl Kind for f64 {
+    fn read(given: Given<'_>) -> Option<f64> {
+        match given {
+            Given::Text(text) => text.parse().ok(),
+            Given::Toml(value) => match value.as_float() {
+                Some(number) => number.as_str().parse().ok(),
+                // 1 is a number too.
+                None => u32::read(given).map(f64::from),
+            },
+        }
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+    fn toml(&self) -> String {
+        self.show()
+    }
+}
+
 impl Kind for Vec<String> {
     fn read(given: Given<'_>) -> Option<Vec<String>> {
         let items = match given {

@@ -13,7 +13,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tower::ServiceExt;
 use tower_http::cors::CorsLayer;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::{
     Authenticate, Found, Limits, OwnRoutes, PluginDispatch, RequestId,
@@ -33,7 +33,7 @@ use super::{
     security_headers::{self, SecurityHeaders},
     system,
 };
-use crate::{config::Config, error::ApiError, logging, request_log::Recorder};
+use crate::{config::Config, error::ApiError, logging, request_log::Recorder, telemetry};
 
 /// An answer on its way out.
 pub(super) type Answer = Response<AnswerBody>;
@@ -53,6 +53,7 @@ pub struct App {
     pub(super) rate_limits: Option<Arc<RateLimits>>,
     proxies: TrustedProxies,
     recorder: Option<Recorder>,
+    traces: Option<telemetry::Requests>,
 }
 
 /// What a request's own handler may want to know of it beside its head; the host's routes find it among the
@@ -94,6 +95,7 @@ impl App {
             rate_limits,
             proxies: TrustedProxies::new(&config.server.trusted_proxies),
             recorder: None,
+            traces: None,
         }
     }
 
@@ -111,6 +113,12 @@ impl App {
         App { recorder, ..self }
     }
 
+    /// Traces requests.
+    #[must_use]
+    pub fn with_traces(self, traces: Option<telemetry::Requests>) -> App {
+        App { traces, ..self }
+    }
+
     /// Serves one request. It always answers: a panic on the way is a 500.
     pub(super) async fn serve(
         self: Arc<App>,
@@ -125,6 +133,8 @@ impl App {
         let exchange = Exchange::begin(&request, origin.address);
         let traits = Traits::of(&request, &origin);
         let span = logging::request_span(id.as_str());
+        let traced = self.traces.as_ref().and_then(|traces| traces.begin(&request, &id, origin.address));
+        let traced_span = traced.as_ref().map_or_else(Span::none, |traced| traced.span().clone());
         let info = RequestInfo { id: id.clone(), client: origin.address, peer: peer.ip() };
         let answering = async {
             let routed = AssertUnwindSafe(self.route(request, info, &exchange)).catch_unwind().await;
@@ -136,7 +146,10 @@ impl App {
             let row = exchange.end(answer.status(), &id, self.recorder.as_ref());
             (answer, row)
         };
-        let (mut answer, row) = answering.instrument(span).await;
+        let (mut answer, row) = answering.instrument(traced_span).instrument(span).await;
+        if let Some(traced) = traced {
+            traced.end(exchange.route(), answer.status());
+        }
         if answer.status().is_client_error() && answer.headers().contains_key(header::CONNECTION) {
             watch.leave_unread();
         }

@@ -48,6 +48,11 @@ impl Exchange {
         let _ = self.figures.set(figures);
     }
 
+    /// The pattern of the route that took the request.
+    pub(super) fn route(&self) -> Option<&'static str> {
+        self.figures.get().map(|figures| figures.pattern)
+    }
+
     /// The request's token was verified.
     pub(super) fn called_by(&self, caller: Option<&Arc<Caller>>) {
         if let Some(caller) = caller {
@@ -91,7 +96,7 @@ impl Exchange {
         let answered = Answered {
             method,
             uri: &self.uri,
-            route: figures.map(|figures| figures.pattern),
+            route: self.route(),
             status,
             time,
             caller: self.caller.get(),

@@ -23,6 +23,7 @@ use tinybase_abi::{
     response::{RawResponse, RawStream},
 };
 use tokio::sync::Mutex;
+use tracing::Instrument;
 
 use super::{
     registration,
@@ -36,6 +37,7 @@ use crate::{
         Access, BodyError, BodyMode, ByteStream, PathParams, PluginRequest, PluginResponse, PluginRoute,
         RequestBody, RequestId, ResponseBody, RouteAuth, RouteSpec,
     },
+    telemetry,
 };
 
 /// The most headers that a plugin's answer may have.
@@ -120,6 +122,12 @@ impl PluginRoute for PluginCall {
                 Err(error) => Err(refuse(&plugin, &error)),
             }
         }
+        .instrument(tracing::trace_span!(
+            target: telemetry::TARGET,
+            "plugin",
+            otel.name = self.plugin.name(),
+            tinybase.extension = self.plugin.name(),
+        ))
         .boxed()
     }
 }

@@ -1,0 +1,100 @@
+//! The database with a span around each call that a traced request makes. It never writes a statement or a value into
+//! a span.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use tracing::{Instrument, Span, field::Empty};
+
+use super::TARGET;
+use crate::db::{Answer, Attached, Database, DbError, Engine, Query, Scope, Transaction};
+
+/// A database whose calls are seen in traces.
+pub struct Traced(Arc<dyn Database>);
+
+impl Traced {
+    /// Traces the calls of `inner`.
+    pub fn over(inner: Arc<dyn Database>) -> Arc<dyn Database> {
+        Arc::new(Traced(inner))
+    }
+
+    /// Begins a span, which is none outside of a traced request.
+    fn span(&self, name: &'static str, scope: &Scope) -> Span {
+        let system = match self.0.engine() {
+            Engine::Sqlite => "sqlite",
+            Engine::Postgres => "postgresql",
+        };
+        let scope = match scope {
+            Scope::Host => "host",
+            Scope::Extension(name) => name,
+        };
+        tracing::trace_span!(
+            target: TARGET,
+            "database",
+            otel.name = name,
+            otel.kind = "client",
+            otel.status_code = Empty,
+            db.system.name = system,
+            tinybase.scope = scope,
+            error.type = Empty,
+        )
+    }
+}
+
+/// Awaits what is not there yet within the span, and notes how it ended.
+fn within<T: Send + 'static>(span: Span, answer: Answer<T>) -> Answer<T> {
+    if span.is_disabled() {
+        return answer;
+    }
+    match answer {
+        Answer::Ready(result) => {
+            result.iter().for_each(|result| note(&span, result));
+            Answer::Ready(result)
+        }
+        Answer::Later(later) => Answer::Later(Box::pin(async move {
+            let result = later.instrument(span.clone()).await;
+            note(&span, &result);
+            result
+        })),
+    }
+}
+
+fn note<T>(span: &Span, result: &Result<T, DbError>) {
+    if let Err(error) = result {
+        span.record("error.type", error.code());
+        span.record("otel.status_code", "ERROR");
+    }
+}
+
+impl Database for Traced {
+    fn engine(&self) -> Engine {
+        self.0.engine()
+    }
+
+    fn query(&self, query: Query<'_>) -> Answer<Vec<u8>> {
+        let span = self.span("db.query", query.scope);
+        within(span, self.0.query(query))
+    }
+
+    fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<Attached>) -> Answer<Vec<u8>> {
+        let span = self.span("db.apply", scope);
+        within(span, self.0.apply_attached(scope, batch, attached))
+    }
+
+    fn begin(
+        &self,
+        scope: &Scope,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>> {
+        let span = self.span("db.begin", scope);
+        Box::pin(self.0.begin(scope, deadline).instrument(span))
+    }
+
+    fn foreign_changes(&self) -> u64 {
+        self.0.foreign_changes()
+    }
+
+    fn shut_down(&self) -> BoxFuture<'static, ()> {
+        self.0.shut_down()
+    }
+}
