@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::step;
-use crate::workspace::{HOST_PACKAGE, MANIFEST_NAME, Plugin, Workspace, cargo};
+use crate::workspace::{HOST_PACKAGE, MANIFEST_NAME, Plugin, Profile, Workspace, cargo};
 
 /// The folders of an extension that are shipped beside its library, where it has them.
 const ASSET_DIRS: [&str; 4] = ["admin", "migrations", "pages", "templates"];
@@ -29,7 +29,7 @@ pub(crate) struct Options {
 /// # Errors
 /// When a build fails or a file cannot be written.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    build_and_stage(&Workspace::load()?, options.release)
+    build_and_stage(&Workspace::load()?, Profile::optimised(options.release))
 }
 
 /// Builds the host and all plugins, and stages the plugins.
@@ -38,17 +38,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 ///
 /// # Errors
 /// When a build fails or a file cannot be written.
-pub(crate) fn build_and_stage(workspace: &Workspace, release: bool) -> Result<()> {
+pub(crate) fn build_and_stage(workspace: &Workspace, profile: Profile) -> Result<()> {
     let mut command = cargo();
     command.current_dir(&workspace.root).args(["build", "--locked", "--package", HOST_PACKAGE]);
     for plugin in &workspace.plugins {
         command.args(["--package", &plugin.package]);
     }
-    if release {
-        command.arg("--release");
+    match profile {
+        Profile::Debug => {}
+        Profile::Release => drop(command.arg("--release")),
+        Profile::Dist => drop(command.args(["--profile", "dist"])),
     }
     step::run("build the host and its plugins", &mut command)?;
-    let profile_dir = workspace.profile_dir(release);
+    let profile_dir = workspace.profile_dir(profile);
     for plugin in &workspace.plugins {
         stage(plugin, &profile_dir).with_context(|| format!("staging the extension \"{}\"", plugin.name))?;
     }

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::build;
 use crate::step;
-use crate::workspace::{Workspace, cargo};
+use crate::workspace::{Profile, Workspace, cargo};
 
 /// What `crash` can be told.
 #[derive(clap::Args)]
@@ -23,7 +23,7 @@ pub(crate) struct Options {
 /// When the build or the test fails.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
-    build::build_and_stage(&workspace, options.release)?;
+    build::build_and_stage(&workspace, Profile::optimised(options.release))?;
     let mut test = cargo();
     test.current_dir(&workspace.root).args([
         "test",

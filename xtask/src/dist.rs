@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::build;
 use crate::process::{self, Running};
 use crate::step;
-use crate::workspace::{Workspace, cargo};
+use crate::workspace::{Profile, Workspace, cargo};
 
 /// What is shipped beside the binary, where it is there.
 const PAPERS: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"];
@@ -23,13 +23,13 @@ pub(crate) struct Options {
     out: std::path::PathBuf,
 }
 
-/// Builds in release, packs, and tries the packed binary without anything of the build around it.
+/// Builds, packs, and tries the packed binary without anything of the build around it.
 ///
 /// # Errors
 /// When the build fails, a file cannot be written, or the packed binary does not start.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
-    build::build_and_stage(&workspace, true)?;
+    build::build_and_stage(&workspace, Profile::Dist)?;
     let name = format!("tinybase-{}-{}", workspace.version, target_triple()?);
     let out = std::env::current_dir()?.join(&options.out);
     let folder = out.join(&name);
@@ -47,12 +47,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Copies the binary, the staged extensions and the papers.
 fn pack(workspace: &Workspace, folder: &Path) -> Result<()> {
-    let binary = workspace.binary(true);
+    let binary = workspace.binary(Profile::Dist);
     let name = binary.file_name().context("the binary has a name")?;
     fs::copy(&binary, folder.join(name)).with_context(|| format!("copying {}", binary.display()))?;
     for plugin in &workspace.plugins {
         let place = Path::new("extensions").join(&plugin.name);
-        build::copy_tree(&workspace.profile_dir(true).join(&place), &folder.join(&place))?;
+        build::copy_tree(&workspace.profile_dir(Profile::Dist).join(&place), &folder.join(&place))?;
     }
     for paper in PAPERS {
         let source = workspace.root.join(paper);

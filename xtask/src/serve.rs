@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::build;
 use crate::step;
-use crate::workspace::Workspace;
+use crate::workspace::{Profile, Workspace};
 
 /// The folder that is served, in the current directory.
 const DATA_DIR: &str = "tinybase-data";
@@ -27,8 +27,8 @@ pub(crate) struct Options {
 /// When the build or the initialisation fails, or the server cannot be started.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
-    build::build_and_stage(&workspace, true)?;
-    let binary = workspace.binary(true);
+    build::build_and_stage(&workspace, Profile::Release)?;
+    let binary = workspace.binary(Profile::Release);
     let data_dir = std::env::current_dir()?.join(DATA_DIR);
     if !data_dir.join("tinybase.toml").exists() {
         fs::create_dir_all(&data_dir).with_context(|| format!("creating {}", data_dir.display()))?;

@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::build;
 use crate::fuzz_api;
 use crate::step;
-use crate::workspace::{Workspace, cargo};
+use crate::workspace::{Profile, Workspace, cargo};
 
 /// What `test` can be told.
 #[derive(clap::Args)]
@@ -35,7 +35,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let lint = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
         step::run("lint", &mut cargo_in_root(&lint))?;
     }
-    build::build_and_stage(&workspace, false)?;
+    build::build_and_stage(&workspace, Profile::Debug)?;
     step::run("tests", &mut cargo_in_root(suite()))?;
     if !options.fast {
         // The whole workspace, as above: naming packages would build their dependencies once more with other features.

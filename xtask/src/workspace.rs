@@ -14,6 +14,24 @@ pub(crate) const HOST_PACKAGE: &str = "tinybase";
 /// The file in a plugin's folder that describes the extension.
 pub(crate) const MANIFEST_NAME: &str = "extension.toml";
 
+/// How the host and its plugins are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// For tests.
+    Debug,
+    /// Optimised, as `serve` builds it for whoever tries it out.
+    Release,
+    /// What is shipped: optimised over all crates at once, which takes twice as long.
+    Dist,
+}
+
+impl Profile {
+    /// What an option `--release` asks for.
+    pub(crate) fn optimised(release: bool) -> Profile {
+        if release { Profile::Release } else { Profile::Debug }
+    }
+}
+
 /// The workspace as cargo sees it.
 pub(crate) struct Workspace {
     /// The folder with the root Cargo.toml.
@@ -82,14 +100,18 @@ impl Workspace {
         Ok(Self { root, target_dir: PathBuf::from(target_dir), version, plugins })
     }
 
-    /// Where `profile` is built, `target/debug` or `target/release`.
-    pub(crate) fn profile_dir(&self, release: bool) -> PathBuf {
-        self.target_dir.join(if release { "release" } else { "debug" })
+    /// Where `profile` is built.
+    pub(crate) fn profile_dir(&self, profile: Profile) -> PathBuf {
+        self.target_dir.join(match profile {
+            Profile::Debug => "debug",
+            Profile::Release => "release",
+            Profile::Dist => "dist",
+        })
     }
 
     /// The host's binary.
-    pub(crate) fn binary(&self, release: bool) -> PathBuf {
-        self.profile_dir(release).join(format!("{HOST_PACKAGE}{}", std::env::consts::EXE_SUFFIX))
+    pub(crate) fn binary(&self, profile: Profile) -> PathBuf {
+        self.profile_dir(profile).join(format!("{HOST_PACKAGE}{}", std::env::consts::EXE_SUFFIX))
     }
 }
 

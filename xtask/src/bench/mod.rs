@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::build;
-use crate::workspace::Workspace;
+use crate::workspace::{Profile, Workspace};
 use report::{Report, Row};
 
 /// What `bench` can be told.
@@ -118,7 +118,7 @@ impl Plan {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let plan = Plan::new(options)?;
     if !options.no_build {
-        build::build_and_stage(&plan.workspace, true)?;
+        build::build_and_stage(&plan.workspace, Profile::Dist)?;
     }
     let mut rows = Vec::new();
     if plan.wants_load() {

@@ -1,4 +1,4 @@
-//! TinyBase as it is measured: the release build with every plugin, on its defaults. It never reaches into the database.
+//! TinyBase as it is measured: what `dist` ships, with every plugin, on its defaults. It never reaches into the database.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +10,7 @@ use serde_json::json;
 use super::Plan;
 use crate::process::{Running, free_port, guarded};
 use crate::step;
+use crate::workspace::Profile;
 
 pub(super) const EMAIL: &str = "bench@example.com";
 pub(super) const PASSWORD: &str = "bench-password";
@@ -37,7 +38,7 @@ impl Site {
     /// When `tinybase init` fails.
     pub(crate) fn init(plan: &Plan, name: &str, durability: &'static str) -> Result<Self> {
         let site = Self {
-            binary: plan.workspace.binary(true),
+            binary: plan.workspace.binary(Profile::Dist),
             dir: plan.dir.join("data").join(name),
             log: plan.dir.join("logs").join(format!("{name}.log")),
             durability,

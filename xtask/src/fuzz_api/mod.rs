@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use self::site::{Account, Site};
 use crate::build;
 use crate::step;
-use crate::workspace::Workspace;
+use crate::workspace::{Profile, Workspace};
 
 /// The releases that were tried. Others may find more, or need other hooks.
 const REQUIREMENTS: [&str; 2] = ["schemathesis==4.32.*", "openapi-spec-validator==0.9.*"];
@@ -45,7 +45,7 @@ pub(crate) struct Options {
 /// When an answer differs from the document, or something cannot be started.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
-    build::build_and_stage(&workspace, false)?;
+    build::build_and_stage(&workspace, Profile::Debug)?;
     fuzz(&workspace, options.examples, options.seed)
 }
 
@@ -63,7 +63,7 @@ fn fuzz(workspace: &Workspace, examples: u32, seed: Option<u64>) -> Result<()> {
     let programs = install(&dir)?;
     let hooks = dir.join("hooks.py");
     fs::write(&hooks, HOOKS).with_context(|| format!("writing {}", hooks.display()))?;
-    let site = Site::prepare(&workspace.binary(false), &dir)?;
+    let site = Site::prepare(&workspace.binary(Profile::Debug), &dir)?;
     let document = dir.join("openapi.json");
     fs::write(&document, site.document()?).with_context(|| format!("writing {}", document.display()))?;
     let mut validate = Command::new(programs.join("openapi-spec-validator"));
