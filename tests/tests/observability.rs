@@ -164,9 +164,19 @@ fn requests_are_logged_without_what_nobody_may_read_later() {
         json!(logged("four", ["route", "user_id", "token_id", "status"])),
         json!(["/api/admin/users", null, null, 401])
     );
+    let user = client.clone().registered("user@example.com");
+    let user_id = user.get("/api/auth/me").json()["id"].clone();
+    for (id, route, path) in [
+        ("refused", "/api/admin/users/{id}", "/api/admin/users/x"),
+        ("kept-out", "/api/collections/{name}", "/api/collections/posts"),
+    ] {
+        user.try_send("DELETE", path, &[("x-request-id", id)], b"").unwrap();
+        let seen = logged(id, ["route", "user_id", "token_id", "status"]);
+        assert_eq!(json!(seen), json!([route, user_id, null, 403]), "{id}");
+    }
     assert_eq!(
         requests(&admin, "path=/api/admin/requests&method=GET").len(),
-        4,
+        6,
         "its own reading is logged too"
     );
     assert!(figure(&metrics(&admin), "tinybase_request_log_rows_total").unwrap() >= 8.0);

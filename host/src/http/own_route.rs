@@ -146,13 +146,14 @@ async fn check(
     } else {
         guard.access.authenticate(&*guard.authenticator, request.headers()).await
     };
+    // Whoever is refused below is known as well: an operator looks for those most of all.
+    let known = authenticated.as_ref().ok().cloned().flatten();
     let (admitted, quota) = match (&guard.limit, request.extensions().get::<RequestInfo>()) {
         (Some((limits, rule)), Some(info)) => limits.admit(*rule, authenticated, info.client, Instant::now()),
         _ => (authenticated, None),
     };
-    let mut matched = Matched { figures: guard.figures, caller: None, quota };
+    let matched = Matched { figures: guard.figures, caller: known, quota };
     let allowed = admitted.and_then(|caller| {
-        matched.caller.clone_from(&caller);
         caller.as_ref().map_or(Ok(()), |caller| guard.access.check(caller, param))?;
         Ok(caller)
     });

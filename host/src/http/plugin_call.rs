@@ -30,6 +30,7 @@ pub(super) async fn call(
     let path = request.uri().path();
     let param = |name: &str| spec.param(name, &params, path);
     let mut caller = spec.access.authenticate(&*app.authenticator, request.headers()).await;
+    exchange.called_by(caller.as_ref().ok().and_then(Option::as_ref));
     if let Some(limits) = &app.rate_limits {
         let (admitted, quota) =
             limits.admit(limits.rule_of_plugin(path), caller, info.client, exchange.started());
@@ -37,7 +38,6 @@ pub(super) async fn call(
         caller = admitted;
     }
     let caller = caller?;
-    exchange.called_by(caller.as_ref());
     if let Some(caller) = &caller {
         spec.access.check(caller, param)?;
     }

@@ -28,6 +28,8 @@ impl Collector {
             .http_status_as_error(false)
             .timeout_global(Some(ANSWER_WAIT_MAX))
             .max_redirects(0)
+            // It is near; the environment's proxy is for what is far.
+            .proxy(None)
             .user_agent(concat!("tinybase/", env!("CARGO_PKG_VERSION")))
             .build();
         Collector { agent: config.into(), is_lost: AtomicBool::new(false) }
