@@ -94,6 +94,7 @@ const REQUESTS: &[(&str, u16, &str)] = &[
     ("header_name_newline", 502, "plugin_answer_invalid"),
     ("header_value_newline", 502, "plugin_answer_invalid"),
     ("header_cut", 502, "plugin_answer_invalid"),
+    ("cookie_long", 502, "plugin_answer_invalid"),
     ("header_endless", 502, "plugin_answer_invalid"),
     ("header_length", 200, ""),
     ("error_not_utf8", 400, "invalid_error"),
@@ -105,6 +106,14 @@ const REQUESTS: &[(&str, u16, &str)] = &[
     ("body_100_mb", 502, "plugin_answer_too_large"),
     ("undeclared", 500, "capability_missing"),
 ];
+
+#[test]
+fn a_cookie_of_an_extension_stays_on_its_paths_and_away_from_scripts() {
+    let (_site, server) = with_switch("");
+    let answer = server.client().get("/api/faults/cookie");
+    assert_eq!(answer.headers["set-cookie"], "sid=1; Path=/api/faults; HttpOnly; SameSite=Lax");
+    assert_eq!(answer.headers["cache-control"], "no-store");
+}
 
 #[test]
 fn a_fault_in_a_request_is_answered_and_hurts_no_other() {

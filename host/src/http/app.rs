@@ -64,8 +64,10 @@ pub struct RequestInfo {
     pub id: RequestId,
     /// The client's address: the socket's, or the one that trusted proxies name.
     pub client: IpAddr,
-    /// The other end of the socket.
+    /// The other end of the socket; an IPv4 address in its own notation, also where it came over IPv6.
     pub peer: IpAddr,
+    /// Whether a trusted proxy says that the client came to it over TLS.
+    pub is_https: bool,
 }
 
 impl App {
@@ -129,13 +131,14 @@ impl App {
         let is_h2 = request.version() == Version::HTTP_2;
         let guard = watch.begin(is_h2);
         let id = RequestId::from_headers(request.headers());
-        let origin = self.proxies.origin(peer.ip(), request.headers());
+        let peer = peer.ip().to_canonical();
+        let origin = self.proxies.origin(peer, request.headers());
         let exchange = Exchange::begin(&request, origin.address);
         let traits = Traits::of(&request, &origin);
         let span = logging::request_span(id.as_str());
         let traced = self.traces.as_ref().and_then(|traces| traces.begin(&request, &id, origin.address));
         let traced_span = traced.as_ref().map_or_else(Span::none, |traced| traced.span().clone());
-        let info = RequestInfo { id: id.clone(), client: origin.address, peer: peer.ip() };
+        let info = RequestInfo { id: id.clone(), client: origin.address, peer, is_https: origin.is_https };
         let answering = async {
             let routed = AssertUnwindSafe(self.route(request, info, &exchange)).catch_unwind().await;
             let answer = routed.unwrap_or_else(|panic| answer_panic(&*panic));

@@ -6,6 +6,7 @@ mod body;
 mod client_address;
 mod compress;
 mod connection;
+mod cookies;
 mod cross_origin;
 mod deadline;
 mod docs;

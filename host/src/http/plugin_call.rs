@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
@@ -11,6 +11,7 @@ use super::{
     App, BodyMode, BoxError, PluginRequest, PluginResponse, RequestBody, ResponseBody, RouteMatch,
     app::{Answer, RequestInfo, is_connection_header, request_timeout},
     body::{AnswerBody, BudgetShare, LimitedBody},
+    cookies,
     deadline::within,
     exchange::Exchange,
 };
@@ -53,7 +54,9 @@ pub(super) async fn call(
     let request = PluginRequest { parts, params, caller, request_id: info.id, client: info.client, body };
     let timeout = spec.timeout.unwrap_or(app.limits.request_timeout);
     let called = within(timeout, route.call(request)).await;
-    let answer = called.unwrap_or_else(|| Err(request_timeout()))?;
+    let mut answer = called.unwrap_or_else(|| Err(request_timeout()))?;
+    cookies::hold(&mut answer.headers, &spec.cookie_paths, info.is_https)
+        .map_err(|bad| bad_cookie(figures.pattern, bad))?;
     into_answer(answer, hold)
 }
 
@@ -79,6 +82,12 @@ fn into_answer(
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     Ok(response)
+}
+
+fn bad_cookie(route: &str, bad: cookies::BadCookie) -> ApiError {
+    tracing::error!(route, "an extension's answer sets {bad}");
+    let detail = "the extension gave an answer that cannot be passed on";
+    ApiError::new(StatusCode::BAD_GATEWAY, "plugin_answer_invalid", detail)
 }
 
 fn drop_connection_headers(headers: &mut HeaderMap) {

@@ -90,6 +90,8 @@ pub struct RouteSpec {
     pub timeout: Option<Duration>,
     /// The names of the pattern's parameters, in its order. [`RouteTable`](super::RouteTable) checks that they fit.
     pub param_names: Vec<String>,
+    /// The path prefixes on which its cookies may be valid, its own first.
+    pub cookie_paths: Vec<String>,
     /// The OpenAPI operation object, for `/openapi.json`.
     pub document: Option<Value>,
 }

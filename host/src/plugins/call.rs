@@ -65,6 +65,7 @@ impl PluginCall {
             body_bytes_max: route.body_bytes_max.map(|max| usize::try_from(max).unwrap_or(usize::MAX)),
             timeout: None,
             param_names: param_names(&route.path),
+            cookie_paths: plugin.manifest().route_prefixes(&route.path),
             document: document(route),
         };
         PluginCall { plugin, position, spec, limits }

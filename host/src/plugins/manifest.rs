@@ -265,10 +265,19 @@ impl Manifest {
 
     /// Whether the extension may register this path.
     pub fn allows_route(&self, path: &str) -> bool {
-        self.routes.iter().any(|prefix| {
-            path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+        self.routes.iter().any(|prefix| is_below(path, prefix))
     }
+
+    /// Every prefix below which it registers routes; the one that this route lies below comes first.
+    pub fn route_prefixes(&self, path: &str) -> Vec<String> {
+        let mut prefixes = self.routes.clone();
+        prefixes.sort_by_key(|prefix| !is_below(path, prefix));
+        prefixes
+    }
+}
+
+fn is_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn is_word(text: &str) -> bool {
@@ -300,6 +309,8 @@ mod tests {
         .unwrap();
         assert!(manifest.grants("database") && manifest.grants("log") && !manifest.grants("events"));
         assert!(manifest.allows_route("/api/audit/entries") && !manifest.allows_route("/api/auditor"));
+        let with_pages = Manifest { routes: vec!["/pages".into(), "/api/audit".into()], ..manifest.clone() };
+        assert_eq!(with_pages.route_prefixes("/api/audit/x"), ["/api/audit", "/pages"]);
         assert_eq!(manifest.offers[0].major, 1);
         assert_eq!(manifest.settings["properties"]["days"]["type"], "integer");
     }

@@ -158,7 +158,8 @@ fn plugins(signals: &Arc<Signals>) -> TestPlugins {
     let t = &mut table;
     route(t, get.clone(), "/api/echo/{name}", named(&["name"]), Box::new(|r| Box::pin(echo(r))));
     route(t, post.clone(), "/api/echo", named(&[]), Box::new(|r| Box::pin(echo(r))));
-    route(t, post.clone(), "/api/answer", named(&[]), Box::new(|r| Box::pin(answer_with(r))));
+    let with_cookies = RouteSpec { cookie_paths: vec!["/api/answer".into()], ..RouteSpec::default() };
+    route(t, post.clone(), "/api/answer", with_cookies, Box::new(|r| Box::pin(answer_with(r))));
     let small = RouteSpec { body_bytes_max: Some(SMALL_BYTES_MAX), ..RouteSpec::default() };
     route(t, post.clone(), "/api/small", small, Box::new(|r| Box::pin(echo(r))));
     let streamed = RouteSpec { body: BodyMode::Streamed, ..RouteSpec::default() };

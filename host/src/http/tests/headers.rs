@@ -97,3 +97,32 @@ async fn an_operator_sets_the_policy_of_pages() {
         assert!(docs.header("content-security-policy").unwrap().contains("default-src 'none'"));
     }
 }
+
+#[tokio::test]
+async fn an_extensions_cookies_are_made_to_hold() {
+    let mut setup = Setup::default();
+    setup.config.server.trusted_proxies = vec!["127.0.0.1".to_owned()];
+    let server = TestServer::start_with(setup).await;
+    let body =
+        "set-cookie: a=1; Domain=example.org; Path=/\nset-cookie: b=2; SameSite=Strict; HttpOnly=false";
+    let cases = [
+        ("http", ["a=1; Path=/api/answer; HttpOnly; SameSite=Lax", "b=2; SameSite=Strict; Path=/api/answer"]),
+        (
+            "https",
+            [
+                "a=1; Path=/api/answer; HttpOnly; Secure; SameSite=Lax",
+                "b=2; SameSite=Strict; Path=/api/answer; Secure",
+            ],
+        ),
+    ];
+    for (scheme, expected) in cases {
+        let answer = server.ask("POST /api/answer", &[("x-forwarded-proto", scheme)], body).await;
+        let cookies: Vec<&str> =
+            answer.head.lines().filter_map(|line| line.strip_prefix("set-cookie: ")).collect();
+        assert_eq!(cookies, expected, "{scheme}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+    }
+    let long = format!("set-cookie: a={}", "x".repeat(5000));
+    let refused = server.ask("POST /api/answer", &[], &long).await;
+    assert_eq!(refused.refusal(), (502, "plugin_answer_invalid".into()));
+}

@@ -75,6 +75,11 @@ pub(crate) fn answer(faults: &Faults, request: Request) -> RawFuture<RawResponse
         "status_100" => ready(Ok(response(100, &[], "{}"))),
         "header_name_newline" => ready(Ok(response(200, &[(b"x\r\ny", b"z")], "{}"))),
         "header_value_newline" => ready(Ok(response(200, &[(b"x-y", b"a\r\nset-cookie: b")], "{}"))),
+        "cookie" => ready(Ok(response(200, &[(b"set-cookie", b"sid=1; Domain=example.org; Path=/")], "{}"))),
+        "cookie_long" => {
+            let cookie = [b"sid=".to_vec(), vec![b'x'; 5000]].concat();
+            ready(Ok(response(200, &[(b"set-cookie", &cookie)], "{}")))
+        }
         "header_cut" => {
             let headers = Bytes::from(vec![255, 255, 255, 255, 1]);
             ready(Ok(RawResponse { headers, ..response(200, &[], "{}") }))
