@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use tinybase_tests::Site;
 
 /// One operation: `GET /health` and its object.
@@ -73,10 +73,83 @@ fn every_reference_of_the_document_leads_somewhere_and_it_is_not_sent_twice() {
     }
     assert!(references > 100, "{references}");
     let etag = answer.headers["etag"].to_str().unwrap();
-    let head = format!(
-        "GET /openapi.json HTTP/1.1\r\nhost: t\r\nconnection: close\r\nif-none-match: {etag}\r\n\r\n"
+    for (known, status) in [
+        (etag.to_owned(), 304),
+        (format!("W/{etag}"), 304),
+        (format!("\"another\", {etag}"), 304),
+        ("*".to_owned(), 304),
+        ("\"another\"".to_owned(), 200),
+    ] {
+        let head = format!(
+            "GET /openapi.json HTTP/1.1\r\nhost: t\r\nconnection: close\r\nif-none-match: {known}\r\n\r\n"
+        );
+        assert_eq!(client.raw(head.as_bytes()).0, status, "{known}");
+    }
+    for named in ["User", "ApplicationToken", "AuditEntry"] {
+        assert!(document["components"]["schemas"].get(named).is_some(), "{named} is no schema of its own");
+    }
+}
+
+#[test]
+fn each_collection_is_described_as_it_is_now() {
+    let site = Site::new();
+    let server = site.serve();
+    let admin = server.admin();
+    let document = || server.client().get("/openapi.json").expect(200);
+    let (list, one) = ("/api/collections/movies/records", "/api/collections/movies/records/{id}");
+    assert!(document()["paths"].get(list).is_none());
+    let title = json!({"name": "title", "type": "string", "required": true, "max_length": 9});
+    let movies = json!({"name": "movies", "label": "Movies", "schema": {"fields": [title]}});
+    admin.post("/api/collections", &movies).expect(201);
+
+    let made = document();
+    let ids = [(list, "get"), (list, "post"), (one, "get"), (one, "patch"), (one, "put"), (one, "delete")]
+        .map(|(path, method)| made["paths"][path][method]["operationId"].clone());
+    assert_eq!(
+        json!(ids),
+        json!([
+            "listMoviesRecords",
+            "createMoviesRecord",
+            "getMoviesRecord",
+            "changeMoviesRecord",
+            "replaceMoviesRecord",
+            "deleteMoviesRecord",
+        ])
     );
-    assert_eq!(client.raw(head.as_bytes()).0, 304);
+    assert_eq!(made["paths"][list]["get"]["x-tinybase-scope"], "collections:read:movies");
+    let schemas = &made["components"]["schemas"];
+    assert_eq!(schemas["MoviesInput"]["required"], json!(["title"]));
+    assert_eq!(schemas["MoviesData"]["properties"]["title"]["maxLength"], 9);
+    assert!(made["paths"].get("/api/collections/{name}/records").is_some(), "the routes themselves stay");
+
+    let year = json!({"name": "year", "type": "integer"});
+    admin.patch("/api/collections/movies", &json!({"schema": {"fields": [title, year]}})).expect(200);
+    let changed = document();
+    assert_eq!(changed["components"]["schemas"]["MoviesData"]["properties"]["year"]["type"][0], "integer");
+
+    admin.delete("/api/collections/movies").expect(204);
+    let gone = document();
+    assert!(gone["paths"].get(list).is_none(), "{list} is still there");
+    assert!(gone["components"]["schemas"].get("MoviesData").is_none());
+}
+
+#[test]
+fn no_more_collections_are_described_than_the_operator_wants() {
+    let mut site = Site::new();
+    site.set("TINYBASE_OPENAPI_DESCRIBED_MAX", "2");
+    let server = site.serve();
+    let admin = server.admin();
+    for name in ["one", "two", "three"] {
+        let fields = json!([{"name": "text", "type": "string"}]);
+        admin
+            .post("/api/collections", &json!({"name": name, "label": name, "schema": {"fields": fields}}))
+            .expect(201);
+    }
+    let document = server.client().get("/openapi.json").expect(200);
+    let described = |path: &&String| path.starts_with("/api/collections/") && path.ends_with("/aggregate");
+    let told = document["paths"].as_object().unwrap().keys().filter(described).count();
+    // Two of the three, and the route of any.
+    assert_eq!(told, 3);
 }
 
 #[test]

@@ -232,6 +232,11 @@ sections! {
         /// The name under which traces are found.
         service_name: String = "tinybase".into(), "TINYBASE_TELEMETRY_SERVICE_NAME", "text", |text| filled(text);
     }
+    /// The API's description.
+    openapi: Openapi {
+        /// How many collections, and the like of other extensions, `/openapi.json` describes one by one; further ones are covered by the routes that all share.
+        described_max: usize = 100, "TINYBASE_OPENAPI_DESCRIBED_MAX", "0 to 1000", |n| *n <= 1_000;
+    }
     /// Cross-origin requests.
     cors: Cors {
         /// Which other origins a browser may call from; empty is the same origin only.

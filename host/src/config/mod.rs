@@ -10,8 +10,8 @@ mod values;
 use std::path::{Path, PathBuf};
 
 pub use keys::{
-    Admin, Audit, Auth, Cors, Database, Email, Extensions, Functions, KEYS, Key, Metrics, Plugins, Public,
-    RateLimit, RequestLog, Scheduler, Server, TOKEN_MARK, Telemetry,
+    Admin, Audit, Auth, Cors, Database, Email, Extensions, Functions, KEYS, Key, Metrics, Openapi, Plugins,
+    Public, RateLimit, RequestLog, Scheduler, Server, TOKEN_MARK, Telemetry,
 };
 pub use load::{ConfigError, FILE_NAME, Flag, Place};
 pub use template::template;
@@ -39,6 +39,8 @@ pub struct Config {
     pub request_log: RequestLog,
     /// Traces for OpenTelemetry.
     pub telemetry: Telemetry,
+    /// The API's description.
+    pub openapi: Openapi,
     /// Cross-origin requests.
     pub cors: Cors,
     /// Where extensions come from and go to.

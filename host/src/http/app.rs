@@ -82,7 +82,7 @@ impl App {
         let static_dir = config.public.static_dir.as_deref();
         system::routes(&mut own, static_dir);
         docs::routes(&mut own);
-        openapi::routes(&mut own, &plugins);
+        openapi::routes(&mut own, &plugins, config.openapi.described_max);
         let rate_limits = RateLimits::from_config(config);
         let host = own.into_limited_router(&authenticator, rate_limits.as_ref());
         let host = system::with_fallbacks(host, static_dir);

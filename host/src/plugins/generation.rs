@@ -1,7 +1,14 @@
 //! A generation: one immutable set of running plugins with its routes, hooks, listeners, services and jobs.
 //! It is built whole or not at all, and swapped in whole.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use http::Method;
 use thiserror::Error;
@@ -72,6 +79,8 @@ impl Service {
 /// One immutable set of plugins.
 #[derive(Default)]
 pub struct Generation {
+    /// Tells it from every other that served in this process; 0 where it never does.
+    pub number: u64,
     /// The plugins.
     pub plugins: Vec<Arc<Running>>,
     /// Their routes.
@@ -106,6 +115,12 @@ pub enum JoinError {
 }
 
 impl Generation {
+    /// A generation to serve, without plugins.
+    pub fn to_serve() -> Generation {
+        static LATEST: AtomicU64 = AtomicU64::new(0);
+        Generation { number: LATEST.fetch_add(1, Ordering::Relaxed) + 1, ..Generation::default() }
+    }
+
     /// Checks whether `plugin` fits beside what is there, and takes it in.
     ///
     /// # Errors

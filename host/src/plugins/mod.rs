@@ -29,7 +29,9 @@ mod ways_in;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
 use http::Method;
+use serde_json::Value as Json;
 use thiserror::Error;
 use tinybase_abi::{error::RawError, loaded::OpenError};
 use tokio::{runtime::Handle, sync::watch};
@@ -63,6 +65,9 @@ use crate::{
     settings::Settings,
     sql::HostSql,
 };
+
+/// How long an extension may take to tell its part of the OpenAPI document.
+const DOCUMENT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Why an extension was not installed or loaded.
 #[derive(Debug, Error)]
@@ -290,7 +295,7 @@ impl Plugins {
     }
 
     fn swap_in(&self, running: &[Arc<Running>], purpose: Purpose) -> Result<(), JoinError> {
-        let mut generation = Generation::default();
+        let mut generation = Generation::to_serve();
         for plugin in running {
             generation.join(plugin, self.shared.limits)?;
         }
@@ -408,5 +413,16 @@ impl PluginDispatch for Plugins {
 
     fn described(&self) -> Vec<DescribedRoute> {
         self.shared.current.load().routes.described()
+    }
+
+    fn generation(&self) -> u64 {
+        self.shared.current.load().number
+    }
+
+    fn collect<'a>(&'a self, topic: &'a str, payload: Json) -> BoxFuture<'a, Vec<(String, Json)>> {
+        Box::pin(async move {
+            let parts = Plugins::collect(self, topic, &payload, DOCUMENT_TIME_MAX).await;
+            parts.into_iter().map(|part| (part.plugin, part.payload)).collect()
+        })
     }
 }

@@ -30,6 +30,7 @@ impl Plugin for Collections {
         register_records(registry);
         registry.before("user.delete", None, 0, records::before_user_delete);
         registry.before(metrics::TOPIC, None, 0, metrics::collect);
+        registry.before(document::TOPIC, None, 0, document::collect);
         registry.every(CATALOG_CHECK, "catalog", check_catalog);
         registry.command("import", commands::import);
         registry.command("export", commands::export);

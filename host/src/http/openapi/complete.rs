@@ -155,16 +155,20 @@ fn add_answers(operation: &mut Json, route: &DescribedRoute) {
     let has_body = ![Method::GET, Method::HEAD, Method::DELETE].contains(&route.method);
     let signed = SIGNED.iter().filter(|_| reads_token);
     let with_body = WITH_BODY.iter().filter(|_| has_body);
-    for (status, about) in ANY.iter().chain(signed).chain(with_body) {
-        responses.entry(*status).or_insert_with(|| error(about));
-    }
-    for (status, about) in BODILESS {
-        responses.entry(*status).or_insert_with(|| json!({"description": about}));
+    for (status, _) in ANY.iter().chain(BODILESS).chain(signed).chain(with_body) {
+        responses
+            .entry(*status)
+            .or_insert_with(|| json!({"$ref": format!("#/components/responses/Any{status}")}));
     }
     operation["responses"] = Json::Object(responses);
 }
 
-fn error(about: &str) -> Json {
-    let schema = json!({"$ref": "#/components/schemas/Error"});
-    json!({"description": about, "content": {"application/json": {"schema": schema}}})
+/// What any route may answer, once for all: `Any404` and its kin.
+pub(super) fn responses() -> Json {
+    let error = json!({"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}});
+    let told = ANY.iter().chain(SIGNED).chain(WITH_BODY);
+    let with_error = told.map(|(status, about)| (status, json!({"description": about, "content": error})));
+    let without = BODILESS.iter().map(|(status, about)| (status, json!({"description": about})));
+    let all = with_error.chain(without).map(|(status, response)| (format!("Any{status}"), response));
+    Json::Object(all.collect())
 }

@@ -2,21 +2,29 @@
 //! Routes bring their own operations; what they all have in common is added here. It never decides who may call.
 
 mod complete;
+mod named;
+mod parts;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
+    body::Bytes,
     extract::State,
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use parking_lot::Mutex;
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
 
-use super::{Access, OwnRoutes, PluginDispatch, operation::operation};
+use self::parts::Parts;
+use super::{
+    Access, OwnRoutes, PluginDispatch,
+    operation::{operation, schema},
+};
 
 /// A route as the document tells of it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DescribedRoute {
     /// The method.
     pub method: Method,
@@ -31,12 +39,25 @@ pub struct DescribedRoute {
 struct Document {
     own: Vec<DescribedRoute>,
     plugins: Arc<dyn PluginDispatch>,
+    /// How many things of its data an extension describes one by one.
+    described_max: usize,
+    latest: Mutex<Arc<Latest>>,
+}
+
+/// The document as it was put together last. It holds while generation and parts stay.
+#[derive(Default)]
+struct Latest {
+    generation: u64,
+    parts: Parts,
+    text: Bytes,
+    tag: Option<HeaderValue>,
 }
 
 /// Adds the document's route. It is called when every other route of the host is there.
-pub(super) fn routes(own: &mut OwnRoutes, plugins: &Arc<dyn PluginDispatch>) {
+pub(super) fn routes(own: &mut OwnRoutes, plugins: &Arc<dyn PluginDispatch>, described_max: usize) {
     let object = json!({"type": "object"});
     let about = operation("getOpenapi", "system", "This document")
+        .header("if-none-match", schema::text(), "The `ETag` of the document that the client has.")
         .answers(200, "OpenAPI 3.1 of everything that is mounted now.", object)
         .answers_empty(304, "The document is still the one whose `ETag` was sent as `If-None-Match`.");
     let itself = DescribedRoute {
@@ -51,37 +72,77 @@ pub(super) fn routes(own: &mut OwnRoutes, plugins: &Arc<dyn PluginDispatch>) {
         access: route.access.clone(),
         operation: route.operation.clone(),
     });
-    let document = Document { own: rows.chain([itself]).collect(), plugins: Arc::clone(plugins) };
+    let document = Document {
+        own: rows.chain([itself]).collect(),
+        plugins: Arc::clone(plugins),
+        described_max,
+        latest: Mutex::default(),
+    };
     own.with(Arc::new(document)).route(Method::GET, "/openapi.json", Access::OPEN, answer, about.into());
 }
 
 async fn answer(State(document): State<Arc<Document>>, headers: HeaderMap) -> Response {
-    let routes = document.own.iter().cloned().chain(document.plugins.described());
-    let text = assemble(routes).to_string();
-    let tag = format!("\"{}\"", hex(&Sha256::digest(text.as_bytes())[..16]));
-    let known = headers.get_all(header::IF_NONE_MATCH).iter().any(|known| known.as_bytes() == tag.as_bytes());
-    let etag = HeaderValue::from_str(&tag).expect("hexadecimal digits in quotes are a header's value");
-    if known {
+    let latest = document.current().await;
+    let etag = latest.tag.clone().expect("a document that was put together has a tag");
+    // An answer that is compressed on its way has a weak tag.
+    let is_known = |known: &str| {
+        let known = known.trim();
+        known == "*" || known.trim_start_matches("W/").as_bytes() == etag.as_bytes()
+    };
+    let mut known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|known| known.to_str().ok());
+    if known.any(|known| known.split(',').any(is_known)) {
         return (StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response();
     }
     let json = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, json), (header::ETAG, etag)], text).into_response()
+    ([(header::CONTENT_TYPE, json), (header::ETAG, etag)], latest.text.clone()).into_response()
+}
+
+impl Document {
+    async fn current(&self) -> Arc<Latest> {
+        let latest = Arc::clone(&self.latest.lock());
+        let generation = self.plugins.generation();
+        let nothing = Parts::new();
+        // What a part says was held against the routes of its generation.
+        let known = if latest.generation == generation { &latest.parts } else { &nothing };
+        let answers = self.plugins.collect(parts::TOPIC, parts::question(known, self.described_max)).await;
+        let told = parts::read(answers, known, &*self.plugins);
+        if latest.tag.is_some() && latest.generation == generation && parts::are_same(&latest.parts, &told) {
+            return latest;
+        }
+        let made = Arc::new(self.put_together(generation, told));
+        *self.latest.lock() = Arc::clone(&made);
+        made
+    }
+
+    fn put_together(&self, generation: u64, parts: Parts) -> Latest {
+        let (described, schemas) = parts::together(&parts);
+        let routes = self.own.iter().cloned().chain(self.plugins.described()).chain(described);
+        let text = assemble(routes, schemas).to_string();
+        let tag = format!("\"{}\"", hex(&Sha256::digest(text.as_bytes())[..16]));
+        let tag = HeaderValue::from_str(&tag).expect("hexadecimal digits in quotes are a header's value");
+        Latest { generation, parts, text: text.into(), tag: Some(tag) }
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The document of these routes.
-fn assemble(routes: impl Iterator<Item = DescribedRoute>) -> Json {
+/// The document of these routes. A route that is there already stays.
+fn assemble(routes: impl Iterator<Item = DescribedRoute>, mut schemas: Map<String, Json>) -> Json {
+    schemas.insert("Error".to_owned(), complete::error_schema());
     let mut paths = Map::new();
     let mut ids = BTreeSet::new();
     for route in routes {
         let path = route.path.replace("{*", "{");
-        let mut operation = complete::complete(&route);
-        make_unique(&mut operation, &mut ids);
+        let method = route.method.as_str().to_ascii_lowercase();
         let item = paths.entry(path).or_insert_with(|| json!({}));
-        item[route.method.as_str().to_ascii_lowercase()] = operation;
+        if item.get(&method).is_none() {
+            let mut operation = complete::complete(&route);
+            make_unique(&mut operation, &mut ids);
+            named::name_schemas(&mut operation, &mut schemas);
+            item[method] = operation;
+        }
     }
     json!({
         "openapi": "3.1.0",
@@ -92,7 +153,8 @@ fn assemble(routes: impl Iterator<Item = DescribedRoute>) -> Json {
         },
         "paths": paths,
         "components": {
-            "schemas": {"Error": complete::error_schema()},
+            "schemas": schemas,
+            "responses": complete::responses(),
             "securitySchemes": {
                 "bearer": {
                     "type": "http",
@@ -129,9 +191,13 @@ mod tests {
         }
     }
 
+    fn assemble_alone(routes: impl Iterator<Item = DescribedRoute>) -> Json {
+        assemble(routes, Map::new())
+    }
+
     #[test]
     fn what_a_route_leaves_out_is_added() {
-        let document = assemble([route(Method::GET, "/api/notes/{id}/{*rest}", json!({}))].into_iter());
+        let document = assemble_alone([route(Method::GET, "/api/notes/{id}/{*rest}", json!({}))].into_iter());
         let operation = &document["paths"]["/api/notes/{id}/{rest}"]["get"];
         assert_eq!(operation["operationId"], "getNotesByIdByRest");
         assert_eq!(operation["tags"], json!(["notes"]));
@@ -154,7 +220,7 @@ mod tests {
             "parameters": [{"name": "id", "in": "path", "required": true, "schema": {"type": "integer"}}],
             "responses": {"204": {"description": "Renamed."}, "404": {"description": "Mine."}},
         });
-        let document = assemble([route(Method::PATCH, "/api/notes/{id}", own)].into_iter());
+        let document = assemble_alone([route(Method::PATCH, "/api/notes/{id}", own)].into_iter());
         let operation = &document["paths"]["/api/notes/{id}"]["patch"];
         assert_eq!(operation["operationId"], "renameNote");
         assert_eq!(operation["tags"], json!(["mine"]));
@@ -168,7 +234,7 @@ mod tests {
     fn operation_ids_are_unique() {
         let same = || json!({"operationId": "listNotes"});
         let routes = ["/api/a", "/api/b", "/api/c"].map(|path| route(Method::GET, path, same()));
-        let document = assemble(routes.into_iter());
+        let document = assemble_alone(routes.into_iter());
         let id = |path: &str| document["paths"][path]["get"]["operationId"].clone();
         assert_eq!([id("/api/a"), id("/api/b"), id("/api/c")], ["listNotes", "listNotes2", "listNotes3"]);
     }

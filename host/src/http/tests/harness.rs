@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture, stream};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
+use serde_json::Value as Json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -57,6 +58,14 @@ impl PluginDispatch for TestPlugins {
 
     fn described(&self) -> Vec<DescribedRoute> {
         self.0.described()
+    }
+
+    fn generation(&self) -> u64 {
+        1
+    }
+
+    fn collect<'a>(&'a self, _topic: &'a str, _payload: Json) -> BoxFuture<'a, Vec<(String, Json)>> {
+        Box::pin(async { Vec::new() })
     }
 }
 

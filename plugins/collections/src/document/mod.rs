@@ -2,6 +2,8 @@
 //! it answers. It describes what the routes do, and never decides anything.
 
 mod collections;
+mod each;
+mod fields;
 mod records;
 
 use serde_json::{Map, Value as Json, json};
@@ -10,6 +12,7 @@ pub(crate) use collections::{
     change_collection, create_collection, delete_collection, get_collection, list_collections, status_of_all,
     status_of_one,
 };
+pub(crate) use each::{TOPIC, collect};
 pub(crate) use records::{
     Described, aggregate_records, apply_batch, change_record, create_record, delete_record, get_record,
     list_records, replace_record,

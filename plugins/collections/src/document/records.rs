@@ -8,16 +8,17 @@ use crate::limits;
 /// Whose records are described.
 pub(crate) struct Described {
     /// What stands in the operation ids between verb and noun: `Posts` in `listPostsRecords`.
-    infix: String,
-    tag: String,
+    pub(super) infix: String,
+    /// The group that the operations are shown in.
+    pub(super) tag: String,
     /// Whether the path names the collection by a parameter.
-    is_any: bool,
-    /// The data of a record as it is answered.
-    answered: Json,
+    pub(super) is_any: bool,
+    /// A record as it is answered.
+    pub(super) record: Json,
     /// The data of a new record.
-    given: Json,
+    pub(super) given: Json,
     /// Fields laid over a record's data.
-    changes: Json,
+    pub(super) changes: Json,
 }
 
 impl Described {
@@ -28,7 +29,7 @@ impl Described {
             infix: String::new(),
             tag: "records".to_owned(),
             is_any: true,
-            answered: data.clone(),
+            record: record(&data),
             given: data.clone(),
             changes: data,
         }
@@ -49,10 +50,6 @@ impl Described {
             "The record's id, a UUID in lower case.",
         )
     }
-
-    fn record(&self) -> Json {
-        record(&self.answered)
-    }
 }
 
 /// `GET {name}/records`
@@ -61,7 +58,7 @@ pub(crate) fn list_records(of: &Described) -> Operation {
         "type": "object",
         "required": ["records", "total", "limit", "offset"],
         "properties": {
-            "records": list(of.record()),
+            "records": list(of.record.clone()),
             "total": nullable(count()),
             "limit": count(),
             "offset": count(),
@@ -108,7 +105,7 @@ pub(crate) fn aggregate_records(of: &Described) -> Operation {
 pub(crate) fn create_record(of: &Described) -> Operation {
     of.operation("create", "Record")
         .body(with_data(&of.given))
-        .answers_tagged(201, "The record.", of.record())
+        .answers_tagged(201, "The record.", of.record.clone())
         .refused_writes()
 }
 
@@ -117,7 +114,7 @@ pub(crate) fn get_record(of: &Described) -> Operation {
     of.of_one("get")
         .shaped()
         .header("if-none-match", "The tag of the record that the client has.")
-        .answers_tagged(200, "The record.", of.record())
+        .answers_tagged(200, "The record.", of.record.clone())
         .answers_empty(304, "The record is still the one of the tag.")
 }
 
@@ -125,7 +122,7 @@ pub(crate) fn get_record(of: &Described) -> Operation {
 pub(crate) fn change_record(of: &Described) -> Operation {
     conditional(of.of_one("change"))
         .body(with_data(&of.changes))
-        .answers_tagged(200, "The record as it is now.", of.record())
+        .answers_tagged(200, "The record as it is now.", of.record.clone())
         .refused_writes()
 }
 
@@ -133,8 +130,8 @@ pub(crate) fn change_record(of: &Described) -> Operation {
 pub(crate) fn replace_record(of: &Described) -> Operation {
     conditional(of.of_one("replace"))
         .body(with_data(&of.given))
-        .answers_tagged(200, "The record as it is now.", of.record())
-        .answers_tagged(201, "The record, which was not there before.", of.record())
+        .answers_tagged(200, "The record as it is now.", of.record.clone())
+        .answers_tagged(201, "The record, which was not there before.", of.record.clone())
         .refused_writes()
 }
 
@@ -220,7 +217,8 @@ fn cursor() -> Json {
     json!({"type": "string", "maxLength": limits::CURSOR_BYTES_MAX})
 }
 
-fn record(data: &Json) -> Json {
+/// A record with this data.
+pub(super) fn record(data: &Json) -> Json {
     json!({
         "type": "object",
         "required": ["id", "collection_id", "owner_id", "data", "created_at", "updated_at"],
