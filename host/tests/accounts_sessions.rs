@@ -40,10 +40,20 @@ async fn ids(host: &Host, token: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_sees_every_session_and_which_one_asks() {
     let host = host().await;
-    let first =
-        host.login_from("ada@example.org", PASSWORD, "203.0.113.7", "Firefox").await.unwrap().access_token;
-    let second =
-        host.login_from("ada@example.org", PASSWORD, "2001:db8::1", "curl/8").await.unwrap().access_token;
+    let first = host
+        .login_from("ada@example.org", PASSWORD, "203.0.113.7", "Firefox")
+        .await
+        .unwrap()
+        .access_token
+        .reveal()
+        .to_owned();
+    let second = host
+        .login_from("ada@example.org", PASSWORD, "2001:db8::1", "curl/8")
+        .await
+        .unwrap()
+        .access_token
+        .reveal()
+        .to_owned();
     host.register("bob@example.org").await;
     host.session("bob@example.org").await;
     let seen = sessions(&host, &first).await;

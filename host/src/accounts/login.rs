@@ -159,8 +159,8 @@ impl Accounts {
         admin_created: bool,
     ) -> LoginAnswer {
         LoginAnswer {
-            access_token: self.tokens.mint(user, session_id),
-            refresh_token: new.token,
+            access_token: self.tokens.mint(user, session_id).into(),
+            refresh_token: new.token.into(),
             token_type: "bearer",
             user_id: user.id.clone(),
             email: user.email.clone(),

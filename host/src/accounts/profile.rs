@@ -39,7 +39,7 @@ impl Accounts {
         }
         if let Some(password) = request.password {
             change["password"] = json!("changed");
-            after.password_hash = self.passwords.hash(password).await?;
+            after.password_hash = self.passwords.hash(password).await?.into();
         }
         let entry = Entry { action: "user.update", target_kind: "user", target_id: &before.id, change };
         self.write_change(caller, &before, &after, &entry, client).await?;

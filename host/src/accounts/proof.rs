@@ -32,7 +32,7 @@ impl Accounts {
         let is_stranger = self.backoff.is_guarded(attempt) && !self.knows_network(email, client).await?;
         self.backoff.admit(attempt, is_stranger)?;
         let verified = may_be_stored(&password) && {
-            let stored = user.as_ref().map(|user| user.password_hash.clone());
+            let stored = user.as_ref().map(|user| user.password_hash.reveal().to_owned());
             self.passwords.verify(password, stored).await?
         };
         let proved = user.filter(|user| verified && user.is_active);

@@ -3,7 +3,10 @@
 use serde::Serialize;
 
 use super::{email, password_rules::password_fault};
-use crate::http::extract::{Fields, Input};
+use crate::{
+    http::extract::{Fields, Input},
+    secrets::Secret,
+};
 
 /// An email in its one form, and a password as typed.
 #[derive(Clone, PartialEq, Eq)]
@@ -96,9 +99,9 @@ impl Input for RegisterRequest {
 #[derive(Debug, Clone, Serialize)]
 pub struct LoginAnswer {
     /// The access token, a JWT.
-    pub access_token: String,
+    pub access_token: Secret,
     /// The refresh token; it works once.
-    pub refresh_token: String,
+    pub refresh_token: Secret,
     /// Always `bearer`.
     pub token_type: &'static str,
     /// The user's id.

@@ -7,6 +7,7 @@ use super::{AccountEvent, Caller, Role};
 use crate::{
     audit::Entry,
     db::DbError,
+    secrets::Secret,
     sql::{HostSql, Row, integer, text},
 };
 
@@ -15,7 +16,7 @@ use crate::{
 pub(super) struct User {
     pub(super) id: String,
     pub(super) email: String,
-    pub(super) password_hash: String,
+    pub(super) password_hash: Secret,
     pub(super) role: Role,
     pub(super) is_active: bool,
     pub(super) epoch: i64,
@@ -26,6 +27,7 @@ impl User {
     /// A user that is not stored yet.
     pub(super) fn new(email: String, password_hash: String, role: Role) -> User {
         let id = uuid::Uuid::now_v7().to_string();
+        let password_hash = password_hash.into();
         User { id, email, password_hash, role, is_active: true, epoch: 0, created_at: String::new() }
     }
 
@@ -60,7 +62,7 @@ impl User {
         User {
             id: text(row, first),
             email: text(row, first + 1),
-            password_hash: text(row, first + 2),
+            password_hash: text(row, first + 2).into(),
             role: Role::from_name(&text(row, first + 3)).unwrap_or_default(),
             is_active: integer(row, first + 4) != 0,
             epoch: integer(row, first + 5),
@@ -72,7 +74,7 @@ impl User {
         [
             ValueRef::Text(&self.id),
             ValueRef::Text(&self.email),
-            ValueRef::Text(&self.password_hash),
+            ValueRef::Text(self.password_hash.reveal()),
             ValueRef::Text(self.role.name()),
             ValueRef::Now,
         ]
@@ -149,7 +151,7 @@ pub(super) fn sign_in(batch: &mut BatchWriter, user: &User) {
     let params = [
         ValueRef::Text(&user.id),
         ValueRef::Integer(user.epoch),
-        ValueRef::Text(&user.password_hash),
+        ValueRef::Text(user.password_hash.reveal()),
         ValueRef::Text(&user.email),
         ValueRef::Now,
     ];
@@ -160,9 +162,9 @@ pub(super) fn sign_in(batch: &mut BatchWriter, user: &User) {
 pub(super) fn change_credentials(batch: &mut BatchWriter, before: &User, after: &User) {
     let params = [
         ValueRef::Text(&before.id),
-        ValueRef::Text(&before.password_hash),
+        ValueRef::Text(before.password_hash.reveal()),
         ValueRef::Text(&after.email),
-        ValueRef::Text(&after.password_hash),
+        ValueRef::Text(after.password_hash.reveal()),
         ValueRef::Integer(before.epoch),
         ValueRef::Now,
     ];

@@ -23,6 +23,8 @@ pub struct Key {
     pub allowed: &'static str,
     /// What it decides.
     pub meaning: &'static str,
+    /// Whether its value may hold a secret.
+    pub(super) is_secret: bool,
     pub(super) set: fn(&mut Config, Given<'_>) -> Option<()>,
     pub(super) show: fn(&Config) -> String,
     /// The value as TOML.
@@ -65,6 +67,7 @@ macro_rules! sections {
             variable: $variable,
             allowed: $allowed,
             meaning: $meaning,
+            is_secret: <$kind as Kind>::IS_SECRET,
             set: |config, given| {
                 let check: fn(&$kind) -> bool = $check;
                 config.$section.$key = <$kind as Kind>::read(given).filter(check)?;

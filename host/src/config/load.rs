@@ -215,7 +215,7 @@ fn unknown(file: &str, name: &str, at: usize) -> ConfigError {
 /// The value as an error shows it: short, and not at all where it may hold a secret.
 fn told(key: &Key, given: Given<'_>) -> String {
     const SHOWN_CHARS_MAX: usize = 80;
-    if key.name == "database.url" || key.name == "email.smtp_password" {
+    if key.is_secret {
         return "what it is set to".to_owned();
     }
     match given {

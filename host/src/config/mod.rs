@@ -9,6 +9,7 @@ mod values;
 
 use std::path::{Path, PathBuf};
 
+pub use crate::secrets::Secret;
 pub use keys::{
     Admin, Audit, Auth, Cors, Database, Email, Extensions, Functions, KEYS, Key, Metrics, Openapi, Plugins,
     Public, RateLimit, RequestLog, Scheduler, Server, TOKEN_MARK, Telemetry,
@@ -16,7 +17,7 @@ pub use keys::{
 pub use load::{ConfigError, FILE_NAME, Flag, Place};
 pub use template::template;
 pub use url::DatabaseUrl;
-pub use values::{Durability, LogFormat, LogLevel, Secret, SmtpTls};
+pub use values::{Durability, LogFormat, LogLevel, SmtpTls};
 
 /// Everything an operator configures outside of the database. Once loaded, every path is absolute.
 #[derive(Debug, Clone, Default)]

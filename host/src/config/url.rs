@@ -40,6 +40,8 @@ impl DatabaseUrl {
 }
 
 impl Kind for DatabaseUrl {
+    // That of a server holds a password.
+    const IS_SECRET: bool = true;
     fn read(given: Given<'_>) -> Option<DatabaseUrl> {
         DatabaseUrl::parse(given.text()?)
     }

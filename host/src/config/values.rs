@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use toml::de::DeValue;
 
+use crate::secrets::Secret;
+
 /// A value as a layer gives it.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Given<'a> {
@@ -26,6 +28,8 @@ impl<'a> Given<'a> {
 
 /// A type that a key may have.
 pub(super) trait Kind: Sized {
+    /// Whether a value may hold a secret, which no error repeats, not even a value that is none of this type.
+    const IS_SECRET: bool = false;
     /// The value, if it is one of this type.
     fn read(given: Given<'_>) -> Option<Self>;
     /// The value as it would be written in the file; empty where unset.
@@ -141,26 +145,10 @@ impl Kind for Vec<String> {
     }
 }
 
-/// A value that no log and no error message shows.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The value itself.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(if self.0.is_empty() { "Secret(unset)" } else { "Secret(set)" })
-    }
-}
-
 impl Kind for Secret {
+    const IS_SECRET: bool = true;
     fn read(given: Given<'_>) -> Option<Secret> {
-        given.text().map(|text| Secret(text.to_owned()))
+        given.text().map(|text| text.to_owned().into())
     }
     fn show(&self) -> String {
         String::new()

@@ -2,6 +2,7 @@
 //! stores one itself, and never shows the key.
 
 mod key_file;
+mod secret;
 
 use std::{env, path::Path};
 
@@ -16,6 +17,7 @@ use chacha20poly1305::{
 use sha2::{Digest, Sha256};
 
 pub use key_file::{KeyFileError, read_or_create};
+pub use secret::Secret;
 
 /// The variable that holds the key in place of the file.
 pub const KEY_VARIABLE: &str = "TINYBASE_SECRET_KEY";

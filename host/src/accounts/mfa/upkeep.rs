@@ -135,7 +135,7 @@ impl Accounts {
         let user = self.users.by_id(&caller.user_id).await?.ok_or_else(|| {
             ApiError::unauthorized("token_revoked", "this user is no more; sign in as another")
         })?;
-        if !self.passwords.verify(password, Some(user.password_hash.clone())).await? {
+        if !self.passwords.verify(password, Some(user.password_hash.reveal().to_owned())).await? {
             return Err(ApiError::forbidden("password_wrong", "the password is wrong"));
         }
         guesses.succeeded(&caller.user_id);

@@ -100,7 +100,7 @@ pub(super) fn entry<'a>(action: &'a str, user_id: &'a str) -> Entry<'a> {
 
 /// Tells one password from another without telling anything of it: its hash is salted.
 fn password_mark(user: &User) -> String {
-    URL_SAFE_NO_PAD.encode(&Sha256::digest(user.password_hash.as_bytes())[..12])
+    URL_SAFE_NO_PAD.encode(&Sha256::digest(user.password_hash.reveal().as_bytes())[..12])
 }
 
 fn ticket_invalid() -> ApiError {
