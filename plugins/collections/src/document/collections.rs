@@ -174,7 +174,7 @@ fn report() -> Json {
     let constraint = json!({
         "type": "object",
         "required": ["field"],
-        "properties": {"field": text(), "references": text(), "unique": {"const": true}},
+        "properties": {"field": text(), "references": text(), "unique": {"type": "boolean"}},
     });
     json!({
         "name": text(), "table": text(), "revision": count(), "row_count": count(), "indexes": list(text()),
