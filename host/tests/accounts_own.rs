@@ -5,14 +5,18 @@
 mod support_accounts;
 mod support_db;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use serde_json::{Value as Json, json};
 use support_accounts::{Host, PASSWORD, host, host_with, keys, word};
 use support_db::{apply, query};
 use tinybase_abi::codec::{Expect, Value};
-use tinybase_host::{accounts::LoginAnswer, db::Cost, error::ApiError};
+use tinybase_host::{
+    accounts::{Cleanup, LoginAnswer},
+    db::Cost,
+    error::ApiError,
+};
 
 const NONE: [Value; 0] = [];
 const ADA: &str = "ada@example.org";
@@ -212,6 +216,30 @@ async fn what_has_expired_is_swept_out_and_nothing_else() {
     assert_eq!((host.count("tb_sessions").await, host.count("tb_refresh_tokens").await), (2, 2));
     assert_eq!((host.me(&kept).await, host.refresh(&kept_refresh).await.0), (200, 200));
     assert_eq!(host.accounts.sweep().await.unwrap(), 0);
+}
+
+/// Waits until it holds.
+async fn until(holds: impl AsyncFn() -> bool) {
+    let waits = async {
+        while !holds().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waits).await.expect("it holds at last");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_job_sweeps_at_once_and_ends_with_its_owner() {
+    let host = host().await;
+    host.session(ADA).await;
+    let past = "UPDATE tb_sessions SET expires_at = '2020-01-01T00:00:00.000000Z'";
+    apply(&host.fresh.db, &[(past, &NONE, Expect::Exactly(1))]).await.unwrap();
+    let holders = Arc::strong_count(&host.accounts);
+    let job = Cleanup::start(Arc::clone(&host.accounts));
+    until(async || host.count("tb_sessions").await == 0).await;
+    assert_eq!(Arc::strong_count(&host.accounts), holders + 1);
+    drop(job);
+    until(async || Arc::strong_count(&host.accounts) == holders).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
