@@ -27,7 +27,7 @@ const NONE: [Value; 0] = [];
 
 async fn sessions(host: &Host, token: &str) -> Vec<Json> {
     let (status, answer) = host.call("GET /api/auth/sessions", Some(token), "").await;
-    assert_eq!((status, keys(&answer)), (200, vec!["sessions", "total"]));
+    assert_eq!((status, keys(&answer)), (200, vec!["sessions", "total", "limit", "offset"]));
     let sessions = answer["sessions"].as_array().unwrap().clone();
     assert_eq!(answer["total"], json!(sessions.len()));
     sessions
@@ -66,6 +66,10 @@ async fn a_user_sees_every_session_and_which_one_asks() {
     assert_eq!(told("method"), ["password", "password"]);
     assert_eq!(told("current"), [json!(false), json!(true)]);
     assert_eq!(ids(&host, &second).await, ids(&host, &first).await);
+    let page = host.call("GET /api/auth/sessions?limit=1&offset=1", Some(&first), "").await.1;
+    assert_eq!((&page["sessions"][0], &page["sessions"][1]), (&seen[1], &Json::Null));
+    assert_eq!((&page["total"], &page["limit"], &page["offset"]), (&json!(2), &json!(1), &json!(1)));
+    assert_eq!(host.call("GET /api/auth/sessions?limit=0", Some(&first), "").await.0, 422);
     assert_eq!(host.count("tb_users WHERE last_login_at IS NOT NULL").await, 2);
 }
 

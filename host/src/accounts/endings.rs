@@ -12,15 +12,20 @@ use crate::{
     audit::{self, Actor, Entry},
     db::DbError,
     error::ApiError,
+    http::query::Page,
 };
 
 /// The caller's sessions.
 #[derive(Debug, Clone, Serialize)]
 pub struct SessionsAnswer {
-    /// Each, the one used last first.
+    /// Those of the page, the one used last first.
     pub sessions: Vec<SessionAnswer>,
-    /// How many there are.
+    /// How many there are in all.
     pub total: usize,
+    /// The most sessions of the page.
+    pub limit: u64,
+    /// How many were left out first.
+    pub offset: u64,
 }
 
 impl Accounts {
@@ -36,13 +41,16 @@ impl Accounts {
         self.cache.changed(user_id);
     }
 
-    /// The caller's sessions.
+    /// A page of the caller's sessions, of which there are never more than `auth.sessions_per_user_max`.
     ///
     /// # Errors
     /// What the database answers.
-    pub async fn own_sessions(&self, caller: &Caller) -> Result<SessionsAnswer, ApiError> {
+    pub async fn own_sessions(&self, caller: &Caller, page: Page) -> Result<SessionsAnswer, ApiError> {
         let sessions = self.sessions.of_user(&caller.user_id, caller.session_id.as_deref()).await?;
-        Ok(SessionsAnswer { total: sessions.len(), sessions })
+        let (limit, offset, total) = (page.limit, page.offset, sessions.len());
+        let part = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let sessions = sessions.into_iter().skip(part(offset)).take(part(limit)).collect();
+        Ok(SessionsAnswer { sessions, total, limit, offset })
     }
 
     /// Ends one session of the caller's, which may be the one that asks.

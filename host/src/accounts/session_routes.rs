@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Path, State},
+    extract::{Path, RawQuery, State},
     response::{IntoResponse, Response},
 };
 use http::{Method, StatusCode};
@@ -16,6 +16,8 @@ use crate::{
     http::{
         Access, OwnRoutes, SignedIn,
         extract::{ApiJson, json_response},
+        operation::{operation, schema},
+        query::Query,
     },
 };
 
@@ -51,8 +53,15 @@ async fn change_me(
     Ok(json_response(StatusCode::OK, &accounts.change_me(&caller, request, &client).await?))
 }
 
-async fn list(State(accounts): State<Arc<Accounts>>, SignedIn(caller): SignedIn) -> Answer {
-    Ok(json_response(StatusCode::OK, &accounts.own_sessions(&caller).await?))
+async fn list(
+    State(accounts): State<Arc<Accounts>>,
+    SignedIn(caller): SignedIn,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let mut query = Query::parse(query.as_deref(), &["limit", "offset"]);
+    let page = query.page();
+    query.finish()?;
+    Ok(json_response(StatusCode::OK, &accounts.own_sessions(&caller, page).await?))
 }
 
 async fn end(
@@ -125,20 +134,10 @@ fn list_operation() -> Json {
             "current": {"type": "boolean"},
         },
     });
-    let answer = json!({
-        "type": "object",
-        "required": ["sessions", "total"],
-        "properties": {"sessions": {"type": "array", "items": session}, "total": {"type": "integer"}},
-    });
-    json!({
-        "operationId": "listSessions",
-        "summary": "The caller's sessions, the one used last first",
-        "tags": ["accounts"],
-        "responses": {"200": {
-            "description": "Every session that has not ended",
-            "content": {"application/json": {"schema": answer}},
-        }},
-    })
+    operation("listSessions", "accounts", "The caller's sessions, the one used last first")
+        .paged()
+        .answers(200, "A page of the sessions that have not ended.", schema::page("sessions", session))
+        .into()
 }
 
 fn end_operation(id: &str, summary: &str) -> Json {
