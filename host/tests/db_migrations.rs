@@ -64,6 +64,7 @@ async fn the_hosts_tables_come_and_go() {
         "tb_audit_log",
         "tb_extensions",
         "tb_migrations",
+        "tb_nodes",
         "tb_one_time_tokens",
         "tb_outbox",
         "tb_recovery_codes",

@@ -49,6 +49,18 @@ impl Migration {
 }
 
 macro_rules! embedded {
+    ($engine:literal) => {
+        embedded!($engine:
+            1 "0001_accounts" "accounts",
+            2 "0002_roles" "roles",
+            3 "0003_sessions" "sessions",
+            4 "0004_second_factor" "second_factor",
+            5 "0005_administration" "administration",
+            6 "0006_audit_log" "audit_log",
+            7 "0007_request_log" "request_log",
+            8 "0008_nodes" "nodes",
+        )
+    };
     ($engine:literal: $($version:literal $name:literal $title:literal),+ $(,)?) => {
         vec![$(Migration {
             version: $version,
@@ -59,19 +71,11 @@ macro_rules! embedded {
     };
 }
 
-/// The host's own migrations for an engine, which are built into the binary.
+/// The host's own migrations for an engine, which are built into the binary. Both engines have the same versions.
 pub fn host_migrations(engine: Engine) -> Vec<Migration> {
     match engine {
-        Engine::Sqlite => embedded!("sqlite":
-            1 "0001_accounts" "accounts",
-            2 "0002_roles" "roles",
-            3 "0003_sessions" "sessions",
-            4 "0004_second_factor" "second_factor",
-            5 "0005_administration" "administration",
-            6 "0006_audit_log" "audit_log",
-            7 "0007_request_log" "request_log",
-        ),
-        Engine::Postgres => Vec::new(),
+        Engine::Sqlite => embedded!("sqlite"),
+        Engine::Postgres => embedded!("postgres"),
     }
 }
 
@@ -322,9 +326,7 @@ impl<'a> Migrator<'a> {
     }
 
     async fn applied(&self) -> Result<Vec<Applied>, MigrateError> {
-        let mut create = BatchWriter::default();
-        create.push(CREATE_RECORD, [], Expect::Any);
-        self.db.apply(&Scope::Host, create.finish()).await?;
+        self.create_record().await?;
         let params = pack_values([ValueRef::Text(&self.owner)]);
         let rows = self.db.query(Query {
             scope: &Scope::Host,
@@ -334,6 +336,16 @@ impl<'a> Migrator<'a> {
             deadline: None,
         });
         read_applied(&rows.await?)
+    }
+
+    /// Makes the record's table where it is missing. PostgreSQL may refuse it to one of two nodes that do so at once, so
+    /// it is made in a transaction that keeps others waiting.
+    async fn create_record(&self) -> Result<(), DbError> {
+        let mut create = BatchWriter::default();
+        create.push(CREATE_RECORD, [], Expect::Any);
+        let mut transaction = self.db.begin(&Scope::Host, MIGRATION_TIME_MAX).await?;
+        transaction.apply(create.finish()).await?;
+        transaction.commit().await
     }
 
     /// Takes one step in a transaction of its own. Answers false where another process has just taken it.
@@ -413,4 +425,29 @@ fn read_applied(packed: &[u8]) -> Result<Vec<Applied>, MigrateError> {
             Ok(Applied { version, title: text()?, checksum: text()?, applied_at: text()? })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn both_engines_have_the_same_migrations_and_no_file_is_left_out() {
+        for (engine, folder) in [(Engine::Sqlite, "sqlite"), (Engine::Postgres, "postgres")] {
+            let known: BTreeSet<String> = host_migrations(engine)
+                .iter()
+                .flat_map(|step| {
+                    ["up", "down"].map(|way| format!("{:04}_{}.{way}.sql", step.version, step.title))
+                })
+                .collect();
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations").join(folder);
+            let files: BTreeSet<String> = fs::read_dir(folder)
+                .unwrap()
+                .map(|file| file.unwrap().file_name().into_string().unwrap())
+                .collect();
+            assert_eq!(known, files, "{engine:?}");
+        }
+    }
 }

@@ -1,0 +1,2 @@
+DROP TABLE tb_recovery_codes;
+DROP TABLE tb_second_factors;

@@ -1,0 +1,10 @@
+DROP TRIGGER tb_extensions_changed ON tb_extensions;
+DROP TRIGGER tb_settings_changed ON tb_settings;
+DROP TRIGGER tb_application_tokens_deleted ON tb_application_tokens;
+DROP TRIGGER tb_application_tokens_changed ON tb_application_tokens;
+DROP TRIGGER tb_sessions_deleted ON tb_sessions;
+DROP TRIGGER tb_users_deleted ON tb_users;
+DROP TRIGGER tb_users_changed ON tb_users;
+DROP FUNCTION tb_note_change();
+DROP TABLE tb_changes;
+DROP TABLE tb_nodes;
