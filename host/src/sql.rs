@@ -3,9 +3,9 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use tinybase_abi::codec::{BatchWriter, CodecError, Reader, RowsHead, Value, ValueRef, pack_values};
+use tinybase_abi::codec::{BatchWriter, CodecError, Expect, Reader, RowsHead, Value, ValueRef, pack_values};
 
-use crate::db::{Cost, Database, DbError, Query, Scope};
+use crate::db::{Cost, Database, DbError, Engine, Query, Scope};
 
 /// One row, in the order of the statement's columns.
 pub type Row = Vec<Value>;
@@ -59,6 +59,21 @@ impl HostSql {
         let query = Query { scope: &Scope::Host, sql, params: &packed, cost: Cost::Unknown, deadline: None };
         let answer = self.0.query(query);
         Ok(read_rows(&answer.await?)?)
+    }
+
+    /// Adds to a batch that the rows of `select` change no more until the batch is done, so that what its later statements
+    /// read of other rows holds for two who do it at once. SQLite's one writer makes that needless: nothing is added there.
+    pub fn hold(&self, batch: &mut BatchWriter, select: &str, params: &[ValueRef<'_>]) {
+        if self.0.engine() == Engine::Postgres {
+            batch.push(&format!("{select} FOR NO KEY UPDATE"), params.iter().copied(), Expect::Any);
+        }
+    }
+
+    /// As [`HostSql::hold`], for rows that may not be there yet: nobody else writes the table until the batch is done.
+    pub fn hold_table(&self, batch: &mut BatchWriter, table: &'static str) {
+        if self.0.engine() == Engine::Postgres {
+            batch.push(&format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"), [], Expect::Any);
+        }
     }
 
     /// Applies a batch together or not at all.

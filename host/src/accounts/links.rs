@@ -156,7 +156,7 @@ impl Accounts {
         actor: &Actor,
     ) -> Result<bool, DbError> {
         let mut batch = BatchWriter::default();
-        one_time_tokens::insert(&mut batch, token, user, purpose, Timestamp::now());
+        one_time_tokens::insert(self.users.sql(), &mut batch, token, user, purpose, Timestamp::now());
         let action = match purpose {
             Purpose::PasswordReset => "user.password_reset_request",
             Purpose::LoginLink => "user.login_link_request",

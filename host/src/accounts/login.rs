@@ -77,7 +77,7 @@ impl Accounts {
         let password_hash = self.passwords.hash(request.password.clone()).await?;
         let user = User::new(request.email.clone(), password_hash, Role::Admin);
         let mut batch = BatchWriter::default();
-        users::insert_first(&mut batch, &user);
+        users::insert_first(self.users.sql(), &mut batch, &user);
         audit::push(&mut batch, &client.actor, &user.created_entry());
         let beginning = Beginning { created: Some(user.event("user.create")), batch };
         let answer = self.begin(&user, METHOD_PASSWORD, client, beginning).await?;

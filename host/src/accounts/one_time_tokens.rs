@@ -55,6 +55,8 @@ const FIND: &str = concat!(
 const INSERT: &str = "INSERT INTO tb_one_time_tokens (token_hash, user_id, purpose, created_at, expires_at) \
      SELECT ?1, id, ?3, ?4, ?5 FROM tb_users WHERE id = ?2 AND email = ?6 AND is_active = 1 AND ?7 > \
      (SELECT count(*) FROM tb_one_time_tokens WHERE user_id = ?2 AND purpose = ?3)";
+// A change of the user that is under way is waited for: it must not miss a token.
+const USER: &str = "SELECT id FROM tb_users WHERE id = ?1";
 const USE: &str = "DELETE FROM tb_one_time_tokens WHERE token_hash = ?1 AND purpose = ?2 AND expires_at > ?3";
 const DELETE: &str = "DELETE FROM tb_one_time_tokens WHERE token_hash = ?1";
 const DELETE_EXPIRED: &str = "DELETE FROM tb_one_time_tokens WHERE expires_at <= ?1";
@@ -81,7 +83,15 @@ pub(super) async fn user_of(
 
 /// Adds the token to a batch, which fails with a condition if the user has changed or has [`OPEN_TOKENS_MAX`] already.
 /// Removes everyone's expired tokens before.
-pub(super) fn insert(batch: &mut BatchWriter, token: &str, user: &User, purpose: Purpose, now: Timestamp) {
+pub(super) fn insert(
+    sql: &HostSql,
+    batch: &mut BatchWriter,
+    token: &str,
+    user: &User,
+    purpose: Purpose,
+    now: Timestamp,
+) {
+    sql.hold(batch, USER, &[ValueRef::Text(&user.id)]);
     let expires_at = now.saturating_add(SignedDuration::from_mins(purpose.ttl_minutes()));
     let expires_at = stored_time(expires_at.expect("the sum of two times saturates"));
     let now = stored_time(now);
@@ -148,7 +158,7 @@ mod tests {
 
         async fn add(&self, purpose: Purpose, now: Timestamp) -> Option<String> {
             let (token, mut batch) = (make(), BatchWriter::default());
-            insert(&mut batch, &token, &self.user, purpose, now);
+            insert(&self.sql, &mut batch, &token, &self.user, purpose, now);
             self.sql.apply(batch).await.ok().map(|_| token)
         }
 

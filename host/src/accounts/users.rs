@@ -142,7 +142,8 @@ pub(super) fn insert(batch: &mut BatchWriter, user: &User) {
 }
 
 /// Adds the creation of `user` to a batch, which fails with a condition if there is any user by then.
-pub(super) fn insert_first(batch: &mut BatchWriter, user: &User) {
+pub(super) fn insert_first(sql: &HostSql, batch: &mut BatchWriter, user: &User) {
+    sql.hold_table(batch, "tb_users");
     batch.push(INSERT_FIRST, user.params(), Expect::Exactly(1));
 }
 

@@ -77,7 +77,7 @@ mod tests {
     use tinybase_abi::codec::Value;
 
     use super::*;
-    use crate::time_log::Start;
+    use crate::{db::Engine, time_log::Start};
 
     #[test]
     fn a_query_becomes_conditions_with_every_value_bound() {
@@ -86,17 +86,18 @@ mod tests {
         let asked = read_page(query).unwrap();
         let mut params = vec![Value::Integer(7)];
         assert_eq!(
-            asked.filter.sql(&mut params),
-            "1 AND +action >= ?2 AND +action < ?3 AND actor_id = ?4 AND target_kind = ?5 AND target_id = ?6 AND at >= ?7"
+            asked.filter.sql(Engine::Sqlite, &mut params),
+            "1 = 1 AND +action >= ?2 AND +action < ?3 AND actor_id = ?4 AND target_kind = ?5 AND target_id = ?6 AND at >= ?7"
         );
         let texts = ["user.", "user.\u{10ffff}", "u1", "user", "u2", "2026-01-31T00:00:00.000000Z"];
         assert_eq!(params[1..], texts.map(Value::from));
         for (query, sql) in [
-            ("action=user.see&target_kind=user", "1 AND action = ?1 AND +target_kind = ?2"),
-            ("action=*&target_id=u1", "1 AND +target_id = ?1"),
+            ("action=user.see&target_kind=user", "1 = 1 AND action = ?1 AND +target_kind = ?2"),
+            ("action=*&target_id=u1", "1 = 1 AND +target_id = ?1"),
         ] {
             let (filter, _) = read_export(query).unwrap();
-            assert_eq!(filter.sql(&mut Vec::new()), sql);
+            assert_eq!(filter.sql(Engine::Sqlite, &mut Vec::new()), sql);
+            assert_eq!(filter.sql(Engine::Postgres, &mut Vec::new()), sql.replace('+', ""));
         }
         assert_eq!((asked.limit, asked.start), (100, Start::Offset(0)));
         assert_eq!(read_page("cursor=&limit=7").unwrap().start, Start::Cursor(None));

@@ -103,7 +103,7 @@ impl AuditLog {
             export.behind.1.into(),
             EXPORT_ENTRIES_AT_ONCE.into(),
         ];
-        let filter = export.filter.sql(&mut params);
+        let filter = export.filter.sql(self.log.sql().database().engine(), &mut params);
         let sql = format!(
             "SELECT {COLUMNS} FROM tb_audit_log WHERE id IN (SELECT id FROM tb_audit_log WHERE {filter} \
              AND id <= ?1 AND (at, id) > (?2, ?3) ORDER BY at, id LIMIT ?4) ORDER BY at, id"

@@ -326,7 +326,9 @@ impl<'a> Migrator<'a> {
     }
 
     async fn applied(&self) -> Result<Vec<Applied>, MigrateError> {
-        self.create_record().await?;
+        let mut create = BatchWriter::default();
+        create.push(CREATE_RECORD, [], Expect::Any);
+        self.db.apply(&Scope::Host, create.finish()).await?;
         let params = pack_values([ValueRef::Text(&self.owner)]);
         let rows = self.db.query(Query {
             scope: &Scope::Host,
@@ -336,16 +338,6 @@ impl<'a> Migrator<'a> {
             deadline: None,
         });
         read_applied(&rows.await?)
-    }
-
-    /// Makes the record's table where it is missing. PostgreSQL may refuse it to one of two nodes that do so at once, so
-    /// it is made in a transaction that keeps others waiting.
-    async fn create_record(&self) -> Result<(), DbError> {
-        let mut create = BatchWriter::default();
-        create.push(CREATE_RECORD, [], Expect::Any);
-        let mut transaction = self.db.begin(&Scope::Host, MIGRATION_TIME_MAX).await?;
-        transaction.apply(create.finish()).await?;
-        transaction.commit().await
     }
 
     /// Takes one step in a transaction of its own. Answers false where another process has just taken it.

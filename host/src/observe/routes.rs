@@ -78,7 +78,8 @@ async fn metrics(State(observed): State<Observed>) -> Result<Response, ApiError>
 /// How many events wait in the outbox; none where the database does not tell, since the other figures are wanted then
 /// most of all.
 async fn backlog(sql: &HostSql) -> Option<u64> {
-    let counted = format!("SELECT count(*) FROM (SELECT 1 FROM tb_outbox LIMIT {BACKLOG_COUNTED_MAX})");
+    let counted =
+        format!("SELECT count(*) FROM (SELECT 1 FROM tb_outbox LIMIT {BACKLOG_COUNTED_MAX}) AS counted");
     let rows = sql.scan(&counted, &[]).await.ok()?;
     rows.first().and_then(|row| integer(row, 0).try_into().ok())
 }

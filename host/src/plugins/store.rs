@@ -13,6 +13,15 @@ use crate::{
 const COLUMNS: &str =
     "name, version, hash, is_enabled, is_builtin, manifest, quarantined_reason, probed_hash";
 
+/// Holds what was read (?5, ?6).
+const CHANGE: &str = "UPDATE tb_extensions SET is_enabled = ?2, quarantined_reason = ?3, updated_at = ?4 \
+     WHERE name = ?1 AND is_enabled = ?5 AND quarantined_reason IS NOT DISTINCT FROM ?6";
+
+/// How often a change is tried again because the extension was changed by somebody else meanwhile.
+const ATTEMPTS_MAX: usize = 8;
+
+const NOT_INSTALLED: DbError = DbError::Condition { statement: 0, affected: 0 };
+
 /// An installed extension.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Installed {
@@ -165,29 +174,42 @@ impl Store {
         self.change(name, action, actor, change).await
     }
 
-    /// Changes whether an extension is loaded, with an entry in the audit log where that changes anything.
+    /// Changes whether an extension is loaded, with an entry in the audit log where that changes anything. It is done over
+    /// where another node, or a command, has changed it in between.
     async fn change(
         &self,
         name: &str,
         action: &str,
         actor: &Actor,
-        change: impl FnOnce(&mut Installed),
+        change: impl Fn(&mut Installed),
     ) -> Result<(), DbError> {
-        let Some(before) = self.find(name).await? else {
-            return Err(DbError::Condition { statement: 0, affected: 0 });
-        };
-        let mut after = before.clone();
-        change(&mut after);
-        let reason = after.quarantined_reason.as_deref().map_or(ValueRef::Null, ValueRef::Text);
-        let mut batch = BatchWriter::default();
-        batch.push(
-            "UPDATE tb_extensions SET is_enabled = ?2, quarantined_reason = ?3, updated_at = ?4 WHERE name = ?1",
-            [ValueRef::Text(name), ValueRef::Integer(after.is_enabled.into()), reason, ValueRef::Now],
-            Expect::Exactly(1),
-        );
-        push_entry(&mut batch, actor, action, name, Some(&before), &after);
-        self.sql.apply(batch).await.map(|_| ())
+        let mut outcome = Err(NOT_INSTALLED);
+        for _ in 0..ATTEMPTS_MAX {
+            let before = self.find(name).await?.ok_or(NOT_INSTALLED)?;
+            let mut after = before.clone();
+            change(&mut after);
+            let mut batch = BatchWriter::default();
+            let params = [
+                ValueRef::Text(name),
+                ValueRef::Integer(after.is_enabled.into()),
+                or_null(after.quarantined_reason.as_deref()),
+                ValueRef::Now,
+                ValueRef::Integer(before.is_enabled.into()),
+                or_null(before.quarantined_reason.as_deref()),
+            ];
+            batch.push(CHANGE, params, Expect::Exactly(1));
+            push_entry(&mut batch, actor, action, name, Some(&before), &after);
+            outcome = self.sql.apply(batch).await.map(|_| ());
+            if !matches!(outcome, Err(DbError::Condition { .. })) {
+                break;
+            }
+        }
+        outcome
     }
+}
+
+fn or_null(text: Option<&str>) -> ValueRef<'_> {
+    text.map_or(ValueRef::Null, ValueRef::Text)
 }
 
 /// Adds the entry of a change; none where nothing changes.

@@ -54,6 +54,7 @@ mod tests {
     use tinybase_abi::codec::Value;
 
     use super::*;
+    use crate::db::Engine;
 
     #[test]
     fn a_query_becomes_conditions_with_every_value_bound() {
@@ -62,8 +63,8 @@ mod tests {
         );
         let mut params = Vec::new();
         assert_eq!(
-            asked.unwrap().filter.sql(&mut params),
-            "1 AND +status >= ?1 AND +status < ?2 AND method = ?3 AND user_id = ?4 AND +path >= ?5 \
+            asked.unwrap().filter.sql(Engine::Sqlite, &mut params),
+            "1 = 1 AND +status >= ?1 AND +status < ?2 AND method = ?3 AND user_id = ?4 AND +path >= ?5 \
              AND +path < ?6 AND +duration_us >= ?7 AND at < ?8"
         );
         let expected = [

@@ -34,9 +34,10 @@ const REMEMBER: &str = "INSERT INTO tb_settings_history \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 const FORGET: &str =
     "DELETE FROM tb_settings_history WHERE id <= (SELECT max(id) FROM tb_settings_history) - ?1";
-const HISTORY_COUNT: &str = "SELECT count(*) FROM tb_settings_history WHERE ?1 IS NULL OR setting = ?1";
+// A parameter has its type of what it is compared with first, so that is not NULL.
+const HISTORY_COUNT: &str = "SELECT count(*) FROM tb_settings_history WHERE setting = ?1 OR ?1 IS NULL";
 const HISTORY: &str = "SELECT id, changed_at, actor_kind, actor_id, actor_name, setting, value_from, value_to \
-     FROM tb_settings_history WHERE ?1 IS NULL OR setting = ?1 ORDER BY id DESC LIMIT ?2 OFFSET ?3";
+     FROM tb_settings_history WHERE setting = ?1 OR ?1 IS NULL ORDER BY id DESC LIMIT ?2 OFFSET ?3";
 
 /// One change of one setting.
 #[derive(Debug, Clone, Serialize)]

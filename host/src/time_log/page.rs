@@ -55,7 +55,7 @@ impl TimeLog {
         };
         let TimeLog { table, columns, .. } = self;
         let mut params = Vec::new();
-        let mut filter = asked.filter.sql(&mut params);
+        let mut filter = asked.filter.sql(self.sql.database().engine(), &mut params);
         if let Start::Cursor(Some(id)) = asked.start {
             params.push(id.into());
             let id = params.len();
@@ -80,8 +80,9 @@ impl TimeLog {
 
     async fn count(&self, filter: &Filter) -> Result<u64, DbError> {
         let mut params = vec![signed(TOTAL_COUNTED_MAX).into()];
-        let filter = filter.sql(&mut params);
-        let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {} WHERE {filter} LIMIT ?1)", self.table);
+        let filter = filter.sql(self.sql.database().engine(), &mut params);
+        let sql =
+            format!("SELECT count(*) FROM (SELECT 1 FROM {} WHERE {filter} LIMIT ?1) AS counted", self.table);
         let rows = self.sql.scan(&sql, &params).await?;
         Ok(rows.first().map_or(0, |row| integer(row, 0).unsigned_abs()))
     }

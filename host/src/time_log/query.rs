@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use tinybase_abi::codec::Value;
 
 use crate::{
+    db::Engine,
     error::{ApiError, Fault},
     sql::stored_time,
 };
@@ -85,13 +86,14 @@ impl Filter {
         Filter { conditions }
     }
 
-    /// The conditions of a `WHERE`, with their values appended to `params`. No index is used that would have to be
-    /// sorted: everything is read in the order of time, and no further than to the end of the page.
-    pub fn sql(&self, params: &mut Vec<Value>) -> String {
-        let mut sql = String::from("1");
+    /// The conditions of a `WHERE`, with their values appended to `params`. On SQLite no index is used that would have to
+    /// be sorted: everything is read in the order of time, and no further than to the end of the page. PostgreSQL chooses
+    /// by what it knows of the rows.
+    pub fn sql(&self, engine: Engine, params: &mut Vec<Value>) -> String {
+        let mut sql = String::from("1 = 1");
         for Condition { column, compared, in_order } in &self.conditions {
             // SQLite finds nothing by an index of `+column`.
-            let sign = if *in_order { "" } else { "+" };
+            let sign = if *in_order || engine == Engine::Postgres { "" } else { "+" };
             for (operator, value) in compared {
                 params.push(value.clone());
                 sql.push_str(&format!(" AND {sign}{column} {operator} ?{}", params.len()));

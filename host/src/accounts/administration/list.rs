@@ -74,14 +74,14 @@ pub struct UsersAsked {
     pub page: Page,
 }
 
-const WHERE: &str = "(?1 IS NULL OR instr(u.email, ?1) > 0) AND (?2 IS NULL OR u.role = ?2) \
-     AND (?3 IS NULL OR u.is_active = ?3)";
+// A parameter has its type of what it is compared with first, so that is not NULL.
+const WHERE: &str = "(u.email LIKE ?1 ESCAPE '!' OR ?1 IS NULL) AND (u.role = ?2 OR ?2 IS NULL) \
+     AND (u.is_active = ?3 OR ?3 IS NULL)";
 
 /// The page of users that is asked for.
 pub(super) async fn page(sql: &HostSql, asked: &UsersAsked) -> Result<UsersAnswer, DbError> {
     let Page { limit, offset } = asked.page;
-    // In the form in which emails are stored.
-    let search = asked.search.as_deref().map(|part| part.trim().nfkc().collect::<String>().to_lowercase());
+    let search = asked.search.as_deref().map(pattern);
     let filters = [search.into(), asked.role.map(Role::name).into(), asked.is_active.into()];
     let count = sql.scan(&format!("SELECT count(*) FROM tb_users u WHERE {WHERE}"), &filters).await?;
     let select = format!(
@@ -94,4 +94,24 @@ pub(super) async fn page(sql: &HostSql, asked: &UsersAsked) -> Result<UsersAnswe
     let rows = sql.scan(&select, &params).await?;
     let total = count.first().map_or(0, |row| integer(row, 0));
     Ok(UsersAnswer { users: rows.iter().map(UserAnswer::from_row).collect(), total, limit, offset })
+}
+
+/// The pattern of emails that hold this part, in the form in which emails are stored.
+fn pattern(part: &str) -> String {
+    let part = part.trim().nfkc().collect::<String>().to_lowercase();
+    let escaped = part.replace('!', "!!").replace('%', "!%").replace('_', "!_");
+    format!("%{escaped}%")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_searched_is_no_pattern_itself() {
+        for (part, expected) in [("Ada", "%ada%"), (" a_%b! ", "%a!_!%b!!%"), ("", "%%"), ("ＡＢ", "%ab%")]
+        {
+            assert_eq!(pattern(part), expected, "{part:?}");
+        }
+    }
 }

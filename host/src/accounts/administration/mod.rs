@@ -126,7 +126,7 @@ impl Accounts {
         password_hash: Option<&str>,
     ) -> Result<bool, ApiError> {
         let mut batch = BatchWriter::default();
-        statements::update(&mut batch, before, after, password_hash);
+        statements::update(self.users.sql(), &mut batch, before, after, password_hash);
         if password_hash.is_some() || before.email != after.email || !after.is_active {
             let is_own = caller.user_id == before.id;
             let kept = caller.session_id.as_deref().filter(|_| is_own);
@@ -179,7 +179,7 @@ impl Accounts {
         let event = user.event("user.delete");
         let (mut hooks, mut batch) = (BatchWriter::default(), BatchWriter::default());
         self.events().before(&event, &mut hooks).await?;
-        statements::delete(&mut batch, user);
+        statements::delete(self.users.sql(), &mut batch, user);
         let told = json!({"email": user.email, "role": user.role.name(), "is_active": user.is_active});
         push_entry(&mut batch, actor, "user.delete", &user.id, audit::changed(&object(told), &Map::new()));
         match self.users.sql().apply_after(hooks, batch, DELETE_TIME_MAX).await {

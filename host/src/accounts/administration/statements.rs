@@ -3,6 +3,7 @@
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 
 use super::UserAnswer;
+use crate::sql::HostSql;
 
 /// The columns of a [`UserAnswer`], of the table under the name `u`.
 macro_rules! columns {
@@ -20,6 +21,9 @@ pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM tb_users u 
 pub(super) const OTHER_ADMIN: &str =
     "SELECT 1 FROM tb_users WHERE role = 'admin' AND is_active = 1 AND id <> ?1 LIMIT 1";
 
+/// Those of whom one must be left.
+const ADMINS: &str = "SELECT id FROM tb_users WHERE role = 'admin' AND is_active = 1 ORDER BY id";
+
 /// Holds what was read (?2, ?3, ?4), and that an admin is left.
 const UPDATE: &str = "UPDATE tb_users SET email = ?5, role = ?6, is_active = ?7, \
      password_hash = COALESCE(?8, password_hash), token_epoch = token_epoch + ?9, updated_at = ?10 \
@@ -34,11 +38,13 @@ const DEACTIVATE: &str = "UPDATE tb_users SET is_active = 0 WHERE id = ?1";
 /// Adds the change to a batch, which fails with a condition where the user is another by then, or no admin would be left.
 /// Access tokens that tell another role end with it, and all of a user who may not sign in any more.
 pub(super) fn update(
+    sql: &HostSql,
     batch: &mut BatchWriter,
     before: &UserAnswer,
     after: &UserAnswer,
     password_hash: Option<&str>,
 ) {
+    hold_admins(sql, batch, before);
     let ends_tokens = before.role != after.role || !after.is_active;
     let params = [
         ValueRef::Text(&before.id),
@@ -56,13 +62,21 @@ pub(super) fn update(
 }
 
 /// Adds the deletion to a batch; it fails with a condition as the update does.
-pub(super) fn delete(batch: &mut BatchWriter, user: &UserAnswer) {
+pub(super) fn delete(sql: &HostSql, batch: &mut BatchWriter, user: &UserAnswer) {
+    hold_admins(sql, batch, user);
     let params = [
         ValueRef::Text(&user.id),
         ValueRef::Text(user.role.name()),
         ValueRef::Integer(user.is_active.into()),
     ];
     batch.push(DELETE, params, Expect::Exactly(1));
+}
+
+/// Of two admins who demote each other at once, the second one to come must see what the first one did.
+fn hold_admins(sql: &HostSql, batch: &mut BatchWriter, user: &UserAnswer) {
+    if user.role.is_admin() && user.is_active {
+        sql.hold(batch, ADMINS, &[]);
+    }
 }
 
 /// Adds to a batch that a user who was just created may not sign in.

@@ -38,7 +38,7 @@ const INSERT: &str = "INSERT INTO tb_application_tokens \
      (id, token_hash, user_id, name, description, scopes, created_at, expires_at) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 const UPDATE: &str = "UPDATE tb_application_tokens SET name = ?2, description = ?3, is_active = ?4, \
-     scopes = ?5 WHERE id = ?1 AND name = ?6 AND description IS ?7 AND is_active = ?8 AND scopes = ?9";
+     scopes = ?5 WHERE id = ?1 AND name = ?6 AND description IS NOT DISTINCT FROM ?7 AND is_active = ?8 AND scopes = ?9";
 const USED: &str = "UPDATE tb_application_tokens SET last_used_at = ?2 WHERE id = ?1";
 const DELETE: &str = "DELETE FROM tb_application_tokens WHERE id = ?1";
 

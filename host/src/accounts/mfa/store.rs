@@ -14,7 +14,7 @@ const HAS_CODE: &str = "SELECT 1 FROM tb_recovery_codes WHERE user_id = ?1 AND c
 const CODES_LEFT: &str = "SELECT count(*) FROM tb_recovery_codes WHERE user_id = ?1";
 const ENROL: &str = "INSERT INTO tb_second_factors (user_id, secret, created_at) VALUES (?1, ?2, ?3) \
      ON CONFLICT (user_id) DO UPDATE SET secret = excluded.secret, created_at = excluded.created_at \
-     WHERE confirmed_at IS NULL";
+     WHERE tb_second_factors.confirmed_at IS NULL";
 const CONFIRM: &str = "UPDATE tb_second_factors SET confirmed_at = ?4, last_step = ?3 \
      WHERE user_id = ?1 AND secret = ?2 AND confirmed_at IS NULL";
 // A step that is used moves forward only: a code works once, also when two requests bring it at once.
@@ -22,6 +22,7 @@ const USE_STEP: &str = "UPDATE tb_second_factors SET last_step = ?2 \
      WHERE user_id = ?1 AND last_step < ?2 AND confirmed_at IS NOT NULL";
 const USE_CODE: &str = "DELETE FROM tb_recovery_codes WHERE user_id = ?1 AND code_hash = ?2";
 const DELETE: &str = "DELETE FROM tb_second_factors WHERE user_id = ?1 AND confirmed_at IS NOT NULL";
+const FACTOR: &str = "SELECT user_id FROM tb_second_factors WHERE user_id = ?1";
 const DELETE_CODES: &str = "DELETE FROM tb_recovery_codes WHERE user_id = ?1";
 const INSERT_CODE: &str = "INSERT INTO tb_recovery_codes (user_id, code_hash) VALUES (?1, ?2)";
 
@@ -85,7 +86,8 @@ pub(super) fn delete(batch: &mut BatchWriter, user_id: &str) {
 }
 
 /// Adds new recovery codes in the place of all older ones to a batch.
-pub(super) fn replace_codes(batch: &mut BatchWriter, user_id: &str, hashes: &[CodeHash]) {
+pub(super) fn replace_codes(sql: &HostSql, batch: &mut BatchWriter, user_id: &str, hashes: &[CodeHash]) {
+    sql.hold(batch, FACTOR, &[ValueRef::Text(user_id)]);
     batch.push(DELETE_CODES, [ValueRef::Text(user_id)], Expect::Any);
     for hash in hashes {
         batch.push(INSERT_CODE, [ValueRef::Text(user_id), ValueRef::Blob(hash)], Expect::Exactly(1));

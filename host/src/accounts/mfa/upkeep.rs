@@ -65,7 +65,7 @@ impl Accounts {
         let step = totp::step_of(&mfa.open(id, &factor)?, code, now_seconds()).ok_or_else(code_invalid)?;
         let mut batch = BatchWriter::default();
         store::confirm(&mut batch, id, &factor.sealed, step);
-        let codes = push_new_codes(&mut batch, id);
+        let codes = self.push_new_codes(&mut batch, id);
         audit::push(&mut batch, actor, &entry("mfa.enable", id));
         mfa.sql.apply(batch).await.map_err(|error| or(error, not_enrolled))?;
         Ok(codes)
@@ -84,7 +84,7 @@ impl Accounts {
         let (id, proved) = (caller.user_id.as_str(), self.prove_both(caller, request).await?);
         let mut batch = BatchWriter::default();
         proved.push(&mut batch, id);
-        let codes = push_new_codes(&mut batch, id);
+        let codes = self.push_new_codes(&mut batch, id);
         audit::push(&mut batch, actor, &entry("mfa.recovery_codes_renew", id));
         self.second_factors.sql.apply(batch).await.map_err(|error| or(error, code_invalid))?;
         Ok(codes)
@@ -141,13 +141,14 @@ impl Accounts {
         guesses.succeeded(&caller.user_id);
         Ok(user)
     }
-}
 
-fn push_new_codes(batch: &mut BatchWriter, user_id: &str) -> RecoveryCodes {
-    let codes = recovery::new_codes();
-    let hashes = codes.iter().map(|code| recovery::hash(user_id, code)).collect::<Vec<_>>();
-    store::replace_codes(batch, user_id, &hashes);
-    RecoveryCodes { recovery_codes: codes }
+    /// Adds new recovery codes to a batch, in the place of all older ones.
+    fn push_new_codes(&self, batch: &mut BatchWriter, user_id: &str) -> RecoveryCodes {
+        let codes = recovery::new_codes();
+        let hashes = codes.iter().map(|code| recovery::hash(user_id, code)).collect::<Vec<_>>();
+        store::replace_codes(&self.second_factors.sql, batch, user_id, &hashes);
+        RecoveryCodes { recovery_codes: codes }
+    }
 }
 
 /// A condition that failed is `refused`.
