@@ -7,6 +7,7 @@ mod build;
 mod crash;
 mod dist;
 mod fuzz_api;
+mod postgres;
 mod process;
 mod serve;
 mod step;
@@ -34,6 +35,8 @@ enum Command {
     Serve(serve::Options),
     /// Check the format, lint with warnings as errors, and run every test
     Test(test::Options),
+    /// Start a PostgreSQL of its own for a command that runs tests, or until Ctrl-C
+    Postgres(postgres::Options),
     /// Measure TinyBase beside PocketBase, and print what each figure is and must be
     Bench(bench::Options),
     /// Hold every answer of a live server against its OpenAPI document, as admin, as user and as nobody
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Build(options) => build::run(&options),
         Command::Serve(options) => serve::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Postgres(options) => postgres::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::FuzzApi(options) => fuzz_api::run(&options),
         Command::Crash(options) => crash::run(&options),

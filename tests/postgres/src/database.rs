@@ -1,0 +1,118 @@
+//! A database of its own on a running server, dropped with its owner. It never touches another one.
+
+use std::{io, process::Command, sync::OnceLock};
+
+use crate::{
+    install::{clean, find},
+    random,
+};
+
+/// A database with a name of its own. It is dropped with this, whoever still uses it.
+#[derive(Debug)]
+pub struct Database {
+    server: String,
+    name: String,
+}
+
+impl Database {
+    /// Makes a database on the server that `server` names, the URL of a superuser.
+    ///
+    /// # Errors
+    /// What `psql` says.
+    pub fn create(server: &str) -> io::Result<Database> {
+        let name = format!("test_{}", random::word()?);
+        psql(server, &format!("CREATE DATABASE {name} TEMPLATE template0"))?;
+        Ok(Database { server: server.to_owned(), name })
+    }
+
+    /// The database's own URL.
+    pub fn url(&self) -> String {
+        with_database(&self.server, &self.name)
+    }
+
+    /// Runs a script in this database; answers what [`psql`] does.
+    ///
+    /// # Errors
+    /// What `psql` says.
+    pub fn run(&self, script: &str) -> io::Result<String> {
+        psql(&self.url(), script)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // The server may be gone already, and the database with it.
+        let _ = psql(&self.server, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+    }
+}
+
+/// Runs statements by PostgreSQL's own client. Answers the rows, one a line, with `|` between their values.
+///
+/// # Errors
+/// What `psql` says, at the first statement that fails.
+pub fn psql(url: &str, script: &str) -> io::Result<String> {
+    static PROGRAM: OnceLock<std::path::PathBuf> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| find().map_or_else(|| "psql".into(), |folder| folder.join("psql")));
+    let options = ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1"];
+    let mut command = clean(Command::new(program));
+    let (url, password) = without_password(url);
+    command.args(options).args(["--dbname", &url, "--command", script]).env("PGCONNECT_TIMEOUT", "10");
+    if let Some(password) = password {
+        // By the environment, so that it shows in no list of processes.
+        command.env("PGPASSWORD", password);
+    }
+    let output = command.output()?;
+    if !output.status.success() {
+        return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+}
+
+/// `postgres://user:password@host:port/other?options`, with another database.
+fn with_database(url: &str, name: &str) -> String {
+    let (before, options) =
+        url.split_once('?').map_or((url, None), |(before, options)| (before, Some(options)));
+    let host = before.find("://").map_or(0, |at| at + 3);
+    let end = before[host..].find('/').map_or(before.len(), |at| host + at);
+    let options = options.map(|options| format!("?{options}")).unwrap_or_default();
+    format!("{}/{name}{options}", &before[..end])
+}
+
+/// `postgres://user@host`, and the password that stood in it.
+fn without_password(url: &str) -> (String, Option<&str>) {
+    let apart = || {
+        let (scheme, rest) = url.split_once("://")?;
+        let (user, host) = rest.split_once('@')?;
+        let (user, password) = user.split_once(':')?;
+        Some((format!("{scheme}://{user}@{host}"), Some(password)))
+    };
+    apart().unwrap_or_else(|| (url.to_owned(), None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{with_database, without_password};
+
+    #[test]
+    fn a_password_is_taken_out_of_a_url() {
+        for (url, told) in [
+            ("postgres://a:b@h:1/x", ("postgres://a@h:1/x", Some("b"))),
+            ("postgres://a@h:1/x", ("postgres://a@h:1/x", None)),
+            ("postgres://h:1/x", ("postgres://h:1/x", None)),
+        ] {
+            let (left, password) = without_password(url);
+            assert_eq!((left.as_str(), password), told);
+        }
+    }
+
+    #[test]
+    fn a_url_takes_another_database() {
+        for (url, told) in [
+            ("postgres://a:b@127.0.0.1:1/postgres", "postgres://a:b@127.0.0.1:1/t"),
+            ("postgres://a:b@127.0.0.1:1", "postgres://a:b@127.0.0.1:1/t"),
+            ("postgres://h/x?sslmode=require&a=/b", "postgres://h/t?sslmode=require&a=/b"),
+        ] {
+            assert_eq!(with_database(url, "t"), told);
+        }
+    }
+}
