@@ -11,6 +11,7 @@ pub mod db;
 pub mod error;
 pub mod http;
 pub mod logging;
+pub mod nodes;
 pub mod observe;
 pub mod plugins;
 pub mod request_log;

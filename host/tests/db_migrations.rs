@@ -63,6 +63,7 @@ async fn the_hosts_tables_come_and_go() {
         "tb_audit_floor",
         "tb_audit_log",
         "tb_extensions",
+        "tb_keys",
         "tb_migrations",
         "tb_nodes",
         "tb_one_time_tokens",

@@ -138,6 +138,7 @@ fn a_secret_setting_is_stored_sealed_and_opens_for_the_extension_alone() {
     assert!(stored.contains("$sealed") && !stored.contains("hunter2"), "{stored}");
 
     site.set("TINYBASE_SECRET_KEY", &"ab".repeat(32));
+    site.run(&["keys", "adopt"]);
     let server = site.serve();
     let client = server.client();
     assert_eq!(client.get("/api/door/settings").outcome(), (500, "setting_unreadable".into()));

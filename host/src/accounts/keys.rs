@@ -23,7 +23,7 @@ pub enum KeysError {
     #[error(transparent)]
     File(#[from] KeyFileError),
     /// The file holds something else.
-    #[error("{} is no Ed25519 key in PKCS #8 PEM; restore it from a backup, or remove it to have a new one made, which signs everyone out", .path.display())]
+    #[error("{} is no Ed25519 key in PKCS #8 PEM; restore it from a backup, or remove it to have a new one made, which signs everyone out, and run: tinybase keys adopt", .path.display())]
     Malformed {
         /// The file.
         path: PathBuf,

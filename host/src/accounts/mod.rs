@@ -166,6 +166,11 @@ impl Accounts {
         let _ = self.mailer.set(mailer);
     }
 
+    /// What tells the key that signs access tokens from another; nothing of it is secret.
+    pub fn signing_key_id(&self) -> &str {
+        &self.tokens.keys().id
+    }
+
     /// The JWK set with which anyone can verify our access tokens.
     pub fn jwk_set(&self) -> &serde_json::Value {
         self.tokens.keys().jwk_set()

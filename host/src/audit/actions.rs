@@ -17,6 +17,7 @@ pub const ACTIONS: &[(&str, &str)] = &[
     ("extension.enable", "at the command line"),
     ("extension.disable", "at the command line"),
     ("extension.quarantine", "the server went down while it was loaded, and leaves it out from now on"),
+    ("key.adopt", "the database is served with another key from then on: `tinybase keys adopt`"),
     ("mfa.enable", "a user switched the second factor on"),
     ("mfa.disable", "the user or an admin switched it off"),
     ("mfa.recovery_code_use", "a recovery code was used up"),

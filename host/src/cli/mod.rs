@@ -6,6 +6,7 @@ mod db;
 mod extension;
 mod extensions;
 mod init;
+mod keys;
 mod output;
 mod prompt;
 mod serve;
@@ -61,6 +62,9 @@ enum Command {
     /// Manage admins
     #[command(subcommand)]
     Admin(admin::Command),
+    /// Show the keys that the database is served with, or serve it with others
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Manage the database's tables
     #[command(subcommand)]
     Db(db::Command),
@@ -136,6 +140,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Init(options) => init::run(place, options),
         Command::Serve(options) => serve::run(&place, &options),
         Command::Admin(command) => admin::run(&place, command),
+        Command::Keys(command) => keys::run(&place, command),
         Command::Db(command) => db::run(&place, command),
         Command::Extensions(command) => extensions::run(&place, command),
         Command::Completions(options) => completions::run(&options, &mut Cli::command()),

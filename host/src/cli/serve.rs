@@ -19,6 +19,7 @@ use crate::{
     config::{Config, Flag},
     db::Database,
     http::{App, OwnRoutes, PluginDispatch, serve},
+    nodes::{self, Nodes},
     observe::{self, Observed},
     plugins::{self, Console, Purpose},
     request_log,
@@ -76,14 +77,18 @@ async fn serve_on(
     stop: &mut Stop,
 ) -> Result<(), Failure> {
     check_migrated(&**db).await?;
-    let House { sql, settings, accounts, plugins } = house(config, db, Console::of_server())?;
+    let house = house(config, db, Console::of_server())?;
+    house.keys().note_or_check().await?;
+    let House { sql, settings, accounts, plugins } = house;
     plugins.follow_bundled().await?;
     plugins.load(Purpose::Serve, safe_mode).await?;
     let mut own = OwnRoutes::default();
     accounts::routes(&mut own, Arc::clone(&accounts));
     plugins::routes(&mut own, Arc::clone(&plugins));
     audit::routes(&mut own, AuditLog::new(sql.clone()));
-    let observed = Observed::new(sql.clone());
+    let nodes = Arc::new(Nodes::new(sql.clone(), &config.node));
+    nodes::routes(&mut own, Arc::clone(&nodes));
+    let observed = Observed::new(sql.clone(), Arc::clone(&nodes));
     observe::routes(&mut own, config, &observed);
     let recorder = request_log::Recorder::new(sql.clone(), &config.request_log);
     request_log::routes(&mut own, sql.clone(), recorder.clone());
@@ -100,6 +105,7 @@ async fn serve_on(
     );
     let listener = listen(config).await?;
     let address = listener.local_addr()?;
+    let membership = nodes.join(address).await?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), extensions = ?plugins.loaded(), "serving");
     output::line(format!("serving http://{address}"))?;
     let asked = async {
@@ -108,6 +114,7 @@ async fn serve_on(
         tokio::time::sleep(Duration::from_millis(config.server.shutdown_delay_ms)).await;
     };
     serve(listener, app, asked).await;
+    membership.leave().await;
     if let Some(recorder) = &recorder {
         recorder.flush().await;
     }

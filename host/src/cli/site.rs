@@ -15,6 +15,7 @@ use crate::{
         migrations::Migrator,
         sqlite::{Durability, Sqlite, SqliteOptions},
     },
+    nodes::SameKeys,
     plugins::{
         Console, Parts, Plugins,
         tickets::{Redeeming, Tickets},
@@ -133,6 +134,13 @@ pub(super) struct House {
     pub(super) settings: Arc<Settings>,
     pub(super) accounts: Arc<Accounts>,
     pub(super) plugins: Arc<Plugins>,
+}
+
+impl House {
+    /// The keys of this folder, held against those that the database is served with.
+    pub(super) fn keys(&self) -> SameKeys {
+        SameKeys::new(self.sql.clone(), self.accounts.signing_key_id(), self.settings.vault().key_id())
+    }
 }
 
 /// Puts the parts together; no plugin is loaded yet. To be called within the runtime.

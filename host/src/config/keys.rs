@@ -165,6 +165,15 @@ sections! {
         /// How many writes may wait for the writer; further ones are refused as busy.
         write_queue_max: usize = 8192, "TINYBASE_DB_WRITE_QUEUE_MAX", "1 or more", |n| *n >= 1;
     }
+    /// This process among others that serve the same database.
+    node: Node {
+        /// What it is called where nodes are listed; unset is the host's name and the port.
+        name: String = String::new(), "TINYBASE_NODE_NAME", "up to 100 characters", |text| text.chars().count() <= 100;
+        /// How often it tells the others that it is there.
+        heartbeat_ms: u64 = 2_000, "TINYBASE_NODE_HEARTBEAT_MS", "milliseconds, 10 to 3600000", |n| (10..=3_600_000).contains(n);
+        /// After how long without a word of it a node counts as stopped; at least two heartbeats.
+        timeout_ms: u64 = 10_000, "TINYBASE_NODE_TIMEOUT_MS", "milliseconds, 20 to 86400000", |n| (20..=DAY_MS).contains(n);
+    }
     /// Accounts and tokens.
     auth: Auth {
         /// How long an access token is valid.

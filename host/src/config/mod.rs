@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 pub use crate::secrets::Secret;
 pub use keys::{
-    Admin, Audit, Auth, Cors, Database, Email, Extensions, Functions, KEYS, Key, Metrics, Openapi, Plugins,
-    Public, RateLimit, RequestLog, Scheduler, Server, TOKEN_MARK, Telemetry,
+    Admin, Audit, Auth, Cors, Database, Email, Extensions, Functions, KEYS, Key, Metrics, Node, Openapi,
+    Plugins, Public, RateLimit, RequestLog, Scheduler, Server, TOKEN_MARK, Telemetry,
 };
 pub use load::{ConfigError, FILE_NAME, Flag, Place};
 pub use template::template;
@@ -28,6 +28,8 @@ pub struct Config {
     pub server: Server,
     /// The database.
     pub database: Database,
+    /// This process among others that serve the same database.
+    pub node: Node,
     /// Accounts and tokens.
     pub auth: Auth,
     /// The audit log.

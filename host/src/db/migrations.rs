@@ -59,6 +59,7 @@ macro_rules! embedded {
             6 "0006_audit_log" "audit_log",
             7 "0007_request_log" "request_log",
             8 "0008_nodes" "nodes",
+            9 "0009_across_nodes" "across_nodes",
         )
     };
     ($engine:literal: $($version:literal $name:literal $title:literal),+ $(,)?) => {

@@ -25,6 +25,8 @@ const MICROS_PER_SECOND: f64 = 1_000_000.0;
 pub(super) struct Moment {
     /// How many events wait in the outbox.
     pub(super) outbox_backlog: Option<u64>,
+    /// How many nodes serve the database.
+    pub(super) nodes: usize,
     /// The process.
     pub(super) process: Process,
 }
@@ -130,6 +132,8 @@ impl Moment {
         }
         let help = "When the process began, in seconds since 1970";
         families.gauge("process_start_time_seconds", help, process.started_at_seconds)?;
+        let help = "Nodes that serve the database, as far as this one knows";
+        families.gauge("tinybase_nodes", help, self.nodes as f64)?;
         let help = "What was built";
         let mut encoder = families.0.encode_descriptor("tinybase_build", help, None, MetricType::Info)?;
         encoder.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
@@ -241,7 +245,7 @@ mod tests {
         route.note(StatusCode::NOT_FOUND, Duration::from_millis(3));
         let plugin = stats::plugin("exposed");
         plugin.requests.note(Duration::from_micros(70), true);
-        let text = write(Moment { outbox_backlog: Some(3), process: Process::default() }).unwrap();
+        let text = write(Moment { outbox_backlog: Some(3), nodes: 2, process: Process::default() }).unwrap();
         for line in [
             r#"tinybase_http_requests_total{method="GET",route="/api/exposed/{id}",status="2xx"} 1"#,
             r#"tinybase_http_requests_total{method="GET",route="/api/exposed/{id}",status="4xx"} 1"#,
@@ -250,6 +254,7 @@ mod tests {
             r#"tinybase_plugin_errors_total{plugin="exposed",kind="request"} 1"#,
             r#"tinybase_plugin_panics_total{plugin="exposed"} 0"#,
             "tinybase_outbox_backlog 3.0",
+            "tinybase_nodes 2.0",
             concat!(r#"tinybase_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
             "# TYPE tinybase_db_write_queue gauge",
         ] {

@@ -22,6 +22,7 @@ use crate::{
         extract::json_response,
         operation::{operation, schema},
     },
+    nodes::Nodes,
     sql::{HostSql, integer},
 };
 
@@ -38,14 +39,15 @@ const BACKLOG_COUNTED_MAX: u32 = 100_000;
 pub struct Observed {
     sql: HostSql,
     ready: Arc<Readiness>,
+    nodes: Arc<Nodes>,
 }
 
 impl Observed {
-    /// A server over this database. Its time counts from now.
-    pub fn new(sql: HostSql) -> Observed {
+    /// A server over this database, one of its `nodes`. Its time counts from now.
+    pub fn new(sql: HostSql, nodes: Arc<Nodes>) -> Observed {
         process::note_start();
         let ready = Arc::new(Readiness::new(sql.clone()));
-        Observed { sql, ready }
+        Observed { sql, ready, nodes }
     }
 
     /// Whether it is ready.
@@ -68,7 +70,11 @@ async fn ready(State(observed): State<Observed>) -> Result<Response, ApiError> {
 }
 
 async fn metrics(State(observed): State<Observed>) -> Result<Response, ApiError> {
-    let moment = Moment { outbox_backlog: backlog(&observed.sql).await, process: process::read() };
+    let moment = Moment {
+        outbox_backlog: backlog(&observed.sql).await,
+        nodes: observed.nodes.alive(),
+        process: process::read(),
+    };
     let text = exposition::write(moment)
         .map_err(|error| ApiError::internal_logged("the figures could not be written", &error))?;
     let kind = HeaderValue::from_static(exposition::CONTENT_TYPE);

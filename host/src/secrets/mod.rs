@@ -94,6 +94,11 @@ impl Vault {
         })
     }
 
+    /// What tells its key from another; nothing of it is secret.
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
     /// `plain` as a text that can be stored. It opens again for the same `purpose` alone: a name such as
     /// `totp:USER_ID`, so that a secret that was copied to another row is of no use there.
     pub fn seal(&self, purpose: &str, plain: &[u8]) -> String {

@@ -1,0 +1,68 @@
+//! `tinybase keys`: which keys the database is served with, and how another is made the one. It never shows a key.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{
+    Failure, command_runtime, output,
+    site::{House, Place, check_migrated, house, open_database},
+};
+use crate::{audit::Actor, nodes::KnownKey, plugins::Console};
+
+/// What can be asked of keys.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Print the fingerprints of this folder's keys, and of those that the database is served with
+    Show {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Serve the database with this folder's keys from now on; nodes with other keys do not start any more
+    Adopt,
+}
+
+pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
+    let config = Arc::new(place.config(&[])?);
+    command_runtime(&config)?.block_on(async {
+        let db = open_database(&config)?;
+        check_migrated(&*db).await?;
+        let house = house(&config, &db, Console::of_command())?;
+        let done = on_keys(&house, command).await;
+        drop(house);
+        db.shut_down().await;
+        done
+    })
+}
+
+async fn on_keys(house: &House, command: Command) -> Result<(), Failure> {
+    let keys = house.keys();
+    match command {
+        Command::Show { json } => show(&keys.known().await?, json),
+        Command::Adopt => {
+            let changed = keys.adopt(&Actor::command()).await?;
+            if changed.is_empty() {
+                return output::line("the database is served with these keys already");
+            }
+            let words = |key: &KnownKey| format!("{} ({})", key.name.name(), key.own);
+            let names = changed.iter().map(words).collect::<Vec<_>>().join(", ");
+            output::line(format!("the database is served with these keys from now on: {names}"))
+        }
+    }
+}
+
+fn show(known: &[KnownKey], as_json: bool) -> Result<(), Failure> {
+    if as_json {
+        let told = known
+            .iter()
+            .map(|key| json!({"name": key.name.name(), "folder": key.own, "database": key.noted}));
+        return output::line(serde_json::Value::from_iter(told).to_string());
+    }
+    for key in known {
+        let noted = key.noted.as_deref().unwrap_or("none yet: the first node that serves notes its own");
+        let (name, own) = (key.name.name(), &key.own);
+        output::line(format!("{name}  folder {own}  database {noted}"))?;
+    }
+    Ok(())
+}

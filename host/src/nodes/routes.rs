@@ -1,0 +1,50 @@
+//! `GET /api/admin/nodes`: which nodes serve the database. It never changes which.
+
+use std::sync::Arc;
+
+use axum::{extract::State, response::Response};
+use http::{Method, StatusCode};
+use serde_json::{Value as Json, json};
+
+use super::Nodes;
+use crate::{
+    error::ApiError,
+    http::{
+        Access, OwnRoutes,
+        extract::json_response,
+        operation::{operation, schema},
+    },
+};
+
+/// The scope that an application token needs to see the nodes.
+const READ: &str = "admin:nodes:read";
+
+/// Adds the route.
+pub fn routes(own: &mut OwnRoutes, nodes: Arc<Nodes>) {
+    own.with(nodes).route(Method::GET, "/api/admin/nodes", Access::viewer(READ), list, list_operation());
+}
+
+async fn list(State(nodes): State<Arc<Nodes>>) -> Result<Response, ApiError> {
+    Ok(json_response(StatusCode::OK, &json!({"nodes": nodes.list().await?})))
+}
+
+fn list_operation() -> Json {
+    let node = schema::object(&[
+        ("id", schema::id()),
+        ("name", schema::text()),
+        ("address", schema::text()),
+        ("version", schema::text()),
+        ("started_at", schema::time()),
+        ("seen_at", schema::time()),
+        ("uptime_seconds", schema::integer(0)),
+        ("is_self", schema::flag()),
+    ]);
+    let nodes = schema::object(&[("nodes", schema::list(schema::named("Node", node)))]);
+    operation("listNodes", "administration", "The nodes that serve this database")
+        .describe(
+            "The longest-serving first; `is_self` is the one that answers. One that ends leaves the list at once, one that \
+             is lost after `node.timeout_ms`.",
+        )
+        .answers(200, "The nodes.", nodes)
+        .into()
+}
