@@ -17,8 +17,8 @@ use std::{
 
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef, pack_values};
 use tinybase_host::db::{
-    Cost, Database, Query, Scope,
-    sqlite::{Durability, Sqlite, SqliteOptions},
+    Cost, Database, Durability, Query, Scope,
+    sqlite::{Sqlite, SqliteOptions},
 };
 
 const RUN_TIME: Duration = Duration::from_secs(3);

@@ -270,6 +270,20 @@ impl From<DbError> for ApiError {
                 ApiError::unavailable(error.code(), "the database is overloaded; try again shortly")
             }
             DbError::Closed(_) => ApiError::unavailable(error.code(), "the server is shutting down"),
+            DbError::Unavailable(_) => {
+                ApiError::unavailable(error.code(), "the database does not answer; try again shortly")
+            }
+            DbError::SchemaChanged(cause) => {
+                tracing::warn!(
+                    code = error.code(),
+                    cause,
+                    "a statement met a schema that it was not made for"
+                );
+                ApiError::unavailable(error.code(), "the schema is being changed; try again shortly")
+            }
+            DbError::InvalidValue(problem) => {
+                ApiError::unprocessable_at(["body"], problem.as_str(), error.code())
+            }
             DbError::Timeout(_) => ApiError::timeout(
                 error.code(),
                 "the database took longer than a statement may; narrow the request",
@@ -301,6 +315,9 @@ mod tests {
             (DbError::ForeignKey, 409, "db_foreign_key"),
             (DbError::Busy, 503, "db_busy"),
             (DbError::Closed("tb_secret".into()), 503, "db_closed"),
+            (DbError::Unavailable("tb_secret".into()), 503, "db_unavailable"),
+            (DbError::SchemaChanged("tb_secret".into()), 503, "db_schema_changed"),
+            (DbError::InvalidValue("no such text".into()), 422, "validation_error"),
             (DbError::Timeout(Duration::from_millis(5)), 504, "db_timeout"),
             (DbError::Constraint("tb_secret".into()), 500, "internal_error"),
             (DbError::Condition { statement: 0, affected: 2 }, 500, "internal_error"),

@@ -17,8 +17,8 @@ use std::{
 use support_db::{Fresh, apply, batch, query, query_as};
 use tinybase_abi::codec::{Expect, Value, pack_values};
 use tinybase_host::db::{
-    Cost, Database, DbError, Query, Scope,
-    sqlite::{Durability, Sqlite, SqliteOptions},
+    Cost, Database, DbError, Durability, Query, Scope,
+    sqlite::{Sqlite, SqliteOptions},
 };
 
 const NONE: [Value; 0] = [];

@@ -74,7 +74,7 @@ pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
     }
     let config = Arc::new(place.config(&[])?);
     command_runtime(&config)?.block_on(async {
-        let db = open_database(&config)?;
+        let db = open_database(&config).await?;
         let done = on_tables(&config, &db, command).await;
         db.shut_down().await;
         done

@@ -26,7 +26,7 @@ pub(super) fn run_extension_command(place: &Place, arguments: &[OsString]) -> Re
         return Err(no_command(&name));
     }
     command_runtime(&config)?.block_on(async {
-        let db = open_database(&config)?;
+        let db = open_database(&config).await?;
         let ran = run_on(&config, &db, arguments).await;
         db.shut_down().await;
         ran

@@ -55,7 +55,7 @@ pub(super) enum Command {
 pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
     let config = Arc::new(place.config(&[])?);
     command_runtime(&config)?.block_on(async {
-        let db = open_database(&config)?;
+        let db = open_database(&config).await?;
         let done = run_on(&config, &db, command).await;
         db.shut_down().await;
         done

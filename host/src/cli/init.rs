@@ -54,7 +54,7 @@ pub(super) fn run(place: Place, options: Options) -> Result<(), Failure> {
     write_config_file(&place.dir)?;
     let config = Arc::new(place.config(&[])?);
     command_runtime(&config)?.block_on(async {
-        let db = open_or_create_database(&config)?;
+        let db = open_or_create_database(&config).await?;
         let done = prepare(&config, &db, admin).await;
         db.shut_down().await;
         done

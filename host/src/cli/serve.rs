@@ -55,7 +55,7 @@ pub(super) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
     start_log(config.server.log_level, config.server.log_format, layer)?;
     serving_runtime(&config.server)?.block_on(async {
         let mut stop = Stop::listen()?;
-        let mut db = open_database(&config)?;
+        let mut db = open_database(&config).await?;
         let traces = telemetry.as_ref().map(Telemetry::requests);
         if traces.is_some() {
             db = Traced::over(db);
@@ -69,6 +69,7 @@ pub(super) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
     })
 }
 
+#[expect(clippy::cognitive_complexity, reason = "each macro of the log counts as several branches")]
 async fn serve_on(
     config: &Arc<Config>,
     db: &Arc<dyn Database>,

@@ -11,9 +11,10 @@ use crate::{
     accounts::{Accounts, Keys},
     config::{self, Config, ConfigError, DatabaseUrl, Flag},
     db::{
-        Database,
+        Database, Durability,
         migrations::Migrator,
-        sqlite::{Durability, Sqlite, SqliteOptions},
+        postgres::{Postgres, PostgresOptions},
+        sqlite::{Sqlite, SqliteOptions},
     },
     nodes::SameKeys,
     plugins::{
@@ -48,41 +49,75 @@ pub(super) fn keys_dir(config: &Config) -> PathBuf {
 }
 
 /// Opens the database of a folder that was prepared.
-pub(super) fn open_database(config: &Config) -> Result<Arc<dyn Database>, Failure> {
-    let path = database_path(config)?;
-    if !path.exists() {
-        return Err(Failure::new(format!(
-            "there is no database at {}; run: tinybase init{}",
-            path.display(),
-            directory_hint(&config.dir)
-        )));
-    }
-    open_or_create_database(config)
-}
-
-/// Opens the database, made now if it is not there.
-pub(super) fn open_or_create_database(config: &Config) -> Result<Arc<dyn Database>, Failure> {
-    let path = database_path(config)?;
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)
-            .map_err(|cause| Failure::new(format!("{} cannot be created: {cause}", folder.display())))?;
-    }
-    let db = Sqlite::open(&sqlite_options(&config.database, path))?;
-    Ok(db)
-}
-
-/// Whether a folder was prepared: its database file is there.
-pub(super) fn has_database(config: &Config) -> bool {
-    database_path(config).is_ok_and(|path| path.exists())
-}
-
-fn database_path(config: &Config) -> Result<PathBuf, Failure> {
+pub(super) async fn open_database(config: &Config) -> Result<Arc<dyn Database>, Failure> {
+    let missing = |place: &str| {
+        let hint = directory_hint(&config.dir);
+        Failure::new(format!("there is no database at {place}; run: tinybase init{hint}"))
+    };
     match &config.database.url {
-        DatabaseUrl::Sqlite(path) => Ok(config.path(path)),
-        DatabaseUrl::Postgres(_) => Err(Failure::new(
-            "database.url names a PostgreSQL server, which this version does not serve yet; \
-             use a file, such as sqlite://./tinybase.db",
-        )),
+        DatabaseUrl::Sqlite(path) => {
+            let path = config.path(path);
+            if path.exists() { open_sqlite(config, path) } else { Err(missing(&path.display().to_string())) }
+        }
+        DatabaseUrl::Postgres(url) => {
+            let db: Arc<dyn Database> = Postgres::open(&postgres_options(&config.database, url)).await?;
+            let tables = HostSql::new(Arc::clone(&db)).row(HAS_TABLES, &[]).await?;
+            if tables.is_some() {
+                return Ok(db);
+            }
+            db.shut_down().await;
+            Err(missing("the server that database.url names"))
+        }
+    }
+}
+
+/// A row where the database of a PostgreSQL server was prepared.
+const HAS_TABLES: &str = "SELECT 1 WHERE to_regclass('tb_migrations') IS NOT NULL";
+
+/// Opens the database. A file is made now if it is not there; that of a server must be there, and may be empty.
+pub(super) async fn open_or_create_database(config: &Config) -> Result<Arc<dyn Database>, Failure> {
+    match &config.database.url {
+        DatabaseUrl::Sqlite(path) => {
+            let path = config.path(path);
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder).map_err(|cause| {
+                    Failure::new(format!("{} cannot be created: {cause}", folder.display()))
+                })?;
+            }
+            open_sqlite(config, path)
+        }
+        DatabaseUrl::Postgres(url) => Ok(Postgres::open(&postgres_options(&config.database, url)).await?),
+    }
+}
+
+/// Whether a folder was prepared: its database file is there. A server is asked only once it is needed.
+pub(super) fn has_database(config: &Config) -> bool {
+    match &config.database.url {
+        DatabaseUrl::Sqlite(path) => config.path(path).exists(),
+        DatabaseUrl::Postgres(_) => true,
+    }
+}
+
+fn open_sqlite(config: &Config, path: PathBuf) -> Result<Arc<dyn Database>, Failure> {
+    Ok(Sqlite::open(&sqlite_options(&config.database, path))?)
+}
+
+fn postgres_options(config: &config::Database, url: &str) -> PostgresOptions {
+    PostgresOptions {
+        durability: durability(config),
+        connections_max: config.pool_size,
+        connect_timeout: Duration::from_millis(config.connect_timeout_ms),
+        acquire_timeout: Duration::from_millis(config.acquire_timeout_ms),
+        query_timeout: Duration::from_millis(config.query_timeout_ms),
+        statement_cache_entries: config.statement_cache_entries,
+        ..PostgresOptions::new(url)
+    }
+}
+
+fn durability(config: &config::Database) -> Durability {
+    match config.durability {
+        config::Durability::Full => Durability::Full,
+        config::Durability::Normal => Durability::Normal,
     }
 }
 
@@ -92,10 +127,7 @@ fn sqlite_options(config: &config::Database, path: PathBuf) -> SqliteOptions {
     SqliteOptions {
         // A thread reads through a connection of its own, and there are about as many as there are cores.
         page_cache_bytes: config.cache_bytes / cores,
-        durability: match config.durability {
-            config::Durability::Full => Durability::Full,
-            config::Durability::Normal => Durability::Normal,
-        },
+        durability: durability(config),
         reader_threads: match config.readers {
             0 => cores,
             given => given,

@@ -156,13 +156,21 @@ sections! {
         durability: Durability = Durability::Full, "TINYBASE_DB_DURABILITY", "full or normal", any;
         /// How long a statement may run where its caller names no deadline.
         query_timeout_ms: u64 = 30_000, "TINYBASE_DB_QUERY_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
-        /// How many threads answer reads of unknown cost; 0 is one a core.
+        /// With PostgreSQL: how many connections a process opens. One more listens for what other nodes change.
+        pool_size: usize = 32, "TINYBASE_DB_POOL_SIZE", "1 to 1000", |n| (1..=1000).contains(n);
+        /// With PostgreSQL: how long a connection may take to be made.
+        connect_timeout_ms: u64 = 5_000, "TINYBASE_DB_CONNECT_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
+        /// With PostgreSQL: how long a call waits for a free connection before it is refused as busy.
+        acquire_timeout_ms: u64 = 5_000, "TINYBASE_DB_ACQUIRE_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
+        /// With PostgreSQL: how many prepared statements each connection keeps.
+        statement_cache_entries: usize = 256, "TINYBASE_DB_STATEMENT_CACHE_ENTRIES", "1 to 10000", |n| (1..=10_000).contains(n);
+        /// With SQLite: how many threads answer reads of unknown cost; 0 is one a core.
         readers: usize = 0, "TINYBASE_DB_READERS", "0 to 256", |n| *n <= 256;
-        /// How much of the file is kept in memory for short reads, over all threads.
+        /// With SQLite: how much of the file is kept in memory for short reads, over all threads.
         cache_bytes: usize = 64 << 20, "TINYBASE_DB_CACHE_BYTES", "bytes, 1048576 or more", |n| *n >= 1 << 20;
-        /// Above how many bytes the write-ahead log is written back, even if readers have to wait.
+        /// With SQLite: above how many bytes the write-ahead log is written back, even if readers have to wait.
         wal_bytes_max: u64 = 256 << 20, "TINYBASE_DB_WAL_BYTES_MAX", "bytes, 1048576 or more", |n| *n >= 1 << 20;
-        /// How many writes may wait for the writer; further ones are refused as busy.
+        /// With SQLite: how many writes may wait for the writer; further ones are refused as busy.
         write_queue_max: usize = 8192, "TINYBASE_DB_WRITE_QUEUE_MAX", "1 or more", |n| *n >= 1;
     }
     /// This process among others that serve the same database.

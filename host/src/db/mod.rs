@@ -2,6 +2,7 @@
 //! Engines live in folders of their own; nothing outside of them names an engine's crate.
 
 pub mod migrations;
+pub mod postgres;
 pub mod sqlite;
 
 use std::{
@@ -23,6 +24,16 @@ pub enum Engine {
     Sqlite,
     /// A PostgreSQL server.
     Postgres,
+}
+
+/// When a write counts as done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Once it is on disk: it survives a power cut.
+    #[default]
+    Full,
+    /// Once the operating system has it: it survives a crash of the process, a power cut may take the last moments.
+    Normal,
 }
 
 /// In whose name a statement runs. A plugin's statements may write only tables that begin with its prefix.
@@ -107,6 +118,16 @@ pub enum DbError {
     /// The statement is not valid, or fails at run time.
     #[error("{0}")]
     Sql(String),
+    /// The engine cannot hold a value, such as a text with the character NUL in PostgreSQL.
+    #[error("{0}")]
+    InvalidValue(String),
+    /// A table or column is not there, or not as it was: another node has just changed the schema. Whoever keeps a
+    /// schema in memory reads it anew and tries once more.
+    #[error("the schema was changed meanwhile: {0}")]
+    SchemaChanged(String),
+    /// The server does not answer, or is about to stop or to start; the same call may go through later.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
     /// A packed buffer was malformed.
     #[error(transparent)]
     Codec(#[from] CodecError),
@@ -128,6 +149,9 @@ impl DbError {
             DbError::TooLarge { .. } => "db_result_too_large",
             DbError::Denied { .. } => "db_denied",
             DbError::Sql(_) => "db_sql",
+            DbError::InvalidValue(_) => "db_invalid_value",
+            DbError::SchemaChanged(_) => "db_schema_changed",
+            DbError::Unavailable(_) => "db_unavailable",
             DbError::Codec(_) => "db_codec",
             DbError::Closed(_) => "db_closed",
         }
@@ -200,7 +224,8 @@ pub trait Database: Send + Sync + 'static {
         scope: &Scope,
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>>;
-    /// A number that changes whenever another process has changed the data.
+    /// A number that changes whenever another process has changed what nodes keep in memory: on SQLite any data, on
+    /// PostgreSQL what a trigger of `tb_note_change` watches. Where that cannot be known, it is another at each call.
     fn foreign_changes(&self) -> u64;
     /// Writes out what is pending and closes; every later call answers [`DbError::Closed`].
     fn shut_down(&self) -> BoxFuture<'static, ()>;

@@ -27,9 +27,9 @@ use self::{
     sync::{Acknowledger, Health},
     writer::{Job, Message, Seat, WriterHandle, gone},
 };
-use super::{Answer, Attached, Cost, Database, DbError, Engine, Query, Scope, Transaction};
+use super::{Answer, Attached, Cost, Database, DbError, Durability, Engine, Query, Scope, Transaction};
 
-pub use self::options::{Durability, SqliteOptions};
+pub use self::options::SqliteOptions;
 
 /// An open SQLite database.
 pub struct Sqlite {

@@ -2,15 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-/// When a write counts as done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// Once it is on disk: it survives a power cut.
-    #[default]
-    Full,
-    /// Once the operating system has it: it survives a crash of the process, a power cut may take the last moments.
-    Normal,
-}
+use crate::db::Durability;
 
 /// The engine's settings. [`SqliteOptions::new`] gives the defaults, which suit a server of a few cores.
 #[derive(Debug, Clone)]

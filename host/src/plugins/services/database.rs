@@ -22,7 +22,10 @@ pub fn raw_error(error: &DbError) -> RawError {
         DbError::Unique { .. } | DbError::ForeignKey | DbError::Condition { .. } => (409, false),
         DbError::Constraint(_) => (400, false),
         DbError::Timeout(_) => (504, true),
-        DbError::Busy | DbError::Closed(_) => (503, true),
+        DbError::InvalidValue(_) => (422, false),
+        DbError::Busy | DbError::Closed(_) | DbError::Unavailable(_) | DbError::SchemaChanged(_) => {
+            (503, true)
+        }
         DbError::TooLarge { .. } | DbError::Denied { .. } | DbError::Sql(_) | DbError::Codec(_) => {
             (500, false)
         }

@@ -1,0 +1,55 @@
+//! The time that `ValueRef::Now` stands for: the database's clock as this process knows it, so that nodes whose own
+//! clocks differ write times that fit together. RFC 3339 in UTC with microseconds, never decreasing within a process.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
+
+/// A clock that goes by another's and never back.
+#[derive(Debug)]
+pub(super) struct Clock {
+    /// How far the database's clock is ahead of this machine's, in microseconds.
+    ahead: AtomicI64,
+    last: Mutex<Timestamp>,
+}
+
+impl Clock {
+    pub(super) fn new() -> Clock {
+        Clock { ahead: AtomicI64::new(0), last: Mutex::new(Timestamp::UNIX_EPOCH) }
+    }
+
+    /// Takes the database's time, in microseconds since 1970, as it was asked for between two moments of this machine.
+    pub(super) fn set(&self, database: i64, asked: Timestamp, answered: Timestamp) {
+        let middle = i64::midpoint(asked.as_microsecond(), answered.as_microsecond());
+        self.ahead.store(database.saturating_sub(middle), Ordering::Relaxed);
+    }
+
+    /// The time now.
+    pub(super) fn tick(&self) -> String {
+        self.at(Timestamp::now())
+    }
+
+    fn at(&self, now: Timestamp) -> String {
+        let now = now.saturating_add(SignedDuration::from_micros(self.ahead.load(Ordering::Relaxed)));
+        let mut last = self.last.lock();
+        *last = (*last).max(now.expect("the sum of two times saturates"));
+        format!("{:.6}", *last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_goes_by_the_databases_clock_and_never_back() {
+        let clock = Clock::new();
+        let at = |micros| Timestamp::from_microsecond(micros).unwrap();
+        clock.set(3_000_000, at(999_000), at(1_001_000));
+        assert_eq!(clock.at(at(1_500_000)), "1970-01-01T00:00:03.500000Z");
+        clock.set(1_000_000, at(1_000_000), at(1_000_000));
+        assert_eq!(clock.at(at(1_600_000)), "1970-01-01T00:00:03.500000Z");
+        assert_eq!(clock.at(at(3_600_000)), "1970-01-01T00:00:03.600000Z");
+    }
+}

@@ -1,0 +1,255 @@
+//! The PostgreSQL engine behind the `Database` trait: a pool of connections, statements that are prepared once, and a
+//! watcher that learns what other nodes changed. Nothing outside of this folder names sqlx.
+
+mod batch;
+mod changes;
+mod clock;
+mod errors;
+mod health;
+mod numeric;
+mod options;
+mod pool;
+mod run;
+mod scope;
+mod statement;
+mod transaction;
+mod values;
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use sqlx::{Connection, Row};
+use tokio::{sync::Mutex, task::AbortHandle};
+
+use self::{
+    batch::Parts,
+    changes::{Changes, Watcher},
+    clock::Clock,
+    errors::Fault,
+    health::Health,
+    pool::{Lent, Links},
+    statement::Statements,
+};
+use super::{Answer, Attached, Database, DbError, Engine, Query, Scope, Transaction};
+use crate::observe::stats::DATABASE;
+
+pub use self::options::PostgresOptions;
+
+/// The oldest server that is spoken to, as it numbers itself.
+const SERVER_VERSION_MIN: i32 = 140_000;
+
+/// What everything that runs on the pool shares.
+struct Shared {
+    links: Links,
+    statements: Statements,
+    clock: Arc<Clock>,
+    changes: Arc<Changes>,
+    health: Arc<Health>,
+    /// Held by the one interactive transaction of this process.
+    turn: Arc<Mutex<()>>,
+    query_timeout: Duration,
+    transaction_time_max: Duration,
+    rows_bytes_max: usize,
+    attempts_max: u32,
+}
+
+/// A pool of connections to a PostgreSQL database.
+pub struct Postgres {
+    shared: Arc<Shared>,
+    watcher: AbortHandle,
+}
+
+impl Postgres {
+    /// Connects, and starts to listen for the changes of other nodes. To be called within the runtime that is to drive
+    /// the connections.
+    ///
+    /// # Errors
+    /// [`DbError::Unavailable`] where no connection can be made, [`DbError::Closed`] where the URL or the server will
+    /// not do.
+    pub async fn open(options: &PostgresOptions) -> Result<Arc<Postgres>, DbError> {
+        let health = Arc::new(Health::new());
+        let links = Links::new(options, Arc::clone(&health))?;
+        check_server(&links).await?;
+        let (changes, clock) = (Arc::new(Changes::new(options.change_age_max)), Arc::new(Clock::new()));
+        let parts = (Arc::clone(&changes), Arc::clone(&health), Arc::clone(&clock));
+        let watcher = Watcher::new(options, pool::connect_options(options)?, parts);
+        let listener = watcher.listen().await.map_err(|error| errors::of_connecting(&error))?;
+        let watcher = tokio::spawn(watcher.run(listener)).abort_handle();
+        let shared = Arc::new(Shared {
+            links,
+            statements: Statements::new(options.statement_cache_entries),
+            clock,
+            changes,
+            health,
+            turn: Arc::default(),
+            query_timeout: options.query_timeout,
+            transaction_time_max: options.transaction_time_max,
+            rows_bytes_max: options.rows_bytes_max,
+            attempts_max: options.attempts_max,
+        });
+        Ok(Arc::new(Postgres { shared, watcher }))
+    }
+
+    /// Polls `work` within the runtime that drives the connections, which sockets and timers need, whoever polls it:
+    /// plugins do from runtimes of their own.
+    fn within<T>(&self, work: impl Future<Output = T> + Send + 'static) -> BoxFuture<'static, T> {
+        let runtime = self.shared.links.runtime().clone();
+        Box::pin(async move {
+            let mut work = pin!(work);
+            poll_fn(move |context| {
+                let _entered = runtime.enter();
+                work.as_mut().poll(context)
+            })
+            .await
+        })
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.watcher.abort();
+    }
+}
+
+async fn check_server(links: &Links) -> Result<(), DbError> {
+    const ASK: &str =
+        "SELECT current_setting('server_version_num')::integer, current_setting('server_encoding')";
+    let mut lent = links.lend().await?;
+    let unavailable = |error: sqlx::Error| DbError::Unavailable(error.to_string());
+    let row =
+        sqlx::query(ASK).persistent(false).fetch_one(&mut lent.connection).await.map_err(unavailable)?;
+    let (version, encoding): (i32, String) =
+        (row.try_get(0).map_err(unavailable)?, row.try_get(1).map_err(unavailable)?);
+    if version < SERVER_VERSION_MIN {
+        let (found, least) = (version / 10_000, SERVER_VERSION_MIN / 10_000);
+        return Err(DbError::Closed(format!("the server is PostgreSQL {found}; {least} or newer is needed")));
+    }
+    if encoding != "UTF8" {
+        return Err(DbError::Closed(format!(
+            "the database has the encoding {encoding}; make one with UTF8: CREATE DATABASE … ENCODING 'UTF8'"
+        )));
+    }
+    Ok(())
+}
+
+impl Shared {
+    /// Reads; where the statement was prepared under another schema, or the connection was lost, once more.
+    async fn read(
+        &self,
+        scope: Scope,
+        sql: String,
+        params: Vec<u8>,
+        time_max: Duration,
+    ) -> Result<Vec<u8>, DbError> {
+        let mut lent = self.links.lend().await?;
+        let (mut was_stale, mut was_lost) = (false, false);
+        loop {
+            let now = self.clock.tick();
+            let work = run::query(self, &mut lent, &scope, &sql, &params, &now);
+            let fault = match tokio::time::timeout(time_max, work).await {
+                Ok(Ok(rows)) => return Ok(rows),
+                Ok(Err(fault)) => fault,
+                Err(_) => return Err(self.timed_out(time_max)),
+            };
+            match fault {
+                Fault::Stale(_) | Fault::Misfit(_) if !was_stale => {
+                    was_stale = true;
+                    self.statements.forget(&scope, &sql);
+                    self.renew(&mut lent).await?;
+                }
+                Fault::Lost(_) if !was_lost => {
+                    was_lost = true;
+                    self.health.doubt();
+                    drop(std::mem::replace(&mut lent, self.links.lend().await?));
+                }
+                fault => return Err(self.explain(&mut lent, fault, time_max).await),
+            }
+        }
+    }
+
+    /// Lets a connection forget every statement that it has prepared.
+    async fn renew(&self, lent: &mut Lent) -> Result<(), DbError> {
+        lent.is_busy = true;
+        match lent.connection.clear_cached_statements().await {
+            Ok(()) => {
+                lent.is_busy = false;
+                Ok(())
+            }
+            Err(error) => {
+                lent.settle(&error);
+                Err(self.explain(lent, error.into(), self.query_timeout).await)
+            }
+        }
+    }
+
+    fn timed_out(&self, time_max: Duration) -> DbError {
+        DATABASE.timeouts.add_one();
+        DbError::Timeout(time_max)
+    }
+
+    /// What the caller is told of a fault.
+    async fn explain(&self, lent: &mut Lent, fault: Fault, time_max: Duration) -> DbError {
+        match fault {
+            Fault::Told(DbError::Timeout(_)) => self.timed_out(time_max),
+            Fault::Told(error) | Fault::Misfit(error) => error,
+            Fault::Unique { table, constraint } => errors::unique(lent, table, constraint).await,
+            Fault::Contended => {
+                DATABASE.busy.add_one();
+                DbError::Busy
+            }
+            Fault::Stale(problem) => DbError::SchemaChanged(problem),
+            Fault::Lost(problem) => {
+                lent.is_broken = true;
+                self.health.doubt();
+                DbError::Unavailable(problem)
+            }
+        }
+    }
+}
+
+impl Database for Postgres {
+    fn engine(&self) -> Engine {
+        Engine::Postgres
+    }
+
+    fn query(&self, query: Query<'_>) -> Answer<Vec<u8>> {
+        let shared = Arc::clone(&self.shared);
+        let (scope, sql, params) = (query.scope.clone(), query.sql.to_owned(), query.params.to_owned());
+        let time_max = query.deadline.unwrap_or(self.shared.query_timeout);
+        Answer::Later(self.within(async move { shared.read(scope, sql, params, time_max).await }))
+    }
+
+    fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<Attached>) -> Answer<Vec<u8>> {
+        let shared = Arc::clone(&self.shared);
+        let parts = Parts { scope: scope.clone(), packed: batch, attached };
+        Answer::Later(self.within(async move { batch::apply(&shared, &parts).await }))
+    }
+
+    fn begin(
+        &self,
+        scope: &Scope,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>> {
+        let time_max = match scope {
+            // The host's own migrations take as long as they take.
+            Scope::Host => deadline,
+            Scope::Extension(_) => deadline.min(self.shared.transaction_time_max),
+        };
+        self.within(transaction::begin(Arc::clone(&self.shared), scope.clone(), time_max))
+    }
+
+    fn foreign_changes(&self) -> u64 {
+        self.shared.changes.number()
+    }
+
+    fn shut_down(&self) -> BoxFuture<'static, ()> {
+        self.watcher.abort();
+        self.shared.links.close();
+        Box::pin(std::future::ready(()))
+    }
+}

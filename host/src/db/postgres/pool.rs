@@ -1,0 +1,248 @@
+//! The connections of a process: how one is made, lent and taken back. One that was given up in the middle of something
+//! is closed and never lent again.
+
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+    time::Duration,
+};
+
+use deadpool::managed::{
+    Manager, Metrics, Object, Pool, PoolConfig, PoolError, RecycleError, RecycleResult, TimeoutType, Timeouts,
+};
+use sqlx::{
+    ConnectOptions, Connection, Row,
+    postgres::{PgConnectOptions, PgConnection},
+};
+use tokio::runtime::Handle;
+
+use super::{PostgresOptions, errors, health::Health};
+use crate::{
+    db::{DbError, Durability},
+    observe::stats::DATABASE,
+};
+
+/// How long a suspect connection may take to answer.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) connection: PgConnection,
+    /// The number by which the server knows it.
+    pub(super) backend: i32,
+    /// The losses that it has outlived.
+    losses: u64,
+    /// Set while a statement is under way on it.
+    pub(super) is_busy: bool,
+    /// Set while a transaction is open on it.
+    pub(super) is_open: bool,
+    /// Set once it is lost.
+    pub(super) is_broken: bool,
+}
+
+impl Link {
+    /// Notes how a statement failed: after an error of the server's the connection is as good as before.
+    pub(super) fn settle(&mut self, error: &sqlx::Error) {
+        match error {
+            sqlx::Error::Database(_) => self.is_busy = false,
+            _ => self.is_broken = true,
+        }
+    }
+
+    /// Runs a statement of the engine's own that answers nothing.
+    pub(super) async fn engine(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
+        self.is_busy = true;
+        let done = sqlx::raw_sql(sql).execute(&mut self.connection).await;
+        match done {
+            Ok(_) => {
+                self.is_busy = false;
+                Ok(())
+            }
+            Err(error) => {
+                self.settle(&error);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Makes connections and looks at those that come back.
+#[derive(Debug)]
+pub(super) struct Maker {
+    options: PgConnectOptions,
+    connect_timeout: Duration,
+    health: Arc<Health>,
+}
+
+/// A connection that is lent. Dropped, it goes back; in the middle of something, it is closed, and what it still does
+/// on the server is ended.
+#[derive(Debug)]
+pub(super) struct Lent {
+    object: Option<Object<Maker>>,
+    links: Links,
+}
+
+const HELD: &str = "a connection is held until it is dropped";
+
+impl Deref for Lent {
+    type Target = Link;
+    fn deref(&self) -> &Link {
+        self.object.as_ref().expect(HELD)
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut Link {
+        self.object.as_mut().expect(HELD)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let Some(object) = self.object.take() else { return };
+        if !(object.is_busy || object.is_open || object.is_broken) {
+            return;
+        }
+        let link = Object::take(object);
+        if link.is_busy && !link.is_broken {
+            self.links.cancel(link.backend);
+        }
+    }
+}
+
+impl Manager for Maker {
+    type Type = Link;
+    type Error = sqlx::Error;
+
+    async fn create(&self) -> Result<Link, sqlx::Error> {
+        let losses = self.health.losses();
+        let connect = async {
+            let mut connection = self.options.connect().await?;
+            let row =
+                sqlx::query("SELECT pg_backend_pid()").persistent(false).fetch_one(&mut connection).await?;
+            Ok(Link {
+                backend: row.try_get(0)?,
+                connection,
+                losses,
+                is_busy: false,
+                is_open: false,
+                is_broken: false,
+            })
+        };
+        match tokio::time::timeout(self.connect_timeout, connect).await {
+            Ok(made) => made,
+            Err(_) => Err(sqlx::Error::PoolTimedOut),
+        }
+    }
+
+    async fn recycle(&self, link: &mut Link, _: &Metrics) -> RecycleResult<sqlx::Error> {
+        let losses = self.health.losses();
+        if link.losses != losses {
+            match tokio::time::timeout(PING_TIMEOUT, link.connection.ping()).await {
+                Ok(answered) => answered?,
+                Err(_) => return Err(RecycleError::message("it does not answer")),
+            }
+            link.losses = losses;
+        }
+        Ok(())
+    }
+}
+
+/// The pool of a process.
+#[derive(Debug, Clone)]
+pub(super) struct Links {
+    pool: Pool<Maker>,
+    health: Arc<Health>,
+    runtime: Handle,
+}
+
+impl Links {
+    pub(super) fn new(options: &PostgresOptions, health: Arc<Health>) -> Result<Links, DbError> {
+        let maker = Maker {
+            options: connect_options(options)?,
+            connect_timeout: options.connect_timeout,
+            health: Arc::clone(&health),
+        };
+        let timeouts = Timeouts {
+            wait: Some(options.acquire_timeout),
+            create: Some(options.connect_timeout),
+            recycle: Some(PING_TIMEOUT),
+        };
+        let config = PoolConfig { timeouts, ..PoolConfig::new(options.connections_max) };
+        let pool = Pool::builder(maker)
+            .config(config)
+            .runtime(deadpool::Runtime::Tokio1)
+            .build()
+            .map_err(|error| DbError::Closed(error.to_string()))?;
+        Ok(Links { pool, health, runtime: Handle::current() })
+    }
+
+    /// The runtime that drives the connections.
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// A connection that nobody else uses.
+    pub(super) async fn lend(&self) -> Result<Lent, DbError> {
+        self.health.check()?;
+        match self.pool.get().await {
+            Ok(object) => Ok(Lent { object: Some(object), links: self.clone() }),
+            Err(PoolError::Timeout(TimeoutType::Wait)) => {
+                DATABASE.busy.add_one();
+                Err(DbError::Busy)
+            }
+            Err(PoolError::Closed) => Err(DbError::Closed("it was shut down".to_owned())),
+            Err(PoolError::Backend(error)) => {
+                self.health.doubt();
+                Err(errors::of_connecting(&error))
+            }
+            Err(other) => {
+                self.health.doubt();
+                Err(DbError::Unavailable(other.to_string()))
+            }
+        }
+    }
+
+    /// Ends what a connection that was given up still does on the server.
+    pub(super) fn cancel(&self, backend: i32) {
+        let links = self.clone();
+        self.runtime.spawn(async move {
+            if let Ok(mut lent) = links.lend().await {
+                lent.is_busy = true;
+                let cancel = sqlx::query("SELECT pg_cancel_backend($1)").bind(backend);
+                match cancel.execute(&mut lent.connection).await {
+                    Ok(_) => lent.is_busy = false,
+                    Err(_) => lent.is_broken = true,
+                }
+            }
+        });
+    }
+
+    /// Refuses every further call; connections close as they come back.
+    pub(super) fn close(&self) {
+        self.pool.close();
+    }
+}
+
+/// How every connection of the engine is made.
+pub(super) fn connect_options(options: &PostgresOptions) -> Result<PgConnectOptions, DbError> {
+    let parsed: PgConnectOptions = options.url.reveal().parse().map_err(|error| {
+        DbError::Closed(format!("database.url is no URL of a PostgreSQL server: {error}"))
+    })?;
+    // A statement that its caller gave up ends on the server as well, a little later.
+    let statement_timeout = options.query_timeout.saturating_mul(2).as_millis().to_string();
+    let mut settings = vec![
+        ("statement_timeout", statement_timeout.as_str()),
+        ("client_encoding", "UTF8"),
+        ("standard_conforming_strings", "on"),
+    ];
+    if options.durability == Durability::Normal {
+        settings.push(("synchronous_commit", "off"));
+    }
+    Ok(parsed
+        .application_name("tinybase")
+        .statement_cache_capacity(options.statement_cache_entries)
+        .options(settings)
+        .disable_statement_logging())
+}

@@ -1,0 +1,208 @@
+//! Interactive transactions: the handle that callers hold, and the task that serves one until it ends. One runs at a
+//! time on a database, whichever node began it, as on SQLite; batches run beside it.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use tokio::{
+    sync::{OwnedMutexGuard, mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
+
+use super::{Shared, batch, errors::Fault, pool::Lent, run};
+use crate::db::{DbError, Scope, Transaction};
+
+/// A caller asks one thing after the other; more than this are waiting only if it drops its futures.
+const CALLS_QUEUED_MAX: usize = 16;
+
+/// The advisory lock that whoever begins a transaction waits for. Its number is TinyBase's own choice.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(7453010331047502)";
+
+type Reply<T> = oneshot::Sender<Result<T, DbError>>;
+
+enum Call {
+    Query { sql: String, params: Vec<u8>, reply: Reply<Vec<u8>> },
+    Apply { scope: Option<Scope>, batch: Vec<u8>, reply: Reply<Vec<u8>> },
+    Commit(Reply<()>),
+    Rollback(Reply<()>),
+}
+
+/// Begins a transaction; it ends by itself after `time_max`.
+pub(super) async fn begin(
+    shared: Arc<Shared>,
+    scope: Scope,
+    time_max: Duration,
+) -> Result<Box<dyn Transaction>, DbError> {
+    let ends_at = Instant::now() + time_max;
+    let late = |_| DbError::Timeout(time_max);
+    // One of this process waits at the server, so that those that wait do not hold all its connections.
+    let turn = timeout_at(ends_at, Arc::clone(&shared.turn).lock_owned()).await.map_err(late)?;
+    let mut lent = shared.links.lend().await?;
+    let begun = timeout_at(ends_at, async {
+        lent.is_open = true;
+        lent.engine("BEGIN").await?;
+        // The wait may be longer than a statement may take.
+        lent.engine("SET LOCAL statement_timeout = 0").await?;
+        lent.engine(LOCK).await
+    });
+    if let Err(error) = begun.await.map_err(late)? {
+        return Err(shared.explain(&mut lent, error.into(), time_max).await);
+    }
+    let (calls, inbox) = mpsc::channel(CALLS_QUEUED_MAX);
+    let open = Open { shared, lent, scope, ends_at, time_max, _turn: turn };
+    tokio::spawn(open.serve(inbox));
+    Ok(Box::new(PostgresTransaction { calls, ends_at, time_max }))
+}
+
+/// The caller's end of a transaction.
+struct PostgresTransaction {
+    calls: mpsc::Sender<Call>,
+    ends_at: Instant,
+    time_max: Duration,
+}
+
+impl PostgresTransaction {
+    fn call<T: Send + 'static>(
+        &self,
+        make: impl FnOnce(Reply<T>) -> Call,
+    ) -> BoxFuture<'static, Result<T, DbError>> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.calls.try_send(make(reply));
+        let (ends_at, time_max) = (self.ends_at, self.time_max);
+        let ended = move || {
+            if Instant::now() >= ends_at {
+                DbError::Timeout(time_max)
+            } else {
+                DbError::Unavailable("the transaction was lost with its connection".to_owned())
+            }
+        };
+        Box::pin(async move {
+            match sent {
+                Ok(()) => answer.await.unwrap_or_else(|_| Err(ended())),
+                Err(mpsc::error::TrySendError::Full(_)) => Err(DbError::Busy),
+                Err(mpsc::error::TrySendError::Closed(_)) => Err(ended()),
+            }
+        })
+    }
+}
+
+impl Transaction for PostgresTransaction {
+    fn query(&mut self, sql: String, params: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>> {
+        self.call(|reply| Call::Query { sql, params, reply })
+    }
+
+    fn apply(&mut self, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>> {
+        self.call(|reply| Call::Apply { scope: None, batch, reply })
+    }
+
+    fn apply_as(&mut self, scope: &Scope, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>> {
+        let scope = Some(scope.clone());
+        self.call(|reply| Call::Apply { scope, batch, reply })
+    }
+
+    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), DbError>> {
+        self.call(Call::Commit)
+    }
+
+    fn rollback(self: Box<Self>) -> BoxFuture<'static, Result<(), DbError>> {
+        self.call(Call::Rollback)
+    }
+}
+
+/// A transaction that is open.
+struct Open {
+    shared: Arc<Shared>,
+    lent: Lent,
+    scope: Scope,
+    ends_at: Instant,
+    time_max: Duration,
+    _turn: OwnedMutexGuard<()>,
+}
+
+/// What a call does between its savepoint and the release of that.
+enum Step<'a> {
+    Query(&'a str, &'a [u8]),
+    Apply(&'a Scope, &'a [u8]),
+}
+
+impl Open {
+    /// Serves calls until one ends it. Dropped with the connection still open, the server undoes everything.
+    async fn serve(mut self, mut inbox: mpsc::Receiver<Call>) {
+        while let Ok(Some(call)) = timeout_at(self.ends_at, inbox.recv()).await {
+            match call {
+                Call::Query { sql, params, reply } => {
+                    let _ = reply.send(self.step(Step::Query(&sql, &params)).await);
+                }
+                Call::Apply { scope, batch, reply } => {
+                    let scope = scope.unwrap_or_else(|| self.scope.clone());
+                    let _ = reply.send(self.step(Step::Apply(&scope, &batch)).await);
+                }
+                Call::Commit(reply) => {
+                    let _ = reply.send(self.end("COMMIT").await);
+                    return;
+                }
+                Call::Rollback(reply) => {
+                    let _ = reply.send(self.end("ROLLBACK").await);
+                    return;
+                }
+            }
+            if self.lent.is_broken || self.lent.is_busy {
+                return;
+            }
+        }
+        let _ = self.end("ROLLBACK").await;
+    }
+
+    /// One call: undone alone where it fails, so that the transaction may go on.
+    async fn step(&mut self, step: Step<'_>) -> Result<Vec<u8>, DbError> {
+        let now = self.shared.clock.tick();
+        let ends_at = self.ends_at;
+        let done = timeout_at(ends_at, self.enclosed(step, &now)).await;
+        match done {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(fault)) => Err(self.shared.explain(&mut self.lent, fault, self.time_max).await),
+            Err(_) => Err(self.shared.timed_out(self.time_max)),
+        }
+    }
+
+    async fn enclosed(&mut self, step: Step<'_>, now: &str) -> Result<Vec<u8>, Fault> {
+        self.lent.engine("SAVEPOINT tb_step").await?;
+        let done = match step {
+            Step::Query(sql, params) => {
+                run::query(&self.shared, &mut self.lent, &self.scope, sql, params, now).await
+            }
+            Step::Apply(scope, packed) => {
+                batch::run_statements(&self.shared, &mut self.lent, scope, packed, now).await
+            }
+        };
+        match done {
+            Ok(answer) => {
+                self.lent.engine("RELEASE SAVEPOINT tb_step").await?;
+                Ok(answer)
+            }
+            Err(fault) => {
+                if !(self.lent.is_broken || self.lent.is_busy) {
+                    self.lent.engine("ROLLBACK TO SAVEPOINT tb_step").await?;
+                    self.lent.engine("RELEASE SAVEPOINT tb_step").await?;
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    async fn end(&mut self, how: &'static str) -> Result<(), DbError> {
+        let ended = tokio::time::timeout(self.shared.query_timeout, self.lent.engine(how)).await;
+        match ended {
+            Ok(Ok(())) => {
+                self.lent.is_open = false;
+                Ok(())
+            }
+            Ok(Err(error)) => {
+                // A commit that is refused is undone by the server.
+                self.lent.is_open = self.lent.is_broken;
+                Err(self.shared.explain(&mut self.lent, error.into(), self.time_max).await)
+            }
+            Err(_) => Err(self.shared.timed_out(self.shared.query_timeout)),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Packed values as parameters of the types that the server inferred, and its columns as packed values. It converts only
+//! what keeps its meaning; everything else is an error that says which parameter.
+
+use sqlx::{
+    Arguments, Postgres, Row, Type, ValueRef as _,
+    encode::{Encode, IsNull},
+    error::BoxDynError,
+    postgres::{PgArgumentBuffer, PgArguments, PgRow, PgTypeInfo},
+};
+use tinybase_abi::codec::{Reader, RowsWriter, ValueRef};
+
+use super::numeric;
+use crate::db::DbError;
+
+/// The types that cross, by how they are written on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wire {
+    Bool,
+    Int2,
+    Int4,
+    Int8,
+    Float4,
+    Float8,
+    Numeric,
+    Text,
+    Jsonb,
+    Uuid,
+    Bytes,
+    /// What a function without a result answers.
+    Void,
+    /// A type that has no packed form.
+    Other,
+}
+
+impl Wire {
+    pub(super) fn of(info: &PgTypeInfo) -> Wire {
+        match info.oid().map_or(0, |oid| oid.0) {
+            16 => Wire::Bool,
+            17 => Wire::Bytes,
+            20 => Wire::Int8,
+            21 => Wire::Int2,
+            23 => Wire::Int4,
+            // "char", name, text, json, unknown, character, character varying.
+            18 | 19 | 25 | 114 | 705 | 1042 | 1043 => Wire::Text,
+            700 => Wire::Float4,
+            701 => Wire::Float8,
+            1700 => Wire::Numeric,
+            2278 => Wire::Void,
+            2950 => Wire::Uuid,
+            3802 => Wire::Jsonb,
+            _ => Wire::Other,
+        }
+    }
+}
+
+/// A parameter of a prepared statement.
+#[derive(Debug, Clone)]
+pub(super) struct Param {
+    pub(super) info: PgTypeInfo,
+    pub(super) wire: Wire,
+}
+
+/// Encodes packed parameters; `now` stands for [`ValueRef::Now`].
+pub(super) fn encode(params: &mut Reader<'_>, wanted: &[Param], now: &str) -> Result<PgArguments, DbError> {
+    let mut arguments = PgArguments::default();
+    arguments.reserve(wanted.len(), 16 * wanted.len());
+    let count = |given: usize| {
+        DbError::Sql(format!("the statement has {} parameters, {given} were given", wanted.len()))
+    };
+    let given = params.values(|position, value| {
+        let param = wanted.get(position).ok_or_else(|| count(position + 1))?;
+        let value = if value == ValueRef::Now { ValueRef::Text(now) } else { value };
+        check(value, param, position)?;
+        arguments
+            .add(Argument { value, param })
+            .map_err(|error| DbError::Sql(format!("parameter ?{}: {error}", position + 1)))
+    })?;
+    if given == wanted.len() { Ok(arguments) } else { Err(count(given)) }
+}
+
+fn check(value: ValueRef<'_>, param: &Param, position: usize) -> Result<(), DbError> {
+    let fits = match (value, param.wire) {
+        (ValueRef::Null, _) => true,
+        (ValueRef::Integer(number), Wire::Bool) => matches!(number, 0 | 1),
+        (ValueRef::Integer(number), Wire::Int2) => i16::try_from(number).is_ok(),
+        (ValueRef::Integer(number), Wire::Int4) => i32::try_from(number).is_ok(),
+        (ValueRef::Integer(_), Wire::Int8 | Wire::Float8 | Wire::Numeric) => true,
+        (ValueRef::Real(_), Wire::Float4 | Wire::Float8 | Wire::Numeric) => true,
+        (ValueRef::Text(text), Wire::Text | Wire::Jsonb) => {
+            if text.contains('\0') {
+                let what = "PostgreSQL stores no text that holds the character NUL".to_owned();
+                return Err(DbError::InvalidValue(what));
+            }
+            true
+        }
+        (ValueRef::Text(text), Wire::Uuid) => uuid::Uuid::try_parse(text).is_ok(),
+        (ValueRef::Blob(_), Wire::Bytes) => true,
+        _ => false,
+    };
+    if fits {
+        return Ok(());
+    }
+    let kind = match value {
+        ValueRef::Integer(_) => "an integer",
+        ValueRef::Real(_) => "a float",
+        ValueRef::Text(_) => "a text",
+        ValueRef::Blob(_) => "bytes",
+        ValueRef::Null | ValueRef::Now => "a value",
+    };
+    Err(DbError::Sql(format!(
+        "parameter ?{} is {kind}, and the statement wants {} there; write a cast, such as ?{}::bigint",
+        position + 1,
+        param.info,
+        position + 1
+    )))
+}
+
+/// A value on its way into a parameter that it was checked against.
+struct Argument<'a> {
+    value: ValueRef<'a>,
+    param: &'a Param,
+}
+
+impl Type<Postgres> for Argument<'_> {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_name("text")
+    }
+}
+
+impl<'q> Encode<'q, Postgres> for Argument<'_> {
+    fn encode_by_ref(&self, out: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        match (self.value, self.param.wire) {
+            (ValueRef::Null | ValueRef::Now, _) => return Ok(IsNull::Yes),
+            (ValueRef::Integer(number), Wire::Bool) => out.push(u8::from(number != 0)),
+            (ValueRef::Integer(number), Wire::Int2) => {
+                out.extend_from_slice(&i16::try_from(number)?.to_be_bytes());
+            }
+            (ValueRef::Integer(number), Wire::Int4) => {
+                out.extend_from_slice(&i32::try_from(number)?.to_be_bytes());
+            }
+            (ValueRef::Integer(number), Wire::Float8) => {
+                #[expect(clippy::cast_precision_loss, reason = "as SQLite converts an integer to a float")]
+                out.extend_from_slice(&(number as f64).to_be_bytes());
+            }
+            (ValueRef::Integer(number), Wire::Numeric) => numeric::put_integer(out, number),
+            (ValueRef::Integer(number), _) => out.extend_from_slice(&number.to_be_bytes()),
+            (ValueRef::Real(number), Wire::Float4) => {
+                #[expect(clippy::cast_possible_truncation, reason = "the column holds no more")]
+                out.extend_from_slice(&(number as f32).to_be_bytes());
+            }
+            (ValueRef::Real(number), Wire::Numeric) => numeric::put_real(out, number),
+            (ValueRef::Real(number), _) => out.extend_from_slice(&number.to_be_bytes()),
+            (ValueRef::Text(text), Wire::Uuid) => {
+                out.extend_from_slice(uuid::Uuid::try_parse(text)?.as_bytes());
+            }
+            (ValueRef::Text(text), Wire::Jsonb) => {
+                // The version of the form.
+                out.push(1);
+                out.extend_from_slice(text.as_bytes());
+            }
+            (ValueRef::Text(text), _) => out.extend_from_slice(text.as_bytes()),
+            (ValueRef::Blob(bytes), _) => out.extend_from_slice(bytes),
+        }
+        Ok(IsNull::No)
+    }
+
+    fn produces(&self) -> Option<PgTypeInfo> {
+        Some(self.param.info.clone())
+    }
+}
+
+/// Appends a row of the server's. `columns` are its types.
+pub(super) fn pack_row(row: &PgRow, columns: &[Wire], out: &mut RowsWriter) -> Result<(), DbError> {
+    for (position, wire) in columns.iter().enumerate() {
+        let raw = row.try_get_raw(position).map_err(|error| DbError::Sql(error.to_string()))?;
+        if raw.is_null() {
+            out.push(ValueRef::Null);
+            continue;
+        }
+        let bytes = raw.as_bytes().map_err(|error| DbError::Sql(error.to_string()))?;
+        push_value(bytes, *wire, out).ok_or_else(|| {
+            let name = raw.type_info();
+            DbError::Sql(format!(
+                "column {} is of type {name}, which has no packed form: cast it",
+                position + 1
+            ))
+        })?;
+    }
+    out.end_row();
+    Ok(())
+}
+
+fn push_value(bytes: &[u8], wire: Wire, out: &mut RowsWriter) -> Option<()> {
+    let value = match wire {
+        Wire::Bool => ValueRef::Integer(i64::from(*bytes.first()? != 0)),
+        Wire::Int2 => ValueRef::Integer(i16::from_be_bytes(bytes.try_into().ok()?).into()),
+        Wire::Int4 => ValueRef::Integer(i32::from_be_bytes(bytes.try_into().ok()?).into()),
+        Wire::Int8 => ValueRef::Integer(i64::from_be_bytes(bytes.try_into().ok()?)),
+        Wire::Float4 => ValueRef::Real(f32::from_be_bytes(bytes.try_into().ok()?).into()),
+        Wire::Float8 => ValueRef::Real(f64::from_be_bytes(bytes.try_into().ok()?)),
+        Wire::Numeric => numeric::read(bytes)?,
+        Wire::Text => ValueRef::Text(std::str::from_utf8(bytes).ok()?),
+        Wire::Jsonb => ValueRef::Text(std::str::from_utf8(bytes.get(1..)?).ok()?),
+        Wire::Bytes => ValueRef::Blob(bytes),
+        Wire::Void => ValueRef::Null,
+        Wire::Uuid => {
+            let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+            let text = uuid::Uuid::from_slice(bytes).ok()?.hyphenated().encode_lower(&mut text);
+            out.push(ValueRef::Text(text));
+            return Some(());
+        }
+        Wire::Other => return None,
+    };
+    out.push(value);
+    Some(())
+}

@@ -1,0 +1,407 @@
+//! The PostgreSQL engine through the `Database` trait, on a real server that `TINYBASE_TEST_POSTGRES_URL` names. Each test
+//! has a database of its own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a failed call fails its test, a skipped one says why"
+)]
+
+mod support_db;
+
+use std::{
+    env,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use support_db::{Done, Statement, batch, unpack_done, unpack_rows};
+use tinybase_abi::codec::{Expect, Value, pack_values};
+use tinybase_host::db::{
+    Cost, Database, DbError, Query, Scope,
+    postgres::{Postgres, PostgresOptions},
+};
+
+const NONE: [Value; 0] = [];
+const LONG: Duration = Duration::from_secs(20);
+
+/// A database that is dropped at the end of its test.
+struct Fresh {
+    db: Arc<Postgres>,
+    server: String,
+    name: String,
+    options: PostgresOptions,
+}
+
+impl Fresh {
+    async fn open() -> Option<Fresh> {
+        Fresh::open_with(|_| {}).await
+    }
+
+    async fn open_with(choose: impl FnOnce(&mut PostgresOptions)) -> Option<Fresh> {
+        let Ok(server) = env::var("TINYBASE_TEST_POSTGRES_URL") else {
+            println!("skipped: TINYBASE_TEST_POSTGRES_URL names no PostgreSQL server");
+            return None;
+        };
+        let name = format!("test_{}", uuid::Uuid::new_v4().simple());
+        admin(&server, &format!("CREATE DATABASE {name}")).await;
+        let base = server.rsplit_once('/').unwrap().0;
+        let mut options = PostgresOptions::new(format!("{base}/{name}"));
+        choose(&mut options);
+        let db = Postgres::open(&options).await.unwrap();
+        Some(Fresh { db, server, name, options })
+    }
+
+    async fn run(&self, statements: &[Statement<'_>]) -> Result<Done, DbError> {
+        self.run_as(&Scope::Host, statements).await
+    }
+
+    async fn run_as(&self, scope: &Scope, statements: &[Statement<'_>]) -> Result<Done, DbError> {
+        Ok(unpack_done(&self.db.apply(scope, batch(statements)).await?))
+    }
+
+    async fn script(&self, sql: &str) {
+        self.run(&[(sql, &NONE, Expect::Any)]).await.unwrap();
+    }
+
+    async fn rows(&self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>, DbError> {
+        self.rows_as(&Scope::Host, sql, params, None).await
+    }
+
+    async fn rows_as(
+        &self,
+        scope: &Scope,
+        sql: &str,
+        params: &[Value],
+        deadline: Option<Duration>,
+    ) -> Result<Vec<Vec<Value>>, DbError> {
+        let params = pack_values(params.iter().map(Value::as_ref));
+        let query = Query { scope, sql, params: &params, cost: Cost::Short, deadline };
+        Ok(unpack_rows(&self.db.query(query).await?))
+    }
+
+    async fn end(self) {
+        self.db.shut_down().await;
+        admin(&self.server, &format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;
+    }
+}
+
+async fn admin(server: &str, sql: &str) {
+    let mut connection = PgConnection::connect(server).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+}
+
+async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let ends_at = Instant::now() + LONG;
+    while !holds().await {
+        assert!(Instant::now() < ends_at, "{what} did not come about");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_value_comes_back_as_it_went_in() {
+    let Some(fresh) = Fresh::open().await else { return };
+    fresh
+        .script(
+            "CREATE TABLE t (i BIGINT, s SMALLINT, n INTEGER, r DOUBLE PRECISION, d NUMERIC, t TEXT, b BYTEA, f BOOLEAN,
+             j JSON, k JSONB, u UUID)",
+        )
+        .await;
+    let values: [Value; 11] = [
+        i64::MIN.into(),
+        (-3).into(),
+        70_000.into(),
+        1.5.into(),
+        0.1.into(),
+        "ä\u{10348} '\"".into(),
+        vec![0_u8, 255].into(),
+        true.into(),
+        r#"{"b":1.50, "a":null}"#.into(),
+        r#"{"a": 1}"#.into(),
+        "018f3f5e-0000-7000-8000-000000000001".into(),
+    ];
+    let insert = "INSERT INTO t VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)";
+    fresh.run(&[(insert, &values, Expect::Exactly(1))]).await.unwrap();
+    let mut expected = values.to_vec();
+    assert_eq!(fresh.rows("SELECT * FROM t", &NONE).await.unwrap(), [expected.clone()]);
+    expected.fill(Value::Null);
+    fresh.run(&[("DELETE FROM t", &NONE, Expect::Any), (insert, &expected, Expect::Any)]).await.unwrap();
+    assert_eq!(fresh.rows("SELECT * FROM t", &NONE).await.unwrap(), [expected]);
+    for (sql, param, problem) in [
+        ("SELECT 1 FROM t WHERE i = ?1", Value::from("x"), "parameter ?1 is a text"),
+        ("SELECT 1 FROM t WHERE n = ?1", i64::MAX.into(), "parameter ?1 is an integer"),
+        ("SELECT 1 FROM t WHERE t = ?1", 7.into(), "parameter ?1 is an integer"),
+        ("SELECT now(), ?1::text", "x".into(), "TIMESTAMPTZ"),
+        ("SELECT ?1::text", "a\0b".into(), "NUL"),
+    ] {
+        let told = fresh.rows(sql, &[param]).await.unwrap_err();
+        assert!(told.to_string().contains(problem), "{sql}: {told}");
+    }
+    let told = fresh.rows("SELECT 1 FROM t WHERE i = ?1", &NONE).await.unwrap_err();
+    assert!(told.to_string().contains("has 1 parameters, 0 were given"), "{told}");
+    fresh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_is_undone_and_named() {
+    let Some(fresh) = Fresh::open().await else { return };
+    fresh
+        .script(
+            "CREATE TABLE p (id TEXT PRIMARY KEY);
+             CREATE TABLE t (a TEXT UNIQUE, b BIGINT NOT NULL CHECK (b < 10), c TEXT REFERENCES p (id), d TEXT, UNIQUE (b, d));
+             CREATE UNIQUE INDEX t_d ON t (lower(d));
+             CREATE FUNCTION kept() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'kept; forever'; END $$;
+             CREATE TRIGGER t_guard BEFORE DELETE ON t FOR EACH ROW EXECUTE FUNCTION kept();
+             INSERT INTO t VALUES ('a', 1, NULL, 'd')",
+        )
+        .await;
+    let insert = "INSERT INTO t VALUES (?1, ?2, ?3, ?4)";
+    let unique = |columns: &[&str]| format!("a value for {} is already taken", columns.join(", "));
+    let cases: [(&str, [Value; 4], Expect, String); 9] = [
+        (insert, ["a".into(), 2.into(), Value::Null, Value::Null], Expect::Any, unique(&["a"])),
+        (insert, ["a".into(), 2.into(), Value::Null, Value::Null], Expect::Exactly(1), unique(&["a"])),
+        (insert, ["b".into(), 1.into(), Value::Null, "d".into()], Expect::Any, unique(&["b", "d"])),
+        (insert, ["b".into(), 2.into(), Value::Null, "D".into()], Expect::Any, unique(&["t_d"])),
+        (
+            insert,
+            ["b".into(), 1.into(), "no".into(), Value::Null],
+            Expect::Any,
+            DbError::ForeignKey.to_string(),
+        ),
+        (
+            insert,
+            ["b".into(), Value::Null, Value::Null, Value::Null],
+            Expect::Any,
+            "a constraint does not hold".into(),
+        ),
+        (
+            insert,
+            ["b".into(), 11.into(), Value::Null, Value::Null],
+            Expect::Any,
+            "a constraint does not hold".into(),
+        ),
+        (
+            insert,
+            ["b".into(), 1.into(), Value::Null, Value::Null],
+            Expect::Exactly(2),
+            "statement 1 affected 1".into(),
+        ),
+        (
+            "DELETE FROM t WHERE a = ?1 OR b = ?2 OR c = ?3 OR d = ?4",
+            ["a".into(), 1.into(), Value::Null, Value::Null],
+            Expect::Any,
+            "kept; forever".into(),
+        ),
+    ];
+    for (sql, params, expect, problem) in &cases {
+        let before = ("INSERT INTO p VALUES ('x')", NONE.as_slice(), Expect::Any);
+        let told = fresh.run(&[before, (sql, params, *expect)]).await.unwrap_err();
+        assert!(
+            told.to_string().starts_with(problem) || told.to_string().contains(problem),
+            "{problem}: {told}"
+        );
+        assert_eq!(fresh.rows("SELECT count(*) FROM p", &NONE).await.unwrap(), [[0.into()]]);
+    }
+    let alone = fresh.run(&[(insert, &cases[0].1, Expect::Any)]).await.unwrap_err();
+    assert!(
+        matches!(&alone, DbError::Unique { table, columns } if table == "t" && columns == &["a"]),
+        "{alone}"
+    );
+    fresh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_tells_what_it_did_and_an_extension_stays_with_its_own() {
+    let Some(fresh) = Fresh::open().await else { return };
+    fresh.script("CREATE TABLE notes_t (a BIGINT GENERATED BY DEFAULT AS IDENTITY, b TEXT); CREATE TABLE tb_t (a BIGINT)").await;
+    let notes = Scope::Extension("notes".into());
+    let done = fresh
+        .run_as(
+            &notes,
+            &[
+                ("INSERT INTO notes_t (b) VALUES (?1) RETURNING a, b", &["x".into()], Expect::Exactly(1)),
+                ("INSERT INTO notes_t (b) VALUES (?1), (?2)", &["y".into(), "z".into()], Expect::AtLeast(1)),
+                ("UPDATE notes_t SET b = b || ?1", &["!".into()], Expect::Any),
+                ("DELETE FROM notes_t WHERE a = 99", &NONE, Expect::Any),
+                ("UPDATE notes_t SET b = ?1 WHERE a = 3", &[Value::Now], Expect::Any),
+            ],
+        )
+        .await
+        .unwrap();
+    assert_eq!(done.affected, [1, 2, 3, 0, 1]);
+    assert_eq!(done.rows[0], [vec![Value::Integer(1), "x".into()]]);
+    let rows = fresh.rows_as(&notes, "SELECT b FROM notes_t ORDER BY a", &NONE, None).await.unwrap();
+    assert_eq!(rows, [["x!".into()], ["y!".into()], [Value::Text(done.now)]]);
+    for sql in ["SELECT a FROM tb_t", "DELETE FROM tb_t"] {
+        let denied = fresh.run_as(&notes, &[(sql, &NONE, Expect::Any)]).await;
+        assert!(matches!(denied, Err(DbError::Denied { .. })), "{sql}: {denied:?}");
+    }
+    let changes = fresh.rows_as(&notes, "DELETE FROM notes_t RETURNING a", &NONE, None).await.unwrap_err();
+    assert!(changes.to_string().contains("a query must change nothing"), "{changes}");
+    fresh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_is_prepared_anew_once_the_schema_has_changed() {
+    let Some(fresh) = Fresh::open().await else { return };
+    fresh.script("CREATE TABLE t (a BIGINT, b TEXT); INSERT INTO t VALUES (1, 'x')").await;
+    let (read, write) = ("SELECT * FROM t WHERE a = ?1", "UPDATE t SET b = ?1");
+    assert_eq!(fresh.rows(read, &[1.into()]).await.unwrap(), [[1.into(), "x".into()]]);
+    fresh.run(&[(write, &["y".into()], Expect::Exactly(1))]).await.unwrap();
+    fresh.script("ALTER TABLE t ALTER a TYPE TEXT USING a::text, ALTER b TYPE BIGINT USING 7, ADD c BIGINT DEFAULT 3").await;
+    assert_eq!(fresh.rows(read, &["1".into()]).await.unwrap(), [["1".into(), 7.into(), 3.into()]]);
+    fresh.run(&[(write, &[8.into()], Expect::Exactly(1))]).await.unwrap();
+    fresh.script("DROP TABLE t").await;
+    for result in [
+        fresh.rows(read, &["1".into()]).await.map(drop),
+        fresh.run(&[(write, &[9.into()], Expect::Any)]).await.map(drop),
+    ] {
+        assert!(matches!(result, Err(DbError::SchemaChanged(_))), "{result:?}");
+    }
+    fresh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_past_its_deadline_ends_on_the_server_as_well() {
+    let Some(fresh) = Fresh::open().await else { return };
+    let short = Duration::from_millis(50);
+    let slow = "SELECT pg_sleep(60)";
+    let late = fresh.rows_as(&Scope::Host, slow, &NONE, Some(short)).await;
+    assert!(matches!(late, Err(DbError::Timeout(told)) if told == short), "{late:?}");
+    // One whose caller goes away as well.
+    drop(tokio::time::timeout(short, fresh.rows(slow, &NONE)).await);
+    let active = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'SELECT pg_sleep%' AND state = 'active'";
+    wait_until("the end of the statements", async || {
+        fresh.rows(active, &NONE).await.unwrap() == [[Value::Integer(0)]]
+    })
+    .await;
+    fresh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_run_one_after_the_other_and_end_with_their_callers() {
+    let Some(fresh) = Fresh::open().await else { return };
+    fresh.script("CREATE TABLE t (a BIGINT PRIMARY KEY)").await;
+    let insert: Statement<'_> = ("INSERT INTO t VALUES (1)", &NONE, Expect::Any);
+    let count = async || fresh.rows("SELECT count(*) FROM t", &NONE).await.unwrap().remove(0).remove(0);
+    let begin = async |time| fresh.db.begin(&Scope::Host, time).await.unwrap();
+
+    let mut first = begin(LONG).await;
+    first.apply(batch(&[insert])).await.unwrap();
+    // What fails is undone alone.
+    assert!(matches!(first.apply(batch(&[insert])).await, Err(DbError::Unique { .. })));
+    let seen = first.query("SELECT a FROM t".to_owned(), pack_values([])).await.unwrap();
+    assert_eq!((unpack_rows(&seen), count().await), (vec![vec![1.into()]], 0.into()));
+    let late = fresh.db.begin(&Scope::Host, Duration::from_millis(30)).await;
+    assert!(matches!(late, Err(DbError::Timeout(_))));
+    first.commit().await.unwrap();
+    assert_eq!(count().await, 1.into());
+
+    let mut dropped = begin(LONG).await;
+    dropped.apply(batch(&[("DELETE FROM t", &NONE, Expect::Any)])).await.unwrap();
+    drop(dropped);
+    let short = Duration::from_millis(60);
+    let mut late = begin(short).await;
+    late.apply(batch(&[("DELETE FROM t", &NONE, Expect::Any)])).await.unwrap();
+    // The next one begins once the deadline has ended this one.
+    begin(LONG).await.rollback().await.unwrap();
+    assert!(matches!(late.commit().await, Err(DbError::Timeout(told)) if told == short));
+    assert_eq!(count().await, 1.into());
+    fresh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_cross_are_tried_again_until_all_are_done() {
+    let Some(fresh) = Fresh::open().await else { return };
+    fresh.script("CREATE TABLE t (a BIGINT PRIMARY KEY, b BIGINT NOT NULL); INSERT INTO t SELECT n, 0 FROM generate_series(1, 4) n").await;
+    let add = "UPDATE t SET b = b + 1 WHERE a = ?1";
+    let work = (0..6_i64).map(|at| {
+        let (first, second) = (Value::from(at % 4 + 1), Value::from(4 - at % 4));
+        let statements = batch(&[(add, &[first], Expect::Exactly(1)), (add, &[second], Expect::Exactly(1))]);
+        tokio::spawn(fresh.db.apply(&Scope::Host, statements))
+    });
+    for done in work.collect::<Vec<_>>() {
+        done.await.unwrap().unwrap();
+    }
+    assert_eq!(fresh.rows("SELECT sum(b)::bigint FROM t", &NONE).await.unwrap(), [[12.into()]]);
+    fresh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_node_changed_is_noticed_also_when_its_notification_is_lost() {
+    let Some(fresh) = Fresh::open().await else { return };
+    fresh
+        .script("CREATE TABLE tb_changes (version BIGINT NOT NULL); INSERT INTO tb_changes VALUES (1)")
+        .await;
+    wait_until("the first version", async || fresh.db.foreign_changes() == 1).await;
+    let other = Postgres::open(&fresh.options).await.unwrap();
+    assert_eq!(other.foreign_changes(), 1);
+    fresh.script("UPDATE tb_changes SET version = 2; NOTIFY tb_changes").await;
+    wait_until("a notification", async || other.foreign_changes() == 2).await;
+    fresh.script("UPDATE tb_changes SET version = 3").await;
+    wait_until("a look without one", async || other.foreign_changes() == 3).await;
+    fresh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_were_ended_are_replaced() {
+    let Some(fresh) = Fresh::open().await else { return };
+    fresh.script("CREATE TABLE t (a BIGINT)").await;
+    let reads = (0..8).map(|_| {
+        tokio::spawn(fresh.db.query(Query {
+            scope: &Scope::Host,
+            sql: "SELECT pg_sleep(0.02)",
+            params: &[0; 4],
+            cost: Cost::Unknown,
+            deadline: None,
+        }))
+    });
+    for read in reads.collect::<Vec<_>>() {
+        read.await.unwrap().unwrap();
+    }
+    admin(
+        &fresh.server,
+        &format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'", fresh.name),
+    )
+    .await;
+    // A call may be told once that its connection was lost, and then finds one that holds.
+    let holds = |result: Result<(), DbError>| match result {
+        Ok(()) => true,
+        Err(DbError::Unavailable(_)) => false,
+        Err(other) => panic!("{other:?}"),
+    };
+    let insert: Statement<'_> = ("INSERT INTO t VALUES (1)", &NONE, Expect::Any);
+    wait_until("a read", async || holds(fresh.rows("SELECT count(*) FROM t", &NONE).await.map(drop))).await;
+    wait_until("a write", async || holds(fresh.run(&[insert]).await.map(drop))).await;
+    let version = fresh.db.foreign_changes();
+    wait_until("the end of doubt", async || fresh.db.foreign_changes() == 0).await;
+    assert!(version == 0 || version >= 1 << 63, "{version}");
+    fresh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_will_not_do_is_refused_with_what_to_do() {
+    let Some(fresh) = Fresh::open().await else { return };
+    let refused = |url: String| async move {
+        let mut options = PostgresOptions::new(url);
+        options.connect_timeout = Duration::from_secs(2);
+        Postgres::open(&options).await.err().expect("no such server").to_string()
+    };
+    let base = fresh.server.rsplit_once('/').unwrap().0;
+    let missing = refused(format!("{base}/no_such_database")).await;
+    assert!(missing.contains("no_such_database"), "{missing}");
+    let nobody = refused("postgres://u:hush@127.0.0.1:1/x".to_owned()).await;
+    assert!(nobody.contains("not available") && !nobody.contains("hush"), "{nobody}");
+    let latin = format!("latin_{}", fresh.name);
+    admin(
+        &fresh.server,
+        &format!("CREATE DATABASE {latin} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0"),
+    )
+    .await;
+    let encoding = refused(format!("{base}/{latin}")).await;
+    assert!(encoding.contains("UTF8"), "{encoding}");
+    admin(&fresh.server, &format!("DROP DATABASE {latin} WITH (FORCE)")).await;
+    fresh.end().await;
+}
