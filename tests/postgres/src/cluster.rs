@@ -58,6 +58,7 @@ pub struct Cluster {
     _lock: File,
     port: u16,
     password: String,
+    settings: Vec<&'static str>,
     server: Option<Running>,
 }
 
@@ -73,6 +74,14 @@ impl Cluster {
     /// # Errors
     /// What to install; what PostgreSQL's programs say; that the server does not come up in time.
     pub fn start() -> io::Result<Cluster> {
+        Cluster::start_with(&[])
+    }
+
+    /// The same with settings of the server's, `name=value`, in the place of those for tests.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub fn start_with(settings: &[&'static str]) -> io::Result<Cluster> {
         remove_abandoned();
         let installation = Installation::find_or_install()?;
         let (folder, lock) = make_folder()?;
@@ -80,7 +89,9 @@ impl Cluster {
             chown(&folder, Some(user), Some(group))?;
         }
         let password = random::word()?;
-        let mut cluster = Cluster { installation, folder, _lock: lock, port: 0, password, server: None };
+        let settings = settings.to_vec();
+        let mut cluster =
+            Cluster { installation, folder, _lock: lock, port: 0, password, settings, server: None };
         cluster.initialise()?;
         for _ in 0..PORTS_TRIED_MAX {
             cluster.port = random::port(PORTS)?;
@@ -158,7 +169,8 @@ impl Cluster {
         let out = File::create(&log)?;
         let mut command = guarded(&self.installation, "postgres");
         command.arg("-D").arg(self.data()).args(["-p", &self.port.to_string(), "-k"]).arg(&self.folder);
-        for setting in SETTINGS {
+        // Of two values of one setting, the server takes the later.
+        for setting in SETTINGS.iter().chain(&self.settings) {
             command.args(["-c", setting]);
         }
         // A group of its own: Ctrl-C is for the command that uses the server, whose end then ends the server.

@@ -6,6 +6,7 @@ mod data;
 mod figures;
 mod load;
 mod pocketbase;
+mod postgres;
 mod report;
 mod sign_in;
 mod tinybase;
@@ -26,6 +27,9 @@ pub(crate) struct Options {
     /// One short round on less data: shows that everything runs, the figures are rough
     #[arg(long)]
     quick: bool,
+    /// What to measure: TinyBase on SQLite beside PocketBase, or on PostgreSQL beside bare statements
+    #[arg(long, value_enum, default_value = "sqlite")]
+    engine: Engine,
     /// Measure these alone, separated by commas
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Figure>,
@@ -35,6 +39,23 @@ pub(crate) struct Options {
     /// Use what is built already
     #[arg(long)]
     no_build: bool,
+}
+
+/// What holds the data.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+impl Engine {
+    /// The file of the single measurements.
+    fn result(self) -> &'static str {
+        match self {
+            Engine::Sqlite => "result.json",
+            Engine::Postgres => "result-postgres.json",
+        }
+    }
 }
 
 /// What can be measured.
@@ -120,6 +141,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.no_build {
         build::build_and_stage(&plan.workspace, Profile::Dist)?;
     }
+    if options.engine == Engine::Postgres {
+        load::install_wrk()?;
+        return finish(&plan, options, taken("PostgreSQL", postgres::rows(&plan)));
+    }
     let mut rows = Vec::new();
     if plan.wants_load() {
         load::install_wrk()?;
@@ -137,9 +162,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if plan.wants(Figure::Boundary) {
         rows.extend(taken("plugin boundary", boundary::rows(&plan)));
     }
-    let report = Report::new(&plan, options.quick, rows);
+    finish(&plan, options, rows)
+}
+
+fn finish(plan: &Plan, options: &Options, rows: Vec<Row>) -> Result<()> {
+    let report = Report::new(plan, options, rows);
     println!("\n{}", report.markdown());
-    report.write_json(&plan.dir.join("result.json"))?;
+    report.write_json(&plan.dir.join(options.engine.result()))?;
     if options.update_docs {
         report.update_docs(&plan.workspace.root.join("docs/performance.md"))?;
     }

@@ -8,10 +8,12 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::load::CONNECTIONS;
-use super::{Plan, pocketbase};
+use super::{Engine, Options, Plan, pocketbase};
 
 /// Around the part of the page that this writes.
 const MARKERS: [&str; 2] = ["<!-- bench:start -->", "<!-- bench:end -->"];
+/// The same for the figures on PostgreSQL.
+const POSTGRES_MARKERS: [&str; 2] = ["<!-- bench:postgres:start -->", "<!-- bench:postgres:end -->"];
 
 /// What a figure must reach.
 #[derive(Clone, Copy)]
@@ -116,27 +118,35 @@ pub(crate) struct Report {
     rows: Vec<Row>,
     /// How it was taken, a line each.
     conditions: Vec<String>,
+    engine: Engine,
     quick: bool,
 }
 
 impl Report {
     /// The rows with what they were taken on.
-    pub(crate) fn new(plan: &Plan, quick: bool, rows: Vec<Row>) -> Self {
-        let peer = pocketbase::version(plan).unwrap_or_else(|| "PocketBase not installed".into());
+    pub(crate) fn new(plan: &Plan, options: &Options, rows: Vec<Row>) -> Self {
+        let beside = match options.engine {
+            Engine::Sqlite => format!(
+                "{}, both on their defaults, public rules, loopback, one after the other in turns",
+                pocketbase::version(plan).unwrap_or_else(|| "PocketBase not installed".into())
+            ),
+            Engine::Postgres => {
+                "the bare statements that do the same, from a pool of as many connections in a process \
+                                 of their own; PostgreSQL on the same machine, each commit synced to disk"
+                    .to_owned()
+            }
+        };
         let conditions = vec![
             format!("taken {} at commit {}", output("date", &["-u", "+%Y-%m-%d %H:%M UTC"]), commit(plan)),
             machine(),
-            format!(
-                "TinyBase {} beside {peer}, both on their defaults, public rules, loopback, one after the other in turns",
-                plan.workspace.version
-            ),
+            format!("TinyBase {} beside {beside}", plan.workspace.version),
             format!(
                 "load: wrk, 1 thread, {CONNECTIONS} connections, {} rounds of {} s each; medians",
                 plan.rounds,
                 plan.load_time.as_secs()
             ),
         ];
-        Self { rows, conditions, quick }
+        Self { rows, conditions, engine: options.engine, quick: options.quick }
     }
 
     /// How many figures could not be taken.
@@ -146,7 +156,11 @@ impl Report {
 
     /// The table and how it was taken, as Markdown that reads well on a terminal too.
     pub(crate) fn markdown(&self) -> String {
-        let head = ["figure", "ours", "PocketBase", "ratio", "must reach", ""].map(str::to_owned);
+        let other = match self.engine {
+            Engine::Sqlite => "PocketBase",
+            Engine::Postgres => "bare statement",
+        };
+        let head = ["figure", "ours", other, "ratio", "must reach", ""].map(str::to_owned);
         let cells: Vec<_> = std::iter::once(head).chain(self.rows.iter().map(Row::cells)).collect();
         let widths: Vec<_> = (0..6)
             .map(|column| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
@@ -189,17 +203,21 @@ impl Report {
     /// # Errors
     /// When the page or its markers are missing.
     pub(crate) fn update_docs(&self, path: &Path) -> Result<()> {
+        let markers = match self.engine {
+            Engine::Sqlite => MARKERS,
+            Engine::Postgres => POSTGRES_MARKERS,
+        };
         let page = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        let page = between_markers(&page, &self.markdown())
-            .with_context(|| format!("{} lacks the lines {}", path.display(), MARKERS.join(" and ")))?;
+        let page = between_markers(&page, markers, &self.markdown())
+            .with_context(|| format!("{} lacks the lines {}", path.display(), markers.join(" and ")))?;
         fs::write(path, page).with_context(|| format!("writing {}", path.display()))
     }
 }
 
-fn between_markers(page: &str, text: &str) -> Option<String> {
-    let (before, rest) = page.split_once(MARKERS[0])?;
-    let (_, after) = rest.split_once(MARKERS[1])?;
-    Some(format!("{before}{}\n{}\n{}{after}", MARKERS[0], text.trim_end(), MARKERS[1]))
+fn between_markers(page: &str, markers: [&str; 2], text: &str) -> Option<String> {
+    let (before, rest) = page.split_once(markers[0])?;
+    let (_, after) = rest.split_once(markers[1])?;
+    Some(format!("{before}{}\n{}\n{}{after}", markers[0], text.trim_end(), markers[1]))
 }
 
 /// The middle one, or the mean of the two in the middle.
@@ -307,7 +325,7 @@ mod tests {
     fn replaces_between_the_markers_alone() {
         let page = format!("a\n{}\nold\n{}\nb\n", MARKERS[0], MARKERS[1]);
         let expected = format!("a\n{}\nnew\n{}\nb\n", MARKERS[0], MARKERS[1]);
-        assert_eq!(between_markers(&page, "new\n"), Some(expected));
-        assert_eq!(between_markers("no markers", "new"), None);
+        assert_eq!(between_markers(&page, MARKERS, "new\n"), Some(expected));
+        assert_eq!(between_markers("no markers", MARKERS, "new"), None);
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Site {
     dir: PathBuf,
     log: PathBuf,
     durability: &'static str,
+    /// Where it is not a file in the folder.
+    database_url: Option<String>,
 }
 
 /// One that is being served.
@@ -37,16 +39,35 @@ impl Site {
     /// # Errors
     /// When `tinybase init` fails.
     pub(crate) fn init(plan: &Plan, name: &str, durability: &'static str) -> Result<Self> {
+        Self::init_on(plan, name, durability, None)
+    }
+
+    /// The same, on the database of a PostgreSQL server.
+    ///
+    /// # Errors
+    /// When `tinybase init` fails.
+    pub(crate) fn init_on(
+        plan: &Plan,
+        name: &str,
+        durability: &'static str,
+        database_url: Option<String>,
+    ) -> Result<Self> {
         let site = Self {
             binary: plan.workspace.binary(Profile::Dist),
             dir: plan.dir.join("data").join(name),
             log: plan.dir.join("logs").join(format!("{name}.log")),
             durability,
+            database_url,
         };
         let mut init = Command::new(&site.binary);
+        init.envs(site.database());
         init.arg("init").arg(&site.dir).args(["--admin-email", EMAIL, "--admin-password", PASSWORD]);
         step::run(&format!("prepare {name}"), &mut init)?;
         Ok(site)
+    }
+
+    fn database(&self) -> Option<(&'static str, &str)> {
+        self.database_url.as_deref().map(|url| ("TINYBASE_DB_URL", url))
     }
 
     /// Starts the server and waits for its first answer.
@@ -70,6 +91,7 @@ impl Site {
             .env("TINYBASE_DB_DURABILITY", self.durability)
             // All load comes from one address: it is counted like any other, against a limit that it cannot reach.
             .env("TINYBASE_RATE_LIMIT_API_PER_MINUTE", "1000000000")
+            .envs(self.database())
             .envs(variables.iter().copied());
         let started = Instant::now();
         let mut process = Running::start(&mut command, &self.log)?;
@@ -83,7 +105,11 @@ impl Site {
     /// When it cannot be started.
     pub(crate) fn import(&self, collection: &str, file: &Path) -> Result<Running> {
         let mut command = guarded(&self.binary);
-        command.args(["collections", "import", collection]).arg(file).current_dir(&self.dir);
+        command
+            .args(["collections", "import", collection])
+            .arg(file)
+            .current_dir(&self.dir)
+            .envs(self.database());
         Running::start(&mut command, &self.log.with_extension("import.log"))
     }
 }

@@ -1,0 +1,86 @@
+//! TinyBase on PostgreSQL beside the bare statements that do the same work, over a pool of the same size: what the server
+//! adds to the database. It starts a PostgreSQL of its own, on its defaults where a commit's safety is concerned.
+
+use anyhow::{Context, Result, bail};
+use tinybase_test_postgres::{Cluster, Database};
+
+use super::load::{self, CONNECTIONS, REQUESTS_MAX, Requests};
+use super::report::{Goal, Row};
+use super::tinybase::Site;
+use super::{Plan, data, figures};
+use crate::workspace::{HOST_PACKAGE, cargo};
+
+/// The server's requests must come at least so often as a part of bare statements: it may add 60 % to their time.
+const PART: f64 = 1.0 / 1.6;
+
+/// What PostgreSQL is told beside its defaults for tests: that a commit is on disk, and memory as on a server.
+const SETTINGS: [&str; 3] = ["fsync=on", "full_page_writes=on", "shared_buffers=256MB"];
+
+/// Measures read, create and list.
+///
+/// # Errors
+/// When PostgreSQL or the server does not come up, or a load fails.
+pub(crate) fn rows(plan: &Plan) -> Result<Vec<Row>> {
+    let cluster = Cluster::start_with(&SETTINGS).context("starting PostgreSQL")?;
+    let database = Database::create(&cluster.url()).context("making a database")?;
+    let records = plan.dir.join("data/records.ndjson");
+    data::write_records(&records, plan.stored_records)?;
+    let site = Site::init_on(plan, "tinybase-postgres", "full", Some(database.url()))?;
+    let served = site.serve()?;
+    served.create_collections()?;
+    figures::finish(site.import("items", &records)?)?;
+    // Without statistics of the records just imported, both would be planned for an empty table.
+    database.run("VACUUM ANALYZE").context("VACUUM ANALYZE")?;
+    let (port, url) = (served.port, database.url());
+    let stored =
+        figures::get_json(port, &format!("/api/collections/items/records?limit={REQUESTS_MAX}&count=none"))?;
+    let kinds = [
+        ("read", "read one", Requests::Get(figures::paths(&stored["records"])?)),
+        ("create", "create one", creates(plan)),
+        (
+            "list",
+            "list 30 with the exact total",
+            Requests::Get(vec!["/api/collections/items/records?limit=30".into()]),
+        ),
+    ];
+    let mut rows = Vec::new();
+    for (kind, label, requests) in kinds {
+        println!("==> measure: {label}");
+        let (mut ours, mut bare) = (Vec::new(), Vec::new());
+        for _ in 0..plan.rounds {
+            ours.push(load::run(&plan.dir, port, &requests, plan.load_time)?.requests_per_second);
+            bare.push(raw_sql(plan, &url, kind)?);
+        }
+        rows.push(Row::beside(label, "/s", ours, bare, Goal::RatioAtLeast(PART)));
+    }
+    served.process.stop()?;
+    cluster.stop().context("stopping PostgreSQL")?;
+    Ok(rows)
+}
+
+fn creates(plan: &Plan) -> Requests {
+    let bodies = (0..1_000).map(|number| {
+        let body = serde_json::json!({ "data": data::record(number, plan.stored_records) });
+        body.to_string()
+    });
+    Requests::Post("/api/collections/created/records".into(), bodies.collect())
+}
+
+/// Statements per second of the host's benchmark `raw_sql`.
+fn raw_sql(plan: &Plan, url: &str, kind: &str) -> Result<f64> {
+    let output = cargo()
+        .args(["bench", "--quiet", "--locked", "--package", HOST_PACKAGE, "--bench", "raw_sql"])
+        .current_dir(&plan.workspace.root)
+        .env("RAW_SQL_URL", url)
+        .env("RAW_SQL_KIND", kind)
+        .env("RAW_SQL_SECONDS", plan.load_time.as_secs().to_string())
+        .env("RAW_SQL_CONNECTIONS", CONNECTIONS.to_string())
+        .output()
+        .context("cargo cannot be started")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        bail!("the bare statements failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let rate = text.lines().find_map(|line| line.trim().strip_prefix(kind)).map(str::trim);
+    rate.and_then(|rate| rate.parse().ok()).with_context(|| format!("no line {kind} in {text:?}"))
+}
