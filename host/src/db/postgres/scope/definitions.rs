@@ -117,7 +117,7 @@ impl Scan<'_> {
 
     fn at_word(&self, at: usize) -> Result<(), DbError> {
         let (word, before, next) = (self.word(at), self.before(at), self.word(at + 1));
-        if REFUSED.contains(&word.as_str()) {
+        if REFUSED.contains(&word.as_str()) && !self.is_column(at) {
             return Err(self.owner.denied(&word));
         }
         // Behind these, a name with a list in parentheses is that of a table, or is looked at below.
@@ -151,6 +151,14 @@ impl Scan<'_> {
             "UPDATE" if self.is_update(&before, &next) => self.own_name(at + 1, false),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a word can be the name of a column alone: in a list, behind a row's name, behind `COLUMN`.
+    fn is_column(&self, at: usize) -> bool {
+        let before = at.checked_sub(1).map(|before| &self.tokens[before]);
+        let in_a_list = matches!(before, Some(Token::LParen | Token::Comma | Token::Period));
+        // `ADD COLUMN a TEXT, OWNER TO other` is a list too.
+        (in_a_list || self.before(at) == "COLUMN") && self.word(at + 1) != "TO"
     }
 
     fn is_update(&self, before: &str, next: &str) -> bool {
