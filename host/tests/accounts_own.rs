@@ -209,9 +209,10 @@ async fn what_has_expired_is_swept_out_and_nothing_else() {
     let used =
         "UPDATE tb_refresh_tokens SET expires_at = '2020-01-01T00:00:00.000000Z' WHERE used_at IS NOT NULL";
     let link = "INSERT INTO tb_one_time_tokens (token_hash, user_id, purpose, created_at, expires_at)
-         SELECT x'00', id, 'login_link', '2020', '2020' FROM tb_users";
+         SELECT ?1, id, 'login_link', '2020', '2020' FROM tb_users";
+    let hash = [Value::Blob(vec![0])];
     let one = Expect::Exactly(1);
-    apply(&host.fresh.db, &[(past, &NONE, one), (used, &NONE, one), (link, &NONE, one)]).await.unwrap();
+    apply(&host.fresh.db, &[(past, &NONE, one), (used, &NONE, one), (link, &hash, one)]).await.unwrap();
     assert_eq!(host.accounts.sweep().await.unwrap(), 3);
     assert_eq!((host.count("tb_sessions").await, host.count("tb_refresh_tokens").await), (2, 2));
     assert_eq!((host.me(&kept).await, host.refresh(&kept_refresh).await.0), (200, 200));

@@ -16,7 +16,7 @@ use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 use tinybase_host::{
     accounts::{Caller, Role, Scopes},
     audit::{Actor, ActorKind, AuditLog, Entry, Retention, push, push_of_extension, routes, sweep},
-    db::{Database, DbError, Scope, migrations::Migrator},
+    db::{Database, DbError, Engine, Scope, migrations::Migrator},
     error::ApiError,
     http::{Authenticate, OwnRoutes},
     plugins::tickets::{Redeeming, Tickets},
@@ -72,21 +72,37 @@ async fn actions(sql: &HostSql) -> Vec<String> {
 }
 
 /// What would change or delete a kept entry, or move the floor to where that could be done.
-const TAMPERING: [&str; 12] = [
+const TAMPERING: [&str; 8] = [
     "UPDATE tb_audit_log SET action = 'x'",
-    "UPDATE OR REPLACE tb_audit_log SET id = id + 1",
     "DELETE FROM tb_audit_log",
-    "DELETE FROM tb_audit_log WHERE id = 1",
+    "DELETE FROM tb_audit_log WHERE action = 'a.b'",
+    "UPDATE tb_audit_floor SET keep_from = ''",
+    "UPDATE tb_audit_floor SET keep_from = '2999-01-01T00:00:00.000000Z'",
+    "DELETE FROM tb_audit_floor",
+    "INSERT INTO tb_audit_floor VALUES (1, '') ON CONFLICT DO NOTHING",
+    "INSERT INTO tb_audit_floor VALUES (2, '2999')",
+];
+
+/// The same in words of SQLite's own.
+const TAMPERING_SQLITE: [&str; 5] = [
+    "UPDATE OR REPLACE tb_audit_log SET id = id + 1",
     "INSERT OR REPLACE INTO tb_audit_log (id, at, actor_kind, actor_name, action, target_kind, target_id, change) \
      VALUES (1, '2026', 'system', '', 'x', 'x', 'x', '{}')",
     "REPLACE INTO tb_audit_log (id, at, actor_kind, actor_name, action, target_kind, target_id, change) \
      SELECT id, at, actor_kind, actor_name, 'x', target_kind, target_id, change FROM tb_audit_log",
-    "UPDATE tb_audit_floor SET keep_from = ''",
-    "UPDATE tb_audit_floor SET keep_from = '2999-01-01T00:00:00.000000Z'",
     "UPDATE tb_audit_floor SET keep_from = strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-1 hour')",
-    "DELETE FROM tb_audit_floor",
     "INSERT OR REPLACE INTO tb_audit_floor VALUES (1, '')",
-    "INSERT INTO tb_audit_floor VALUES (2, '2999')",
+];
+
+/// The same in words of PostgreSQL's own.
+const TAMPERING_POSTGRES: [&str; 5] = [
+    "INSERT INTO tb_audit_log (id, at, actor_kind, actor_name, action, target_kind, target_id, change) \
+     SELECT id, at, actor_kind, actor_name, 'x', target_kind, target_id, change FROM tb_audit_log \
+     ON CONFLICT (id) DO UPDATE SET action = excluded.action",
+    "WITH gone AS (DELETE FROM tb_audit_log RETURNING id) SELECT id FROM gone",
+    "TRUNCATE tb_audit_log",
+    "TRUNCATE tb_audit_floor",
+    "UPDATE tb_audit_floor SET keep_from = to_char((now() - interval '1 hour') AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS')",
 ];
 
 #[tokio::test]
@@ -96,7 +112,11 @@ async fn a_kept_entry_is_changed_by_nobody_and_the_floor_moves_forward_alone() {
     sql.apply(entry("user.update", "u2", json!({}))).await.unwrap();
     sweep(&sql, &time_from_now(-4 * DAY_SECONDS)).await.unwrap();
     let extension = Scope::Extension("audit".into());
-    for statement in TAMPERING {
+    let own = match fresh.db.engine() {
+        Engine::Sqlite => TAMPERING_SQLITE,
+        Engine::Postgres => TAMPERING_POSTGRES,
+    };
+    for statement in TAMPERING.into_iter().chain(own) {
         let refused = apply_as(&fresh.db, &Scope::Host, &[(statement, &[], Expect::Any)]).await.unwrap_err();
         let told = refused.to_string();
         assert!(
