@@ -20,6 +20,7 @@ use support_db::{Done, Statement, batch, unpack_done, unpack_rows};
 use tinybase_abi::codec::{Expect, Value, pack_values};
 use tinybase_host::db::{
     Cost, Database, DbError, Query, Scope,
+    migrations::Migrator,
     postgres::{Postgres, PostgresOptions},
 };
 
@@ -342,6 +343,55 @@ async fn what_another_node_changed_is_noticed_also_when_its_notification_is_lost
     wait_until("a notification", async || other.foreign_changes() == 2).await;
     fresh.script("UPDATE tb_changes SET version = 3").await;
     wait_until("a look without one", async || other.foreign_changes() == 3).await;
+    fresh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nodes_keep_in_memory_is_counted_once_a_transaction_and_nothing_else_is() {
+    let Some(fresh) = Fresh::open().await else { return };
+    Migrator::of_host(&*fresh.db).upgrade(None).await.unwrap();
+    // In this order; with each, by how much the number grows.
+    for (script, counts) in [
+        (
+            "INSERT INTO tb_users (id, email, password_hash, created_at, updated_at) VALUES ('u', 'u@b', 'h', '', '')",
+            0,
+        ),
+        (
+            "INSERT INTO tb_sessions SELECT i::text, 'u', 'password', NULL, NULL, '', '', '' FROM generate_series(1, 9) i",
+            0,
+        ),
+        (
+            "INSERT INTO tb_application_tokens (id, token_hash, user_id, name, scopes, created_at) VALUES ('t', '1', 'u', 'n', '', '')",
+            0,
+        ),
+        ("UPDATE tb_users SET last_login_at = 'x', role = role", 0),
+        ("UPDATE tb_sessions SET last_used_at = 'x', expires_at = 'x'", 0),
+        ("UPDATE tb_application_tokens SET last_used_at = 'x'", 0),
+        ("DELETE FROM tb_sessions WHERE id = 'nobody'", 0),
+        ("UPDATE tb_users SET email = 'v@b'", 1),
+        ("UPDATE tb_users SET password_hash = 'i'", 1),
+        ("UPDATE tb_users SET role = 'viewer'", 1),
+        ("UPDATE tb_users SET is_active = 0", 1),
+        ("UPDATE tb_users SET token_epoch = token_epoch + 1", 1),
+        ("DELETE FROM tb_sessions WHERE id <> '1'", 1),
+        ("UPDATE tb_application_tokens SET scopes = 'x'", 1),
+        (
+            "INSERT INTO tb_settings VALUES ('a', '1', ''); UPDATE tb_settings SET value = '2'; DELETE FROM tb_settings",
+            1,
+        ),
+        (
+            "INSERT INTO tb_extensions (name, version, hash, manifest, installed_at, updated_at) VALUES ('n', '1', '', '{}', '', '')",
+            1,
+        ),
+        ("DELETE FROM tb_application_tokens; DELETE FROM tb_extensions", 1),
+        ("DELETE FROM tb_users", 1),
+    ] {
+        let version =
+            async || fresh.rows("SELECT version FROM tb_changes", &[]).await.unwrap().remove(0).remove(0);
+        let Value::Integer(before) = version().await else { panic!("no number") };
+        fresh.script(script).await;
+        assert_eq!(version().await, (before + counts).into(), "{script}");
+    }
     fresh.end().await;
 }
 
