@@ -13,6 +13,12 @@ use crate::workspace::{HOST_PACKAGE, cargo};
 /// The server's requests must come at least so often as a part of bare statements: it may add 60 % to their time.
 const PART: f64 = 1.0 / 1.6;
 
+/// Three nodes on the cores of one must keep this much of what one does.
+const NODES_PART: f64 = 0.7;
+
+/// A kind of statement, how it is called, and the requests that ask for the same.
+type Kind = (&'static str, &'static str, Requests);
+
 /// What PostgreSQL is told beside its defaults for tests: that a commit is on disk, and memory as on a server.
 const SETTINGS: [&str; 3] = ["fsync=on", "full_page_writes=on", "shared_buffers=256MB"];
 
@@ -34,7 +40,7 @@ pub(crate) fn rows(plan: &Plan) -> Result<Vec<Row>> {
     let (port, url) = (served.port, database.url());
     let stored =
         figures::get_json(port, &format!("/api/collections/items/records?limit={REQUESTS_MAX}&count=none"))?;
-    let kinds = [
+    let kinds: [Kind; 3] = [
         ("read", "read one", Requests::Get(figures::paths(&stored["records"])?)),
         ("create", "create one", creates(plan)),
         (
@@ -44,18 +50,51 @@ pub(crate) fn rows(plan: &Plan) -> Result<Vec<Row>> {
         ),
     ];
     let mut rows = Vec::new();
-    for (kind, label, requests) in kinds {
+    for (kind, label, requests) in &kinds {
         println!("==> measure: {label}");
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..plan.rounds {
-            ours.push(load::run(&plan.dir, port, &requests, plan.load_time)?.requests_per_second);
+            ours.push(load::run(&plan.dir, port, requests, plan.load_time)?.requests_per_second);
             bare.push(raw_sql(plan, &url, kind)?);
         }
         rows.push(Row::beside(label, "/s", ours, bare, Goal::RatioAtLeast(PART)));
     }
+    rows.extend(three_nodes(plan, &site, port, &kinds)?);
     served.process.stop()?;
     cluster.stop().context("stopping PostgreSQL")?;
     Ok(rows)
+}
+
+/// Three nodes loaded at once beside one of them alone: on one machine, they share what one has for itself.
+fn three_nodes(plan: &Plan, site: &Site, port: u16, kinds: &[Kind]) -> Result<Vec<Row>> {
+    let others = [site.serve()?, site.serve()?];
+    let ports = [port, others[0].port, others[1].port];
+    let mut rows = Vec::new();
+    for (_, label, requests) in kinds {
+        println!("==> measure: {label}, three nodes");
+        let (mut three, mut one) = (Vec::new(), Vec::new());
+        for _ in 0..plan.rounds {
+            three.push(load_all(plan, &ports, requests)?);
+            one.push(load::run(&plan.dir, port, requests, plan.load_time)?.requests_per_second);
+        }
+        let label = format!("{label}, three nodes on this machine (second column: one)");
+        rows.push(Row::beside(&label, "/s", three, one, Goal::RatioAtLeast(NODES_PART)));
+    }
+    others.into_iter().try_for_each(|served| served.process.stop())?;
+    Ok(rows)
+}
+
+/// The rates of loads on several nodes at once, added.
+fn load_all(plan: &Plan, ports: &[u16], requests: &Requests) -> Result<f64> {
+    let load = |port: u16| -> Result<f64> {
+        let scratch = plan.dir.join("data").join(format!("load-{port}"));
+        std::fs::create_dir_all(&scratch)?;
+        Ok(load::run(&scratch, port, requests, plan.load_time)?.requests_per_second)
+    };
+    std::thread::scope(|scope| {
+        let loads: Vec<_> = ports.iter().map(|port| scope.spawn(|| load(*port))).collect();
+        loads.into_iter().map(|load| load.join().expect("a load does not panic")).sum()
+    })
 }
 
 fn creates(plan: &Plan) -> Requests {
