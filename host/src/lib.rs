@@ -7,6 +7,7 @@ pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod copy;
 pub mod db;
 pub mod error;
 pub mod http;

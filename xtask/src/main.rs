@@ -4,6 +4,7 @@
 
 mod bench;
 mod build;
+mod copy;
 mod crash;
 mod dist;
 mod fuzz_api;
@@ -43,6 +44,8 @@ enum Command {
     FuzzApi(fuzz_api::Options),
     /// Kill the server under load, again and again, and look for what it acknowledged
     Crash(crash::Options),
+    /// Copy a large instance from SQLite to PostgreSQL and back, killed once on each way
+    Copy(copy::Options),
     /// Pack one folder and one archive that run on a machine without Rust
     Dist(dist::Options),
 }
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::FuzzApi(options) => fuzz_api::run(&options),
         Command::Crash(options) => crash::run(&options),
+        Command::Copy(options) => copy::run(&options),
         Command::Dist(options) => dist::run(&options),
     };
     match result {

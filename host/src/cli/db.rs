@@ -5,11 +5,12 @@ use std::{fs, io::Write, path::Path, sync::Arc};
 use serde_json::json;
 
 use super::{
-    Failure, command_runtime, output, prompt,
+    Failure, command_runtime, db_copy, output, prompt,
     site::{House, Place, house, open_database},
 };
 use crate::{
     config::Config,
+    copy,
     db::{Database, migrations::Migrator},
     plugins::Console,
 };
@@ -51,6 +52,8 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Copy the instance into another database; run again, it goes on where it stood
+    Copy(db_copy::Options),
     /// Write a new empty pair of migration files, up and down, into ./migrations/sqlite
     Migrate {
         /// What the migration is about
@@ -69,9 +72,11 @@ struct Owned<'a> {
 const HOST: &str = "host";
 
 pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
-    if let Command::Migrate { message } = command {
-        return write_pair(&place.dir, &message);
-    }
+    let command = match command {
+        Command::Migrate { message } => return write_pair(&place.dir, &message),
+        Command::Copy(options) => return db_copy::run(place, &options),
+        on_tables => on_tables,
+    };
     let config = Arc::new(place.config(&[])?);
     command_runtime(&config)?.block_on(async {
         let db = open_database(&config).await?;
@@ -82,6 +87,7 @@ pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
 }
 
 async fn on_tables(config: &Arc<Config>, db: &Arc<dyn Database>, command: Command) -> Result<(), Failure> {
+    copy::refuse_unfinished(db).await?;
     match command {
         Command::Upgrade { version, extension } => upgrade(config, db, version, extension).await,
         Command::Downgrade { version, extension, yes } => {
@@ -90,7 +96,7 @@ async fn on_tables(config: &Arc<Config>, db: &Arc<dyn Database>, command: Comman
         }
         Command::History { json } => history(&all(config, db).await?, json).await,
         Command::Current { json } => current(&all(config, db).await?, json).await,
-        Command::Migrate { .. } => Ok(()),
+        Command::Copy(_) | Command::Migrate { .. } => Ok(()),
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) fn run_extension_command(place: &Place, arguments: &[OsString]) -> Re
 }
 
 async fn run_on(config: &Arc<Config>, db: &Arc<dyn Database>, arguments: &[OsString]) -> Result<(), Failure> {
-    check_migrated(&**db).await?;
+    check_migrated(db).await?;
     let House { plugins, .. } = house(config, db, Console::of_command())?;
     let manifest = find(&plugins, &arguments[0].to_string_lossy()).await?;
     let Some((command, given)) = parse(&manifest, arguments)? else { return Ok(()) };

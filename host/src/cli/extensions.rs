@@ -63,7 +63,7 @@ pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
 }
 
 async fn run_on(config: &Arc<Config>, db: &Arc<dyn Database>, command: Command) -> Result<(), Failure> {
-    check_migrated(&**db).await?;
+    check_migrated(db).await?;
     let House { plugins, .. } = house(config, db, Console::of_command())?;
     match command {
         Command::Install { path, yes } => install(&plugins, path, yes).await,

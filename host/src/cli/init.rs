@@ -16,6 +16,7 @@ use crate::{
     accounts::{Accounts, AdminAdded, Keys},
     audit::Actor,
     config::{self, Config},
+    copy,
     db::{Database, migrations::Migrator},
     plugins::Console,
 };
@@ -63,6 +64,7 @@ pub(super) fn run(place: Place, options: Options) -> Result<(), Failure> {
 }
 
 async fn prepare(config: &Arc<Config>, db: &Arc<dyn Database>, admin: Option<Admin>) -> Result<(), Failure> {
+    copy::refuse_unfinished(db).await?;
     let applied = Migrator::of_host(&**db).upgrade(None).await?;
     say("the database", !applied.is_empty())?;
     let had_keys = keys_dir(config).exists();

@@ -27,7 +27,7 @@ pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
     let config = Arc::new(place.config(&[])?);
     command_runtime(&config)?.block_on(async {
         let db = open_database(&config).await?;
-        check_migrated(&*db).await?;
+        check_migrated(&db).await?;
         let house = house(&config, &db, Console::of_command())?;
         let done = on_keys(&house, command).await;
         drop(house);

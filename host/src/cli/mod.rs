@@ -3,6 +3,7 @@
 mod admin;
 mod completions;
 mod db;
+mod db_copy;
 mod extension;
 mod extensions;
 mod init;

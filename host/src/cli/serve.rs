@@ -77,7 +77,7 @@ async fn serve_on(
     traces: Option<telemetry::Requests>,
     stop: &mut Stop,
 ) -> Result<(), Failure> {
-    check_migrated(&**db).await?;
+    check_migrated(db).await?;
     let house = house(config, db, Console::of_server())?;
     house.keys().note_or_check().await?;
     let House { sql, settings, accounts, plugins } = house;

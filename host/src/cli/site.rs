@@ -10,6 +10,7 @@ use super::Failure;
 use crate::{
     accounts::{Accounts, Keys},
     config::{self, Config, ConfigError, DatabaseUrl, Flag},
+    copy,
     db::{
         Database, Durability,
         migrations::Migrator,
@@ -147,9 +148,10 @@ fn directory_hint(dir: &Path) -> String {
     format!(" {}", dir.display())
 }
 
-/// Refuses a database whose tables are not those that this program knows.
-pub(super) async fn check_migrated(db: &dyn Database) -> Result<(), Failure> {
-    let migrator = Migrator::of_host(db);
+/// Refuses a database whose tables are not those that this program knows, and one to which a copy is unfinished.
+pub(super) async fn check_migrated(db: &Arc<dyn Database>) -> Result<(), Failure> {
+    copy::refuse_unfinished(db).await?;
+    let migrator = Migrator::of_host(&**db);
     migrator.current().await?;
     let missing = migrator.history().await?.into_iter().filter(|entry| entry.applied_at.is_none()).count();
     if missing == 0 {

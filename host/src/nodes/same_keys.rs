@@ -121,10 +121,15 @@ impl SameKeys {
             self.sql.apply(batch).await?;
             known = self.known().await?;
         }
-        let other = known.into_iter().find(|key| key.noted.as_ref() != Some(&key.own));
-        other.map_or(Ok(()), |key| {
-            Err(KeyFault::Other { name: key.name, own: key.own, noted: key.noted.unwrap_or_default() })
-        })
+        refuse_others(known)
+    }
+
+    /// Refuses keys that differ from those that were noted, and notes none.
+    ///
+    /// # Errors
+    /// [`KeyFault`].
+    pub async fn check(&self) -> Result<(), KeyFault> {
+        refuse_others(self.known().await?)
     }
 
     /// Makes this node's keys those that the database is served with, and leaves an entry in the audit log for each that
@@ -145,6 +150,13 @@ impl SameKeys {
         self.sql.apply(batch).await?;
         Ok(changed)
     }
+}
+
+fn refuse_others(known: Vec<KnownKey>) -> Result<(), KeyFault> {
+    let other = known.into_iter().find(|key| key.noted.as_ref().is_some_and(|noted| *noted != key.own));
+    other.map_or(Ok(()), |key| {
+        Err(KeyFault::Other { name: key.name, own: key.own, noted: key.noted.unwrap_or_default() })
+    })
 }
 
 fn push(batch: &mut BatchWriter, sql: &str, key: &KnownKey) {

@@ -54,7 +54,13 @@ impl Plugins {
     }
 }
 
-async fn ask(hook: &Hook, topic: &str, payload: &Json, time_max: Duration) -> Result<Option<Part>, RawError> {
+/// Asks one hook; answers `None` where it leaves the payload as it is.
+pub(super) async fn ask(
+    hook: &Hook,
+    topic: &str,
+    payload: &Json,
+    time_max: Duration,
+) -> Result<Option<Part>, RawError> {
     let hooks = hook.plugin.hooks().ok_or_else(|| RawError::new(500, "plugin_no_hooks", "no hooks"))?;
     let call = hooks.before(hook.position, topic, "", Bytes::from(payload.to_string()));
     let outcome = hook.plugin.bounded(time_max, call).await?;

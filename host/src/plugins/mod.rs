@@ -5,6 +5,7 @@ mod call;
 mod collect;
 mod command;
 mod console;
+mod copying;
 mod events;
 mod generation;
 pub mod install;
@@ -149,6 +150,19 @@ pub enum LoadError {
     /// A command that no enabled extension has.
     #[error("{0}")]
     NoCommand(String),
+    /// A built-in extension is of another version than this program's.
+    #[error(
+        "the extension {0} is not the one that came with this program; serve once, which brings it up to date"
+    )]
+    Outdated(String),
+    /// It took a server down.
+    #[error("the extension {name} is quarantined: {reason}")]
+    Quarantined {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl From<RegistrationError> for LoadError {
@@ -185,6 +199,8 @@ impl LoadError {
             LoadError::Database(error) => error.code(),
             LoadError::File { .. } => "file_failed",
             LoadError::NoCommand(_) => "no_such_command",
+            LoadError::Outdated(_) => "extension_outdated",
+            LoadError::Quarantined { .. } => "extension_quarantined",
         }
     }
 }

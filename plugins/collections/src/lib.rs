@@ -15,6 +15,7 @@ mod http;
 pub mod json;
 pub mod limits;
 mod metrics;
+mod moving;
 pub mod plugin;
 pub mod query;
 mod records;

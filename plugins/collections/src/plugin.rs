@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tinybase_plugin_api::{Auth, Host, Plugin, Registry, Result, audit::Audit, database::Database};
 
-use crate::{catalog::CatalogStore, collections, commands, document, metrics, records, scopes};
+use crate::{catalog::CatalogStore, collections, commands, document, metrics, moving, records, scopes};
 
 /// The collections extension.
 pub struct Collections {
@@ -31,6 +31,7 @@ impl Plugin for Collections {
         registry.before("user.delete", None, 0, records::before_user_delete);
         registry.before(metrics::TOPIC, None, 0, metrics::collect);
         registry.before(document::TOPIC, None, 0, document::collect);
+        registry.before(moving::TOPIC, None, 0, moving::tables);
         registry.every(CATALOG_CHECK, "catalog", check_catalog);
         registry.command("import", commands::import);
         registry.command("export", commands::export);

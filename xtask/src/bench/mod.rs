@@ -2,7 +2,7 @@
 //! It never tunes either server: both run on their defaults, on the same data, with the same connections.
 
 mod boundary;
-mod data;
+pub(crate) mod data;
 mod figures;
 mod load;
 mod pocketbase;

@@ -1,0 +1,65 @@
+//! One of the two databases of a copy: its statements in the host's name, with all the time they need.
+
+use std::{sync::Arc, time::Duration};
+
+use tinybase_abi::codec::{BatchWriter, Reader, RowsHead, Value, pack_values};
+
+use crate::{
+    db::{Attached, Cost, Database, DbError, Engine, Query, Scope},
+    sql::Row,
+};
+
+/// How long one statement may take: an index over everything, at the most.
+pub const STATEMENT_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// A database that is copied from or to.
+#[derive(Clone)]
+pub struct Side(Arc<dyn Database>);
+
+impl Side {
+    /// The database that was opened with [`STATEMENT_TIME_MAX`] as the time that a statement may take.
+    pub fn new(db: Arc<dyn Database>) -> Side {
+        Side(db)
+    }
+
+    /// The database itself.
+    pub fn database(&self) -> &Arc<dyn Database> {
+        &self.0
+    }
+
+    /// Which engine it is.
+    pub fn engine(&self) -> Engine {
+        self.0.engine()
+    }
+
+    /// Reads; answers packed rows.
+    pub async fn packed(&self, sql: &str, params: &[Value]) -> Result<Vec<u8>, DbError> {
+        let params = pack_values(params.iter().map(Value::as_ref));
+        let deadline = Some(STATEMENT_TIME_MAX);
+        self.0.query(Query { scope: &Scope::Host, sql, params: &params, cost: Cost::Unknown, deadline }).await
+    }
+
+    /// Reads every row.
+    pub async fn rows(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
+        let packed = self.packed(sql, params).await?;
+        let head = RowsHead::read(&packed)?;
+        let mut reader = Reader::new(&packed[head.start..]);
+        let mut row = || head.columns.iter().map(|_| Ok(reader.value()?.to_owned())).collect();
+        (0..head.rows).map(|_| row()).collect()
+    }
+
+    /// Reads one number; 0 where there is none.
+    pub async fn number(&self, sql: &str) -> Result<i64, DbError> {
+        Ok(self.rows(sql, &[]).await?.first().map_or(0, |row| crate::sql::integer(row, 0)))
+    }
+
+    /// Applies a batch of the host's, and behind it others in scopes of their own: all of it or nothing.
+    pub async fn apply(&self, batch: BatchWriter, attached: Vec<Attached>) -> Result<(), DbError> {
+        self.0.apply_attached(&Scope::Host, batch.finish(), attached).await.map(drop)
+    }
+}
+
+/// A name as SQL, whatever it is made of.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

@@ -1,0 +1,51 @@
+//! What the host asks when it copies an instance into another database: how the tables of collections are made, first bare
+//! to be filled, then finished. It runs none of the statements.
+
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+use tinybase_plugin_api::{
+    Result,
+    events::{Before, Event},
+};
+
+use crate::{
+    plugin::Collections,
+    storage::{Shape, table_name},
+};
+
+/// The topic on which the host asks, with the catalog's rows in place already.
+pub(crate) const TOPIC: &str = "copy.tables";
+
+/// Answers the statements for every collection.
+pub(crate) async fn tables(plugin: Arc<Collections>, event: Event) -> Result<Before> {
+    let catalog = plugin.catalog.reload().await?;
+    let number_of = |name: &str| catalog.get(name).map(|target| target.number);
+    let tables: Vec<Json> = catalog
+        .all()
+        .iter()
+        .map(|collection| {
+            let number = collection.number;
+            let shape = Shape::of(number, &collection.schema, &collection.options, &number_of);
+            let bare = Shape::default();
+            let mut finish = shape.grow(&bare, number);
+            finish.extend(recount(number));
+            json!({"name": collection.table, "make": bare.create(number), "finish": finish})
+        })
+        .collect();
+    let mut payload = event.payload;
+    if let Some(payload) = payload.as_object_mut() {
+        payload.insert("tables".to_owned(), tables.into());
+        payload.insert("derived".to_owned(), json!(["collections_counts"]));
+    }
+    Ok(Before::pass().with_payload(payload))
+}
+
+/// The statements that count a collection's records anew.
+fn recount(number: i64) -> [String; 2] {
+    let table = table_name(number);
+    [
+        format!("DELETE FROM collections_counts WHERE number={number}"),
+        format!("INSERT INTO collections_counts(number,count) SELECT {number},count(*) FROM {table}"),
+    ]
+}
