@@ -80,7 +80,15 @@ async fn host(dir: &Path) -> Plugins {
     let settings = Arc::new(Settings::new(sql.clone(), vault));
     let keys = Keys::load_or_create(&dir.join("keys")).expect("keys are made");
     let accounts = Arc::new(Accounts::new(sql, keys, Arc::clone(&settings), &config.auth));
-    Plugins::new(Parts { config, database, tickets, accounts, settings, console: Console::of_server() })
+    Plugins::new(Parts {
+        config,
+        database,
+        tickets,
+        accounts,
+        settings,
+        console: Console::of_server(),
+        node: "bench".into(),
+    })
 }
 
 /// A folder with the manifest and the library, which `cargo build --example` puts beside this program's folder.

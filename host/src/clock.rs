@@ -17,7 +17,12 @@ pub struct Clock {
 impl Clock {
     /// Now.
     pub fn instant(&self) -> Instant {
-        Instant::now() + Duration::from_millis(self.ahead_ms.load(Ordering::Relaxed))
+        Instant::now() + self.ahead()
+    }
+
+    /// How far it was put forward.
+    pub fn ahead(&self) -> Duration {
+        Duration::from_millis(self.ahead_ms.load(Ordering::Relaxed))
     }
 
     /// Puts the clock forward, to the millisecond.

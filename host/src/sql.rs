@@ -156,6 +156,15 @@ pub fn integer(row: &Row, column: usize) -> i64 {
     }
 }
 
+/// The number at `column`; 0 where it is none.
+pub fn real(row: &Row, column: usize) -> f64 {
+    match row.get(column) {
+        Some(Value::Real(number)) => *number,
+        Some(Value::Integer(number)) => *number as f64,
+        _ => 0.0,
+    }
+}
+
 /// Whether `column` is `NULL`.
 pub fn is_null(row: &Row, column: usize) -> bool {
     matches!(row.get(column), None | Some(Value::Null))

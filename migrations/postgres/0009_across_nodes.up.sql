@@ -44,11 +44,13 @@ CREATE UNLOGGED TABLE tb_login_levels (
 );
 CREATE INDEX tb_login_levels_counted ON tb_login_levels (counted_at);
 
--- Wrong codes of second factors by user.
+-- Wrong codes of second factors by user, and wrong passwords of those who are asked for it again.
 CREATE UNLOGGED TABLE tb_code_tries (
-    user_id TEXT COLLATE "C" PRIMARY KEY,
+    kind TEXT COLLATE "C" CHECK (kind IN ('code', 'password')),
+    user_id TEXT COLLATE "C",
     failures BIGINT NOT NULL,
-    last_at BIGINT NOT NULL
+    last_at BIGINT NOT NULL,
+    PRIMARY KEY (kind, user_id)
 );
 CREATE INDEX tb_code_tries_last ON tb_code_tries (last_at);
 

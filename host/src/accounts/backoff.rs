@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -13,25 +13,25 @@ use parking_lot::Mutex;
 use crate::{clock::Clock, error::ApiError};
 
 /// Wrong passwords for one account from one network that cost no wait.
-const FAILURES_FREE: u32 = 5;
+pub(super) const FAILURES_FREE: u32 = 5;
 
 /// The wait after the first failure that costs one; each further failure doubles it.
-const WAIT_MIN: Duration = Duration::from_secs(2);
+pub(super) const WAIT_MIN: Duration = Duration::from_secs(2);
 
 /// The longest wait of one network.
-const WAIT_MAX: Duration = Duration::from_secs(900);
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(900);
 
 /// After how long without a failure a network begins anew.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
+pub(super) const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 
 /// Wrong passwords for one account within [`ACCOUNT_WINDOW`], from wherever, above which strangers have to wait.
-const ACCOUNT_FAILURES_MAX: f64 = 50.0;
+pub(super) const ACCOUNT_FAILURES_MAX: f64 = 50.0;
 
 /// The time over which an account's failures are counted.
-const ACCOUNT_WINDOW: Duration = Duration::from_secs(3600);
+pub(super) const ACCOUNT_WINDOW: Duration = Duration::from_secs(3600);
 
 /// How long a stranger waits before each try at an account that many guess.
-const STRANGER_WAIT: Duration = Duration::from_secs(60);
+pub(super) const STRANGER_WAIT: Duration = Duration::from_secs(60);
 
 /// How many accounts, and how many networks of accounts, are remembered; beyond that those with the fewest failures go.
 const ENTRIES_MAX: usize = 20_000;
@@ -93,8 +93,7 @@ impl Backoff {
     }
 
     /// A try at the account with this email from this address.
-    pub(super) fn attempt(&self, email: &str, address: Option<IpAddr>) -> Attempt {
-        let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    pub(super) fn attempt(&self, email: &str, address: IpAddr) -> Attempt {
         Attempt { account: self.hasher.hash_one(email), network: network(address) }
     }
 
@@ -173,11 +172,7 @@ impl State {
         let wait = self.tries.get(&attempt).map(|tries| tries.free_at.saturating_duration_since(now));
         match wait {
             None | Some(Duration::ZERO) => Ok(()),
-            Some(wait) => Err(ApiError::too_many(
-                "login_backoff",
-                "too many wrong passwords for this account; wait as long as Retry-After says, then try again",
-                u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX),
-            )),
+            Some(wait) => Err(has_to_wait(wait)),
         }
     }
 
@@ -215,8 +210,18 @@ impl Level {
     }
 }
 
+/// 429 for who has to wait, for a second at least.
+pub(super) fn has_to_wait(wait: Duration) -> ApiError {
+    let seconds = u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX);
+    ApiError::too_many(
+        "login_backoff",
+        "too many wrong passwords for this account; wait as long as Retry-After says, then try again",
+        seconds.max(1),
+    )
+}
+
 /// Whether so many failures are as many as may be; a part of one has drained away since it was counted.
-fn is_full(failures: f64) -> bool {
+pub(super) fn is_full(failures: f64) -> bool {
     failures > ACCOUNT_FAILURES_MAX - 1.0
 }
 
@@ -241,13 +246,15 @@ mod tests {
 
     const MANY: u32 = 50;
 
+    const NOWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+
     fn backoff() -> (Clock, Backoff) {
         let clock = Clock::default();
         (clock.clone(), Backoff::new(true, clock))
     }
 
     fn from(backoff: &Backoff, number: u32) -> Attempt {
-        backoff.attempt("ada@example.org", Some(IpAddr::from(number.to_be_bytes())))
+        backoff.attempt("ada@example.org", IpAddr::from(number.to_be_bytes()))
     }
 
     fn seconds(refused: Result<(), ApiError>) -> u64 {
@@ -310,7 +317,7 @@ mod tests {
         }
         assert_eq!(seconds(backoff.admit(attempt, false)), 2);
         backoff.admit(from(&backoff, 2), false).unwrap();
-        let other = Attempt { network: attempt.network, ..backoff.attempt("bob@example.org", None) };
+        let other = Attempt { network: attempt.network, ..backoff.attempt("bob@example.org", NOWHERE) };
         backoff.admit(other, false).unwrap();
     }
 
@@ -351,7 +358,7 @@ mod tests {
             backoff.failed(hard, false).unwrap();
         }
         for number in 0..50_000 {
-            let attempt = backoff.attempt(&format!("{number}@example.org"), None);
+            let attempt = backoff.attempt(&format!("{number}@example.org"), NOWHERE);
             backoff.failed(attempt, false).unwrap();
             backoff.admit(from(&backoff, number), true).unwrap_err();
         }

@@ -34,7 +34,7 @@ const DELETES: [&str; 3] = [
 ];
 
 impl Accounts {
-    /// Deletes every session and every token whose time is over. Answers how many rows were deleted.
+    /// Deletes every session and every token whose time is over, and the waits of guessers that are forgotten. Answers how many rows were deleted.
     ///
     /// # Errors
     /// What the database answers; what was deleted before stays so.
@@ -52,7 +52,14 @@ impl Accounts {
                 }
             }
         }
-        Ok(all)
+        loop {
+            let deleted = self.guard.sweep(DELETED_AT_ONCE_MAX).await?
+                + self.second_factors.sweep(DELETED_AT_ONCE_MAX).await?;
+            all += deleted;
+            if deleted < DELETED_AT_ONCE_MAX {
+                return Ok(all);
+            }
+        }
     }
 
     /// Sweeps if the interval has passed since `last`.

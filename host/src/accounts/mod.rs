@@ -9,6 +9,7 @@ mod door;
 mod email;
 mod endings;
 mod events;
+mod guard;
 mod keys;
 mod link_routes;
 mod links;
@@ -33,6 +34,7 @@ mod scopes;
 mod service;
 mod session_routes;
 mod sessions;
+mod shared_backoff;
 mod token_cache;
 mod tokens;
 mod users;
@@ -116,7 +118,7 @@ pub struct Accounts {
     tokens: tokens::Tokens,
     cache: token_cache::TokenCache,
     token_usage: application_tokens::Usage,
-    backoff: backoff::Backoff,
+    guard: guard::Guard,
     clock: Clock,
     settings: Arc<Settings>,
     events: OnceLock<Arc<dyn AccountEvents>>,
@@ -139,8 +141,8 @@ impl Accounts {
             passwords: passwords::Passwords::new(config),
             tokens: tokens::Tokens::new(keys, access_ttl_seconds),
             cache: token_cache::TokenCache::new(config.token_cache_entries_max),
-            token_usage: application_tokens::Usage::new(sql),
-            backoff: backoff::Backoff::new(config.login_backoff, clock.clone()),
+            token_usage: application_tokens::Usage::new(sql.clone()),
+            guard: guard::Guard::new(config.login_backoff, sql.clone(), clock.clone()),
             clock,
             settings,
             events: OnceLock::new(),
@@ -152,7 +154,7 @@ impl Accounts {
     /// The same accounts by another clock.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Accounts {
-        self.backoff = self.backoff.with_clock(clock.clone());
+        self.guard = self.guard.with_clock(clock.clone());
         Accounts { clock, ..self }
     }
 

@@ -7,6 +7,7 @@ use tinybase_abi::codec::BatchWriter;
 use super::{
     Accounts, Caller, Client,
     backoff::{Burst, network},
+    guard::Try,
     password_rules::may_be_stored,
     users::User,
 };
@@ -28,17 +29,17 @@ impl Accounts {
         password: String,
         client: &Client,
     ) -> Result<Option<User>, ApiError> {
-        let attempt = self.backoff.attempt(email, client.address());
-        let is_stranger = self.backoff.is_guarded(attempt) && !self.knows_network(email, client).await?;
-        self.backoff.admit(attempt, is_stranger)?;
+        let tried = Try { email, address: client.address() };
+        let is_stranger = self.guard.is_guarded(tried).await? && !self.knows_network(email, client).await?;
+        self.guard.admit(tried, is_stranger).await?;
         let verified = may_be_stored(&password) && {
             let stored = user.as_ref().map(|user| user.password_hash.reveal().to_owned());
             self.passwords.verify(password, stored).await?
         };
         let proved = user.filter(|user| verified && user.is_active);
         if proved.is_some() {
-            self.backoff.succeeded(attempt)?;
-        } else if let Some(burst) = self.backoff.failed(attempt, is_stranger)? {
+            self.guard.succeeded(tried).await?;
+        } else if let Some(burst) = self.guard.failed(tried, is_stranger).await? {
             self.tell_of_guesses(email, burst, client);
         }
         Ok(proved)

@@ -19,7 +19,7 @@ use crate::{
     config::{Config, Flag},
     db::Database,
     http::{App, OwnRoutes, PluginDispatch, serve},
-    nodes::{self, Nodes},
+    nodes,
     observe::{self, Observed},
     plugins::{self, Console, Purpose},
     request_log,
@@ -80,14 +80,13 @@ async fn serve_on(
     check_migrated(db).await?;
     let house = house(config, db, Console::of_server())?;
     house.keys().note_or_check().await?;
-    let House { sql, settings, accounts, plugins } = house;
+    let House { sql, settings, accounts, plugins, nodes } = house;
     plugins.follow_bundled().await?;
     plugins.load(Purpose::Serve, safe_mode).await?;
     let mut own = OwnRoutes::default();
     accounts::routes(&mut own, Arc::clone(&accounts));
     plugins::routes(&mut own, Arc::clone(&plugins));
     audit::routes(&mut own, AuditLog::new(sql.clone()));
-    let nodes = Arc::new(Nodes::new(sql.clone(), &config.node));
     nodes::routes(&mut own, Arc::clone(&nodes));
     let observed = Observed::new(sql.clone(), Arc::clone(&nodes));
     observe::routes(&mut own, config, &observed);
@@ -96,7 +95,7 @@ async fn serve_on(
     let _writing = recorder.as_ref().map(request_log::Recorder::start);
     let _logged = request_log::Retention::start(sql.clone(), &config.request_log);
     let _cleanup = accounts::Cleanup::start(Arc::clone(&accounts));
-    let _retention = Retention::start(sql, config.audit.retention_days);
+    let _retention = Retention::start(sql.clone(), config.audit.retention_days);
     let administered =
         Administered { accounts: Arc::clone(&accounts), settings, plugins: Arc::clone(&plugins) };
     admin::routes(&mut own, &administered);
@@ -104,6 +103,7 @@ async fn serve_on(
     let app = Arc::new(
         App::new(config, dispatch, accounts, own).with_request_log(recorder.clone()).with_traces(traces),
     );
+    let _sweeping = app.share_rate_limits(config, sql, nodes.alive().clone());
     let listener = listen(config).await?;
     let address = listener.local_addr()?;
     let membership = nodes.join(address).await?;
@@ -115,11 +115,11 @@ async fn serve_on(
         tokio::time::sleep(Duration::from_millis(config.server.shutdown_delay_ms)).await;
     };
     serve(listener, app, asked).await;
-    membership.leave().await;
     if let Some(recorder) = &recorder {
         recorder.flush().await;
     }
     plugins.shut_down(Duration::from_millis(config.server.shutdown_timeout_ms)).await;
+    membership.leave().await;
     tracing::info!("stopped");
     Ok(())
 }

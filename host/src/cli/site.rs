@@ -17,7 +17,7 @@ use crate::{
         postgres::{Postgres, PostgresOptions},
         sqlite::{Sqlite, SqliteOptions},
     },
-    nodes::SameKeys,
+    nodes::{Nodes, SameKeys},
     plugins::{
         Console, Parts, Plugins,
         tickets::{Redeeming, Tickets},
@@ -168,6 +168,7 @@ pub(super) struct House {
     pub(super) settings: Arc<Settings>,
     pub(super) accounts: Arc<Accounts>,
     pub(super) plugins: Arc<Plugins>,
+    pub(super) nodes: Arc<Nodes>,
 }
 
 impl House {
@@ -190,6 +191,7 @@ pub(super) fn house(
     let vault = Arc::new(Vault::load_or_create(&keys_dir(config))?);
     let settings = Arc::new(Settings::new(sql.clone(), vault));
     let accounts = Arc::new(Accounts::new(sql.clone(), keys, Arc::clone(&settings), &config.auth));
+    let nodes = Arc::new(Nodes::new(sql.clone(), &config.node));
     let plugins = Plugins::new(Parts {
         config: Arc::clone(config),
         database,
@@ -197,8 +199,9 @@ pub(super) fn house(
         accounts: Arc::clone(&accounts),
         settings: Arc::clone(&settings),
         console,
+        node: Arc::clone(nodes.id()),
     });
     accounts.set_events(Arc::new(plugins.user_events()));
     accounts.set_mailer(Arc::new(plugins.mailer()));
-    Ok(House { sql, settings, accounts, plugins: Arc::new(plugins) })
+    Ok(House { sql, settings, accounts, plugins: Arc::new(plugins), nodes })
 }

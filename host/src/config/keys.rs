@@ -222,6 +222,8 @@ sections! {
         exempt: Vec<String> = Vec::new(), "TINYBASE_RATE_LIMIT_EXEMPT", "a list of addresses or networks such as 10.0.0.0/8", |list| is_list_of_networks(list);
         /// How many counts are kept at once; beyond that whoever asks least is forgotten first.
         buckets_max: usize = 65_536, "TINYBASE_RATE_LIMIT_BUCKETS_MAX", "8 to 67108864", |n| (8..=1 << 26).contains(n);
+        /// Where several nodes share their counts in the database: how long it may take before a node admits its own part of a limit by itself.
+        shared_timeout_ms: u64 = 250, "TINYBASE_RATE_LIMIT_SHARED_TIMEOUT_MS", "milliseconds, 1 to 60000", |n| (1..=60_000).contains(n);
     }
     /// Figures for Prometheus.
     metrics: Metrics {

@@ -4,6 +4,8 @@
 pub mod migrations;
 pub mod postgres;
 pub mod sqlite;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::{
     future::Future,

@@ -28,12 +28,15 @@ use super::{
     openapi,
     own_route::Matched,
     plugin_call,
-    rate_limit::RateLimits,
+    rate_limit::{RateLimits, Sweeping},
     request_id::REQUEST_ID,
     security_headers::{self, SecurityHeaders},
     system,
 };
-use crate::{config::Config, error::ApiError, logging, request_log::Recorder, telemetry};
+use crate::{
+    config::Config, error::ApiError, logging, nodes::NodeCount, request_log::Recorder, sql::HostSql,
+    telemetry,
+};
 
 /// An answer on its way out.
 pub(super) type Answer = Response<AnswerBody>;
@@ -119,6 +122,12 @@ impl App {
     #[must_use]
     pub fn with_traces(self, traces: Option<telemetry::Requests>) -> App {
         App { traces, ..self }
+    }
+
+    /// Holds rate limits over all nodes together, where several may serve the database of `sql`. The job that this takes
+    /// ends when what is answered is dropped. To be called once, within the runtime.
+    pub fn share_rate_limits(&self, config: &Config, sql: HostSql, nodes: NodeCount) -> Option<Sweeping> {
+        self.rate_limits.as_ref()?.share(sql, nodes, config.rate_limit.buckets_max)
     }
 
     /// Serves one request. It always answers: a panic on the way is a 500.

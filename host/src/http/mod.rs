@@ -43,6 +43,7 @@ pub use plugin_route::{
     BodyMode, BoxError, ByteStream, Found, PathParams, PluginDispatch, PluginRequest, PluginResponse,
     PluginRoute, RequestBody, ResponseBody, RouteMatch, RouteSpec,
 };
+pub use rate_limit::Sweeping;
 pub use request_id::{REQUEST_ID, REQUEST_ID_BYTES_MAX, RequestId};
 pub use routes::{PATTERN_BYTES_MAX, RouteError, RouteTable};
 pub(crate) use security_headers::is_content_security_policy;

@@ -149,7 +149,9 @@ async fn check(
     // Whoever is refused below is known as well: an operator looks for those most of all.
     let known = authenticated.as_ref().ok().cloned().flatten();
     let (admitted, quota) = match (&guard.limit, request.extensions().get::<RequestInfo>()) {
-        (Some((limits, rule)), Some(info)) => limits.admit(*rule, authenticated, info.client, Instant::now()),
+        (Some((limits, rule)), Some(info)) => {
+            limits.admit(*rule, authenticated, info.client, Instant::now()).await
+        }
         _ => (authenticated, None),
     };
     let matched = Matched { figures: guard.figures, caller: known, quota };

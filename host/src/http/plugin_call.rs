@@ -34,7 +34,7 @@ pub(super) async fn call(
     exchange.called_by(caller.as_ref().ok().and_then(Option::as_ref));
     if let Some(limits) = &app.rate_limits {
         let (admitted, quota) =
-            limits.admit(limits.rule_of_plugin(path), caller, info.client, exchange.started());
+            limits.admit(limits.rule_of_plugin(path), caller, info.client, exchange.started()).await;
         exchange.counted(quota);
         caller = admitted;
     }

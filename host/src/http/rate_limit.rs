@@ -2,6 +2,9 @@
 //! counted. It never verifies who somebody is, and never looks at a route's answer.
 
 mod buckets;
+mod leases;
+mod rows;
+mod shared;
 
 #[cfg(test)]
 mod tests;
@@ -9,19 +12,29 @@ mod tests;
 use std::{
     hash::{BuildHasher, RandomState},
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use sha2::{Digest, Sha256};
+use tokio::task::AbortHandle;
 
-use self::buckets::Buckets;
+use self::{
+    buckets::{Buckets, Taken},
+    leases::Key,
+    rows::BucketRows,
+    shared::Shared,
+};
 use super::{Networks, access::Authenticated};
-use crate::{config::Config, error::ApiError};
+use crate::{config::Config, db::Engine, error::ApiError, nodes::NodeCount, sql::HostSql};
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// How often shared buckets that are full again are deleted.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// The routes that let somebody guess, or that send mail: all `POST`, so many a minute and address.
 const SIGN_IN: [(&str, u32); 6] = [
@@ -71,6 +84,10 @@ pub(super) struct RateLimits {
     buckets: Buckets,
     /// Buckets are found by a hash under a key of this process: nobody can aim at another's.
     hasher: RandomState,
+    /// How long the shared buckets may take.
+    shared_time_max: Duration,
+    /// Where several nodes may serve the database.
+    shared: OnceLock<Shared>,
 }
 
 impl RateLimits {
@@ -86,8 +103,31 @@ impl RateLimits {
                 exempt: Networks::new(&config.exempt),
                 buckets: Buckets::new(config.buckets_max, Instant::now()),
                 hasher: RandomState::new(),
+                shared_time_max: Duration::from_millis(config.shared_timeout_ms),
+                shared: OnceLock::new(),
             })
         })
+    }
+
+    /// Holds the limits over all nodes together from now on, where there can be several. Answers the job that deletes what
+    /// is over. To be called once, within the runtime.
+    pub(super) fn share(&self, sql: HostSql, nodes: NodeCount, leases_max: usize) -> Option<Sweeping> {
+        if sql.database().engine() == Engine::Sqlite {
+            return None;
+        }
+        let rows = Arc::new(BucketRows::new(sql));
+        let shared = Shared::new(Arc::clone(&rows) as _, nodes, leases_max, self.shared_time_max);
+        self.shared.set(shared).expect("limits are shared once");
+        let job = tokio::spawn(async move {
+            let mut clock = tokio::time::interval(SWEEP_EVERY);
+            loop {
+                clock.tick().await;
+                if let Err(error) = rows.sweep().await {
+                    tracing::warn!(%error, "rate limits that are over could not be deleted");
+                }
+            }
+        });
+        Some(Sweeping(job.abort_handle()))
     }
 
     /// The rule of a route of the host; `None` for what is served outside of `/api`.
@@ -110,7 +150,7 @@ impl RateLimits {
 
     /// Counts a request: by the application token or the user that its token was verified for, else by its address.
     /// One whose token does not hold counts by its address as well, so that whoever tries tokens out is slowed down.
-    pub(super) fn admit(
+    pub(super) async fn admit(
         &self,
         rule: Rule,
         authenticated: Authenticated,
@@ -127,31 +167,74 @@ impl RateLimits {
             },
             Ok(None) | Err(_) => Subject::Address(subscriber(client)),
         };
-        match self.take(rule, subject, now) {
+        let taken = match self.shared.get().filter(|shared| shared.nodes() > 1) {
+            None => self.take_own(rule, subject, rule.per_minute, now),
+            Some(shared) => Box::pin(self.take_shared(shared, rule, subject, now)).await,
+        };
+        match told(rule, subject, taken) {
             (quota, None) => (authenticated, Some(quota)),
             (quota, Some(refused)) => (Err(refused), Some(quota)),
         }
     }
 
-    fn take(&self, rule: Rule, subject: Subject<'_>, now: Instant) -> (Quota, Option<ApiError>) {
+    fn take_own(&self, rule: Rule, subject: Subject<'_>, per_minute: u32, now: Instant) -> Taken {
         let key = self.hasher.hash_one((rule.number, subject));
-        let taken = self.buckets.take(key, rule.per_minute, now);
-        let quota = Quota {
-            limit: rule.per_minute,
-            remaining: taken.remaining,
-            reset_seconds: seconds_up(taken.full_after),
-        };
-        let refused = taken.refused_for.map(|wait| {
-            let whom = match subject {
-                Subject::Address(_) => "from this address",
-                Subject::User(_) => "of this user",
-                Subject::Token(_) => "with this application token",
-            };
-            let detail = format!("too many requests {whom}: {} a minute are allowed here", rule.per_minute);
-            ApiError::too_many("rate_limited", detail, seconds_up(wait).into())
-        });
-        (quota, refused)
+        self.buckets.take(key, per_minute, now)
     }
+
+    /// What the shared bucket admits is counted in this node's own as well. That one holds at least as much, so it refuses
+    /// nothing else; and it knows what was used where the node is alone again, or alone admits its part.
+    async fn take_shared(&self, shared: &Shared, rule: Rule, subject: Subject<'_>, now: Instant) -> Taken {
+        let nodes = u32::try_from(shared.nodes()).unwrap_or(u32::MAX);
+        match shared.take(shared_key(rule, subject), rule.per_minute, now).await {
+            None => self.take_own(rule, subject, (rule.per_minute / nodes).max(1), now),
+            Some(taken) if taken.refused_for.is_some() => taken,
+            Some(taken) => match self.take_own(rule, subject, rule.per_minute, now) {
+                own if own.refused_for.is_some() => own,
+                _ => taken,
+            },
+        }
+    }
+}
+
+/// A bucket's name on every node.
+fn shared_key(rule: Rule, subject: Subject<'_>) -> Key {
+    let hash = Sha256::new().chain_update([rule.number]);
+    let hash = match subject {
+        Subject::Address(address) => hash.chain_update("address").chain_update(address.to_string()),
+        Subject::User(id) => hash.chain_update("user").chain_update(id),
+        Subject::Token(id) => hash.chain_update("token").chain_update(id),
+    };
+    *hash.finalize().first_chunk().expect("a hash is longer than a key")
+}
+
+/// The job that deletes shared buckets that are full again. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Sweeping(AbortHandle);
+
+impl Drop for Sweeping {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What a caller is told, and the refusal where there is one.
+fn told(rule: Rule, subject: Subject<'_>, taken: Taken) -> (Quota, Option<ApiError>) {
+    let quota = Quota {
+        limit: rule.per_minute,
+        remaining: taken.remaining,
+        reset_seconds: seconds_up(taken.full_after),
+    };
+    let refused = taken.refused_for.map(|wait| {
+        let whom = match subject {
+            Subject::Address(_) => "from this address",
+            Subject::User(_) => "of this user",
+            Subject::Token(_) => "with this application token",
+        };
+        let detail = format!("too many requests {whom}: {} a minute are allowed here", rule.per_minute);
+        ApiError::too_many("rate_limited", detail, seconds_up(wait).into())
+    });
+    (quota, refused)
 }
 
 impl Quota {

@@ -4,6 +4,8 @@
 mod routes;
 mod same_keys;
 mod statements;
+#[cfg(test)]
+mod tests;
 
 use std::{
     net::SocketAddr,
@@ -38,14 +40,35 @@ const HEARTBEATS_MISSED_MIN: u64 = 2;
 pub struct Nodes {
     sql: HostSql,
     statements: Statements,
-    id: String,
+    id: Arc<str>,
     name: String,
     heartbeat: Duration,
     /// In milliseconds.
     timeout_ms: i64,
     /// Known once it has joined.
     joined: OnceLock<Joined>,
-    alive: AtomicUsize,
+    alive: NodeCount,
+}
+
+/// How many nodes serve the database as far as this one knows, itself among them: never 0. Copies go together.
+#[derive(Debug, Clone)]
+pub struct NodeCount(Arc<AtomicUsize>);
+
+impl NodeCount {
+    /// So many, until it is known better.
+    pub fn of(count: usize) -> NodeCount {
+        NodeCount(Arc::new(AtomicUsize::new(count.max(1))))
+    }
+
+    /// How many now.
+    pub fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Sets it; answers how many there were before.
+    fn set(&self, count: usize) -> usize {
+        self.0.swap(count.max(1), Ordering::Relaxed)
+    }
 }
 
 #[derive(Debug)]
@@ -83,23 +106,23 @@ impl Nodes {
         Nodes {
             statements: Statements::of(sql.database().engine()),
             sql,
-            id: uuid::Uuid::now_v7().to_string(),
+            id: uuid::Uuid::now_v7().to_string().into(),
             name: config.name.clone(),
             heartbeat: Duration::from_millis(config.heartbeat_ms),
             timeout_ms: timeout_ms.try_into().unwrap_or(i64::MAX),
             joined: OnceLock::new(),
-            alive: AtomicUsize::new(1),
+            alive: NodeCount::of(1),
         }
     }
 
     /// This node's id.
-    pub fn id(&self) -> &str {
+    pub fn id(&self) -> &Arc<str> {
         &self.id
     }
 
-    /// How many nodes serve the database as far as this one knows, itself among them: never 0.
-    pub fn alive(&self) -> usize {
-        self.alive.load(Ordering::Relaxed)
+    /// How many nodes serve the database.
+    pub fn alive(&self) -> &NodeCount {
+        &self.alive
     }
 
     /// Every node that serves the database, the longest-serving first.
@@ -125,7 +148,7 @@ impl Nodes {
         }
         joined.started_at = self.say(&joined, ValueRef::Null).await?;
         let joined = self.joined.get_or_init(|| joined);
-        tracing::info!(node = self.id, name = joined.name, "joined the nodes of this database");
+        tracing::info!(node = &*self.id, name = joined.name, "joined the nodes of this database");
         self.count().await?;
         let beats = (!self.is_alone()).then(|| tokio::spawn(Arc::clone(&self).beat()));
         Ok(Membership { nodes: self, beats })
@@ -174,7 +197,7 @@ impl Nodes {
         let row = self.sql.row(&self.statements.count, &timeout).await?.unwrap_or_default();
         let (listed, stopped) = (integer(&row, 0), integer(&row, 1));
         let alive = usize::try_from(listed - stopped).unwrap_or(1).max(1);
-        let before = self.alive.swap(alive, Ordering::Relaxed);
+        let before = self.alive.set(alive);
         if before != alive {
             tracing::info!(before, alive, "the number of nodes changed");
         }
@@ -198,7 +221,7 @@ impl Nodes {
             address: text(row, 2),
             version: text(row, 3),
             uptime_seconds: seconds_between(&started_at, &seen_at),
-            is_self: id == self.id,
+            is_self: *id == *self.id,
             id,
             started_at,
             seen_at,

@@ -72,7 +72,7 @@ async fn ready(State(observed): State<Observed>) -> Result<Response, ApiError> {
 async fn metrics(State(observed): State<Observed>) -> Result<Response, ApiError> {
     let moment = Moment {
         outbox_backlog: backlog(&observed.sql).await,
-        nodes: observed.nodes.alive(),
+        nodes: observed.nodes.alive().get(),
         process: process::read(),
     };
     let text = exposition::write(moment)

@@ -23,6 +23,7 @@ mod secret_settings;
 mod services;
 mod settings_schema;
 pub mod store;
+mod teller;
 pub mod tickets;
 mod user_events;
 mod ways_in;
@@ -228,6 +229,8 @@ pub struct Parts {
     pub settings: Arc<Settings>,
     /// Where commands print.
     pub console: Console,
+    /// The id of this node among those that serve the database.
+    pub node: Arc<str>,
 }
 
 /// All plugins of this process.
@@ -258,6 +261,7 @@ impl Plugins {
             accounts: parts.accounts,
             settings: parts.settings,
             console: parts.console,
+            node: parts.node,
             data_dir: config.state_dir().join("data"),
             runtime: Handle::current(),
             alive: watch::Sender::new(0),

@@ -11,6 +11,7 @@ use tinybase_abi::{
 use super::{
     generation::{Generation, Listener},
     services::Shared,
+    teller::Teller,
 };
 use crate::{
     db::DbError,
@@ -51,10 +52,11 @@ pub fn statement(listener: &Listener, topic: &str, subject: &str, payload: &[u8]
 /// Tells what is due, for as long as the server serves.
 pub async fn run(shared: Arc<Shared>) {
     let sql = HostSql::new(Arc::clone(&shared.database));
+    let teller = Teller::new(sql.clone(), Arc::clone(&shared.node), shared.limits.call_timeout);
     loop {
         let generation = shared.current.load_full();
         for listener in generation.durable_listeners() {
-            if let Err(error) = tell_due(&shared, &sql, listener).await {
+            if let Err(error) = tell_due(&shared, &sql, &teller, listener).await {
                 let plugin = listener.plugin.name();
                 tracing::error!(plugin, %error, "the outbox could not be read or written");
             }
@@ -67,23 +69,49 @@ pub async fn run(shared: Arc<Shared>) {
     }
 }
 
-async fn tell_due(shared: &Shared, sql: &HostSql, listener: &Listener) -> Result<(), DbError> {
+async fn tell_due(
+    shared: &Shared,
+    sql: &HostSql,
+    teller: &Teller,
+    listener: &Listener,
+) -> Result<(), DbError> {
+    // Most looks find nothing, and take nothing then.
+    let mut due = due(sql, listener).await?;
+    if due.is_empty() || !teller.take(&listener.subscriber).await? {
+        return Ok(());
+    }
+    if !teller.is_alone() {
+        // What was due before may have been told by whoever was the teller then.
+        due = self::due(sql, listener).await?;
+    }
     loop {
-        let now = time_from_now(0);
-        let params =
-            [ValueRef::Text(&listener.subscriber), ValueRef::Text(&now), ValueRef::Integer(EVENTS_AT_ONCE)];
-        let due = sql.rows(DUE, &params).await?;
-        let full = i64::try_from(due.len()).is_ok_and(|len| len == EVENTS_AT_ONCE);
         for event in &due {
-            tell(shared, sql, listener, event).await?;
+            if !tell(shared, sql, teller, listener, event).await? {
+                return Ok(());
+            }
         }
-        if !full {
-            return Ok(());
+        if i64::try_from(due.len()).is_ok_and(|len| len < EVENTS_AT_ONCE) {
+            return teller.leave(&listener.subscriber).await;
         }
+        due = self::due(sql, listener).await?;
     }
 }
 
-async fn tell(shared: &Shared, sql: &HostSql, listener: &Listener, event: &Row) -> Result<(), DbError> {
+async fn due(sql: &HostSql, listener: &Listener) -> Result<Vec<Row>, DbError> {
+    let now = time_from_now(0);
+    let params =
+        [ValueRef::Text(&listener.subscriber), ValueRef::Text(&now), ValueRef::Integer(EVENTS_AT_ONCE)];
+    sql.rows(DUE, &params).await
+}
+
+/// Answers whether this node is still the one that tells this listener.
+async fn tell(
+    shared: &Shared,
+    sql: &HostSql,
+    teller: &Teller,
+    listener: &Listener,
+    event: &Row,
+) -> Result<bool, DbError> {
     let (id, topic, subject, attempts) =
         (integer(event, 0), text(event, 1), text(event, 2), integer(event, 4));
     let payload = match event.get(3) {
@@ -91,7 +119,7 @@ async fn tell(shared: &Shared, sql: &HostSql, listener: &Listener, event: &Row) 
         _ => Vec::new(),
     };
     let mut batch = BatchWriter::default();
-    let Some(hooks) = listener.plugin.hooks() else { return Ok(()) };
+    let Some(hooks) = listener.plugin.hooks() else { return Ok(false) };
     let call = hooks.after(listener.position, &topic, &subject, Bytes::from(payload));
     match listener.plugin.bounded(shared.limits.call_timeout, call).await {
         Ok(()) => {
@@ -115,7 +143,9 @@ async fn tell(shared: &Shared, sql: &HostSql, listener: &Listener, event: &Row) 
             batch.push(FAILED, params, Expect::Any);
         }
     }
-    sql.apply(batch).await.map(|_| ())
+    teller.push_hold(&mut batch, &listener.subscriber);
+    let applied = sql.apply(batch).await?;
+    Ok(teller.is_alone() || applied.affected.last() == Some(&1))
 }
 
 impl Generation {

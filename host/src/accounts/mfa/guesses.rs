@@ -6,16 +6,16 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 
 /// How many wrong codes in a row cost no wait.
-const FREE_FAILURES_MAX: u32 = 10;
+pub(super) const FREE_FAILURES_MAX: u32 = 10;
 
 /// The wait after the first that does; each further one doubles it.
-const FIRST_WAIT_SECONDS: u64 = 30;
+pub(super) const FIRST_WAIT_SECONDS: u64 = 30;
 
 /// The longest wait: at one guess an hour, of which three in a million are right, guessing takes decades.
-const WAIT_SECONDS_MAX: u64 = 3600;
+pub(super) const WAIT_SECONDS_MAX: u64 = 3600;
 
 /// For how long a user's failures are remembered after the last.
-const MEMORY_SECONDS: u64 = 24 * 3600;
+pub(super) const MEMORY_SECONDS: u64 = 24 * 3600;
 
 /// How many users are remembered; those with the fewest failures go first.
 const USERS_MAX: usize = 10_000;

@@ -7,6 +7,7 @@ mod proof;
 mod recovery;
 mod requests;
 mod routes;
+mod shared_guesses;
 mod store;
 mod tickets;
 mod totp;
@@ -19,7 +20,8 @@ pub(super) use operations::{login as login_operation, session as session_schema}
 pub use requests::{Enrolment, MfaStatus, RecoveryCodes, SecondFactorAsked, SignInAnswer};
 pub(super) use routes::add as add_routes;
 
-use crate::{secrets::Vault, sql::HostSql};
+use self::shared_guesses::{Guessed, UserGuesses};
+use crate::{db::DbError, secrets::Vault, sql::HostSql};
 
 /// What second factors need, beside what all accounts have.
 #[derive(Debug)]
@@ -27,19 +29,24 @@ pub(super) struct SecondFactors {
     sql: HostSql,
     vault: Arc<Vault>,
     tickets: tickets::Tickets,
-    code_guesses: guesses::Guesses,
-    password_guesses: guesses::Guesses,
+    code_guesses: UserGuesses,
+    password_guesses: UserGuesses,
 }
 
 impl SecondFactors {
     /// Second factors over the host's database; `vault` seals their secrets.
     pub(super) fn new(sql: HostSql, vault: &Arc<Vault>) -> SecondFactors {
         SecondFactors {
+            code_guesses: UserGuesses::new(Guessed::Code, &sql),
+            password_guesses: UserGuesses::new(Guessed::Password, &sql),
             sql,
             vault: Arc::clone(vault),
             tickets: tickets::Tickets::new(Arc::clone(vault)),
-            code_guesses: guesses::Guesses::default(),
-            password_guesses: guesses::Guesses::default(),
         }
+    }
+
+    /// Deletes what nodes share of guesses and is forgotten, `rows_max` rows at most. Answers how many.
+    pub(super) async fn sweep(&self, rows_max: u64) -> Result<u64, DbError> {
+        shared_guesses::sweep(&self.sql, rows_max).await
     }
 }

@@ -57,11 +57,11 @@ impl SecondFactors {
     ) -> Result<Proved, ApiError> {
         match proof {
             Proof::Code(code) => {
-                self.code_guesses.take_try(user_id, now_seconds()).map_err(backoff)?;
+                self.code_guesses.take_try(user_id).await?;
                 let secret = self.open(user_id, factor)?;
                 let step = totp::step_of(&secret, code, now_seconds());
                 let step = step.filter(|step| *step > factor.last_step).ok_or_else(wrong)?;
-                self.code_guesses.succeeded(user_id);
+                self.code_guesses.succeeded(user_id).await?;
                 Ok(Proved::Step(step))
             }
             Proof::Recovery(code) => {

@@ -3,11 +3,7 @@
 use tinybase_abi::codec::BatchWriter;
 
 use super::{
-    Enrolment, MfaStatus, RecoveryCodes,
-    proof::{Proved, backoff},
-    recovery,
-    requests::BothRequest,
-    store, totp,
+    Enrolment, MfaStatus, RecoveryCodes, proof::Proved, recovery, requests::BothRequest, store, totp,
     verify::entry,
 };
 use crate::{
@@ -131,14 +127,14 @@ impl Accounts {
     /// The caller, who has typed the password again: a session that somebody else got hold of is not enough here.
     async fn confirmed_caller(&self, caller: &Caller, password: String) -> Result<User, ApiError> {
         let guesses = &self.second_factors.password_guesses;
-        guesses.take_try(&caller.user_id, now_seconds()).map_err(backoff)?;
+        guesses.take_try(&caller.user_id).await?;
         let user = self.users.by_id(&caller.user_id).await?.ok_or_else(|| {
             ApiError::unauthorized("token_revoked", "this user is no more; sign in as another")
         })?;
         if !self.passwords.verify(password, Some(user.password_hash.reveal().to_owned())).await? {
             return Err(ApiError::forbidden("password_wrong", "the password is wrong"));
         }
-        guesses.succeeded(&caller.user_id);
+        guesses.succeeded(&caller.user_id).await?;
         Ok(user)
     }
 

@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 /// Buckets that share a lock, and the room that one of them may have to give up for another.
 const BUCKETS_PER_SET: usize = 8;
 
-const MINUTE: Duration = Duration::from_secs(60);
+/// The time in which an empty bucket fills.
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Bucket {

@@ -53,6 +53,8 @@ pub struct Shared {
     pub settings: Arc<Settings>,
     /// Where commands print.
     pub console: Console,
+    /// The id of this node among those that serve the database.
+    pub node: Arc<str>,
     /// The folder that holds a data folder for each plugin.
     pub data_dir: PathBuf,
     /// The host's runtime.

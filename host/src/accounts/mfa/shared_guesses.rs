@@ -1,0 +1,168 @@
+//! Wrong codes by user, where several nodes serve a PostgreSQL database: the rule of this process's own guesses, applied by
+//! one statement to rows that all nodes see. It never looks at a code.
+
+use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
+
+use super::guesses::{FIRST_WAIT_SECONDS, FREE_FAILURES_MAX, Guesses, MEMORY_SECONDS, WAIT_SECONDS_MAX};
+use crate::{
+    accounts::tokens::now_seconds,
+    db::{DbError, Engine},
+    error::ApiError,
+    sql::{HostSql, integer},
+};
+
+/// Nanoseconds since 1970 by the database's clock, the same for all of a statement.
+macro_rules! now {
+    () => {
+        "CAST(extract(epoch FROM statement_timestamp()) * 1000000 AS BIGINT) * 1000"
+    };
+}
+
+/// How long a row says to wait: `?3` are the failures that cost nothing, `?4` the first wait, which doubles, `?5` the longest,
+/// `?6` for how long failures are remembered.
+macro_rules! wait {
+    () => {
+        "CASE WHEN tries.failures < CAST(?3 AS BIGINT) OR tries.last_at + CAST(?6 AS BIGINT) <= now.at THEN 0 \
+         ELSE tries.last_at + LEAST(CAST(?4 AS BIGINT) * \
+         CAST(power(2, LEAST(tries.failures - CAST(?3 AS BIGINT), 20)) AS BIGINT), CAST(?5 AS BIGINT)) - now.at END"
+    };
+}
+
+const TAKE: &str = concat!(
+    "INSERT INTO tb_code_tries AS tries (kind, user_id, failures, last_at) VALUES (?1, ?2, 1, ",
+    now!(),
+    ") ON CONFLICT (kind, user_id) DO UPDATE SET failures = CASE \
+     WHEN tries.last_at + CAST(?6 AS BIGINT) <= excluded.last_at THEN 1 ELSE tries.failures + 1 END, \
+     last_at = excluded.last_at WHERE (SELECT ",
+    wait!(),
+    " FROM (SELECT excluded.last_at AS at) AS now) <= 0"
+);
+const WAIT: &str = concat!(
+    "SELECT ",
+    wait!(),
+    " FROM tb_code_tries AS tries CROSS JOIN (SELECT ",
+    now!(),
+    " AS at) AS now WHERE tries.kind = ?1 AND tries.user_id = ?2"
+);
+const FORGET: &str = "DELETE FROM tb_code_tries WHERE kind = ?1 AND user_id = ?2";
+const SWEEP: &str = concat!(
+    "DELETE FROM tb_code_tries WHERE (kind, user_id) IN (SELECT kind, user_id FROM tb_code_tries \
+     WHERE last_at + CAST(?2 AS BIGINT) <= ",
+    now!(),
+    " ORDER BY last_at LIMIT ?1 FOR UPDATE SKIP LOCKED)"
+);
+
+const NANOSECONDS: u64 = 1_000_000_000;
+
+/// What is guessed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Guessed {
+    /// A code of the second factor.
+    Code,
+    /// The password, asked again.
+    Password,
+}
+
+/// The failures of users, known to this process or to every node.
+#[derive(Debug)]
+pub(super) struct UserGuesses {
+    guessed: Guessed,
+    own: Guesses,
+    /// Where other nodes may serve the database.
+    shared: Option<HostSql>,
+}
+
+impl UserGuesses {
+    pub(super) fn new(guessed: Guessed, sql: &HostSql) -> UserGuesses {
+        let shared = (sql.database().engine() == Engine::Postgres).then(|| sql.clone());
+        UserGuesses { guessed, own: Guesses::default(), shared }
+    }
+
+    /// Counts a try as failed, before it is looked at, so that many at once gain nothing.
+    ///
+    /// # Errors
+    /// 429 `mfa_backoff` where it must not be looked at.
+    pub(super) async fn take_try(&self, user_id: &str) -> Result<(), ApiError> {
+        let Some(sql) = &self.shared else {
+            return self.own.take_try(user_id, now_seconds()).map_err(super::proof::backoff);
+        };
+        let params = self.rule(user_id);
+        let mut batch = BatchWriter::default();
+        batch.push(TAKE, params, Expect::Any);
+        if sql.apply(batch).await?.affected == [1] {
+            return Ok(());
+        }
+        let wait = sql.row(WAIT, &params).await?.map_or(0, |row| integer(&row, 0));
+        let seconds = u64::try_from(wait).unwrap_or(0).div_ceil(NANOSECONDS);
+        Err(super::proof::backoff(seconds.max(1)))
+    }
+
+    /// Forgets a user's failures: the code was right.
+    pub(super) async fn succeeded(&self, user_id: &str) -> Result<(), DbError> {
+        let Some(sql) = &self.shared else {
+            self.own.succeeded(user_id);
+            return Ok(());
+        };
+        let mut batch = BatchWriter::default();
+        batch.push(FORGET, [ValueRef::Text(self.kind()), ValueRef::Text(user_id)], Expect::Any);
+        sql.apply(batch).await.map(|_| ())
+    }
+
+    fn rule<'p>(&'p self, user_id: &'p str) -> [ValueRef<'p>; 6] {
+        [
+            ValueRef::Text(self.kind()),
+            ValueRef::Text(user_id),
+            ValueRef::Integer(FREE_FAILURES_MAX.into()),
+            nanoseconds(FIRST_WAIT_SECONDS),
+            nanoseconds(WAIT_SECONDS_MAX),
+            nanoseconds(MEMORY_SECONDS),
+        ]
+    }
+
+    fn kind(&self) -> &'static str {
+        match self.guessed {
+            Guessed::Code => "code",
+            Guessed::Password => "password",
+        }
+    }
+}
+
+/// Deletes shared failures that are forgotten, `rows_max` at most. Answers how many.
+pub(super) async fn sweep(sql: &HostSql, rows_max: u64) -> Result<u64, DbError> {
+    if sql.database().engine() == Engine::Sqlite {
+        return Ok(0);
+    }
+    let mut batch = BatchWriter::default();
+    let params = [ValueRef::Integer(rows_max.cast_signed()), nanoseconds(MEMORY_SECONDS)];
+    batch.push(SWEEP, params, Expect::Any);
+    Ok(sql.apply(batch).await?.affected.iter().sum())
+}
+
+fn nanoseconds(seconds: u64) -> ValueRef<'static> {
+    ValueRef::Integer((seconds * NANOSECONDS).cast_signed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::testing::OnPostgres;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_users_wrong_codes_count_over_all_nodes() {
+        let Some(database) = OnPostgres::migrated().await else { return };
+        let sql = database.node().await;
+        let node = async || UserGuesses::new(Guessed::Code, &database.node().await);
+        let nodes = [node().await, node().await];
+        for failure in 0..FREE_FAILURES_MAX as usize {
+            nodes[failure % 2].take_try("u1").await.unwrap();
+        }
+        let refused = nodes[1].take_try("u1").await.unwrap_err();
+        assert_eq!((refused.status.as_u16(), &*refused.code), (429, "mfa_backoff"));
+        assert_eq!(refused.headers.unwrap()["retry-after"], "30");
+        nodes[0].take_try("u2").await.unwrap();
+        UserGuesses::new(Guessed::Password, &sql).take_try("u1").await.unwrap();
+        nodes[1].succeeded("u1").await.unwrap();
+        nodes[0].take_try("u1").await.unwrap();
+        assert_eq!(sweep(&sql, 100).await.unwrap(), 0);
+    }
+}

@@ -1,0 +1,36 @@
+//! What tests of several nodes share: a PostgreSQL database of the test's own, which each node opens for itself. It is never
+//! part of the program.
+
+use std::sync::Arc;
+
+use tinybase_test_postgres::server_url;
+
+use super::{
+    Database,
+    migrations::Migrator,
+    postgres::{Postgres, PostgresOptions},
+};
+use crate::sql::HostSql;
+
+/// A database with the host's tables, which is dropped with this.
+pub(crate) struct OnPostgres(tinybase_test_postgres::Database);
+
+impl OnPostgres {
+    /// `None` where the run has no PostgreSQL server: SQLite has one node.
+    pub(crate) async fn migrated() -> Option<OnPostgres> {
+        let database = OnPostgres(tinybase_test_postgres::Database::create(&server_url()?).unwrap());
+        let db = database.open().await;
+        Migrator::of_host(&*db).upgrade(None).await.unwrap();
+        db.shut_down().await;
+        Some(database)
+    }
+
+    /// The database as a further node opens it.
+    pub(crate) async fn node(&self) -> HostSql {
+        HostSql::new(self.open().await)
+    }
+
+    async fn open(&self) -> Arc<dyn Database> {
+        Postgres::open(&PostgresOptions::new(self.0.url())).await.unwrap()
+    }
+}
