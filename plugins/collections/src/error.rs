@@ -8,7 +8,6 @@ use crate::{
     catalog::Collection,
     fault::{Fault, Faults},
     query::QueryFault,
-    storage::field_of_column,
 };
 
 impl From<QueryFault> for Error {
@@ -97,13 +96,27 @@ pub(crate) fn too_large(error: Error) -> Error {
     )
 }
 
-/// 409 for a value that is taken, where the database says so; any other error stays as it is.
-pub(crate) fn unique(error: Error) -> Error {
+/// What the database refuses of a change of records in `collections`: 409 for a value that is taken, 400 for one that no
+/// index holds; any other error stays as it is.
+pub(crate) fn not_stored<'a>(error: Error, collections: impl Iterator<Item = &'a Collection>) -> Error {
+    if error.code() == "db_sql" && error.message().contains("index row") {
+        let message = "a field that is indexed or unique holds a text that is too long for the database's index; \
+                       PostgreSQL takes about 2700 bytes there";
+        return Error::bad_request("indexed_value_too_long", message);
+    }
     if error.code() != "db_unique" {
         return error;
     }
-    let column = error.details().and_then(|details| details["columns"][0].as_str()).unwrap_or_default();
-    let field = field_of_column(column).to_owned();
+    let part = |part: &Value| part.as_str().unwrap_or_default().to_owned();
+    let (table, column) = error
+        .details()
+        .map(|details| (part(&details["table"]), part(&details["columns"][0])))
+        .unwrap_or_default();
+    let field = collections.filter(|collection| collection.table == table).find_map(|collection| {
+        let mut fields = collection.schema.fields().iter();
+        fields.find(|field| collection.dialect.column_name(&field.name) == column)
+    });
+    let field = field.map_or(column, |field| field.name.clone());
     let message = format!("{field}: the value is already taken; it must be unique");
     Error::conflict("unique_violation", message).with_details(json!({"field": field}))
 }

@@ -6,6 +6,7 @@ pub mod access;
 pub mod catalog;
 mod collections;
 mod commands;
+pub mod dialect;
 mod document;
 mod error;
 pub mod etag;
@@ -23,4 +24,6 @@ pub mod schema;
 pub mod scopes;
 pub mod sql_value;
 pub mod storage;
+#[cfg(test)]
+mod testing;
 pub mod validate;

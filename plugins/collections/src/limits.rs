@@ -61,6 +61,8 @@ pub const AGGREGATE_FUNCTIONS_MAX: usize = 20;
 pub const AGGREGATE_GROUPS_MAX: usize = 5;
 /// How often a write is made anew because others changed what it rests on.
 pub const WRITE_ATTEMPTS_MAX: usize = 8;
+/// How often a request is answered anew because the schema changed under it.
+pub const SCHEMA_ATTEMPTS_MAX: usize = 8;
 /// Operations of one batch.
 pub const BATCH_OPERATIONS_MAX: usize = 1_000;
 /// Failing records that a change of a schema lists.

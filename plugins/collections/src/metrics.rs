@@ -14,8 +14,8 @@ use crate::plugin::Collections;
 /// The topic on which the host collects them.
 pub(crate) const TOPIC: &str = "metrics.collect";
 
-const SIZES: &str = "SELECT m.name, c.count FROM collections_meta m \
-     JOIN collections_counts c ON c.number = m.number ORDER BY m.name";
+const SIZES: &str = "SELECT m.name, sum(c.count) FROM collections_meta m \
+     JOIN collections_counts c ON c.number = m.number GROUP BY m.name ORDER BY m.name";
 
 /// Adds the collections' sizes to what is collected.
 pub(crate) async fn collect(plugin: Arc<Collections>, event: Event) -> Result<Before> {

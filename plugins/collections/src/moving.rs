@@ -10,6 +10,7 @@ use tinybase_plugin_api::{
 };
 
 use crate::{
+    catalog::Collection,
     plugin::Collections,
     storage::{Shape, table_name},
 };
@@ -26,9 +27,11 @@ pub(crate) async fn tables(plugin: Arc<Collections>, event: Event) -> Result<Bef
         .iter()
         .map(|collection| {
             let number = collection.number;
-            let shape = Shape::of(number, &collection.schema, &collection.options, &number_of);
-            let bare = Shape::default();
-            let mut finish = shape.grow(&bare, number);
+            let Collection { dialect, schema, options, .. } = &**collection;
+            let shape = Shape::of(*dialect, number, schema, options, &number_of);
+            let bare = Shape::bare(*dialect);
+            let mut finish = shape.grow_columns(&bare, number);
+            finish.extend(shape.grow_named(&bare));
             finish.extend(recount(number));
             json!({"name": collection.table, "make": bare.create(number), "finish": finish})
         })

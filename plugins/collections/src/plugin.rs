@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use tinybase_plugin_api::{Auth, Host, Plugin, Registry, Result, audit::Audit, database::Database};
 
-use crate::{catalog::CatalogStore, collections, commands, document, metrics, moving, records, scopes};
+use crate::{
+    catalog::CatalogStore, collections, commands, dialect::Dialect, document, metrics, moving, records,
+    scopes,
+};
 
 /// The collections extension.
 pub struct Collections {
@@ -12,6 +15,13 @@ pub struct Collections {
     pub(crate) database: Database,
     pub(crate) catalog: CatalogStore,
     pub(crate) events: records::Events,
+}
+
+impl Collections {
+    /// The SQL of the database.
+    pub(crate) fn dialect(&self) -> Dialect {
+        Dialect::of(self.database.engine())
+    }
 }
 
 /// How often the catalog is compared with what another process may have changed, while nobody asks for it.

@@ -2,6 +2,7 @@
 
 use super::Options;
 use crate::{
+    dialect::Dialect,
     fault::Faults,
     json::{Json, write_text},
     query::Table,
@@ -35,6 +36,8 @@ pub struct Meta {
 /// A collection.
 #[derive(Debug)]
 pub struct Collection {
+    /// Whose SQL its table is spoken to in.
+    pub dialect: Dialect,
     /// Names the table.
     pub number: i64,
     /// Its id.
@@ -75,7 +78,7 @@ pub struct Sql {
 impl Collection {
     /// Reads a row. It was checked when it was written: a fault means that it was changed by hand, or by a later
     /// version.
-    pub fn new(meta: &Meta) -> Result<Collection, String> {
+    pub fn new(meta: &Meta, dialect: Dialect) -> Result<Collection, String> {
         let broken = |what: &str, why: &dyn std::fmt::Display| {
             format!("the {what} of collection {} does not hold: {why}", meta.name)
         };
@@ -87,12 +90,13 @@ impl Collection {
         faults.into_result().map_err(|faults| broken("options", &faults))?;
         let table = storage::table_name(meta.number);
         Ok(Collection {
+            dialect,
             number: meta.number,
             id: meta.id.clone(),
             name: meta.name.clone(),
             revision: meta.revision,
             answer: answer(meta),
-            sql: Sql::new(&table, meta),
+            sql: Sql::new(&table, meta, dialect),
             schema,
             options,
             table,
@@ -101,18 +105,18 @@ impl Collection {
 
     /// Where its records are.
     pub fn table(&self) -> Table<'_> {
-        Table { number: self.number, name: &self.table, schema: &self.schema }
+        Table { dialect: self.dialect, number: self.number, name: &self.table, schema: &self.schema }
     }
 }
 
 impl Sql {
-    fn new(table: &str, meta: &Meta) -> Sql {
+    fn new(table: &str, meta: &Meta, dialect: Dialect) -> Sql {
         let Meta { number, revision, .. } = meta;
         let current = format!("(SELECT revision FROM collections_meta WHERE number={number})={revision}");
         let list = |order: &str| {
             format!(
-                "SELECT (SELECT count FROM collections_counts WHERE number={number}),id,owner_id,created_at,updated_at,data,seq \
-                 FROM {table} ORDER BY {order} LIMIT ?1 OFFSET ?2"
+                "SELECT ({}),id,owner_id,created_at,updated_at,data,seq FROM {table} ORDER BY {order} LIMIT ?1 OFFSET ?2",
+                dialect.count_of(*number)
             )
         };
         Sql {

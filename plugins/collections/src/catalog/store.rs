@@ -14,6 +14,7 @@ use tinybase_plugin_api::{
 };
 
 use super::{Catalog, Collection, Meta};
+use crate::dialect::Dialect;
 
 const SELECT_ALL: &str = "SELECT number,id,name,label,schema,options,created_at,updated_at,revision \
                           FROM collections_meta ORDER BY number";
@@ -48,6 +49,7 @@ impl CatalogStore {
         let changes = self.host.foreign_changes()?;
         let rows = self.database.query(Cost::Short, SELECT_ALL, &[]).await?;
         let before = self.current.load_full();
+        let dialect = Dialect::of(self.database.engine());
         let mut collections = Vec::with_capacity(rows.len());
         for row in &rows {
             let meta = meta(&row)?;
@@ -56,7 +58,7 @@ impl CatalogStore {
             match known {
                 Some(known) => collections.push(Arc::clone(known)),
                 // One that cannot be read must not take the others down.
-                None => match Collection::new(&meta) {
+                None => match Collection::new(&meta, dialect) {
                     Ok(collection) => collections.push(Arc::new(collection)),
                     Err(problem) => log::error(format!("{problem}; the collection is not served")),
                 },

@@ -41,6 +41,7 @@ pub async fn alter(plugin: Arc<Collections>, request: Request) -> Result<Respons
     // Nobody else changes the catalog while the transaction is open.
     plugin.catalog.reload().await?;
     let collection = plugin.catalog.collection(name).await?;
+    define::run(&mut transaction, collection.dialect.lock(&collection.table)).await?;
     let next = Next::parse(&body, &collection)?;
     let numbers = define::numbers(&mut transaction).await?;
     define::check_references(&next.schema, &numbers)?;

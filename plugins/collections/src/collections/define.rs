@@ -64,6 +64,19 @@ pub(super) async fn numbers(transaction: &mut Transaction) -> Result<HashMap<Str
     rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.integer(1)?))).collect()
 }
 
+/// A number that no collection ever had: what one that ended left behind in another node's memory must not meet the
+/// table of the next.
+async fn next_number(transaction: &mut Transaction) -> Result<i64> {
+    let mut batch = Batch::default();
+    batch.push("UPDATE collections_numbers SET highest=highest+1 RETURNING highest", &[]);
+    let applied = transaction.apply(batch).await?;
+    let row = applied.statements.first().and_then(|statement| statement.rows.first());
+    row.map_or_else(
+        || Err(Error::internal("stored_number", "the table collections_numbers has lost its row")),
+        |row| row.integer(0),
+    )
+}
+
 /// Says which references lead to no collection.
 pub(super) fn check_references(schema: &Schema, numbers: &HashMap<String, i64>) -> Result<()> {
     let mut faults = Faults::default();
@@ -107,7 +120,7 @@ pub(crate) async fn make(
     if numbers.contains_key(name) {
         return Err(name_taken(name));
     }
-    let number = numbers.values().max().copied().unwrap_or(0) + 1;
+    let number = next_number(&mut transaction).await?;
     // A collection may refer to itself.
     numbers.insert(name.clone(), number);
     check_references(&definition.schema, &numbers)?;
@@ -129,8 +142,8 @@ pub(crate) async fn make(
     let after = Audited::of_parts(&definition.label, definition.schema.text(), definition.options.text());
     audit::push(plugin, &mut batch, request, ("create", name), (&Audited::default(), &after)).await?;
     transaction.apply(batch).await?;
-    let shape =
-        Shape::of(number, &definition.schema, &definition.options, &|name| numbers.get(name).copied());
+    let number_of = |name: &str| numbers.get(name).copied();
+    let shape = Shape::of(plugin.dialect(), number, &definition.schema, &definition.options, &number_of);
     run(&mut transaction, shape.create(number)).await?;
     transaction.commit().await?;
     plugin.catalog.reload().await?;
@@ -155,8 +168,8 @@ pub(super) async fn end(plugin: &Collections, name: &str, request: &Request) -> 
     }
     let numbers = numbers(&mut transaction).await?;
     let number = collection.number;
-    let shape =
-        Shape::of(number, &collection.schema, &collection.options, &|name| numbers.get(name).copied());
+    let number_of = |name: &str| numbers.get(name).copied();
+    let shape = Shape::of(collection.dialect, number, &collection.schema, &collection.options, &number_of);
     run(&mut transaction, shape.drop(number)).await?;
     let mut batch = Batch::default();
     batch.push("DELETE FROM collections_counts WHERE number=?1", &[number.into()]);

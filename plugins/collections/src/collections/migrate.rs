@@ -56,8 +56,9 @@ impl Migration<'_> {
     pub(super) async fn run(&self, transaction: &mut Transaction, plan: &Plan<'_>) -> Result<Outcome> {
         let number = self.collection.number;
         let number_of = |name: &str| self.numbers.get(name).copied();
-        let before = Shape::of(number, &self.collection.schema, &self.collection.options, &number_of);
-        let after = Shape::of(number, self.schema, self.options, &number_of);
+        let Collection { dialect, schema, options, .. } = self.collection;
+        let before = Shape::of(*dialect, number, schema, options, &number_of);
+        let after = Shape::of(*dialect, number, self.schema, self.options, &number_of);
         define::run(transaction, before.shed(&after, number)).await?;
         let mut outcome = Outcome::default();
         if plan.touches_records() {
@@ -66,11 +67,7 @@ impl Migration<'_> {
         if outcome.failing > 0 {
             return Ok(outcome);
         }
-        let (columns, rest): (Vec<_>, Vec<_>) = after
-            .grow(&before, number)
-            .into_iter()
-            .partition(|statement| statement.starts_with("ALTER TABLE"));
-        define::run(transaction, columns).await?;
+        define::run(transaction, after.grow_columns(&before, number)).await?;
         let changed = |column: &str| {
             let column = |shape: &Shape| shape.columns.iter().find(|other| other.name == column).cloned();
             column(&before) != column(&after)
@@ -78,7 +75,7 @@ impl Migration<'_> {
         self.check_uniques(transaction, &mut outcome).await?;
         self.check_references(transaction, &changed, &mut outcome).await?;
         if outcome.failing == 0 {
-            define::run(transaction, rest).await?;
+            define::run(transaction, after.grow_named(&before)).await?;
         }
         Ok(outcome)
     }
@@ -138,7 +135,7 @@ impl Migration<'_> {
         let was_unique = |name: &str| self.collection.schema.field(name).is_some_and(|field| field.unique);
         let (fields, changed) = (self.schema.fields().iter(), outcome.changed > 0);
         for field in fields.filter(|field| field.unique && (changed || !was_unique(&field.name))) {
-            let column = field.column();
+            let column = self.collection.dialect.column(&field.name);
             let twice = format!(
                 "SELECT {column} FROM {table} WHERE {column} IS NOT NULL GROUP BY {column} HAVING count(*)>1"
             );
@@ -164,8 +161,9 @@ impl Migration<'_> {
         let table = table_name(self.collection.number);
         for field in self.schema.fields() {
             let Some(reference) = &field.reference else { continue };
-            let column = field.column();
-            if !changed(&column) {
+            let dialect = self.collection.dialect;
+            let column = dialect.column(&field.name);
+            if !changed(&dialect.column_name(&field.name)) {
                 continue;
             }
             let target = match self.numbers.get(&reference.collection) {

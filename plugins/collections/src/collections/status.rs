@@ -12,7 +12,7 @@ use crate::{
     catalog::{Catalog, Collection},
     json,
     plugin::Collections,
-    schema::UnknownFields,
+    schema::{Field, USERS, UnknownFields},
     storage::{Named, Shape},
     validate,
 };
@@ -43,11 +43,12 @@ pub async fn status(plugin: Arc<Collections>, request: Request) -> Result<Respon
 
 async fn report(plugin: &Collections, catalog: &Catalog, collection: &Collection) -> Result<Json> {
     let number_of = |name: &str| catalog.get(name).map(|target| target.number);
-    let shape = Shape::of(collection.number, &collection.schema, &collection.options, &number_of);
+    let Collection { dialect, number, schema, options, .. } = collection;
+    let shape = Shape::of(*dialect, *number, schema, options, &number_of);
     let mut problems = Vec::new();
     let made = made(plugin, collection).await?;
     let missing = |named: &&Named| made.get(&named.name) != Some(&named.sql);
-    for named in shape.indexes.iter().chain(&shape.triggers).filter(missing) {
+    for named in shape.named().filter(missing) {
         problems.push(format!("{} is missing or not as the schema asks: {}", named.name, named.sql));
     }
     let columns = columns(plugin, collection).await?;
@@ -55,15 +56,12 @@ async fn report(plugin: &Collections, catalog: &Catalog, collection: &Collection
         problems.push(format!("the column {} is missing", column.name));
     }
     let table = &collection.table;
-    let counted = number(plugin, &format!("SELECT count(*) FROM {table}")).await?;
-    let kept =
-        number(plugin, &format!("SELECT count FROM collections_counts WHERE number={}", collection.number))
-            .await?;
+    let counted = count(plugin, &format!("SELECT count(*) FROM {table}")).await?;
+    let kept = count(plugin, &dialect.count_of(*number)).await?;
     if counted != kept {
         problems.push(format!("there are {counted} records, and {kept} are counted"));
     }
-    let dangling =
-        number(plugin, &format!("SELECT count(*) FROM pragma_foreign_key_check('{table}')")).await?;
+    let dangling = count(plugin, &dialect.dangling(table, &links(catalog, collection))).await?;
     if dangling != 0 {
         problems.push(format!("{dangling} references lead nowhere"));
     }
@@ -84,15 +82,26 @@ async fn report(plugin: &Collections, catalog: &Catalog, collection: &Collection
     }))
 }
 
-async fn number(plugin: &Collections, sql: &str) -> Result<i64> {
+async fn count(plugin: &Collections, sql: &str) -> Result<i64> {
     let rows = plugin.database.query(Cost::Unknown, sql, &[]).await?;
     rows.first().map_or(Ok(0), |row| row.integer(0))
 }
 
-/// The indexes and triggers that there are, with the statements that made them.
+/// The columns of references, and the tables that they lead to.
+fn links(catalog: &Catalog, collection: &Collection) -> Vec<(String, String)> {
+    let link = |field: &Field| {
+        let target = match field.reference.as_ref()?.collection.as_str() {
+            USERS => "tb_users".to_owned(),
+            name => catalog.get(name)?.table.clone(),
+        };
+        Some((collection.dialect.column(&field.name), target))
+    };
+    collection.schema.fields().iter().filter_map(link).collect()
+}
+
+/// The indexes, constraints and triggers that there are, with the statements that made them.
 async fn made(plugin: &Collections, collection: &Collection) -> Result<HashMap<String, String>> {
-    let sql = "SELECT name,sql FROM sqlite_master WHERE type IN ('index','trigger') AND sql IS NOT NULL \
-               AND (tbl_name=?1 OR name LIKE ?2 ESCAPE '\\')";
+    let sql = collection.dialect.made();
     let params =
         [Value::from(&collection.table), format!("collections\\_n\\_{}\\_%", collection.number).into()];
     let rows = plugin.database.query(Cost::Short, sql, &params).await?;
@@ -100,7 +109,7 @@ async fn made(plugin: &Collections, collection: &Collection) -> Result<HashMap<S
 }
 
 async fn columns(plugin: &Collections, collection: &Collection) -> Result<Vec<String>> {
-    let sql = format!("SELECT name FROM pragma_table_xinfo('{}')", collection.table);
+    let sql = collection.dialect.columns_of(&collection.table);
     let rows = plugin.database.query(Cost::Short, &sql, &[]).await?;
     rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
 }

@@ -280,7 +280,7 @@ impl Run<'_> {
             Err(fault) if fault.code() == "db_foreign_key" => {
                 Err(Error::conflict("reference_violation", "a reference leads to no record"))
             }
-            Err(fault) => Err(error::unique(fault)),
+            Err(fault) => Err(error::not_stored(fault, std::iter::once(&*self.collection))),
         }
     }
 

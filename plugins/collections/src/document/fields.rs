@@ -178,7 +178,7 @@ mod tests {
             updated_at: text("2026-01-01T00:00:00.000000Z"),
             revision: 1,
         };
-        Collection::new(&meta).unwrap()
+        Collection::new(&meta, crate::dialect::Dialect::Sqlite).unwrap()
     }
 
     #[test]

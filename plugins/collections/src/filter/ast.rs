@@ -1,6 +1,6 @@
 //! The shapes of a filter: as parsed, with where each part stood, and as checked against a schema. Data alone.
 
-use crate::sql_value::SqlValue;
+use crate::{schema::Kind, sql_value::SqlValue};
 
 /// One step of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +99,8 @@ pub enum Place {
     Field {
         /// The field's name, an identifier.
         name: String,
+        /// What the field holds.
+        kind: Kind,
         /// Whether the field has a column of its own.
         has_column: bool,
         /// The steps below the field; none means the field itself.

@@ -183,7 +183,12 @@ impl Checker<'_> {
             }
         };
         Ok((
-            Place::Field { name: name.clone(), has_column: field.has_column(), below: below.to_vec() },
+            Place::Field {
+                name: name.clone(),
+                kind: field.kind,
+                has_column: field.has_column(),
+                below: below.to_vec(),
+            },
             class,
         ))
     }

@@ -18,7 +18,7 @@ use std::fmt;
 
 pub use ast::{Compare, Expr, Operand, Place, RecordColumn, Step, Variable};
 pub use eval::{Datum, Record};
-pub use sql::{SqlWriter, json_path};
+pub use sql::{Side, SqlWriter, json_path};
 
 use crate::{access::Caller, json::Json, schema::Schema};
 

@@ -6,15 +6,36 @@ use super::{
     ast::{Compare, Expr, Operand, Place, Step, Variable},
     eval,
 };
-use crate::sql_value::SqlValue;
+use crate::{dialect::Dialect, sql_value::SqlValue};
 
 /// SQL text as it grows, with numbered parameters.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SqlWriter {
+    /// Whose SQL it is.
+    pub dialect: Dialect,
     /// The text so far.
     pub text: String,
     /// The values of `?1`, `?2`, …
     pub params: Vec<SqlValue>,
+}
+
+/// A side of a comparison, its variables known.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Side<'a> {
+    /// A value of the record.
+    Place(&'a Place),
+    /// A value that is bound.
+    Value(SqlValue),
+}
+
+impl<'a> Side<'a> {
+    fn new(operand: &'a Operand, context: &Context<'_>) -> Side<'a> {
+        match operand {
+            Operand::Place(place) => Side::Place(place),
+            Operand::Value(value) => Side::Value(value.clone()),
+            Operand::Variable(variable) => Side::Value(eval::variable(variable, context).into_sql()),
+        }
+    }
 }
 
 /// A path into JSON as SQLite reads it: `$."a"[0]`. Names hold neither `"` nor `\`, which the parser sees to.
@@ -30,6 +51,11 @@ pub fn json_path(name: &str, below: &[Step]) -> String {
 }
 
 impl SqlWriter {
+    /// No text yet.
+    pub fn new(dialect: Dialect) -> SqlWriter {
+        SqlWriter { dialect, text: String::new(), params: Vec::new() }
+    }
+
     /// Appends SQL text of this crate's own.
     pub fn push(&mut self, sql: &str) {
         self.text.push_str(sql);
@@ -47,37 +73,8 @@ impl SqlWriter {
         self.text.push_str(&name);
     }
 
-    /// The SQL that reads a place.
-    pub fn place(&mut self, place: &Place) -> String {
-        match place {
-            Place::Record(column) => column.name().to_owned(),
-            Place::Field { name, has_column: true, below } if below.is_empty() => format!("f_{name}"),
-            Place::Field { name, below, .. } if below.is_empty() => format!("json_extract(data,'$.{name}')"),
-            Place::Field { name, below, .. } => {
-                let path = self.bind(SqlValue::Text(json_path(name, below)));
-                format!("json_extract(data,{path})")
-            }
-        }
-    }
-
-    fn operand(&mut self, operand: &Operand, context: &Context<'_>) -> String {
-        match operand {
-            Operand::Place(place) => self.place(place),
-            Operand::Value(value) => self.bind(value.clone()),
-            Operand::Variable(variable) => {
-                let value = variable_value(variable, context);
-                self.bind(value)
-            }
-        }
-    }
-
-    /// An operand that is compared with one of any type: a column's own type must not convert the other.
-    fn untyped(&mut self, operand: &Operand, context: &Context<'_>) -> String {
-        let sql = self.operand(operand, context);
-        if matches!(operand, Operand::Place(Place::Record(_))) { format!("+{sql}") } else { sql }
-    }
-
     pub(super) fn expr(&mut self, expr: &Expr, context: &Context<'_>) {
+        let dialect = self.dialect;
         match expr {
             Expr::And(exprs) => self.joined(exprs, " AND ", context),
             Expr::Or(exprs) => self.joined(exprs, " OR ", context),
@@ -86,54 +83,20 @@ impl SqlWriter {
                 self.expr(inner, context);
                 self.push(")");
             }
-            Expr::Constant(flag) => self.push(if *flag { "(1)" } else { "(0)" }),
+            Expr::Constant(flag) => self.push(dialect.constant(*flag)),
             Expr::Compare { left, compare, right, mixed } => {
-                let (left, right) = if *mixed {
-                    (self.untyped(left, context), self.untyped(right, context))
-                } else {
-                    (self.operand(left, context), self.operand(right, context))
-                };
-                self.push(&format!("({left} {} {right})", symbol(*compare)));
+                let (left, right) = (Side::new(left, context), Side::new(right, context));
+                dialect.compare(self, &left, *compare, &right, *mixed);
             }
             Expr::In(operand, entries) => {
-                let operand = self.untyped_where_variables(operand, entries, context);
-                let entries: Vec<String> = entries.iter().map(|entry| self.operand(entry, context)).collect();
-                self.push(&format!("({operand} IN ({}))", entries.join(",")));
+                let of_any_type = |entry: &Operand| matches!(entry, Operand::Variable(Variable::Data(_)));
+                let is_mixed = entries.iter().any(of_any_type);
+                let entries: Vec<Side<'_>> = entries.iter().map(|entry| Side::new(entry, context)).collect();
+                dialect.is_in(self, &Side::new(operand, context), &entries, is_mixed);
             }
-            Expr::Like { operand, pattern } => {
-                let operand = self.operand(operand, context);
-                let pattern = self.bind(SqlValue::Text(pattern.clone()));
-                // Of what is no text, SQLite would compare the digits.
-                self.push(&format!(
-                    "(CASE WHEN typeof({operand})='text' THEN {operand} END LIKE {pattern} ESCAPE '\\')"
-                ));
-            }
-            Expr::IsNull(operand) => {
-                let operand = self.operand(operand, context);
-                self.push(&format!("({operand} IS NULL)"));
-            }
-            Expr::Has(place, operand) => {
-                let Place::Field { name, below, .. } = place else {
-                    unreachable!("the check lets fields alone have entries");
-                };
-                let path = self.bind(SqlValue::Text(json_path(name, below)));
-                let operand = self.operand(operand, context);
-                self.push(&format!("(EXISTS(SELECT 1 FROM json_each(data,{path}) WHERE value={operand}))"));
-            }
-        }
-    }
-
-    fn untyped_where_variables(
-        &mut self,
-        operand: &Operand,
-        entries: &[Operand],
-        context: &Context<'_>,
-    ) -> String {
-        let of_any_type = |entry: &Operand| matches!(entry, Operand::Variable(Variable::Data(_)));
-        if entries.iter().any(of_any_type) {
-            self.untyped(operand, context)
-        } else {
-            self.operand(operand, context)
+            Expr::Like { operand, pattern } => dialect.like(self, &Side::new(operand, context), pattern),
+            Expr::IsNull(operand) => dialect.is_null(self, &Side::new(operand, context)),
+            Expr::Has(place, operand) => dialect.has(self, place, &Side::new(operand, context)),
         }
     }
 
@@ -149,18 +112,16 @@ impl SqlWriter {
     }
 }
 
-fn symbol(compare: Compare) -> &'static str {
-    match compare {
-        Compare::Equal => "=",
-        Compare::NotEqual => "<>",
-        Compare::Less => "<",
-        Compare::LessOrEqual => "<=",
-        Compare::Greater => ">",
-        Compare::GreaterOrEqual => ">=",
+impl Compare {
+    /// As SQL writes it.
+    pub(crate) fn symbol(self) -> &'static str {
+        match self {
+            Compare::Equal => "=",
+            Compare::NotEqual => "<>",
+            Compare::Less => "<",
+            Compare::LessOrEqual => "<=",
+            Compare::Greater => ">",
+            Compare::GreaterOrEqual => ">=",
+        }
     }
-}
-
-/// What a variable stands for, as a bound value.
-fn variable_value(variable: &Variable, context: &Context<'_>) -> SqlValue {
-    eval::variable(variable, context).into_sql()
 }

@@ -1,9 +1,13 @@
-//! What filters mean: each is answered in memory and by SQLite, and both must agree.
-
-use rusqlite::{Connection, types::Value};
+//! What filters mean: each is answered in memory and by the databases, and all must agree.
 
 use super::*;
-use crate::sql_value::SqlValue;
+use crate::{
+    catalog::Options,
+    dialect::Dialect,
+    sql_value::SqlValue,
+    storage::Shape,
+    testing::{Store, stores},
+};
 
 const RECORDS: [&str; 6] = [
     r#"{"title":"The Third Man","year":1949,"rating":8.1,"seen":true,"tags":["noir","vienna"],"meta":{"a":1,"b":{"c":"x"},"list":[1,"1",true,null]},"on":"1949-09-02"}"#,
@@ -100,6 +104,30 @@ const CASES: &[(&str, &[usize])] = &[
     ("((((title = 'the thing'))))", &[1]),
     ("TITLE_2 is null", &[0, 1, 2, 3, 4, 5]),
     ("NOT seen AND Year_2 IS NULL", &[1, 5]),
+    ("meta.u = 18446744073709551615", &[5]),
+    ("meta.b = '{\"c\":\"x\"}'", &[0]),
+    ("meta.b > 5", &[0, 4]),
+    ("meta.b in ('[1]', 5)", &[4]),
+    ("meta.a in (@me.email, 1)", &[0, 4, 5]),
+    ("meta.list like '[1,%'", &[0]),
+    ("meta has '[1]'", &[4]),
+    ("meta has 'x'", &[]),
+    ("meta is null", &[2, 3]),
+    ("meta.list[1] = meta.a", &[]),
+    ("meta.a = meta.list[0]", &[0]),
+    ("meta.a <= meta.b", &[0, 4]),
+    ("meta.a != meta.b", &[0, 4]),
+    ("meta.`0` is null and tags[0] is not null", &[0, 4, 5]),
+    ("tags[0] like 'A%'", &[4]),
+    ("title > 'z'", &[4]),
+    ("rating in (8.1, 8.0)", &[0, 1]),
+    ("year > 1949.5 and year < 1982.5", &[1]),
+    ("rating < year", &[0, 1, 4]),
+    ("seen < true and @me.is_admin = seen", &[1, 5]),
+    ("'a' < 'B'", &[]),
+    ("@me.email > 'Z'", &[0, 1, 2, 3, 4, 5]),
+    ("@me.email like 'ME@%'", &[0, 1, 2, 3, 4, 5]),
+    ("@now is null or id = 'r1'", &[1]),
     // The index columns answer as the JSON does.
     ("code = 'x' or code is null", &[0, 1, 2, 3, 4, 5]),
     ("year = 1949 and year in (1949) and rank is null", &[0]),
@@ -113,59 +141,37 @@ fn schema() -> Schema {
     Schema::parse(&Json::parse(text).unwrap()).unwrap()
 }
 
-fn table(schema: &Schema) -> Connection {
-    let connection = Connection::open_in_memory().unwrap();
-    let columns: String = schema
-        .fields()
-        .iter()
-        .filter(|field| field.has_column())
-        .map(|field| {
-            format!(
-                ", {} GENERATED ALWAYS AS (json_extract(data,'$.{}')) VIRTUAL",
-                field.column(),
-                field.name
-            )
-        })
-        .collect();
-    connection
-        .execute_batch(&format!(
-            "CREATE TABLE t(seq INTEGER PRIMARY KEY, id TEXT, owner_id TEXT, created_at TEXT, updated_at TEXT, data TEXT{columns})"
-        ))
-        .unwrap();
+fn table(store: &mut Store, schema: &Schema) {
+    let options = Options::default();
+    let shape = Shape::of(store.dialect, 1, schema, &options, &|_| None);
+    store.script("INSERT INTO collections_meta VALUES(1,'','','','{}','{}','','',1)");
+    store.script("INSERT INTO collections_counts(number,count) VALUES(1,0)");
+    for statement in shape.create(1) {
+        store.script(&statement);
+    }
     for (at, data) in RECORDS.iter().enumerate() {
         let (id, owner, time) = identity(at);
-        connection
-            .execute(
-                "INSERT INTO t(seq,id,owner_id,created_at,updated_at,data) VALUES(?1,?2,?3,?4,?4,?5)",
-                (at as i64, id, owner, time, data),
-            )
-            .unwrap();
+        let owner = owner.map_or(SqlValue::Null, SqlValue::from);
+        let sql = "INSERT INTO collections_r_1(seq,id,owner_id,created_at,updated_at,version,data) VALUES(?1,?2,?3,?4,?4,1,?5)";
+        store.rows(sql, &[SqlValue::Integer(at as i64), id.into(), owner, time.into(), (*data).into()]);
     }
-    connection
 }
 
 fn identity(at: usize) -> (String, Option<&'static str>, String) {
     (format!("r{at}"), at.is_multiple_of(2).then_some("u1"), format!("2026-11-23T00:00:{at:02}.000000Z"))
 }
 
-fn to_rusqlite(value: &SqlValue) -> Value {
-    match value {
-        SqlValue::Integer(number) => Value::Integer(*number),
-        SqlValue::Real(number) => Value::Real(*number),
-        SqlValue::Text(text) => Value::Text(text.clone()),
-        _ => Value::Null,
-    }
-}
-
-fn in_sqlite(connection: &Connection, filter: &Filter, context: &Context<'_>) -> Vec<Option<bool>> {
-    let mut writer = SqlWriter::default();
+fn in_store(store: &mut Store, filter: &Filter, context: &Context<'_>) -> Vec<Option<bool>> {
+    let mut writer = SqlWriter::new(store.dialect);
     writer.push("SELECT ");
     filter.write_sql(&mut writer, context);
-    writer.push(" FROM t ORDER BY seq");
-    let mut statement =
-        connection.prepare(&writer.text).unwrap_or_else(|error| panic!("{}: {error}", writer.text));
-    let params = rusqlite::params_from_iter(writer.params.iter().map(to_rusqlite));
-    statement.query_map(params, |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    writer.push(" FROM collections_r_1 ORDER BY seq");
+    let rows = store.rows(&writer.text, &writer.params);
+    let truth = |row: Vec<SqlValue>| match row[0] {
+        SqlValue::Integer(number) => Some(number != 0),
+        _ => None,
+    };
+    rows.into_iter().map(truth).collect()
 }
 
 fn in_memory(filter: &Filter, context: &Context<'_>) -> Vec<Option<bool>> {
@@ -181,9 +187,10 @@ fn in_memory(filter: &Filter, context: &Context<'_>) -> Vec<Option<bool>> {
 }
 
 #[test]
-fn memory_and_sqlite_agree_on_every_case() {
+fn memory_and_databases_agree_on_every_case() {
     let schema = schema();
-    let connection = table(&schema);
+    let mut stores = stores();
+    stores.iter_mut().for_each(|store| table(store, &schema));
     let caller = Caller { id: Some("u1"), email: Some("me@example.org"), is_admin: false };
     let given = Json::parse(r#"{"year":1982}"#).unwrap();
     let context = Context {
@@ -199,9 +206,16 @@ fn memory_and_sqlite_agree_on_every_case() {
         let answers = in_memory(&filter, &context);
         let held: Vec<usize> = (0..RECORDS.len()).filter(|at| answers[*at] == Some(true)).collect();
         assert_eq!(held, *expected, "{text}");
-        assert_eq!(answers, in_sqlite(&connection, &filter, &context), "{text}");
         let negated = Filter::parse(&format!("not ({text})"), &schema, Writer::Author).unwrap();
-        assert_eq!(in_memory(&negated, &context), in_sqlite(&connection, &negated, &context), "not ({text})");
+        for store in &mut stores {
+            let dialect = store.dialect;
+            assert_eq!(answers, in_store(store, &filter, &context), "{dialect:?}: {text}");
+            assert_eq!(
+                in_memory(&negated, &context),
+                in_store(store, &negated, &context),
+                "{dialect:?}: not ({text})"
+            );
+        }
     }
 }
 
@@ -210,9 +224,13 @@ fn an_anonymous_caller_owns_nothing() {
     let schema = schema();
     let caller = Caller::default();
     let context = Context { caller: &caller, now: "", method: "GET", action: "list", data: None };
+    let mut stores = stores();
+    stores.iter_mut().for_each(|store| table(store, &schema));
     for text in ["owner_id = @me", "owner_id != @me", "@me = @me"] {
         let filter = Filter::parse(text, &schema, Writer::Client).unwrap();
-        assert_eq!(in_memory(&filter, &context), in_sqlite(&table(&schema), &filter, &context));
+        for store in &mut stores {
+            assert_eq!(in_memory(&filter, &context), in_store(store, &filter, &context));
+        }
         assert!(in_memory(&filter, &context).iter().all(Option::is_none), "{text}");
     }
 }
@@ -228,13 +246,25 @@ fn fields_with_a_column_are_read_from_it_and_text_is_bound() {
         Writer::Client,
     )
     .unwrap();
-    let mut writer = SqlWriter::default();
-    filter.write_sql(&mut writer, &context);
+    let written = |dialect| {
+        let mut writer = SqlWriter::new(dialect);
+        filter.write_sql(&mut writer, &context);
+        writer
+    };
+    let writer = written(Dialect::Sqlite);
     assert_eq!(
         writer.text,
         "((f_year = ?1) AND (json_extract(data,'$.title') = ?2) AND (json_extract(data,?3) = ?4) AND (NOT (f_code IN (?5,?6))))"
     );
     assert_eq!(writer.params[2], SqlValue::Text("$.\"meta\".\"a\"".to_owned()));
+    let writer = written(Dialect::Postgres);
+    assert!(
+        writer.text.starts_with("((f_year = ?1::bigint) AND (((doc->>'title') COLLATE \"C\") = ?2::text"),
+        "{}",
+        writer.text
+    );
+    assert!(writer.text.contains("collections_numeric(doc->'meta'->?3::text)"), "{}", writer.text);
+    assert_eq!(writer.params[2], SqlValue::Text("a".to_owned()));
 }
 
 #[test]

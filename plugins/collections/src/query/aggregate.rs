@@ -3,6 +3,7 @@
 use super::{Pairs, QueryFault, Statement, Table, list::parse_filter, value, window};
 use crate::{
     access::{Action, Rule, Verdict},
+    dialect::Function,
     fault::{did_you_mean, shorten},
     filter::{Context, Filter, Place, SqlWriter},
     json::{write_float, write_text},
@@ -11,27 +12,10 @@ use crate::{
     sql_value::SqlValue,
 };
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Function {
-    Count,
-    Sum,
-    Avg,
-    Min,
-    Max,
-}
-
-const FUNCTIONS: [(Function, &str); 5] = [
-    (Function::Count, "count"),
-    (Function::Sum, "sum"),
-    (Function::Avg, "avg"),
-    (Function::Min, "min"),
-    (Function::Max, "max"),
-];
-
 /// A function of a field; of `*`, which counts records, there is none.
 #[derive(Debug, Clone)]
 struct Call {
-    function: &'static str,
+    function: Function,
     field: Option<String>,
     is_boolean: bool,
 }
@@ -65,13 +49,13 @@ impl Aggregate {
             None => Vec::new(),
         };
         let mut calls = Vec::new();
-        for (function, name) in FUNCTIONS {
+        for (function, name) in Function::ALL {
             for path in value(pairs, name)?.into_iter().flat_map(|text| text.split(',')).map(str::trim) {
-                calls.push(call(function, name, path, schema)?);
+                calls.push(call(function, path, schema)?);
             }
         }
         if calls.is_empty() {
-            calls.push(Call { function: "count", field: None, is_boolean: false });
+            calls.push(Call { function: Function::Count, field: None, is_boolean: false });
         }
         if calls.len() > limits::AGGREGATE_FUNCTIONS_MAX {
             let message = format!("has more than {} functions", limits::AGGREGATE_FUNCTIONS_MAX);
@@ -86,8 +70,8 @@ impl Aggregate {
     /// The names by which `sort` knows the columns: a group's field, `count`, or as in `sum.price`.
     fn names(&self) -> Vec<String> {
         let calls = self.calls.iter().map(|call| match &call.field {
-            Some(field) => format!("{}.{field}", call.function),
-            None => call.function.to_owned(),
+            Some(field) => format!("{}.{field}", call.function.name()),
+            None => call.function.name().to_owned(),
         });
         self.groups.iter().map(|group| group.field.clone()).chain(calls).collect()
     }
@@ -117,19 +101,20 @@ impl Aggregate {
 
     /// The statement that answers it, under the `list` rule: the groups' fields, then the functions.
     pub fn statement(&self, table: Table<'_>, rule: &Rule, context: &Context<'_>) -> Statement {
-        let mut out = SqlWriter::default();
-        let place = |out: &mut SqlWriter, field: &str| {
-            let has_column = table.schema.field(field).is_some_and(|field| field.has_column());
-            out.place(&Place::Field { name: field.to_owned(), has_column, below: Vec::new() })
-        };
+        let dialect = table.dialect;
+        let mut out = SqlWriter::new(dialect);
         out.push("SELECT ");
         for group in &self.groups {
-            let column = place(&mut out, &group.field);
+            let column = dialect.group(&mut out, &place(table.schema, &group.field));
             out.push(&format!("{column},"));
         }
         for (at, call) in self.calls.iter().enumerate() {
-            let column = call.field.as_ref().map_or("*".to_owned(), |field| place(&mut out, field));
-            out.push(&format!("{}{}({column})", if at > 0 { "," } else { "" }, call.function));
+            let column = match &call.field {
+                None => "count(*)".to_owned(),
+                Some(field) => dialect.aggregate(&mut out, call.function, &place(table.schema, field)),
+            };
+            out.push(if at > 0 { "," } else { "" });
+            out.push(&column);
         }
         out.push(&format!(" FROM {}", table.name));
         let mut between = " WHERE ";
@@ -152,11 +137,8 @@ impl Aggregate {
         }
         let positions: Vec<String> = (1..=self.groups.len()).map(|at| at.to_string()).collect();
         out.push(&format!(" GROUP BY {}", positions.join(",")));
-        let order: Vec<String> = self
-            .order
-            .iter()
-            .map(|(at, descending)| format!("{}{}", at + 1, if *descending { " DESC" } else { "" }))
-            .collect();
+        let key = |(at, descending): &(usize, bool)| out.dialect.order_by_position(at + 1, *descending);
+        let order: Vec<String> = self.order.iter().map(key).collect();
         out.push(&format!(" ORDER BY {} LIMIT ", order.join(",")));
         out.push_bound(SqlValue::Integer(i64::try_from(self.limit).unwrap_or(i64::MAX)));
         out.push(" OFFSET ");
@@ -171,14 +153,15 @@ impl Aggregate {
         }
         out.push('}');
         let results = &values[self.groups.len()..];
-        for (_, name) in FUNCTIONS {
-            self.write_function(name, results, out);
+        for (function, _) in Function::ALL {
+            self.write_function(function, results, out);
         }
         out.push('}');
     }
 
-    fn write_function(&self, name: &str, results: &[SqlValue], out: &mut String) {
-        let all = || self.calls.iter().zip(results).filter(|(call, _)| call.function == name);
+    fn write_function(&self, function: Function, results: &[SqlValue], out: &mut String) {
+        let name = function.name();
+        let all = || self.calls.iter().zip(results).filter(|(call, _)| call.function == function);
         for (_, result) in all().filter(|(call, _)| call.field.is_none()) {
             write_member(out, true, name, result, false);
         }
@@ -246,14 +229,26 @@ fn parse_groups(text: &str, schema: &Schema) -> Result<Vec<Group>, QueryFault> {
     Ok(groups)
 }
 
-fn call(function: Function, name: &'static str, path: &str, schema: &Schema) -> Result<Call, QueryFault> {
+/// The place of a field that is there.
+fn place(schema: &Schema, name: &str) -> Place {
+    let field = schema.field(name).expect("the fields of an aggregate were found when it was read");
+    Place::Field {
+        name: name.to_owned(),
+        kind: field.kind,
+        has_column: field.has_column(),
+        below: Vec::new(),
+    }
+}
+
+fn call(function: Function, path: &str, schema: &Schema) -> Result<Call, QueryFault> {
+    let name = function.name();
     if path == "*" && function == Function::Count {
-        return Ok(Call { function: name, field: None, is_boolean: false });
+        return Ok(Call { function, field: None, is_boolean: false });
     }
     let kind = field_kind(name, path, schema)?;
     if matches!(function, Function::Sum | Function::Avg) && !matches!(kind, Kind::Integer | Kind::Number) {
         return Err(fault(name, format!("{path} is of type {}; only numbers have a {name}", kind.name())));
     }
     let is_boolean = kind == Kind::Boolean && matches!(function, Function::Min | Function::Max);
-    Ok(Call { function: name, field: Some(path.to_owned()), is_boolean })
+    Ok(Call { function, field: Some(path.to_owned()), is_boolean })
 }

@@ -1,11 +1,18 @@
 //! A page of records: its parameters, and the one statement that answers it.
 
 use super::{
-    Pairs, QueryFault, cursor::Position, expand, expand::ExpandNode, keyset, pick::Pick, sort::Sort, value,
-    window,
+    Pairs, QueryFault,
+    cursor::Position,
+    expand,
+    expand::ExpandNode,
+    keyset,
+    pick::Pick,
+    sort::{Sort, SortKey},
+    value, window,
 };
 use crate::{
     access::{Action, Rule, Verdict},
+    dialect::Dialect,
     filter::{Compare, Context, Expr, Filter, Operand, Place, RecordColumn, SqlWriter, Writer},
     limits,
     schema::Schema,
@@ -44,6 +51,8 @@ pub enum Count {
 /// Where a collection's records are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Table<'a> {
+    /// Whose SQL is spoken there.
+    pub dialect: Dialect,
     /// The collection's number.
     pub number: i64,
     /// The table's name.
@@ -125,12 +134,12 @@ impl ListQuery {
         position: Option<&Position>,
         rows: u64,
     ) -> Statement {
-        let mut out = SqlWriter::default();
+        let mut out = SqlWriter::new(table.dialect);
         let condition = self.condition(rule, context, &mut out);
         let count = match (self.count, &condition) {
             (Count::None, _) => "NULL".to_owned(),
             (Count::Exact, None) => {
-                format!("(SELECT count FROM collections_counts WHERE number={})", table.number)
+                format!("({})", table.dialect.count_of(table.number))
             }
             (Count::Exact, Some(condition)) => {
                 format!("(SELECT count(*) FROM {} WHERE {condition})", table.name)
@@ -139,8 +148,9 @@ impl ListQuery {
         out.push(&format!("SELECT {count},id,owner_id,created_at,updated_at,data,seq"));
         if self.cursor.is_some() {
             for key in &self.sort.keys {
-                let place = out.place(&key.place);
-                out.push(&format!(",{place}"));
+                for column in table.dialect.seen(&mut out, &key.place).columns() {
+                    out.push(&format!(",{column}"));
+                }
             }
         }
         out.push(&format!(" FROM {}", table.name));
@@ -166,12 +176,28 @@ impl ListQuery {
 
     /// The statement that counts what the list is about: for a page without records, which tells no total.
     pub fn count_statement(&self, table: Table<'_>, rule: &Rule, context: &Context<'_>) -> Statement {
-        let mut out = SqlWriter::default();
+        let mut out = SqlWriter::new(table.dialect);
         let sql = match self.condition(rule, context, &mut out) {
-            None => format!("SELECT count FROM collections_counts WHERE number={}", table.number),
+            None => table.dialect.count_of(table.number),
             Some(condition) => format!("SELECT count(*) FROM {} WHERE {condition}", table.name),
         };
         Statement { is_short: out.params.is_empty() && self.filter.is_none(), sql, params: out.params }
+    }
+
+    /// The position of a row of the statement, given its columns from [`columns::SORT`] on.
+    pub fn position(
+        &self,
+        dialect: Dialect,
+        seq: i64,
+        mut columns: impl Iterator<Item = SqlValue>,
+    ) -> Position {
+        let mut scratch = SqlWriter::new(dialect);
+        let value = |key: &SortKey| {
+            let width = dialect.seen(&mut scratch, &key.place).columns().count();
+            let values: Vec<SqlValue> = columns.by_ref().take(width).collect();
+            values.into_iter().find(|value| *value != SqlValue::Null).unwrap_or(SqlValue::Null)
+        };
+        Position { values: self.sort.keys.iter().map(value).collect(), seq }
     }
 
     /// The rule and the filter as one condition, its values bound in `out`.

@@ -76,10 +76,12 @@ impl Sort {
     /// Appends ` ORDER BY …`.
     pub fn write_sql(&self, out: &mut SqlWriter) {
         out.push(" ORDER BY ");
+        let dialect = out.dialect;
         for key in &self.keys {
-            let place = out.place(&key.place);
-            out.push(&place);
-            out.push(if key.descending { " DESC," } else { "," });
+            let seen = dialect.seen(out, &key.place);
+            // Of a field that must be given the database does not know that it is never null.
+            let nullable = key.nullable || matches!(key.place, Place::Field { .. });
+            dialect.order(out, &seen, key.descending, nullable);
         }
         out.push(if self.newest_first { "seq DESC" } else { "seq" });
     }

@@ -4,6 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use tinybase_plugin_api::{Error, Request, Response, Result, database::Cost};
 
+use super::current;
 use crate::{
     access::{Action, Verdict},
     error,
@@ -15,8 +16,12 @@ use crate::{
 
 /// Answers an aggregate.
 pub async fn aggregate(plugin: Arc<Collections>, request: Request) -> Result<Response> {
+    current(&plugin, || groups(&plugin, &request)).await
+}
+
+async fn groups(plugin: &Collections, request: &Request) -> Result<Response> {
     let collection = plugin.catalog.collection(request.param(0)).await?;
-    let caller = http::caller(&request);
+    let caller = http::caller(request);
     let rule = collection.options.rules.of(Action::List);
     if rule.verdict(Action::List, &caller) == Verdict::Deny {
         return Err(error::refused(Action::List, &caller, &collection));
@@ -46,7 +51,7 @@ pub async fn aggregate(plugin: Arc<Collections>, request: Request) -> Result<Res
 }
 
 fn overflow(error: Error) -> Error {
-    if error.message().contains("integer overflow") {
+    if ["integer overflow", "bigint out of range"].iter().any(|words| error.message().contains(words)) {
         return Error::bad_request(
             "aggregate_overflow",
             "sum: the sum of the integers does not fit 64 bits; use avg",

@@ -14,6 +14,7 @@ use tinybase_plugin_api::{
 use uuid::Uuid;
 
 use super::{
+    current,
     load::{self, Stored},
     prepare::{Asker, Change, Conditions, Prepared, Wish, prepare},
     write,
@@ -22,7 +23,11 @@ use crate::{error, http, json::Json, limits, plugin::Collections, scopes, valida
 
 /// Applies a batch.
 pub async fn batch(plugin: Arc<Collections>, request: Request) -> Result<Response> {
-    let body = http::object(&request)?;
+    current(&plugin, || apply(&plugin, &request)).await
+}
+
+async fn apply(plugin: &Collections, request: &Request) -> Result<Response> {
+    let body = http::object(request)?;
     let operations = match http::member(&body, "operations")? {
         Json::Array(operations) => operations,
         other => {
@@ -34,14 +39,14 @@ pub async fn batch(plugin: Arc<Collections>, request: Request) -> Result<Respons
         let message = format!("must have at most {} entries", limits::BATCH_OPERATIONS_MAX);
         return Err(error::body(&["operations"], "too_long", message));
     }
-    let asker = Asker::of(&request);
+    let asker = Asker::of(request);
     if operations.is_empty() {
         return Ok(Response::json_bytes("{\"results\":[]}".to_owned()));
     }
     for _ in 0..limits::WRITE_ATTEMPTS_MAX {
         let mut work = Work {
-            plugin: &plugin,
-            request: &request,
+            plugin,
+            request,
             asker,
             changes: Vec::new(),
             seen: HashMap::new(),
@@ -50,9 +55,9 @@ pub async fn batch(plugin: Arc<Collections>, request: Request) -> Result<Respons
         for (at, operation) in operations.iter().enumerate() {
             work.add(operation).await.map_err(|fault| placed(&fault, at))?;
         }
-        if let Some(applied) = write::apply(&plugin, work.batch, &work.changes).await? {
+        if let Some(applied) = write::apply(plugin, work.batch, &work.changes).await? {
             for change in &work.changes {
-                write::told(&plugin, change, &asker);
+                write::told(plugin, change, &asker);
             }
             return Ok(Response::json_bytes(results(&work.changes, &applied.now)));
         }

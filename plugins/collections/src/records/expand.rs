@@ -105,8 +105,9 @@ async fn fetch(
     }
     let list = serde_json::to_string(&wanted).expect("a list of texts is JSON");
     let sql = format!(
-        "SELECT id,owner_id,created_at,updated_at,data FROM {} WHERE id IN (SELECT value FROM json_each(?1))",
-        target.table
+        "SELECT id,owner_id,created_at,updated_at,data FROM {} WHERE {}",
+        target.table,
+        target.dialect.among_ids()
     );
     let short = wanted.len() as u64 <= limits::SHORT_ROWS_MAX;
     let cost = if short { Cost::Short } else { Cost::Unknown };

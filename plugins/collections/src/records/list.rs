@@ -9,7 +9,7 @@ use tinybase_plugin_api::{
 
 use super::{
     answer::{Answer, FRAME_BYTES},
-    expand, read,
+    current, expand, read,
 };
 use crate::{
     access::{Action, Caller, Rule, Verdict},
@@ -23,8 +23,12 @@ use crate::{
 
 /// Answers a page.
 pub async fn list(plugin: Arc<Collections>, request: Request) -> Result<Response> {
+    current(&plugin, || page(&plugin, &request)).await
+}
+
+async fn page(plugin: &Collections, request: &Request) -> Result<Response> {
     let collection = plugin.catalog.collection(request.param(0)).await?;
-    let caller = http::caller(&request);
+    let caller = http::caller(request);
     let rule = collection.options.rules.of(Action::List);
     let verdict = rule.verdict(Action::List, &caller);
     if verdict == Verdict::Deny {
@@ -33,7 +37,7 @@ pub async fn list(plugin: Arc<Collections>, request: Request) -> Result<Response
     if verdict == Verdict::Allow
         && let Some((limit, offset, newest)) = plain(request.query())?
     {
-        return plain_page(&plugin, &collection, limit, offset, newest).await;
+        return plain_page(plugin, &collection, limit, offset, newest).await;
     }
     let pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = request.query_pairs().collect();
     let query = ListQuery::parse(&pairs, &collection.schema)?;
@@ -45,7 +49,7 @@ pub async fn list(plugin: Arc<Collections>, request: Request) -> Result<Response
         action: Action::List.name(),
         data: None,
     };
-    Page { plugin: &plugin, request: &request, collection: &collection, query, rule, context }.answer().await
+    Page { plugin, request, collection: &collection, query, rule, context }.answer().await
 }
 
 /// The window of a list that asks for nothing beyond one: limit, offset, newest first.
@@ -91,7 +95,7 @@ async fn plain_page(
         Some(row) => row.integer(columns::TOTAL)?,
         None if offset == 0 => 0,
         None => {
-            let sql = format!("SELECT count FROM collections_counts WHERE number={}", collection.number);
+            let sql = collection.dialect.count_of(collection.number);
             plugin
                 .database
                 .query(Cost::Short, &sql, &[])
@@ -249,10 +253,8 @@ impl Page<'_> {
     }
 
     fn next_cursor(&self, row: &Row<'_>) -> Result<String> {
-        let values = (0..self.query.sort.keys.len())
-            .map(|key| Ok(row.value(columns::SORT + key)?.to_owned()))
-            .collect::<Result<_>>()?;
-        let position = Position { values, seq: row.integer(columns::SEQ)? };
+        let values = row.values()?.into_iter().skip(columns::SORT);
+        let position = self.query.position(self.collection.dialect, row.integer(columns::SEQ)?, values);
         Ok(position.encode(self.fingerprint()))
     }
 }

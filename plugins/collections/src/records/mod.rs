@@ -12,6 +12,8 @@ mod read;
 mod users;
 mod write;
 
+use tinybase_plugin_api::{Response, Result};
+
 pub use aggregate::aggregate;
 pub(crate) use answer::Answer;
 pub use batch::batch;
@@ -21,3 +23,20 @@ pub(crate) use read::parsed;
 pub use read::read;
 pub(crate) use users::before_user_delete;
 pub use write::{create, delete, replace, update};
+
+use crate::{limits, plugin::Collections};
+
+/// Answers a request under the schema as it is: where another node changed that meanwhile, the catalog is read anew and
+/// all of it is done once more.
+pub(crate) async fn current<F>(plugin: &Collections, mut answer: impl FnMut() -> F) -> Result<Response>
+where
+    F: Future<Output = Result<Response>>,
+{
+    for _ in 1..limits::SCHEMA_ATTEMPTS_MAX {
+        match answer().await {
+            Err(fault) if fault.code() == "db_schema_changed" => plugin.catalog.reload().await?,
+            answered => return answered,
+        };
+    }
+    answer().await
+}

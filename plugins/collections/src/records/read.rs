@@ -7,7 +7,7 @@ use tinybase_plugin_api::{
     database::{Cost, Value},
 };
 
-use super::{answer::Answer, expand};
+use super::{answer::Answer, current, expand};
 use crate::{
     access::{Action, Verdict},
     catalog::Collection,
@@ -21,8 +21,12 @@ use crate::{
 
 /// Answers one record.
 pub async fn read(plugin: Arc<Collections>, request: Request) -> Result<Response> {
+    current(&plugin, || record(&plugin, &request)).await
+}
+
+async fn record(plugin: &Collections, request: &Request) -> Result<Response> {
     let collection = plugin.catalog.collection(request.param(0)).await?;
-    let (id, caller) = (request.param(1), http::caller(&request));
+    let (id, caller) = (request.param(1), http::caller(request));
     let rule = collection.options.rules.of(Action::Read);
     let verdict = rule.verdict(Action::Read, &caller);
     if verdict == Verdict::Deny {
@@ -60,7 +64,7 @@ pub async fn read(plugin: Arc<Collections>, request: Request) -> Result<Response
     let json = if request.query().is_empty() {
         record.to_json()
     } else {
-        shaped(&plugin, &request, &collection, record).await?
+        shaped(plugin, request, &collection, record).await?
     };
     Ok(Response::json_bytes(json).with_header("etag", &tag))
 }

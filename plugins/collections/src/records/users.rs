@@ -12,7 +12,6 @@ use tinybase_plugin_api::{
 use crate::{
     plugin::Collections,
     schema::{OnDelete, USERS},
-    storage::set_null_statement,
 };
 
 /// Before a user is deleted; the event's subject is the user's id.
@@ -20,8 +19,8 @@ pub(crate) async fn before_user_delete(plugin: Arc<Collections>, event: Event) -
     let catalog = plugin.catalog.current().await?;
     let mut statements = Batch::default();
     for referrer in catalog.referrers(USERS).filter(|referrer| referrer.on_delete == OnDelete::SetNull) {
-        let column = format!("f_{}", referrer.field);
-        let sql = set_null_statement(&referrer.collection.table, &column, referrer.field, "?1");
+        let collection = referrer.collection;
+        let sql = collection.dialect.set_null(&collection.table, referrer.field, "?1");
         statements.push(&sql, &[Value::Text(event.subject.clone())]);
     }
     Ok(Before::pass().with_statements(statements))

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     answer::Answer,
-    load,
+    current, load,
     prepare::{Asker, Change, Conditions, Prepared, Wish, prepare},
     read::parsed,
 };
@@ -54,6 +54,10 @@ pub async fn delete(plugin: Arc<Collections>, request: Request) -> Result<Respon
 }
 
 async fn change(plugin: &Collections, request: &Request, id: &str, wish: Wish<'_>) -> Result<Response> {
+    current(plugin, || try_change(plugin, request, id, wish)).await
+}
+
+async fn try_change(plugin: &Collections, request: &Request, id: &str, wish: Wish<'_>) -> Result<Response> {
     let asker = Asker::of(request);
     let conditions =
         Conditions { if_match: request.header("if-match"), if_none_match: request.header("if-none-match") };
@@ -116,7 +120,7 @@ pub(super) async fn apply(
         Err(fault) if fault.code() == "db_foreign_key" => Err(reference_fault(plugin, changes).await),
         // Two creates under one id: the later one finds the record there when it decides anew.
         Err(fault) if is_id_taken(&fault) => Ok(None),
-        Err(fault) => Err(error::unique(fault)),
+        Err(fault) => Err(error::not_stored(fault, changes.iter().map(|prepared| &*prepared.collection))),
     }
 }
 
@@ -205,7 +209,7 @@ async fn dangling(plugin: &Collections, prepared: &Prepared) -> Result<Option<Er
 async fn who_refers(plugin: &Collections, prepared: &Prepared) -> Result<Option<Error>> {
     let catalog = plugin.catalog.current().await?;
     for referrer in catalog.referrers(&prepared.collection.name) {
-        let column = format!("f_{}", referrer.field);
+        let column = referrer.collection.dialect.column(referrer.field);
         if exists(plugin, &referrer.collection.table, &column, &prepared.record.id).await? {
             let name = &referrer.collection.name;
             let message =

@@ -143,11 +143,6 @@ impl Field {
     pub fn has_column(&self) -> bool {
         self.index || self.unique || self.reference.is_some()
     }
-
-    /// The name of its column.
-    pub fn column(&self) -> String {
-        format!("f_{}", self.name)
-    }
 }
 
 /// A schema that holds.

@@ -1,0 +1,10 @@
+DROP AGGREGATE collections_sum(NUMERIC);
+DROP FUNCTION collections_sum_end(FLOAT8[]);
+DROP FUNCTION collections_sum_step(FLOAT8[], NUMERIC);
+DROP FUNCTION collections_nulled(TEXT, TEXT);
+DROP FUNCTION collections_numeric(JSONB);
+DROP FUNCTION collections_number(TEXT);
+DROP FUNCTION collections_integer(TEXT);
+DROP FUNCTION collections_count();
+DROP TABLE collections_counts;
+DROP TABLE collections_meta;

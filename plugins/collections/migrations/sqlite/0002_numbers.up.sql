@@ -1,0 +1,9 @@
+-- The highest number that a collection was ever given. None is given twice: whoever has not heard yet that a collection
+-- ended must not meet the table of another.
+
+CREATE TABLE collections_numbers (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    highest INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO collections_numbers (id, highest) SELECT 1, coalesce(max(number), 0) FROM collections_meta;

@@ -1,0 +1,15 @@
+//! PostgreSQL's SQL, whose values have one type a column: where a value in JSON may be of any, it is read twice, as a
+//! number and as text, and SQLite's order is put together from both. It never runs it.
+
+mod filter;
+mod order;
+mod place;
+mod table;
+
+pub(super) use filter::{compare, constant, has, is_in, is_null, like};
+pub(super) use order::{aggregate, beside, group, order, order_by_position, same};
+pub(super) use place::{column_name, quoted, seen};
+pub(super) use table::{
+    add_columns, among_ids, columns_of, count_of, count_triggers, dangling, drop_columns, foreign_key,
+    generated, index, lock, made, owner_index, set_null, set_null_trigger, table_head,
+};
