@@ -5,7 +5,10 @@ use std::{fmt::Write, fs};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 use tinybase_test_postgres::{Database, server_url};
-use tinybase_tests::Site;
+use tinybase_tests::{
+    Site,
+    site::{ADMIN_EMAIL, PASSWORD},
+};
 
 /// The collections, the one that is referred to first.
 const COLLECTIONS: [&str; 2] = ["places", "visits"];
@@ -61,6 +64,14 @@ impl Places {
             }
         }
     }
+}
+
+/// A fresh folder with an instance on SQLite, whatever the other tests run on.
+pub(crate) fn on_sqlite() -> Site {
+    let mut site = Site::new();
+    site.set(URL, "sqlite://./tinybase.db");
+    site.done(&["init", "--admin-email", ADMIN_EMAIL, "--admin-password", PASSWORD]);
+    site
 }
 
 /// Fills an instance: collections that refer to each other and to themselves, records in odd forms, users, settings, an

@@ -7,7 +7,7 @@ mod instance;
 
 use std::{sync::mpsc, time::Duration, time::Instant};
 
-use instance::{Places, exported, filled, serves_the_same};
+use instance::{Places, exported, filled, on_sqlite, serves_the_same};
 use serde_json::Value as Json;
 use tinybase_tests::Site;
 
@@ -40,7 +40,7 @@ fn sums(report: &Json) -> Vec<(String, String)> {
 
 #[test]
 fn an_instance_is_the_same_on_the_other_side_and_back() {
-    let mut site = Site::new();
+    let mut site = on_sqlite();
     let places = Places::new();
     filled(&mut site, 40);
     let before = exported(&mut site, places.first());
@@ -56,7 +56,7 @@ fn an_instance_is_the_same_on_the_other_side_and_back() {
 
 #[test]
 fn a_copy_that_is_killed_goes_on_where_it_stood() {
-    let mut site = Site::new();
+    let mut site = on_sqlite();
     let places = Places::new();
     filled(&mut site, ROWS);
     let before = exported(&mut site, places.first());
@@ -109,7 +109,7 @@ fn killed_within(site: &Site, from: &str, to: &str, longest: Duration) -> bool {
 
 #[test]
 fn a_row_that_does_not_fit_is_named_and_the_copy_goes_on_once_it_does() {
-    let mut site = Site::new();
+    let mut site = on_sqlite();
     filled(&mut site, 3);
     let source = "sqlite://./tinybase.db";
     let target = "sqlite://./target.db";
@@ -153,7 +153,7 @@ fn a_row_that_does_not_fit_is_named_and_the_copy_goes_on_once_it_does() {
 
 #[test]
 fn what_cannot_be_copied_is_refused_before_anything_is_written() {
-    let site = Site::new();
+    let site = on_sqlite();
     site.done(&["db", "upgrade"]);
     let source = "sqlite://./tinybase.db";
     let refused = |site: &Site, from: &str, to: &str, code: i32, part: &str| {
