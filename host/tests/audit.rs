@@ -29,7 +29,7 @@ const DAY_SECONDS: i64 = 86_400;
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
 async fn fresh() -> (Fresh, HostSql) {
-    let fresh = Fresh::open();
+    let fresh = Fresh::open().await;
     Migrator::of_host(&*fresh.db).upgrade(None).await.unwrap();
     let sql = HostSql::new(Arc::clone(&fresh.db) as _);
     (fresh, sql)

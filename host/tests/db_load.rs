@@ -14,12 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use support_db::{Fresh, apply, batch, query, query_as};
+use support_db::{FreshSqlite, apply, batch, query, query_as};
 use tinybase_abi::codec::{Expect, Value, pack_values};
 use tinybase_host::db::{
     Cost, Database, DbError, Durability, Query, Scope,
     sqlite::{Sqlite, SqliteOptions},
 };
+use tinybase_test_postgres::sqlite_only;
 
 const NONE: [Value; 0] = [];
 const ENDLESS: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
@@ -43,7 +44,10 @@ fn later(db: &Sqlite, sql: &str, deadline: Duration) -> tokio::task::JoinHandle<
 
 #[tokio::test(flavor = "multi_thread")]
 async fn short_reads_go_on_while_every_reader_scans() {
-    let fresh = Fresh::open();
+    if sqlite_only("the SQLite engine") {
+        return;
+    }
+    let fresh = FreshSqlite::open();
     apply(&fresh.db, &[("CREATE TABLE t AS SELECT 7 AS a", &NONE, Expect::Any)]).await.unwrap();
     let scans: Vec<_> = (0..4).map(|_| later(&fresh.db, ENDLESS, PATIENCE)).collect();
     // A fifth has to wait for a reader, so that all four run once it does.
@@ -59,7 +63,10 @@ async fn short_reads_go_on_while_every_reader_scans() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scan_whose_caller_went_away_frees_its_reader() {
-    let fresh = Fresh::open_with(|options| options.reader_threads = 1);
+    if sqlite_only("the SQLite engine") {
+        return;
+    }
+    let fresh = FreshSqlite::open_with(|options| options.reader_threads = 1);
     let scan = later(&fresh.db, ENDLESS, Duration::from_secs(600));
     let waits = later(&fresh.db, "SELECT 1", Duration::from_secs(600));
     scan.abort();
@@ -68,7 +75,10 @@ async fn a_scan_whose_caller_went_away_frees_its_reader() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn full_queues_and_large_results_are_refused() {
-    let fresh = Fresh::open_with(|options| {
+    if sqlite_only("the SQLite engine") {
+        return;
+    }
+    let fresh = FreshSqlite::open_with(|options| {
         (options.reader_threads, options.queue_reads_max, options.queue_jobs_max) = (1, 2, 2);
         options.rows_bytes_max = 1 << 16;
     });
@@ -97,7 +107,10 @@ async fn full_queues_and_large_results_are_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_value_comes_back_as_it_went_in() {
-    let fresh = Fresh::open();
+    if sqlite_only("the SQLite engine") {
+        return;
+    }
+    let fresh = FreshSqlite::open();
     apply(&fresh.db, &[("CREATE TABLE t (k INTEGER PRIMARY KEY, v)", &NONE, Expect::Any)]).await.unwrap();
     let values = [
         Value::Null,
@@ -144,7 +157,10 @@ async fn read_until(db: Arc<Sqlite>, stop: Arc<AtomicBool>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn now_never_goes_back_in_the_order_of_commits() {
-    let mut fresh = Fresh::open();
+    if sqlite_only("the SQLite engine") {
+        return;
+    }
+    let mut fresh = FreshSqlite::open();
     apply(&fresh.db, &[("CREATE TABLE t (seq INTEGER PRIMARY KEY, at TEXT)", &NONE, Expect::Any)])
         .await
         .unwrap();
@@ -165,9 +181,12 @@ async fn now_never_goes_back_in_the_order_of_commits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_stays_bounded_under_a_steady_load() {
+    if sqlite_only("the SQLite engine") {
+        return;
+    }
     const WAL_BYTES_MAX: u64 = 4 << 20;
     for durability in [Durability::Full, Durability::Normal] {
-        let fresh = Fresh::open_with(|options| {
+        let fresh = FreshSqlite::open_with(|options| {
             options.durability = durability;
             options.wal_bytes_max = WAL_BYTES_MAX;
             options.checkpoint_bytes = 1 << 18;
@@ -201,8 +220,11 @@ async fn the_log_stays_bounded_under_a_steady_load() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_cut_back_once_a_long_read_has_ended() {
+    if sqlite_only("the SQLite engine") {
+        return;
+    }
     const WAL_BYTES_MAX: u64 = 1 << 20;
-    let fresh = Fresh::open_with(|options| {
+    let fresh = FreshSqlite::open_with(|options| {
         (options.wal_bytes_max, options.checkpoint_bytes) = (WAL_BYTES_MAX, 1 << 18);
     });
     apply(&fresh.db, &[("CREATE TABLE t (a TEXT)", &NONE, Expect::Any)]).await.unwrap();
@@ -227,7 +249,10 @@ async fn the_log_is_cut_back_once_a_long_read_has_ended() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_is_copied_to_the_file_once_nothing_is_written() {
-    let fresh = Fresh::open();
+    if sqlite_only("the SQLite engine") {
+        return;
+    }
+    let fresh = FreshSqlite::open();
     apply(&fresh.db, &[("CREATE TABLE t (a TEXT)", &NONE, Expect::Any)]).await.unwrap();
     let row = [Value::from("x".repeat(1 << 20))];
     for _ in 0..8 {
@@ -240,7 +265,10 @@ async fn a_burst_is_copied_to_the_file_once_nothing_is_written() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_process_that_writes_is_noticed() {
-    let fresh = Fresh::open();
+    if sqlite_only("the SQLite engine") {
+        return;
+    }
+    let fresh = FreshSqlite::open();
     apply(&fresh.db, &[("CREATE TABLE t (a)", &NONE, Expect::Any)]).await.unwrap();
     let other = Sqlite::open(&fresh.options).unwrap();
     let insert = [("INSERT INTO t VALUES (1)", NONE.as_slice(), Expect::Any)];
@@ -256,7 +284,10 @@ async fn another_process_that_writes_is_noticed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_another_holds_is_busy() {
-    let fresh = Fresh::open_with(|options| options.busy_timeout = Duration::from_millis(20));
+    if sqlite_only("the SQLite engine") {
+        return;
+    }
+    let fresh = FreshSqlite::open_with(|options| options.busy_timeout = Duration::from_millis(20));
     let other = Sqlite::open(&fresh.options).unwrap();
     let transaction = other.begin(&Scope::Host, PATIENCE).await.unwrap();
     let create = [("CREATE TABLE t (a)", NONE.as_slice(), Expect::Any)];
@@ -268,9 +299,12 @@ async fn a_file_that_another_holds_is_busy() {
 
 #[test]
 fn a_new_file_is_its_owners_alone_and_what_is_no_database_is_refused() {
+    if sqlite_only("the SQLite engine") {
+        return;
+    }
     use std::os::unix::fs::PermissionsExt;
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let fresh = Fresh::open();
+    let fresh = FreshSqlite::open();
     runtime.block_on(apply(&fresh.db, &[("CREATE TABLE t (a)", &NONE, Expect::Any)])).unwrap();
     for name in ["t.db", "t.db-wal", "t.db-shm"] {
         let mode = fresh.dir.path().join(name).metadata().unwrap().permissions().mode();
@@ -316,8 +350,11 @@ fn crash_child() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_moment_it_keeps_what_it_acknowledged() {
+    if sqlite_only("the SQLite engine") {
+        return;
+    }
     const ACKS_BEFORE_KILL: [usize; 5] = [1, 40, 400, 1500, 3000];
-    let mut fresh = Fresh::open();
+    let mut fresh = FreshSqlite::open();
     apply(&fresh.db, &[("CREATE TABLE t (id TEXT, half TEXT, UNIQUE (id, half))", &NONE, Expect::Any)])
         .await
         .unwrap();

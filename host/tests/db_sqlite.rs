@@ -4,15 +4,19 @@ mod support_db;
 
 use std::{sync::Arc, time::Duration};
 
-use support_db::{Fresh, apply, batch, query, query_as};
+use support_db::{FreshSqlite, apply, batch, query, query_as};
 use tinybase_abi::codec::{Expect, Value};
 use tinybase_host::db::{Cost, Database, DbError, Scope};
+use tinybase_test_postgres::sqlite_only;
 
 const NONE: [Value; 0] = [];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_applied_whole_and_tells_what_it_did() {
-    let fresh = Fresh::open();
+    if sqlite_only("the SQLite engine") {
+        return;
+    }
+    let fresh = FreshSqlite::open();
     apply(&fresh.db, &[("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT UNIQUE)", &NONE, Expect::Any)])
         .await
         .unwrap();
@@ -37,7 +41,10 @@ async fn a_batch_is_applied_whole_and_tells_what_it_did() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_fails_is_undone_and_named() {
-    let fresh = Fresh::open();
+    if sqlite_only("the SQLite engine") {
+        return;
+    }
+    let fresh = FreshSqlite::open();
     let schema = "CREATE TABLE p (id TEXT PRIMARY KEY);
                   CREATE TABLE t (a TEXT UNIQUE, b INTEGER NOT NULL CHECK (b < 10), c TEXT REFERENCES p (id), d TEXT);
                   CREATE UNIQUE INDEX t_d ON t (lower(d));
@@ -78,7 +85,10 @@ async fn what_fails_is_undone_and_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_is_one_statement_that_changes_nothing() {
-    let fresh = Fresh::open();
+    if sqlite_only("the SQLite engine") {
+        return;
+    }
+    let fresh = FreshSqlite::open();
     apply(&fresh.db, &[("CREATE TABLE t (a)", &NONE, Expect::Any)]).await.unwrap();
     for cost in [Cost::Short, Cost::Unknown] {
         for sql in [
@@ -100,7 +110,10 @@ async fn a_query_is_one_statement_that_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_writers_at_once_lose_nothing_and_fail_alone() {
-    let fresh = Fresh::open();
+    if sqlite_only("the SQLite engine") {
+        return;
+    }
+    let fresh = FreshSqlite::open();
     apply(&fresh.db, &[("CREATE TABLE t (a INTEGER PRIMARY KEY, at TEXT)", &NONE, Expect::Any)])
         .await
         .unwrap();
@@ -136,7 +149,10 @@ async fn many_writers_at_once_lose_nothing_and_fail_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_past_its_deadline_is_stopped() {
-    let fresh = Fresh::open();
+    if sqlite_only("the SQLite engine") {
+        return;
+    }
+    let fresh = FreshSqlite::open();
     let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
     for cost in [Cost::Short, Cost::Unknown] {
         let length = Duration::from_millis(30);
@@ -147,7 +163,10 @@ async fn a_statement_past_its_deadline_is_stopped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_database_says_so() {
-    let fresh = Fresh::open();
+    if sqlite_only("the SQLite engine") {
+        return;
+    }
+    let fresh = FreshSqlite::open();
     let create = batch(&[("CREATE TABLE t (a)", &NONE, Expect::Any)]);
     fresh.db.apply(&Scope::Host, create.clone()).await.unwrap();
     fresh.db.shut_down().await;

@@ -1,11 +1,15 @@
-//! A fresh folder that `tinybase init` prepared, and the commands that are run in it.
+//! A fresh folder that `tinybase init` prepared, and the commands that are run in it. Its database is a file in it, or one
+//! of its own on the PostgreSQL server that the run is on.
 
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    time::Duration,
 };
 
+use rusqlite::{Connection, types::ValueRef};
 use tempfile::TempDir;
+use tinybase_test_postgres::{Database, server_url};
 
 use crate::{Server, fixtures, profile_dir};
 
@@ -24,11 +28,15 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("TINYBASE_SERVER_HEADER_READ_TIMEOUT_MS", "1000"),
 ];
 
+/// How long a statement waits for the server's own writes to the file.
+const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// A folder with a configuration, a database and an admin.
 pub struct Site {
     folder: TempDir,
     packages: TempDir,
     environment: Vec<(String, String)>,
+    on_server: Option<Database>,
 }
 
 /// What a command printed, and how it ended.
@@ -63,8 +71,11 @@ impl Site {
     fn initialised(arguments: &[&str]) -> Site {
         let folder = tempfile::tempdir().unwrap();
         let packages = tempfile::tempdir().unwrap();
-        let environment = ENVIRONMENT.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        let site = Site { folder, packages, environment };
+        let mut environment: Vec<(String, String)> =
+            ENVIRONMENT.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let on_server = server_url().map(|server| Database::create(&server).unwrap());
+        environment.extend(on_server.iter().map(|database| ("TINYBASE_DB_URL".into(), database.url())));
+        let site = Site { folder, packages, environment, on_server };
         let ran = site.run(arguments);
         assert_eq!(ran.code, Some(0), "init: {ran:?}");
         site
@@ -73,6 +84,19 @@ impl Site {
     /// The folder.
     pub fn dir(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The URL of its database, where that is not a file.
+    pub fn database_url(&self) -> Option<String> {
+        self.on_server.as_ref().map(Database::url)
+    }
+
+    /// Runs one statement beside the server. Answers the rows, one a line, with `|` between their values.
+    pub fn sql(&self, statement: &str) -> String {
+        match &self.on_server {
+            Some(database) => database.run(statement).unwrap(),
+            None => sql_on_file(&self.dir().join("tinybase.db"), statement),
+        }
     }
 
     /// Where packages are put together.
@@ -143,6 +167,27 @@ impl Default for Site {
     fn default() -> Site {
         Site::new()
     }
+}
+
+fn sql_on_file(path: &Path, statement: &str) -> String {
+    let database = Connection::open(path).unwrap();
+    database.busy_timeout(BUSY_WAIT_MAX).unwrap();
+    let mut statement = database.prepare(statement).unwrap();
+    if statement.column_count() == 0 {
+        statement.execute([]).unwrap();
+        return String::new();
+    }
+    let columns = statement.column_count();
+    let text = |row: &rusqlite::Row<'_>, at: usize| match row.get_ref(at).unwrap() {
+        ValueRef::Null => String::new(),
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Real(number) => number.to_string(),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+    };
+    let rows = statement
+        .query_map([], |row| Ok((0..columns).map(|at| text(row, at)).collect::<Vec<_>>().join("|")))
+        .unwrap();
+    rows.map(Result::unwrap).collect::<Vec<_>>().join("\n")
 }
 
 /// The real binary: `TINYBASE_BINARY`, or the one that was built beside the tests.

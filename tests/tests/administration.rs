@@ -211,5 +211,10 @@ fn a_secret_among_the_settings_stands_nowhere_as_it_is() {
             looked_at += content.windows(11).filter(|part| part == b"storage_acc").count();
         }
     }
-    assert!(looked_at > 0, "the database was not among the files");
+    for table in ["tb_settings", "tb_settings_history", "tb_audit_log"] {
+        let rows = site.sql(&format!("SELECT * FROM {table}"));
+        assert!(!rows.contains(secret), "{table} holds the secret");
+        looked_at += rows.matches("storage_acc").count();
+    }
+    assert!(looked_at > 0, "the database was not looked at");
 }

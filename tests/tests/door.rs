@@ -132,9 +132,7 @@ fn a_secret_setting_is_stored_sealed_and_opens_for_the_extension_alone() {
     assert_eq!(refused.outcome(), (422, "setting_invalid".into()));
     assert!(!String::from_utf8_lossy(&refused.body).contains("\"short"), "the words tell the value");
     drop(server);
-    let database = rusqlite::Connection::open(site.dir().join("tinybase.db")).unwrap();
-    let sql = "SELECT value FROM tb_settings WHERE key = 'ext.door.client_secret'";
-    let stored: String = database.query_row(sql, [], |row| row.get(0)).unwrap();
+    let stored = site.sql("SELECT value FROM tb_settings WHERE key = 'ext.door.client_secret'");
     assert!(stored.contains("$sealed") && !stored.contains("hunter2"), "{stored}");
 
     site.set("TINYBASE_SECRET_KEY", &"ab".repeat(32));

@@ -177,9 +177,7 @@ fn who_is_unknown_or_locked_out_gets_the_same_words_and_no_mail() {
     let _ = server.client().registered(ADA);
     let _ = server.client().registered("eve@example.com");
     let (before_reset, before_link) = (token(&server, RESET, 1), token(&server, LINK, 2));
-    let database = rusqlite::Connection::open(site.dir().join("tinybase.db")).unwrap();
-    database.busy_timeout(Duration::from_secs(5)).unwrap();
-    database.execute("UPDATE tb_users SET is_active = 0 WHERE email = ?1", [ADA]).unwrap();
+    site.sql(&format!("UPDATE tb_users SET is_active = 0 WHERE email = '{ADA}'"));
     assert_eq!(reset(&server.client(), &before_reset, NEW_PASSWORD), invalid());
     assert_eq!(sign_in(&server.client(), &before_link), invalid());
     for what in [RESET, LINK] {

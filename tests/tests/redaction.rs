@@ -265,6 +265,8 @@ fn no_secret_is_told(format: &str) {
     let server = site.serve();
     let mut told = Told { secrets: vec![MARK.into(), PASSWORD.into(), key], errors: Vec::new() };
     told.secrets.extend(TOKEN_PREFIXES.map(str::to_owned));
+    // The password of its user, behind the second `:` and before the host.
+    told.secrets.extend(site.database_url().map(|url| url.split([':', '@']).nth(2).unwrap().to_owned()));
     let ada = use_accounts(&server, &mut told);
     misplace(&server.client(), &mut told);
     use_second_factor(&ada, &server, &mut told);

@@ -71,8 +71,8 @@ impl Audit {
         let offset = number(&request, "offset", 0, 0..=i64::MAX)?;
         let topic = request.query_value("topic").map(std::borrow::Cow::into_owned);
         let sql = format!(
-            "SELECT {COLUMNS}, (SELECT count(*) FROM audit_entries WHERE ?1 IS NULL OR topic = ?1) \
-             FROM audit_entries WHERE ?1 IS NULL OR topic = ?1 ORDER BY id DESC LIMIT ?2 OFFSET ?3"
+            "SELECT {COLUMNS}, (SELECT count(*) FROM audit_entries WHERE topic = ?1 OR ?1 IS NULL) \
+             FROM audit_entries WHERE topic = ?1 OR ?1 IS NULL ORDER BY id DESC LIMIT ?2 OFFSET ?3"
         );
         let rows = self.database.query(Cost::Unknown, &sql, params![topic.clone(), limit, offset]).await?;
         let entries = rows.iter().map(|row| entry(&row)).collect::<Result<Vec<_>>>()?;
@@ -85,7 +85,7 @@ impl Audit {
     }
 
     async fn count(&self, topic: Option<String>) -> Result<i64> {
-        let sql = "SELECT count(*) FROM audit_entries WHERE ?1 IS NULL OR topic = ?1";
+        let sql = "SELECT count(*) FROM audit_entries WHERE topic = ?1 OR ?1 IS NULL";
         let rows = self.database.query(Cost::Unknown, sql, params![topic]).await?;
         rows.first().map_or(Ok(0), |row| row.integer(0))
     }

@@ -8,7 +8,7 @@ mod rules;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tinybase_plugin_api::prelude::*;
+use tinybase_plugin_api::{database::Engine, prelude::*};
 
 /// How often old entries are deleted.
 const CLEAN_EVERY: Duration = Duration::from_hours(1);
@@ -70,7 +70,7 @@ impl Audit {
             rules::check_words(&event.payload["record"], &settings.forbidden_words)?;
         }
         let sql = "INSERT INTO audit_changes (collection, changes) VALUES (?1, 1) \
-                   ON CONFLICT (collection) DO UPDATE SET changes = changes + 1";
+                   ON CONFLICT (collection) DO UPDATE SET changes = audit_changes.changes + 1";
         let mut count = Batch::default();
         count.push(sql, params![event.subject]);
         Ok(Before::pass().with_statements(count))
@@ -88,7 +88,13 @@ impl Audit {
 
     async fn clean(self: Arc<Self>) -> Result<()> {
         let settings: Settings = self.host.settings().await?;
-        let sql = "DELETE FROM audit_entries WHERE at < strftime('%Y-%m-%dT%H:%M:%f', ?1, ?2)";
+        let sql = match self.database.engine() {
+            Engine::Sqlite => "DELETE FROM audit_entries WHERE at < strftime('%Y-%m-%dT%H:%M:%f', ?1, ?2)",
+            Engine::Postgres => {
+                "DELETE FROM audit_entries WHERE at < to_char( \
+                     (?1::text::timestamptz + ?2::text::interval) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS')"
+            }
+        };
         let age = format!("-{} days", settings.retention_days);
         let deleted = self.database.execute(sql, params![Value::Now, age]).await?;
         if deleted > 0 {

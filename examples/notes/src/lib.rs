@@ -70,9 +70,11 @@ impl Notes {
     }
 
     async fn delete(self: Arc<Self>, request: Request) -> Result<Response> {
+        let missing = || Error::not_found("note_not_found", "you have no such note");
+        let id: i64 = request.param(0).parse().map_err(|_| missing())?;
         let sql = "DELETE FROM notes_notes WHERE owner_id = ?1 AND id = ?2";
-        match self.database.execute(sql, params![caller_id(&request)?, request.param(0)]).await? {
-            0 => Err(Error::not_found("note_not_found", "you have no such note")),
+        match self.database.execute(sql, params![caller_id(&request)?, id]).await? {
+            0 => Err(missing()),
             _ => Ok(Response::empty(204)),
         }
     }

@@ -48,7 +48,7 @@ pub(crate) async fn host() -> Host {
 
 /// Accounts under a configuration of their own.
 pub(crate) async fn host_with(choose: impl FnOnce(&mut config::Auth)) -> Host {
-    let fresh = Fresh::open();
+    let fresh = Fresh::open().await;
     Migrator::of_host(&*fresh.db).upgrade(None).await.unwrap();
     let mut config = config::Auth::default();
     choose(&mut config);

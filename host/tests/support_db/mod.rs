@@ -12,32 +12,63 @@ use tempfile::TempDir;
 use tinybase_abi::codec::{BatchWriter, Expect, Reader, RowsHead, Value, pack_values};
 use tinybase_host::db::{
     Cost, Database, DbError, Query, Scope,
+    postgres::{Postgres, PostgresOptions},
     sqlite::{Sqlite, SqliteOptions},
 };
+use tinybase_test_postgres::server_url;
 
-/// A database in a directory of its own.
+/// A database of the test's own: on the PostgreSQL server that the run is on, else a file of SQLite's.
 pub(crate) struct Fresh {
+    pub(crate) db: Arc<dyn Database>,
+    pub(crate) dir: TempDir,
+    /// Dropped behind what is connected to it.
+    on_server: Option<tinybase_test_postgres::Database>,
+}
+
+impl Fresh {
+    pub(crate) async fn open() -> Fresh {
+        let dir = tempfile::tempdir().unwrap();
+        let create = |server: String| tinybase_test_postgres::Database::create(&server).unwrap();
+        let on_server = server_url().map(create);
+        Fresh { db: open(on_server.as_ref(), &dir).await, dir, on_server }
+    }
+
+    /// The same database once more, as another process would open it.
+    pub(crate) async fn beside(&self) -> Arc<dyn Database> {
+        open(self.on_server.as_ref(), &self.dir).await
+    }
+}
+
+async fn open(on_server: Option<&tinybase_test_postgres::Database>, dir: &TempDir) -> Arc<dyn Database> {
+    match on_server {
+        Some(database) => Postgres::open(&PostgresOptions::new(database.url())).await.unwrap(),
+        None => Sqlite::open(&SqliteOptions::new(dir.path().join("t.db"))).unwrap(),
+    }
+}
+
+/// A file of SQLite's in a directory of its own, for tests that are about SQLite.
+pub(crate) struct FreshSqlite {
     pub(crate) db: Arc<Sqlite>,
     pub(crate) options: SqliteOptions,
     pub(crate) dir: TempDir,
 }
 
-impl Fresh {
-    pub(crate) fn open() -> Fresh {
-        Fresh::open_with(|_| {})
+impl FreshSqlite {
+    pub(crate) fn open() -> FreshSqlite {
+        FreshSqlite::open_with(|_| {})
     }
 
-    pub(crate) fn open_with(choose: impl FnOnce(&mut SqliteOptions)) -> Fresh {
+    pub(crate) fn open_with(choose: impl FnOnce(&mut SqliteOptions)) -> FreshSqlite {
         let dir = tempfile::tempdir().unwrap();
         let mut options = SqliteOptions::new(dir.path().join("t.db"));
         choose(&mut options);
-        Fresh { db: Sqlite::open(&options).unwrap(), options, dir }
+        FreshSqlite { db: Sqlite::open(&options).unwrap(), options, dir }
     }
 
-    pub(crate) fn reopen(self) -> Fresh {
-        let Fresh { db, options, dir } = self;
+    pub(crate) fn reopen(self) -> FreshSqlite {
+        let FreshSqlite { db, options, dir } = self;
         drop(db);
-        Fresh { db: Sqlite::open(&options).unwrap(), options, dir }
+        FreshSqlite { db: Sqlite::open(&options).unwrap(), options, dir }
     }
 }
 
@@ -79,20 +110,23 @@ pub(crate) fn unpack_rows(packed: &[u8]) -> Vec<Vec<Value>> {
         .collect()
 }
 
-pub(crate) async fn apply(db: &Sqlite, statements: &[Statement<'_>]) -> Result<Done, DbError> {
+pub(crate) async fn apply<D: Database + ?Sized>(
+    db: &Arc<D>,
+    statements: &[Statement<'_>],
+) -> Result<Done, DbError> {
     apply_as(db, &Scope::Host, statements).await
 }
 
-pub(crate) async fn apply_as(
-    db: &Sqlite,
+pub(crate) async fn apply_as<D: Database + ?Sized>(
+    db: &Arc<D>,
     scope: &Scope,
     statements: &[Statement<'_>],
 ) -> Result<Done, DbError> {
     Ok(unpack_done(&db.apply(scope, batch(statements)).await?))
 }
 
-pub(crate) async fn query(
-    db: &Sqlite,
+pub(crate) async fn query<D: Database + ?Sized>(
+    db: &Arc<D>,
     cost: Cost,
     sql: &str,
     params: &[Value],
@@ -100,8 +134,8 @@ pub(crate) async fn query(
     query_as(db, &Scope::Host, cost, sql, params, None).await
 }
 
-pub(crate) async fn query_as(
-    db: &Sqlite,
+pub(crate) async fn query_as<D: Database + ?Sized>(
+    db: &Arc<D>,
     scope: &Scope,
     cost: Cost,
     sql: &str,

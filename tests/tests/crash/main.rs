@@ -41,7 +41,9 @@ fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
     for round in 1..=rounds {
         let target = rand::random_range(ACKNOWLEDGED_BEFORE_KILL);
         let acknowledged = create_until_killed(server, target, &next_number);
-        check_integrity(site.dir());
+        if site.database_url().is_none() {
+            check_integrity(site.dir());
+        }
         server = site.serve();
         records::check_acknowledged(&server, &acknowledged);
         let stored = records::check_stored(&server);

@@ -68,7 +68,7 @@ impl Neighbour {
         }
         let passed = self.host.topic("note.make")?.before(fate, &json!({})).await?;
         let mut batch = passed.statements;
-        batch.push("CREATE TABLE IF NOT EXISTS neighbour_notes (fate TEXT CHECK (fate <> 'refused')) STRICT", &[]);
+        batch.push("CREATE TABLE IF NOT EXISTS neighbour_notes (fate TEXT CHECK (fate <> 'refused'))", &[]);
         batch.append(audit.entry(&entry).await?)?;
         batch.push("INSERT INTO neighbour_notes VALUES (?1)", &[fate.into()]);
         if !matches!(fate, "rolled_back" | "dropped") {
