@@ -12,6 +12,7 @@ mod postgres;
 mod process;
 mod serve;
 mod step;
+mod suite;
 mod test;
 mod workspace;
 
@@ -34,7 +35,7 @@ enum Command {
     Build(build::Options),
     /// Build in release, initialise ./tinybase-data if it is not there, and serve it
     Serve(serve::Options),
-    /// Check the format, lint with warnings as errors, and run every test
+    /// Check the format, lint with warnings as errors, and run every test, those of data on both engines
     Test(test::Options),
     /// Start a PostgreSQL of its own for a command that runs tests, or until Ctrl-C
     Postgres(postgres::Options),

@@ -1,13 +1,14 @@
 //! `cargo xtask test`: what every change must pass, in the order in which it fails fastest. It never skips a failure.
 
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use tinybase_test_postgres::install::Installation;
 
 use crate::build;
 use crate::fuzz_api;
 use crate::step;
+use crate::suite::Suite;
 use crate::workspace::{Profile, Workspace, cargo};
 
 /// What `test` can be told.
@@ -24,6 +25,8 @@ pub(crate) struct Options {
 /// The first step that failed.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let started = Instant::now();
+    // Missing, it is told or installed now, not after the minutes that all else takes.
+    Installation::find_or_install().context("the suite runs on PostgreSQL too")?;
     let workspace = Workspace::load()?;
     let cargo_in_root = |arguments: &[&str]| {
         let mut command = cargo();
@@ -36,27 +39,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         step::run("lint", &mut cargo_in_root(&lint))?;
     }
     build::build_and_stage(&workspace, Profile::Debug)?;
-    step::run("tests", &mut cargo_in_root(suite()))?;
+    let suite = Suite::new(&workspace.root);
+    let on_sqlite = suite.on_sqlite()?;
+    let on_postgres = suite.on_postgres()?;
     if !options.fast {
         // The whole workspace, as above: naming packages would build their dependencies once more with other features.
         let doc_tests = ["test", "--workspace", "--locked", "--doc"];
         step::run("documentation's tests", &mut cargo_in_root(&doc_tests))?;
         fuzz_api::bounded(&workspace)?;
     }
+    println!("==> SQLite: {on_sqlite}; PostgreSQL: {on_postgres}");
     println!("==> all passed in {}", step::seconds(started.elapsed()));
     Ok(())
-}
-
-/// The arguments that run the suite: with nextest where it is installed, which ends a test that hangs.
-fn suite() -> &'static [&'static str] {
-    let probe = Command::new("cargo-nextest")
-        .args(["nextest", "--version"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    if probe.is_ok_and(|status| status.success()) {
-        &["nextest", "run", "--workspace", "--locked", "--no-tests", "pass"]
-    } else {
-        &["test", "--workspace", "--locked", "--lib", "--bins", "--tests", "--no-fail-fast"]
-    }
 }
