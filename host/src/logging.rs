@@ -16,8 +16,19 @@ use crate::{
     telemetry,
 };
 
-/// Libraries whose debug lines are about sockets and frames, and would drown the host's own.
-const QUIET_TARGETS: &[&str] = &["h2", "hyper", "hyper_util", "tower_http", "rustls", "mio"];
+/// Libraries whose debug lines are about sockets, frames and grammars, and would drown the host's own.
+const QUIET_TARGETS: &[&str] = &[
+    "h2",
+    "hyper",
+    "hyper_util",
+    "tower_http",
+    "rustls",
+    "mio",
+    "sqlparser",
+    "sqlx",
+    "sqlx_core",
+    "sqlx_postgres",
+];
 
 fn filter(level: LogLevel) -> Targets {
     let level = match level {

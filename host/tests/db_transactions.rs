@@ -65,7 +65,8 @@ async fn past_its_deadline_it_is_rolled_back_and_says_so() {
     let short = Duration::from_millis(40);
     let mut transaction = fresh.db.begin(&Scope::Host, short).await.unwrap();
     transaction.apply(batch(&[INSERT])).await.unwrap();
-    // Another writer waits for the first to end, which its deadline alone can bring about.
+    // Another transaction waits for the first to end, which its deadline alone can bring about.
+    begin(&fresh).await.rollback().await.unwrap();
     apply(&fresh.db, &[("INSERT INTO t VALUES (2)", &NONE, Expect::Any)]).await.unwrap();
     let late = transaction.apply(batch(&[INSERT])).await;
     assert!(matches!(late, Err(DbError::Timeout(told)) if told == short), "{late:?}");

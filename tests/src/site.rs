@@ -68,12 +68,24 @@ impl Site {
         Site::initialised(&["init"])
     }
 
+    /// A fresh folder with an admin, and a database of its own on this PostgreSQL server.
+    pub fn on(server: &str) -> Site {
+        Site::initialised_on(
+            Some(server.to_owned()),
+            &["init", "--admin-email", ADMIN_EMAIL, "--admin-password", PASSWORD],
+        )
+    }
+
     fn initialised(arguments: &[&str]) -> Site {
+        Site::initialised_on(server_url(), arguments)
+    }
+
+    fn initialised_on(server: Option<String>, arguments: &[&str]) -> Site {
         let folder = tempfile::tempdir().unwrap();
         let packages = tempfile::tempdir().unwrap();
         let mut environment: Vec<(String, String)> =
             ENVIRONMENT.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        let on_server = server_url().map(|server| Database::create(&server).unwrap());
+        let on_server = server.map(|server| Database::create(&server).unwrap());
         environment.extend(on_server.iter().map(|database| ("TINYBASE_DB_URL".into(), database.url())));
         let site = Site { folder, packages, environment, on_server };
         let ran = site.run(arguments);

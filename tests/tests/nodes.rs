@@ -3,7 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value as Json;
 use tinybase_tests::{Server, Site};
@@ -17,6 +20,8 @@ fn nodes(server: &Server) -> Vec<Json> {
 fn a_node_shows_itself_and_is_gone_after_it() {
     let mut site = Site::new();
     site.set("TINYBASE_NODE_NAME", "the first");
+    site.set("TINYBASE_NODE_HEARTBEAT_MS", "100");
+    site.set("TINYBASE_NODE_TIMEOUT_MS", "400");
     let server = site.serve();
     let listed = nodes(&server);
     let [node] = listed.as_slice() else { panic!("{listed:?}") };
@@ -28,13 +33,19 @@ fn a_node_shows_itself_and_is_gone_after_it() {
     server.kill();
 
     let server = site.serve();
-    let listed = nodes(&server);
-    assert_eq!(listed.len(), 1, "the one that was killed is still listed: {listed:?}");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let listed = loop {
+        let listed = nodes(&server);
+        if listed.len() == 1 {
+            break listed;
+        }
+        assert!(Instant::now() < deadline, "the one that was killed is still listed: {listed:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    };
     assert_ne!(listed[0]["id"], first_id, "a node is another after each start");
     assert!(server.stop().success());
-    let database = rusqlite::Connection::open(site.dir().join("tinybase.db")).unwrap();
-    let left: i64 = database.query_row("SELECT count(*) FROM tb_nodes", [], |row| row.get(0)).unwrap();
-    assert_eq!(left, 0, "it ended in order and is still listed");
+    let left = site.sql("SELECT count(*) FROM tb_nodes");
+    assert_eq!(left.trim(), "0", "it ended in order and is still listed");
 }
 
 #[test]

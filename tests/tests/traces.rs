@@ -188,7 +188,8 @@ fn a_request_is_a_span_with_what_was_done_for_it_below() {
     assert!(!reads.is_empty(), "the extension's reads are below it: {spans:#?}");
     for read in reads {
         assert_eq!((read.span.name.as_str(), read.attribute("tinybase.scope")), ("db.query", "collections"));
-        assert_eq!(read.attribute("db.system.name"), "sqlite");
+        let system = if site.database_url().is_some() { "postgresql" } else { "sqlite" };
+        assert_eq!(read.attribute("db.system.name"), system);
     }
     let login = named(&spans, "POST /api/auth/login");
     assert!(login.span.parent_span_id.is_empty(), "it continues no trace");

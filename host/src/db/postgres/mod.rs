@@ -19,7 +19,7 @@ use std::{
     future::{Future, poll_fn},
     pin::pin,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::future::BoxFuture;
@@ -35,7 +35,7 @@ use self::{
     pool::{Lent, Links},
     statement::Statements,
 };
-use super::{Answer, Attached, Database, DbError, Engine, Query, Scope, Transaction};
+use super::{Answer, Attached, Cost, Database, DbError, Engine, Query, Scope, Transaction};
 use crate::observe::stats::DATABASE;
 
 pub use self::options::PostgresOptions;
@@ -221,7 +221,15 @@ impl Database for Postgres {
         let shared = Arc::clone(&self.shared);
         let (scope, sql, params) = (query.scope.clone(), query.sql.to_owned(), query.params.to_owned());
         let time_max = query.deadline.unwrap_or(self.shared.query_timeout);
-        Answer::Later(self.within(async move { shared.read(scope, sql, params, time_max).await }))
+        let (begun, times) = match query.cost {
+            Cost::Short => (Instant::now(), &DATABASE.reads_short),
+            Cost::Unknown => (Instant::now(), &DATABASE.reads_queued),
+        };
+        Answer::Later(self.within(async move {
+            let answer = shared.read(scope, sql, params, time_max).await;
+            times.observe_time(begun.elapsed());
+            answer
+        }))
     }
 
     fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<Attached>) -> Answer<Vec<u8>> {

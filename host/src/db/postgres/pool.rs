@@ -236,6 +236,8 @@ pub(super) fn connect_options(options: &PostgresOptions) -> Result<PgConnectOpti
         ("statement_timeout", statement_timeout.as_str()),
         ("client_encoding", "UTF8"),
         ("standard_conforming_strings", "on"),
+        // That what is to be made is there already is no news.
+        ("client_min_messages", "warning"),
     ];
     if options.durability == Durability::Normal {
         settings.push(("synchronous_commit", "off"));

@@ -1,0 +1,145 @@
+//! A load on several nodes: creates and reads from many clients, each on one node, and what became of them. It never stops
+//! a node.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use tinybase_tests::{Client, Server};
+
+/// Clients a node.
+const CLIENTS: usize = 3;
+/// How long a load may take to get somewhere.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What a client waits behind an answer that was none, so that it does not fill the machine with refusals.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Numbers of records are given once in a process, over all loads.
+static NEXT: AtomicU64 = AtomicU64::new(1_000);
+
+/// What became of a load.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// The numbers of the records whose create was answered with 201.
+    pub(crate) acknowledged: Vec<u64>,
+    /// Answers that none should get: neither a success, nor a refusal that says what to do.
+    pub(crate) faults: Vec<String>,
+}
+
+#[derive(Default)]
+struct Shared {
+    outcome: Mutex<Outcome>,
+    acknowledged: AtomicUsize,
+    refused: AtomicUsize,
+    ends: AtomicBool,
+}
+
+/// A load that runs until it is ended.
+pub(crate) struct Load {
+    shared: Arc<Shared>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    /// Starts clients on every node; those of a node that is gone go on in vain.
+    pub(crate) fn start(nodes: &[Server], path: &'static str) -> Load {
+        let shared = Arc::new(Shared::default());
+        let mut clients = Vec::new();
+        for node in nodes {
+            for _ in 0..CLIENTS {
+                let (client, shared) = (node.client(), Arc::clone(&shared));
+                clients.push(std::thread::spawn(move || work(&client, &shared, path)));
+            }
+        }
+        Load { shared, clients }
+    }
+
+    /// How many creates were acknowledged so far.
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.shared.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// How many requests were refused with 503 so far.
+    pub(crate) fn refused(&self) -> usize {
+        self.shared.refused.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many creates were acknowledged.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, creates: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.acknowledged() < creates {
+            let outcome = self.shared.outcome.lock().unwrap();
+            assert!(Instant::now() < deadline, "{} of {creates}: {:?}", self.acknowledged(), outcome.faults);
+            drop(outcome);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Ends it.
+    pub(crate) fn end(self) -> Outcome {
+        self.shared.ends.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            client.join().unwrap();
+        }
+        std::mem::take(&mut *self.shared.outcome.lock().unwrap())
+    }
+}
+
+fn work(client: &Client, shared: &Shared, path: &str) {
+    while !shared.ends.load(Ordering::Relaxed) {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let body = json!({"data": {"number": number, "text": "a text"}}).to_string();
+        let json = [("content-type", "application/json")];
+        let created = client.try_send("POST", path, &json, body.as_bytes());
+        if created.as_ref().is_ok_and(|answer| answer.status == 201) {
+            shared.acknowledged.fetch_add(1, Ordering::Relaxed);
+            shared.outcome.lock().unwrap().acknowledged.push(number);
+        } else {
+            note(shared, "create", created);
+        }
+        let query = format!("{path}?filter=number={number}&limit=1");
+        let read = client.try_send("GET", &query, &[], b"");
+        if !read.as_ref().is_ok_and(|answer| answer.status == 200) {
+            note(shared, "read", read);
+        }
+    }
+}
+
+/// A refusal says that it is one, and when to come back; a connection that broke is that of a node that is gone.
+fn note(shared: &Shared, what: &str, answer: Result<tinybase_tests::Answer, String>) {
+    std::thread::sleep(PAUSE);
+    let Ok(answer) = answer else { return };
+    let is_told = answer.headers.contains_key("retry-after") && answer.code().starts_with("db_");
+    if answer.status == 503 && is_told {
+        shared.refused.fetch_add(1, Ordering::Relaxed);
+    }
+    if answer.status != 503 || !is_told {
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        shared.outcome.lock().unwrap().faults.push(format!("{what}: {} {text}", answer.status));
+    }
+}
+
+/// Checks that every acknowledged record is there.
+pub(crate) fn check_stored(client: &Client, path: &str, acknowledged: &[u64]) {
+    let mut stored = HashSet::new();
+    let mut cursor = String::new();
+    loop {
+        let page = client.get(&format!("{path}?limit=1000&cursor={cursor}")).expect(200);
+        let records = page["records"].as_array().unwrap();
+        stored.extend(records.iter().filter_map(|record| record["data"]["number"].as_u64()));
+        match page["next_cursor"].as_str() {
+            Some(next) if !records.is_empty() => cursor = next.to_owned(),
+            _ => break,
+        }
+    }
+    let lost: Vec<_> = acknowledged.iter().filter(|number| !stored.contains(number)).collect();
+    assert!(lost.is_empty(), "{} of {} are gone: {lost:?}", lost.len(), acknowledged.len());
+}
