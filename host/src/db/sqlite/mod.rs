@@ -160,11 +160,8 @@ impl Database for Sqlite {
     fn shut_down(&self) -> BoxFuture<'static, ()> {
         let readers = self.readers.stop();
         let (done, ended) = oneshot::channel();
-        self.writer.send_stop(done);
+        self.writer.send_stop(done, readers);
         Box::pin(async move {
-            for reader in readers {
-                let _ = reader.await;
-            }
             let _ = ended.await;
         })
     }

@@ -55,8 +55,8 @@ pub(super) enum Message {
     Apply(Job),
     /// Serve one transaction's calls until it ends.
     Begin { scope: Scope, time_max: Duration, reply: Reply<Sender<TransactionCall>> },
-    /// Finish and close.
-    Stop(oneshot::Sender<()>),
+    /// Finish, and close once the readers have closed.
+    Stop { done: oneshot::Sender<()>, readers: Vec<oneshot::Receiver<()>> },
 }
 
 /// The way to the writer: a queue with a limit.
@@ -100,12 +100,13 @@ impl WriterHandle {
         self.messages.send(message).map_err(|_| gone())
     }
 
-    /// Queues the end behind everything that waits, however much that is.
-    pub(super) fn send_stop(&self, done: oneshot::Sender<()>) {
+    /// Queues the end behind everything that waits, however much that is, and behind the end of `readers`: of two
+    /// connections that close at once, neither is the last, which takes the write-ahead log away.
+    pub(super) fn send_stop(&self, done: oneshot::Sender<()>, readers: Vec<oneshot::Receiver<()>>) {
         self.queued.fetch_add(1, Ordering::Relaxed);
         DATABASE.write_queue.step(1);
         // A writer that is gone already drops the message, and with it `done`, which tells the same.
-        let _ = self.messages.send(Message::Stop(done));
+        let _ = self.messages.send(Message::Stop { done, readers });
     }
 }
 
@@ -151,7 +152,11 @@ impl Writer {
                 Ok(Message::Begin { scope, time_max, reply }) => {
                     self.serve_transaction(&scope, time_max, reply)
                 }
-                Ok(Message::Stop(done)) => {
+                Ok(Message::Stop { done, readers }) => {
+                    for reader in readers {
+                        // One that is gone has closed as well.
+                        let _ = reader.blocking_recv();
+                    }
                     self.close();
                     // Whoever asked may have gone away; the file is closed all the same.
                     let _ = done.send(());
