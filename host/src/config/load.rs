@@ -13,9 +13,14 @@ use super::{Config, DatabaseUrl, KEYS, Key, values::Given};
 /// The name of the configuration file.
 pub const FILE_NAME: &str = "tinybase.toml";
 
-/// Variables with our prefix that are no configuration keys: what `init` reads.
-const OTHER_VARIABLES: &[&str] =
-    &["TINYBASE_ADMIN_EMAIL", "TINYBASE_ADMIN_PASSWORD", crate::secrets::KEY_VARIABLE];
+/// Variables with our prefix that are no configuration keys: what `init` and `db copy` read.
+const OTHER_VARIABLES: &[&str] = &[
+    "TINYBASE_ADMIN_EMAIL",
+    "TINYBASE_ADMIN_PASSWORD",
+    "TINYBASE_COPY_FROM",
+    "TINYBASE_COPY_TO",
+    crate::secrets::KEY_VARIABLE,
+];
 
 /// Variables that Kubernetes gives every container beside a service called `tinybase`.
 const FOREIGN_VARIABLE_PREFIXES: &[&str] = &["TINYBASE_SERVICE_", "TINYBASE_PORT"];

@@ -118,6 +118,8 @@ fn every_fault_tells_name_place_and_what_is_allowed() {
 fn variables_that_are_no_keys_are_left_alone() {
     let variables = [
         ("TINYBASE_ADMIN_EMAIL", "a@example.org"),
+        ("TINYBASE_COPY_FROM", "sqlite://./a.db"),
+        ("TINYBASE_COPY_TO", "sqlite://./b.db"),
         ("TINYBASE_SERVICE_HOST", "10.0.0.1"),
         ("TINYBASE_PORT", "tcp://10.0.0.1:80"),
         ("TINYBASE_PORT_80_TCP", "tcp://10.0.0.1:80"),
