@@ -29,6 +29,16 @@ pub fn nightly() -> Result<(), String> {
 
 /// Runs cargo in a workspace outside of this one, with the versions of this one's lock. Answers its target folder.
 fn cargo(folder: &Path, toolchain: Toolchain, arguments: &[&str]) -> PathBuf {
+    cargo_and(folder, toolchain, arguments, Path::to_owned)
+}
+
+/// The same, and takes what was built out of the target folder before another test builds over it.
+pub(crate) fn cargo_and<T>(
+    folder: &Path,
+    toolchain: Toolchain,
+    arguments: &[&str],
+    take: impl FnOnce(&Path) -> T,
+) -> T {
     let target = match toolchain {
         Toolchain::Same => target().join("fixtures"),
         Toolchain::Nightly => target().join("fixtures-nightly"),
@@ -55,7 +65,7 @@ fn cargo(folder: &Path, toolchain: Toolchain, arguments: &[&str]) -> PathBuf {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    target
+    take(&target)
 }
 
 /// Copies the workspace's lock where it is newer, so that nothing is resolved anew.
@@ -68,14 +78,14 @@ fn take_lock_file(folder: &Path) {
 }
 
 /// A folder of a plugin's source, and where its library is once it is built.
-struct Built {
-    source: PathBuf,
-    library: PathBuf,
+pub(crate) struct Built {
+    pub(crate) source: PathBuf,
+    pub(crate) library: PathBuf,
 }
 
 impl Built {
     /// Puts together what an operator installs, in a folder below `into`.
-    fn package(&self, into: &Path) -> PathBuf {
+    pub(crate) fn package(&self, into: &Path) -> PathBuf {
         let manifest = fs::read_to_string(self.source.join("extension.toml")).unwrap();
         let library = manifest.lines().find_map(|line| line.strip_prefix("library = "));
         let library = library.expect("a fixture's manifest names its library").trim_matches('"');
@@ -122,9 +132,10 @@ pub fn aborting(into: &Path) -> PathBuf {
 /// Builds an example extension, which lies outside of the workspace, and makes a package of it below `into`.
 pub fn example(name: &str, toolchain: Toolchain, into: &Path) -> PathBuf {
     let folder = root().join("examples").join(name);
-    let built = cargo(&folder, toolchain, &["build", "--quiet"]);
-    Built { library: built.join("debug").join(format!("libtinybase_{name}.so")), source: folder }
-        .package(into)
+    cargo_and(&folder, toolchain, &["build", "--quiet"], |target| {
+        let library = target.join("debug").join(format!("libtinybase_{name}.so"));
+        Built { source: folder.clone(), library }.package(into)
+    })
 }
 
 /// Runs an example's own tests.

@@ -9,6 +9,7 @@ pub mod client;
 pub mod fixtures;
 pub mod server;
 pub mod site;
+pub mod third_party;
 
 pub use client::{Answer, Client};
 pub use server::Server;

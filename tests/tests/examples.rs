@@ -9,6 +9,7 @@ use tinybase_tests::{
     Site,
     fixtures::{Toolchain, example, nightly, test_example},
     profile_dir,
+    third_party::build_extension,
 };
 
 #[test]
@@ -25,7 +26,8 @@ fn no_plugin_links_what_is_the_hosts_alone() {
     let mut packages: Vec<_> =
         staged.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
     assert!(!packages.is_empty());
-    packages.extend(["notes", "audit"].map(|name| example(name, Toolchain::Same, site.packages())));
+    packages
+        .extend(["notes", "audit"].map(|name| example(name, Toolchain::Same, site.packages())));
     for package in packages {
         let files = fs::read_dir(&package).unwrap().map(|entry| entry.unwrap().path());
         let library = files.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "so"));
@@ -50,6 +52,17 @@ fn the_readme_example_serves() {
     assert_eq!(server.client().get("/api/notes").status, 401);
     drop(server);
     assert_eq!(site.done(&["notes", "count"]).trim(), "1 notes");
+}
+
+#[test]
+fn an_example_is_built_as_any_version() {
+    let site = Site::new();
+    for version in ["0.1.1", "2.0.0"] {
+        let package = build_extension("notes", version);
+        assert_eq!(site.install(&package).code, Some(0), "{version}");
+        let listed = site.done(&["extensions", "list", "--json"]);
+        assert!(listed.contains(&format!("\"version\": \"{version}\"")), "{version}: {listed}");
+    }
 }
 
 #[test]

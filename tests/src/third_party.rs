@@ -1,0 +1,105 @@
+//! Extensions as third parties make them, in any version: an example copied out of the repository, its version set, built
+//! against this checkout. It never changes the example itself.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    fixtures::{Built, Toolchain, cargo_and},
+    root, target,
+};
+
+/// What is not part of an extension's source.
+const NOT_COPIED: &[&str] = &["target", "Cargo.lock"];
+
+/// Builds the example `name` as that version, and answers the folder that an operator would install. The folder is the same
+/// for every test that asks for this version: copy it before you change anything in it.
+///
+/// What differs between two versions is the manifest, so also the library, in which it stands.
+pub fn build_extension(name: &str, version: &str) -> PathBuf {
+    let folder = target().join("third-party").join(format!("{name}-{version}"));
+    let source = folder.join("source");
+    fs::create_dir_all(&source).unwrap();
+    // Tests are processes that run side by side; the lock of the build is taken inside of this one.
+    let guard = File::create(folder.join(".lock")).unwrap();
+    guard.lock().unwrap();
+    copy_changed(&root().join("examples").join(name), &source, &|file, text| at_version(file, text, version));
+    cargo_and(&source, Toolchain::Same, &["build", "--quiet", "--lib"], |built| {
+        let library = built.join("debug").join(format!("libtinybase_{name}.so"));
+        let made = Built { source: source.clone(), library }.package(&folder.join("made"));
+        let package = folder.join(name);
+        // Left as it is where nothing changed: another test may be reading it.
+        if !same_files(&made, &package) {
+            let _ = fs::remove_dir_all(&package);
+            fs::rename(&made, &package).unwrap();
+        }
+        package
+    })
+}
+
+/// A file of the example as it stands in the copy.
+fn at_version(file: &str, text: String, version: &str) -> String {
+    match file {
+        "extension.toml" => {
+            let line = text.lines().find(|line| line.starts_with("version = "));
+            let line = line.expect("a manifest has a version in a line of its own");
+            text.replacen(line, &format!("version = \"{version}\""), 1)
+        }
+        // The copy lies elsewhere, and what it depends on does not.
+        "Cargo.toml" => text.replace("\"../../", &format!("\"{}/", root().display())),
+        _ => text,
+    }
+}
+
+/// Copies what differs, so that cargo builds again only what changed, and removes what is gone.
+fn copy_changed(from: &Path, to: &Path, change: &dyn Fn(&str, String) -> String) {
+    fs::create_dir_all(to).unwrap();
+    let names = |folder: &Path| -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let names = entries.map(|name| name.into_string().expect("a source file's name is UTF-8"));
+        names.filter(|name| !NOT_COPIED.contains(&name.as_str())).collect()
+    };
+    for name in names(from) {
+        let (source, copy) = (from.join(&name), to.join(&name));
+        if source.is_dir() {
+            copy_changed(&source, &copy, change);
+            continue;
+        }
+        let wanted = match String::from_utf8(fs::read(&source).unwrap()) {
+            Ok(text) => change(&name, text).into_bytes(),
+            Err(bytes) => bytes.into_bytes(),
+        };
+        if fs::read(&copy).ok().as_deref() != Some(&wanted) {
+            fs::write(&copy, wanted).unwrap();
+        }
+    }
+    for gone in names(to).into_iter().filter(|name| !from.join(name).exists()) {
+        let gone = to.join(gone);
+        if gone.is_dir() { fs::remove_dir_all(gone).unwrap() } else { fs::remove_file(gone).unwrap() }
+    }
+}
+
+/// Whether two folders hold the same files with the same bytes.
+fn same_files(one: &Path, other: &Path) -> bool {
+    let files = |folder: &Path| {
+        let mut files = Vec::new();
+        collect(folder, folder, &mut files);
+        files.sort();
+        files
+    };
+    files(one) == files(other)
+}
+
+fn collect(top: &Path, folder: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(top, &path, files);
+        } else {
+            let name = path.strip_prefix(top).expect("it lies below").to_owned();
+            files.push((name, fs::read(path).unwrap()));
+        }
+    }
+}
