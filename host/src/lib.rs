@@ -14,6 +14,7 @@ pub mod http;
 pub mod logging;
 pub mod nodes;
 pub mod observe;
+pub mod outbound;
 pub mod plugins;
 pub mod request_log;
 pub mod secrets;

@@ -7,7 +7,8 @@ use serde_json::Value as Json;
 use tinybase_abi::{future, host::HostClients};
 
 use crate::{
-    Error, Result, audit::Audit, command::Console, database::Database, events::Topic, sessions::SignIn,
+    Error, Result, audit::Audit, command::Console, database::Database, events::Topic, http::Http,
+    sessions::SignIn,
 };
 
 /// The door to the host. Cheap to clone.
@@ -57,6 +58,11 @@ impl Host {
     /// The audit log. Capability `audit`.
     pub fn audit(&self) -> Result<Audit> {
         granted!(self, audit).map(Audit::new)
+    }
+
+    /// Requests to other servers. Capability `http`.
+    pub fn http(&self) -> Result<Http> {
+        granted!(self, http).map(Http::new)
     }
 
     /// A topic that this extension emits. Capability `events`.

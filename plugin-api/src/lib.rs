@@ -9,6 +9,7 @@ pub mod database;
 pub mod error;
 pub mod events;
 pub mod host;
+pub mod http;
 mod instance;
 pub mod log;
 mod plugin;

@@ -281,6 +281,16 @@ sections! {
         start_timeout_ms: u64 = 10_000, "TINYBASE_PLUGINS_START_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
         /// How long the probe process that opens a new library first may take.
         probe_timeout_ms: u64 = 10_000, "TINYBASE_PLUGINS_PROBE_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
+        /// How long a plugin's request to another server may take.
+        http_timeout_ms: u64 = 30_000, "TINYBASE_PLUGINS_HTTP_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
+        /// The largest body in bytes that a plugin sends to another server.
+        http_request_bytes_max: usize = 10 << 20, "TINYBASE_PLUGINS_HTTP_REQUEST_BYTES_MAX", "bytes, 1024 or more", |n| *n >= 1024;
+        /// The largest body in bytes that another server may answer a plugin.
+        http_response_bytes_max: usize = 10 << 20, "TINYBASE_PLUGINS_HTTP_RESPONSE_BYTES_MAX", "bytes, 1024 or more", |n| *n >= 1024;
+        /// How many requests to other servers a plugin has under way at once; further ones wait.
+        http_concurrent_max: usize = 64, "TINYBASE_PLUGINS_HTTP_CONCURRENT_MAX", "1 to 10000", |n| (1..=10_000).contains(n);
+        /// Which addresses plugins may reach beside the internet's: by default none of this machine, of private networks, or of a cloud's metadata.
+        http_allow_networks: Vec<String> = Vec::new(), "TINYBASE_PLUGINS_HTTP_ALLOW_NETWORKS", "a list of addresses or networks such as 10.0.0.0/8", |list| is_list_of_networks(list);
     }
     /// The functions extension.
     functions: Functions {

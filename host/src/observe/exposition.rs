@@ -210,6 +210,13 @@ fn of_plugins(families: &mut Families<'_>) -> fmt::Result {
     let errors = calls().map(|(labels, calls)| (labels, calls.errors.get()));
     let help = "Calls of an extension that failed through no fault of the caller's";
     families.counters("tinybase_plugin_errors", help, errors)?;
+    let of_plugin = |plugin: &PluginFigures| vec![("plugin", plugin.name)];
+    let times = plugins.iter().map(|plugin| (of_plugin(plugin), &plugin.http.times));
+    let help = "Time of an extension's requests to other servers";
+    families.times("tinybase_plugin_http_duration_seconds", help, times)?;
+    let errors = plugins.iter().map(|plugin| (of_plugin(plugin), plugin.http.errors.get()));
+    let help = "Requests of an extension to other servers that got no answer";
+    families.counters("tinybase_plugin_http_errors", help, errors)?;
     let panics = plugins.iter().map(|plugin| (vec![("plugin", plugin.name)], plugin.panics.get()));
     families.counters("tinybase_plugin_panics", "Calls of an extension that panicked", panics)
 }
@@ -245,6 +252,7 @@ mod tests {
         route.note(StatusCode::NOT_FOUND, Duration::from_millis(3));
         let plugin = stats::plugin("exposed");
         plugin.requests.note(Duration::from_micros(70), true);
+        plugin.http.note(Duration::from_millis(70), true);
         let text = write(Moment { outbox_backlog: Some(3), nodes: 2, process: Process::default() }).unwrap();
         for line in [
             r#"tinybase_http_requests_total{method="GET",route="/api/exposed/{id}",status="2xx"} 1"#,
@@ -253,6 +261,8 @@ mod tests {
             r#"tinybase_http_request_duration_seconds_bucket{le="0.0005",method="GET",route="/api/exposed/{id}"} 1"#,
             r#"tinybase_plugin_errors_total{plugin="exposed",kind="request"} 1"#,
             r#"tinybase_plugin_panics_total{plugin="exposed"} 0"#,
+            r#"tinybase_plugin_http_duration_seconds_count{plugin="exposed"} 1"#,
+            r#"tinybase_plugin_http_errors_total{plugin="exposed"} 1"#,
             "tinybase_outbox_backlog 3.0",
             "tinybase_nodes 2.0",
             concat!(r#"tinybase_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),

@@ -127,6 +127,8 @@ pub struct PluginFigures {
     pub requests: Calls,
     /// Every other call of it: hooks, listeners, jobs, services.
     pub other: Calls,
+    /// Its requests to other servers.
+    pub http: Calls,
     /// Calls that ended in a panic.
     pub panics: Counter,
 }
@@ -190,8 +192,8 @@ pub fn plugin(name: &str) -> &'static PluginFigures {
     }
     let name = if plugins.len() < LABELS_MAX { kept(name) } else { "other" };
     let made = || -> &'static PluginFigures {
-        let (requests, other, panics) = (Calls::new(), Calls::new(), Counter::new());
-        Box::leak(Box::new(PluginFigures { name, requests, other, panics }))
+        let (requests, other, http, panics) = (Calls::new(), Calls::new(), Calls::new(), Counter::new());
+        Box::leak(Box::new(PluginFigures { name, requests, other, http, panics }))
     };
     plugins.entry(name).or_insert_with(made)
 }

@@ -31,7 +31,7 @@ const RESERVED_NAMES: &[&str] = &[
 ];
 /// Interfaces that a manifest may declare as capabilities.
 pub const CAPABILITIES: &[&str] =
-    &["audit", "database", "events", "identity", "services", "sessions", "settings", "storage"];
+    &["audit", "database", "events", "http", "identity", "services", "sessions", "settings", "storage"];
 /// Interfaces that every extension has.
 pub const ALWAYS_GRANTED: &[&str] = &["log", "timers", "console"];
 

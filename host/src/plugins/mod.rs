@@ -64,6 +64,7 @@ use crate::{
         migrations::{MigrateError, Migrator},
     },
     http::{DescribedRoute, Found, PluginDispatch},
+    outbound::{self, Outbound},
     settings::Settings,
     sql::HostSql,
 };
@@ -260,6 +261,7 @@ impl Plugins {
             current: ArcSwap::default(),
             accounts: parts.accounts,
             settings: parts.settings,
+            outbound: Arc::new(Outbound::new(outbound::Limits::new(&config.plugins))),
             console: parts.console,
             node: parts.node,
             data_dir: config.state_dir().join("data"),

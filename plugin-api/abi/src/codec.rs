@@ -10,6 +10,7 @@
 //! ```
 
 mod batch;
+pub mod http;
 mod rows;
 
 use thiserror::Error;

@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use crate::{
     bytes::Slice,
     interfaces::{
-        audit, console, database, events, identity, log, services, sessions, settings, storage, timers,
+        audit, console, database, events, http, identity, log, services, sessions, settings, storage, timers,
     },
     root::HostRef,
 };
@@ -16,6 +16,7 @@ pub trait HostServices:
     + console::Server
     + database::Server
     + events::Server
+    + http::Server
     + identity::Server
     + log::Server
     + services::Server
@@ -55,6 +56,7 @@ unsafe extern "C" fn get_interface<H: HostServices>(
         (console::ID, console::MAJOR) => console::table::<H>(),
         (database::ID, database::MAJOR) => database::table::<H>(),
         (events::ID, events::MAJOR) => events::table::<H>(),
+        (http::ID, http::MAJOR) => http::table::<H>(),
         (identity::ID, identity::MAJOR) => identity::table::<H>(),
         (log::ID, log::MAJOR) => log::table::<H>(),
         (services::ID, services::MAJOR) => services::table::<H>(),
@@ -96,4 +98,6 @@ macro_rules! clients {
         }
     };
 }
-clients!(audit, console, database, events, identity, log, services, sessions, settings, storage, timers);
+clients!(
+    audit, console, database, events, http, identity, log, services, sessions, settings, storage, timers
+);

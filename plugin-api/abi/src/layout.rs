@@ -17,8 +17,8 @@ use crate::{
     error::RawResult,
     future::RawFuture,
     interfaces::{
-        Caller, Function, Outcome, Topic, audit, commands, console, database, events, hooks, identity, jobs,
-        lifecycle, log, offered, services, sessions, settings, storage, timers,
+        Caller, Function, Outcome, Topic, audit, commands, console, database, events, hooks, http, identity,
+        jobs, lifecycle, log, offered, services, sessions, settings, storage, timers,
     },
     request::{RawRequest, RequestTable},
     response::RawResponse,
@@ -151,7 +151,7 @@ fn tables() -> [(&'static str, Vec<Table>); 2] {
         (
             "host",
             of!(
-                audit, console, database, events, identity, log, services, sessions, settings, storage,
+                audit, console, database, events, http, identity, log, services, sessions, settings, storage,
                 timers
             ),
         ),

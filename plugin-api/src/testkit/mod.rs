@@ -9,6 +9,7 @@ mod clock;
 mod database;
 mod http;
 mod manifest;
+mod outbound;
 mod services;
 
 use std::{collections::HashMap, path::Path, sync::Mutex, time::Duration};
@@ -33,6 +34,7 @@ use crate::{
     database::{Batch, Value},
     events::Event,
     host::User,
+    http::{HttpRequest, HttpResponse},
     instance::Instance,
 };
 
@@ -288,6 +290,16 @@ impl<P: Plugin> TestHost<P> {
         lock(&self.services.offered).insert(format!("{service}@{major}"), Box::new(stub));
     }
 
+    /// Stands in for every other server from now on. An error stands for a request that got no answer.
+    pub fn serve_http(&self, stub: impl FnMut(&HttpRequest) -> Result<HttpResponse> + Send + 'static) {
+        *lock(&self.services.outbound.stub) = Some(Box::new(stub));
+    }
+
+    /// The requests that the extension sent to other servers so far, in order.
+    pub fn http_requests(&self) -> Vec<HttpRequest> {
+        lock(&self.services.outbound.requests).clone()
+    }
+
     /// Adds an account, whose access token is `token-<id>`.
     pub fn add_user(&self, id: &str, email: &str, is_admin: bool) {
         let (id, email) = (id.to_owned(), email.to_owned());
@@ -361,6 +373,7 @@ fn new_services(folder: &Path) -> Result<Services, String> {
         audit: Mutex::default(),
         users: Mutex::default(),
         offered: Mutex::new(HashMap::new()),
+        outbound: outbound::Outbound::default(),
         out_lines: Mutex::default(),
         error_lines: Mutex::default(),
         emitted: Mutex::default(),

@@ -21,6 +21,7 @@ use super::{
     clock::{Clock, lock},
     database::TestDatabase,
     manifest::Manifest,
+    outbound::Outbound,
 };
 use crate::{Error, events::Event, host::User};
 
@@ -35,6 +36,7 @@ pub(super) struct Services {
     pub(super) settings: Mutex<Map<String, Json>>,
     pub(super) users: Mutex<Vec<User>>,
     pub(super) offered: Mutex<HashMap<String, ServiceStub>>,
+    pub(super) outbound: Outbound,
     pub(super) out_lines: Mutex<Vec<String>>,
     pub(super) error_lines: Mutex<Vec<String>>,
     pub(super) emitted: Mutex<Vec<Event>>,

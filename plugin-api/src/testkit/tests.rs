@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{audit::Entry, prelude::*, sessions::SignIn};
+use crate::{audit::Entry, http::HttpRequest, prelude::*, sessions::SignIn};
 
 struct Everything {
     host: Host,
@@ -29,6 +29,7 @@ impl Plugin for Everything {
         registry.command("say", Everything::say);
         registry.service("echo", 1, Everything::serve);
         registry.post("/api/things/enter", Everything::enter);
+        registry.post("/api/things/fetch", Everything::fetch);
     }
 
     async fn start(self: Arc<Self>) -> Result<()> {
@@ -56,6 +57,14 @@ impl Everything {
         let who = SignIn::by_email(&email, "code").from(&request);
         let who = if email.starts_with("new") { who.or_register() } else { who };
         Response::json(&self.host.sign_in(&who).await?)
+    }
+
+    async fn fetch(self: Arc<Self>, request: Request) -> Result<Response> {
+        let url: String = request.json()?;
+        let asked = HttpRequest::post(url).with_header("X-Asked", "1").with_json(&json!({"a": 1}))?;
+        let answer = self.host.http()?.send(&asked.with_timeout(Duration::from_secs(3))).await?;
+        let kind = answer.header("content-type").unwrap_or_default();
+        Response::json(&json!([answer.status(), kind, answer.json::<Json>()?]))
     }
 
     async fn length(self: Arc<Self>, mut request: Request) -> Result<Response> {
@@ -111,7 +120,7 @@ impl Everything {
 
 const MANIFEST: &str = r#"
 name = "everything"
-capabilities = ["audit", "database", "events", "identity", "services", "sessions"]
+capabilities = ["audit", "database", "events", "http", "identity", "services", "sessions"]
 routes = ["/api/things", "/api/admin/things"]
 offers = ["echo@1"]
 uses = ["mail@1"]
@@ -176,6 +185,26 @@ fn a_verified_user_is_signed_in() {
     assert_eq!(enter("a@b.c").json()["access_token"], "token-u1");
     assert_eq!((enter("x@b.c").status(), enter("x@b.c").code().as_str()), (401, "sign_in_refused"));
     assert_eq!(enter("new@b.c").json()["email"], "new@b.c");
+}
+
+#[test]
+fn other_servers_answer_what_the_test_says() {
+    let host = started();
+    let fetch = |url: &str| host.post("/api/things/fetch").json(&json!(url)).send();
+    assert_eq!((fetch("http://a/").status(), fetch("http://a/").code().as_str()), (502, "http_failed"));
+    host.serve_http(|request| match request.url() {
+        "http://slow/" => Err(Error::new(504, "http_timeout", "too slow").retryable()),
+        _ => Ok(HttpResponse::new(418).with_header("Content-Type", "x/y").with_body(request.body())),
+    });
+    assert_eq!(fetch("http://b/").json(), json!([418, "x/y", {"a": 1}]));
+    assert_eq!(fetch("http://slow/").code(), "http_timeout");
+    let sent = host.http_requests();
+    let urls: Vec<_> = sent.iter().map(|request| request.url()).collect();
+    assert_eq!(urls, ["http://a/", "http://a/", "http://b/", "http://slow/"]);
+    assert_eq!(
+        (sent[2].method(), sent[2].header("x-asked"), sent[2].timeout()),
+        ("POST", Some("1"), Some(Duration::from_secs(3)))
+    );
 }
 
 #[test]

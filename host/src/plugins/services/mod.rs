@@ -6,6 +6,7 @@ mod audit;
 mod between;
 mod database;
 mod local;
+mod outbound;
 mod sessions;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
@@ -21,6 +22,7 @@ use super::{console::Console, events::EventBus, generation::Generation, manifest
 use crate::{
     accounts::Accounts,
     db::{Database, Scope, Transaction},
+    outbound::{Outbound, Places},
     settings::Settings,
 };
 
@@ -51,6 +53,8 @@ pub struct Shared {
     pub accounts: Arc<Accounts>,
     /// Settings.
     pub settings: Arc<Settings>,
+    /// Requests to other servers.
+    pub outbound: Arc<Outbound>,
     /// Where commands print.
     pub console: Console,
     /// The id of this node among those that serve the database.
@@ -73,6 +77,7 @@ pub struct PluginHost {
     transactions: Arc<Mutex<Transactions>>,
     tasks: Mutex<JoinSet<()>>,
     sign_ins: Mutex<sessions::SignIns>,
+    places: Places,
 }
 
 #[derive(Default)]
@@ -85,6 +90,7 @@ impl PluginHost {
     /// The host for a plugin that is about to be created. Never freed.
     pub fn leak(shared: Arc<Shared>, manifest: Arc<Manifest>) -> &'static PluginHost {
         let scope = Scope::Extension(manifest.name.as_str().into());
+        let places = shared.outbound.places();
         Box::leak(Box::new(PluginHost {
             shared,
             manifest,
@@ -92,6 +98,7 @@ impl PluginHost {
             transactions: Arc::default(),
             tasks: Mutex::default(),
             sign_ins: Mutex::default(),
+            places,
         }))
     }
 

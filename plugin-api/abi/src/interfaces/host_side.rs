@@ -55,6 +55,16 @@ interface! {
 }
 
 interface! {
+    /// HTTP requests to other servers. Request and answer are packed as [`crate::codec::http`] says.
+    mod http = "http" @ 1 {
+        /// Sends a request and reads the whole answer, whatever its status. Redirects are answered, not followed. An error
+        /// says that there is no answer: `http_url_invalid`, `http_request_invalid`, `http_denied_address`, `http_timeout`,
+        /// `http_response_too_large` or `http_failed`.
+        fn send(request: Bytes) -> RawFuture<Bytes>;
+    }
+}
+
+interface! {
     /// The log. Always granted.
     mod log = "log" @ 1 {
         /// Whether lines of this level (1 error, 2 warn, 3 info, 4 debug, 5 trace) are written.

@@ -1,0 +1,188 @@
+//! HTTP requests to other servers in an extension's name: one pool of connections, checked addresses, limits, deadlines. It
+//! never follows a redirect, never asks a proxy that the environment names, and never logs a query, a header or a body.
+
+mod address;
+mod connect;
+mod failure;
+mod request;
+
+use std::{
+    error::Error as _,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{Response, Uri};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::Client,
+    rt::{TokioExecutor, TokioTimer},
+};
+use tinybase_abi::codec::http as packed;
+use tokio::sync::{OnceCell, Semaphore};
+
+use self::connect::{ConnectError, Connector};
+pub use self::failure::Failure;
+use crate::{config, http::Networks};
+
+/// How long a connection that nobody uses is kept.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// How many connections that nobody uses are kept to one server.
+const IDLE_CONNECTIONS_MAX: usize = 8;
+/// The largest head of an answer.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// Limits of requests to other servers, from the configuration.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How long a request may take, from its wait for a place to its answer's last byte.
+    pub timeout: Duration,
+    /// The largest body that is sent.
+    pub request_bytes_max: usize,
+    /// The largest body that is answered.
+    pub response_bytes_max: usize,
+    /// How many requests an extension has under way; further ones wait.
+    pub concurrent_max: usize,
+    /// Networks that are open although they are not the internet's.
+    pub allowed: Networks,
+}
+
+impl Limits {
+    /// What the configuration says.
+    pub fn new(config: &config::Plugins) -> Limits {
+        Limits {
+            timeout: Duration::from_millis(config.http_timeout_ms),
+            request_bytes_max: config.http_request_bytes_max,
+            response_bytes_max: config.http_response_bytes_max,
+            concurrent_max: config.http_concurrent_max,
+            allowed: Networks::new(&config.http_allow_networks),
+        }
+    }
+}
+
+type HttpClient = Client<HttpsConnector<Connector>, Full<Bytes>>;
+
+/// Sends requests. One for the process, so that extensions share its connections.
+pub struct Outbound {
+    limits: Limits,
+    // Made when it is first needed: it reads the certificates that the system trusts.
+    client: OnceCell<HttpClient>,
+}
+
+/// The places of one extension's requests.
+#[derive(Clone)]
+pub struct Places(Arc<Semaphore>);
+
+/// How a request ended, for whoever counts and traces.
+pub type Answer = Result<Vec<u8>, Failure>;
+
+impl Outbound {
+    /// Nothing is opened yet.
+    pub fn new(limits: Limits) -> Outbound {
+        Outbound { limits, client: OnceCell::new() }
+    }
+
+    /// The places of an extension.
+    pub fn places(&self) -> Places {
+        Places(Arc::new(Semaphore::new(self.limits.concurrent_max)))
+    }
+
+    /// Sends a packed request and answers the packed answer.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn send(&self, places: &Places, request: &packed::Request<'_>) -> Answer {
+        let prepared = request::prepare(request, self.limits.request_bytes_max)?;
+        let wanted = Duration::from_millis(request.timeout_ms);
+        let timeout = if wanted.is_zero() { self.limits.timeout } else { wanted.min(self.limits.timeout) };
+        let wanted = usize::try_from(request.response_bytes_max).unwrap_or(usize::MAX);
+        let body_max = match wanted {
+            0 => self.limits.response_bytes_max,
+            bytes => bytes.min(self.limits.response_bytes_max),
+        };
+        let begun = Instant::now();
+        let exchange = async {
+            let _place = places.0.acquire().await.map_err(|_| Failure::failed("the server is ending"))?;
+            let server = request::server_of(prepared.uri());
+            let answer = self.client().await?.request(prepared).await;
+            let answer = answer.map_err(|error| no_answer(&server, &error))?;
+            read(answer, body_max).await
+        };
+        match tokio::time::timeout(timeout, exchange).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Failure::Timeout { after: begun.elapsed() }),
+        }
+    }
+
+    async fn client(&self) -> Result<&HttpClient, Failure> {
+        let made = self.client.get_or_try_init(|| async {
+            let allowed = self.limits.allowed.clone();
+            // The certificates are files.
+            let made = tokio::task::spawn_blocking(move || client(Connector::new(allowed)));
+            made.await.map_err(io::Error::other).and_then(|made| made)
+        });
+        made.await.map_err(|error| Failure::failed(format!("no TLS: {error}")))
+    }
+}
+
+fn client(connector: Connector) -> io::Result<HttpClient> {
+    let connector = HttpsConnectorBuilder::new()
+        .with_provider_and_native_roots(rustls::crypto::ring::default_provider())?
+        .https_or_http()
+        .enable_http1()
+        .enable_http2()
+        .wrap_connector(connector);
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE_TIME_MAX)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+        .pool_timer(TokioTimer::new())
+        .timer(TokioTimer::new())
+        .http1_max_buf_size(HEAD_BYTES_MAX)
+        .http2_max_header_list_size(u32::try_from(HEAD_BYTES_MAX).expect("it is 64 KiB"))
+        .build(connector))
+}
+
+/// Why there is no answer, in words that hold no more of the URL than the server's name and port.
+fn no_answer(server: &str, error: &hyper_util::client::legacy::Error) -> Failure {
+    let mut words = Vec::new();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(ConnectError::Denied(addresses)) = cause.downcast_ref() {
+            return Failure::DeniedAddress { server: server.to_owned(), addresses: addresses.clone() };
+        }
+        words.push(cause.to_string());
+        source = cause.source();
+    }
+    words.dedup();
+    let problem = if words.is_empty() { error.to_string() } else { words.join(": ") };
+    Failure::failed(format!("{server}: {problem}"))
+}
+
+async fn read(answer: Response<Incoming>, body_max: usize) -> Answer {
+    let (head, body) = answer.into_parts();
+    // What is announced is refused before it comes.
+    if body.size_hint().lower() > body_max as u64 {
+        return Err(Failure::ResponseTooLarge { bytes_max: body_max });
+    }
+    let body = Limited::new(body, body_max).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            return Failure::ResponseTooLarge { bytes_max: body_max };
+        }
+        Failure::failed(format!("the answer broke off: {error}"))
+    })?;
+    let headers = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let body = body.to_bytes();
+    Ok(packed::Response { status: head.status.as_u16(), headers, body: &body }.pack())
+}
+
+/// Name and port of the server that a request goes to, for traces; empty where the URL has none.
+pub fn server_of(url: &str) -> String {
+    url.parse::<Uri>().map(|uri| request::server_of(&uri)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

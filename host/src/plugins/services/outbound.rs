@@ -1,0 +1,69 @@
+//! Requests to other servers for plugins: counted, traced, and held against the limits of the host. It never decides which
+//! address may be reached.
+
+use std::{sync::Arc, time::Instant};
+
+use tinybase_abi::{
+    bytes::Bytes,
+    codec::http::Request,
+    error::RawError,
+    future::{RawFuture, guard},
+    interfaces::http,
+};
+use tracing::{Instrument, Span, field::Empty};
+
+use super::PluginHost;
+use crate::{
+    observe::stats,
+    outbound::{Failure, server_of},
+    telemetry,
+};
+
+/// A span below the request that is traced, and none outside of one. It says to which server, never what.
+fn span(request: &Request<'_>) -> Span {
+    tracing::trace_span!(
+        target: telemetry::TARGET,
+        "http",
+        otel.name = "http.send",
+        otel.kind = "client",
+        otel.status_code = Empty,
+        http.request.method = request.method,
+        server.address = Empty,
+        http.response.status_code = Empty,
+        error.type = Empty,
+    )
+}
+
+fn note(span: &Span, answer: &Result<Vec<u8>, Failure>) {
+    match answer {
+        Ok(packed) => {
+            // The answer was packed a moment ago: its status stands first.
+            let status = packed.first_chunk().map_or(0, |status| u32::from_le_bytes(*status));
+            span.record("http.response.status_code", status);
+        }
+        Err(failure) => {
+            span.record("error.type", failure.code());
+            span.record("otel.status_code", "ERROR");
+        }
+    }
+}
+
+impl http::Server for PluginHost {
+    fn send(&self, request: Bytes) -> RawFuture<Bytes> {
+        let (outbound, places) = (Arc::clone(&self.shared.outbound), self.places.clone());
+        let figures = stats::plugin(&self.manifest.name);
+        guard(async move {
+            let request = Request::read(&request)
+                .map_err(|error| RawError::new(500, "http_request_invalid", error.to_string()))?;
+            let span = span(&request);
+            if !span.is_disabled() {
+                span.record("server.address", server_of(request.url));
+            }
+            let begun = Instant::now();
+            let answer = outbound.send(&places, &request).instrument(span.clone()).await;
+            figures.http.note(begun.elapsed(), answer.is_err());
+            note(&span, &answer);
+            Ok(Bytes::from(answer?))
+        })
+    }
+}
