@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod audit;
+pub mod caller;
 pub mod command;
 pub mod database;
 pub mod error;

@@ -65,6 +65,12 @@ pub const WRITE_ATTEMPTS_MAX: usize = 8;
 pub const SCHEMA_ATTEMPTS_MAX: usize = 8;
 /// Operations of one batch.
 pub const BATCH_OPERATIONS_MAX: usize = 1_000;
+/// Records that another extension reads at once by their ids.
+pub const SERVICE_IDS_MAX: usize = 200;
+/// Records of one page that another extension reads.
+pub const SERVICE_PAGE_MAX: u64 = 500;
+/// Records of such a page where the extension does not say.
+pub const SERVICE_PAGE_DEFAULT: u64 = 100;
 /// Failing records that a change of a schema lists.
 pub const FAILURES_LISTED_MAX: usize = 100;
 /// Records that a change of a schema reads at once.

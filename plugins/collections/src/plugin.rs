@@ -42,6 +42,7 @@ impl Plugin for Collections {
         registry.before(metrics::TOPIC, None, 0, metrics::collect);
         registry.before(document::TOPIC, None, 0, document::collect);
         registry.before(moving::TOPIC, None, 0, moving::tables);
+        registry.service("records", 1, records::serve);
         registry.every(CATALOG_CHECK, "catalog", check_catalog);
         registry.command("import", commands::import);
         registry.command("export", commands::export);

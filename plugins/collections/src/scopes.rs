@@ -1,7 +1,7 @@
 //! The scopes that application tokens need here. The host checks those of a route; what a request reaches beyond its
 //! route's collection is asked here.
 
-use tinybase_plugin_api::{Error, Request, Result};
+use tinybase_plugin_api::{Error, Request, Result, caller::ToldCaller};
 
 /// Reading every collection.
 pub const READ: &str = "collections:read";
@@ -19,6 +19,19 @@ pub fn may_read(request: &Request, collection: &str) -> bool {
     request.caller().is_none_or(|caller| caller.allows(&format!("{READ}:{collection}")))
 }
 
+/// Refuses a caller whom another extension tells of, where the application token may not read records of `collection`.
+///
+/// # Errors
+/// 403 `scope_missing`.
+pub fn check_told(caller: Option<&ToldCaller>, collection: &str) -> Result<()> {
+    let scope = format!("{READ}:{collection}");
+    if caller.is_none_or(|caller| caller.allows(&scope)) { Ok(()) } else { Err(missing(&scope)) }
+}
+
+fn missing(scope: &str) -> Error {
+    Error::forbidden("scope_missing", format!("this application token lacks the scope {scope}"))
+}
+
 /// Refuses a request whose application token may not change records of `collection`.
 ///
 /// # Errors
@@ -28,5 +41,5 @@ pub fn check_write(request: &Request, collection: &str) -> Result<()> {
     if request.caller().is_none_or(|caller| caller.allows(&scope)) {
         return Ok(());
     }
-    Err(Error::forbidden("scope_missing", format!("this application token lacks the scope {scope}")))
+    Err(missing(&scope))
 }

@@ -1,9 +1,11 @@
 //! Events of records: what hooks and listeners of other extensions are told. It changes nothing itself.
 //!
 //! Topics `record.create`, `record.update` and `record.delete`, the collection's name as subject. The payload is
-//! `{"collection", "id", "owner_id", "record", "previous", "caller", "request_id"}`: `record` is the data (null on
-//! delete), `previous` the data before (null on create), `caller` `{"user_id", "email", "is_admin"}` or null. A hook may
-//! alter `record`, which is validated again, refuse by an error, or add statements that commit with the change.
+//! `{"collection", "id", "owner_id", "version", "created_at", "record", "previous", "caller", "request_id"}`: `record` is
+//! the data (null on delete), `previous` the data before (null on create), `version` the record's after the change (on
+//! delete, the last that it had), `created_at` when it was created (null on create, where the change gives it its time),
+//! `caller` `{"user_id", "email", "is_admin"}` or null. A hook may alter `record`, which is validated again, refuse by an
+//! error, or add statements that commit with the change.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -26,6 +28,8 @@ struct Payload<'a> {
     collection: &'a str,
     id: &'a str,
     owner_id: Option<&'a str>,
+    version: i64,
+    created_at: Option<&'a str>,
     record: Option<&'a RawValue>,
     previous: Option<&'a RawValue>,
     caller: Option<PayloadCaller<'a>>,
@@ -82,6 +86,8 @@ fn payload<'a>(prepared: &'a Prepared, asker: &Asker<'a>) -> Result<Payload<'a>>
         collection: &prepared.collection.name,
         id: &prepared.record.id,
         owner_id: prepared.record.owner_id.as_deref(),
+        version: prepared.record.version,
+        created_at: prepared.record.created_at.as_deref(),
         record: if deleted { None } else { Some(raw(&prepared.record.data)?) },
         previous: prepared.previous.as_deref().map(raw).transpose()?,
         caller: asker.caller.id.map(|id| PayloadCaller {

@@ -9,10 +9,11 @@ mod list;
 mod load;
 mod prepare;
 mod read;
+mod service;
 mod users;
 mod write;
 
-use tinybase_plugin_api::{Response, Result};
+use tinybase_plugin_api::Result;
 
 pub use aggregate::aggregate;
 pub(crate) use answer::Answer;
@@ -21,6 +22,7 @@ pub use events::Events;
 pub use list::list;
 pub(crate) use read::parsed;
 pub use read::read;
+pub(crate) use service::call as serve;
 pub(crate) use users::before_user_delete;
 pub use write::{create, delete, replace, update};
 
@@ -28,9 +30,9 @@ use crate::{limits, plugin::Collections};
 
 /// Answers a request under the schema as it is: where another node changed that meanwhile, the catalog is read anew and
 /// all of it is done once more.
-pub(crate) async fn current<F>(plugin: &Collections, mut answer: impl FnMut() -> F) -> Result<Response>
+pub(crate) async fn current<F, T>(plugin: &Collections, mut answer: impl FnMut() -> F) -> Result<T>
 where
-    F: Future<Output = Result<Response>>,
+    F: Future<Output = Result<T>>,
 {
     for _ in 1..limits::SCHEMA_ATTEMPTS_MAX {
         match answer().await {
