@@ -16,6 +16,11 @@ const TABLES: &str = "
     CREATE TABLE a_items (id INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT REFERENCES tb_users (id), t TEXT UNIQUE);
     CREATE TABLE a_more (x TEXT, y AS (json_extract(x, '$.y')) VIRTUAL);
     CREATE TABLE b_items (id INTEGER PRIMARY KEY AUTOINCREMENT, t TEXT);
+    CREATE VIRTUAL TABLE a_full USING fts5 (t, body, tokenize = porter);
+    INSERT INTO a_full (t, body) VALUES ('foxes', 'quick and brown');
+    CREATE VIRTUAL TABLE a_outer USING fts5 (password_hash, content = 'tb_users');
+    CREATE VIRTUAL TABLE b_full USING fts5 (body);
+    INSERT INTO b_full (body) VALUES ('secret');
     INSERT INTO tb_users (id, email, password_hash, created_at, updated_at) VALUES ('u', 'u@x.y', '-', '-', '-');";
 
 async fn tables() -> (FreshSqlite, Scope) {
@@ -51,7 +56,14 @@ const ALLOWED: &[&str] = &[
     "DROP TABLE a_newer",
     "CREATE VIRTUAL TABLE a_words USING fts5 (body)",
     "INSERT INTO a_words (body) VALUES ('quick brown fox')",
+    "INSERT OR REPLACE INTO a_words (rowid, body) SELECT 7, 'lazy dog'",
+    "UPDATE a_words SET body = 'lazy dogs' WHERE rowid = 7",
+    "DELETE FROM a_words WHERE rowid IN (SELECT 1)",
+    "INSERT INTO a_words (a_words) VALUES ('optimize')",
+    "INSERT INTO a_words (a_words) VALUES ('integrity-check')",
     "DROP TABLE a_words",
+    "CREATE VIRTUAL TABLE a_words USING fts5 (t, body, tokenize = \"porter unicode61 remove_diacritics 2\", prefix = '2 3')",
+    "INSERT INTO a_words (rowid, t, body) VALUES (3, 'Foxes', 'quick and brown')",
     "PRAGMA defer_foreign_keys = ON",
     "SELECT 1",
 ];
@@ -76,6 +88,14 @@ const DENIED: &[&str] = &[
     "CREATE TEMP VIEW a_temp AS SELECT 1",
     "CREATE VIRTUAL TABLE b_words USING fts5 (body)",
     "CREATE VIRTUAL TABLE a_rows USING dbstat",
+    "CREATE VIRTUAL TABLE a_terms USING fts5vocab ('b_words', 'row')",
+    "CREATE VIRTUAL TABLE a_tree USING rtree (id, x, y)",
+    "CREATE VIRTUAL TABLE a_old USING fts4 (body)",
+    "CREATE VIRTUAL TABLE temp.a_words2 USING fts5 (body)",
+    "DROP TABLE b_full",
+    "INSERT INTO b_full (body) VALUES ('x')",
+    "DELETE FROM b_full_data",
+    "INSERT INTO a_outer (a_outer) VALUES ('rebuild')",
     "ALTER TABLE b_items ADD COLUMN x",
     "ALTER TABLE a_items RENAME TO tb_evil",
     "ALTER TABLE a_items RENAME TO b_evil",
@@ -156,6 +176,9 @@ async fn an_extension_reads_its_own_tables() {
             "PRAGMA index_list(a_items)",
             "EXPLAIN QUERY PLAN SELECT * FROM a_items WHERE t = 'x'",
             "SELECT id FROM tb_users",
+            "SELECT rowid, bm25(a_full, 2.0, 1.0), snippet(a_full, -1, '[', ']', '…', 8), highlight(a_full, 0, '[', ']') FROM \
+             a_full WHERE a_full MATCH '\"fox\" AND (qui* NOT \"red\")' ORDER BY bm25(a_full, 2.0, 1.0) LIMIT 3",
+            "SELECT i.id FROM a_full JOIN a_items i ON i.id = a_full.rowid WHERE a_full MATCH 'fox' ORDER BY rank",
         ] {
             query_as(&fresh.db, &scope, cost, sql, &NONE, None)
                 .await
@@ -169,6 +192,8 @@ async fn an_extension_reads_its_own_tables() {
             "SELECT a_items.t FROM a_items, b_items",
             "SELECT name FROM pragma_table_info('tb_users')",
             "SELECT * FROM dbstat",
+            "SELECT rowid FROM b_full WHERE b_full MATCH 'secret'",
+            "SELECT * FROM b_full_content",
             "PRAGMA integrity_check",
         ] {
             // The host may; what is prepared for it must not be run for the extension.

@@ -19,6 +19,8 @@ fn an_extension_reads_and_changes_its_own() {
         "SELECT column_name FROM information_schema.columns WHERE table_name = $1",
         "SELECT CASE WHEN jsonb_typeof(doc #> $1::text[]) = 'string' THEN 1 END, (doc->'a')::numeric, lower(x COLLATE \"C\") LIKE lower($2) FROM notes_a",
         "SELECT id FROM notes_a WHERE (a, b) > ($1, $2) OR a IS NOT DISTINCT FROM $1",
+        "SELECT d.id, CAST(ts_rank_cd('{0.1,0.2,0.4,1}', w.words, q) AS DOUBLE PRECISION) AS score FROM notes_w w JOIN notes_d d ON d.doc = w.doc, to_tsquery('english', $1) AS q WHERE w.words @@ q AND numnode(q) > 0 ORDER BY score DESC, d.doc LIMIT $2 OFFSET $3",
+        "SELECT doc, ts_headline('english', concat_ws(' … ', c0, c1), to_tsquery('english', $1), $2) FROM notes_w WHERE doc = ANY(ARRAY(SELECT CAST(value AS BIGINT) FROM jsonb_array_elements_text($3::jsonb)))",
     ] {
         assert_eq!(kind(sql).unwrap(), StatementKind::Read, "{sql}");
     }
@@ -44,6 +46,9 @@ fn an_extension_reads_and_changes_its_own() {
         "CREATE OR REPLACE FUNCTION notes_count() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO notes_counts AS c VALUES (TG_ARGV[0]::bigint, pg_backend_pid() % 64, (SELECT count(*) FROM notes_added)) ON CONFLICT (number, slot) DO UPDATE SET count = c.count + excluded.count; RETURN NULL; END $$",
         "CREATE FUNCTION notes_step(s float8[], x numeric) RETURNS float8[] LANGUAGE sql IMMUTABLE AS 'SELECT s'",
         "CREATE AGGREGATE notes_sum(numeric) (SFUNC = notes_step, STYPE = float8[])",
+        "CREATE TABLE notes_w (doc BIGINT PRIMARY KEY, c0 TEXT NOT NULL, words TSVECTOR NOT NULL)",
+        "CREATE INDEX notes_w_words ON notes_w USING gin (words)",
+        "INSERT INTO notes_w (doc, c0, words) SELECT doc, $1, setweight(to_tsvector('english', CAST($1 AS TEXT)), 'A') FROM notes_d WHERE id = $2 ON CONFLICT (doc) DO UPDATE SET c0 = excluded.c0, words = excluded.words",
     ] {
         assert_eq!(kind(sql).unwrap(), StatementKind::Change, "{sql}");
     }
@@ -63,6 +68,9 @@ fn an_extension_touches_nothing_of_others() {
         "SELECT pg_read_file('/etc/passwd')",
         "SELECT query_to_xml('SELECT 1', true, true, '')",
         "SELECT set_config('role', 'x', false)",
+        "SELECT word FROM ts_stat('SELECT words FROM other_w')",
+        "CREATE INDEX notes_w_words ON other_w USING gin (words)",
+        "CREATE TEXT SEARCH CONFIGURATION notes_c (COPY = english)",
         "SELECT id FROM public.notes_a",
         "INSERT INTO tb_users (id) VALUES ($1)",
         "UPDATE tb_users SET role = 'admin'",
