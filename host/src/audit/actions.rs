@@ -37,11 +37,6 @@ pub const ACTIONS: &[(&str, &str)] = &[
     ("user.password_reset_request", "a link to set a new password was asked for"),
 ];
 
-/// Whether the host's own actions begin with this name and a `.`.
-pub fn is_area(name: &str) -> bool {
-    ACTIONS.iter().any(|(action, _)| action.split_once('.').is_some_and(|(area, _)| area == name))
-}
-
 /// Whether it is an action of the host's.
 pub(super) fn is_known(action: &str) -> bool {
     ACTIONS.iter().any(|(known, _)| *known == action)
@@ -54,9 +49,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_area_is_what_stands_before_the_point() {
-        assert!(is_area("application_token") && is_area("user"));
-        assert!(!is_area("application") && !is_area("user.update") && !is_area(""));
+    fn no_extension_may_be_called_like_an_area() {
+        for area in ACTIONS.iter().filter_map(|(action, _)| action.split_once('.')).map(|(area, _)| area) {
+            assert!(tinybase_package::manifest::is_reserved(area), "{area} is not reserved");
+        }
     }
 
     #[test]

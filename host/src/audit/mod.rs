@@ -11,7 +11,7 @@ mod log;
 mod retention;
 mod routes;
 
-pub use actions::{ACTIONS, is_area};
+pub use actions::ACTIONS;
 pub use actor::{Actor, ActorKind};
 pub use change::{CHANGE_BYTES_MAX, changed};
 pub use entry::{Entry, push, push_of_extension};

@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     copy,
     db::{Database, migrations::Migrator},
-    plugins::Console,
+    plugins::{Console, migrations},
 };
 
 /// The longest slug of a migration's file name, in characters.
@@ -110,7 +110,7 @@ async fn all<'a>(config: &Arc<Config>, db: &'a Arc<dyn Database>) -> Result<Vec<
         let House { plugins, .. } = house(config, db, Console::of_command())?;
         for package in plugins.packages().await? {
             let owner = package.manifest.name.clone();
-            let migrator = Migrator::of_extension(&**db, &owner, package.migrations(db.engine())?)?;
+            let migrator = Migrator::of_extension(&**db, &owner, migrations::of(&package, db.engine())?)?;
             owned.push(Owned { owner, migrator });
         }
     }

@@ -8,7 +8,10 @@ use sha2::{Digest, Sha256};
 use super::{CopyError, NOT_COPIED, side::Side, tables, tables::Table};
 use crate::{
     db::{DbError, migrations::Migrator},
-    plugins::package::{Package, hex},
+    plugins::{
+        migrations,
+        package::{Package, hex},
+    },
 };
 
 /// Refuses a source whose tables are not those that this program and its extensions would make.
@@ -19,8 +22,9 @@ pub async fn check_source(source: &Side, target: &Side, packages: &[Package]) ->
     check_newest(&Migrator::of_host(&**source.database()), "the host").await?;
     for package in packages {
         let name = &package.manifest.name;
-        let migrations = package.migrations(source.engine())?;
-        let (source_count, target_count) = (migrations.len(), package.migrations(target.engine())?.len());
+        let migrations = migrations::of(package, source.engine())?;
+        let (source_count, target_count) =
+            (migrations.len(), migrations::of(package, target.engine())?.len());
         if source_count != target_count {
             return Err(CopyError::OneEngine { name: name.clone(), source_count, target_count });
         }
@@ -60,7 +64,7 @@ pub async fn make(target: &Side, packages: &[Package]) -> Result<(), CopyError> 
     let database = &**target.database();
     Migrator::of_host(database).upgrade(None).await?;
     for package in packages {
-        let migrations = package.migrations(target.engine())?;
+        let migrations = migrations::of(package, target.engine())?;
         Migrator::of_extension(database, &package.manifest.name, migrations)?.upgrade(None).await?;
     }
     Ok(())

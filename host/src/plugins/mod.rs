@@ -12,9 +12,8 @@ pub mod install;
 mod jobs;
 mod loader;
 mod mailer;
-pub mod manifest;
+pub mod migrations;
 mod outbox;
-pub mod package;
 pub mod probe;
 mod quarantine;
 pub mod registration;
@@ -43,6 +42,7 @@ pub use console::Console;
 pub use mailer::ServiceMailer;
 pub use running::Running;
 pub use services::Limits;
+pub use tinybase_package::{manifest, unpacked as package};
 pub use user_events::UserEvents;
 pub use ways_in::routes;
 
@@ -391,7 +391,7 @@ impl Plugins {
 
     async fn migrate(&self, package: &Package) -> Result<(), LoadError> {
         let database = &*self.shared.database;
-        let migrations = package.migrations(database.engine())?;
+        let migrations = migrations::of(package, database.engine())?;
         Migrator::of_extension(database, &package.manifest.name, migrations)?.upgrade(None).await?;
         Ok(())
     }

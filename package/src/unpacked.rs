@@ -2,7 +2,6 @@
 //! It is read here and never opened.
 
 use std::{
-    borrow::Cow,
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
@@ -11,8 +10,14 @@ use std::{
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::manifest::{FILE_NAME, Manifest, ManifestError};
-use crate::db::{Engine, migrations::Migration};
+use crate::manifest::{FILE_NAME, Manifest, ManifestError};
+
+/// The folders of migrations, one an engine.
+pub const ENGINES: [&str; 2] = ["sqlite", "postgres"];
+/// The folders beside the library whose files come along as they are.
+pub const ASSETS: [&str; 2] = ["pages", "templates"];
+/// How deep folders below those may be nested.
+const ASSETS_DEPTH_MAX: usize = 8;
 
 /// An unpacked extension that was read.
 #[derive(Debug, Clone)]
@@ -25,6 +30,19 @@ pub struct Package {
     pub hash: String,
     /// SHA-256 of the manifest's bytes, as the library's descriptor must say.
     pub manifest_sha256: [u8; 32],
+}
+
+/// A migration of an extension, as its two files say it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MigrationFiles {
+    /// Its number.
+    pub version: u32,
+    /// What it is about.
+    pub title: String,
+    /// The script that applies it.
+    pub up: String,
+    /// The script that reverts it; empty where there is no way back.
+    pub down: String,
 }
 
 /// Why a folder is no extension.
@@ -40,6 +58,14 @@ pub enum PackageError {
         path: String,
         /// Why.
         error: io::Error,
+    },
+    /// Among its pages and templates is what is neither a file nor a folder, or folders are nested too deeply.
+    #[error(
+        "{path}: pages and templates are files, in folders that are nested {ASSETS_DEPTH_MAX} deep at most"
+    )]
+    Asset {
+        /// What.
+        path: String,
     },
     /// A migration's file is not what it must be.
     #[error("{path}: {problem}")]
@@ -80,12 +106,30 @@ impl Package {
     /// The files that belong to the extension, relative to its folder, in order.
     pub fn files(&self) -> Result<Vec<PathBuf>, PackageError> {
         let mut files = vec![PathBuf::from(FILE_NAME), PathBuf::from(self.manifest.library_file())];
-        for engine in ["sqlite", "postgres"] {
+        for engine in ENGINES {
             let folder = Path::new("migrations").join(engine);
             files.extend(names(&self.folder.join(&folder))?.into_iter().map(|name| folder.join(name)));
         }
+        for assets in ASSETS {
+            self.walk(Path::new(assets), 0, &mut files)?;
+        }
         files.sort();
         Ok(files)
+    }
+
+    fn walk(&self, folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), PackageError> {
+        for name in names(&self.folder.join(folder))? {
+            let (file, path) = (folder.join(&name), self.folder.join(folder).join(&name));
+            let kind = fs::symlink_metadata(&path).map_err(file_error(&path))?.file_type();
+            if kind.is_dir() && depth < ASSETS_DEPTH_MAX {
+                self.walk(&file, depth + 1, files)?;
+            } else if kind.is_file() {
+                files.push(file);
+            } else {
+                return Err(PackageError::Asset { path: path.display().to_string() });
+            }
+        }
+        Ok(())
     }
 
     fn hash_files(&self) -> Result<String, PackageError> {
@@ -103,14 +147,10 @@ impl Package {
         Ok(hex(&hash.finalize()))
     }
 
-    /// The extension's migrations for an engine, in order.
-    pub fn migrations(&self, engine: Engine) -> Result<Vec<Migration>, PackageError> {
-        let engine = match engine {
-            Engine::Sqlite => "sqlite",
-            Engine::Postgres => "postgres",
-        };
+    /// The extension's migrations for an engine (`sqlite` or `postgres`), in order.
+    pub fn migrations(&self, engine: &str) -> Result<Vec<MigrationFiles>, PackageError> {
         let folder = self.folder.join("migrations").join(engine);
-        let mut found: BTreeMap<u32, Migration> = BTreeMap::new();
+        let mut found: BTreeMap<u32, MigrationFiles> = BTreeMap::new();
         for name in names(&folder)? {
             let path = folder.join(&name);
             let bad = |problem| PackageError::Migration { path: path.display().to_string(), problem };
@@ -118,16 +158,12 @@ impl Package {
                 return Err(bad("a migration is named 0001_title.up.sql or 0001_title.down.sql"));
             };
             let sql = fs::read_to_string(&path).map_err(file_error(&path))?;
-            let entry = found.entry(version).or_insert_with(|| Migration {
-                version,
-                title: Cow::Owned(title.to_owned()),
-                up: Cow::Borrowed(""),
-                down: Cow::Borrowed(""),
-            });
+            let fresh = || MigrationFiles { version, title: title.to_owned(), ..MigrationFiles::default() };
+            let entry = found.entry(version).or_insert_with(fresh);
             if entry.title != title {
                 return Err(bad("another migration has this number under another title"));
             }
-            *(if is_up { &mut entry.up } else { &mut entry.down }) = Cow::Owned(sql);
+            *(if is_up { &mut entry.up } else { &mut entry.down }) = sql;
         }
         Ok(found.into_values().collect())
     }
@@ -187,7 +223,13 @@ mod tests {
         let second = Package::read(folder.path()).unwrap().hash;
         assert_ne!(second, first);
         fs::write(folder.path().join("libtinybase_notes.so"), "bytez").unwrap();
-        assert_ne!(Package::read(folder.path()).unwrap().hash, second);
+        let third = Package::read(folder.path()).unwrap().hash;
+        assert_ne!(third, second);
+        fs::create_dir_all(folder.path().join("pages/parts")).unwrap();
+        fs::write(folder.path().join("pages/parts/table.js"), "export {}").unwrap();
+        assert_ne!(Package::read(folder.path()).unwrap().hash, third);
+        std::os::unix::fs::symlink("/etc/hostname", folder.path().join("pages/link")).unwrap();
+        assert!(matches!(Package::read(folder.path()), Err(PackageError::Asset { .. })));
     }
 
     #[test]
@@ -197,8 +239,9 @@ mod tests {
         for name in ["0002_more.up.sql", "0001_start.down.sql", "0001_start.up.sql", "0002_more.down.sql"] {
             fs::write(migrations.join(name), name).unwrap();
         }
-        let found = Package::read(folder.path()).unwrap().migrations(Engine::Sqlite).unwrap();
-        let found: Vec<_> = found.iter().map(|m| (m.version, &*m.title, &*m.up, &*m.down)).collect();
+        let found = Package::read(folder.path()).unwrap().migrations("sqlite").unwrap();
+        let found: Vec<_> =
+            found.iter().map(|m| (m.version, m.title.as_str(), m.up.as_str(), m.down.as_str())).collect();
         assert_eq!(
             found,
             [
@@ -207,7 +250,7 @@ mod tests {
             ]
         );
         fs::write(migrations.join("first.sql"), "").unwrap();
-        let error = Package::read(folder.path()).unwrap().migrations(Engine::Sqlite).unwrap_err();
+        let error = Package::read(folder.path()).unwrap().migrations("sqlite").unwrap_err();
         assert!(error.to_string().contains("0001_title.up.sql"), "{error}");
     }
 }

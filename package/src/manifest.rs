@@ -1,13 +1,11 @@
 //! An extension's manifest, `extension.toml`: parsed strictly, every fault named. It never looks at a library.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use thiserror::Error;
-
-use crate::audit;
 
 /// The manifest's file name.
 pub const FILE_NAME: &str = "extension.toml";
@@ -15,8 +13,15 @@ pub const FILE_NAME: &str = "extension.toml";
 pub const NAME_CHARS_MAX: usize = 40;
 /// The largest manifest.
 pub const MANIFEST_BYTES_MAX: usize = 256 << 10;
-/// Names that would clash with the host's own tables and commands.
+/// Names that would clash with the host's own tables, commands and actions in the audit log.
 const RESERVED_NAMES: &[&str] = &[
+    "application_token",
+    "extension",
+    "key",
+    "mfa",
+    "session",
+    "settings",
+    "user",
     "tb",
     "sqlite",
     "tinybase",
@@ -81,6 +86,12 @@ pub struct Manifest {
     /// Its commands on the command line.
     #[serde(default)]
     pub commands: Vec<Command>,
+    /// Extensions that must be enabled beside it, each with the versions that it works with.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dependencies: BTreeMap<String, VersionReq>,
+    /// Its pages in the admin UI.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pages: Vec<Page>,
 }
 
 fn any_version() -> VersionReq {
@@ -113,6 +124,55 @@ impl From<ServiceName> for String {
     fn from(service: ServiceName) -> String {
         format!("{}@{}", service.name, service.major)
     }
+}
+
+/// A page in the admin UI.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Page {
+    /// Its name, the last part of its address.
+    pub name: String,
+    /// What the navigation calls it.
+    pub title: String,
+    /// Who draws it: 0 the admin UI from `layout`, 1 the module `file` in the admin UI's own document, 2 the document `file`
+    /// in a sandboxed frame.
+    pub tier: u8,
+    /// What the admin UI draws: an object with `settings`, `tables` and `actions`.
+    #[serde(default, skip_serializing_if = "Json::is_null")]
+    pub layout: Json,
+    /// The file, below `pages/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The custom element that the module of a page of tier 1 defines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub element: Option<String>,
+}
+
+impl Page {
+    /// What is wrong with it.
+    fn problem(&self) -> Option<String> {
+        let name = &self.name;
+        if !is_option(name) {
+            return Some(format!("{name:?} is not [a-z][a-z0-9-]*"));
+        }
+        match (self.tier, self.layout.is_object(), self.file.as_deref(), self.element.as_deref()) {
+            (0, true, None, None) => None,
+            (0, ..) => {
+                Some(format!("{name:?} is of tier 0, which has a `layout`, no `file` and no `element`"))
+            }
+            (1, false, Some(file), Some(element)) if is_script(file) && element.contains('-') => None,
+            (1, ..) => Some(format!(
+                "{name:?} is of tier 1, which has a `file` that ends in .js or .mjs, and an `element` with a hyphen"
+            )),
+            (2, false, Some(file), None) if file.ends_with(".html") => None,
+            (2, ..) => Some(format!("{name:?} is of tier 2, which has a `file` that ends in .html")),
+            (tier, ..) => Some(format!("{name:?} is of tier {tier}; there are 0, 1 and 2")),
+        }
+    }
+}
+
+fn is_script(file: &str) -> bool {
+    file.ends_with(".js") || file.ends_with(".mjs")
 }
 
 /// A command: `tinybase <extension> <name> …`.
@@ -216,7 +276,7 @@ impl Manifest {
         if !is_word(&self.name) || self.name.len() > NAME_CHARS_MAX {
             return fault("name", format!("{:?} is not [a-z][a-z0-9_]*, 40 characters at most", self.name));
         }
-        if RESERVED_NAMES.contains(&self.name.as_str()) || audit::is_area(&self.name) {
+        if is_reserved(&self.name) {
             return fault("name", format!("{:?} is reserved for the host", self.name));
         }
         for capability in &self.capabilities {
@@ -233,7 +293,25 @@ impl Manifest {
         if !self.settings.is_null() && !self.settings.is_object() {
             return fault("settings", "it is a JSON Schema of an object".to_owned());
         }
+        for name in self.dependencies.keys() {
+            if !is_word(name) || *name == self.name {
+                return fault("dependencies", format!("{name:?} is not the name of another extension"));
+            }
+        }
+        self.check_pages()?;
         self.check_commands()
+    }
+
+    fn check_pages(&self) -> Result<(), ManifestError> {
+        for (position, page) in self.pages.iter().enumerate() {
+            let twice = self.pages[..position].iter().any(|other| other.name == page.name);
+            let problem =
+                if twice { Some(format!("{:?} stands there twice", page.name)) } else { page.problem() };
+            if let Some(problem) = problem {
+                return Err(ManifestError::Value { field: "pages", problem });
+            }
+        }
+        Ok(())
     }
 
     fn check_commands(&self) -> Result<(), ManifestError> {
@@ -274,6 +352,11 @@ impl Manifest {
         prefixes.sort_by_key(|prefix| !is_below(path, prefix));
         prefixes
     }
+}
+
+/// Whether an extension may not be called so, since the host is.
+pub fn is_reserved(name: &str) -> bool {
+    RESERVED_NAMES.contains(&name)
 }
 
 fn is_below(path: &str, prefix: &str) -> bool {
@@ -328,6 +411,12 @@ mod tests {
             (with("offers = [\"mail\"]"), "name@major"),
             (with("colour = 1"), "unknown field `colour`"),
             (with("settings = 3"), "JSON Schema"),
+            (with("[dependencies]\na = \"1\""), "name of another extension"),
+            (with("[dependencies]\nb = \"one\""), "unexpected character"),
+            (with("[[pages]]\nname = \"x\"\ntitle = \"X\"\ntier = 0"), "has a `layout`"),
+            (with("[[pages]]\nname = \"x\"\ntitle = \"X\"\ntier = 1\nfile = \"x.css\""), "ends in .js"),
+            (with("[[pages]]\nname = \"x\"\ntitle = \"X\"\ntier = 2\nfile = \"x.js\""), "ends in .html"),
+            (with("[[pages]]\nname = \"x\"\ntitle = \"X\"\ntier = 3"), "there are 0, 1 and 2"),
             (with("[[commands]]\nname = \"x\"\n[[commands]]\nname = \"x\""), "twice"),
         ];
         for (text, expected) in cases {
