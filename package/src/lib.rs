@@ -1,4 +1,6 @@
-//! Packages of extensions: the manifest, and the unpacked folder that a library comes in. It never opens a library.
+//! Packages of extensions: the manifest, the unpacked folder that a library comes in, and the archive that carries it.
+//! It never opens a library.
 
+pub mod archive;
 pub mod manifest;
 pub mod unpacked;
