@@ -1,0 +1,77 @@
+//! A registry's folder as its operator and its publishers change it: `metadata/`, `targets/`, and the newest root as `root.json`.
+//! Every change is signed, checked as a client checks it, and only then made visible by replacing `timestamp.json`.
+
+mod changes;
+mod edit;
+pub mod keys;
+mod metadata;
+mod mirror;
+
+use std::path::{Path, PathBuf};
+
+use jiff::SignedDuration;
+use semver::Version;
+
+use crate::error::RegistryError;
+
+pub use changes::{
+    Delegation, Holder, Holders, check_vacant, delegate, holders, init, publish, refresh, revoke, rotate,
+    yank,
+};
+pub use mirror::{Checked, list, mirror, verify};
+pub use tough::schema::RoleType;
+
+/// How long each role's metadata is good for once it was signed.
+#[derive(Debug, Clone, Copy)]
+pub struct Lifetimes {
+    /// The root's.
+    pub root: SignedDuration,
+    /// The registry's own role, which delegates and revokes.
+    pub targets: SignedDuration,
+    /// A publisher's.
+    pub publisher: SignedDuration,
+    /// The list of all metadata of one moment.
+    pub snapshot: SignedDuration,
+    /// What says which list is the newest.
+    pub timestamp: SignedDuration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Lifetimes {
+        let days = |days: i64| SignedDuration::from_hours(days * 24);
+        Lifetimes {
+            root: days(730),
+            targets: days(365),
+            publisher: days(365),
+            snapshot: days(30),
+            timestamp: days(14),
+        }
+    }
+}
+
+/// Which packages a command is about.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// The extension's name.
+    pub name: String,
+    /// Its version.
+    pub version: Version,
+}
+
+/// The folder of metadata.
+pub(crate) fn metadata_folder(folder: &Path) -> PathBuf {
+    folder.join("metadata")
+}
+
+/// The folder of archives.
+pub(crate) fn targets_folder(folder: &Path) -> PathBuf {
+    folder.join("targets")
+}
+
+/// Reads a root of trust.
+///
+/// # Errors
+/// Where there is none.
+pub fn read_root(path: &Path) -> Result<Vec<u8>, RegistryError> {
+    std::fs::read(path).map_err(RegistryError::io(path))
+}

@@ -1,0 +1,316 @@
+//! One change of a registry, from what is there to what is served: collected in memory, signed, checked in a folder of its own the
+//! way a client checks it, then put in place with the timestamp last. Nobody ever sees half of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    num::NonZeroU64,
+    path::{Path, PathBuf},
+};
+
+use tough::schema::{DelegatedRole, RoleType, Root, Signed, Snapshot, Targets, Timestamp};
+
+use super::{Lifetimes, keys::Keyring, metadata, metadata_folder, targets_folder};
+use crate::{
+    client::Registry,
+    error::{Code, RegistryError},
+    source::{Limits, Location, Source},
+};
+
+/// A change in the making.
+pub(super) struct Edit {
+    folder: PathBuf,
+    _lock: File,
+    old_root: Option<Signed<Root>>,
+    /// The root, with what is to change in it.
+    pub(super) root: Root,
+    /// The registry's own role, with what is to change in it.
+    pub(super) targets: Targets,
+    /// The publishers' roles, with what is to change in them.
+    pub(super) roles: BTreeMap<String, Targets>,
+    snapshot: Snapshot,
+    timestamp_version: Option<NonZeroU64>,
+    changed: BTreeSet<String>,
+    is_root_changed: bool,
+    is_targets_changed: bool,
+    /// New files below `targets/`, by name.
+    files: BTreeMap<String, Placed>,
+}
+
+/// Where a new file below `targets/` comes from.
+pub(super) enum Placed {
+    Copy(PathBuf),
+    Bytes(Vec<u8>),
+}
+
+impl Edit {
+    /// Begins with what the folder holds.
+    pub(super) fn open(folder: &Path) -> Result<Edit, RegistryError> {
+        let lock = lock(folder)?;
+        let at = |name: String| metadata_folder(folder).join(name);
+        let root: Signed<Root> = metadata::read(&folder.join("root.json"))?;
+        let timestamp: Signed<Timestamp> = metadata::read(&at("timestamp.json".to_owned()))?;
+        let missing = |what: &str| RegistryError::new(Code::MetadataInvalid, format!("{what} is not listed"));
+        let meta = timestamp.signed.meta.get("snapshot.json").ok_or_else(|| missing("snapshot.json"))?;
+        let snapshot: Signed<Snapshot> = metadata::read(&at(format!("{}.snapshot.json", meta.version)))?;
+        let read = |file: &str| {
+            let meta = snapshot.signed.meta.get(file).ok_or_else(|| missing(file))?;
+            metadata::read::<Targets>(&at(format!("{}.{file}", meta.version)))
+        };
+        let targets = read("targets.json")?.signed;
+        let mut roles = BTreeMap::new();
+        for role in targets.delegations.iter().flat_map(|delegations| &delegations.roles) {
+            roles.insert(role.name.clone(), read(&format!("{}.json", role.name))?.signed);
+        }
+        Ok(Edit {
+            folder: folder.to_owned(),
+            _lock: lock,
+            root: root.signed.clone(),
+            old_root: Some(root),
+            targets,
+            roles,
+            snapshot: snapshot.signed,
+            timestamp_version: Some(timestamp.signed.version),
+            changed: BTreeSet::new(),
+            is_root_changed: false,
+            is_targets_changed: false,
+            files: BTreeMap::new(),
+        })
+    }
+
+    /// Begins a new registry with this root.
+    pub(super) fn create(folder: &Path, root: Root) -> Result<Edit, RegistryError> {
+        for folder in [metadata_folder(folder), targets_folder(folder)] {
+            fs::create_dir_all(&folder).map_err(RegistryError::io(&folder))?;
+        }
+        let (first, now) = (NonZeroU64::MIN, root.expires);
+        Ok(Edit {
+            folder: folder.to_owned(),
+            _lock: lock(folder)?,
+            old_root: None,
+            targets: Targets::new(metadata::SPEC_VERSION.to_owned(), first, now),
+            roles: BTreeMap::new(),
+            snapshot: Snapshot::new(metadata::SPEC_VERSION.to_owned(), first, now),
+            timestamp_version: None,
+            changed: BTreeSet::new(),
+            is_root_changed: true,
+            is_targets_changed: true,
+            files: BTreeMap::new(),
+            root,
+        })
+    }
+
+    /// The registry's folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Says that the root is signed anew.
+    pub(super) fn change_root(&mut self) {
+        self.is_root_changed = true;
+    }
+
+    /// Says that the registry's own role is signed anew.
+    pub(super) fn change_targets(&mut self) {
+        self.is_targets_changed = true;
+    }
+
+    /// Says that a publisher's role is signed anew.
+    pub(super) fn change_role(&mut self, name: &str) {
+        self.changed.insert(name.to_owned());
+    }
+
+    /// Adds a file below `targets/`.
+    pub(super) fn place(&mut self, name: String, placed: Placed) {
+        self.files.insert(name, placed);
+    }
+
+    /// A publisher's delegation.
+    pub(super) fn delegation(&self, publisher: &str) -> Result<&DelegatedRole, RegistryError> {
+        let mut roles = self.targets.delegations.iter().flat_map(|delegations| &delegations.roles);
+        roles.find(|role| role.name == publisher).ok_or_else(|| {
+            let words = format!("there is no publisher {publisher:?}; `delegate` makes one");
+            RegistryError::new(Code::UnknownExtension, words)
+        })
+    }
+
+    /// Signs, checks and puts in place.
+    pub(super) async fn commit(mut self, keys: &Keyring, lifetimes: &Lifetimes) -> Result<(), RegistryError> {
+        let signed = self.sign(keys, lifetimes)?;
+        let placed = self.place_files();
+        let checked = match placed {
+            Ok(()) => self.check(&signed).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = checked {
+            for name in self.files.keys() {
+                let _ = fs::remove_file(targets_folder(&self.folder).join(name));
+            }
+            return Err(error);
+        }
+        for (name, bytes) in &signed {
+            metadata::write(&metadata_folder(&self.folder).join(name), bytes)?;
+            if name.ends_with(".root.json") {
+                metadata::write(&self.folder.join("root.json"), bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All files of metadata that change, in the order in which they are put in place.
+    fn sign(
+        &mut self,
+        keys: &Keyring,
+        lifetimes: &Lifetimes,
+    ) -> Result<Vec<(String, Vec<u8>)>, RegistryError> {
+        let mut files = Vec::new();
+        if self.is_root_changed {
+            let signed = self.sign_root(keys, lifetimes)?;
+            files.push((format!("{}.root.json", signed.signed.version), metadata::to_bytes(&signed)));
+        }
+        if self.is_targets_changed {
+            let mut targets = self.targets.clone();
+            targets.version = self.next_version("targets.json");
+            targets.expires = metadata::expires(lifetimes.targets)?;
+            let signed = self.sign_as(keys, targets, RoleType::Targets)?;
+            self.list(&mut files, "targets.json", signed.signed.version, metadata::to_bytes(&signed));
+        }
+        for name in self.changed.clone() {
+            let file = format!("{name}.json");
+            let mut role = self.roles.get(&name).expect("a role that changed is there").clone();
+            role.version = self.next_version(&file);
+            role.expires = metadata::expires(lifetimes.publisher)?;
+            let delegation = self.delegation(&name)?;
+            let what = format!("what {name} publishes");
+            let signed = keys.sign(role, &what, &delegation.keyids, delegation.threshold.get())?;
+            self.list(&mut files, &file, signed.signed.version, metadata::to_bytes(&signed));
+        }
+        let mut snapshot = self.snapshot.clone();
+        if self.old_root.is_some() {
+            snapshot.version = metadata::next(snapshot.version);
+        }
+        snapshot.expires = metadata::expires(lifetimes.snapshot)?;
+        let version = snapshot.version;
+        let bytes = metadata::to_bytes(&self.sign_as(keys, snapshot, RoleType::Snapshot)?);
+        let mut timestamp = Timestamp::new(
+            metadata::SPEC_VERSION.to_owned(),
+            self.timestamp_version.map_or(NonZeroU64::MIN, metadata::next),
+            metadata::expires(lifetimes.timestamp)?,
+        );
+        timestamp.meta.insert("snapshot.json".to_owned(), metadata::metafile(&bytes, version));
+        files.push((format!("{version}.snapshot.json"), bytes));
+        let signed = self.sign_as(keys, timestamp, RoleType::Timestamp)?;
+        files.push(("timestamp.json".to_owned(), metadata::to_bytes(&signed)));
+        Ok(files)
+    }
+
+    fn next_version(&self, file: &str) -> NonZeroU64 {
+        self.snapshot.meta.get(file).map_or(NonZeroU64::MIN, |meta| metadata::next(meta.version))
+    }
+
+    fn list(&mut self, files: &mut Vec<(String, Vec<u8>)>, file: &str, version: NonZeroU64, bytes: Vec<u8>) {
+        self.snapshot.meta.insert(file.to_owned(), metadata::metafile(&bytes, version));
+        files.push((format!("{version}.{file}"), bytes));
+    }
+
+    fn sign_as<T: tough::schema::Role>(
+        &self,
+        keys: &Keyring,
+        role: T,
+        kind: RoleType,
+    ) -> Result<Signed<T>, RegistryError> {
+        let holders = self.root.roles.get(&kind).expect("a root names all four roles");
+        keys.sign(role, &format!("the {kind} metadata"), &holders.keyids, holders.threshold.get())
+    }
+
+    /// A new root is signed by the keys of the old one as well: that is how clients follow.
+    fn sign_root(&mut self, keys: &Keyring, lifetimes: &Lifetimes) -> Result<Signed<Root>, RegistryError> {
+        if let Some(old) = &self.old_root {
+            self.root.version = metadata::next(old.signed.version);
+        }
+        self.root.expires = metadata::expires(lifetimes.root)?;
+        let mut signed = self.sign_as(keys, self.root.clone(), RoleType::Root)?;
+        if let Some(old) = &self.old_root {
+            let holders = old.signed.roles.get(&RoleType::Root).expect("a root names all four roles");
+            let count = keys.sign_more(&mut signed, &holders.keyids)?;
+            if count < holders.threshold.get() {
+                let words = format!(
+                    "a new root must be signed by {} keys of the old one, and {count} of them is at hand",
+                    holders.threshold
+                );
+                return Err(RegistryError::new(Code::ThresholdNotMet, words));
+            }
+        }
+        Ok(signed)
+    }
+
+    fn place_files(&self) -> Result<(), RegistryError> {
+        for (name, placed) in &self.files {
+            let path = targets_folder(&self.folder).join(name);
+            let bytes = match placed {
+                Placed::Bytes(bytes) => bytes.clone(),
+                Placed::Copy(from) => fs::read(from).map_err(RegistryError::io(from))?,
+            };
+            metadata::write(&path, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Opens what would be there as a client that knows the root before this change.
+    async fn check(&self, signed: &[(String, Vec<u8>)]) -> Result<(), RegistryError> {
+        let stage = Stage::of(&self.folder)?;
+        for (name, bytes) in signed {
+            stage.put(name, bytes)?;
+        }
+        let root = match &self.old_root {
+            Some(_) => super::read_root(&self.folder.join("root.json"))?,
+            None => signed[0].1.clone(),
+        };
+        stage.open(root).await.map(drop)
+    }
+}
+
+/// A copy of a registry's metadata beside it, to look at a change before it is made.
+pub(super) struct Stage {
+    folder: tempfile::TempDir,
+}
+
+impl Stage {
+    /// With all metadata that is there.
+    pub(super) fn of(registry: &Path) -> Result<Stage, RegistryError> {
+        let fault = || RegistryError::io(registry);
+        let folder = tempfile::Builder::new().prefix(".staging-").tempdir_in(registry).map_err(fault())?;
+        let metadata = metadata_folder(folder.path());
+        fs::create_dir(&metadata).map_err(fault())?;
+        for entry in fs::read_dir(metadata_folder(registry)).map_err(fault())? {
+            let entry = entry.map_err(fault())?;
+            fs::copy(entry.path(), metadata.join(entry.file_name())).map_err(fault())?;
+        }
+        std::os::unix::fs::symlink("../targets", targets_folder(folder.path())).map_err(fault())?;
+        Ok(Stage { folder })
+    }
+
+    /// Adds or replaces a file of metadata.
+    pub(super) fn put(&self, name: &str, bytes: &[u8]) -> Result<(), RegistryError> {
+        metadata::write(&metadata_folder(self.folder.path()).join(name), bytes)
+    }
+
+    /// Opens it as a client does, whether or not it has expired.
+    pub(super) async fn open(&self, root: Vec<u8>) -> Result<Registry, RegistryError> {
+        let source = Source {
+            name: "the changed registry".to_owned(),
+            location: Location::Path(self.folder.path().to_owned()),
+            root,
+            allow_expired: true,
+        };
+        Registry::open(&source, &self.folder.path().join("known"), &Limits::default()).await
+    }
+}
+
+/// One command changes a registry at a time.
+fn lock(folder: &Path) -> Result<File, RegistryError> {
+    let path = folder.join(".lock");
+    let file = File::create(&path).map_err(RegistryError::io(&path))?;
+    file.lock().map_err(RegistryError::io(&path))?;
+    Ok(file)
+}

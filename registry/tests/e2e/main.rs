@@ -1,0 +1,10 @@
+//! Registries end to end: made by the real tool, served by it or by a server that misbehaves, read by the client.
+
+mod client;
+mod forge;
+mod metadata;
+mod mirror;
+mod server;
+mod site;
+mod tool;
+mod trust;

@@ -1,0 +1,135 @@
+//! Metadata that was changed, is old or has expired: refused each time, and what was known before stays known.
+
+use std::fs;
+
+use tinybase_registry::{Limits, Registry, Source};
+
+use crate::site::{Site, files};
+
+#[tokio::test]
+async fn a_flipped_bit_in_any_metadata_is_refused() {
+    let site = Site::new();
+    site.publish("notes", "0.1.0");
+    site.ok(&["revoke", "r", "notes", "0.1.0", "--reason", "a hole"]);
+    site.ok(&["rotate", "r", "root"]);
+    site.open("known").await.unwrap();
+    let newest = |role: &str| format!("{}.{role}.json", crate::forge::newest(&site, role).0);
+    let mut names: Vec<_> = ["root", "snapshot", "targets", "acme", "evil"].map(newest).into();
+    names.push("timestamp.json".to_owned());
+    let mut paths: Vec<_> = names.iter().map(|name| site.path("r/metadata").join(name)).collect();
+    paths.push(site.stored("revoked.json"));
+    for path in paths {
+        let good = fs::read(&path).unwrap();
+        // What kind of metadata it says to be is not read: that decides what asks for it.
+        let text = String::from_utf8(good.clone()).unwrap();
+        let kind = text.find("\"_type\": \"").map_or(0..0, |at| at + 10..at + 20);
+        let positions = (0..good.len()).step_by(11).chain([good.len() - 2]);
+        for position in positions.filter(|position| !kind.contains(position)) {
+            let mut bad = good.clone();
+            bad[position] ^= 1;
+            fs::write(&path, bad).unwrap();
+            let known = tempfile::tempdir().unwrap();
+            for known in [known.path().to_str().unwrap(), "known"] {
+                // Whoever has the newest root does not ask for it again.
+                if known == "known" && path.to_str().unwrap().ends_with("root.json") {
+                    continue;
+                }
+                let code = site.refused(known).await;
+                let is_refused = ["metadata_invalid", "signature_invalid"].contains(&code);
+                assert!(is_refused, "{}, byte {position}: {code}", path.display());
+            }
+        }
+        fs::write(&path, &good).unwrap();
+    }
+    assert_eq!(site.refused("known").await, "opened");
+}
+
+#[tokio::test]
+async fn what_has_expired_is_refused_unless_that_is_configured() {
+    let site = Site::new();
+    site.publish("notes", "0.1.0");
+    for role in ["timestamp", "snapshot", "targets", "publisher"] {
+        let option = format!("--{role}-expires");
+        site.ok(&["refresh", "r", "--all", &option, "0s"]);
+        let error = site.open("known").await.unwrap_err();
+        assert_eq!(error.code(), "metadata_expired", "{role}");
+        assert!(error.to_string().contains("has not renewed it"), "{error}");
+        assert!(site.fails(&["verify", "r"]).contains("metadata_expired"));
+        let careless = Source { allow_expired: true, ..site.source("r") };
+        let registry = Registry::open(&careless, &site.path("careless"), &Limits::default()).await.unwrap();
+        assert_eq!(registry.entries().len(), 1);
+    }
+    site.ok(&["rotate", "r", "root", "--root-expires", "0s"]);
+    assert_eq!(site.refused("known").await, "metadata_expired");
+    site.ok(&["rotate", "r", "root"]);
+    site.ok(&["refresh", "r", "--all"]);
+    assert_eq!(site.refused("known").await, "opened");
+}
+
+#[tokio::test]
+async fn older_metadata_that_is_served_again_is_refused() {
+    let site = Site::new();
+    site.publish("notes", "0.1.0");
+    site.copy("r", "old");
+    site.publish("notes", "0.2.0");
+    assert_eq!(site.open("known").await.unwrap().entries().len(), 2);
+    site.copy("r", "new");
+    site.copy("old", "r");
+    let error = site.open("known").await.unwrap_err();
+    assert_eq!(error.code(), "rollback_detected", "{error}");
+    assert_eq!(site.refused("fresh").await, "opened", "who never saw the newer one cannot know");
+    // An older snapshot under a newer timestamp, which whoever has the timestamp's key can make.
+    site.copy("new", "r");
+    let old_snapshot = fs::read(
+        site.path("old/metadata")
+            .join(format!("{}.snapshot.json", crate::forge::newest(&site, "snapshot").0 - 1)),
+    );
+    let newest =
+        site.path("r/metadata").join(format!("{}.snapshot.json", crate::forge::newest(&site, "snapshot").0));
+    fs::write(newest, old_snapshot.unwrap()).unwrap();
+    assert_eq!(site.refused("known").await, "metadata_invalid");
+    site.copy("new", "r");
+    assert_eq!(site.refused("known").await, "opened");
+}
+
+#[tokio::test]
+async fn an_older_root_that_is_served_again_brings_its_keys_back_for_nobody() {
+    let site = Site::new();
+    site.publish("notes", "0.1.0");
+    site.copy("r", "old");
+    site.ok(&["rotate", "r", "timestamp"]);
+    site.open("known").await.unwrap();
+    site.copy("old", "r");
+    // The old timestamp is signed by a key that was replaced; beginning at the configured root, it would be good.
+    assert_eq!(site.refused("known").await, "signature_invalid");
+    assert_eq!(site.refused("fresh").await, "opened");
+}
+
+#[tokio::test]
+async fn what_is_known_survives_and_is_tidy() {
+    let site = Site::new();
+    for version in ["0.1.0", "0.2.0", "0.3.0"] {
+        site.publish("notes", version);
+        site.open("known").await.unwrap();
+    }
+    let kept: Vec<_> = files(&site.path("known/metadata"))
+        .iter()
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .filter(|name| name.ends_with(".acme.json"))
+        .collect();
+    assert_eq!(kept, ["4.acme.json"]);
+    fs::write(site.path("known/trusted-root.json"), "{").unwrap();
+    let error = site.open("known").await.unwrap_err();
+    assert_eq!(error.code(), "registry_datastore");
+    assert!(error.to_string().contains("remove it to begin anew"), "{error}");
+    // Another root of trust begins anew by itself.
+    let other = Site::new();
+    fs::remove_file(site.path("known/trusted-root.json")).unwrap();
+    site.open("known").await.unwrap();
+    let swapped =
+        Source { root: other.root.clone(), location: other.source("r").location, ..site.source("r") };
+    Registry::open(&swapped, &site.path("known"), &Limits::default()).await.unwrap();
+    let untrusted = Source { root: b"{}".to_vec(), ..site.source("r") };
+    let error = Registry::open(&untrusted, &site.path("known"), &Limits::default()).await.unwrap_err();
+    assert_eq!(error.code(), "root_invalid");
+}
