@@ -61,13 +61,29 @@ pub(super) async fn run(options: &Options) -> Result<(), RegistryError> {
             paths.push(make(options, name)?);
         }
     }
-    let new_keys = paths.iter().map(|path| KeyFile::read(path)).collect::<Result<Vec<_>, _>>()?;
-    let keyring = options.keys.keyring(&options.folder, &paths)?;
-    let threshold = options.threshold.unwrap_or(now.threshold);
-    let lifetimes = options.lifetimes.lifetimes();
-    repository::rotate(&options.folder, &holder, &new_keys, threshold, &keyring, &lifetimes).await?;
+    let replaced = replace(options, &holder, &paths, now.threshold).await;
+    if replaced.is_err() && options.new_key.is_empty() {
+        // Keys that sign for nothing are not left lying about.
+        for path in &paths {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+    replaced?;
     output::line(&format!("the keys of {name} were replaced; the old ones sign for it no more"));
     Ok(())
+}
+
+async fn replace(
+    options: &Options,
+    holder: &Holder,
+    paths: &[PathBuf],
+    threshold: NonZeroU64,
+) -> Result<(), RegistryError> {
+    let new_keys = paths.iter().map(|path| KeyFile::read(path)).collect::<Result<Vec<_>, _>>()?;
+    let keyring = options.keys.keyring(&options.folder, paths)?;
+    let threshold = options.threshold.unwrap_or(threshold);
+    let lifetimes = options.lifetimes.lifetimes();
+    repository::rotate(&options.folder, holder, &new_keys, threshold, &keyring, &lifetimes).await
 }
 
 /// A key in the first file of this name that is free.

@@ -1,5 +1,7 @@
 //! Registries end to end: made by the real tool, served by it or by a server that misbehaves, read by the client.
 
+#![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
+
 mod client;
 mod forge;
 mod metadata;

@@ -42,17 +42,19 @@ impl Misbehaving {
     pub(crate) fn new(folder: &Path, ending: &str, behaviour: Behaviour) -> Misbehaving {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
+        let (folder, ending) = (folder.to_owned(), ending.to_owned());
         if ending != "none" {
-            let (folder, ending) = (folder.to_owned(), ending.to_owned());
-            thread::spawn(move || {
-                for stream in listener.incoming() {
-                    let (folder, ending) = (folder.clone(), ending.clone());
-                    // A client that hangs up early is none of the server's business.
-                    thread::spawn(move || drop(answer(stream.unwrap(), &folder, &ending, behaviour)));
-                }
-            });
+            thread::spawn(move || serve(&listener, &folder, &ending, behaviour));
         }
         Misbehaving { url }
+    }
+}
+
+fn serve(listener: &TcpListener, folder: &Path, ending: &str, behaviour: Behaviour) {
+    for stream in listener.incoming() {
+        let (folder, ending) = (folder.to_owned(), ending.to_owned());
+        // A client that hangs up early is none of the server's business.
+        thread::spawn(move || drop(answer(stream.unwrap(), &folder, &ending, behaviour)));
     }
 }
 

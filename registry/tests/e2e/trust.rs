@@ -11,7 +11,7 @@ use tinybase_registry::{
 
 use crate::{
     forge::{forge, newest},
-    site::Site,
+    site::{Site, files},
 };
 
 /// Opens as somebody who has never seen the registry.
@@ -114,6 +114,7 @@ async fn too_few_signatures_are_refused_by_tool_and_client() {
     let before = newest(&site, "root").0;
     assert!(site.fails(&["rotate", "r", "root"]).contains("threshold_not_met"));
     assert_eq!(newest(&site, "root").0, before, "a change that is refused leaves nothing");
+    assert_eq!(files(&site.path("r-keys/root")).len(), 1, "nor keys that sign for nothing");
     site.ok(&["rotate", "r", "root", "--key", "elsewhere.pem"]);
     site.open("known").await.unwrap();
     let (version, mut root) = newest(&site, "root");
