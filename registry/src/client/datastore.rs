@@ -85,7 +85,9 @@ impl Datastore {
 
     /// Keeps the root that was reached.
     pub(super) fn keep_root(&self, root: &Signed<Root>) -> Result<(), RegistryError> {
-        let root = serde_json::to_value(root).expect("a root that was read can be written");
+        let mut root = serde_json::to_value(root).expect("a root that was read can be written");
+        // In one order, so that what did not change is seen as such.
+        root.sort_all_objects();
         let known = Known { configured_sha256: self.configured_sha256(), root };
         let path = self.folder.join(ROOT_NAME);
         let json = serde_json::to_vec(&known).expect("a root is JSON");

@@ -137,14 +137,16 @@ impl Edit {
     /// Signs, checks and puts in place.
     pub(super) async fn commit(mut self, keys: &Keyring, lifetimes: &Lifetimes) -> Result<(), RegistryError> {
         let signed = self.sign(keys, lifetimes)?;
+        let path = |name: &String| targets_folder(&self.folder).join(name);
+        let new: Vec<PathBuf> = self.files.keys().map(path).filter(|path| !path.exists()).collect();
         let placed = self.place_files();
         let checked = match placed {
             Ok(()) => self.check(&signed).await,
             Err(error) => Err(error),
         };
         if let Err(error) = checked {
-            for name in self.files.keys() {
-                let _ = fs::remove_file(targets_folder(&self.folder).join(name));
+            for path in new {
+                let _ = fs::remove_file(path);
             }
             return Err(error);
         }
