@@ -1,5 +1,5 @@
 //! Building the host and its plugins, and staging each plugin where the binary looks for it:
-//! `target/<profile>/extensions/<name>/`. It never builds in place: a running server may have the old library mapped.
+//! `target/<profile>/extensions/<name>/`, and all of them as a registry. It never builds in place: a running server may have the old library mapped.
 
 use std::fs;
 use std::io;
@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use crate::registry;
 use crate::step;
 use crate::workspace::{HOST_PACKAGE, MANIFEST_NAME, Plugin, Profile, Workspace, cargo};
 
@@ -32,7 +33,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     build_and_stage(&Workspace::load()?, Profile::optimised(options.release))
 }
 
-/// Builds the host and all plugins, and stages the plugins.
+/// Builds the host, the registry's tool and all plugins, stages the plugins, and makes the registry of them that comes along.
 ///
 /// Only these packages, never the whole workspace: what a test crate switches on must not end up in a shipped library.
 ///
@@ -41,6 +42,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 pub(crate) fn build_and_stage(workspace: &Workspace, profile: Profile) -> Result<()> {
     let mut command = cargo();
     command.current_dir(&workspace.root).args(["build", "--locked", "--package", HOST_PACKAGE]);
+    command.args(["--package", registry::TOOL_PACKAGE]);
     for plugin in &workspace.plugins {
         command.args(["--package", &plugin.package]);
     }
@@ -54,7 +56,7 @@ pub(crate) fn build_and_stage(workspace: &Workspace, profile: Profile) -> Result
     for plugin in &workspace.plugins {
         stage(plugin, &profile_dir).with_context(|| format!("staging the extension \"{}\"", plugin.name))?;
     }
-    Ok(())
+    registry::bundle(workspace, profile)
 }
 
 /// Puts one plugin beside the binary.

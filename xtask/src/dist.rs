@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::build;
 use crate::process::{self, Running};
+use crate::registry;
 use crate::step;
 use crate::workspace::{Profile, Workspace, cargo};
 
@@ -45,11 +46,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Copies the binary, the staged extensions and the papers.
+/// Copies the binaries, the staged extensions, the registry of them and the papers.
 fn pack(workspace: &Workspace, folder: &Path) -> Result<()> {
     let binary = workspace.binary(Profile::Dist);
-    let name = binary.file_name().context("the binary has a name")?;
-    fs::copy(&binary, folder.join(name)).with_context(|| format!("copying {}", binary.display()))?;
+    for binary in [binary, registry::tool(workspace, Profile::Dist)] {
+        let name = binary.file_name().context("the binary has a name")?;
+        fs::copy(&binary, folder.join(name)).with_context(|| format!("copying {}", binary.display()))?;
+    }
+    let place = Path::new(registry::FOLDER);
+    build::copy_tree(&workspace.profile_dir(Profile::Dist).join(place), &folder.join(place))?;
     for plugin in &workspace.plugins {
         let place = Path::new("extensions").join(&plugin.name);
         build::copy_tree(&workspace.profile_dir(Profile::Dist).join(&place), &folder.join(&place))?;
@@ -73,6 +78,11 @@ fn try_alone(folder: &Path) -> Result<()> {
 }
 
 fn try_in(folder: &Path, place: &Path) -> Result<()> {
+    let mut verify = Command::new(folder.join(registry::TOOL_PACKAGE));
+    step::run(
+        "verify the packed registry",
+        verify.env_clear().arg("verify").arg(folder.join(registry::FOLDER)),
+    )?;
     let binary = folder.join("tinybase");
     let mut init = Command::new(&binary);
     step::run(

@@ -10,6 +10,7 @@ mod dist;
 mod fuzz_api;
 mod postgres;
 mod process;
+mod registry;
 mod serve;
 mod step;
 mod suite;

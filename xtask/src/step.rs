@@ -24,6 +24,21 @@ pub(crate) fn run(name: &str, command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Runs `command` with its output kept back, and fails with what it said last.
+///
+/// # Errors
+/// When the program cannot be started or ends with a code other than 0.
+pub(crate) fn quiet(name: &str, command: &mut Command) -> Result<()> {
+    let output = command
+        .output()
+        .with_context(|| format!("step \"{name}\": {:?} cannot be started", command.get_program()))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("step \"{name}\" failed at {}: {}", describe(command), said.trim());
+    }
+    Ok(())
+}
+
 /// A duration as a person reads it, `12.3 s`.
 pub(crate) fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
