@@ -26,8 +26,7 @@ fn no_plugin_links_what_is_the_hosts_alone() {
     let mut packages: Vec<_> =
         staged.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
     assert!(!packages.is_empty());
-    packages
-        .extend(["notes", "audit"].map(|name| example(name, Toolchain::Same, site.packages())));
+    packages.extend(["notes", "audit"].map(|name| example(name, Toolchain::Same, site.packages())));
     for package in packages {
         let files = fs::read_dir(&package).unwrap().map(|entry| entry.unwrap().path());
         let library = files.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "so"));

@@ -22,7 +22,7 @@ pub(crate) enum Behaviour {
     Partial,
     /// Answers with this status.
     Status(u16),
-    /// Sends to another server.
+    /// Sends to another server, which has the file.
     RedirectElsewhere,
     /// Sends to another path of its own, which serves the file.
     RedirectWithin,
@@ -71,7 +71,7 @@ fn answer(mut stream: TcpStream, folder: &Path, ending: &str, behaviour: Behavio
     let redirect = |to: String| format!("{}location: {to}\r\n\r\n", head("302 Found", 0));
     match (behaviour, body) {
         (Behaviour::Status(status), _) => write!(stream, "{}\r\n", head(&format!("{status} So"), 0)),
-        (Behaviour::RedirectElsewhere, _) => {
+        (Behaviour::RedirectElsewhere, _) if !path.starts_with("/elsewhere") => {
             let other = stream.local_addr()?.port();
             stream.write_all(redirect(format!("http://localhost:{other}/elsewhere{path}")).as_bytes())
         }

@@ -1,6 +1,6 @@
 //! The tool's commands as a person meets them: what they print, and what they refuse.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use serde_json::Value;
 
@@ -71,6 +71,43 @@ fn what_is_packed_by_the_tool_is_what_the_library_packs() {
     let path = said.trim().strip_prefix("packed ").unwrap();
     assert_eq!(fs::read(site.path(path)).unwrap(), fs::read(packed).unwrap());
     assert!(site.fails(&["pack", "r-keys"]).contains("archive_package_invalid"));
+}
+
+/// A limit on the size of files does what a full disk does, to this process alone.
+#[test]
+fn a_full_disk_leaves_the_registry_as_it_was() {
+    let site = Site::new();
+    site.publish("notes", "0.1.0");
+    let big: String = (0..30_000_u32)
+        .map(|number| char::from(33 + (number.wrapping_mul(2_654_435_761) >> 26) as u8))
+        .collect();
+    let archive = site.pack("notes", "0.2.0", &big);
+    let before = fs::read(site.path("r/metadata/timestamp.json")).unwrap();
+    let tool = env!("CARGO_BIN_EXE_tinybase-registry");
+    let mut was_refused = 0;
+    for kilobytes in 0..64 {
+        let script = format!(
+            "trap '' XFSZ; ulimit -f {kilobytes}; exec {tool} publish r {}",
+            archive.file_name().unwrap().to_str().unwrap()
+        );
+        let output = Command::new("bash").args(["-c", &script]).current_dir(site.path("")).output().unwrap();
+        if output.status.success() {
+            break;
+        }
+        was_refused += 1;
+        let line = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(line.contains("File too large"), "{kilobytes}: {line}");
+        assert_eq!(fs::read(site.path("r/metadata/timestamp.json")).unwrap(), before, "{kilobytes}: {line}");
+        assert_eq!(files(&site.path("r/targets")).len(), 1, "{kilobytes}: {line}");
+        assert_eq!(
+            files(&site.path("r")).iter().filter(|path| path.is_dir()).count(),
+            2,
+            "{kilobytes}: {line}"
+        );
+        site.ok(&["verify", "r"]);
+    }
+    assert!(was_refused > 3, "{was_refused}");
+    assert!(site.ok(&["list", "r"]).contains("notes 0.2.0"));
 }
 
 #[test]
