@@ -16,6 +16,9 @@ macro_rules! codes {
         }
 
         impl Code {
+            /// All of them.
+            pub const ALL: &'static [Code] = &[$(Code::$name,)*];
+
             /// The stable code.
             pub fn as_str(self) -> &'static str {
                 match self {

@@ -9,6 +9,9 @@ macro_rules! faults {
         }
 
         impl Fault {
+            /// All of them.
+            pub const ALL: &'static [Fault] = &[$(Fault::$name,)*];
+
             /// A stable code.
             pub fn code(self) -> &'static str {
                 match self {

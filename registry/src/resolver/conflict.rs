@@ -15,6 +15,9 @@ macro_rules! kinds {
         }
 
         impl ConflictKind {
+            /// All of them.
+            pub const ALL: &'static [ConflictKind] = &[$(ConflictKind::$name,)*];
+
             /// A stable code.
             pub fn code(self) -> &'static str {
                 match self {

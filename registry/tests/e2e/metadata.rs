@@ -137,3 +137,19 @@ async fn what_is_known_survives_and_is_tidy() {
     let error = Registry::open(&untrusted, &site.path("known"), &Limits::default()).await.unwrap_err();
     assert_eq!(error.code(), "root_invalid");
 }
+
+#[tokio::test]
+async fn a_clock_that_went_back_is_said() {
+    let site = Site::new();
+    site.open("known").await.unwrap();
+    fs::write(site.path("known/metadata/latest_known_time.json"), "\"2999-01-01T00:00:00Z\"").unwrap();
+    assert_eq!(site.refused("known").await, "clock_went_back");
+}
+
+#[tokio::test]
+async fn what_is_known_is_used_by_one_at_a_time() {
+    let site = Site::new();
+    site.publish("notes", "0.1.0");
+    let opened = futures_util::future::join_all((0..8).map(|_| site.open("known"))).await;
+    assert!(opened.into_iter().all(|registry| registry.is_ok_and(|registry| registry.entries().len() == 1)));
+}
