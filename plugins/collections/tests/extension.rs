@@ -49,6 +49,7 @@ fn listeners_are_told_what_was_changed() {
             (&payload["record"], &payload["previous"], &payload["caller"]),
             (&record, &previous, &caller)
         );
+        assert!(payload["event_id"].is_string(), "{payload}");
         assert_eq!((&payload["request_id"], &payload["owner_id"]), (&json!("test-request"), &json!("u1")));
     }
 }

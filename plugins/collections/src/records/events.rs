@@ -1,11 +1,12 @@
 //! Events of records: what hooks and listeners of other extensions are told. It changes nothing itself.
 //!
 //! Topics `record.create`, `record.update` and `record.delete`, the collection's name as subject. The payload is
-//! `{"collection", "id", "owner_id", "version", "created_at", "record", "previous", "caller", "request_id"}`: `record` is
-//! the data (null on delete), `previous` the data before (null on create), `version` the record's after the change (on
-//! delete, the last that it had), `created_at` when it was created (null on create, where the change gives it its time),
-//! `caller` `{"user_id", "email", "is_admin"}` or null. A hook may alter `record`, which is validated again, refuse by an
-//! error, or add statements that commit with the change.
+//! `{"event_id", "collection", "id", "owner_id", "version", "created_at", "record", "previous", "caller", "request_id"}`:
+//! `event_id` is the same for all who hear of a change, however often they are told, `record` is the data (null on delete),
+//! `previous` the data before (null on create), `version` the record's after the change (on delete, the last that it had),
+//! `created_at` when it was created (null on create, where the change gives it its time), `caller`
+//! `{"user_id", "email", "is_admin"}` or null. A hook may alter `record`, which is validated again, refuse by an error, or
+//! add statements that commit with the change.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -13,6 +14,7 @@ use tinybase_plugin_api::{
     Error, Host, Result,
     events::{Passed, Topic},
 };
+use uuid::Uuid;
 
 use super::prepare::{Asker, Change, Prepared};
 
@@ -25,6 +27,7 @@ pub struct Events {
 
 #[derive(Serialize)]
 struct Payload<'a> {
+    event_id: Uuid,
     collection: &'a str,
     id: &'a str,
     owner_id: Option<&'a str>,
@@ -83,6 +86,7 @@ impl Events {
 fn payload<'a>(prepared: &'a Prepared, asker: &Asker<'a>) -> Result<Payload<'a>> {
     let deleted = prepared.change == Change::Delete;
     Ok(Payload {
+        event_id: *prepared.event_id.get_or_init(Uuid::now_v7),
         collection: &prepared.collection.name,
         id: &prepared.record.id,
         owner_id: prepared.record.owner_id.as_deref(),

@@ -1,12 +1,14 @@
 //! From what a client asks to the change that is to be applied: rules, preconditions, validation. It touches no
 //! storage: what is stored is handed in, and the statement is handed out.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tinybase_plugin_api::{
     Request, Result,
     database::{Batch, Expect, ValueRef},
 };
+
+use uuid::Uuid;
 
 use super::{load::Stored, read::parsed};
 use crate::{
@@ -57,6 +59,8 @@ pub(super) struct Prepared {
     pub(super) record: Stored,
     /// The data before.
     pub(super) previous: Option<String>,
+    /// The id of the change's event, made once somebody listens.
+    pub(super) event_id: OnceLock<Uuid>,
 }
 
 /// Who asks, and how.
@@ -112,7 +116,7 @@ pub(super) fn prepare(
     let version = stored.version + i64::from(change == Change::Update);
     let previous = Some(stored.data);
     let record = Stored { data, version, updated_at: None, ..Stored { data: String::new(), ..stored } };
-    Ok(Prepared { collection: Arc::clone(collection), change, record, previous })
+    Ok(Prepared { collection: Arc::clone(collection), change, record, previous, event_id: OnceLock::new() })
 }
 
 fn action(wish: Wish<'_>, is_stored: bool) -> Action {
@@ -136,7 +140,8 @@ fn create(collection: &Arc<Collection>, id: &str, data: &Json<'_>, asker: &Asker
         version: 1,
     };
     check_rule(collection, Action::Create, &record, Wish::Create(data), asker)?;
-    Ok(Prepared { collection: Arc::clone(collection), change: Change::Create, record, previous: None })
+    let (change, event_id) = (Change::Create, OnceLock::new());
+    Ok(Prepared { collection: Arc::clone(collection), change, record, previous: None, event_id })
 }
 
 /// Asks the rule where it depends on the record.
