@@ -6,9 +6,13 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
+    time::SystemTime,
 };
 
 use crate::{root, target};
+
+/// How often an extension is built before it counts as one that others build over all the time.
+const BUILDS_MAX: usize = 5;
 
 /// How the examples are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,12 +37,7 @@ fn cargo(folder: &Path, toolchain: Toolchain, arguments: &[&str]) -> PathBuf {
 }
 
 /// The same, and takes what was built out of the target folder before another test builds over it.
-pub(crate) fn cargo_and<T>(
-    folder: &Path,
-    toolchain: Toolchain,
-    arguments: &[&str],
-    take: impl FnOnce(&Path) -> T,
-) -> T {
+fn cargo_and<T>(folder: &Path, toolchain: Toolchain, arguments: &[&str], take: impl FnOnce(&Path) -> T) -> T {
     let target = match toolchain {
         Toolchain::Same => target().join("fixtures"),
         Toolchain::Nightly => target().join("fixtures-nightly"),
@@ -78,14 +77,14 @@ fn take_lock_file(folder: &Path) {
 }
 
 /// A folder of a plugin's source, and where its library is once it is built.
-pub(crate) struct Built {
-    pub(crate) source: PathBuf,
-    pub(crate) library: PathBuf,
+struct Built {
+    source: PathBuf,
+    library: PathBuf,
 }
 
 impl Built {
     /// Puts together what an operator installs, in a folder below `into`.
-    pub(crate) fn package(&self, into: &Path) -> PathBuf {
+    fn package(&self, into: &Path) -> PathBuf {
         let manifest = fs::read_to_string(self.source.join("extension.toml")).unwrap();
         let library = manifest.lines().find_map(|line| line.strip_prefix("library = "));
         let library = library.expect("a fixture's manifest names its library").trim_matches('"');
@@ -131,11 +130,30 @@ pub fn aborting(into: &Path) -> PathBuf {
 
 /// Builds an example extension, which lies outside of the workspace, and makes a package of it below `into`.
 pub fn example(name: &str, toolchain: Toolchain, into: &Path) -> PathBuf {
-    let folder = root().join("examples").join(name);
-    cargo_and(&folder, toolchain, &["build", "--quiet"], |target| {
-        let library = target.join("debug").join(format!("libtinybase_{name}.so"));
-        Built { source: folder.clone(), library }.package(into)
-    })
+    package_of(&root().join("examples").join(name), name, toolchain, into)
+}
+
+/// Builds the extension `name` in a folder, and makes a package of it below `into`.
+pub(crate) fn package_of(source: &Path, name: &str, toolchain: Toolchain, into: &Path) -> PathBuf {
+    let manifest = fs::read(source.join("extension.toml")).unwrap();
+    for _ in 0..BUILDS_MAX {
+        let made = cargo_and(source, toolchain, &["build", "--quiet", "--lib"], |target| {
+            let library = target.join("debug").join(format!("libtinybase_{name}.so"));
+            let is_its_own = memchr::memmem::find(&fs::read(&library).unwrap(), &manifest).is_some();
+            is_its_own.then(|| Built { source: source.to_owned(), library }.package(into))
+        });
+        if let Some(package) = made {
+            return package;
+        }
+        // Cargo gives the libraries of one name one place, and does not see that another folder's lies there now.
+        File::options()
+            .append(true)
+            .open(source.join("src/lib.rs"))
+            .unwrap()
+            .set_modified(SystemTime::now())
+            .unwrap();
+    }
+    panic!("{}: each build was built over by another", source.display());
 }
 
 /// Runs an example's own tests.

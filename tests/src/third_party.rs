@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    fixtures::{Built, Toolchain, cargo_and},
+    fixtures::{Toolchain, package_of},
     root, target,
 };
 
@@ -26,17 +26,14 @@ pub fn build_extension(name: &str, version: &str) -> PathBuf {
     let guard = File::create(folder.join(".lock")).unwrap();
     guard.lock().unwrap();
     copy_changed(&root().join("examples").join(name), &source, &|file, text| at_version(file, text, version));
-    cargo_and(&source, Toolchain::Same, &["build", "--quiet", "--lib"], |built| {
-        let library = built.join("debug").join(format!("libtinybase_{name}.so"));
-        let made = Built { source: source.clone(), library }.package(&folder.join("made"));
-        let package = folder.join(name);
-        // Left as it is where nothing changed: another test may be reading it.
-        if !same_files(&made, &package) {
-            let _ = fs::remove_dir_all(&package);
-            fs::rename(&made, &package).unwrap();
-        }
-        package
-    })
+    let made = package_of(&source, name, Toolchain::Same, &folder.join("made"));
+    let package = folder.join(name);
+    // Left as it is where nothing changed: another test may be reading it.
+    if !same_files(&made, &package) {
+        let _ = fs::remove_dir_all(&package);
+        fs::rename(&made, &package).unwrap();
+    }
+    package
 }
 
 /// A file of the example as it stands in the copy.
