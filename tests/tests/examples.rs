@@ -16,6 +16,7 @@ use tinybase_tests::{
 fn the_examples_pass_their_own_tests() {
     test_example("notes");
     test_example("audit");
+    test_example("webhooks");
 }
 
 /// Two copies of SQLite in one process drop each other's locks, and a second runtime or server has no place in a plugin.
@@ -26,7 +27,8 @@ fn no_plugin_links_what_is_the_hosts_alone() {
     let mut packages: Vec<_> =
         staged.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
     assert!(!packages.is_empty());
-    packages.extend(["notes", "audit"].map(|name| example(name, Toolchain::Same, site.packages())));
+    packages
+        .extend(["notes", "audit", "webhooks"].map(|name| example(name, Toolchain::Same, site.packages())));
     for package in packages {
         let files = fs::read_dir(&package).unwrap().map(|entry| entry.unwrap().path());
         let library = files.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "so"));
@@ -58,7 +60,8 @@ fn an_example_is_built_as_any_version() {
     let site = Site::new();
     for version in ["0.1.1", "2.0.0"] {
         let package = build_extension("notes", version);
-        assert_eq!(site.install(&package).code, Some(0), "{version}");
+        let ran = site.install(&package);
+        assert_eq!(ran.code, Some(0), "{version}: {ran:?}");
         let listed = site.done(&["extensions", "list", "--json"]);
         assert!(listed.contains(&format!("\"version\": \"{version}\"")), "{version}: {listed}");
     }

@@ -1,0 +1,128 @@
+//! The routes of deliveries: what was sent, what waits, what failed and why; to send one again, and to send a test.
+
+use tinybase_plugin_api::{audit::Entry, database::Row, prelude::*};
+
+use crate::{Webhooks, page::Page, time::Moment};
+
+const COLUMNS: &str = "id, hook_id, event_id, event_type, state, attempts, next_attempt_at, last_attempt_at, \
+                       response_status, error, created_at, finished_at";
+
+const AGAIN: &str = "UPDATE webhooks_deliveries SET state = 'pending', attempts = 0, next_attempt_at = ?2, error = NULL, \
+                     response_status = NULL, finished_at = NULL WHERE id = ?1";
+
+pub(crate) fn register(registry: &mut Registry<Webhooks>) {
+    registry
+        .get("/api/webhooks/deliveries", Webhooks::list_all)
+        .auth(Auth::Editor)
+        .summary("The deliveries of all hooks, newest first");
+    registry
+        .get("/api/webhooks/{id}/deliveries", Webhooks::list_of_hook)
+        .auth(Auth::Editor)
+        .summary("The deliveries of a hook, newest first");
+    registry
+        .post("/api/webhooks/deliveries/{id}/retry", Webhooks::send_again)
+        .auth(Auth::Editor)
+        .summary("Send a delivery again, now");
+    registry
+        .post("/api/webhooks/{id}/test", Webhooks::send_test)
+        .auth(Auth::Editor)
+        .summary("Send a test message to a hook");
+}
+
+fn delivery(row: &Row<'_>) -> Result<Json> {
+    let state = row.text(4)?;
+    let status = match row.value(8)? {
+        tinybase_plugin_api::database::ValueRef::Integer(status) => Some(status),
+        _ => None,
+    };
+    Ok(json!({
+        "id": row.text(0)?,
+        "hook_id": row.text(1)?,
+        "event_id": row.text(2)?,
+        "type": row.text(3)?,
+        "state": state,
+        "attempts": row.integer(5)?,
+        "next_attempt_at": Some(row.text(6)?).filter(|_| state == "pending"),
+        "last_attempt_at": row.text_or_null(7)?,
+        "response_status": status,
+        "error": row.text_or_null(9)?,
+        "created_at": row.text(10)?,
+        "finished_at": row.text_or_null(11)?,
+    }))
+}
+
+/// The state that the query asks for; `None` for all.
+fn state(request: &Request) -> Result<Option<String>> {
+    let Some(state) = request.query_value("state") else { return Ok(None) };
+    if matches!(&*state, "pending" | "delivered" | "dead") {
+        return Ok(Some(state.into_owned()));
+    }
+    let message = "state is pending, delivered or dead";
+    let fault = json!([{"loc": ["query", "state"], "msg": message, "type": "value_error"}]);
+    Err(Error::unprocessable("invalid_query", message).with_details(fault))
+}
+
+impl Webhooks {
+    async fn list_all(self: Arc<Self>, request: Request) -> Result<Response> {
+        self.list(&request, None).await
+    }
+
+    async fn list_of_hook(self: Arc<Self>, request: Request) -> Result<Response> {
+        let hook = self.hook(request.param(0)).await?;
+        self.list(&request, Some(&hook.id)).await
+    }
+
+    async fn list(&self, request: &Request, hook_id: Option<&str>) -> Result<Response> {
+        let (page, state) = (Page::of(request)?, state(request)?);
+        let (mut conditions, mut values) = (Vec::new(), Vec::new());
+        for (column, value) in [("hook_id", hook_id), ("state", state.as_deref())] {
+            if let Some(value) = value {
+                values.push(Value::from(value));
+                conditions.push(format!("{column} = ?{}", values.len()));
+            }
+        }
+        let chosen = if conditions.is_empty() { "1 = 1".to_owned() } else { conditions.join(" AND ") };
+        let count = format!("SELECT count(*) FROM webhooks_deliveries WHERE {chosen}");
+        let total = self.database.query(Cost::Unknown, &count, &values).await?;
+        let total = total.first().map_or(Ok(0), |row| row.integer(0))?;
+        let (limit_at, offset_at) = (values.len() + 1, values.len() + 2);
+        let sql = format!(
+            "SELECT {COLUMNS} FROM webhooks_deliveries WHERE {chosen} ORDER BY id DESC LIMIT ?{limit_at} OFFSET ?{offset_at}"
+        );
+        values.extend([Value::from(page.limit), Value::from(page.offset)]);
+        let rows = self.database.query(Cost::Unknown, &sql, &values).await?;
+        let deliveries = rows.iter().map(|row| delivery(&row)).collect::<Result<Vec<_>>>()?;
+        let (limit, offset) = (page.limit, page.offset);
+        Response::json(&json!({"deliveries": deliveries, "total": total, "limit": limit, "offset": offset}))
+    }
+
+    async fn one(&self, id: &str) -> Result<Json> {
+        let sql = format!("SELECT {COLUMNS} FROM webhooks_deliveries WHERE id = ?1");
+        let rows = self.database.query(Cost::Short, &sql, params![id]).await?;
+        let missing = || Error::not_found("delivery_not_found", "there is no such delivery");
+        delivery(&rows.first().ok_or_else(missing)?)
+    }
+
+    async fn send_again(self: Arc<Self>, request: Request) -> Result<Response> {
+        let id = request.param(0);
+        let before = self.one(id).await?;
+        let now = Moment::now(self.database).await?;
+        let mut batch = Batch::default();
+        batch.push(AGAIN, params![id, now.text()]);
+        let change = json!({"state": {"from": before["state"], "to": "pending"}});
+        let entry = Entry::new("retry", "webhook_delivery", id).by(&request).with_change(change);
+        batch.append(self.audit.entry(&entry).await?)?;
+        self.database.apply(batch).await?;
+        Ok(Response::json(&self.one(id).await?)?.with_status(202))
+    }
+
+    async fn send_test(self: Arc<Self>, request: Request) -> Result<Response> {
+        let hook = self.hook(request.param(0)).await?;
+        if !hook.is_active {
+            let message = "the hook is switched off: switch it on before you test it";
+            return Err(Error::conflict("webhook_inactive", message));
+        }
+        let id = self.queue_test(&hook).await?;
+        Ok(Response::json(&self.one(&id).await?)?.with_status(202))
+    }
+}

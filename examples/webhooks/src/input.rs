@@ -1,0 +1,149 @@
+//! What a client says of a hook, checked: every fault has its place. It stores nothing.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use tinybase_plugin_api::prelude::*;
+
+use crate::hook::Hook;
+
+const URL_BYTES_MAX: usize = 2048;
+const DESCRIPTION_CHARS_MAX: usize = 500;
+const COLLECTIONS_MAX: usize = 100;
+const HEADERS_MAX: usize = 10;
+const HEADER_BYTES_MAX: usize = 1024;
+/// Headers that are the delivery's own.
+const RESERVED: &[&str] = &[
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];
+
+/// The fields that a client may send; what is missing stays as it is.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    url: Option<String>,
+    description: Option<String>,
+    // Null is all of them, and not the same as missing.
+    #[serde(default, deserialize_with = "given")]
+    collections: Option<Option<Vec<String>>>,
+    events: Option<Vec<String>>,
+    headers: Option<BTreeMap<String, String>>,
+    include_record: Option<bool>,
+    is_active: Option<bool>,
+}
+
+fn given<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> std::result::Result<Option<Option<Vec<String>>>, D::Error> {
+    Deserialize::deserialize(from).map(Some)
+}
+
+/// The faults so far.
+#[derive(Default)]
+struct Faults(Vec<Json>);
+
+impl Faults {
+    fn check(&mut self, holds: bool, field: &str, message: &str) {
+        if !holds {
+            self.0.push(json!({"loc": ["body", field], "msg": message, "type": "value_error"}));
+        }
+    }
+}
+
+impl Input {
+    /// Puts the fields into a hook.
+    ///
+    /// # Errors
+    /// 422 `webhook_invalid` with every fault.
+    pub(crate) fn put_into(self, hook: &mut Hook) -> Result<()> {
+        let mut faults = Faults::default();
+        self.check(&mut faults);
+        hook.url = self.url.unwrap_or(std::mem::take(&mut hook.url));
+        faults.check(!hook.url.is_empty(), "url", "it is required");
+        hook.description = self.description.unwrap_or(std::mem::take(&mut hook.description));
+        if let Some(collections) = self.collections {
+            hook.collections = collections.filter(|names| !names.is_empty());
+        }
+        hook.events = self.events.unwrap_or(std::mem::take(&mut hook.events));
+        if let Some(headers) = self.headers {
+            hook.headers = headers.into_iter().collect();
+        }
+        hook.include_record = self.include_record.unwrap_or(hook.include_record);
+        let was_active = hook.is_active;
+        hook.is_active = self.is_active.unwrap_or(was_active);
+        if hook.is_active && !was_active {
+            hook.forget_failures();
+        }
+        if faults.0.is_empty() {
+            return Ok(());
+        }
+        Err(Error::unprocessable("webhook_invalid", "the hook has faults")
+            .with_details(Json::Array(faults.0)))
+    }
+
+    fn check(&self, faults: &mut Faults) {
+        if let Some(url) = &self.url {
+            let message =
+                "it is an absolute http or https URL without user, password and fragment, 2048 bytes at most";
+            faults.check(is_url(url), "url", message);
+        }
+        if let Some(description) = &self.description {
+            let fits = description.chars().count() <= DESCRIPTION_CHARS_MAX && !description.contains('\0');
+            faults.check(fits, "description", "it has 500 characters at most, and no NUL");
+        }
+        if let Some(Some(names)) = &self.collections {
+            let fit = names.len() <= COLLECTIONS_MAX && names.iter().all(|name| is_collection(name));
+            faults.check(
+                fit,
+                "collections",
+                "they are names of collections, 100 at most; null or none is all of them",
+            );
+        }
+        if let Some(events) = &self.events {
+            let known = |event: &String| matches!(event.as_str(), "create" | "update" | "delete");
+            let fit = !events.is_empty() && events.len() <= 3 && events.iter().all(known);
+            faults.check(fit, "events", "they are one or more of create, update and delete");
+        }
+        if let Some(headers) = &self.headers {
+            let fit =
+                headers.len() <= HEADERS_MAX && headers.iter().all(|(name, value)| is_header(name, value));
+            let message = "10 at most; a name is letters, digits and -, none of the delivery's own such as content-type or \
+                           webhook-id; a value is up to 1024 visible characters";
+            faults.check(fit, "headers", message);
+        }
+    }
+}
+
+fn is_url(url: &str) -> bool {
+    let Ok(parsed) = url.parse::<http::Uri>() else { return false };
+    let is_http = matches!(parsed.scheme_str(), Some("http" | "https"));
+    let names_server = parsed
+        .authority()
+        .is_some_and(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'));
+    is_http && names_server && url.len() <= URL_BYTES_MAX && !url.contains('#')
+}
+
+fn is_collection(name: &str) -> bool {
+    name.len() <= 100
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+fn is_header(name: &str, value: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let is_name = !name.is_empty()
+        && name.len() <= 64
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && !lower.starts_with("webhook-")
+        && !RESERVED.contains(&lower.as_str());
+    is_name && value.len() <= HEADER_BYTES_MAX && value.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}

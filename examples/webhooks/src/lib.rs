@@ -1,0 +1,57 @@
+//! Webhooks: tells other servers of changes to records, signed as the Standard Webhooks specification says, and tried again
+//! until they are taken.
+//!
+//! A durable listener writes a row a hook ([`queue`]), a job takes what is due and sends it ([`sender`]), and routes manage
+//! hooks and deliveries ([`routes`], [`deliveries`]).
+#![forbid(unsafe_code)]
+
+mod deliveries;
+mod hook;
+mod input;
+mod page;
+mod queue;
+mod routes;
+mod secret;
+mod sender;
+mod settings;
+mod sweep;
+mod time;
+
+use std::time::Duration;
+
+use tinybase_plugin_api::{audit::Audit, http::Http, prelude::*};
+
+use sender::Busy;
+
+/// How often what is due is looked for.
+const SEND_EVERY: Duration = Duration::from_millis(500);
+/// How often old deliveries are deleted.
+const SWEEP_EVERY: Duration = Duration::from_mins(10);
+
+/// The extension.
+pub struct Webhooks {
+    host: Host,
+    database: Database,
+    audit: Audit,
+    http: Http,
+    busy: Arc<Busy>,
+}
+
+#[tinybase_plugin_api::export]
+impl Plugin for Webhooks {
+    fn create(host: Host) -> Result<Webhooks> {
+        let (database, audit, http) = (host.database()?, host.audit()?, host.http()?);
+        Ok(Webhooks { host, database, audit, http, busy: Arc::default() })
+    }
+
+    fn register(registry: &mut Registry<Webhooks>) {
+        routes::register(registry);
+        deliveries::register(registry);
+        settings::register(registry);
+        for topic in queue::TOPICS {
+            registry.after_durable(topic, None, Webhooks::hear);
+        }
+        registry.every(SEND_EVERY, "send", Webhooks::send_due);
+        registry.every(SWEEP_EVERY, "sweep", Webhooks::sweep);
+    }
+}

@@ -1,0 +1,265 @@
+//! Sends what is due: takes it by a lease, so that no other node sends it meanwhile, signs it, and notes what came of it.
+//! Receivers that hang hold up neither the job nor other hooks.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tinybase_plugin_api::{
+    audit::Entry,
+    http::{HttpRequest, HttpResponse},
+    log,
+    prelude::*,
+};
+
+use crate::{Webhooks, hook::Hook, secret::SigningKey, settings::Settings, time::Moment};
+
+/// How many deliveries are under way at once on this node.
+const UNDER_WAY_MAX: usize = 32;
+/// How many of one hook.
+const UNDER_WAY_OF_HOOK_MAX: usize = 4;
+/// How much longer a lease lasts than a try may.
+const LEASE_MARGIN: Duration = Duration::from_secs(2);
+/// How much of an answer is read: nothing of it is looked at.
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
+/// How much of an error is stored.
+const ERROR_CHARS_MAX: usize = 500;
+
+const HOOKS_WITH_WORK: &str = "SELECT id FROM webhooks_hooks WHERE is_active = 1 AND EXISTS ( \
+     SELECT 1 FROM webhooks_deliveries WHERE webhooks_deliveries.hook_id = webhooks_hooks.id \
+     AND state = 'pending' AND next_attempt_at <= ?1)";
+// Two nodes at once: the second finds next_attempt_at moved, and takes nothing.
+const TAKE: &str = "UPDATE webhooks_deliveries SET attempts = attempts + 1, last_attempt_at = ?2, next_attempt_at = ?3 \
+     WHERE id IN (SELECT id FROM webhooks_deliveries WHERE hook_id = ?1 AND state = 'pending' AND next_attempt_at <= ?2 \
+     ORDER BY next_attempt_at LIMIT ?4) AND state = 'pending' AND next_attempt_at <= ?2 \
+     RETURNING id, event_id, payload, attempts";
+// The number of attempts tells whether the lease is still this one.
+const DELIVERED: &str = "UPDATE webhooks_deliveries SET state = 'delivered', response_status = ?3, error = NULL, \
+     finished_at = ?4 WHERE id = ?1 AND attempts = ?2 AND state = 'pending'";
+const FAILED: &str = "UPDATE webhooks_deliveries SET state = ?3, response_status = ?4, error = ?5, next_attempt_at = ?6, \
+     finished_at = ?7 WHERE id = ?1 AND attempts = ?2 AND state = 'pending'";
+const NO_FAILURES: &str = "UPDATE webhooks_hooks SET failures = 0 WHERE id = ?1 AND failures > 0";
+const ONE_FAILURE: &str =
+    "UPDATE webhooks_hooks SET failures = failures + 1 WHERE id = ?1 RETURNING failures";
+const SWITCH_OFF: &str = "UPDATE webhooks_hooks SET is_active = 0, inactive_reason = ?2, updated_at = ?3 \
+     WHERE id = ?1 AND is_active = 1";
+
+/// How many deliveries are under way on this node, by hook.
+#[derive(Default)]
+pub(crate) struct Busy(Mutex<HashMap<String, usize>>);
+
+/// One delivery that is under way; it is none any more when this is dropped.
+struct UnderWay {
+    busy: Arc<Busy>,
+    hook_id: String,
+}
+
+impl Busy {
+    fn counts(&self) -> std::sync::MutexGuard<'_, HashMap<String, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many more of this hook may be sent.
+    fn free(&self, hook_id: &str) -> usize {
+        let counts = self.counts();
+        let of_hook = UNDER_WAY_OF_HOOK_MAX.saturating_sub(counts.get(hook_id).copied().unwrap_or(0));
+        of_hook.min(UNDER_WAY_MAX.saturating_sub(counts.values().sum()))
+    }
+
+    fn begin(self: &Arc<Self>, hook_id: &str) -> UnderWay {
+        *self.counts().entry(hook_id.to_owned()).or_default() += 1;
+        UnderWay { busy: Arc::clone(self), hook_id: hook_id.to_owned() }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut counts = self.busy.counts();
+        if let Some(count) = counts.get_mut(&self.hook_id) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.hook_id);
+            }
+        }
+    }
+}
+
+/// A delivery that this node sends.
+struct Taken {
+    id: String,
+    event_id: String,
+    body: String,
+    attempts: i64,
+}
+
+/// What came of a try.
+struct Failure {
+    status: Option<i64>,
+    problem: String,
+}
+
+impl Webhooks {
+    /// Takes what is due and sends each in a task of its own.
+    pub(crate) async fn send_due(self: Arc<Self>) -> Result<()> {
+        let now = Moment::now(self.database).await?;
+        let waiting = self.database.query(Cost::Short, HOOKS_WITH_WORK, params![now.text()]).await?;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let (settings, key) = (Arc::new(self.settings().await?), Arc::new(self.signing_key().await?));
+        for row in &waiting {
+            let hook = match self.hook(row.text(0)?).await {
+                Ok(hook) => Arc::new(hook),
+                // Deleted a moment ago.
+                Err(error) if error.status() == 404 => continue,
+                Err(error) => return Err(error),
+            };
+            for taken in self.take(&hook, &settings, now).await? {
+                self.send(&hook, &settings, &key, taken)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a delivery beside everything else.
+    fn send(
+        self: &Arc<Self>,
+        hook: &Arc<Hook>,
+        settings: &Arc<Settings>,
+        key: &Arc<SigningKey>,
+        taken: Taken,
+    ) -> Result<()> {
+        let under_way = self.busy.begin(&hook.id);
+        let (this, hook, settings, key) =
+            (Arc::clone(self), Arc::clone(hook), Arc::clone(settings), Arc::clone(key));
+        self.host.spawn(async move {
+            let _under_way = under_way;
+            if let Err(error) = this.deliver(&hook, &settings, &key, &taken).await {
+                // The lease ends, and it is sent again.
+                log::warn(format!("what came of the delivery {} was not noted: {error}", taken.id));
+            }
+        })
+    }
+
+    async fn take(&self, hook: &Hook, settings: &Settings, now: Moment) -> Result<Vec<Taken>> {
+        let free = i64::try_from(self.busy.free(&hook.id)).unwrap_or(0);
+        if free == 0 {
+            return Ok(Vec::new());
+        }
+        let until = now.after(settings.timeout() + LEASE_MARGIN);
+        let mut batch = Batch::default();
+        batch.push(TAKE, params![hook.id.as_str(), now.text(), until.text(), free]);
+        let applied = self.database.apply(batch).await?;
+        let rows = applied.statements.first().map(|statement| &statement.rows);
+        let rows = rows.into_iter().flat_map(|rows| rows.iter());
+        rows.map(|row| {
+            Ok(Taken {
+                id: row.text(0)?.to_owned(),
+                event_id: row.text(1)?.to_owned(),
+                body: row.text(2)?.to_owned(),
+                attempts: row.integer(3)?,
+            })
+        })
+        .collect()
+    }
+
+    async fn deliver(&self, hook: &Hook, settings: &Settings, key: &SigningKey, taken: &Taken) -> Result<()> {
+        let now = Moment::now(self.database).await?;
+        let outcome = self.http.send(&request(hook, settings, key, taken, now)).await;
+        let now = Moment::now(self.database).await?;
+        let failure = match outcome {
+            Ok(answer) if answer.is_success() => return self.delivered(hook, taken, &answer, now).await,
+            Ok(answer) => Failure {
+                status: Some(answer.status().into()),
+                problem: format!("the receiver answered {}", answer.status()),
+            },
+            Err(error) => Failure { status: None, problem: error.to_string() },
+        };
+        self.failed(hook, settings, taken, failure, now).await
+    }
+
+    async fn delivered(&self, hook: &Hook, taken: &Taken, answer: &HttpResponse, now: Moment) -> Result<()> {
+        let mut batch = Batch::default();
+        batch.push(
+            DELIVERED,
+            params![taken.id.as_str(), taken.attempts, i64::from(answer.status()), now.text()],
+        );
+        batch.push(NO_FAILURES, params![hook.id.as_str()]);
+        self.database.apply(batch).await.map(|_| ())
+    }
+
+    async fn failed(
+        &self,
+        hook: &Hook,
+        settings: &Settings,
+        taken: &Taken,
+        failure: Failure,
+        now: Moment,
+    ) -> Result<()> {
+        let is_dead = taken.attempts >= settings.attempts_max;
+        let (state, finished_at) = if is_dead { ("dead", Some(now.text())) } else { ("pending", None) };
+        let next = now.after(settings.backoff(taken.attempts, rand::random()));
+        let problem: String = failure.problem.chars().take(ERROR_CHARS_MAX).collect();
+        let mut batch = Batch::default();
+        batch.push(
+            FAILED,
+            params![
+                taken.id.as_str(),
+                taken.attempts,
+                state,
+                failure.status,
+                problem,
+                next.text(),
+                finished_at
+            ],
+        );
+        batch.push(ONE_FAILURE, params![hook.id.as_str()]);
+        let applied = self.database.apply(batch).await?;
+        let counted = applied.statements.get(1).and_then(|statement| statement.rows.first());
+        let failures = counted.map_or(Ok(0), |row| row.integer(0))?;
+        let reason = match (failure.status, settings.disable_after_failures) {
+            // The receiver says that it is gone for good.
+            (Some(410), _) => Some("the receiver answered 410, Gone".to_owned()),
+            (_, max) if max > 0 && failures >= max => Some(format!("{failures} tries in a row failed")),
+            _ => None,
+        };
+        match reason {
+            Some(reason) => self.switch_off(hook, &reason, now).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn switch_off(&self, hook: &Hook, reason: &str, now: Moment) -> Result<()> {
+        let mut batch = Batch::default();
+        batch.push_expecting(Expect::Exactly(1), SWITCH_OFF, params![hook.id.as_str(), reason, now.text()]);
+        let entry = Entry::new("switch_off", "webhook", hook.id.as_str())
+            .with_change(json!({"is_active": {"from": true, "to": false}, "reason": reason}));
+        batch.append(self.audit.entry(&entry).await?)?;
+        match self.database.apply(batch).await {
+            Ok(_) => log::warn(format!("the hook {} was switched off: {reason}", hook.id)),
+            // Another delivery of it, or somebody, was faster.
+            Err(error) if error.code() == "db_condition" => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// The request of a try: the body is the same each time, the time and so the signature are new.
+fn request(hook: &Hook, settings: &Settings, key: &SigningKey, taken: &Taken, now: Moment) -> HttpRequest {
+    let mut request = HttpRequest::post(&hook.url)
+        .with_header("content-type", "application/json")
+        .with_header("user-agent", concat!("tinybase-webhooks/", env!("CARGO_PKG_VERSION")))
+        .with_header("webhook-id", taken.event_id.as_str())
+        .with_header("webhook-timestamp", now.seconds().to_string())
+        .with_header("webhook-signature", key.sign(hook, now, &taken.event_id, &taken.body))
+        .with_body(taken.body.as_str())
+        .with_timeout(settings.timeout())
+        .with_response_bytes_max(ANSWER_BYTES_MAX);
+    for (name, value) in &hook.headers {
+        request = request.with_header(name, value.as_str());
+    }
+    request
+}

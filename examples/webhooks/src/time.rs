@@ -1,0 +1,64 @@
+//! Times as the database writes them: RFC 3339 in UTC with microseconds, which compare as text. The database's clock is the
+//! only one: nodes whose own clocks differ agree on what is due.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tinybase_plugin_api::prelude::*;
+
+/// A moment of the database's clock.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub(crate) struct Moment(Timestamp);
+
+impl Moment {
+    /// Now.
+    pub(crate) async fn now(database: Database) -> Result<Moment> {
+        let rows = database.query(Cost::Short, "SELECT CAST(?1 AS TEXT)", params![Value::Now]).await?;
+        let row = rows.first().ok_or_else(|| Error::internal("no_time", "the database tells no time"))?;
+        Moment::read(row.text(0)?)
+    }
+
+    /// A stored time.
+    pub(crate) fn read(text: &str) -> Result<Moment> {
+        let parsed =
+            text.parse().map_err(|error| Error::internal("stored_time", format!("{text:?}: {error}")));
+        parsed.map(Moment)
+    }
+
+    /// So much later. Beyond the end of time it is the end of time.
+    pub(crate) fn after(self, duration: Duration) -> Moment {
+        let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+        Moment(self.0.saturating_add(duration).unwrap_or(Timestamp::MAX))
+    }
+
+    /// So much earlier.
+    pub(crate) fn before(self, duration: Duration) -> Moment {
+        let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+        Moment(self.0.saturating_sub(duration).unwrap_or(Timestamp::MIN))
+    }
+
+    /// Seconds since 1970.
+    pub(crate) fn seconds(self) -> i64 {
+        self.0.as_second()
+    }
+
+    /// As it is stored.
+    pub(crate) fn text(self) -> String {
+        format!("{:.6}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_keep_their_form_so_that_they_compare_as_text() {
+        let moment = Moment::read("2026-11-24T19:00:00.000001Z").unwrap();
+        assert_eq!(moment.text(), "2026-11-24T19:00:00.000001Z");
+        assert_eq!(moment.after(Duration::from_hours(5)).text(), "2026-11-25T00:00:00.000001Z");
+        assert_eq!(moment.before(Duration::from_micros(1)).text(), "2026-11-24T19:00:00.000000Z");
+        assert!(moment.after(Duration::MAX) > moment);
+        assert!(Moment::read("yesterday").is_err());
+    }
+}
