@@ -25,8 +25,10 @@ use tinybase_host::{
         Found, PathParams, PluginDispatch, PluginRequest, PluginResponse, PluginRoute, RequestBody,
         RequestId, ResponseBody,
     },
+    nodes::Nodes,
     plugins::{
         Console, Parts, Plugins, Purpose,
+        lifecycle::{Change, Origin},
         package::Package,
         probe,
         tickets::{Redeeming, Tickets},
@@ -61,7 +63,8 @@ async fn measure() {
     let place = tempfile::tempdir().expect("a fresh folder");
     let plugins = host(place.path()).await;
     let package = Package::read(&extension(place.path())).expect("the extension is whole");
-    plugins.install(package, false, &Actor::command()).await.expect("the extension is installed");
+    let change = Change::Install { package, origin: Origin::default() };
+    plugins.change(change, &Actor::command()).await.expect("the extension is installed");
     plugins.load(Purpose::Command, false).await.expect("the extension is loaded");
     println!("boundary_call_ns {:.1}", median(calls(&plugins).await));
     println!("event_no_subscriber_ns {:.2}", median(events(&plugins).await));
@@ -79,6 +82,7 @@ async fn host(dir: &Path) -> Plugins {
     let vault = Arc::new(Vault::load_or_create(&dir.join("keys")).expect("a key is made"));
     let settings = Arc::new(Settings::new(sql.clone(), vault));
     let keys = Keys::load_or_create(&dir.join("keys")).expect("keys are made");
+    let nodes = Arc::new(Nodes::new(sql.clone(), &config.node));
     let accounts = Arc::new(Accounts::new(sql, keys, Arc::clone(&settings), &config.auth));
     Plugins::new(Parts {
         config,
@@ -87,7 +91,7 @@ async fn host(dir: &Path) -> Plugins {
         accounts,
         settings,
         console: Console::of_server(),
-        node: "bench".into(),
+        nodes,
     })
 }
 

@@ -151,7 +151,11 @@ impl Settings {
         Ok(())
     }
 
-    /// Makes the next look read anew.
+    /// Makes the next look read anew, where something else than this changed them.
+    pub fn forget_cached(&self) {
+        self.note_change();
+    }
+
     fn note_change(&self) {
         self.version.fetch_add(1, Ordering::AcqRel);
     }

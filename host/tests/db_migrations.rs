@@ -98,6 +98,9 @@ async fn the_hosts_tables_come_and_go() {
         "tb_application_tokens",
         "tb_audit_floor",
         "tb_audit_log",
+        "tb_extension_changes",
+        "tb_extension_nodes",
+        "tb_extension_reports",
         "tb_extensions",
         "tb_keys",
         "tb_migrations",
@@ -119,6 +122,7 @@ async fn the_hosts_tables_come_and_go() {
         expected.extend([
             "tb_changes",
             "tb_code_tries",
+            "tb_extension_archives",
             "tb_login_levels",
             "tb_login_tries",
             "tb_outbox_tellers",

@@ -68,6 +68,11 @@ impl Server {
         self.child.id()
     }
 
+    /// Whether the process has not ended.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.try_wait().expect("a child is waited for").is_none()
+    }
+
     /// A client that is nobody.
     pub fn client(&self) -> Client {
         Client::new(&self.address)

@@ -93,6 +93,18 @@ impl Site {
         site
     }
 
+    /// Another folder with the same content, where the database is a file in it. Nothing may run there meanwhile.
+    pub fn copied(&self) -> Site {
+        assert!(self.on_server.is_none(), "a database on a server is not copied with the folder");
+        let copy = |from: &Path| {
+            let into = tempfile::tempdir().unwrap();
+            fixtures::copy_folder(from, into.path());
+            into
+        };
+        let environment = self.environment.clone();
+        Site { folder: copy(self.dir()), packages: copy(self.packages()), environment, on_server: None }
+    }
+
     /// The folder.
     pub fn dir(&self) -> &Path {
         self.folder.path()

@@ -279,8 +279,8 @@ fn a_plugin_that_kills_the_server_is_quarantined_at_the_next_start() {
 fn safe_mode_starts_without_what_was_installed_by_hand() {
     let mut site = Site::new();
     site.install_stress("neighbour");
-    site.set("STRESS_SWITCH", "exit_in_create");
     site.install_stress("faults");
+    site.set("STRESS_SWITCH", "exit_in_create");
     let server = site.serve_with(&["--safe-mode"]);
     assert_eq!(server.client().get("/api/neighbour/hello").status, 404);
     assert_eq!(server.client().get("/api/collections").status, 200, "what came with the server serves");

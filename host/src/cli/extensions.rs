@@ -1,4 +1,4 @@
-//! `tinybase extensions`: what is installed and enabled. A running server takes it up when it starts next.
+//! `tinybase extensions`: what is installed and enabled. A running server takes it up by itself.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -12,7 +12,13 @@ use crate::{
     audit::Actor,
     config::Config,
     db::Database,
-    plugins::{Console, Plugins, manifest::Manifest, package::Package, store::Installed},
+    plugins::{
+        Console, Plugins,
+        lifecycle::{Change, Origin},
+        manifest::Manifest,
+        package::Package,
+        store::Installed,
+    },
 };
 
 /// What can be asked of extensions.
@@ -40,13 +46,29 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Load an extension from the next start on; ends its quarantine
+    /// Load an extension; ends its quarantine
     Enable {
         /// The extension's name
         name: String,
     },
-    /// Load an extension no more from the next start on; its data stays
+    /// Load an extension no more; its data stays
     Disable {
+        /// The extension's name
+        name: String,
+    },
+    /// Take an extension away; its data stays
+    Uninstall {
+        /// The extension's name
+        name: String,
+        /// Take its tables, settings and files away too
+        #[arg(long)]
+        purge: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Bring an extension back to the version that it had before
+    Rollback {
         /// The extension's name
         name: String,
     },
@@ -71,6 +93,11 @@ async fn run_on(config: &Arc<Config>, db: &Arc<dyn Database>, command: Command) 
         Command::Info { name, json } => info(&find(&plugins, &name).await?, json),
         Command::Enable { name } => set_enabled(&plugins, &name, true).await,
         Command::Disable { name } => set_enabled(&plugins, &name, false).await,
+        Command::Uninstall { name, purge, yes } => uninstall(&plugins, name, purge, yes).await,
+        Command::Rollback { name } => {
+            let changed = plugins.change(Change::Rollback { name }, &Actor::command()).await?;
+            output::line(format!("{} is {} again", changed.name, changed.to_version.unwrap_or_default()))
+        }
     }
 }
 
@@ -90,8 +117,9 @@ async fn install(plugins: &Plugins, path: PathBuf, yes: bool) -> Result<(), Fail
     if !yes && !prompt::confirm(&format!("Install {name} {version}?"))? {
         return Err(Failure::new("nothing was changed; --yes installs without asking"));
     }
-    plugins.install(package, false, &Actor::command()).await?;
-    output::line(format!("installed {name} {version}; a running server loads it when it starts next"))
+    let change = Change::Install { package, origin: Origin::default() };
+    plugins.change(change, &Actor::command()).await?;
+    output::line(format!("installed {name} {version}"))
 }
 
 /// What a manifest asks for, a line each.
@@ -180,8 +208,18 @@ fn info(extension: &Installed, as_json: bool) -> Result<(), Failure> {
 }
 
 async fn set_enabled(plugins: &Plugins, name: &str, enabled: bool) -> Result<(), Failure> {
-    find(plugins, name).await?;
-    plugins.store().set_enabled(name, enabled, &Actor::command()).await?;
+    let name = name.to_owned();
+    let change = if enabled { Change::Enable { name } } else { Change::Disable { name } };
+    let changed = plugins.change(change, &Actor::command()).await?;
     let did = if enabled { "enabled" } else { "disabled" };
-    output::line(format!("{did} {name}; a running server takes it up when it starts next"))
+    output::line(format!("{did} {}", changed.name))
+}
+
+async fn uninstall(plugins: &Plugins, name: String, purge: bool, yes: bool) -> Result<(), Failure> {
+    let question = format!("Take {name} away with everything that it stored?");
+    if purge && !yes && !prompt::confirm(&question)? {
+        return Err(Failure::new("nothing was changed; --yes takes it away without asking"));
+    }
+    let changed = plugins.change(Change::Uninstall { name, purge }, &Actor::command()).await?;
+    output::line(format!("uninstalled {}", changed.name))
 }

@@ -199,7 +199,7 @@ pub(super) fn house(
         accounts: Arc::clone(&accounts),
         settings: Arc::clone(&settings),
         console,
-        node: Arc::clone(nodes.id()),
+        nodes: Arc::clone(&nodes),
     });
     accounts.set_events(Arc::new(plugins.user_events()));
     accounts.set_mailer(Arc::new(plugins.mailer()));

@@ -270,6 +270,10 @@ sections! {
         dir: PathBuf = "./.tinybase/extensions".into(), "TINYBASE_EXTENSIONS_DIR", "a folder", any;
         /// The registries to install from, in order; empty is the bundled one.
         registries: Vec<String> = Vec::new(), "TINYBASE_EXTENSIONS_REGISTRIES", "a list of URLs or folders", any;
+        /// How long a change of extensions may take, and how long it waits for another one to end.
+        change_timeout_ms: u64 = 120_000, "TINYBASE_EXTENSIONS_CHANGE_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
+        /// How long the other nodes of a database may take for their part in a change before it is taken back.
+        nodes_timeout_ms: u64 = 60_000, "TINYBASE_EXTENSIONS_NODES_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
     }
     /// Limits of plugins.
     plugins: Plugins {
@@ -291,6 +295,8 @@ sections! {
         http_concurrent_max: usize = 64, "TINYBASE_PLUGINS_HTTP_CONCURRENT_MAX", "1 to 10000", |n| (1..=10_000).contains(n);
         /// Which addresses plugins may reach beside the internet's: by default none of this machine, of private networks, or of a cloud's metadata.
         http_allow_networks: Vec<String> = Vec::new(), "TINYBASE_PLUGINS_HTTP_ALLOW_NETWORKS", "a list of addresses or networks such as 10.0.0.0/8", |list| is_list_of_networks(list);
+        /// How long what was replaced or disabled may be busy with what it began before the log says so.
+        drain_timeout_ms: u64 = 30_000, "TINYBASE_PLUGINS_DRAIN_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
     }
     /// The functions extension.
     functions: Functions {

@@ -38,8 +38,18 @@ use crate::{
     plugins::{Console, Plugins, package::Package},
 };
 
-/// Tables whose rows are of one database or of one moment: which migrations ran, who serves, what changed last.
-const NOT_COPIED: [&str; 4] = ["tb_migrations", "tb_nodes", "tb_changes", state::TABLE];
+/// Tables whose rows are of one database or of one moment: which migrations ran, who serves, what changed last, and what
+/// nodes do or did about extensions.
+const NOT_COPIED: [&str; 8] = [
+    "tb_migrations",
+    "tb_nodes",
+    "tb_changes",
+    "tb_extension_changes",
+    "tb_extension_nodes",
+    "tb_extension_reports",
+    "tb_extension_archives",
+    state::TABLE,
+];
 
 /// Refuses a database to which a copy is unfinished.
 ///

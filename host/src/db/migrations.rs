@@ -10,7 +10,7 @@ use tinybase_abi::codec::{BatchWriter, CodecError, Expect, Reader, RowsHead, Val
 use super::{Cost, Database, DbError, Engine, Query, Scope, Transaction};
 
 /// How long one migration may take.
-const MIGRATION_TIME_MAX: Duration = Duration::from_secs(3600);
+pub const MIGRATION_TIME_MAX: Duration = Duration::from_secs(3600);
 
 /// Under which name the host's own migrations are recorded; no extension may be called so.
 const HOST_OWNER: &str = "host";
@@ -60,6 +60,7 @@ macro_rules! embedded {
             7 "0007_request_log" "request_log",
             8 "0008_nodes" "nodes",
             9 "0009_across_nodes" "across_nodes",
+            10 "0010_extension_changes" "extension_changes",
         )
     };
     ($engine:literal: $($version:literal $name:literal $title:literal),+ $(,)?) => {
@@ -298,6 +299,44 @@ impl<'a> Migrator<'a> {
         Ok(done)
     }
 
+    /// The steps from where the tables are to the newest version, or back to `target` where they are above it.
+    ///
+    /// # Errors
+    /// See [`MigrateError`].
+    pub async fn way(&self, target: Option<u32>) -> Result<Vec<Way<'_>>, MigrateError> {
+        let current = self.current().await?;
+        let Some(target) = target else {
+            return Ok(self
+                .between(current, self.newest())
+                .iter()
+                .map(|step| Way(step, Direction::Up))
+                .collect());
+        };
+        let back = self.between(target, current).iter().rev();
+        if let Some(stuck) = back.clone().find(|step| step.down.trim().is_empty()) {
+            let (owner, title) = (self.owner.clone(), stuck.title.to_string());
+            return Err(MigrateError::NoWayBack { owner, version: stuck.version, title });
+        }
+        Ok(back.map(|step| Way(step, Direction::Down)).collect())
+    }
+
+    /// Takes these steps in a transaction that the caller commits, so that all of them count or none.
+    ///
+    /// # Errors
+    /// See [`MigrateError`].
+    pub async fn go(&self, transaction: &mut dyn Transaction, way: &[Way<'_>]) -> Result<(), MigrateError> {
+        for Way(migration, direction) in way {
+            let taken = self.step_within(transaction, migration, *direction).await;
+            taken.map_err(|source| self.failed(migration, source))?;
+        }
+        Ok(())
+    }
+
+    fn failed(&self, migration: &Migration, source: DbError) -> MigrateError {
+        let (owner, version, title) = (self.owner.clone(), migration.version, migration.title.to_string());
+        MigrateError::Failed { owner, version, title, source }
+    }
+
     fn known_version(&self, version: u32) -> Result<u32, MigrateError> {
         let newest = self.newest();
         if version <= newest {
@@ -349,12 +388,7 @@ impl<'a> Migrator<'a> {
             Ok(false) => transaction.rollback().await.map(|()| false),
             Err(error) => transaction.rollback().await.and(Err(error)),
         }
-        .map_err(|source| MigrateError::Failed {
-            owner: self.owner.clone(),
-            version: migration.version,
-            title: migration.title.to_string(),
-            source,
-        })
+        .map_err(|source| self.failed(migration, source))
     }
 
     async fn step_within(
@@ -392,6 +426,10 @@ impl<'a> Migrator<'a> {
         Ok(true)
     }
 }
+
+/// A step that is to be taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Way<'m>(&'m Migration, Direction);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Direction {

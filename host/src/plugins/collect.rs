@@ -22,7 +22,7 @@ impl Plugins {
     /// The scopes that the routes which serve now ask of application tokens, with `{name}` for a parameter of the path.
     pub fn route_scopes(&self) -> BTreeSet<String> {
         let generation = self.shared.current.load();
-        let routes = generation.plugins.iter().flat_map(|plugin| {
+        let routes = generation.members.iter().map(|member| member.plugin()).flat_map(|plugin| {
             plugin.registration().routes.iter().map(|route| call::access(route, plugin.name()))
         });
         routes.map(|access| access.scope.into_owned()).filter(|scope| !scope.is_empty()).collect()

@@ -1,11 +1,13 @@
 //! What a copy of an instance asks of extensions: their packages, and how the tables of one are made. An extension is
 //! loaded for that question alone; it gets no request, no event and no job.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::Value as Json;
 
-use super::{LoadError, Plugins, collect, generation::Generation, install, loader, package::Package};
+use super::{
+    LoadError, Plugins, collect, generation::Generation, install, loader, member::Member, package::Package,
+};
 
 /// How long an extension may think about its tables.
 const ASK_TIME_MAX: Duration = Duration::from_secs(60);
@@ -73,7 +75,7 @@ impl Plugins {
         let limits = self.shared.limits;
         let plugin = loader::create(&self.shared, package).await?;
         let mut generation = Generation::to_serve();
-        generation.join(&plugin, limits)?;
+        generation.join(&Member::new(Arc::clone(&plugin), &package.hash), limits)?;
         generation.arm(limits, false);
         loader::start(&plugin, limits.start_timeout).await?;
         let hooks = generation.before.get(topic).map_or(&[][..], Vec::as_slice);

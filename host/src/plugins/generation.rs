@@ -17,9 +17,9 @@ use tokio::sync::mpsc;
 
 use super::{
     call::PluginCall,
-    events::{Told, start_listener},
-    jobs::{JobTask, start_job},
-    registration::{RegistrationError, Subscription},
+    events::Told,
+    member::{Leaving, Member},
+    registration::RegistrationError,
     running::Running,
     services::Limits,
 };
@@ -81,8 +81,8 @@ impl Service {
 pub struct Generation {
     /// Tells it from every other that served in this process; 0 where it never does.
     pub number: u64,
-    /// The plugins.
-    pub plugins: Vec<Arc<Running>>,
+    /// The plugins, in the order in which they were started.
+    pub members: Vec<Arc<Member>>,
     /// Their routes.
     pub routes: RouteTable,
     /// Their hooks by topic, in order.
@@ -90,7 +90,6 @@ pub struct Generation {
     /// Their listeners by topic.
     pub after: HashMap<String, Vec<Listener>>,
     services: HashMap<(String, u16), Vec<Service>>,
-    jobs: Vec<JobTask>,
 }
 
 /// Why a plugin cannot be part of a generation.
@@ -126,7 +125,8 @@ impl Generation {
     /// # Errors
     /// See [`JoinError`]; routes that were taken in before the fault stay in the table, so the generation must be
     /// built anew without the plugin.
-    pub fn join(&mut self, plugin: &Arc<Running>, limits: Limits) -> Result<(), JoinError> {
+    pub fn join(&mut self, member: &Arc<Member>, limits: Limits) -> Result<(), JoinError> {
+        let plugin = member.plugin();
         for (position, service) in plugin.registration().services.iter().enumerate() {
             let key = (service.name.clone(), service.major);
             let offered = self.services.entry(key.clone()).or_default();
@@ -143,28 +143,37 @@ impl Generation {
             let call = PluginCall::new(Arc::clone(plugin), at(position), route, limits);
             self.routes.insert(method, &route.path, Arc::new(call))?;
         }
-        self.plugins.push(Arc::clone(plugin));
+        self.members.push(Arc::clone(member));
         Ok(())
     }
 
-    /// Sets hooks, listeners and jobs going, once every plugin has joined.
+    /// Sets hooks, listeners and jobs going, once every plugin has joined; what goes already is left as it is.
     pub fn arm(&mut self, limits: Limits, with_jobs: bool) {
-        for plugin in &self.plugins {
-            for (position, hook) in plugin.registration().before.iter().enumerate() {
+        for member in &self.members {
+            let plugin = member.plugin();
+            for (hook, position) in plugin.registration().before.iter().zip(0..) {
                 let entry = Hook {
                     plugin: Arc::clone(plugin),
-                    position: at(position),
+                    position,
                     subject: hook.subject.clone(),
                     order: hook.order,
                 };
                 self.before.entry(hook.topic.clone()).or_default().push(entry);
             }
-            for (position, listener) in plugin.registration().after.iter().enumerate() {
-                let entry = listener_entry(plugin, at(position), listener, limits);
+            let queues = member.queues(limits).iter();
+            for ((listener, queue), position) in plugin.registration().after.iter().zip(queues).zip(0..) {
+                let subject = listener.subject.as_deref().unwrap_or("*");
+                let entry = Listener {
+                    subscriber: format!("{}/{}/{subject}", plugin.name(), listener.topic),
+                    queue: queue.clone(),
+                    plugin: Arc::clone(plugin),
+                    position,
+                    subject: listener.subject.clone(),
+                };
                 self.after.entry(listener.topic.clone()).or_default().push(entry);
             }
-            for (position, job) in plugin.registration().jobs.iter().enumerate().filter(|_| with_jobs) {
-                self.jobs.push(start_job(Arc::clone(plugin), at(position), job));
+            if with_jobs {
+                member.start_jobs();
             }
         }
         for hooks in self.before.values_mut() {
@@ -193,21 +202,21 @@ impl Generation {
 
     /// A plugin by its extension's name.
     pub fn plugin(&self, name: &str) -> Option<&Arc<Running>> {
-        self.plugins.iter().find(|plugin| plugin.name() == name)
+        self.member(name).map(|member| member.plugin())
+    }
+
+    /// A member by its extension's name.
+    pub fn member(&self, name: &str) -> Option<&Arc<Member>> {
+        self.members.iter().find(|member| member.name() == name)
+    }
+
+    /// What leaves service where `next` takes this one's place.
+    pub fn leaving(&self, next: &Generation) -> Vec<Leaving> {
+        let stays = |member: &Arc<Member>| next.members.iter().any(|other| Arc::ptr_eq(member, other));
+        self.members.iter().filter(|member| !stays(member)).map(|member| member.leaving()).collect()
     }
 }
 
 fn at(position: usize) -> u32 {
     u32::try_from(position).expect("a registration is limited to far fewer entries")
-}
-
-fn listener_entry(plugin: &Arc<Running>, position: u32, listener: &Subscription, limits: Limits) -> Listener {
-    let subject = listener.subject.as_deref().unwrap_or("*");
-    Listener {
-        subscriber: format!("{}/{}/{subject}", plugin.name(), listener.topic),
-        queue: (!listener.durable).then(|| start_listener(Arc::clone(plugin), position, limits.call_timeout)),
-        plugin: Arc::clone(plugin),
-        position,
-        subject: listener.subject.clone(),
-    }
 }

@@ -40,7 +40,7 @@ impl Plugins {
         for package in bundled()? {
             let name = package.manifest.name.clone();
             if !installed.iter().any(|row| row.name == name) {
-                self.install(package, true, actor).await?;
+                self.install_builtin(package, actor).await?;
                 new.push(name);
             }
         }
@@ -58,23 +58,17 @@ impl Plugins {
             let gone = known.is_some_and(|row| !self.folder_of(&row.name, &row.folder_name()).exists());
             if known.is_some_and(|row| row.hash != package.hash) || gone {
                 tracing::info!(plugin = package.manifest.name, version = %package.manifest.version, "brought up to date");
-                self.install(package, true, &Actor::system()).await?;
+                self.install_builtin(package, &Actor::system()).await?;
             }
         }
         Ok(())
     }
 
-    /// Installs an unpacked extension and enables it.
-    ///
-    /// # Errors
-    /// Where it does not fit this host, its library does not pass the probe, or the disk or database refuses.
-    pub async fn install(&self, package: Package, is_builtin: bool, actor: &Actor) -> Result<(), LoadError> {
-        check_range(&package)?;
-        self.check_prefix(&package).await?;
-        let target = self.folder_of(
-            &package.manifest.name,
-            &folder_name(&package.manifest.version.to_string(), &package.hash),
-        );
+    /// Puts what came with this program into place and notes it. It was built and tested with this program; its migrations
+    /// run when it is loaded.
+    async fn install_builtin(&self, package: Package, actor: &Actor) -> Result<(), LoadError> {
+        let folder = folder_name(&package.manifest.version.to_string(), &package.hash);
+        let target = self.folder_of(&package.manifest.name, &folder);
         let timeout = self.shared.limits.probe_timeout;
         let source = package.clone();
         let placed = tokio::task::spawn_blocking(move || {
@@ -82,40 +76,12 @@ impl Plugins {
             place(&source, &target)
         });
         placed.await.map_err(|error| LoadError::Panicked(error.to_string()))??;
-        Ok(self.store.put(&package, is_builtin, actor).await?)
+        Ok(self.store.put_builtin(&package, actor).await?)
     }
 }
 
-impl Plugins {
-    /// Tables are told apart by their prefix: no extension's name may be another's with `_` behind it.
-    async fn check_prefix(&self, package: &Package) -> Result<(), LoadError> {
-        let name = &package.manifest.name;
-        let overlaps =
-            |other: &str| name.starts_with(&format!("{other}_")) || other.starts_with(&format!("{name}_"));
-        match self.store.all().await?.into_iter().find(|installed| overlaps(&installed.name)) {
-            Some(other) => Err(LoadError::PrefixTaken { name: name.clone(), other: other.name }),
-            None => Ok(()),
-        }
-    }
-}
-
-fn check_range(package: &Package) -> Result<(), LoadError> {
-    let host = semver::Version::parse(env!("CARGO_PKG_VERSION")).expect("cargo checks the package's version");
-    if !package.manifest.host.matches(&host) {
-        return Err(LoadError::HostRange {
-            range: package.manifest.host.to_string(),
-            host: host.to_string(),
-        });
-    }
-    Ok(())
-}
-
-/// Copies a package's files into a folder of its own and renames that into place.
-fn place(package: &Package, target: &Path) -> Result<(), LoadError> {
-    let fault = |path: &Path| {
-        let path = path.display().to_string();
-        move |error: io::Error| LoadError::file(&path, &error)
-    };
+/// Copies a package's files into a folder of its own and renames that into place. What fails leaves nothing.
+pub(super) fn place(package: &Package, target: &Path) -> Result<(), LoadError> {
     if target.exists() && Package::read(target).is_ok_and(|there| there.hash == package.hash) {
         return Ok(());
     }
@@ -123,6 +89,23 @@ fn place(package: &Package, target: &Path) -> Result<(), LoadError> {
     fs::create_dir_all(parent).map_err(fault(parent))?;
     let staging = parent.join(format!(".staging-{}", std::process::id()));
     let _ = fs::remove_dir_all(&staging);
+    let placed = copy_files(package, &staging).and_then(|()| {
+        if target.exists() {
+            // Damaged files of the same package: they are replaced as a whole.
+            fs::remove_dir_all(target).map_err(fault(target))?;
+        }
+        fs::rename(&staging, target).map_err(fault(target))?;
+        fs::File::open(parent).and_then(|folder| folder.sync_all()).map_err(fault(parent))
+    });
+    if placed.is_err() {
+        let _ = fs::remove_dir_all(&staging);
+        // Only an empty folder goes.
+        let _ = fs::remove_dir(parent);
+    }
+    placed
+}
+
+fn copy_files(package: &Package, staging: &Path) -> Result<(), LoadError> {
     for file in package.files()? {
         let to = staging.join(&file);
         let folder = to.parent().expect("a file of a package is in a folder");
@@ -130,10 +113,10 @@ fn place(package: &Package, target: &Path) -> Result<(), LoadError> {
         fs::copy(package.folder.join(&file), &to).map_err(fault(&to))?;
         fs::File::open(&to).and_then(|file| file.sync_all()).map_err(fault(&to))?;
     }
-    if target.exists() {
-        // Damaged files of the same package: they are replaced as a whole.
-        fs::remove_dir_all(target).map_err(fault(target))?;
-    }
-    fs::rename(&staging, target).map_err(fault(target))?;
-    fs::File::open(parent).and_then(|folder| folder.sync_all()).map_err(fault(parent))
+    Ok(())
+}
+
+fn fault(path: &Path) -> impl Fn(io::Error) -> LoadError {
+    let path = path.display().to_string();
+    move |error| LoadError::file(&path, &error)
 }

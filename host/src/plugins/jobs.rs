@@ -5,16 +5,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::task::AbortHandle;
+use tokio::{sync::watch, task::AbortHandle};
 
 use super::{registration::Job, running::Running};
 
-/// A job's task; it ends when this is dropped.
-pub struct JobTask(AbortHandle);
+/// A job's task. When this is dropped its clock stops; a run that is under way ends by itself.
+pub struct JobTask {
+    task: AbortHandle,
+    _clock: watch::Sender<()>,
+}
 
-impl Drop for JobTask {
-    fn drop(&mut self) {
-        self.0.abort();
+impl JobTask {
+    /// Ends the task at once.
+    pub fn handle(&self) -> AbortHandle {
+        self.task.clone()
     }
 }
 
@@ -22,11 +26,17 @@ impl Drop for JobTask {
 pub fn start_job(plugin: Arc<Running>, position: u32, job: &Job) -> JobTask {
     let period = Duration::from_millis(job.every_ms.max(1));
     let name = job.name.clone();
+    let (clock, mut stopped) = watch::channel(());
     let task = tokio::spawn(async move {
         let mut clock = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
         clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
-            clock.tick().await;
+            tokio::select! {
+                biased;
+                // Nothing is ever sent: the sender goes with the job's membership.
+                _ = stopped.changed() => return,
+                _ = clock.tick() => {}
+            }
             let Some(jobs) = plugin.jobs() else { return };
             let begun = Instant::now();
             let ended = plugin.caught(jobs.run(position)).await;
@@ -43,5 +53,5 @@ pub fn start_job(plugin: Arc<Running>, position: u32, job: &Job) -> JobTask {
             }
         }
     });
-    JobTask(task.abort_handle())
+    JobTask { task: task.abort_handle(), _clock: clock }
 }

@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use tinybase_abi::loaded::{self, LoadedInstance, LoadedRoot, OpenError};
+use tokio::sync::watch;
 
 use super::{
     LoadError,
@@ -65,7 +66,7 @@ fn finish(
     match Registration::read(instance.registration(), &manifest) {
         Ok(registration) => Ok(Arc::new(Running::new(manifest, registration, host, instance))),
         Err(error) => {
-            end(instance, host);
+            end(instance, host, None);
             Err(error.into())
         }
     }
@@ -83,8 +84,8 @@ pub async fn start(plugin: &Running, timeout: Duration) -> Result<(), LoadError>
     }
 }
 
-/// Ends a plugin that nothing holds any more, in a task of its own.
-pub fn end(instance: LoadedInstance, host: &'static PluginHost) {
+/// Ends a plugin that nothing holds any more, in a task of its own; `alive` is dropped behind it.
+pub fn end(instance: LoadedInstance, host: &'static PluginHost, alive: Option<watch::Sender<()>>) {
     let shared = Arc::clone(host.shared());
     let runtime = shared.runtime.clone();
     runtime.spawn(async move {
@@ -96,5 +97,6 @@ pub fn end(instance: LoadedInstance, host: &'static PluginHost) {
             tracing::warn!("a plugin did not shut down in time and was left");
         }
         shared.alive.send_modify(|alive| *alive -= 1);
+        drop(alive);
     });
 }

@@ -6,15 +6,23 @@ mod collect;
 mod command;
 mod console;
 mod copying;
+mod dependencies;
 mod events;
+mod follower;
 mod generation;
 pub mod install;
 mod jobs;
+pub mod lifecycle;
+mod load_error;
 mod loader;
+mod loading;
+pub mod lock_file;
 mod mailer;
+mod member;
 pub mod migrations;
 mod outbox;
 pub mod probe;
+mod process;
 mod quarantine;
 pub mod registration;
 mod running;
@@ -33,12 +41,11 @@ use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use http::Method;
 use serde_json::Value as Json;
-use thiserror::Error;
-use tinybase_abi::{error::RawError, loaded::OpenError};
 use tokio::{runtime::Handle, sync::watch};
 
 pub use collect::Part;
 pub use console::Console;
+pub use load_error::LoadError;
 pub use mailer::ServiceMailer;
 pub use running::Running;
 pub use services::Limits;
@@ -47,23 +54,15 @@ pub use user_events::UserEvents;
 pub use ways_in::routes;
 
 use self::{
-    events::EventBus,
-    generation::{Generation, JoinError},
-    package::{Package, PackageError},
-    quarantine::{Loading, Marker},
-    registration::RegistrationError,
-    services::Shared,
-    store::{Installed, Store},
-    tickets::Tickets,
+    events::EventBus, generation::Generation, lifecycle::Hold, lock_file::LockFile, member::Leaving,
+    package::Package, process::Process, quarantine::Marker, services::Shared, store::Store, tickets::Tickets,
 };
 use crate::{
     accounts::Accounts,
     config::Config,
-    db::{
-        Database, DbError,
-        migrations::{MigrateError, Migrator},
-    },
+    db::Database,
     http::{DescribedRoute, Found, PluginDispatch},
+    nodes::Nodes,
     outbound::{self, Outbound},
     settings::Settings,
     sql::HostSql,
@@ -71,141 +70,6 @@ use crate::{
 
 /// How long an extension may take to tell its part of the OpenAPI document.
 const DOCUMENT_TIME_MAX: Duration = Duration::from_secs(5);
-
-/// Why an extension was not installed or loaded.
-#[derive(Debug, Error)]
-pub enum LoadError {
-    /// Its folder is no extension.
-    #[error(transparent)]
-    Package(#[from] PackageError),
-    /// Its files are not those that were installed.
-    #[error("its files were changed after it was installed: install it anew")]
-    FilesChanged,
-    /// Its library cannot be opened as a plugin.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The library was built with another manifest.
-    #[error("its library was built with another manifest ({library}) than the one beside it ({package})")]
-    ManifestDiffers {
-        /// The manifest's hash in the library.
-        library: String,
-        /// The hash of the manifest beside it.
-        package: String,
-    },
-    /// It does not fit this host.
-    #[error("it works with TinyBase {range}, and this is {host}")]
-    HostRange {
-        /// The versions that it works with.
-        range: String,
-        /// This host's version.
-        host: String,
-    },
-    /// Its tables could not be told from another extension's.
-    #[error("its tables would begin like those of the installed extension {other}: rename {name}")]
-    PrefixTaken {
-        /// Its name.
-        name: String,
-        /// The other's name.
-        other: String,
-    },
-    /// The probe process found it unfit.
-    #[error("{0}")]
-    Probe(String),
-    /// The plugin answered an error.
-    #[error("{step} failed: {message} ({code})")]
-    Plugin {
-        /// What was called.
-        step: &'static str,
-        /// The error's code.
-        code: String,
-        /// The error's words.
-        message: String,
-    },
-    /// The plugin took too long.
-    #[error("{step} took longer than {} ms", .timeout.as_millis())]
-    Slow {
-        /// What was called.
-        step: &'static str,
-        /// The limit.
-        timeout: Duration,
-    },
-    /// Something panicked on the host's side.
-    #[error("it made the host panic: {0}")]
-    Panicked(String),
-    /// What it registers is refused.
-    #[error(transparent)]
-    Join(#[from] JoinError),
-    /// Its migrations failed.
-    #[error(transparent)]
-    Migrate(#[from] MigrateError),
-    /// The host's database failed.
-    #[error(transparent)]
-    Database(#[from] DbError),
-    /// A file or folder of the host cannot be used.
-    #[error("{path}: {problem}")]
-    File {
-        /// What.
-        path: String,
-        /// Why.
-        problem: String,
-    },
-    /// A command that no enabled extension has.
-    #[error("{0}")]
-    NoCommand(String),
-    /// A built-in extension is of another version than this program's.
-    #[error(
-        "the extension {0} is not the one that came with this program; serve once, which brings it up to date"
-    )]
-    Outdated(String),
-    /// It took a server down.
-    #[error("the extension {name} is quarantined: {reason}")]
-    Quarantined {
-        /// Its name.
-        name: String,
-        /// Why.
-        reason: String,
-    },
-}
-
-impl From<RegistrationError> for LoadError {
-    fn from(error: RegistrationError) -> LoadError {
-        LoadError::Join(error.into())
-    }
-}
-
-impl LoadError {
-    fn plugin(step: &'static str, error: &RawError) -> LoadError {
-        let words = error.words();
-        LoadError::Plugin { step, code: words.code, message: words.message }
-    }
-
-    fn file(path: &str, error: &std::io::Error) -> LoadError {
-        LoadError::File { path: path.to_owned(), problem: error.to_string() }
-    }
-
-    /// A stable snake_case word for it.
-    pub fn code(&self) -> &'static str {
-        match self {
-            LoadError::Package(_) => "package_invalid",
-            LoadError::FilesChanged => "files_changed",
-            LoadError::Open(error) => error.code(),
-            LoadError::ManifestDiffers { .. } => "manifest_differs",
-            LoadError::HostRange { .. } => "host_range",
-            LoadError::PrefixTaken { .. } => "table_prefix_taken",
-            LoadError::Probe(_) => "probe_failed",
-            LoadError::Plugin { .. } => "plugin_failed",
-            LoadError::Slow { .. } => "plugin_timeout",
-            LoadError::Panicked(_) => "host_panicked",
-            LoadError::Join(_) => "registration_refused",
-            LoadError::Migrate(_) => "migration_failed",
-            LoadError::Database(error) => error.code(),
-            LoadError::File { .. } => "file_failed",
-            LoadError::NoCommand(_) => "no_such_command",
-            LoadError::Outdated(_) => "extension_outdated",
-            LoadError::Quarantined { .. } => "extension_quarantined",
-        }
-    }
-}
 
 /// What plugins are loaded for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,16 +94,22 @@ pub struct Parts {
     pub settings: Arc<Settings>,
     /// Where commands print.
     pub console: Console,
-    /// The id of this node among those that serve the database.
-    pub node: Arc<str>,
+    /// The nodes that serve the database, this one among them.
+    pub nodes: Arc<Nodes>,
 }
 
-/// All plugins of this process.
+/// All plugins of this process. Copies go together.
+#[derive(Clone)]
 pub struct Plugins {
     shared: Arc<Shared>,
     store: Store,
     folder: PathBuf,
     marker: Marker,
+    process: Arc<Process>,
+    nodes: Arc<Nodes>,
+    hold: Hold,
+    /// The folder of `tinybase.toml`.
+    dir: PathBuf,
 }
 
 impl Plugins {
@@ -251,6 +121,9 @@ impl Plugins {
             response_bytes_max: config.plugins.response_bytes_max,
             start_timeout: Duration::from_millis(config.plugins.start_timeout_ms),
             probe_timeout: Duration::from_millis(config.plugins.probe_timeout_ms),
+            drain_timeout: Duration::from_millis(config.plugins.drain_timeout_ms),
+            change_timeout: Duration::from_millis(config.extensions.change_timeout_ms),
+            nodes_timeout: Duration::from_millis(config.extensions.nodes_timeout_ms),
         };
         let folder = config.path(&config.extensions.dir);
         let store = Store::new(HostSql::new(Arc::clone(&parts.database)));
@@ -263,12 +136,14 @@ impl Plugins {
             settings: parts.settings,
             outbound: Arc::new(Outbound::new(outbound::Limits::new(&config.plugins))),
             console: parts.console,
-            node: parts.node,
+            node: Arc::clone(parts.nodes.id()),
             data_dir: config.state_dir().join("data"),
             runtime: Handle::current(),
             alive: watch::Sender::new(0),
         });
-        Plugins { shared, store, marker: Marker::new(&folder), folder }
+        let hold = Hold::new(&config.state_dir(), shared.database.engine());
+        let (marker, nodes, dir) = (Marker::new(&folder), parts.nodes, config.dir.clone());
+        Plugins { shared, store, marker, folder, process: Arc::default(), nodes, hold, dir }
     }
 
     fn folder_of(&self, name: &str, version_folder: &str) -> PathBuf {
@@ -290,112 +165,6 @@ impl Plugins {
         ServiceMailer::new(Arc::clone(&self.shared))
     }
 
-    /// Loads everything that is enabled and swaps it in as a generation. An extension that fails is left out and
-    /// logged; only a failing database or disk is an error.
-    ///
-    /// # Errors
-    /// See [`LoadError`].
-    pub async fn load(&self, purpose: Purpose, safe_mode: bool) -> Result<(), LoadError> {
-        self.quarantine_what_killed_us().await?;
-        let mut running: Vec<Arc<Running>> = Vec::new();
-        for installed in self.store.all().await? {
-            let (name, reason) = (installed.name.as_str(), installed.quarantined_reason.as_deref());
-            if let Some(reason) = reason.filter(|_| installed.is_enabled) {
-                tracing::error!(plugin = name, "not loaded, since it is quarantined: {reason}");
-            }
-            if !installed.is_wanted() || (safe_mode && !installed.is_builtin) {
-                continue;
-            }
-            match self.load_one(&installed, &running).await {
-                Ok(plugin) => running.push(plugin),
-                Err(error @ (LoadError::Database(_) | LoadError::File { .. })) => return Err(error),
-                Err(error) => tracing::error!(plugin = name, code = error.code(), "not loaded: {error}"),
-            }
-        }
-        self.swap_in(&running, purpose)?;
-        Ok(())
-    }
-
-    fn swap_in(&self, running: &[Arc<Running>], purpose: Purpose) -> Result<(), JoinError> {
-        let mut generation = Generation::to_serve();
-        for plugin in running {
-            generation.join(plugin, self.shared.limits)?;
-        }
-        generation.arm(self.shared.limits, purpose == Purpose::Serve);
-        self.shared.bus.count_listeners(&generation);
-        self.shared.current.store(Arc::new(generation));
-        if purpose == Purpose::Serve {
-            tokio::spawn(outbox::run(Arc::clone(&self.shared)));
-        }
-        Ok(())
-    }
-
-    async fn quarantine_what_killed_us(&self) -> Result<(), LoadError> {
-        let file = |error| LoadError::file("the load marker", &error);
-        let Some(Loading { name, hash }) = self.marker.found().map_err(file)? else { return Ok(()) };
-        let reason = "the server went down while it was loaded or started; install a version that works, or enable \
-                      it again to try once more";
-        let known = self.store.all().await?;
-        if known.iter().any(|installed| installed.name == name && installed.hash == hash) {
-            self.store.quarantine(&name, reason).await?;
-        }
-        self.marker.clear().map_err(file)
-    }
-
-    async fn load_one(
-        &self,
-        installed: &Installed,
-        beside: &[Arc<Running>],
-    ) -> Result<Arc<Running>, LoadError> {
-        let package = self.verified(installed).await?;
-        let file = |error| LoadError::file("the load marker", &error);
-        let loading = Loading { name: installed.name.clone(), hash: installed.hash.clone() };
-        self.marker.set(&loading).map_err(file)?;
-        let loaded = self.bring_up(&package, beside).await;
-        self.marker.clear().map_err(file)?;
-        loaded
-    }
-
-    async fn verified(&self, installed: &Installed) -> Result<Package, LoadError> {
-        let folder = self.folder_of(&installed.name, &installed.folder_name());
-        let timeout = self.shared.limits.probe_timeout;
-        let (hash, probed) =
-            (installed.hash.clone(), installed.probed_hash.as_ref() == Some(&installed.hash));
-        let read = tokio::task::spawn_blocking(move || {
-            let package = Package::read(&folder)?;
-            if package.hash != hash {
-                return Err(LoadError::FilesChanged);
-            }
-            if !probed {
-                probe::probe(&folder, timeout)?;
-            }
-            Ok(package)
-        });
-        let package = read.await.map_err(|error| LoadError::Panicked(error.to_string()))??;
-        if !probed {
-            self.store.note_probed(&installed.name, &installed.hash).await?;
-        }
-        Ok(package)
-    }
-
-    async fn bring_up(&self, package: &Package, beside: &[Arc<Running>]) -> Result<Arc<Running>, LoadError> {
-        let plugin = loader::create(&self.shared, package).await?;
-        let mut trial = Generation::default();
-        for other in beside.iter().chain([&plugin]) {
-            trial.join(other, self.shared.limits)?;
-        }
-        self.migrate(package).await?;
-        loader::start(&plugin, self.shared.limits.start_timeout).await?;
-        Ok(plugin)
-    }
-
-    async fn migrate(&self, package: &Package) -> Result<(), LoadError> {
-        let database = &*self.shared.database;
-        let migrations = migrations::of(package, database.engine())?;
-        Migrator::of_extension(database, &package.manifest.name, migrations)?.upgrade(None).await?;
-        Ok(())
-    }
-
     /// The packages of everything that is enabled, for commands that look at their migrations.
     ///
     /// # Errors
@@ -408,22 +177,40 @@ impl Plugins {
         Ok(packages)
     }
 
+    /// Writes `tinybase.lock` as the rows say. What cannot be written is logged: the rows are what counts.
+    async fn write_lock_file(&self) {
+        let written = match self.store.all().await {
+            Ok(installed) => LockFile::of(&installed).write(&self.dir).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = written {
+            tracing::warn!("the lock file could not be written: {error}");
+        }
+    }
+
     /// The names of what serves now.
     pub fn loaded(&self) -> Vec<String> {
-        self.shared.current.load().plugins.iter().map(|plugin| plugin.name().to_owned()).collect()
+        self.shared.current.load().members.iter().map(|member| member.name().to_owned()).collect()
     }
 
     /// Takes everything out of service and waits until every plugin has ended, at most this long.
     pub async fn shut_down(&self, timeout: Duration) {
-        let empty = Generation::default();
+        self.process.stop();
+        // What is being brought up is brought up before it is taken down, where that does not take too long.
+        let turn = tokio::time::timeout(timeout, self.process.turn.lock()).await;
+        let empty = Arc::new(Generation::default());
         self.shared.bus.count_listeners(&empty);
-        self.shared.current.store(Arc::new(empty));
+        let current = self.shared.current.swap(Arc::clone(&empty));
+        current.leaving(&empty).iter().for_each(Leaving::end_jobs);
+        drop(current);
         self.shared.bus.outbox_wake.notify_one();
+        drop(turn);
         let mut alive = self.shared.alive.subscribe();
         if tokio::time::timeout(timeout, alive.wait_for(|alive| *alive == 0)).await.is_err() {
             let left = *self.shared.alive.borrow();
             tracing::warn!(left, "plugins were still busy when the server stopped");
         }
+        self.hold.release();
     }
 }
 

@@ -56,12 +56,16 @@ pub async fn run(shared: Arc<Shared>) {
     loop {
         let generation = shared.current.load_full();
         for listener in generation.durable_listeners() {
-            if let Err(error) = tell_due(&shared, &sql, &teller, listener).await {
+            if let Err(error) = tell_due(&shared, &sql, &teller, listener, generation.number).await {
                 let plugin = listener.plugin.name();
                 tracing::error!(plugin, %error, "the outbox could not be read or written");
             }
         }
+        let number = generation.number;
         drop(generation);
+        if shared.current.load().number != number {
+            continue;
+        }
         tokio::select! {
             () = shared.bus.outbox_wake.notified() => {}
             () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -74,6 +78,7 @@ async fn tell_due(
     sql: &HostSql,
     teller: &Teller,
     listener: &Listener,
+    generation: u64,
 ) -> Result<(), DbError> {
     // Most looks find nothing, and take nothing then.
     let mut due = due(sql, listener).await?;
@@ -86,6 +91,10 @@ async fn tell_due(
     }
     loop {
         for event in &due {
+            if shared.current.load().number != generation {
+                // The rest is told to whoever listens by now: no plugin is kept by what is due.
+                return teller.leave(&listener.subscriber).await;
+            }
             if !tell(shared, sql, teller, listener, event).await? {
                 return Ok(());
             }

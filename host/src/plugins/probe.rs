@@ -43,7 +43,8 @@ pub fn run(folder: &Path) -> ExitCode {
 /// # Errors
 /// What the probe found, or that it crashed or hung.
 pub fn probe(folder: &Path, timeout: Duration) -> Result<(), LoadError> {
-    let failed = |problem: String| LoadError::Probe(problem);
+    let unfit = |code: &str, message: String| LoadError::Probe { code: code.to_owned(), message };
+    let failed = |problem: String| unfit("probe_failed", problem);
     let program =
         std::env::current_exe().map_err(|error| failed(format!("cannot find this program: {error}")))?;
     let mut child = Command::new(program)
@@ -63,7 +64,8 @@ pub fn probe(folder: &Path, timeout: Duration) -> Result<(), LoadError> {
                 // It is ours and still runs: both can only fail where it has just ended by itself.
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(failed(format!("the library did not load within {} ms", timeout.as_millis())));
+                let words = format!("the library did not load within {} ms", timeout.as_millis());
+                return Err(unfit("probe_timeout", words));
             }
             Err(error) => return Err(failed(format!("cannot wait for the probe: {error}"))),
         }
@@ -76,9 +78,16 @@ pub fn probe(folder: &Path, timeout: Duration) -> Result<(), LoadError> {
     if status.success() && words.ends_with(VERDICT) {
         return Ok(());
     }
-    Err(failed(match status.code() {
-        Some(_) if !words.is_empty() && !status.success() => words.to_owned(),
-        Some(code) => format!("the library ended the process that loaded it, with exit code {code}"),
-        None => format!("the library crashed the process that loaded it ({status})"),
-    }))
+    Err(match status.code() {
+        Some(_) if !words.is_empty() && !status.success() => {
+            // What the probe's own side prints begins with the code.
+            let code = words.split_once(": ").map_or("probe_failed", |(code, _)| code);
+            unfit(code, words.to_owned())
+        }
+        Some(code) => unfit(
+            "probe_exited",
+            format!("the library ended the process that loaded it, with exit code {code}"),
+        ),
+        None => unfit("probe_crashed", format!("the library crashed the process that loaded it ({status})")),
+    })
 }

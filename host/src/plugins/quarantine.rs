@@ -1,15 +1,16 @@
-//! The load marker: synced to disk around the load and start of each plugin. One that is found at boot names the plugin
-//! that took the host down.
+//! The load marker: a file that is synced to disk before a plugin is loaded and started, and locked by the process that
+//! does so. One that nobody holds names a plugin that took its host down.
 
 use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use serde::{Deserialize, Serialize};
 
-/// The marker's file in the extensions' folder.
+/// How the markers' files in the extensions' folder begin.
 const FILE_NAME: &str = ".loading";
 
 /// What was being loaded.
@@ -21,46 +22,86 @@ pub struct Loading {
     pub hash: String,
 }
 
-/// The place of the marker.
+/// The place of the markers.
 #[derive(Debug, Clone)]
 pub struct Marker {
     folder: PathBuf,
 }
 
+/// A marker that is set.
+#[derive(Debug)]
+pub struct Set {
+    path: PathBuf,
+    /// Locked as long as this process lives and has not cleared it.
+    _file: File,
+}
+
 impl Marker {
-    /// The marker in the extensions' folder.
+    /// The markers in the extensions' folder.
     pub fn new(folder: &Path) -> Marker {
         Marker { folder: folder.to_owned() }
     }
 
-    fn path(&self) -> PathBuf {
-        self.folder.join(FILE_NAME)
-    }
-
-    /// What was being loaded when the host went down last time.
-    pub fn found(&self) -> io::Result<Option<Loading>> {
-        match fs::read(self.path()) {
-            Ok(content) => Ok(serde_json::from_slice(&content).ok()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+    /// The files of the markers that no living process holds.
+    fn left(&self) -> io::Result<Vec<PathBuf>> {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut left = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if !entry.file_name().to_string_lossy().starts_with(FILE_NAME) {
+                continue;
+            }
+            match File::open(entry.path()) {
+                // Whoever holds it still loads: another node that has the same folder.
+                Ok(file) if file.try_lock().is_ok() => left.push(entry.path()),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
+        Ok(left)
     }
 
-    /// Sets the marker; it is on disk when this returns.
-    pub fn set(&self, loading: &Loading) -> io::Result<()> {
+    /// What was being loaded when a host went down.
+    pub fn found(&self) -> io::Result<Vec<Loading>> {
+        let read =
+            |path: PathBuf| fs::read(path).ok().and_then(|content| serde_json::from_slice(&content).ok());
+        Ok(self.left()?.into_iter().filter_map(read).collect())
+    }
+
+    /// Sets a marker; it is on disk when this returns.
+    pub fn set(&self, loading: &Loading) -> io::Result<Set> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
         fs::create_dir_all(&self.folder)?;
-        let mut file = File::create(self.path())?;
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = self.folder.join(format!("{FILE_NAME}-{}-{number}", std::process::id()));
+        let mut file = File::create(&path)?;
+        file.lock()?;
         file.write_all(serde_json::to_string(loading)?.as_bytes())?;
         file.sync_all()?;
-        File::open(&self.folder)?.sync_all()
+        File::open(&self.folder)?.sync_all()?;
+        Ok(Set { path, _file: file })
     }
 
+    /// Takes away the markers that no living process holds.
+    pub fn clear_found(&self) -> io::Result<()> {
+        self.left()?.iter().try_for_each(|path| remove(path))
+    }
+}
+
+impl Set {
     /// Takes the marker away: the plugin did no harm.
-    pub fn clear(&self) -> io::Result<()> {
-        match fs::remove_file(self.path()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+    pub fn clear(self) -> io::Result<()> {
+        remove(&self.path)
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -69,15 +110,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_marker_is_found_until_it_is_cleared() {
+    fn a_marker_that_nobody_holds_is_found_until_it_is_cleared() {
         let folder = tempfile::tempdir().unwrap();
         let marker = Marker::new(&folder.path().join("extensions"));
-        assert_eq!(marker.found().unwrap(), None);
+        assert_eq!(marker.found().unwrap(), []);
         let loading = Loading { name: "bad".to_owned(), hash: "00".to_owned() };
-        marker.set(&loading).unwrap();
-        assert_eq!(Marker::new(&folder.path().join("extensions")).found().unwrap(), Some(loading));
-        marker.clear().unwrap();
-        marker.clear().unwrap();
-        assert_eq!(marker.found().unwrap(), None);
+        let set = marker.set(&loading).unwrap();
+        assert_eq!(marker.found().unwrap(), [], "whoever set it still lives");
+        drop(set);
+        assert_eq!(marker.found().unwrap(), std::slice::from_ref(&loading));
+        marker.set(&loading).unwrap().clear().unwrap();
+        assert_eq!(marker.found().unwrap(), [loading]);
+        marker.clear_found().unwrap();
+        marker.clear_found().unwrap();
+        assert_eq!(marker.found().unwrap(), []);
     }
 }

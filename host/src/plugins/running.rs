@@ -14,6 +14,7 @@ use tinybase_abi::{
     interfaces::{commands, hooks, jobs, lifecycle, offered},
     loaded::LoadedInstance,
 };
+use tokio::sync::watch;
 
 use super::{loader, manifest::Manifest, registration::Registration, services::PluginHost};
 use crate::{
@@ -29,6 +30,8 @@ pub struct Running {
     hooks: Option<hooks::Client>,
     instance: Option<LoadedInstance>,
     figures: &'static PluginFigures,
+    /// Goes once the plugin has ended.
+    alive: Option<watch::Sender<()>>,
 }
 
 impl Running {
@@ -40,7 +43,13 @@ impl Running {
         instance: LoadedInstance,
     ) -> Running {
         let figures = stats::plugin(&manifest.name);
-        Running { manifest, registration, host, hooks: instance.hooks(), instance: Some(instance), figures }
+        let (hooks, alive) = (instance.hooks(), Some(watch::Sender::new(())));
+        Running { manifest, registration, host, hooks, instance: Some(instance), figures, alive }
+    }
+
+    /// Answers an error to whoever waits for a change of it, once the plugin has ended. Nothing is ever sent.
+    pub fn ended(&self) -> watch::Receiver<()> {
+        self.alive.as_ref().expect("it is taken in drop alone").subscribe()
     }
 
     /// The extension's name.
@@ -161,6 +170,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         let Some(instance) = self.instance.take() else { return };
         // Nothing holds the plugin any more: no future of it is under way, and its tasks are ended first.
-        loader::end(instance, self.host);
+        loader::end(instance, self.host, self.alive.take());
     }
 }

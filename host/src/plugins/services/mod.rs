@@ -37,6 +37,12 @@ pub struct Limits {
     pub start_timeout: Duration,
     /// How long the probe process may take.
     pub probe_timeout: Duration,
+    /// How long what left service may be busy before that is logged.
+    pub drain_timeout: Duration,
+    /// How long a change of extensions may take, and wait for another.
+    pub change_timeout: Duration,
+    /// How long other nodes may take for their part in it.
+    pub nodes_timeout: Duration,
 }
 
 /// What all plugins share of the host.

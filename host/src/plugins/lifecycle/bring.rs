@@ -1,0 +1,153 @@
+//! Another version of an extension, or its first: a package that is verified, put into place, probed, and brought up; and
+//! the version before, brought back.
+
+use std::path::PathBuf;
+
+use super::{
+    carry::{Tables, Work},
+    change::{ChangeError, Kind},
+    checks,
+    crash_point::crash_point,
+    journal::Step,
+};
+use crate::plugins::{
+    LoadError, install, migrations,
+    package::Package,
+    probe,
+    store::{self, Installed},
+};
+
+impl Work<'_> {
+    /// Installs or updates.
+    pub(super) async fn bring_package(&mut self) -> Result<(), ChangeError> {
+        self.step(Step::Verified).await?;
+        let package = self.package_at_hand().await?;
+        let before = self.plugins.store.find(&self.entry.name).await?;
+        let is_enabled = before.as_ref().is_none_or(|before| before.is_enabled);
+        checks::check_package(&package, &self.plugins.store.all().await?, is_enabled)?;
+        self.note_before(before.clone(), &package).await?;
+        self.check_way_back(&package)?;
+        let package = self.put_into_place(&package).await?;
+        let mut after = Installed {
+            is_enabled,
+            origin: self.entry.details.origin.clone(),
+            ..Installed::of_package(&package)
+        };
+        if let Some(before) = before {
+            after.installed_at.clone_from(&before.installed_at);
+            let is_same = before.hash == after.hash;
+            (after.previous_version, after.previous_hash) = if is_same {
+                (before.previous_version, before.previous_hash)
+            } else {
+                (Some(before.version), Some(before.hash))
+            };
+        }
+        self.prepare_others().await?;
+        self.bring_up(&package, &after, Tables::Up(&package)).await?;
+        self.tidy(&after).await;
+        Ok(())
+    }
+
+    /// Brings the version before back.
+    pub(super) async fn bring_back(&mut self) -> Result<(), ChangeError> {
+        self.step(Step::Verified).await?;
+        let before = self.plugins.installed(&self.entry.name).await?;
+        let (Some(version), Some(hash)) = (before.previous_version.clone(), before.previous_hash.clone())
+        else {
+            let told = format!("{} has no version before {} to go back to", before.name, before.version);
+            return Err(ChangeError::new("no_previous_version", told));
+        };
+        (self.entry.to_version, self.entry.to_hash) = (Some(version), Some(hash));
+        let package = self.package_at_hand().await?;
+        checks::check_package(&package, &self.plugins.store.all().await?, before.is_enabled)?;
+        let current = self.plugins.package_of(&before).await?;
+        self.note_before(Some(before.clone()), &current).await?;
+        let target =
+            migrations::of(&package, self.plugins.shared.database.engine()).map_err(LoadError::from)?;
+        let target = target.last().map_or(0, |newest| newest.version).min(self.entry.details.tables_before);
+        let steps =
+            migrations::of(&current, self.plugins.shared.database.engine()).map_err(LoadError::from)?;
+        checks::check_way_back(&before.name, steps.get(target as usize..).unwrap_or(&[]))?;
+        let package = self.put_into_place(&package).await?;
+        let after = Installed {
+            is_enabled: before.is_enabled,
+            installed_at: before.installed_at.clone(),
+            ..Installed::of_package(&package)
+        };
+        self.prepare_others().await?;
+        self.bring_up(&package, &after, Tables::Down(&current, target)).await?;
+        self.tidy(&after).await;
+        Ok(())
+    }
+
+    /// The migrations that the package would run must have a way back, so that the version before can be brought back.
+    fn check_way_back(&self, package: &Package) -> Result<(), ChangeError> {
+        if self.entry.kind == Kind::Install {
+            return Ok(());
+        }
+        let steps =
+            migrations::of(package, self.plugins.shared.database.engine()).map_err(LoadError::from)?;
+        let new = steps.get(self.entry.details.tables_before as usize..).unwrap_or(&[]);
+        checks::check_way_back(&self.entry.name, new)
+    }
+
+    /// The package that the change names, wherever it is at hand, held against its hash.
+    async fn package_at_hand(&self) -> Result<Package, ChangeError> {
+        let (version, hash) = (self.entry.to_version.clone(), self.entry.to_hash.clone());
+        let (version, hash) = (version.unwrap_or_default(), hash.unwrap_or_default());
+        let placed = self.plugins.folder_of(&self.entry.name, &store::folder_name(&version, &hash));
+        if let Some(source) = self.entry.details.source.clone()
+            && let Some(package) = read(source, &hash).await?
+        {
+            return Ok(package);
+        }
+        self.plugins.fetch(&self.entry.name, &version, &hash).await?;
+        read(placed, &hash).await?.ok_or_else(|| {
+            let told = format!(
+                "the files of {} {version} are not on this machine any more: install it anew",
+                self.entry.name
+            );
+            ChangeError::new("package_missing", told)
+        })
+    }
+
+    /// Puts the package into its place and has it probed there.
+    async fn put_into_place(&mut self, package: &Package) -> Result<Package, ChangeError> {
+        self.step(Step::Unpacked).await?;
+        let name = &package.manifest.name;
+        let target = self
+            .plugins
+            .folder_of(name, &store::folder_name(&package.manifest.version.to_string(), &package.hash));
+        let (source, to) = (package.clone(), target.clone());
+        let placed = tokio::task::spawn_blocking(move || {
+            install::place(&source, &to)?;
+            Ok::<_, LoadError>(Package { folder: to, ..source })
+        });
+        let package = placed.await.map_err(|error| LoadError::Panicked(error.to_string()))??;
+        self.plugins.archive(&package).await?;
+        crash_point();
+        self.step(Step::Probed).await?;
+        let timeout = self.plugins.shared.limits.probe_timeout;
+        let probed = tokio::task::spawn_blocking(move || probe::probe(&target, timeout));
+        probed.await.map_err(|error| LoadError::Panicked(error.to_string()))??;
+        Ok(package)
+    }
+
+    /// Takes away the files of versions that nothing goes back to. What cannot be taken away stays, and is in nobody's way.
+    async fn tidy(&self, after: &Installed) {
+        let kept = [Some(&after.hash), after.previous_hash.as_ref()];
+        let kept: Vec<String> = kept.into_iter().flatten().cloned().collect();
+        self.plugins.forget_packages(&after.name, &kept).await;
+    }
+}
+
+/// The package in a folder; `None` where the folder is not there or holds another.
+async fn read(folder: PathBuf, hash: &str) -> Result<Option<Package>, ChangeError> {
+    if hash.is_empty() || !folder.exists() {
+        return Ok(None);
+    }
+    let read = tokio::task::spawn_blocking(move || Package::read(&folder));
+    let package =
+        read.await.map_err(|error| LoadError::Panicked(error.to_string()))?.map_err(LoadError::from)?;
+    Ok(Some(package).filter(|package| package.hash == hash))
+}

@@ -1,0 +1,310 @@
+//! Carries a change out, step by step. What fails is undone, and what ran before runs on.
+
+use std::sync::Arc;
+
+use tinybase_abi::codec::BatchWriter;
+use tokio::task::JoinHandle;
+
+use super::{
+    change::{ChangeError, Changed, Kind},
+    crash_point::crash_point,
+    journal::{self, Entry, Journal, RENEW_EVERY, Step},
+};
+use crate::{
+    db::{
+        Scope,
+        migrations::{MIGRATION_TIME_MAX, Migrator},
+    },
+    plugins::{
+        LoadError, Plugins, Purpose, dependencies,
+        member::{Leaving, Member},
+        migrations,
+        package::Package,
+        store::{self, Installed},
+    },
+};
+
+/// A change that this process carries out.
+pub(super) struct Work<'p> {
+    pub(super) plugins: &'p Plugins,
+    pub(super) journal: Journal,
+    pub(super) entry: Entry,
+}
+
+/// How the tables of an extension change with its row.
+pub(super) enum Tables<'m> {
+    /// They stay as they are.
+    Stay,
+    /// The package's migrations that are missing are applied.
+    Up(&'m Package),
+    /// The package's migrations above this version are reverted.
+    Down(&'m Package, u32),
+}
+
+impl Plugins {
+    /// Carries out a change that this process has claimed. One at a time in this process.
+    pub(super) async fn carry_out(&self, entry: Entry) -> Result<Changed, ChangeError> {
+        let journal = self.journal();
+        let _alive = Alive::of(&journal, &entry.id);
+        let _turn = self.process.turn.lock().await;
+        let mut work = Work { plugins: self, journal, entry };
+        let (kind, name) = (work.entry.kind.name(), work.entry.name.clone());
+        let outcome = match work.run().await {
+            Ok(()) => work.end(None).await,
+            Err(error) => {
+                self.log_failure(&work.entry, &error);
+                work.undo(&error).await?;
+                Err(error)
+            }
+        };
+        self.write_lock_file().await;
+        self.process.woken.notify_one();
+        if outcome.is_ok() {
+            self.process.forget_failure(&name);
+            tracing::info!(
+                plugin = name,
+                change = kind,
+                version = work.entry.to_version,
+                "the change is done"
+            );
+        }
+        outcome.map(|()| work.changed())
+    }
+}
+
+impl Plugins {
+    /// A command says itself what failed.
+    fn log_failure(&self, entry: &Entry, error: &ChangeError) {
+        if self.process.purpose() == Purpose::Serve {
+            let (plugin, change) = (entry.name.as_str(), entry.kind.name());
+            tracing::error!(plugin, change, code = &*error.code, "the change failed: {error}");
+        }
+    }
+}
+
+impl Work<'_> {
+    async fn run(&mut self) -> Result<(), ChangeError> {
+        match self.entry.kind {
+            Kind::Install | Kind::Update => self.bring_package().await,
+            Kind::Rollback => self.bring_back().await,
+            Kind::Enable => self.enable().await,
+            Kind::Disable => self.disable().await,
+            Kind::Uninstall => self.uninstall().await,
+        }
+    }
+
+    pub(super) fn changed(&self) -> Changed {
+        let Entry { id, kind, name, from_version, to_version, .. } = &self.entry;
+        let (id, name) = (id.clone(), name.clone());
+        Changed { id, kind: *kind, name, from_version: from_version.clone(), to_version: to_version.clone() }
+    }
+
+    pub(super) async fn step(&mut self, step: Step) -> Result<(), ChangeError> {
+        self.journal.step(&mut self.entry, step).await
+    }
+
+    pub(super) async fn end(&mut self, error: Option<&ChangeError>) -> Result<(), ChangeError> {
+        self.journal.end(&self.entry, error).await?;
+        crash_point();
+        Ok(())
+    }
+
+    async fn enable(&mut self) -> Result<(), ChangeError> {
+        let plugins = self.plugins;
+        self.step(Step::Verified).await?;
+        let before = plugins.installed(&self.entry.name).await?;
+        let after = Installed { is_enabled: true, quarantined_reason: None, ..before.clone() };
+        let package = plugins.verified(&before).await?;
+        dependencies::check_needs(&package.manifest, &plugins.store.all().await?)?;
+        self.note_before(Some(before), &package).await?;
+        self.prepare_others().await?;
+        self.bring_up(&package, &after, Tables::Up(&package)).await
+    }
+
+    async fn disable(&mut self) -> Result<(), ChangeError> {
+        self.step(Step::Verified).await?;
+        let before = self.plugins.installed(&self.entry.name).await?;
+        dependencies::check_not_needed(&before.name, &self.plugins.store.all().await?)?;
+        let after = Installed { is_enabled: false, quarantined_reason: None, ..before.clone() };
+        self.entry.details.before = Some(before);
+        self.record(Some(&after), Tables::Stay).await?;
+        self.take_out().await
+    }
+
+    async fn uninstall(&mut self) -> Result<(), ChangeError> {
+        self.step(Step::Verified).await?;
+        let before = self.plugins.installed(&self.entry.name).await?;
+        dependencies::check_not_needed(&before.name, &self.plugins.store.all().await?)?;
+        // Taken out of service on every node before anything of it is taken away.
+        let after = Installed { is_enabled: false, ..before.clone() };
+        self.entry.details.before = Some(before);
+        self.record(Some(&after), Tables::Stay).await?;
+        self.take_out().await?;
+        self.remove().await
+    }
+
+    /// Swaps the extension out, here and on every node.
+    async fn take_out(&mut self) -> Result<(), ChangeError> {
+        self.step(Step::Swapped).await?;
+        let name = self.entry.name.clone();
+        let mut members = self.plugins.shared.current.load().members.clone();
+        members.retain(|member| member.name() != name);
+        let leaving = self.swap(members).await?;
+        if let Err(error) = self.wait_for_others().await {
+            // It is disabled all the same: a node that is slow takes it out as soon as it can.
+            tracing::warn!(plugin = name, code = &*error.code, "{error}");
+        }
+        self.drain(leaving).await
+    }
+
+    /// The end of what left service, at most as long as the configuration says.
+    pub(super) async fn drain(&mut self, leaving: Vec<Leaving>) -> Result<(), ChangeError> {
+        self.step(Step::Drained).await?;
+        let timeout = self.plugins.shared.limits.drain_timeout;
+        futures_util::future::join_all(leaving.into_iter().map(|one| one.drained(timeout))).await;
+        Ok(())
+    }
+
+    pub(super) async fn swap(&mut self, members: Vec<Arc<Member>>) -> Result<Vec<Leaving>, ChangeError> {
+        let leaving = self.plugins.swap_in(members).map_err(LoadError::from)?;
+        crash_point();
+        Ok(leaving)
+    }
+
+    /// Notes what there is to go back to.
+    pub(super) async fn note_before(
+        &mut self,
+        before: Option<Installed>,
+        package: &Package,
+    ) -> Result<(), ChangeError> {
+        self.entry.details.tables_before =
+            super::checks::tables_version(&*self.plugins.shared.database, package).await?;
+        self.entry.details.before = before;
+        Ok(())
+    }
+
+    /// Brings the plugin of `package` up beside the others, with the row and the tables that it runs on, and swaps it in.
+    /// Where `after` is not to be loaded, the row and the tables alone are changed.
+    pub(super) async fn bring_up(
+        &mut self,
+        package: &Package,
+        after: &Installed,
+        tables: Tables<'_>,
+    ) -> Result<(), ChangeError> {
+        let plugins = self.plugins;
+        let mut members = plugins.shared.current.load().members.clone();
+        let place = members.iter().position(|member| member.name() == package.manifest.name);
+        let runs = place.is_some_and(|place| members[place].hash() == package.hash);
+        let is_left_out = plugins.process.safe_mode() && !after.is_builtin;
+        if !after.is_wanted() || runs || is_left_out {
+            self.record(Some(after), tables).await?;
+            self.step(Step::Swapped).await?;
+            self.wait_for_others().await?;
+            return self.step(Step::Drained).await;
+        }
+        let old = place.map(|place| members.remove(place));
+        let mut failed = None;
+        let before_start = async {
+            let recorded = self.record(Some(after), tables).await;
+            let started = match recorded {
+                Ok(()) => self.step(Step::Started).await,
+                Err(error) => Err(error),
+            };
+            // The boundary of loading knows errors of loading alone.
+            started.map_err(|error| {
+                let message = error.message.clone();
+                failed = Some(error);
+                LoadError::Panicked(message)
+            })
+        };
+        let brought = plugins.bring_up(package, &members, before_start).await;
+        let member = brought.map_err(|error| failed.take().unwrap_or_else(|| error.into()))?;
+        drop(old);
+        match place {
+            Some(place) => members.insert(place, member),
+            None => members.push(member),
+        }
+        self.step(Step::Swapped).await?;
+        let leaving = self.swap(members).await?;
+        self.wait_for_others().await?;
+        self.drain(leaving).await
+    }
+
+    /// Changes the row, the tables and the step together, or nothing of it.
+    pub(super) async fn record(
+        &mut self,
+        after: Option<&Installed>,
+        tables: Tables<'_>,
+    ) -> Result<(), ChangeError> {
+        crash_point();
+        let before = self.entry.details.before.clone();
+        let mut batch = BatchWriter::default();
+        self.journal.push_step(&mut batch, &self.entry, Step::Migrated);
+        push_row(&mut batch, &self.entry.name, after);
+        let action = self.entry.kind.action();
+        store::push_entry(&mut batch, &self.entry.who, action, before.as_ref(), after);
+        self.plugins.apply_with_tables(&self.entry.name, batch, tables).await?;
+        self.entry.step = Step::Migrated;
+        crash_point();
+        Ok(())
+    }
+}
+
+/// Adds to a batch that the row is this one, or that there is none.
+pub(super) fn push_row(batch: &mut BatchWriter, name: &str, after: Option<&Installed>) {
+    match after {
+        Some(after) => store::push_put(batch, after),
+        None => store::push_remove(batch, name),
+    }
+}
+
+impl Plugins {
+    /// Applies a batch of the host's and changes an extension's tables, together or not at all.
+    pub(super) async fn apply_with_tables(
+        &self,
+        name: &str,
+        batch: BatchWriter,
+        tables: Tables<'_>,
+    ) -> Result<(), ChangeError> {
+        let database = &*self.shared.database;
+        let (package, target) = match tables {
+            Tables::Stay => return self.store.apply(batch).await.map_err(journal::lost),
+            Tables::Up(package) => (package, None),
+            Tables::Down(package, version) => (package, Some(version)),
+        };
+        let steps = migrations::of(package, database.engine()).map_err(LoadError::from)?;
+        let migrator = Migrator::of_extension(database, name, steps)?;
+        let way = migrator.way(target).await?;
+        if way.is_empty() {
+            return self.store.apply(batch).await.map_err(journal::lost);
+        }
+        let mut transaction = database.begin(&Scope::Host, MIGRATION_TIME_MAX).await?;
+        // What is not committed is rolled back.
+        migrator.go(&mut *transaction, &way).await?;
+        transaction.apply(batch.finish()).await.map_err(journal::lost)?;
+        Ok(transaction.commit().await?)
+    }
+}
+
+/// Says, as long as it is not dropped, that a change is being carried out.
+struct Alive(JoinHandle<()>);
+
+impl Alive {
+    fn of(journal: &Journal, id: &str) -> Alive {
+        let (journal, id) = (journal.clone(), id.to_owned());
+        Alive(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(RENEW_EVERY).await;
+                if let Err(error) = journal.renew(&id).await {
+                    tracing::warn!(%error, "that a change is being carried out could not be told");
+                }
+            }
+        }))
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

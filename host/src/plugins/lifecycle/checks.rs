@@ -1,0 +1,86 @@
+//! Whether a change may be made: what the package works with, what it needs, who needs it, and whether there is a way
+//! back. It changes nothing.
+
+use semver::Version;
+
+use super::change::ChangeError;
+use crate::{
+    db::{
+        Database,
+        migrations::{Migration, Migrator},
+    },
+    plugins::{LoadError, Plugins, dependencies, migrations, package::Package, store::Installed},
+};
+
+/// Whether a package may take its place among what is installed.
+pub(super) fn check_package(
+    package: &Package,
+    installed: &[Installed],
+    is_enabled: bool,
+) -> Result<(), ChangeError> {
+    check_range(package)?;
+    check_prefix(package, installed)?;
+    if is_enabled {
+        dependencies::check_needs(&package.manifest, installed)?;
+    }
+    dependencies::check_needed_version(&package.manifest.name, &package.manifest.version, installed)?;
+    Ok(())
+}
+
+/// Whether a package works with this host.
+pub(super) fn check_range(package: &Package) -> Result<(), LoadError> {
+    let host = Version::parse(env!("CARGO_PKG_VERSION")).expect("cargo checks the package's version");
+    if package.manifest.host.matches(&host) {
+        return Ok(());
+    }
+    Err(LoadError::HostRange { range: package.manifest.host.to_string(), host: host.to_string() })
+}
+
+/// Tables are told apart by their prefix: no extension's name may be another's with `_` behind it.
+pub(super) fn check_prefix(package: &Package, installed: &[Installed]) -> Result<(), LoadError> {
+    let name = &package.manifest.name;
+    let overlaps =
+        |other: &str| name.starts_with(&format!("{other}_")) || other.starts_with(&format!("{name}_"));
+    match installed.iter().find(|installed| overlaps(&installed.name)) {
+        Some(other) => Err(LoadError::PrefixTaken { name: name.clone(), other: other.name.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// The version that an extension's tables are at, as the record has it.
+pub(super) async fn tables_version(db: &dyn Database, package: &Package) -> Result<u32, ChangeError> {
+    let migrator = Migrator::of_extension(
+        db,
+        &package.manifest.name,
+        migrations::of(package, db.engine()).map_err(LoadError::from)?,
+    )?;
+    let history = migrator.history().await?;
+    Ok(history
+        .iter()
+        .filter(|entry| entry.applied_at.is_some())
+        .map(|entry| entry.version)
+        .max()
+        .unwrap_or(0))
+}
+
+/// Whether each of these can be reverted.
+pub(super) fn check_way_back(name: &str, migrations: &[Migration]) -> Result<(), ChangeError> {
+    let Some(one) = migrations.iter().find(|migration| migration.down.trim().is_empty()) else {
+        return Ok(());
+    };
+    let (version, title) = (one.version, &one.title);
+    Err(ChangeError::new(
+        "no_way_back",
+        format!(
+            "migration {version} ({title}) of {name} cannot be reverted: it has no down script, so the version before \
+             could not be brought back; nothing was changed"
+        ),
+    ))
+}
+
+impl Plugins {
+    /// The row of an extension.
+    pub(super) async fn installed(&self, name: &str) -> Result<Installed, ChangeError> {
+        self.store.find(name).await?.ok_or_else(|| ChangeError::not_installed(name))
+    }
+}

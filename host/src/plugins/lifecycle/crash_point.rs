@@ -1,0 +1,21 @@
+//! Where the walk over all steps of a change ends this process, as a power cut would. In a build for release it does
+//! nothing.
+
+/// Ends the process where `STRESS_CRASH_AT` says that this one, counted from 1, is the last.
+#[cfg(debug_assertions)]
+pub(super) fn crash_point() {
+    use std::sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    };
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+    static LAST: OnceLock<Option<u64>> = OnceLock::new();
+    let last = *LAST.get_or_init(|| std::env::var("STRESS_CRASH_AT").ok()?.parse().ok());
+    if last == Some(PASSED.fetch_add(1, Ordering::SeqCst) + 1) {
+        std::process::abort();
+    }
+}
+
+/// Nothing.
+#[cfg(not(debug_assertions))]
+pub(super) fn crash_point() {}

@@ -1,0 +1,90 @@
+//! Who may carry changes out: on SQLite the process that holds a lock on a file of the folder, which a server does for as
+//! long as it serves; on PostgreSQL any node. It carries nothing out.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+
+use crate::db::Engine;
+
+/// The file in the state folder.
+const FILE_NAME: &str = "changes.lock";
+
+/// The right of this process to carry changes out. Copies go together.
+#[derive(Debug, Clone)]
+pub(in crate::plugins) struct Hold(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    /// Where there is no lock: every node may.
+    is_shared: bool,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    file: Option<File>,
+    /// Whether it was asked for.
+    is_wanted: bool,
+}
+
+impl Hold {
+    /// In this state folder, with a database of this engine.
+    pub(in crate::plugins) fn new(state_dir: &Path, engine: Engine) -> Hold {
+        let is_shared = engine == Engine::Postgres;
+        Hold(Arc::new(Inner { path: state_dir.join(FILE_NAME), is_shared, held: Mutex::default() }))
+    }
+
+    /// Takes the right, where no other process has it. Answers whether this one has it now.
+    pub(in crate::plugins) fn take(&self) -> io::Result<bool> {
+        let mut held = self.0.held.lock();
+        held.is_wanted = true;
+        if self.0.is_shared || held.file.is_some() {
+            return Ok(true);
+        }
+        if let Some(folder) = self.0.path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let file = File::options().create(true).append(true).open(&self.0.path)?;
+        match file.try_lock() {
+            Ok(()) => held.file = Some(file),
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        Ok(true)
+    }
+
+    /// Gives the right back.
+    pub(in crate::plugins) fn release(&self) {
+        *self.0.held.lock() = Held::default();
+    }
+
+    /// Whether this process has the right.
+    pub(in crate::plugins) fn may_carry(&self) -> bool {
+        let held = self.0.held.lock();
+        held.is_wanted && (self.0.is_shared || held.file.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_has_it_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let hold = || Hold::new(&folder.path().join("state"), Engine::Sqlite);
+        let (first, second) = (hold(), hold());
+        assert!(!first.may_carry());
+        assert!(first.take().unwrap() && first.take().unwrap() && first.may_carry());
+        assert!(!second.take().unwrap() && !second.may_carry());
+        first.release();
+        assert!(!first.may_carry() && second.take().unwrap());
+    }
+}

@@ -1,0 +1,88 @@
+//! What an uninstallation takes away: the row, and where it is asked for every trace of the extension in the database and
+//! on disk.
+
+use tinybase_abi::codec::{BatchWriter, Expect, Value, ValueRef};
+
+use super::{
+    carry::Work,
+    change::ChangeError,
+    crash_point::crash_point,
+    journal::{self, Step},
+};
+use crate::{
+    db::{Engine, Scope, migrations::MIGRATION_TIME_MAX},
+    plugins::{Plugins, store},
+    sql::text,
+};
+
+const SQLITE_TABLES: &str = "SELECT type, name FROM sqlite_master WHERE type IN ('table', 'view') \
+     AND substr(name, 1, ?1) = ?2 ORDER BY type DESC, name";
+const POSTGRES_TABLES: &str = "SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' \
+     WHEN 'S' THEN 'sequence' ELSE 'table' END, relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE n.nspname = current_schema() AND relkind IN ('r', 'p', 'v', 'm', 'S') AND NOT relispartition \
+     AND left(relname, CAST(?1 AS INTEGER)) = ?2 ORDER BY 1 DESC, 2";
+
+impl Work<'_> {
+    /// Takes the extension away, which serves nowhere any more.
+    pub(super) async fn remove(&mut self) -> Result<(), ChangeError> {
+        self.step(Step::Removed).await?;
+        let name = self.entry.name.clone();
+        let mut batch = BatchWriter::default();
+        store::push_remove(&mut batch, &name);
+        let before = self.entry.details.before.as_ref();
+        store::push_entry(&mut batch, &self.entry.who, self.entry.kind.action(), before, None);
+        if self.entry.details.purge {
+            self.plugins.purge(&name, batch).await?;
+        } else {
+            self.plugins.store.apply(batch).await.map_err(journal::lost)?;
+        }
+        crash_point();
+        self.plugins.forget_packages(&name, &[]).await;
+        if self.entry.details.purge {
+            let folder = self.plugins.shared.data_dir.join(&name);
+            if let Err(error) = std::fs::remove_dir_all(&folder)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(plugin = name, %error, "its data folder could not be taken away: {}", folder.display());
+            }
+        }
+        crash_point();
+        Ok(())
+    }
+}
+
+impl Plugins {
+    /// Drops every table of an extension, and forgets its migrations and settings, with `batch` behind it.
+    async fn purge(&self, name: &str, mut batch: BatchWriter) -> Result<(), ChangeError> {
+        let prefix = format!("{name}_");
+        let length = i64::try_from(prefix.len()).expect("a name is short");
+        let engine = self.shared.database.engine();
+        let list = if engine == Engine::Sqlite { SQLITE_TABLES } else { POSTGRES_TABLES };
+        let tables = self.store.scan(list, &[Value::Integer(length), Value::Text(prefix)]).await?;
+        let mut drop = BatchWriter::default();
+        if engine == Engine::Sqlite {
+            // They may refer to each other: what counts is that none is left in the end.
+            drop.push("PRAGMA defer_foreign_keys = ON", [], Expect::Any);
+        }
+        for row in &tables {
+            let (kind, table) = (text(row, 0), text(row, 1).replace('"', "\"\""));
+            let others = if engine == Engine::Postgres { " CASCADE" } else { "" };
+            drop.push(&format!("DROP {kind} IF EXISTS \"{table}\"{others}"), [], Expect::Any);
+        }
+        batch.push("DELETE FROM tb_migrations WHERE owner = ?1", [ValueRef::Text(name)], Expect::Any);
+        let settings = format!("ext.{name}.");
+        let length = i64::try_from(settings.len()).expect("a name is short");
+        let params = [ValueRef::Integer(length), ValueRef::Text(&settings)];
+        batch.push(
+            "DELETE FROM tb_settings WHERE substr(key, 1, CAST(?1 AS INTEGER)) = ?2",
+            params,
+            Expect::Any,
+        );
+        let mut transaction = self.shared.database.begin(&Scope::Host, MIGRATION_TIME_MAX).await?;
+        transaction.apply(drop.finish()).await?;
+        transaction.apply(batch.finish()).await?;
+        transaction.commit().await?;
+        self.shared.settings.forget_cached();
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! A change that was interrupted, by a crash or a power cut: whoever may carry changes out takes it over, and completes it
+//! or takes it back. Either way an instance is left in which the old or the new version serves.
+
+use super::{
+    carry::Work,
+    change::{ChangeError, Kind},
+    journal::{Entry, Step},
+};
+use crate::{
+    db::Engine,
+    plugins::{LoadError, Plugins, quarantine::Loading},
+};
+
+/// A change that was taken over, whose rows say already what is wanted.
+pub(in crate::plugins) struct Unfinished(Entry);
+
+fn interrupted(entry: &Entry, how: &str) -> ChangeError {
+    let (kind, name) = (entry.kind.name(), &entry.name);
+    ChangeError::new(
+        "change_interrupted",
+        format!("the {kind} of {name} was interrupted and taken back: {how}"),
+    )
+}
+
+impl Plugins {
+    /// Takes over what was left unfinished, before anything is loaded. What had not come far is taken back at once, and so
+    /// is what took a process down while it was loaded: `killed`, from which it is taken off.
+    pub(in crate::plugins) async fn take_over(
+        &self,
+        killed: &mut Vec<Loading>,
+    ) -> Result<Option<Unfinished>, LoadError> {
+        let Some(entry) = self.abandoned().await? else { return Ok(None) };
+        let is_killer =
+            |loading: &Loading| loading.name == entry.name && Some(&loading.hash) == entry.to_hash.as_ref();
+        let is_killed = killed.iter().any(is_killer);
+        killed.retain(|loading| !is_killer(loading));
+        if !is_killed && entry.is_recorded() {
+            return Ok(Some(Unfinished(entry)));
+        }
+        let how = if is_killed {
+            "the process went down while it was loaded or started"
+        } else {
+            "it had not come far"
+        };
+        self.take_back(entry, how).await?;
+        Ok(None)
+    }
+
+    async fn take_back(&self, entry: Entry, how: &str) -> Result<(), ChangeError> {
+        if entry.step == Step::Undone {
+            // Only its files were left to be taken away.
+            return Work { plugins: self, journal: self.journal(), entry }.end_undone().await;
+        }
+        let error = interrupted(&entry, how);
+        tracing::warn!(plugin = entry.name, "{error}");
+        Work { plugins: self, journal: self.journal(), entry }.undo(&error).await
+    }
+
+    /// Whether a change is under way anywhere.
+    pub(in crate::plugins) async fn is_change_open(&self) -> Result<bool, LoadError> {
+        Ok(self.journal().open().await?.is_some())
+    }
+
+    /// The open change, where whoever carried it out is gone; it is this process's then.
+    async fn abandoned(&self) -> Result<Option<Entry>, LoadError> {
+        if !self.hold.may_carry() {
+            return Ok(None);
+        }
+        let journal = self.journal();
+        let Some(entry) = journal.open().await?.filter(|entry| entry.carrier.is_some()) else {
+            return Ok(None);
+        };
+        if self.process.carries(&entry.id) {
+            return Ok(None);
+        }
+        // On SQLite whoever holds the folder's lock is the only one; and what this process has given up is its own.
+        let is_alone = self.shared.database.engine() == Engine::Sqlite;
+        let is_mine = entry.carrier.as_deref() == Some(self.nodes.id());
+        let is_gone = is_alone || is_mine || journal.is_abandoned(&entry).await?;
+        Ok(if is_gone && journal.claim(&entry).await? { Some(entry) } else { None })
+    }
+
+    /// Completes a change that was taken over, now that what the rows say is loaded, or takes it back.
+    pub(in crate::plugins) async fn finish(&self, Unfinished(entry): Unfinished) -> Result<(), LoadError> {
+        let mut work = Work { plugins: self, journal: self.journal(), entry };
+        let (kind, plugin) = (work.entry.kind, work.entry.name.clone());
+        let is_up = match kind {
+            Kind::Disable => true,
+            Kind::Uninstall => {
+                work.remove().await?;
+                true
+            }
+            _ => self.is_up(&work.entry).await?,
+        };
+        if !is_up {
+            self.take_back(work.entry, "it did not come up").await?;
+            return Ok(());
+        }
+        if let Some(row) = self.store.find(&plugin).await? {
+            let kept: Vec<String> = [Some(row.hash), row.previous_hash].into_iter().flatten().collect();
+            self.forget_packages(&plugin, &kept).await;
+        }
+        work.end(None).await?;
+        tracing::info!(plugin, change = kind.name(), "a change that was interrupted is complete");
+        Ok(())
+    }
+
+    /// Whether what a change brings runs here, where it is to run.
+    pub(super) async fn is_up(&self, entry: &Entry) -> Result<bool, ChangeError> {
+        let row = self.store.find(&entry.name).await?;
+        let is_to_run = |one: &crate::plugins::store::Installed| {
+            one.is_wanted() && (one.is_builtin || !self.process.safe_mode())
+        };
+        if !row.as_ref().is_some_and(is_to_run) {
+            return Ok(true);
+        }
+        let current = self.shared.current.load();
+        Ok(current.member(&entry.name).is_some_and(|member| Some(member.hash()) == entry.to_hash.as_deref()))
+    }
+
+    /// Takes over and finishes what another node left unfinished, while this one serves.
+    pub(in crate::plugins) async fn recover(&self) -> Result<(), LoadError> {
+        let Some(entry) = self.abandoned().await? else { return Ok(()) };
+        let _turn = self.process.turn.lock().await;
+        if !entry.is_recorded() {
+            return Ok(self.take_back(entry, "it had not come far").await?);
+        }
+        let followed = self.follow().await?;
+        self.drain(followed.leaving);
+        self.finish(Unfinished(entry)).await
+    }
+}

@@ -1,0 +1,298 @@
+//! The one way to change what is installed or enabled, and what a server does about changes that are asked for elsewhere.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    change::{Change, ChangeError, Changed},
+    journal::{Entry, Journal, Step},
+};
+use crate::{
+    audit::Actor,
+    db::{DbError, Engine},
+    plugins::{LoadError, Plugins, Purpose, install, store},
+};
+
+/// How often it is looked whether a change has ended, or may begin.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long a server may take to begin with a change that it is asked for.
+const CLAIM_TIME_MAX: Duration = Duration::from_secs(10);
+
+impl Plugins {
+    /// Makes a change, and answers once it is made everywhere. Of several, one is made at a time; this one waits for its
+    /// turn, at most `extensions.change_timeout_ms`.
+    ///
+    /// In a process that serves it is carried out here; the caller may go away meanwhile. In any other it is carried out by
+    /// the server that serves this database, or here where none does: what is enabled is loaded for that, and ended again.
+    ///
+    /// # Errors
+    /// A [`ChangeError`] with a stable code; what ran before runs then as it did.
+    pub async fn change(&self, change: Change, actor: &Actor) -> Result<Changed, ChangeError> {
+        let (plugins, actor) = (self.clone(), actor.clone());
+        let is_server = self.process.purpose() == Purpose::Serve && self.hold.may_carry();
+        let made = tokio::spawn(async move {
+            if is_server {
+                plugins.change_here(&change, &actor).await
+            } else {
+                plugins.change_from_outside(&change, &actor).await
+            }
+        });
+        made.await.map_err(|error| LoadError::Panicked(error.to_string()))?
+    }
+
+    pub(super) fn journal(&self) -> Journal {
+        Journal::new(self.store.sql().clone(), self.nodes.id().clone())
+    }
+
+    fn change_deadline(&self) -> Instant {
+        Instant::now() + self.shared.limits.change_timeout
+    }
+
+    /// Writes the change down as soon as no other one is open, and carries it out in this process.
+    async fn change_here(&self, change: &Change, actor: &Actor) -> Result<Changed, ChangeError> {
+        let journal = self.journal();
+        let deadline = self.change_deadline();
+        loop {
+            let entry = self.entry_of(change, actor).await?;
+            if journal.request(&entry).await? {
+                if let Some(outcome) = self.claim_and_carry_out(&entry).await? {
+                    return outcome;
+                }
+                // Another node was quicker to take it up.
+                return self.outcome_of(&entry, deadline).await;
+            }
+            // Whoever asked for the open one may have nobody else to carry it out.
+            if self.hold.may_carry() {
+                self.serve_requests().await?;
+            }
+            wait_for_turn(deadline).await?;
+        }
+    }
+
+    /// As a command does it.
+    async fn change_from_outside(&self, change: &Change, actor: &Actor) -> Result<Changed, ChangeError> {
+        let journal = self.journal();
+        let deadline = self.change_deadline();
+        loop {
+            if self.take_over_from_servers().await? {
+                if self.process.purpose() == Purpose::Serve {
+                    return self.change_here(change, actor).await;
+                }
+                return self.change_alone(change, actor).await;
+            }
+            if let Change::Install { package, .. } | Change::Update { package, .. } = change {
+                // The server may not reach the folder that it lies in.
+                self.hand_over(package).await?;
+            }
+            let entry = self.entry_of(change, actor).await?;
+            if journal.request(&entry).await?
+                && let Some(outcome) = self.claimed_outcome(&entry, deadline).await
+            {
+                return outcome;
+            }
+            wait_for_turn(deadline).await?;
+        }
+    }
+
+    /// Whether no server serves the database, so that this process may carry changes out.
+    async fn take_over_from_servers(&self) -> Result<bool, ChangeError> {
+        if self.shared.database.engine() == Engine::Postgres && !self.nodes.list().await?.is_empty() {
+            return Ok(false);
+        }
+        Ok(self.hold.take().map_err(|error| LoadError::file("the lock of changes", &error))?)
+    }
+
+    async fn change_alone(&self, change: &Change, actor: &Actor) -> Result<Changed, ChangeError> {
+        self.load(Purpose::Command, false).await?;
+        let changed = self.change_here(change, actor).await;
+        self.shut_down(self.shared.limits.call_timeout).await;
+        changed
+    }
+
+    /// Brings a package to where a server finds it.
+    async fn hand_over(&self, package: &crate::plugins::package::Package) -> Result<(), ChangeError> {
+        if self.shared.database.engine() == Engine::Postgres {
+            return self.archive(package).await;
+        }
+        let name = store::folder_name(&package.manifest.version.to_string(), &package.hash);
+        let (source, target) = (package.clone(), self.folder_of(&package.manifest.name, &name));
+        let placed = tokio::task::spawn_blocking(move || install::place(&source, &target));
+        Ok(placed.await.map_err(|error| LoadError::Panicked(error.to_string()))??)
+    }
+
+    /// The outcome of a change that a server was asked for; `None` where none took it up and this process may do so now.
+    async fn claimed_outcome(
+        &self,
+        entry: &Entry,
+        deadline: Instant,
+    ) -> Option<Result<Changed, ChangeError>> {
+        let journal = self.journal();
+        let asked = Instant::now();
+        loop {
+            match journal.find(&entry.id).await {
+                Ok(Some(now)) if now.is_ended => return Some(now.outcome()),
+                Ok(Some(now)) if now.carrier.is_some() => {
+                    if let Err(error) = self.recover_from_outside(&now).await {
+                        return Some(Err(error));
+                    }
+                    if Instant::now() >= deadline {
+                        return Some(Err(slow()));
+                    }
+                    tokio::time::sleep(LOOK_EVERY).await;
+                    continue;
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return Some(Err(withdrawn())),
+                Err(error) => return Some(Err(error.into())),
+            }
+            let may_carry = self.take_over_from_servers().await.unwrap_or(false);
+            let is_silent = asked.elapsed() > CLAIM_TIME_MAX;
+            if (may_carry || is_silent) && journal.withdraw(&entry.id).await.unwrap_or(false) {
+                if may_carry {
+                    return None;
+                }
+                let told = "the server that serves this database did not take the change up; see its log";
+                return Some(Err(ChangeError::new("server_silent", told)));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Completes or takes back a change whose server went down over it, so that nobody has to wait for its next start.
+    async fn recover_from_outside(&self, entry: &Entry) -> Result<(), ChangeError> {
+        if !self.take_over_from_servers().await? {
+            return Ok(());
+        }
+        let is_gone =
+            self.shared.database.engine() == Engine::Sqlite || self.journal().is_abandoned(entry).await?;
+        if is_gone {
+            self.load(Purpose::Command, false).await?;
+            self.shut_down(self.shared.limits.call_timeout).await;
+        }
+        Ok(())
+    }
+
+    /// Waits for the end of a change that another process carries out.
+    async fn outcome_of(&self, entry: &Entry, deadline: Instant) -> Result<Changed, ChangeError> {
+        let journal = self.journal();
+        loop {
+            match journal.find(&entry.id).await? {
+                Some(now) if now.is_ended => return now.outcome(),
+                Some(_) => {}
+                None => return Err(withdrawn()),
+            }
+            if Instant::now() >= deadline {
+                return Err(slow());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn entry_of(&self, change: &Change, actor: &Actor) -> Result<Entry, ChangeError> {
+        let installed = self.store.find(change.name()).await?;
+        if installed.is_none() && !matches!(change, Change::Install { .. }) {
+            return Err(ChangeError::not_installed(change.name()));
+        }
+        let from = installed.as_ref().map(|one| (one.version.as_str(), one.hash.as_str()));
+        Ok(Entry::new(change, from, actor))
+    }
+
+    /// Carries out what somebody else asked for and nobody has taken up. An error is one of the database's.
+    pub(in crate::plugins) async fn serve_requests(&self) -> Result<(), ChangeError> {
+        let Some(entry) = self.journal().open().await?.filter(|entry| entry.carrier.is_none()) else {
+            return Ok(());
+        };
+        // What it came to is told to whoever asked, by the journal.
+        self.claim_and_carry_out(&entry).await.map(drop)
+    }
+
+    /// Carries a change out that nobody has taken up; `None` where somebody else was quicker.
+    async fn claim_and_carry_out(
+        &self,
+        entry: &Entry,
+    ) -> Result<Option<Result<Changed, ChangeError>>, ChangeError> {
+        self.process.carry(Some(&entry.id));
+        let outcome = match self.journal().claim(entry).await {
+            Ok(true) => {
+                let carrier = Some(self.nodes.id().to_string());
+                Ok(Some(self.carry_out(Entry { carrier, ..entry.clone() }).await))
+            }
+            Ok(false) => Ok(None),
+            Err(error) => Err(error.into()),
+        };
+        self.process.carry(None);
+        outcome
+    }
+
+    /// Does this node's part in the change of another.
+    pub(in crate::plugins) async fn take_part(
+        &self,
+        said: &mut Option<(String, Step)>,
+    ) -> Result<Part, ChangeError> {
+        let Some(entry) = self.journal().open().await? else { return Ok(Part::TakeUp) };
+        if entry.carrier.is_none() {
+            return Ok(Part::TakeUp);
+        }
+        if entry.carrier.as_deref() == Some(self.nodes.id()) {
+            return Ok(Part::Wait);
+        }
+        let key = (entry.id.clone(), entry.step);
+        match entry.step {
+            Step::Migrated | Step::Started => return Ok(Part::Wait),
+            Step::Prepared if said.as_ref() != Some(&key) => {
+                let outcome = self.prepare(&entry).await;
+                self.report(&entry.id, Step::Prepared, &outcome).await?;
+                *said = Some(key);
+            }
+            step if entry.is_recorded()
+                && step >= Step::Swapped
+                && said.as_ref() != Some(&(entry.id.clone(), Step::Swapped)) =>
+            {
+                return Ok(Part::TakeUpAndTell(Box::new(entry)));
+            }
+            _ => {}
+        }
+        Ok(Part::TakeUp)
+    }
+
+    /// Says to whoever carries a change out whether it is taken up here.
+    pub(in crate::plugins) async fn tell_taken_up(
+        &self,
+        entry: &Entry,
+        said: &mut Option<(String, Step)>,
+    ) -> Result<(), ChangeError> {
+        let outcome = if self.is_up(entry).await? { Ok(()) } else { Err(self.process.failure(&entry.name)) };
+        self.report(&entry.id, Step::Swapped, &outcome).await?;
+        *said = Some((entry.id.clone(), Step::Swapped));
+        Ok(())
+    }
+}
+
+/// What a node does while a change may be under way.
+pub(in crate::plugins) enum Part {
+    /// It takes up what is installed.
+    TakeUp,
+    /// It takes that up, and says whether it could.
+    TakeUpAndTell(Box<Entry>),
+    /// The rows say what will be and does not run yet where the change is carried out, or this node itself is at it.
+    Wait,
+}
+
+async fn wait_for_turn(deadline: Instant) -> Result<(), ChangeError> {
+    if Instant::now() >= deadline {
+        let told = "another change of extensions is being made; try again once it is over";
+        return Err(ChangeError::new("change_in_progress", told));
+    }
+    tokio::time::sleep(LOOK_EVERY).await;
+    Ok(())
+}
+
+fn slow() -> ChangeError {
+    let told = "the change goes on, and takes longer than extensions.change_timeout_ms; see: tinybase extensions list";
+    ChangeError::new("change_timeout", told)
+}
+
+fn withdrawn() -> ChangeError {
+    ChangeError::from(DbError::Closed("the change was taken back by another process".to_owned()))
+}

@@ -1,0 +1,160 @@
+//! Why an extension is not installed or not loaded, with a stable word for each. It never decides what follows from that.
+
+use std::time::Duration;
+
+use thiserror::Error;
+use tinybase_abi::{error::RawError, loaded::OpenError};
+
+use super::{
+    dependencies::DependencyError, generation::JoinError, lifecycle::ChangeError, package::PackageError,
+    registration::RegistrationError,
+};
+use crate::db::{DbError, migrations::MigrateError};
+
+/// Why an extension was not installed or loaded.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// Its folder is no extension.
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    /// Its files are not those that were installed.
+    #[error("its files were changed after it was installed: install it anew")]
+    FilesChanged,
+    /// Its library cannot be opened as a plugin.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The library was built with another manifest.
+    #[error("its library was built with another manifest ({library}) than the one beside it ({package})")]
+    ManifestDiffers {
+        /// The manifest's hash in the library.
+        library: String,
+        /// The hash of the manifest beside it.
+        package: String,
+    },
+    /// It does not fit this host.
+    #[error("it works with TinyBase {range}, and this is {host}")]
+    HostRange {
+        /// The versions that it works with.
+        range: String,
+        /// This host's version.
+        host: String,
+    },
+    /// Its tables could not be told from another extension's.
+    #[error("its tables would begin like those of the installed extension {other}: rename {name}")]
+    PrefixTaken {
+        /// Its name.
+        name: String,
+        /// The other's name.
+        other: String,
+    },
+    /// The probe process found it unfit.
+    #[error("{message}")]
+    Probe {
+        /// What it found, as a stable word.
+        code: String,
+        /// The same in words.
+        message: String,
+    },
+    /// What it needs is not there.
+    #[error(transparent)]
+    Dependency(#[from] DependencyError),
+    /// The plugin answered an error.
+    #[error("{step} failed: {message} ({code})")]
+    Plugin {
+        /// What was called.
+        step: &'static str,
+        /// The error's code.
+        code: String,
+        /// The error's words.
+        message: String,
+    },
+    /// The plugin took too long.
+    #[error("{step} took longer than {} ms", .timeout.as_millis())]
+    Slow {
+        /// What was called.
+        step: &'static str,
+        /// The limit.
+        timeout: Duration,
+    },
+    /// Something panicked on the host's side.
+    #[error("it made the host panic: {0}")]
+    Panicked(String),
+    /// What it registers is refused.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// Its migrations failed.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// The host's database failed.
+    #[error(transparent)]
+    Database(#[from] DbError),
+    /// A file or folder of the host cannot be used.
+    #[error("{path}: {problem}")]
+    File {
+        /// What.
+        path: String,
+        /// Why.
+        problem: String,
+    },
+    /// A change that was left unfinished could not be finished.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// A command that no enabled extension has.
+    #[error("{0}")]
+    NoCommand(String),
+    /// A built-in extension is of another version than this program's.
+    #[error(
+        "the extension {0} is not the one that came with this program; serve once, which brings it up to date"
+    )]
+    Outdated(String),
+    /// It took a server down.
+    #[error("the extension {name} is quarantined: {reason}")]
+    Quarantined {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl From<RegistrationError> for LoadError {
+    fn from(error: RegistrationError) -> LoadError {
+        LoadError::Join(error.into())
+    }
+}
+
+impl LoadError {
+    pub(super) fn plugin(step: &'static str, error: &RawError) -> LoadError {
+        let words = error.words();
+        LoadError::Plugin { step, code: words.code, message: words.message }
+    }
+
+    pub(super) fn file(path: &str, error: &std::io::Error) -> LoadError {
+        LoadError::File { path: path.to_owned(), problem: error.to_string() }
+    }
+
+    /// A stable snake_case word for it.
+    pub fn code(&self) -> &str {
+        match self {
+            LoadError::Package(_) => "package_invalid",
+            LoadError::FilesChanged => "files_changed",
+            LoadError::Open(error) => error.code(),
+            LoadError::ManifestDiffers { .. } => "manifest_differs",
+            LoadError::HostRange { .. } => "host_range",
+            LoadError::PrefixTaken { .. } => "table_prefix_taken",
+            LoadError::Probe { code, .. } => code,
+            LoadError::Dependency(error) => error.code(),
+            LoadError::Plugin { .. } => "plugin_failed",
+            LoadError::Slow { .. } => "plugin_timeout",
+            LoadError::Panicked(_) => "host_panicked",
+            LoadError::Join(_) => "registration_refused",
+            LoadError::Migrate(_) => "migration_failed",
+            LoadError::Database(error) => error.code(),
+            LoadError::File { .. } => "file_failed",
+            LoadError::Change(error) => &error.code,
+            LoadError::NoCommand(_) => "no_such_command",
+            LoadError::Outdated(_) => "extension_outdated",
+            LoadError::Quarantined { .. } => "extension_quarantined",
+        }
+    }
+}

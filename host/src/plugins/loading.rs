@@ -1,0 +1,255 @@
+//! Brings this process to what is installed and enabled: what runs already stays as it is, what is new is verified,
+//! created, migrated and started beside it, and the whole is swapped in. It never changes what is installed or enabled,
+//! but for the quarantine of what took the server down.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    LoadError, Plugins, Purpose, dependencies, follower,
+    generation::{Generation, JoinError},
+    lifecycle::Unfinished,
+    loader,
+    member::{Leaving, Member},
+    migrations, outbox,
+    package::Package,
+    probe,
+    quarantine::Loading,
+    store::Installed,
+};
+use crate::db::migrations::Migrator;
+
+/// How long a server waits for a command that carries out a change, or for one that is about to end.
+const HOLD_WAIT_MAX: Duration = Duration::from_secs(10);
+const HOLD_LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What this process made of what is installed.
+#[derive(Default)]
+pub(super) struct Followed {
+    /// Each that is wanted and was not brought up, with the reason. An older version of it goes on running where one ran.
+    pub failed: Vec<(Installed, LoadError)>,
+    /// What left service.
+    pub leaving: Vec<Leaving>,
+}
+
+impl Plugins {
+    /// Loads everything that is enabled and swaps it in as a generation. An extension that fails is left out and
+    /// logged; only a failing database or disk is an error.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub async fn load(&self, purpose: Purpose, safe_mode: bool) -> Result<(), LoadError> {
+        self.process.begin(purpose, safe_mode);
+        if purpose == Purpose::Serve {
+            self.take_hold().await?;
+        }
+        let _turn = self.process.turn.lock().await;
+        let unfinished = self.look_back().await?;
+        for installed in self.store.all().await?.iter().filter(|installed| installed.is_enabled) {
+            if let Some(reason) = &installed.quarantined_reason {
+                tracing::error!(plugin = installed.name, "not loaded, since it is quarantined: {reason}");
+            }
+        }
+        self.swap_in(Vec::new())?;
+        let installed = self.store.all().await?;
+        for (_, error) in self.follow().await?.failed {
+            if matches!(error, LoadError::Database(_) | LoadError::File { .. }) {
+                return Err(error);
+            }
+        }
+        if let Some(unfinished) = unfinished {
+            self.finish(unfinished).await?;
+        }
+        if purpose == Purpose::Serve {
+            self.sweep().await?;
+            self.write_lock_file().await;
+            tokio::spawn(outbox::run(Arc::clone(&self.shared)));
+            tokio::spawn(follower::run(self.clone(), installed));
+        }
+        Ok(())
+    }
+
+    /// Takes up what is installed and enabled by now. What fails is logged, and named in the answer.
+    pub(super) async fn follow(&self) -> Result<Followed, LoadError> {
+        let wanted = dependencies::in_order(self.wanted().await?);
+        let current = self.shared.current.load_full();
+        let runs = |one: &Installed| current.member(&one.name).filter(|member| member.hash() == one.hash);
+        // What runs already has its place before what is new.
+        let mut beside: Vec<Arc<Member>> = wanted.iter().filter_map(|one| runs(one).cloned()).collect();
+        let mut followed = Followed::default();
+        for installed in &wanted {
+            if runs(installed).is_some() {
+                continue;
+            }
+            match self.load_one(installed, &wanted, &beside).await {
+                Ok(member) => beside.push(member),
+                Err(error) => {
+                    let plugin = installed.name.as_str();
+                    tracing::error!(plugin, code = error.code(), "not loaded: {error}");
+                    beside.extend(current.member(plugin).cloned());
+                    followed.failed.push((installed.clone(), error));
+                }
+            }
+        }
+        let place = |member: &Arc<Member>| wanted.iter().position(|one| one.name == member.name());
+        beside.sort_by_key(place);
+        self.process.note_failures(&followed.failed);
+        if !is_same(&beside, &current.members) {
+            followed.leaving = self.swap_in(beside)?;
+        }
+        Ok(followed)
+    }
+
+    /// What this process is to run.
+    async fn wanted(&self) -> Result<Vec<Installed>, LoadError> {
+        let safe_mode = self.process.safe_mode();
+        let mut installed = self.store.all().await?;
+        installed.retain(|one| one.is_wanted() && (one.is_builtin || !safe_mode));
+        Ok(installed)
+    }
+
+    /// Swaps `members` in as the generation that serves. Answers what left service.
+    pub(super) fn swap_in(&self, members: Vec<Arc<Member>>) -> Result<Vec<Leaving>, JoinError> {
+        let mut next = Generation::to_serve();
+        for member in &members {
+            next.join(member, self.shared.limits)?;
+        }
+        next.arm(self.shared.limits, self.process.purpose() == Purpose::Serve);
+        let next = Arc::new(next);
+        let current = self.shared.current.swap(Arc::clone(&next));
+        self.shared.bus.count_listeners(&next);
+        self.shared.bus.outbox_wake.notify_one();
+        Ok(current.leaving(&next))
+    }
+
+    /// Takes away the files of versions that nothing goes back to, unless a change is under way.
+    async fn sweep(&self) -> Result<(), LoadError> {
+        if self.is_change_open().await? {
+            return Ok(());
+        }
+        for one in self.store.all().await? {
+            if !one.is_builtin {
+                self.offer(&one).await?;
+            }
+            let kept: Vec<String> = [Some(one.hash), one.previous_hash].into_iter().flatten().collect();
+            self.forget_packages(&one.name, &kept).await;
+        }
+        Ok(())
+    }
+
+    /// Becomes the process that carries changes out. Where another holds that right for long, this one only follows.
+    async fn take_hold(&self) -> Result<(), LoadError> {
+        let deadline = Instant::now() + HOLD_WAIT_MAX;
+        while !self.hold.take().map_err(|error| LoadError::file("the lock of changes", &error))? {
+            if Instant::now() >= deadline {
+                tracing::warn!(
+                    "another process has this folder: it carries out what is changed of extensions, this one follows"
+                );
+                break;
+            }
+            tokio::time::sleep(HOLD_LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    /// Looks for what was left by a process that went down: a change that it carried out, and what it loaded. What took
+    /// a process down is quarantined, or taken back with its change.
+    async fn look_back(&self) -> Result<Option<Unfinished>, LoadError> {
+        let file = |error| LoadError::file("the load marker", &error);
+        let mut killed = self.marker.found().map_err(file)?;
+        let unfinished = self.take_over(&mut killed).await?;
+        for Loading { name, hash } in killed {
+            let reason = "the server went down while it was loaded or started; install a version that works, or enable \
+                          it again to try once more";
+            let known = self.store.all().await?;
+            if known.iter().any(|installed| installed.name == name && installed.hash == hash) {
+                self.store.quarantine(&name, reason).await?;
+            }
+        }
+        self.marker.clear_found().map_err(file)?;
+        Ok(unfinished)
+    }
+
+    async fn load_one(
+        &self,
+        installed: &Installed,
+        wanted: &[Installed],
+        beside: &[Arc<Member>],
+    ) -> Result<Arc<Member>, LoadError> {
+        let package = self.verified(installed).await?;
+        dependencies::check_needs(&package.manifest, wanted)?;
+        self.bring_up(&package, beside, self.migrate(&package)).await
+    }
+
+    /// The package of an installed extension, every file of it held against what was installed. It is probed where it
+    /// was not yet.
+    pub(super) async fn verified(&self, installed: &Installed) -> Result<Package, LoadError> {
+        // A node that joins has not got yet what was installed on others.
+        self.fetch(&installed.name, &installed.version, &installed.hash).await?;
+        let folder = self.folder_of(&installed.name, &installed.folder_name());
+        let timeout = self.shared.limits.probe_timeout;
+        let (hash, probed) =
+            (installed.hash.clone(), installed.probed_hash.as_ref() == Some(&installed.hash));
+        let read = tokio::task::spawn_blocking(move || {
+            let package = Package::read(&folder)?;
+            if package.hash != hash {
+                return Err(LoadError::FilesChanged);
+            }
+            if !probed {
+                probe::probe(&folder, timeout)?;
+            }
+            Ok(package)
+        });
+        let package = read.await.map_err(|error| LoadError::Panicked(error.to_string()))??;
+        if !probed {
+            self.store.note_probed(&installed.name, &installed.hash).await?;
+        }
+        Ok(package)
+    }
+
+    /// Makes the plugin of a package, holds it against those beside it, does what must be done before it starts, and starts
+    /// it. It serves nothing yet.
+    pub(super) async fn bring_up(
+        &self,
+        package: &Package,
+        beside: &[Arc<Member>],
+        before_start: impl Future<Output = Result<(), LoadError>>,
+    ) -> Result<Arc<Member>, LoadError> {
+        let file = |error| LoadError::file("the load marker", &error);
+        let loading = Loading { name: package.manifest.name.clone(), hash: package.hash.clone() };
+        let marker = self.marker.set(&loading).map_err(file)?;
+        let member = self.create_and_start(package, beside, before_start).await;
+        marker.clear().map_err(file)?;
+        member
+    }
+
+    async fn create_and_start(
+        &self,
+        package: &Package,
+        beside: &[Arc<Member>],
+        before_start: impl Future<Output = Result<(), LoadError>>,
+    ) -> Result<Arc<Member>, LoadError> {
+        let limits = self.shared.limits;
+        let member = Member::new(loader::create(&self.shared, package).await?, &package.hash);
+        let mut trial = Generation::default();
+        for other in beside.iter().chain([&member]) {
+            trial.join(other, limits)?;
+        }
+        drop(trial);
+        before_start.await?;
+        loader::start(member.plugin(), limits.start_timeout).await?;
+        Ok(member)
+    }
+
+    async fn migrate(&self, package: &Package) -> Result<(), LoadError> {
+        let database = &*self.shared.database;
+        let migrations = migrations::of(package, database.engine())?;
+        Migrator::of_extension(database, &package.manifest.name, migrations)?.upgrade(None).await?;
+        Ok(())
+    }
+}
+
+fn is_same(some: &[Arc<Member>], others: &[Arc<Member>]) -> bool {
+    some.len() == others.len() && some.iter().zip(others).all(|(one, other)| Arc::ptr_eq(one, other))
+}

@@ -1,0 +1,82 @@
+//! What every version of `pulse` has in common. It counts what the host does with it: runs of its job, events that it is
+//! told, and which of its instances answers. It never decides which version it is.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tinybase_plugin_api::prelude::*;
+
+struct Pulse {
+    host: Host,
+    database: Database,
+    instance: String,
+    runs: AtomicU64,
+}
+
+#[tinybase_plugin_api::export]
+impl Plugin for Pulse {
+    fn create(host: Host) -> Result<Pulse> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (database, instance) = (host.database()?, since.as_nanos().to_string());
+        Ok(Pulse { host, database, instance, runs: AtomicU64::new(0) })
+    }
+
+    fn register(registry: &mut Registry<Pulse>) {
+        registry.get("/api/pulse", Pulse::tell);
+        registry.get("/api/pulse/slow/{ms}", Pulse::slow);
+        registry.get("/api/pulse/heard/{kind}", Pulse::heard);
+        registry.after("beater.beat", None, Pulse::hear);
+        registry.after_durable("beater.beat", None, Pulse::keep);
+        registry.every(Duration::from_millis(20), "count", Pulse::count);
+    }
+
+    async fn start(self: Arc<Self>) -> Result<()> {
+        let fails = std::env::var("STRESS_PULSE_FAILS");
+        if crate::START_FAILS || fails.as_deref() == Ok(env!("CARGO_PKG_VERSION")) {
+            return Err(Error::new(500, "no_pulse", "this version does not start"));
+        }
+        let sql = "SELECT count(*) FROM pulse_heard";
+        self.database.query(Cost::Short, sql, &[]).await.map(drop)
+    }
+}
+
+impl Pulse {
+    async fn tell(self: Arc<Self>, _request: Request) -> Result<Response> {
+        let runs = self.runs.load(Ordering::Relaxed);
+        Response::json(&json!({"version": env!("CARGO_PKG_VERSION"), "instance": self.instance, "runs": runs}))
+    }
+
+    /// Answers after so many milliseconds.
+    async fn slow(self: Arc<Self>, request: Request) -> Result<Response> {
+        self.host.sleep(Duration::from_millis(request.param(0).parse().unwrap_or(0))).await?;
+        Response::json(&json!({"version": env!("CARGO_PKG_VERSION")}))
+    }
+
+    /// The numbers of the events that it was told, the oldest first.
+    async fn heard(self: Arc<Self>, request: Request) -> Result<Response> {
+        let sql = "SELECT beat FROM pulse_heard WHERE kind = ?1 ORDER BY beat";
+        let rows = self.database.query(Cost::Unknown, sql, params![request.param(0)]).await?;
+        Response::json(&rows.iter().map(|row| row.integer(0)).collect::<Result<Vec<_>>>()?)
+    }
+
+    async fn hear(self: Arc<Self>, event: Event) -> Result<()> {
+        self.note("told", &event).await
+    }
+
+    async fn keep(self: Arc<Self>, event: Event) -> Result<()> {
+        self.note("kept", &event).await
+    }
+
+    async fn note(&self, kind: &str, event: &Event) -> Result<()> {
+        let beat = event.payload["beat"].as_i64().unwrap_or(-1);
+        let sql = "INSERT INTO pulse_heard (kind, beat) VALUES (?1, ?2)";
+        self.database.execute(sql, params![kind, beat]).await.map(drop)
+    }
+
+    async fn count(self: Arc<Self>) -> Result<()> {
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! The first version of `pulse`.
+
+mod body;
+
+const START_FAILS: bool = false;

@@ -1,0 +1,1 @@
+CREATE TABLE pulse_heard (kind TEXT COLLATE "C" NOT NULL, beat BIGINT NOT NULL);

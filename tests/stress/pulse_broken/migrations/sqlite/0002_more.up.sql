@@ -1,0 +1,2 @@
+CREATE TABLE pulse_more (id INTEGER NOT NULL);
+INSERT INTO pulse_more VALUES (2);

@@ -1,0 +1,1 @@
+CREATE TABLE pulse_third (id INTEGER NOT NULL);

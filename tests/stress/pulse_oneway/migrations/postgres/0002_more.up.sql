@@ -1,0 +1,2 @@
+CREATE TABLE pulse_more (id BIGINT NOT NULL);
+INSERT INTO pulse_more VALUES (2);

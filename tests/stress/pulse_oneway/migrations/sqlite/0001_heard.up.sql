@@ -1,0 +1,1 @@
+CREATE TABLE pulse_heard (kind TEXT NOT NULL, beat INTEGER NOT NULL);

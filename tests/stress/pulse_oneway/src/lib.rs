@@ -1,0 +1,6 @@
+//! A version that does not start, behind a migration without a way back of `pulse`.
+
+#[path = "../../pulse/src/body.rs"]
+mod body;
+
+const START_FAILS: bool = true;

@@ -1,0 +1,134 @@
+//! What a swap leaves alone: requests under way, other plugins' jobs, queues and instances.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+    thread,
+};
+
+use serde_json::json;
+use tinybase_tests::Site;
+
+use super::{install, pulse, pulse_version, wait_until};
+
+#[test]
+fn a_running_server_takes_up_what_is_installed_and_enabled() {
+    let site = Site::new();
+    let server = site.serve();
+    let client = server.client();
+    assert_eq!(pulse_version(&client), "");
+    install(&site, "pulse");
+    wait_until("the first version serves", || pulse_version(&client) == "0.1.0");
+    let paths = client.get("/openapi.json").expect(200)["paths"].clone();
+    assert!(paths.get("/api/pulse").is_some(), "the description follows");
+    let first = pulse(&client)["instance"].clone();
+
+    // A request that is under way ends where it began.
+    thread::scope(|scope| {
+        let slow = scope.spawn(|| server.client().get("/api/pulse/slow/600").expect(200)["version"].clone());
+        install(&site, "pulse_2");
+        wait_until("the second version serves", || pulse_version(&client) == "0.2.0");
+        assert!(["0.1.0", "0.2.0"].contains(&slow.join().unwrap().as_str().unwrap()));
+    });
+    let second = pulse(&client)["instance"].clone();
+    assert_ne!(first, second);
+
+    // Another's coming and going restarts nothing.
+    let runs = pulse(&client)["runs"].as_u64().unwrap();
+    install(&site, "neighbour");
+    wait_until("the neighbour serves", || client.get("/api/neighbour/hello").status == 200);
+    site.done(&["extensions", "disable", "neighbour"]);
+    wait_until("the neighbour is gone", || client.get("/api/neighbour/hello").status == 404);
+    wait_until("its job runs on", || pulse(&client)["runs"].as_u64().unwrap() > runs);
+    assert_eq!(pulse(&client)["instance"], second);
+
+    site.done(&["extensions", "disable", "pulse"]);
+    wait_until("it is gone", || pulse_version(&client).is_empty());
+    site.done(&["extensions", "enable", "pulse"]);
+    wait_until("it is back", || pulse_version(&client) == "0.2.0");
+    assert_ne!(pulse(&client)["instance"], second);
+    assert!(server.stop().success());
+}
+
+#[test]
+fn no_event_is_lost_or_told_twice_by_swaps() {
+    let site = Site::new();
+    install(&site, "beater");
+    install(&site, "pulse");
+    let server = site.serve();
+    let client = server.client();
+    let (ended, beats) = (AtomicBool::new(false), AtomicI64::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                let beat = beats.fetch_add(1, Ordering::Relaxed);
+                server.client().post(&format!("/api/beater/{beat}"), &json!({})).expect(200);
+            }
+        });
+        wait_until("events flow", || beats.load(Ordering::Relaxed) > 20);
+        for (name, version) in [("pulse_2", "0.2.0"), ("neighbour", "0.2.0")] {
+            install(&site, name);
+            wait_until("it is swapped", || pulse_version(&client) == version);
+            let passed = beats.load(Ordering::Relaxed) + 20;
+            wait_until("events flow on", || beats.load(Ordering::Relaxed) > passed);
+        }
+        ended.store(true, Ordering::Relaxed);
+    });
+    let all: Vec<i64> = (0..beats.load(Ordering::Relaxed)).collect();
+    for kind in ["told", "kept"] {
+        let heard = || client.get(&format!("/api/pulse/heard/{kind}")).expect(200);
+        wait_until("every event was heard", || heard().as_array().unwrap().len() >= all.len());
+        assert_eq!(heard(), json!(all), "{kind}");
+    }
+}
+
+#[test]
+fn no_request_fails_while_extensions_come_and_go() {
+    let site = Site::new();
+    install(&site, "neighbour");
+    let server = site.serve();
+    let (ended, answered) = (AtomicBool::new(false), AtomicI64::new(0));
+    thread::scope(|scope| {
+        for path in ["/api/neighbour/hello", "/api/collections", "/api/auth/methods"] {
+            let (server, ended, answered) = (&server, &ended, &answered);
+            scope.spawn(move || {
+                let client = server.client();
+                while !ended.load(Ordering::Relaxed) {
+                    assert_eq!(client.get(path).status, 200, "{path}");
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for _ in 0..3 {
+            install(&site, "pulse");
+            install(&site, "pulse_2");
+            site.done(&["extensions", "rollback", "pulse"]);
+            site.done(&["extensions", "disable", "pulse"]);
+            site.done(&["extensions", "enable", "pulse"]);
+            site.done(&["extensions", "uninstall", "pulse"]);
+        }
+        ended.store(true, Ordering::Relaxed);
+    });
+    assert!(answered.load(Ordering::Relaxed) > 100);
+    let client = server.client();
+    assert_eq!(pulse_version(&client), "");
+    // Its data stayed, and are taken up where it comes back.
+    install(&site, "pulse");
+    client.get("/api/pulse/heard/told").expect(200);
+    assert!(server.stop().success());
+}
+
+#[test]
+fn the_lock_file_says_what_is_installed() {
+    let site = Site::new();
+    let server = site.serve();
+    let locked = || std::fs::read_to_string(site.dir().join("tinybase.lock")).unwrap_or_default();
+    assert!(locked().contains("[extensions.collections]"), "{}", locked());
+    install(&site, "pulse");
+    assert!(locked().contains("[extensions.pulse]\nversion = \"0.1.0\"\nhash = \""), "{}", locked());
+    install(&site, "pulse_2");
+    assert!(locked().contains("[extensions.pulse]\nversion = \"0.2.0\"\nhash = \""), "{}", locked());
+    site.done(&["extensions", "uninstall", "pulse", "--purge", "--yes"]);
+    assert!(!locked().contains("pulse"), "{}", locked());
+    assert_eq!(site.sql("SELECT count(*) FROM tb_migrations WHERE owner = 'pulse'"), "0");
+    assert!(server.stop().success());
+}

@@ -1,0 +1,167 @@
+//! The walk: the process that carries a change out is ended at each of its steps in turn, as a power cut would, and what
+//! is started then serves: the version before or the version after, and none of what is between them.
+
+use std::path::{Path, PathBuf};
+
+use tinybase_test_postgres::sqlite_only;
+use tinybase_tests::{Server, Site, fixtures, site};
+
+use super::{pulse_version, wait_until};
+
+/// More steps than any change has.
+const STEPS_MAX: u32 = 60;
+
+/// A change, and the versions of `pulse` that may serve once it was begun; empty is none.
+struct Walked {
+    name: &'static str,
+    /// What is done before.
+    before: &'static [&'static [&'static str]],
+    /// The command; `@` is a package's folder.
+    change: &'static [&'static str],
+    /// What served before, and what serves behind it.
+    versions: [&'static str; 2],
+}
+
+const INSTALL: &[&str] = &["extensions", "install", "--yes", "@pulse"];
+const UPDATE: &[&str] = &["extensions", "install", "--yes", "@pulse_2"];
+
+const CHANGES: &[Walked] = &[
+    Walked { name: "install", before: &[], change: INSTALL, versions: ["", "0.1.0"] },
+    Walked { name: "update", before: &[INSTALL], change: UPDATE, versions: ["0.1.0", "0.2.0"] },
+    Walked {
+        name: "rollback",
+        before: &[INSTALL, UPDATE],
+        change: &["extensions", "rollback", "pulse"],
+        versions: ["0.2.0", "0.1.0"],
+    },
+    Walked {
+        name: "disable",
+        before: &[INSTALL],
+        change: &["extensions", "disable", "pulse"],
+        versions: ["0.1.0", ""],
+    },
+    Walked {
+        name: "enable",
+        before: &[INSTALL, &["extensions", "disable", "pulse"]],
+        change: &["extensions", "enable", "pulse"],
+        versions: ["", "0.1.0"],
+    },
+    Walked {
+        name: "uninstall",
+        before: &[INSTALL],
+        change: &["extensions", "uninstall", "pulse", "--purge", "--yes"],
+        versions: ["0.1.0", ""],
+    },
+];
+
+/// The arguments with the packages' folders in them.
+fn arguments(given: &[&str], packages: &Path) -> Vec<String> {
+    let folder = |argument: &&str| match argument.strip_prefix('@') {
+        Some(name) => packages.join(name).display().to_string(),
+        None => (*argument).to_owned(),
+    };
+    given.iter().map(folder).collect()
+}
+
+fn run(site: &Site, given: &[&str]) -> site::Ran {
+    let arguments = arguments(given, site.packages());
+    site.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn prepared(walked: &Walked) -> Site {
+    let site = Site::new();
+    for name in ["pulse", "pulse_2", "neighbour"] {
+        let _: PathBuf = fixtures::stress(name, site.packages());
+    }
+    for before in [&["extensions", "install", "--yes", "@neighbour"] as &[&str]].iter().chain(walked.before) {
+        let ran = run(&site, before);
+        assert_eq!(ran.code, Some(0), "{before:?}: {ran:?}");
+    }
+    site
+}
+
+/// What serves once everything is started anew; the one beside always does.
+#[track_caller]
+fn serves_one_of(site: &Site, walked: &Walked, at: u32) -> String {
+    let server = site.serve();
+    let client = server.client();
+    assert_eq!(client.get("/api/neighbour/hello").status, 200, "{} at {at}: the one beside", walked.name);
+    let settled = || site.sql("SELECT count(*) FROM tb_extension_changes WHERE ended_at IS NULL") == "0";
+    wait_until("what was begun has ended", settled);
+    let version = pulse_version(&client);
+    assert!(walked.versions.contains(&version.as_str()), "{} at {at}: {version:?} serves", walked.name);
+    // The files are those of the row, and it works on the tables that are there.
+    if !version.is_empty() {
+        client.get("/api/pulse/heard/told").expect(200);
+    }
+    assert!(server.stop().success());
+    version
+}
+
+/// Walks a change until it is carried out without being ended.
+#[allow(clippy::print_stdout, reason = "a test's output tells what it did")]
+fn walk(name: &str, with_server: bool) {
+    if sqlite_only("a folder that is prepared once and copied for each place") {
+        return;
+    }
+    let walked = CHANGES.iter().find(|walked| walked.name == name).unwrap();
+    let prepared = prepared(walked);
+    let mut outcomes = [0, 0];
+    for at in 1..STEPS_MAX {
+        let mut site = prepared.copied();
+        let is_over = if with_server {
+            let mut command = site.command(&["serve", "--port", "0"]);
+            command.env("STRESS_CRASH_AT", at.to_string());
+            let mut server = Server::start(command).unwrap();
+            site.set("TINYBASE_EXTENSIONS_CHANGE_TIMEOUT_MS", "30000");
+            // The command outlives the server: it completes the change then, or takes it back, as the next server would.
+            let ran = run(&site, walked.change);
+            assert!(ran.code.is_some(), "{ran:?}");
+            server.is_alive()
+        } else {
+            let arguments = arguments(walked.change, site.packages());
+            let mut command = site.command(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+            let ended = command.env("STRESS_CRASH_AT", at.to_string()).output().unwrap();
+            ended.status.code().is_some()
+        };
+        let version = serves_one_of(&site, walked, at);
+        if is_over {
+            assert_eq!(version, walked.versions[1], "{name} carried out");
+            let (steps, [before, after]) = (at - 1, outcomes);
+            println!(
+                "{name}: {steps} places, {before} times the version before, {after} times the one after"
+            );
+            assert!(at > 5, "{name}: it was ended nowhere");
+            return;
+        }
+        let is_after = version == walked.versions[1];
+        outcomes[usize::from(is_after)] += 1;
+        // Whatever came of it, it can be done again.
+        if at % 4 == 0 && !is_after {
+            let ran = run(&site, walked.change);
+            assert_eq!(ran.code, Some(0), "{name} again, at {at}: {ran:?}");
+        }
+    }
+    panic!("{name}: more than {STEPS_MAX} places");
+}
+
+/// A test for each change, so that they run side by side.
+macro_rules! walks {
+    ($($name:ident)+) => {
+        mod by_command {
+            $(#[test]
+            fn $name() {
+                super::walk(stringify!($name), false);
+            })+
+        }
+
+        mod by_server {
+            $(#[test]
+            fn $name() {
+                super::walk(stringify!($name), true);
+            })+
+        }
+    };
+}
+
+walks!(install update rollback disable enable uninstall);
