@@ -1,5 +1,6 @@
 //! The tool's command line. Each command has a file of its own; none of them knows metadata or keys by itself.
 
+mod accept;
 mod delegate;
 mod init;
 mod keys;
@@ -8,6 +9,7 @@ mod mirror;
 mod options;
 mod output;
 mod pack;
+mod propose;
 mod publish;
 mod refresh;
 mod revoke;
@@ -46,6 +48,12 @@ enum Command {
     Pack(pack::Options),
     /// Publish packages
     Publish(publish::Options),
+    /// Sign packages as a publisher, for the registry's operator to accept
+    Propose(propose::Options),
+    /// Sign a proposal with further keys of its publisher
+    Cosign(propose::Cosign),
+    /// Publish what a publisher proposes
+    Accept(accept::Options),
     /// Take a version back: it is not chosen anew, and stays where it is in use
     Yank(yank::Options),
     /// Revoke a version: it is refused, and disabled where it is in use
@@ -91,6 +99,9 @@ async fn run(command: Command) -> Result<(), RegistryError> {
         Command::Delegate(options) => delegate::run(&options).await,
         Command::Pack(options) => pack::run(&options),
         Command::Publish(options) => publish::run(&options).await,
+        Command::Propose(options) => propose::run(&options),
+        Command::Cosign(options) => propose::cosign(&options),
+        Command::Accept(options) => accept::run(&options).await,
         Command::Yank(options) => yank::run(&options).await,
         Command::Revoke(options) => revoke::run(&options).await,
         Command::Rotate(options) => rotate::run(&options).await,

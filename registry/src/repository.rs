@@ -6,6 +6,7 @@ mod edit;
 pub mod keys;
 mod metadata;
 mod mirror;
+mod proposal;
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ pub use changes::{
     yank,
 };
 pub use mirror::{Checked, list, mirror, verify};
+pub use proposal::{Proposer, accept, cosign, propose};
 pub use tough::schema::RoleType;
 
 /// How long each role's metadata is good for once it was signed.

@@ -28,6 +28,9 @@ pub(super) struct Options {
     /// The keys of a new publisher [default: one is made in the folder of keys]
     #[arg(long, value_name = "FILE")]
     publisher_key: Vec<PathBuf>,
+    /// The first proposal of a new publisher, which brings its keys
+    #[arg(long, value_name = "DIR", conflicts_with = "publisher_key")]
+    proposal: Option<PathBuf>,
     /// How many of a new publisher's keys must sign
     #[arg(long, value_name = "N", default_value = "1")]
     threshold: NonZeroU64,
@@ -41,7 +44,8 @@ pub(super) async fn run(options: &Options) -> Result<(), RegistryError> {
     let publisher = options.publisher.as_str();
     let mut paths = options.publisher_key.clone();
     let holder = repository::Holder::Publisher(publisher.to_owned());
-    if paths.is_empty() && repository::holders(&options.folder, &holder).is_err() {
+    let is_given = !paths.is_empty() || options.proposal.is_some();
+    if !is_given && repository::holders(&options.folder, &holder).is_err() {
         let path = options.keys.folder(&options.folder).join("publishers").join(format!("{publisher}.pem"));
         if !path.exists() {
             KeyFile::create(&path)?;
@@ -56,8 +60,14 @@ pub(super) async fn run(options: &Options) -> Result<(), RegistryError> {
         publisher,
         keys: &keys,
         threshold: options.threshold,
+        proposal: options.proposal.as_deref(),
     };
     repository::delegate(&options.folder, &delegation, &keyring, &options.lifetimes.lifetimes()).await?;
+    if let Some(proposal) = &options.proposal {
+        for id in repository::Proposer::read(proposal)?.key_ids()? {
+            output::line(&format!("{publisher} signs with the key {id}: ask them whether it is theirs"));
+        }
+    }
     output::line(&format!("{publisher} publishes {} from now on", options.names.join(", ")));
     Ok(())
 }

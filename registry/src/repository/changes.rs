@@ -13,7 +13,7 @@ use tough::{
     TargetName,
     schema::{
         DelegatedRole, Delegations, Hashes, PathPattern, PathSet, RoleKeys, RoleType, Root, Signed, Target,
-        Targets,
+        Targets, key::Key,
     },
 };
 
@@ -21,7 +21,9 @@ use super::{
     Lifetimes, Subject,
     edit::{Edit, Placed},
     keys::{KeyFile, Keyring},
-    metadata, targets_folder,
+    metadata,
+    proposal::{Proposer, take},
+    targets_folder,
 };
 use crate::{
     client::{is_name, names_of},
@@ -85,7 +87,7 @@ fn set_keys(
     keys: &[KeyFile],
     threshold: NonZeroU64,
 ) -> Result<(), RegistryError> {
-    check_threshold(keys, threshold)?;
+    check_threshold(keys.len(), threshold)?;
     root.keys.extend(keys.iter().map(|key| (key.key_id(), key.tuf_key())));
     let keyids = keys.iter().map(KeyFile::key_id).collect();
     root.roles.insert(role, RoleKeys { keyids, threshold, _extra: HashMap::new() });
@@ -94,11 +96,11 @@ fn set_keys(
     Ok(())
 }
 
-fn check_threshold(keys: &[KeyFile], threshold: NonZeroU64) -> Result<(), RegistryError> {
-    if keys.len() as u64 >= threshold.get() {
+fn check_threshold(keys: usize, threshold: NonZeroU64) -> Result<(), RegistryError> {
+    if keys as u64 >= threshold.get() {
         return Ok(());
     }
-    let words = format!("{threshold} signatures cannot be asked of {} keys", keys.len());
+    let words = format!("{threshold} signatures cannot be asked of {keys} keys");
     Err(RegistryError::new(Code::ThresholdNotMet, words))
 }
 
@@ -113,6 +115,17 @@ pub struct Delegation<'a> {
     pub keys: &'a [KeyFile],
     /// How many of a new publisher's keys must sign.
     pub threshold: NonZeroU64,
+    /// The folder of a new publisher's first proposal, where its keys are in its own hands alone.
+    pub proposal: Option<&'a Path>,
+}
+
+impl Delegation<'_> {
+    fn tuf_keys(&self) -> Result<Vec<Key>, RegistryError> {
+        match self.proposal {
+            Some(proposal) => Proposer::read(proposal)?.tuf_keys(),
+            None => Ok(self.keys.iter().map(KeyFile::tuf_key).collect()),
+        }
+    }
 }
 
 /// Makes a publisher responsible for names of extensions. A new publisher comes with its keys.
@@ -135,16 +148,18 @@ pub async fn delegate(
         }
     }
     let is_new = !delegations.roles.iter().any(|role| role.name == publisher);
-    if is_new == delegation.keys.is_empty() {
+    let publisher_keys = delegation.tuf_keys()?;
+    if is_new == publisher_keys.is_empty() {
         let words = "a new publisher needs keys; those of a known one are replaced by `rotate`";
         return Err(RegistryError::new(Code::Key, words));
     }
     if is_new {
-        check_threshold(delegation.keys, delegation.threshold)?;
-        delegations.keys.extend(delegation.keys.iter().map(|key| (key.key_id(), key.tuf_key())));
+        check_threshold(publisher_keys.len(), delegation.threshold)?;
+        let key_id = |key: &Key| key.key_id().expect("a key has a canonical form");
+        delegations.keys.extend(publisher_keys.iter().map(|key| (key_id(key), key.clone())));
         delegations.roles.push(DelegatedRole {
             name: publisher.to_owned(),
-            keyids: delegation.keys.iter().map(KeyFile::key_id).collect(),
+            keyids: publisher_keys.iter().map(key_id).collect(),
             threshold: delegation.threshold,
             paths: PathSet::Paths(Vec::new()),
             terminating: true,
@@ -154,7 +169,9 @@ pub async fn delegate(
     let role = delegations.roles.iter_mut().find(|role| role.name == publisher);
     add_names(role.expect("it is there or was just made"), delegation.names)?;
     edit.change_targets();
-    if is_new {
+    if let Some(proposal) = delegation.proposal {
+        take(&mut edit, publisher, proposal)?;
+    } else if is_new {
         let role = Targets::new(metadata::SPEC_VERSION.to_owned(), NonZeroU64::MIN, Timestamp::now());
         edit.roles.insert(publisher.to_owned(), role);
         edit.change_role(publisher);
@@ -209,8 +226,7 @@ pub async fn publish(
         let (listing, target) = read_archive(path)?;
         let file = listing.file_name();
         let publisher = owner(&edit, &listing.name)?;
-        let name = TargetName::new(&file)
-            .map_err(|error| RegistryError::new(Code::NotPublishable, error.to_string()))?;
+        let name = target_name(&listing)?;
         let role = edit.roles.get_mut(&publisher).expect("each delegation has its role");
         if let Some(there) = role.targets.get(&name) {
             if there.hashes == target.hashes {
@@ -232,7 +248,7 @@ pub async fn publish(
 }
 
 /// Unpacks an archive to see that a host would, and says what is signed of it.
-fn read_archive(path: &Path) -> Result<(Listing, Target), RegistryError> {
+pub(super) fn read_archive(path: &Path) -> Result<(Listing, Target), RegistryError> {
     let scratch = tempfile::tempdir().map_err(RegistryError::io(path))?;
     let unpacked = archive::unpack(path, &scratch.path().join("unpacked"), &archive::Limits::default())
         .map_err(|error| RegistryError::new(Code::NotPublishable, format!("{} ({})", error, error.code())))?;
@@ -243,12 +259,19 @@ fn read_archive(path: &Path) -> Result<(Listing, Target), RegistryError> {
     Ok((listing.clone(), target(length, sha256, Some(&listing))))
 }
 
-fn decode_hex(text: &str) -> Vec<u8> {
+/// Bytes from hex; what is no digit is passed over.
+pub(super) fn decode_hex(text: &str) -> Vec<u8> {
     let digits: Vec<u32> = text.chars().filter_map(|digit| digit.to_digit(16)).collect();
     digits
         .chunks(2)
         .map(|pair| u8::try_from(pair[0] * 16 + pair[1]).expect("two digits are a byte"))
         .collect()
+}
+
+/// The name of a package's file, as metadata has it.
+pub(super) fn target_name(listing: &Listing) -> Result<TargetName, RegistryError> {
+    TargetName::new(listing.file_name())
+        .map_err(|error| RegistryError::new(Code::NotPublishable, error.to_string()))
 }
 
 fn target(length: u64, sha256: Vec<u8>, listing: Option<&Listing>) -> Target {
@@ -367,7 +390,7 @@ pub async fn rotate(
         }
         Holder::Publisher(publisher) => {
             edit.delegation(publisher)?;
-            check_threshold(new_keys, threshold)?;
+            check_threshold(new_keys.len(), threshold)?;
             let delegations = edit.targets.delegations.as_mut().expect("it was just found there");
             delegations.keys.extend(new_keys.iter().map(|key| (key.key_id(), key.tuf_key())));
             for role in delegations.roles.iter_mut().filter(|role| role.name == *publisher) {

@@ -31,6 +31,8 @@ pub(super) struct Edit {
     snapshot: Snapshot,
     timestamp_version: Option<NonZeroU64>,
     changed: BTreeSet<String>,
+    /// Roles that their publishers have signed already.
+    given: BTreeMap<String, Signed<Targets>>,
     is_root_changed: bool,
     is_targets_changed: bool,
     /// New files below `targets/`, by name.
@@ -72,6 +74,7 @@ impl Edit {
             snapshot: snapshot.signed,
             timestamp_version: Some(timestamp.signed.version),
             changed: BTreeSet::new(),
+            given: BTreeMap::new(),
             is_root_changed: false,
             is_targets_changed: false,
             files: BTreeMap::new(),
@@ -93,6 +96,7 @@ impl Edit {
             snapshot: Snapshot::new(metadata::SPEC_VERSION.to_owned(), first, now),
             timestamp_version: None,
             changed: BTreeSet::new(),
+            given: BTreeMap::new(),
             is_root_changed: true,
             is_targets_changed: true,
             files: BTreeMap::new(),
@@ -118,6 +122,11 @@ impl Edit {
     /// Says that a publisher's role is signed anew.
     pub(super) fn change_role(&mut self, name: &str) {
         self.changed.insert(name.to_owned());
+    }
+
+    /// Takes a publisher's role as the publisher signed it.
+    pub(super) fn give_role(&mut self, name: &str, signed: Signed<Targets>) {
+        self.given.insert(name.to_owned(), signed);
     }
 
     /// Adds a file below `targets/`.
@@ -187,6 +196,14 @@ impl Edit {
             let signed = keys.sign(role, &what, &delegation.keyids, delegation.threshold.get())?;
             self.list(&mut files, &file, signed.signed.version, metadata::to_bytes(&signed));
         }
+        for (name, signed) in self.given.clone() {
+            self.list(
+                &mut files,
+                &format!("{name}.json"),
+                signed.signed.version,
+                metadata::to_bytes(&signed),
+            );
+        }
         let mut snapshot = self.snapshot.clone();
         if self.old_root.is_some() {
             snapshot.version = metadata::next(snapshot.version);
@@ -206,7 +223,8 @@ impl Edit {
         Ok(files)
     }
 
-    fn next_version(&self, file: &str) -> NonZeroU64 {
+    /// The version that a file of metadata has next.
+    pub(super) fn next_version(&self, file: &str) -> NonZeroU64 {
         self.snapshot.meta.get(file).map_or(NonZeroU64::MIN, |meta| metadata::next(meta.version))
     }
 

@@ -6,6 +6,7 @@ mod client;
 mod forge;
 mod metadata;
 mod mirror;
+mod proposal;
 mod server;
 mod site;
 mod tool;

@@ -1,0 +1,213 @@
+//! Publishing in two hands: a publisher signs a proposal with keys that nobody else has, and the registry's operator accepts it with
+//! keys that no publisher has. Neither can do the other's part.
+
+use std::{
+    fs,
+    num::NonZeroU64,
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tinybase_package::unpacked::hex;
+use tough::{
+    TargetName,
+    schema::{
+        Signed, Target, Targets,
+        key::{Ed25519Key, Ed25519Scheme, Key},
+    },
+};
+
+use super::{
+    Lifetimes,
+    changes::{decode_hex, read_archive, target_name},
+    edit::{Edit, Placed},
+    keys::{KeyFile, Keyring},
+    metadata,
+};
+use crate::error::{Code, RegistryError};
+
+/// The publisher's signed role.
+const ROLE_NAME: &str = "role.json";
+/// Who proposes.
+const PROPOSER_NAME: &str = "proposal.json";
+
+/// Who proposes, and with which keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proposer {
+    /// The publisher.
+    pub publisher: String,
+    /// The public parts of the keys that it signs with, in hex.
+    pub keys: Vec<String>,
+}
+
+impl Proposer {
+    /// Reads who made a proposal. It is a claim: for a publisher that is new, its operator asks whether the keys are theirs.
+    ///
+    /// # Errors
+    /// Where there is no proposal.
+    pub fn read(folder: &Path) -> Result<Proposer, RegistryError> {
+        let path = folder.join(PROPOSER_NAME);
+        let json = fs::read(&path).map_err(RegistryError::io(&path))?;
+        serde_json::from_slice(&json)
+            .map_err(|error| RegistryError::not_publishable(format!("{}: {error}", path.display())))
+    }
+
+    /// The ids of the keys, as their owner reads them when making them.
+    ///
+    /// # Errors
+    /// Where one is no key.
+    pub fn key_ids(&self) -> Result<Vec<String>, RegistryError> {
+        let id = |key: &Key| hex(&key.key_id().expect("a key has a canonical form"));
+        Ok(self.tuf_keys()?.iter().map(id).collect())
+    }
+
+    pub(super) fn tuf_keys(&self) -> Result<Vec<Key>, RegistryError> {
+        let key = |public: &String| {
+            let bytes = decode_hex(public);
+            if bytes.len() != 32 || hex(&bytes) != *public {
+                let words = format!("{public:?} is no public key of Ed25519 in hex");
+                return Err(RegistryError::new(Code::Key, words));
+            }
+            Ok(Key::Ed25519 {
+                keyval: Ed25519Key { public: bytes.into(), _extra: Default::default() },
+                scheme: Ed25519Scheme::Ed25519,
+                _extra: Default::default(),
+            })
+        };
+        self.keys.iter().map(key).collect()
+    }
+}
+
+/// The publisher's half: adds packages to what it has in a copy of the registry, or begins anew without one, and signs that. The
+/// folder `out` is made and is all that the operator needs.
+///
+/// # Errors
+/// Where a package is refused or its version was published with other content.
+pub fn propose(
+    out: &Path,
+    publisher: &str,
+    copy: Option<&Path>,
+    archives: &[PathBuf],
+    keys: &Keyring,
+    lifetimes: &Lifetimes,
+) -> Result<(), RegistryError> {
+    let mut role = match copy {
+        Some(copy) => {
+            let edit = Edit::open(copy)?;
+            edit.delegation(publisher)?;
+            let mut role = edit.roles.get(publisher).expect("each delegation has its role").clone();
+            role.version = metadata::next(role.version);
+            role
+        }
+        None => Targets::new(metadata::SPEC_VERSION.to_owned(), NonZeroU64::MIN, Timestamp::now()),
+    };
+    fs::create_dir(out).map_err(RegistryError::io(out))?;
+    for path in archives {
+        let (listing, target) = read_archive(path)?;
+        let (file, to) = (target_name(&listing)?, out.join(listing.file_name()));
+        if role.targets.get(&file).is_some_and(|there| there.hashes != target.hashes) {
+            return Err(changed(&file));
+        }
+        role.targets.insert(file, target);
+        fs::copy(path, &to).map_err(RegistryError::io(&to))?;
+    }
+    role.expires = metadata::expires(lifetimes.publisher)?;
+    let ids: Vec<_> = keys.keys().iter().map(KeyFile::key_id).collect();
+    let signed = keys.sign(role, "a proposal", &ids, 1)?;
+    let public = keys.keys().iter().map(|key| key.public.clone()).collect();
+    let proposer = Proposer { publisher: publisher.to_owned(), keys: public };
+    metadata::write(&out.join(PROPOSER_NAME), &metadata::to_bytes(&proposer))?;
+    metadata::write(&out.join(ROLE_NAME), &metadata::to_bytes(&signed))
+}
+
+/// Adds the signatures of further keys of a publisher, which may be in other hands.
+///
+/// # Errors
+/// Where there is no proposal.
+pub fn cosign(out: &Path, keys: &Keyring) -> Result<(), RegistryError> {
+    let (mut proposer, path) = (Proposer::read(out)?, out.join(ROLE_NAME));
+    let mut signed: Signed<Targets> = metadata::read(&path)?;
+    let ids: Vec<_> = keys.keys().iter().map(KeyFile::key_id).collect();
+    keys.sign_more(&mut signed, &ids)?;
+    let further = keys.keys().iter().map(|key| key.public.clone());
+    proposer.keys.extend(further.filter(|key| !proposer.keys.contains(key)).collect::<Vec<_>>());
+    metadata::write(&out.join(PROPOSER_NAME), &metadata::to_bytes(&proposer))?;
+    metadata::write(&path, &metadata::to_bytes(&signed))
+}
+
+/// The operator's half: takes what a publisher signed. Answers the names of the files that are new.
+///
+/// # Errors
+/// Where too few of the publisher's keys signed it, it was made of an older state, or a package is not what is signed of it.
+pub async fn accept(
+    folder: &Path,
+    proposal: &Path,
+    keys: &Keyring,
+    lifetimes: &Lifetimes,
+) -> Result<Vec<String>, RegistryError> {
+    let mut edit = Edit::open(folder)?;
+    let publisher = Proposer::read(proposal)?.publisher;
+    edit.delegation(&publisher)?;
+    let new = take(&mut edit, &publisher, proposal)?;
+    edit.commit(keys, lifetimes).await?;
+    Ok(new)
+}
+
+/// Puts a proposal into a change, as what its publisher signed, unchanged.
+pub(super) fn take(edit: &mut Edit, publisher: &str, proposal: &Path) -> Result<Vec<String>, RegistryError> {
+    let signed: Signed<Targets> = metadata::read(&proposal.join(ROLE_NAME))?;
+    let delegations = edit.targets.delegations.as_ref().expect("a publisher is delegated to");
+    delegations.verify_role(&signed, publisher).map_err(|error| {
+        let words = format!("the proposal is not signed by enough keys of {publisher}: {error}");
+        RegistryError::new(Code::SignatureInvalid, words)
+    })?;
+    let next = edit.next_version(&format!("{publisher}.json"));
+    if signed.signed.version != next {
+        let words = format!(
+            "the proposal is version {} of what {publisher} publishes, and {next} is next: make it of a copy of today",
+            signed.signed.version
+        );
+        return Err(RegistryError::not_publishable(words));
+    }
+    let known = edit.roles.get(publisher).map(|role| role.targets.clone()).unwrap_or_default();
+    for (name, target) in &known {
+        if signed.signed.targets.get(name).is_none_or(|there| there.hashes != target.hashes) {
+            return Err(changed(name));
+        }
+    }
+    let mut new = Vec::new();
+    for (name, target) in signed.signed.targets.iter().filter(|(name, _)| !known.contains_key(name)) {
+        let path = proposal.join(name.raw());
+        check_archive(&path, name, target)?;
+        edit.place(format!("{}.{}", hex(&target.hashes.sha256), name.raw()), Placed::Copy(path));
+        new.push(name.raw().to_owned());
+    }
+    new.sort();
+    edit.give_role(publisher, signed);
+    Ok(new)
+}
+
+/// Whether a package is what its publisher signed of it, when it did so aside.
+fn check_archive(path: &Path, name: &TargetName, target: &Target) -> Result<(), RegistryError> {
+    let (listing, found) = read_archive(path)?;
+    let mut custom = found.custom.clone();
+    if let (Some(signed), Some(found)) =
+        (target.custom.get(crate::entry::CUSTOM_KEY), custom.get_mut(crate::entry::CUSTOM_KEY))
+    {
+        found["published_at"] = signed["published_at"].clone();
+    }
+    let is_same = target_name(&listing)? == *name
+        && (found.length, &found.hashes, &custom) == (target.length, &target.hashes, &target.custom);
+    if is_same {
+        return Ok(());
+    }
+    let words = format!("{}: it is not what its publisher signed of it", name.raw());
+    Err(RegistryError::new(Code::EntryDiffers, words))
+}
+
+fn changed(name: &TargetName) -> RegistryError {
+    let words = format!("{} was published with other content; a version never changes: raise it", name.raw());
+    RegistryError::not_publishable(words)
+}
