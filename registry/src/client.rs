@@ -9,6 +9,7 @@ use std::{
 
 use futures_util::{Stream, StreamExt};
 use semver::Version;
+use tempfile::TempDir;
 use tinybase_package::{archive, unpacked::hex};
 use tough::{ExpirationEnforcement, IntoVec, RepositoryLoader, TargetName, Transport, TransportError};
 use url::Url;
@@ -37,6 +38,7 @@ pub struct Registry {
     entries: Vec<Entry>,
     unreadable: Vec<String>,
     revocations: Vec<Revocation>,
+    _work: TempDir,
 }
 
 impl Registry {
@@ -224,8 +226,7 @@ async fn open(source: &Source, datastore: &Path, limits: &Limits) -> Result<Regi
         .load()
         .await;
     let repository = loaded.map_err(|error| translate(&error, Fetching::Metadata))?;
-    known.keep_root(repository.root())?;
-    known.drop_old(repository.snapshot())?;
+    known.keep(repository.root())?;
     let listed = listing::read(&source.name, &repository.targets().signed)?;
     let mut registry = Registry {
         name: source.name.clone(),
@@ -236,6 +237,7 @@ async fn open(source: &Source, datastore: &Path, limits: &Limits) -> Result<Regi
         entries: listed.entries,
         unreadable: listed.unreadable,
         revocations: Vec::new(),
+        _work: known.release(),
     };
     registry.revocations = registry.read_revocations().await?;
     for entry in &mut registry.entries {

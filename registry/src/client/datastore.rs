@@ -9,13 +9,17 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 use tinybase_package::unpacked::hex;
-use tough::schema::{Root, Signed, Snapshot};
+use tough::schema::{Root, Signed};
 
 use crate::error::{Code, RegistryError};
 
 const LOCK_NAME: &str = "lock";
 const ROOT_NAME: &str = "trusted-root.json";
+const METADATA_NAME: &str = "metadata";
+/// What `tough` reads again of what it wrote: the rest is of one run.
+const KEPT: [&str; 3] = ["timestamp.json", "snapshot.json", "latest_known_time.json"];
 
 /// The newest root that was verified, and the configured one that it was reached from.
 #[derive(Serialize, Deserialize)]
@@ -28,6 +32,8 @@ struct Known {
 pub(super) struct Datastore {
     folder: PathBuf,
     configured: Vec<u8>,
+    /// What `tough` works in: it writes file by file, and would take half a file for none.
+    work: TempDir,
     _lock: File,
 }
 
@@ -36,18 +42,38 @@ impl Datastore {
     pub(super) async fn lock(folder: &Path, configured: &[u8]) -> Result<Datastore, RegistryError> {
         let (folder, configured) = (folder.to_owned(), configured.to_owned());
         let task = tokio::task::spawn_blocking(move || {
-            fs::create_dir_all(folder.join("metadata")).map_err(fault(&folder))?;
+            let metadata = folder.join(METADATA_NAME);
+            fs::create_dir_all(&metadata).map_err(fault(&metadata))?;
             let path = folder.join(LOCK_NAME);
             let lock = File::create(&path).map_err(fault(&path))?;
             lock.lock().map_err(fault(&path))?;
-            Ok(Datastore { folder, configured, _lock: lock })
+            let work = TempDir::new().map_err(fault(Path::new("a folder for a while")))?;
+            let datastore = Datastore { folder, configured, work, _lock: lock };
+            datastore.copy_known()?;
+            Ok(datastore)
         });
         task.await.map_err(|error| RegistryError::new(Code::Datastore, error.to_string()))?
     }
 
-    /// Where `tough` keeps what it saw.
+    fn copy_known(&self) -> Result<(), RegistryError> {
+        for name in KEPT {
+            let path = self.folder.join(METADATA_NAME).join(name);
+            match fs::copy(&path, self.work.path().join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fault(&path)(error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets other processes in. What `tough` works in stays as long as what it opened.
+    pub(super) fn release(self) -> TempDir {
+        self.work
+    }
+
+    /// Where `tough` keeps what it sees in this run.
     pub(super) fn metadata_folder(&self) -> PathBuf {
-        self.folder.join("metadata")
+        self.work.path().to_owned()
     }
 
     /// The root to begin with: the newest one that was reached from the configured one, else that. Beginning at the configured
@@ -78,40 +104,42 @@ impl Datastore {
         hex(&Sha256::digest(&self.configured))
     }
 
+    /// Forgets what was seen under another root of trust.
     fn forget(&self) -> Result<(), RegistryError> {
-        let folder = self.metadata_folder();
-        fs::remove_dir_all(&folder).and_then(|()| fs::create_dir(&folder)).map_err(fault(&folder))
+        for name in KEPT {
+            let path = self.work.path().join(name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fault(&path)(error)),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
-    /// Keeps the root that was reached.
-    pub(super) fn keep_root(&self, root: &Signed<Root>) -> Result<(), RegistryError> {
+    /// Keeps what was verified, and the root that was reached.
+    pub(super) fn keep(&self, root: &Signed<Root>) -> Result<(), RegistryError> {
         let mut root = serde_json::to_value(root).expect("a root that was read can be written");
         // In one order, so that what did not change is seen as such.
         root.sort_all_objects();
         let known = Known { configured_sha256: self.configured_sha256(), root };
-        let path = self.folder.join(ROOT_NAME);
-        let json = serde_json::to_vec(&known).expect("a root is JSON");
-        if fs::read(&path).is_ok_and(|there| there == json) {
-            return Ok(());
+        self.write(&self.folder.join(ROOT_NAME), &serde_json::to_vec(&known).expect("a root is JSON"))?;
+        for name in KEPT {
+            let path = self.work.path().join(name);
+            let bytes = fs::read(&path).map_err(fault(&path))?;
+            self.write(&self.folder.join(METADATA_NAME).join(name), &bytes)?;
         }
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder).map_err(fault(&self.folder))?;
-        io::Write::write_all(&mut file, &json).map_err(fault(&path))?;
-        file.as_file().sync_all().map_err(fault(&path))?;
-        file.persist(&path).map_err(|error| fault(&path)(error.error))?;
         Ok(())
     }
 
-    /// Removes the older versions of publishers' metadata, of which `tough` keeps each under a name of its own.
-    pub(super) fn drop_old(&self, snapshot: &Signed<Snapshot>) -> Result<(), RegistryError> {
-        let folder = self.metadata_folder();
-        for entry in fs::read_dir(&folder).map_err(fault(&folder))? {
-            let name = entry.map_err(fault(&folder))?.file_name().to_string_lossy().into_owned();
-            let Some((version, role)) = name.split_once('.') else { continue };
-            let Ok(version) = version.parse::<u64>() else { continue };
-            if snapshot.signed.meta.get(role).is_none_or(|meta| meta.version.get() != version) {
-                fs::remove_file(folder.join(&name)).map_err(fault(&folder))?;
-            }
+    /// Writes a file whole, unless it is there like this.
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), RegistryError> {
+        if fs::read(path).is_ok_and(|there| there == bytes) {
+            return Ok(());
         }
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder).map_err(fault(path))?;
+        io::Write::write_all(&mut file, bytes).map_err(fault(path))?;
+        file.as_file().sync_all().map_err(fault(path))?;
+        file.persist(path).map_err(|error| fault(path)(error.error))?;
         Ok(())
     }
 }

@@ -116,12 +116,12 @@ async fn what_is_known_survives_and_is_tidy() {
         site.publish("notes", version);
         site.open("known").await.unwrap();
     }
-    let kept: Vec<_> = files(&site.path("known/metadata"))
-        .iter()
-        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
-        .filter(|name| name.ends_with(".acme.json"))
-        .collect();
-    assert_eq!(kept, ["4.acme.json"]);
+    let names = |folder: &str| {
+        let paths = files(&site.path(folder)).into_iter();
+        paths.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("known/metadata"), ["latest_known_time.json", "snapshot.json", "timestamp.json"]);
+    assert_eq!(names("known"), ["lock", "metadata", "trusted-root.json"]);
     fs::write(site.path("known/trusted-root.json"), "{").unwrap();
     let error = site.open("known").await.unwrap_err();
     assert_eq!(error.code(), "registry_datastore");
