@@ -64,3 +64,26 @@ async fn what_is_not_as_it_was_signed_is_not_copied() {
     let other = Site::new();
     assert!(site.fails(&["mirror", other.path("r").to_str().unwrap(), "copy"]).contains("signature_invalid"));
 }
+
+#[test]
+fn a_full_disk_leaves_the_copy_as_it_was() {
+    let site = Site::new();
+    site.publish("notes", "0.1.0");
+    fs::write(site.path("first.json"), &site.root).unwrap();
+    site.ok(&["mirror", "r", "copy", "--root", "first.json"]);
+    let before = fs::read(site.path("copy/metadata/timestamp.json")).unwrap();
+    let big = site.pack("notes", "0.2.0", &"0123456789abcdef".repeat(40).replace('7', &"z".repeat(300)));
+    site.ok(&["publish", "r", big.to_str().unwrap()]);
+    let mut was_refused = 0;
+    for kilobytes in 0..64 {
+        let output = site.tool_on_full_disk(kilobytes, &["mirror", "r", "copy"]);
+        if output.status.success() {
+            break;
+        }
+        was_refused += 1;
+        assert_eq!(fs::read(site.path("copy/metadata/timestamp.json")).unwrap(), before, "{kilobytes}");
+        assert!(site.ok(&["verify", "copy"]).starts_with("1 packages"), "{kilobytes}");
+    }
+    assert!(was_refused > 1, "{was_refused}");
+    assert!(site.ok(&["verify", "copy"]).starts_with("2 packages"));
+}

@@ -61,6 +61,14 @@ impl Site {
         self.command(arguments).output().unwrap()
     }
 
+    /// Runs the tool where no file may be larger, which does to it what a full disk does.
+    pub(crate) fn tool_on_full_disk(&self, kilobytes: u32, arguments: &[&str]) -> Output {
+        let script = format!("trap '' XFSZ; ulimit -f {kilobytes}; exec \"$0\" \"$@\"");
+        let mut command = Command::new("bash");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_tinybase-registry")]).args(arguments);
+        command.current_dir(self.folder.path()).output().unwrap()
+    }
+
     /// Runs the tool, which must succeed. Answers what it printed.
     pub(crate) fn ok(&self, arguments: &[&str]) -> String {
         let output = self.tool(arguments);

@@ -1,6 +1,6 @@
 //! The tool's commands as a person meets them: what they print, and what they refuse.
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use serde_json::Value;
 
@@ -83,14 +83,10 @@ fn a_full_disk_leaves_the_registry_as_it_was() {
         .collect();
     let archive = site.pack("notes", "0.2.0", &big);
     let before = fs::read(site.path("r/metadata/timestamp.json")).unwrap();
-    let tool = env!("CARGO_BIN_EXE_tinybase-registry");
     let mut was_refused = 0;
     for kilobytes in 0..64 {
-        let script = format!(
-            "trap '' XFSZ; ulimit -f {kilobytes}; exec {tool} publish r {}",
-            archive.file_name().unwrap().to_str().unwrap()
-        );
-        let output = Command::new("bash").args(["-c", &script]).current_dir(site.path("")).output().unwrap();
+        let name = archive.file_name().unwrap().to_str().unwrap();
+        let output = site.tool_on_full_disk(kilobytes, &["publish", "r", name]);
         if output.status.success() {
             break;
         }
