@@ -203,6 +203,31 @@ fn a_request_is_a_span_with_what_was_done_for_it_below() {
 }
 
 #[test]
+fn a_request_to_another_server_is_a_span_without_what_it_asks() {
+    let collector = Collector::start();
+    let mut site = collector.site();
+    site.set("TINYBASE_PLUGINS_HTTP_ALLOW_NETWORKS", "127.0.0.1");
+    site.set("TINYBASE_PLUGINS_CALL_TIMEOUT_MS", "10000");
+    site.install_stress("neighbour");
+    let server = site.serve();
+    let ask = |url: String| server.client().post("/api/neighbour/ask", &json!(url)).status;
+    let address = server.address().to_owned();
+    assert_eq!(ask(format!("http://{address}/health/p-secret?key=q-secret")), 200);
+    assert_eq!(ask("http://10.0.0.1/p-secret".to_owned()), 403);
+    assert!(server.stop().success());
+    let spans = collector.spans();
+    let sent: Vec<_> = spans.iter().filter(|seen| seen.span.name == "http.send").collect();
+    let told = |name: &str| sent.iter().map(|seen| seen.attribute(name)).collect::<Vec<_>>();
+    assert_eq!(told("server.address"), [address.as_str(), "10.0.0.1"]);
+    assert_eq!(told("http.request.method"), ["GET", "GET"]);
+    assert_eq!(told("http.response.status_code"), ["404", ""]);
+    assert_eq!(told("error.type"), ["", "http_denied_address"]);
+    let asked: Vec<_> = spans.iter().filter(|seen| seen.span.name == "neighbour").collect();
+    assert!(sent.iter().all(|seen| asked.iter().any(|plugin| seen.is_below(plugin))), "{spans:#?}");
+    assert!(!format!("{sent:?}").contains("secret"), "{sent:#?}");
+}
+
+#[test]
 fn the_caller_chooses_else_chance() {
     let collector = Collector::start();
     let flagged = |flags: &str| format!("00-{TRACE}-{CALLER}-{flags}");

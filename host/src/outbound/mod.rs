@@ -8,7 +8,6 @@ mod request;
 
 use std::{
     error::Error as _,
-    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,6 +21,7 @@ use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
+use rustls::{ClientConfig, RootCertStore};
 use tinybase_abi::codec::http as packed;
 use tokio::sync::{OnceCell, Semaphore};
 
@@ -123,19 +123,27 @@ impl Outbound {
             let allowed = self.limits.allowed.clone();
             // The certificates are files.
             let made = tokio::task::spawn_blocking(move || client(Connector::new(allowed)));
-            made.await.map_err(io::Error::other).and_then(|made| made)
+            let made = made.await.map_err(|error| Failure::failed(error.to_string()))?;
+            made.map_err(|error| Failure::failed(format!("no TLS: {error}")))
         });
-        made.await.map_err(|error| Failure::failed(format!("no TLS: {error}")))
+        made.await
     }
 }
 
-fn client(connector: Connector) -> io::Result<HttpClient> {
-    let connector = HttpsConnectorBuilder::new()
-        .with_provider_and_native_roots(rustls::crypto::ring::default_provider())?
-        .https_or_http()
-        .enable_http1()
-        .enable_http2()
-        .wrap_connector(connector);
+fn client(connector: Connector) -> Result<HttpClient, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let trusting = match HttpsConnectorBuilder::new().with_provider_and_native_roots(Arc::clone(&provider)) {
+        Ok(trusting) => trusting,
+        // Servers without TLS can be asked all the same.
+        Err(error) => {
+            tracing::warn!("no server is trusted over TLS, since the system names no certificates: {error}");
+            let config =
+                ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+            let config = config.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+            HttpsConnectorBuilder::new().with_tls_config(config)
+        }
+    };
+    let connector = trusting.https_or_http().enable_http1().enable_http2().wrap_connector(connector);
     Ok(Client::builder(TokioExecutor::new())
         .pool_idle_timeout(IDLE_TIME_MAX)
         .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)

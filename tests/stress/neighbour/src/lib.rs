@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tinybase_plugin_api::{audit::Entry, prelude::*};
+use tinybase_plugin_api::{audit::Entry, http::HttpRequest, prelude::*};
 
 /// How long a transaction of a note may be open.
 const NOTE_TIME_MAX: Duration = Duration::from_secs(5);
@@ -24,6 +24,7 @@ impl Plugin for Neighbour {
         registry.post("/api/neighbour/emit", Neighbour::emit);
         registry.post("/api/neighbour/notes/{fate}", Neighbour::note);
         registry.before("note.make", None, 0, Neighbour::watch);
+        registry.post("/api/neighbour/ask", Neighbour::ask);
         registry.post("/api/neighbour/echo", Neighbour::echo).body_bytes_max(1 << 20);
     }
 }
@@ -87,6 +88,13 @@ impl Neighbour {
     async fn watch(self: Arc<Self>, event: Event) -> Result<Before> {
         let entry = self.host.audit()?.entry(&Entry::new("watch", "note", event.subject)).await?;
         Ok(Before::pass().with_statements(entry))
+    }
+
+    /// Asks another server for the URL that it is sent; answers status and body.
+    async fn ask(self: Arc<Self>, request: Request) -> Result<Response> {
+        let url: String = request.json()?;
+        let answer = self.host.http()?.send(&HttpRequest::get(url)).await?;
+        Response::json(&json!([answer.status(), String::from_utf8_lossy(answer.body())]))
     }
 
     async fn echo(self: Arc<Self>, request: Request) -> Result<Response> {
