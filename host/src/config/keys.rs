@@ -274,6 +274,8 @@ sections! {
         change_timeout_ms: u64 = 120_000, "TINYBASE_EXTENSIONS_CHANGE_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
         /// How long the other nodes of a database may take for their part in a change before it is taken back.
         nodes_timeout_ms: u64 = 60_000, "TINYBASE_EXTENSIONS_NODES_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
+        /// How many copies of the database, made before updates of extensions that change tables, are kept where it is a file; 0 makes none.
+        snapshots_kept: usize = 3, "TINYBASE_EXTENSIONS_SNAPSHOTS_KEPT", "0 to 1000", |n| *n <= 1_000;
     }
     /// Limits of plugins.
     plugins: Plugins {

@@ -9,6 +9,7 @@ pub(crate) mod testing;
 
 use std::{
     future::Future,
+    path::PathBuf,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -229,6 +230,9 @@ pub trait Database: Send + Sync + 'static {
     /// A number that changes whenever another process has changed what nodes keep in memory: on SQLite any data, on
     /// PostgreSQL what a trigger of `tb_note_change` watches. Where that cannot be known, it is another at each call.
     fn foreign_changes(&self) -> u64;
+    /// Copies the whole database, as it is at one moment, into a file that is not there yet. Answers false where the engine
+    /// has no file to copy.
+    fn snapshot(&self, into: PathBuf) -> BoxFuture<'static, Result<bool, DbError>>;
     /// Writes out what is pending and closes; every later call answers [`DbError::Closed`].
     fn shut_down(&self) -> BoxFuture<'static, ()>;
 }

@@ -110,6 +110,7 @@ pub struct Plugins {
     hold: Hold,
     /// The folder of `tinybase.toml`.
     dir: PathBuf,
+    state_dir: PathBuf,
 }
 
 impl Plugins {
@@ -124,6 +125,7 @@ impl Plugins {
             drain_timeout: Duration::from_millis(config.plugins.drain_timeout_ms),
             change_timeout: Duration::from_millis(config.extensions.change_timeout_ms),
             nodes_timeout: Duration::from_millis(config.extensions.nodes_timeout_ms),
+            snapshots_kept: config.extensions.snapshots_kept,
         };
         let folder = config.path(&config.extensions.dir);
         let store = Store::new(HostSql::new(Arc::clone(&parts.database)));
@@ -143,7 +145,8 @@ impl Plugins {
         });
         let hold = Hold::new(&config.state_dir(), shared.database.engine());
         let (marker, nodes, dir) = (Marker::new(&folder), parts.nodes, config.dir.clone());
-        Plugins { shared, store, marker, folder, process: Arc::default(), nodes, hold, dir }
+        let state_dir = config.state_dir();
+        Plugins { shared, store, marker, folder, process: Arc::default(), nodes, hold, dir, state_dir }
     }
 
     fn folder_of(&self, name: &str, version_folder: &str) -> PathBuf {

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -149,6 +150,10 @@ impl Database for Redeeming {
         let begun = self.inner.begin(scope, deadline);
         let tickets = Arc::clone(&self.tickets);
         Box::pin(async move { Ok(Box::new(RedeemingTransaction { inner: begun.await?, tickets }) as _) })
+    }
+
+    fn snapshot(&self, into: PathBuf) -> BoxFuture<'static, Result<bool, DbError>> {
+        self.inner.snapshot(into)
     }
 
     fn foreign_changes(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! The database with a span around each call that a traced request makes. It never writes a statement or a value into
 //! a span.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tracing::{Instrument, Span, field::Empty};
@@ -88,6 +88,10 @@ impl Database for Traced {
     ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>> {
         let span = self.span("db.begin", scope);
         Box::pin(self.0.begin(scope, deadline).instrument(span))
+    }
+
+    fn snapshot(&self, into: PathBuf) -> BoxFuture<'static, Result<bool, DbError>> {
+        self.0.snapshot(into)
     }
 
     fn foreign_changes(&self) -> u64 {

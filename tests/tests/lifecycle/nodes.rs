@@ -69,6 +69,7 @@ fn what_is_installed_on_one_node_runs_on_all() {
 
     // A node that was killed is waited for no longer than until the others know; one that joins has what is installed.
     cell.nodes.pop().unwrap().kill();
+    cell.folders.pop();
     install(&cell.site, "pulse_2");
     assert_eq!(cell.versions(), ["0.2.0"; 2]);
     let folder = tempfile::tempdir().unwrap();
@@ -97,7 +98,8 @@ fn what_one_node_cannot_bring_up_runs_on_none() {
     assert_eq!(cell.versions(), ["0.1.0"; NODES]);
     let ran = change(&cell.site, "pulse_2");
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.errors.contains("cannot take it up") && ran.errors.contains("does not start"), "{ran:?}");
+    // By the node itself, where it carried the change out.
+    assert!(ran.errors.contains("does not start"), "{ran:?}");
     wait_until("the version before serves everywhere", || cell.versions() == ["0.1.0"; NODES]);
     assert_eq!(cell.tables(), "1", "the migrations were reverted");
     assert_eq!(

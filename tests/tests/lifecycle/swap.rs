@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde_json::json;
+use tinybase_test_postgres::sqlite_only;
 use tinybase_tests::Site;
 
 use super::{install, pulse, pulse_version, wait_until};
@@ -130,5 +131,33 @@ fn the_lock_file_says_what_is_installed() {
     site.done(&["extensions", "uninstall", "pulse", "--purge", "--yes"]);
     assert!(!locked().contains("pulse"), "{}", locked());
     assert_eq!(site.sql("SELECT count(*) FROM tb_migrations WHERE owner = 'pulse'"), "0");
+    assert!(server.stop().success());
+}
+
+#[test]
+fn an_update_that_changes_tables_leaves_a_copy_of_before() {
+    if sqlite_only("a file that is copied") {
+        return;
+    }
+    let mut site = Site::new();
+    site.set("TINYBASE_EXTENSIONS_SNAPSHOTS_KEPT", "2");
+    let server = site.serve();
+    install(&site, "pulse");
+    let folder = site.dir().join(".tinybase/snapshots");
+    assert!(!folder.exists(), "a first version has nothing before it");
+    for _ in 0..3 {
+        install(&site, "pulse_2");
+        site.done(&["extensions", "rollback", "pulse"]);
+    }
+    let mut copies: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    copies.sort();
+    assert_eq!(copies.len(), 2, "{copies:?}");
+    for copy in copies {
+        assert!(copy.to_string_lossy().ends_with("-pulse-0.1.0.db"), "{}", copy.display());
+        let copy = rusqlite::Connection::open(copy).unwrap();
+        let count = |sql: &str| copy.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(count("SELECT count(*) FROM sqlite_schema WHERE name LIKE 'pulse%'"), 1);
+        assert_eq!(count("SELECT count(*) FROM tb_extensions"), 2);
+    }
     assert!(server.stop().success());
 }

@@ -17,6 +17,7 @@ mod values;
 
 use std::{
     future::{Future, poll_fn},
+    path::PathBuf,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -249,6 +250,10 @@ impl Database for Postgres {
             Scope::Extension(_) => deadline.min(self.shared.transaction_time_max),
         };
         self.within(transaction::begin(Arc::clone(&self.shared), scope.clone(), time_max))
+    }
+
+    fn snapshot(&self, _into: PathBuf) -> BoxFuture<'static, Result<bool, DbError>> {
+        Box::pin(std::future::ready(Ok(false)))
     }
 
     fn foreign_changes(&self) -> u64 {

@@ -10,11 +10,12 @@ mod link;
 mod options;
 mod readers;
 mod scope;
+mod snapshot;
 mod sync;
 mod transaction;
 mod writer;
 
-use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, sync::Arc, time::Duration};
+use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
@@ -36,6 +37,7 @@ pub struct Sqlite {
     readers: Readers,
     writer: WriterHandle,
     transaction_time_max: Duration,
+    path: PathBuf,
 }
 
 impl Sqlite {
@@ -64,7 +66,12 @@ impl Sqlite {
         let seat = Seat { link, clock, acknowledger, checkpoints, health };
         let writer = WriterHandle::start(options, seat).map_err(|error| fail(&error))?;
         let readers = Readers::start(options).map_err(|error| fail(&error))?;
-        Ok(Arc::new(Sqlite { readers, writer, transaction_time_max: options.transaction_time_max }))
+        Ok(Arc::new(Sqlite {
+            readers,
+            writer,
+            transaction_time_max: options.transaction_time_max,
+            path: options.path.clone(),
+        }))
     }
 
     /// What SQLite finds wrong with the file: nothing in a sound one. Reads the whole file.
@@ -155,6 +162,14 @@ impl Database for Sqlite {
 
     fn foreign_changes(&self) -> u64 {
         self.writer.foreign_changes.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn snapshot(&self, into: PathBuf) -> BoxFuture<'static, Result<bool, DbError>> {
+        let path = self.path.clone();
+        Box::pin(async move {
+            let taken = tokio::task::spawn_blocking(move || snapshot::take(&path, &into)).await;
+            taken.map_err(|error| DbError::Sql(error.to_string()))?.map(|()| true)
+        })
     }
 
     fn shut_down(&self) -> BoxFuture<'static, ()> {

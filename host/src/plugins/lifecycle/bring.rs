@@ -26,8 +26,11 @@ impl Work<'_> {
         let is_enabled = before.as_ref().is_none_or(|before| before.is_enabled);
         checks::check_package(&package, &self.plugins.store.all().await?, is_enabled)?;
         self.note_before(before.clone(), &package).await?;
-        self.check_way_back(&package)?;
+        let changes_tables = self.check_way_back(&package)?;
         let package = self.put_into_place(&package).await?;
+        if let Some(before) = before.as_ref().filter(|_| changes_tables) {
+            self.plugins.snapshot_before(before).await?;
+        }
         let mut after = Installed {
             is_enabled,
             origin: self.entry.details.origin.clone(),
@@ -80,15 +83,17 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The migrations that the package would run must have a way back, so that the version before can be brought back.
-    fn check_way_back(&self, package: &Package) -> Result<(), ChangeError> {
+    /// The migrations that an update would run must have a way back, so that the version before can be brought back. Answers
+    /// whether there are any.
+    fn check_way_back(&self, package: &Package) -> Result<bool, ChangeError> {
         if self.entry.kind == Kind::Install {
-            return Ok(());
+            return Ok(false);
         }
         let steps =
             migrations::of(package, self.plugins.shared.database.engine()).map_err(LoadError::from)?;
         let new = steps.get(self.entry.details.tables_before as usize..).unwrap_or(&[]);
-        checks::check_way_back(&self.entry.name, new)
+        checks::check_way_back(&self.entry.name, new)?;
+        Ok(!new.is_empty())
     }
 
     /// The package that the change names, wherever it is at hand, held against its hash.

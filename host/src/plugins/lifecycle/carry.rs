@@ -57,7 +57,6 @@ impl Plugins {
                 Err(error)
             }
         };
-        self.write_lock_file().await;
         self.process.woken.notify_one();
         if outcome.is_ok() {
             self.process.forget_failure(&name);
@@ -104,6 +103,8 @@ impl Work<'_> {
     }
 
     pub(super) async fn end(&mut self, error: Option<&ChangeError>) -> Result<(), ChangeError> {
+        // Whoever waits for the end finds the file as it is then.
+        self.plugins.write_lock_file().await;
         self.journal.end(&self.entry, error).await?;
         crash_point();
         Ok(())

@@ -17,6 +17,7 @@ mod nodes;
 mod purge;
 mod recover;
 mod request;
+mod snapshot;
 mod state;
 mod undo;
 

@@ -43,6 +43,8 @@ pub struct Limits {
     pub change_timeout: Duration,
     /// How long other nodes may take for their part in it.
     pub nodes_timeout: Duration,
+    /// How many snapshots of the database are kept.
+    pub snapshots_kept: usize,
 }
 
 /// What all plugins share of the host.
