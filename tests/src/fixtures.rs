@@ -47,6 +47,7 @@ fn cargo_and<T>(folder: &Path, toolchain: Toolchain, arguments: &[&str], take: i
     let guard = File::create(target.join(".harness-lock")).unwrap();
     guard.lock().unwrap();
     take_lock_file(folder);
+    forget_others(folder, &target.join("debug"));
     let mut command = match toolchain {
         Toolchain::Same => Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())),
         Toolchain::Nightly => {
@@ -65,6 +66,25 @@ fn cargo_and<T>(folder: &Path, toolchain: Toolchain, arguments: &[&str], take: i
         String::from_utf8_lossy(&output.stderr)
     );
     take(&target)
+}
+
+/// Removes the library that another copy of the extension left. Cargo names the libraries of all copies alike, and would
+/// take another's for this one's wherever this one's source has not changed since.
+fn forget_others(folder: &Path, built: &Path) {
+    let Ok(manifest) = fs::read_to_string(folder.join("extension.toml")) else { return };
+    let library = manifest.lines().find_map(|line| line.strip_prefix("library = "));
+    let Some(library) = library.map(|library| library.trim_matches('"')) else { return };
+    let marker = built.join(format!(".{library}.source"));
+    let of_this = folder.to_string_lossy();
+    if fs::read_to_string(&marker).is_ok_and(|source| source == of_this) {
+        return;
+    }
+    for left in [built.join("deps"), built.to_owned()] {
+        // There is none before the first build.
+        let _ = fs::remove_file(left.join(format!("lib{library}.so")));
+    }
+    fs::create_dir_all(built).unwrap();
+    fs::write(&marker, &*of_this).unwrap();
 }
 
 /// Copies the workspace's lock where it is newer, so that nothing is resolved anew.
@@ -92,7 +112,9 @@ impl Built {
         fs::create_dir_all(&package).unwrap();
         fs::write(package.join("extension.toml"), &manifest).unwrap();
         fs::copy(&self.library, package.join(format!("lib{library}.so"))).unwrap();
-        copy_folder(&self.source.join("migrations"), &package.join("migrations"));
+        for folder in ["migrations", "pages"] {
+            copy_folder(&self.source.join(folder), &package.join(folder));
+        }
         package
     }
 }

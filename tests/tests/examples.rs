@@ -17,6 +17,7 @@ fn the_examples_pass_their_own_tests() {
     test_example("notes");
     test_example("audit");
     test_example("webhooks");
+    test_example("search");
 }
 
 /// Two copies of SQLite in one process drop each other's locks, and a second runtime or server has no place in a plugin.
@@ -27,8 +28,9 @@ fn no_plugin_links_what_is_the_hosts_alone() {
     let mut packages: Vec<_> =
         staged.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
     assert!(!packages.is_empty());
-    packages
-        .extend(["notes", "audit", "webhooks"].map(|name| example(name, Toolchain::Same, site.packages())));
+    packages.extend(
+        ["notes", "audit", "webhooks", "search"].map(|name| example(name, Toolchain::Same, site.packages())),
+    );
     for package in packages {
         let files = fs::read_dir(&package).unwrap().map(|entry| entry.unwrap().path());
         let library = files.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "so"));

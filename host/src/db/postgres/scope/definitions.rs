@@ -132,7 +132,7 @@ impl Scan<'_> {
             "FUNCTION" | "PROCEDURE" if before == "EXECUTE" => Ok(()),
             "TABLE" if matches!(before.as_str(), "NEW" | "OLD" | "RETURNS") => Ok(()),
             "TRIGGER" if before == "RETURNS" => Ok(()),
-            "LANGUAGE" if !matches!(next.as_str(), "SQL" | "PLPGSQL") => {
+            "LANGUAGE" if !matches!(next.as_str(), "SQL" | "PLPGSQL") && !self.is_column(at) => {
                 Err(self.owner.denied("this language"))
             }
             "INDEX" if next == "ON" => Ok(()),

@@ -1,0 +1,146 @@
+//! Records of collections, by the service `records@1`: as somebody may see them, or all of them to be indexed. It believes
+//! what the service answers, and nothing else.
+
+use serde::Deserialize;
+use tinybase_plugin_api::{caller::ToldCaller, prelude::*};
+
+const SERVICE: &str = "records";
+const MAJOR: u16 = 1;
+
+/// A record as the service tells it.
+pub struct Record {
+    /// Its id.
+    pub id: String,
+    /// When it was created.
+    pub created_at: String,
+    /// Its version.
+    pub version: i64,
+    /// What it holds.
+    pub data: Json,
+    /// As the routes of collections answer it.
+    pub answer: Json,
+}
+
+impl Record {
+    fn of(mut told: Json) -> Result<Record> {
+        let version = told.as_object_mut().and_then(|told| told.remove("version"));
+        let text = |name: &str| told[name].as_str().map(str::to_owned).ok_or_else(|| shape(name));
+        Ok(Record {
+            id: text("id")?,
+            created_at: text("created_at")?,
+            version: version.and_then(|version| version.as_i64()).ok_or_else(|| shape("version"))?,
+            data: told["data"].clone(),
+            answer: told,
+        })
+    }
+}
+
+fn shape(what: &str) -> Error {
+    Error::internal("service_shape", format!("records@1 told a record without {what}"))
+}
+
+fn records(answer: &mut Json) -> Result<Vec<Record>> {
+    match answer["records"].take() {
+        Json::Array(told) => told.into_iter().map(Record::of).collect(),
+        _ => Err(shape("records")),
+    }
+}
+
+/// What somebody may see.
+pub struct Seen {
+    /// The records, in the order asked.
+    pub records: Vec<Record>,
+    /// Whether the rule lets them at every record.
+    pub sees_all: bool,
+}
+
+/// The records of these ids that may be listed by the caller.
+pub async fn seen_by(
+    host: &Host,
+    caller: Option<&ToldCaller>,
+    collection: &str,
+    ids: &[&str],
+) -> Result<Seen> {
+    let asked = json!({"collection": collection, "ids": ids, "caller": caller, "rule": "list"});
+    let mut answer = host.call(SERVICE, MAJOR, "read", &asked).await?;
+    Ok(Seen { records: records(&mut answer)?, sees_all: answer["sees_all"] == true })
+}
+
+/// Records to be indexed, and what their collection is like now.
+pub struct Page {
+    /// The collection's id.
+    pub collection_id: String,
+    /// Counts the changes of its schema.
+    pub revision: i64,
+    /// The records.
+    pub records: Vec<Record>,
+    /// Where the next page begins.
+    pub next: Option<String>,
+}
+
+async fn list(host: &Host, asked: &Json) -> Result<Page> {
+    let mut answer = host.call(SERVICE, MAJOR, "list", asked).await?;
+    Ok(Page {
+        records: records(&mut answer)?,
+        collection_id: answer["collection_id"].as_str().unwrap_or_default().to_owned(),
+        revision: answer["revision"].as_i64().unwrap_or_default(),
+        next: answer["next"].as_str().map(str::to_owned),
+    })
+}
+
+/// A page of all records.
+pub async fn page(host: &Host, collection: &str, after: Option<&str>, limit: u64) -> Result<Page> {
+    list(host, &json!({"collection": collection, "after": after, "limit": limit})).await
+}
+
+/// One record, whoever may see it.
+pub async fn one(host: &Host, collection: &str, id: &str) -> Result<Page> {
+    list(host, &json!({"collection": collection, "ids": [id]})).await
+}
+
+/// A collection as it is now.
+#[derive(Deserialize)]
+pub struct Collection {
+    /// Its id: one of the same name that is made later has another.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Counts the changes of its schema.
+    pub revision: i64,
+    /// How many records it has.
+    pub records: i64,
+    fields: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+impl Collection {
+    /// The names of its fields.
+    pub fn field_names(&self) -> Vec<String> {
+        self.fields.iter().map(|field| field.name.clone()).collect()
+    }
+}
+
+async fn told(host: &Host, asked: &Json) -> Result<Vec<Collection>> {
+    let answer = host.call(SERVICE, MAJOR, "collections", asked).await?;
+    Vec::deserialize(&answer["collections"]).map_err(|error| {
+        Error::internal("service_shape", format!("records@1 told collections otherwise: {error}"))
+    })
+}
+
+/// Every collection.
+pub async fn collections(host: &Host) -> Result<Vec<Collection>> {
+    told(host, &json!({})).await
+}
+
+/// One collection.
+///
+/// # Errors
+/// 404 `collection_not_found`.
+pub async fn collection(host: &Host, name: &str) -> Result<Collection> {
+    let found = told(host, &json!({"name": name})).await?.into_iter().next();
+    found.ok_or_else(|| Error::not_found("collection_not_found", "there is no such collection"))
+}
