@@ -63,9 +63,9 @@ pub struct Collection {
 pub struct Sql {
     /// A record by id: `id, owner_id, created_at, updated_at, data, version`.
     pub read: String,
-    /// The newest records with their total: parameters limit and offset.
+    /// The newest records with their total, up to the page's window.
     pub list: String,
-    /// The oldest records with their total: parameters limit and offset.
+    /// The oldest records with their total, up to the page's window.
     pub list_oldest: String,
     /// A new record: id, owner, time, data.
     pub insert: String,
@@ -115,7 +115,7 @@ impl Sql {
         let current = format!("(SELECT revision FROM collections_meta WHERE number={number})={revision}");
         let list = |order: &str| {
             format!(
-                "SELECT ({}),id,owner_id,created_at,updated_at,data,seq FROM {table} ORDER BY {order} LIMIT ?1 OFFSET ?2",
+                "SELECT ({}),id,owner_id,created_at,updated_at,data,seq FROM {table} ORDER BY {order}",
                 dialect.count_of(*number)
             )
         };

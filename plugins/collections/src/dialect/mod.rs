@@ -209,6 +209,11 @@ impl Dialect {
 
 /// Queries.
 impl Dialect {
+    /// The end of a statement that answers a page, its parameters bound by `bind`.
+    pub(crate) fn window(self, limit: u64, offset: u64, bind: impl FnMut(u64) -> String) -> String {
+        choose!(self, window(limit, offset, bind))
+    }
+
     /// A condition that always or never holds.
     pub(crate) fn constant(self, holds: bool) -> &'static str {
         choose!(self, constant(holds))

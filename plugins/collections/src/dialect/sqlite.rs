@@ -103,6 +103,10 @@ pub(super) fn count_of(number: i64) -> String {
     format!("SELECT count FROM collections_counts WHERE number={number}")
 }
 
+pub(super) fn window(limit: u64, offset: u64, mut bind: impl FnMut(u64) -> String) -> String {
+    format!(" LIMIT {} OFFSET {}", bind(limit), bind(offset))
+}
+
 pub(super) fn among_ids() -> &'static str {
     "id IN (SELECT value FROM json_each(?1))"
 }

@@ -73,6 +73,14 @@ impl SqlWriter {
         self.text.push_str(&name);
     }
 
+    /// Appends the end of a statement that answers a page.
+    pub fn push_window(&mut self, limit: u64, offset: u64) {
+        let window = self.dialect.window(limit, offset, |number| {
+            self.bind(SqlValue::Integer(i64::try_from(number).expect("limits keep pages within 63 bits")))
+        });
+        self.text.push_str(&window);
+    }
+
     pub(super) fn expr(&mut self, expr: &Expr, context: &Context<'_>) {
         let dialect = self.dialect;
         match expr {

@@ -139,10 +139,8 @@ impl Aggregate {
         out.push(&format!(" GROUP BY {}", positions.join(",")));
         let key = |(at, descending): &(usize, bool)| out.dialect.order_by_position(at + 1, *descending);
         let order: Vec<String> = self.order.iter().map(key).collect();
-        out.push(&format!(" ORDER BY {} LIMIT ", order.join(",")));
-        out.push_bound(SqlValue::Integer(i64::try_from(self.limit).unwrap_or(i64::MAX)));
-        out.push(" OFFSET ");
-        out.push_bound(SqlValue::Integer(i64::try_from(self.offset).unwrap_or(i64::MAX)));
+        out.push(&format!(" ORDER BY {}", order.join(",")));
+        out.push_window(self.limit, self.offset);
     }
 
     /// Appends one row of the statement as JSON: `{"by": {…}, "count": n, "sum": {…}, …}`.

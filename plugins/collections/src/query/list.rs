@@ -162,10 +162,7 @@ impl ListQuery {
             keyset::write(&mut out, &self.sort, position);
         }
         self.sort.write_sql(&mut out);
-        out.push(" LIMIT ");
-        out.push_bound(integer(rows));
-        out.push(" OFFSET ");
-        out.push_bound(integer(self.offset));
+        out.push_window(rows, self.offset);
         let depends = rule.verdict(Action::List, context.caller) == Verdict::Depends;
         Statement {
             is_short: self.is_short(table.schema, condition.is_some(), depends),
@@ -306,8 +303,4 @@ fn parse_sort(pairs: &Pairs<'_>, schema: &Schema) -> Result<Sort, QueryFault> {
         Some(text) => Sort::parse(text, schema),
         None => Sort::of_contract(by, order, schema),
     }
-}
-
-fn integer(number: u64) -> SqlValue {
-    SqlValue::Integer(i64::try_from(number).expect("limits keep pages within 63 bits"))
 }

@@ -83,14 +83,16 @@ async fn plain_page(
     offset: u64,
     newest: bool,
 ) -> Result<Response> {
-    let sql = if newest { &collection.sql.list } else { &collection.sql.list_oldest };
+    let list = if newest { &collection.sql.list } else { &collection.sql.list_oldest };
+    let mut bound = Vec::with_capacity(2);
+    let window = collection.dialect.window(limit, offset, |number| {
+        bound.push(integer(number));
+        format!("?{}", bound.len())
+    });
+    let sql = [list.as_str(), &window].concat();
     let cost =
         if limit.saturating_add(offset) <= limits::SHORT_ROWS_MAX { Cost::Short } else { Cost::Unknown };
-    let rows = plugin
-        .database
-        .query(cost, sql, &[integer(limit), integer(offset)])
-        .await
-        .map_err(error::too_large)?;
+    let rows = plugin.database.query(cost, &sql, &bound).await.map_err(error::too_large)?;
     let total = match rows.first() {
         Some(row) => row.integer(columns::TOTAL)?,
         None if offset == 0 => 0,

@@ -139,6 +139,15 @@ pub(in super::super) fn count_of(number: i64) -> String {
     format!("SELECT sum(count)::bigint FROM collections_counts WHERE number={number}")
 }
 
+/// The limit is written out: as a parameter, it would have the server plan the statement anew each time it runs.
+pub(in super::super) fn window(limit: u64, offset: u64, mut bind: impl FnMut(u64) -> String) -> String {
+    match offset {
+        0 => format!(" LIMIT {limit}"),
+        // Offsets are of any number, and so would statements be that carry them.
+        offset => format!(" LIMIT {limit} OFFSET {}", bind(offset)),
+    }
+}
+
 pub(in super::super) fn among_ids() -> &'static str {
     "id = ANY(ARRAY(SELECT jsonb_array_elements_text(?1::jsonb)))"
 }
