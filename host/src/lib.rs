@@ -16,6 +16,7 @@ pub mod nodes;
 pub mod observe;
 pub mod outbound;
 pub mod plugins;
+pub mod registry;
 pub mod request_log;
 pub mod secrets;
 pub mod settings;

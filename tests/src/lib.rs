@@ -7,11 +7,13 @@
 pub mod cases;
 pub mod client;
 pub mod fixtures;
+pub mod registry;
 pub mod server;
 pub mod site;
 pub mod third_party;
 
 pub use client::{Answer, Client};
+pub use registry::Registry;
 pub use server::Server;
 pub use site::Site;
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::registry;
+use crate::sdk;
 use crate::step;
 use crate::workspace::{HOST_PACKAGE, MANIFEST_NAME, Plugin, Profile, Workspace, cargo};
 
@@ -56,6 +57,7 @@ pub(crate) fn build_and_stage(workspace: &Workspace, profile: Profile) -> Result
     for plugin in &workspace.plugins {
         stage(plugin, &profile_dir).with_context(|| format!("staging the extension \"{}\"", plugin.name))?;
     }
+    sdk::stage(workspace, &profile_dir.join("sdk")).context("staging the SDK")?;
     registry::bundle(workspace, profile)
 }
 

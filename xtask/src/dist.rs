@@ -59,6 +59,7 @@ fn pack(workspace: &Workspace, folder: &Path) -> Result<()> {
         let place = Path::new("extensions").join(&plugin.name);
         build::copy_tree(&workspace.profile_dir(Profile::Dist).join(&place), &folder.join(&place))?;
     }
+    build::copy_tree(&workspace.profile_dir(Profile::Dist).join("sdk"), &folder.join("sdk"))?;
     for paper in PAPERS {
         let source = workspace.root.join(paper);
         if source.exists() {

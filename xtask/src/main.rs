@@ -11,6 +11,7 @@ mod fuzz_api;
 mod postgres;
 mod process;
 mod registry;
+mod sdk;
 mod serve;
 mod step;
 mod suite;

@@ -1,15 +1,17 @@
-//! The administration over HTTP: `/api/admin/…` for users, settings, application tokens and metrics. It only moves values
+//! The administration over HTTP: `/api/admin/…` for users, settings, application tokens, extensions and metrics. It only moves values
 //! between HTTP and the services that do the work.
 
+mod extensions;
 mod known_scopes;
 mod metrics;
+mod pages;
 mod settings;
 mod tokens;
 mod users;
 
 use std::sync::Arc;
 
-use crate::{accounts::Accounts, http::OwnRoutes, plugins::Plugins, settings::Settings};
+use crate::{accounts::Accounts, config::Config, http::OwnRoutes, plugins::Plugins, settings::Settings};
 
 /// What the administration administers.
 pub struct Administered {
@@ -19,13 +21,17 @@ pub struct Administered {
     pub settings: Arc<Settings>,
     /// The extensions, whose routes ask for scopes.
     pub plugins: Arc<Plugins>,
+    /// Where extensions come from.
+    pub config: Arc<Config>,
 }
 
 /// Adds the routes of the administration, behind all others of the host.
 pub fn routes(own: &mut OwnRoutes, administered: &Administered) {
-    let Administered { accounts, settings, plugins } = administered;
+    let Administered { accounts, settings, plugins, config } = administered;
     users::routes(own, Arc::clone(accounts));
     settings::routes(own, Arc::clone(settings));
     metrics::routes(own, Arc::clone(settings), Arc::clone(plugins));
+    extensions::routes(own, Arc::clone(plugins), Arc::clone(config));
+    pages::routes(own, Arc::clone(plugins));
     tokens::routes(own, Arc::clone(accounts), Arc::clone(plugins));
 }

@@ -96,8 +96,12 @@ async fn serve_on(
     let _logged = request_log::Retention::start(sql.clone(), &config.request_log);
     let _cleanup = accounts::Cleanup::start(Arc::clone(&accounts));
     let _retention = Retention::start(sql.clone(), config.audit.retention_days);
-    let administered =
-        Administered { accounts: Arc::clone(&accounts), settings, plugins: Arc::clone(&plugins) };
+    let administered = Administered {
+        accounts: Arc::clone(&accounts),
+        settings,
+        plugins: Arc::clone(&plugins),
+        config: Arc::clone(config),
+    };
     admin::routes(&mut own, &administered);
     let dispatch = Arc::clone(&plugins) as Arc<dyn PluginDispatch>;
     let app = Arc::new(

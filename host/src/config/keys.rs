@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::{
-    Config, DatabaseUrl, Durability, LogFormat, LogLevel, Secret, SmtpTls,
+    Config, DatabaseUrl, Durability, ExtensionSet, LogFormat, LogLevel, Secret, SmtpTls,
     values::{Given, Kind},
 };
 use crate::{
@@ -93,6 +93,24 @@ fn origins(list: &[String]) -> bool {
         origin == "*"
             || host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' ', '?', '#', '@']))
     })
+}
+
+/// The name of the registry that came with the program.
+pub const BUNDLED_REGISTRY: &str = "bundled";
+
+/// A registry's name is that of a file, and none stands there twice.
+fn registries(list: &[String]) -> bool {
+    let name = |entry: &String| match entry.split_once('=') {
+        Some((name, place)) if !place.is_empty() && name != BUNDLED_REGISTRY => Some(name.to_owned()),
+        None if entry == BUNDLED_REGISTRY => Some(entry.clone()),
+        _ => None,
+    };
+    let is_name = |name: &String| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    let names: Vec<Option<String>> = list.iter().map(name).collect();
+    let all_named = names.iter().all(|name| name.as_ref().is_some_and(is_name));
+    all_named && (1..names.len()).all(|at| !names[..at].contains(&names[at]))
 }
 
 /// What stands in a link's pattern for the token.
@@ -268,8 +286,20 @@ sections! {
     extensions: Extensions {
         /// The folder that extensions are unpacked to.
         dir: PathBuf = "./.tinybase/extensions".into(), "TINYBASE_EXTENSIONS_DIR", "a folder", any;
+        /// Which extensions of those that came with this program are served; what was installed beside them is served in any case.
+        set: ExtensionSet = ExtensionSet::Full, "TINYBASE_EXTENSIONS_SET", "full, data, minimal or a list of names", any;
         /// The registries to install from, in order; empty is the bundled one.
-        registries: Vec<String> = Vec::new(), "TINYBASE_EXTENSIONS_REGISTRIES", "a list of URLs or folders", any;
+        registries: Vec<String> = Vec::new(), "TINYBASE_EXTENSIONS_REGISTRIES", "a list of NAME=URL or NAME=FOLDER, and the word bundled", |list| registries(list);
+        /// The folder with the root of trust of each registry: NAME.json.
+        roots_dir: PathBuf = "./registries".into(), "TINYBASE_EXTENSIONS_ROOTS_DIR", "a folder", any;
+        /// How long all metadata of a registry may take to come.
+        metadata_timeout_ms: u64 = 60_000, "TINYBASE_EXTENSIONS_METADATA_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
+        /// How long one package may take to come.
+        fetch_timeout_ms: u64 = 600_000, "TINYBASE_EXTENSIONS_FETCH_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
+        /// The largest package in bytes, packed.
+        archive_bytes_max: u64 = 512 << 20, "TINYBASE_EXTENSIONS_ARCHIVE_BYTES_MAX", "bytes, 1024 or more", |n| *n >= 1024;
+        /// The largest package in bytes, unpacked.
+        unpacked_bytes_max: u64 = 1 << 30, "TINYBASE_EXTENSIONS_UNPACKED_BYTES_MAX", "bytes, 1024 or more", |n| *n >= 1024;
         /// How long a change of extensions may take, and how long it waits for another one to end.
         change_timeout_ms: u64 = 120_000, "TINYBASE_EXTENSIONS_CHANGE_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
         /// How long the other nodes of a database may take for their part in a change before it is taken back.

@@ -123,6 +123,7 @@ impl Config {
 
     fn make_paths_absolute(&mut self) {
         self.extensions.dir = self.path(&self.extensions.dir);
+        self.extensions.roots_dir = self.path(&self.extensions.roots_dir);
         self.functions.dir = self.path(&self.functions.dir);
         self.public.static_dir = self.public.static_dir.as_ref().map(|dir| self.path(dir));
         if self.admin.static_dir != "builtin" {

@@ -1,6 +1,7 @@
 //! The configuration: its keys, defaults and limits, and how the layers are put over each other.
 //! It never reads a setting that lives in the database.
 
+mod extension_set;
 mod keys;
 mod load;
 mod template;
@@ -10,9 +11,10 @@ mod values;
 use std::path::{Path, PathBuf};
 
 pub use crate::secrets::Secret;
+pub use extension_set::ExtensionSet;
 pub use keys::{
-    Admin, Audit, Auth, Cors, Database, Email, Extensions, Functions, KEYS, Key, Metrics, Node, Openapi,
-    Plugins, Public, RateLimit, RequestLog, Scheduler, Server, TOKEN_MARK, Telemetry,
+    Admin, Audit, Auth, BUNDLED_REGISTRY, Cors, Database, Email, Extensions, Functions, KEYS, Key, Metrics,
+    Node, Openapi, Plugins, Public, RateLimit, RequestLog, Scheduler, Server, TOKEN_MARK, Telemetry,
 };
 pub use load::{ConfigError, FILE_NAME, Flag, Place};
 pub use template::template;

@@ -37,9 +37,11 @@ impl Plugins {
     pub async fn install_bundled(&self, actor: &Actor) -> Result<Vec<String>, LoadError> {
         let installed = self.store.all().await?;
         let mut new = Vec::new();
-        for package in bundled()? {
+        let bundled = bundled()?;
+        self.check_set(&bundled)?;
+        for package in bundled {
             let name = package.manifest.name.clone();
-            if !installed.iter().any(|row| row.name == name) {
+            if self.set.includes(&name) && !installed.iter().any(|row| row.name == name) {
                 self.install_builtin(package, actor).await?;
                 new.push(name);
             }
@@ -53,7 +55,9 @@ impl Plugins {
     /// See [`LoadError`].
     pub async fn follow_bundled(&self) -> Result<(), LoadError> {
         let installed = self.store.all().await?;
-        for package in bundled()? {
+        let bundled = bundled()?;
+        self.check_set(&bundled)?;
+        for package in bundled {
             let known = installed.iter().find(|row| row.is_builtin && row.name == package.manifest.name);
             let gone = known.is_some_and(|row| !self.folder_of(&row.name, &row.folder_name()).exists());
             if known.is_some_and(|row| row.hash != package.hash) || gone {
@@ -62,6 +66,15 @@ impl Plugins {
             }
         }
         Ok(())
+    }
+
+    /// Refuses a set that lists what did not come with this program: nothing would be left out by a name that is misspelt.
+    fn check_set(&self, bundled: &[Package]) -> Result<(), LoadError> {
+        let known: Vec<&str> = bundled.iter().map(|package| package.manifest.name.as_str()).collect();
+        match self.set.names().iter().find(|name| !known.contains(&name.as_str())) {
+            Some(name) => Err(LoadError::UnknownInSet { name: name.clone(), known: known.join(", ") }),
+            None => Ok(()),
+        }
     }
 
     /// Puts what came with this program into place and notes it. It was built and tested with this program; its migrations

@@ -107,6 +107,14 @@ pub enum LoadError {
         "the extension {0} is not the one that came with this program; serve once, which brings it up to date"
     )]
     Outdated(String),
+    /// A name in `extensions.set`.
+    #[error("extensions.set names {name:?}, which did not come with this program; there are: {known}")]
+    UnknownInSet {
+        /// The name.
+        name: String,
+        /// The names that there are.
+        known: String,
+    },
     /// It took a server down.
     #[error("the extension {name} is quarantined: {reason}")]
     Quarantined {
@@ -154,6 +162,7 @@ impl LoadError {
             LoadError::Change(error) => &error.code,
             LoadError::NoCommand(_) => "no_such_command",
             LoadError::Outdated(_) => "extension_outdated",
+            LoadError::UnknownInSet { .. } => "extension_set_unknown",
             LoadError::Quarantined { .. } => "extension_quarantined",
         }
     }

@@ -103,9 +103,8 @@ impl Plugins {
 
     /// What this process is to run.
     async fn wanted(&self) -> Result<Vec<Installed>, LoadError> {
-        let safe_mode = self.process.safe_mode();
         let mut installed = self.store.all().await?;
-        installed.retain(|one| one.is_wanted() && (one.is_builtin || !safe_mode));
+        installed.retain(|one| self.is_served(one));
         Ok(installed)
     }
 

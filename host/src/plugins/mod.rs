@@ -55,11 +55,12 @@ pub use ways_in::routes;
 
 use self::{
     events::EventBus, generation::Generation, lifecycle::Hold, lock_file::LockFile, member::Leaving,
-    package::Package, process::Process, quarantine::Marker, services::Shared, store::Store, tickets::Tickets,
+    package::Package, process::Process, quarantine::Marker, services::Shared, store::Installed, store::Store,
+    tickets::Tickets,
 };
 use crate::{
     accounts::Accounts,
-    config::Config,
+    config::{Config, ExtensionSet},
     db::Database,
     http::{DescribedRoute, Found, PluginDispatch},
     nodes::Nodes,
@@ -70,6 +71,9 @@ use crate::{
 
 /// How long an extension may take to tell its part of the OpenAPI document.
 const DOCUMENT_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How much of a package's hash must be told at least, in characters.
+const HASH_CHARS_MIN: usize = 16;
 
 /// What plugins are loaded for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +115,8 @@ pub struct Plugins {
     /// The folder of `tinybase.toml`.
     dir: PathBuf,
     state_dir: PathBuf,
+    /// Which built-in extensions are served.
+    set: ExtensionSet,
 }
 
 impl Plugins {
@@ -146,7 +152,17 @@ impl Plugins {
         let hold = Hold::new(&config.state_dir(), shared.database.engine());
         let (marker, nodes, dir) = (Marker::new(&folder), parts.nodes, config.dir.clone());
         let state_dir = config.state_dir();
-        Plugins { shared, store, marker, folder, process: Arc::default(), nodes, hold, dir, state_dir }
+        let set = config.extensions.set.clone();
+        Plugins { shared, store, marker, folder, process: Arc::default(), nodes, hold, dir, state_dir, set }
+    }
+
+    /// Whether an installed extension is one that this process serves.
+    fn is_served(&self, installed: &Installed) -> bool {
+        let is_left_out = match installed.is_builtin {
+            true => !self.set.includes(&installed.name),
+            false => self.process.safe_mode(),
+        };
+        installed.is_wanted() && !is_left_out
     }
 
     fn folder_of(&self, name: &str, version_folder: &str) -> PathBuf {
@@ -189,6 +205,20 @@ impl Plugins {
         if let Err(error) = written {
             tracing::warn!("the lock file could not be written: {error}");
         }
+    }
+
+    /// The folder of an extension that serves now, and the files of its package; `hash` is the beginning of the package's.
+    pub fn page_files(&self, name: &str, hash: &str) -> Option<(PathBuf, Vec<PathBuf>)> {
+        let current = self.shared.current.load();
+        let member = current
+            .member(name)
+            .filter(|member| hash.len() >= HASH_CHARS_MIN && member.hash().starts_with(hash))?;
+        let manifest = member.plugin().manifest().clone();
+        let folder = self.folder_of(name, &store::folder_name(&manifest.version.to_string(), member.hash()));
+        // The files were verified when the extension was loaded.
+        let package = Package { folder, manifest, hash: member.hash().to_owned(), manifest_sha256: [0; 32] };
+        let files = package.files().ok()?;
+        Some((package.folder, files))
     }
 
     /// The names of what serves now.

@@ -38,6 +38,9 @@ fn filled(world: &mut World<'_>, method: &str, pattern: &str) -> Option<String> 
             world.add_collection(&name);
             name
         }
+        // Nothing is taken away from under the calls that come after.
+        ("DELETE", "/api/admin/extensions/{name}") => "absent".to_owned(),
+        (_, path) if path.contains("/extensions/{name}") => "collections".to_owned(),
         _ => "things".to_owned(),
     };
     let id = match pattern.split_once("/{id}").map(|(above, _)| above) {
@@ -49,6 +52,7 @@ fn filled(world: &mut World<'_>, method: &str, pattern: &str) -> Option<String> 
         Some(_) => return None,
     };
     let path = pattern.replace("{name}", &name).replace("{id}", &id);
+    let path = path.replace("{hash}", &"0".repeat(16)).replace("{file}", "page.js");
     (!path.contains('{')).then_some(path)
 }
 
@@ -89,6 +93,9 @@ fn body(world: &mut World<'_>, method: &str, pattern: &str) -> Option<Json> {
         ("POST", "/api/admin/application-tokens") => json!({"name": format!("new {number}")}),
         ("PATCH", "/api/admin/application-tokens/{id}") => json!({"name": format!("changed {number}")}),
         ("PATCH", "/api/admin/settings") => json!({"instance_name": format!("name {number}")}),
+        ("POST", "/api/admin/extensions") => json!({"source": "collections", "dry_run": true}),
+        ("POST", "/api/admin/extensions/{name}/rollback") => json!({}),
+        ("PATCH", "/api/admin/extensions/{name}") => json!({"is_enabled": true}),
         ("POST", "/api/collections") => {
             json!({"name": format!("made_{number}"), "label": "Made", "schema": {"fields": []}})
         }

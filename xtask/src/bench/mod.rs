@@ -3,8 +3,10 @@
 
 mod boundary;
 pub(crate) mod data;
+mod extensions;
 mod figures;
 mod load;
+mod paced;
 mod pocketbase;
 mod postgres;
 mod report;
@@ -81,6 +83,8 @@ pub(crate) enum Figure {
     SignIn,
     /// One call through the plugin boundary, one event without a subscriber
     Boundary,
+    /// Install an extension, start with fifty, and requests while one comes and goes
+    Extensions,
 }
 
 /// How much is measured, and where.
@@ -161,6 +165,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if plan.wants(Figure::Boundary) {
         rows.extend(taken("plugin boundary", boundary::rows(&plan)));
+    }
+    if plan.wants(Figure::Extensions) {
+        rows.extend(taken("extensions", extensions::rows(&plan)));
     }
     finish(&plan, options, rows)
 }

@@ -66,6 +66,18 @@ impl Site {
         Ok(site)
     }
 
+    /// Its folder.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A command in its folder.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).current_dir(&self.dir).envs(self.database());
+        command
+    }
+
     fn database(&self) -> Option<(&'static str, &str)> {
         self.database_url.as_deref().map(|url| ("TINYBASE_DB_URL", url))
     }

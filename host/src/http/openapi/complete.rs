@@ -142,7 +142,7 @@ fn add_access(operation: &mut Json, route: &DescribedRoute) {
     }
     operation["x-tinybase-auth"] = auth.name().into();
     if !route.access.scope.is_empty() {
-        operation["x-tinybase-scope"] = route.access.scope.as_ref().into();
+        operation["x-tinybase-scope"] = Json::from(&*route.access.scope);
     }
 }
 

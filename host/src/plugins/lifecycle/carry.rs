@@ -196,8 +196,7 @@ impl Work<'_> {
         let mut members = plugins.shared.current.load().members.clone();
         let place = members.iter().position(|member| member.name() == package.manifest.name);
         let runs = place.is_some_and(|place| members[place].hash() == package.hash);
-        let is_left_out = plugins.process.safe_mode() && !after.is_builtin;
-        if !after.is_wanted() || runs || is_left_out {
+        if !plugins.is_served(after) || runs {
             self.record(Some(after), tables).await?;
             self.step(Step::Swapped).await?;
             self.wait_for_others().await?;

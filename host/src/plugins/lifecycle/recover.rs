@@ -108,10 +108,7 @@ impl Plugins {
     /// Whether what a change brings runs here, where it is to run.
     pub(super) async fn is_up(&self, entry: &Entry) -> Result<bool, ChangeError> {
         let row = self.store.find(&entry.name).await?;
-        let is_to_run = |one: &crate::plugins::store::Installed| {
-            one.is_wanted() && (one.is_builtin || !self.process.safe_mode())
-        };
-        if !row.as_ref().is_some_and(is_to_run) {
+        if !row.as_ref().is_some_and(|one| self.is_served(one)) {
             return Ok(true);
         }
         let current = self.shared.current.load();

@@ -1,0 +1,73 @@
+//! An extension as the administration answers it.
+
+use serde_json::{Value as Json, json};
+
+use crate::{
+    plugins::{lifecycle::ExtensionState, store::Installed},
+    registry::{self, Market, Step},
+};
+
+/// An installed extension. With a market, it says whether there is a newer version.
+pub(super) fn answer(extension: &ExtensionState, market: Option<&Market>) -> Json {
+    let Installed { name, version, manifest, origin, .. } = &extension.installed;
+    let installed = &extension.installed;
+    let mut answer = json!({
+        "id": name,
+        "name": name,
+        "version": version,
+        "description": manifest["description"],
+        "author": manifest["author"],
+        "license": manifest["license"],
+        "repo_url": manifest["repo_url"],
+        "is_enabled": installed.is_enabled,
+        "is_builtin": installed.is_builtin,
+        "quarantined_reason": installed.quarantined_reason,
+        "capabilities": manifest["capabilities"],
+        "dependencies": manifest.get("dependencies").cloned().unwrap_or_else(|| json!({})),
+        "settings": manifest["settings"],
+        "pages": pages(installed),
+        "hash": installed.hash,
+        "registry": origin.registry,
+        "publisher": origin.publisher,
+        "previous_version": installed.previous_version,
+        "installed_at": installed.installed_at,
+        "updated_at": installed.updated_at,
+        "nodes": extension.nodes,
+    });
+    if let Some(market) = market {
+        let newer = registry::newer(market, installed);
+        answer["update_available"] = newer.is_some().into();
+        answer["latest_version"] = newer.map(|offer| offer.version).into();
+    }
+    answer
+}
+
+/// The admin pages, each with where its file is.
+fn pages(installed: &Installed) -> Json {
+    let Some(pages) = installed.manifest.get("pages").and_then(Json::as_array) else { return json!([]) };
+    let with_url = |page: &Json| {
+        let mut page = page.clone();
+        if let Some(file) = page["file"].as_str() {
+            page["url"] = super::super::pages::url(&installed.name, &installed.hash, file).into();
+        }
+        page
+    };
+    pages.iter().map(with_url).collect::<Vec<_>>().into()
+}
+
+/// A step that would be taken.
+pub(super) fn planned(step: &Step) -> Json {
+    let manifest = &step.package.manifest;
+    json!({
+        "name": manifest.name,
+        "version": manifest.version,
+        "from_version": step.from,
+        "registry": step.origin.registry,
+        "publisher": step.origin.publisher,
+        "needed_by": step.needed_by,
+        "capabilities": manifest.capabilities,
+        "routes": manifest.routes,
+        "offers": manifest.offers,
+        "uses": manifest.uses,
+    })
+}

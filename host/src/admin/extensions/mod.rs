@@ -1,0 +1,222 @@
+//! `/api/admin/extensions`: what is installed, and every change of it. What a change is and how it is undone, the lifecycle
+//! decides; where packages come from, the registries.
+
+mod answer;
+mod documents;
+mod input;
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, RawQuery, State},
+    response::{IntoResponse, Response},
+};
+use http::{Method, StatusCode};
+use serde_json::{Value as Json, json};
+
+use self::{
+    answer::{answer, planned},
+    input::{Install, Patch},
+};
+use crate::{
+    audit::Actor,
+    config::Config,
+    error::ApiError,
+    http::{
+        Access, OwnRoutes,
+        extract::{ApiJson, json_response},
+        query::Query,
+    },
+    plugins::{
+        Plugins,
+        lifecycle::{Change, ExtensionState},
+    },
+    registry::{self, Asked, InstallError, Wish},
+};
+
+const READ: Access = Access::viewer("admin:extensions:read");
+const WRITE: Access = Access::admin("admin:extensions:write");
+const ALL: &str = "/api/admin/extensions";
+const ONE: &str = "/api/admin/extensions/{name}";
+
+/// The longest text to search for, in characters.
+const SEARCH_CHARS_MAX: usize = 100;
+
+type Answer = Result<Response, ApiError>;
+
+/// What the handlers share.
+#[derive(Clone)]
+struct Extensions {
+    plugins: Arc<Plugins>,
+    config: Arc<Config>,
+}
+
+/// Adds the routes.
+pub(super) fn routes(own: &mut OwnRoutes, plugins: Arc<Plugins>, config: Arc<Config>) {
+    own.with(Extensions { plugins, config })
+        .route(Method::GET, ALL, READ, list, documents::list())
+        .route(Method::POST, ALL, WRITE, install, documents::install())
+        .route(Method::GET, "/api/admin/registries/extensions", READ, search, documents::search())
+        .route(Method::GET, ONE, READ, read, documents::read())
+        .route(Method::PATCH, ONE, WRITE, update, documents::update())
+        .route(Method::DELETE, ONE, WRITE, uninstall, documents::uninstall())
+        .route(
+            Method::POST,
+            "/api/admin/extensions/{name}/rollback",
+            WRITE,
+            roll_back,
+            documents::roll_back(),
+        );
+}
+
+async fn list(State(extensions): State<Extensions>, RawQuery(query): RawQuery) -> Answer {
+    let names = ["enabled_only", "include_builtin", "check_updates", "limit", "offset"];
+    let mut query = Query::parse(query.as_deref(), &names);
+    let (enabled_only, include_builtin, check_updates) =
+        (query.flag("enabled_only"), query.flag("include_builtin"), query.flag("check_updates"));
+    let page = query.page();
+    query.finish()?;
+    let mut all = extensions.state().await?;
+    all.retain(|one| {
+        (one.installed.is_enabled || enabled_only != Some(true))
+            && (!one.installed.is_builtin || include_builtin != Some(false))
+    });
+    let market = match check_updates {
+        Some(true) => Some(registry::open(&extensions.config).await?),
+        _ => None,
+    };
+    let total = all.len();
+    let window = all.iter().skip(page.offset as usize).take(page.limit as usize);
+    let answers: Vec<Json> = window.map(|one| answer(one, market.as_ref())).collect();
+    let body = json!({"extensions": answers, "total": total, "limit": page.limit, "offset": page.offset});
+    Ok(json_response(StatusCode::OK, &body))
+}
+
+async fn search(State(extensions): State<Extensions>, RawQuery(query): RawQuery) -> Answer {
+    let mut query = Query::parse(query.as_deref(), &["search"]);
+    let text = query.text("search", SEARCH_CHARS_MAX).unwrap_or_default();
+    query.finish()?;
+    let market = registry::open(&extensions.config).await?;
+    let installed = extensions.plugins.store().all().await?;
+    let failures: Vec<String> = market.failures.iter().map(ToString::to_string).collect();
+    let body = json!({"extensions": registry::search(&market, &installed, &text), "failures": failures});
+    Ok(json_response(StatusCode::OK, &body))
+}
+
+async fn install(
+    State(extensions): State<Extensions>,
+    actor: Actor,
+    ApiJson(install): ApiJson<Install>,
+) -> Answer {
+    let wish = Wish {
+        asked: vec![Asked::parse_remote(&install.source)?],
+        upgrade: false,
+        accept_publisher: install.accept_publisher,
+    };
+    let name = extensions.carry_on(actor, wish, install.dry_run).await?;
+    match name {
+        Outcome::Planned(plan) => Ok(json_response(StatusCode::OK, &json!({"plan": plan}))),
+        Outcome::Done(name) => {
+            let state = extensions.one(&name).await?;
+            Ok(json_response(StatusCode::CREATED, &answer(&state, None)))
+        }
+    }
+}
+
+async fn read(State(extensions): State<Extensions>, Path(name): Path<String>) -> Answer {
+    Ok(json_response(StatusCode::OK, &answer(&extensions.one(&name).await?, None)))
+}
+
+async fn update(
+    State(extensions): State<Extensions>,
+    Path(name): Path<String>,
+    actor: Actor,
+    ApiJson(patch): ApiJson<Patch>,
+) -> Answer {
+    extensions.one(&name).await?;
+    match patch.is_enabled {
+        Some(true) => extensions.change(actor.clone(), Change::Enable { name: name.clone() }).await?,
+        Some(false) => extensions.change(actor.clone(), Change::Disable { name: name.clone() }).await?,
+        None => {}
+    }
+    if let Some(requirement) = patch.version {
+        let asked = vec![Asked::Named { name: name.clone(), requirement }];
+        let wish = Wish { asked, upgrade: true, accept_publisher: patch.accept_publisher };
+        extensions.carry_on(actor, wish, false).await?;
+    }
+    Ok(json_response(StatusCode::OK, &answer(&extensions.one(&name).await?, None)))
+}
+
+async fn uninstall(
+    State(extensions): State<Extensions>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+    actor: Actor,
+) -> Answer {
+    let mut query = Query::parse(query.as_deref(), &["purge"]);
+    let purge = query.flag("purge").unwrap_or(false);
+    query.finish()?;
+    extensions.change(actor, Change::Uninstall { name, purge }).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn roll_back(State(extensions): State<Extensions>, Path(name): Path<String>, actor: Actor) -> Answer {
+    extensions.change(actor, Change::Rollback { name: name.clone() }).await?;
+    Ok(json_response(StatusCode::OK, &answer(&extensions.one(&name).await?, None)))
+}
+
+/// What asking to install comes to.
+enum Outcome {
+    /// Nothing was changed; this would be.
+    Planned(Vec<Json>),
+    /// The extension that was asked for is there.
+    Done(String),
+}
+
+impl Extensions {
+    async fn state(&self) -> Result<Vec<ExtensionState>, ApiError> {
+        Ok(self.plugins.state().await.map_err(InstallError::from)?)
+    }
+
+    async fn one(&self, name: &str) -> Result<ExtensionState, ApiError> {
+        let found = self.state().await?.into_iter().find(|one| one.installed.name == name);
+        found.ok_or_else(|| {
+            let detail = format!("the extension {name:?} is not installed");
+            ApiError::new(StatusCode::NOT_FOUND, "extension_not_installed", detail)
+        })
+    }
+
+    /// Carries a change out to its end, whether or not the client waits that long.
+    async fn change(&self, actor: Actor, change: Change) -> Result<(), ApiError> {
+        let plugins = Arc::clone(&self.plugins);
+        let changed = tokio::spawn(async move { plugins.change(change, &actor).await });
+        changed.await.map_err(lost)?.map_err(InstallError::from)?;
+        Ok(())
+    }
+
+    /// Fetches and installs what is wished for, to the end, whether or not the client waits that long.
+    async fn carry_on(&self, actor: Actor, wish: Wish, dry_run: bool) -> Result<Outcome, ApiError> {
+        let Extensions { plugins, config } = self.clone();
+        let done = tokio::spawn(async move {
+            let prepared = registry::prepare(&config, &plugins, &wish, &()).await?;
+            if dry_run {
+                return Ok(Outcome::Planned(prepared.steps.iter().map(planned).collect()));
+            }
+            let mut last = match wish.asked.first() {
+                Some(Asked::Named { name, .. }) => name.clone(),
+                _ => String::new(),
+            };
+            for step in prepared.steps {
+                let (package, origin) = (step.package, step.origin);
+                last = plugins.change(Change::Install { package, origin }, &actor).await?.name;
+            }
+            Ok::<_, InstallError>(Outcome::Done(last))
+        });
+        Ok(done.await.map_err(lost)??)
+    }
+}
+
+fn lost(error: tokio::task::JoinError) -> ApiError {
+    tracing::error!(%error, "a change of extensions was lost");
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "host_panicked", "the change was lost; the log says why")
+}

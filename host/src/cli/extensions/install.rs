@@ -1,0 +1,136 @@
+//! `tinybase extensions install`, `update` and `uninstall`: finds and fetches, shows what extensions may do, asks, and hands
+//! over to the lifecycle.
+
+use tinybase_package::manifest::Manifest;
+
+use super::{super::prompt, Failure, Site, output, shown};
+use crate::{
+    audit::Actor,
+    plugins::{Console, lifecycle::Change},
+    registry::{self, Asked, Prepared, Progress, Step, Wish},
+};
+
+/// What `install` can be told.
+#[derive(Debug, clap::Args)]
+pub(in super::super) struct Install {
+    /// NAME or NAME@REQ from the registries, the path of a package or of an unpacked folder, or a URL
+    #[arg(required = true, value_name = "NAME[@REQ] | PATH | URL")]
+    sources: Vec<String>,
+    /// Take a package although it is by another publisher than before
+    #[arg(long)]
+    accept_publisher: bool,
+    /// Show what would be installed, and install nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Install without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+/// What `update` can be told.
+#[derive(Debug, clap::Args)]
+pub(in super::super) struct Update {
+    /// The extensions; all that came from a registry where left out
+    names: Vec<String>,
+    /// Show what would be updated, and update nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Take a package although it is by another publisher than before
+    #[arg(long)]
+    accept_publisher: bool,
+    /// Update without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Shows how far downloads are.
+struct Downloads(Console);
+
+impl Progress for Downloads {
+    fn fetched(&self, _file: &str, done: u64, total: u64) {
+        self.0.progress(done, total, "bytes");
+    }
+}
+
+pub(super) async fn install(site: &Site<'_>, options: Install) -> Result<(), Failure> {
+    let asked = options.sources.iter().map(|source| Asked::parse(source)).collect::<Result<_, _>>();
+    let asked = asked.map_err(|error| Failure::usage(error.message))?;
+    let wish = Wish { asked, upgrade: false, accept_publisher: options.accept_publisher };
+    let prepared = prepare(site, &wish).await?;
+    carry_out(site, prepared, "Install", options.dry_run, options.yes).await
+}
+
+pub(super) async fn update(site: &Site<'_>, options: Update) -> Result<(), Failure> {
+    let installed = site.installed().await?;
+    let names: Vec<String> = match options.names.is_empty() {
+        false => options.names,
+        true => {
+            installed.into_iter().filter(|one| one.origin.registry.is_some()).map(|one| one.name).collect()
+        }
+    };
+    let asked = names.iter().map(|name| Asked::parse(name)).collect::<Result<_, _>>();
+    let asked = asked.map_err(|error| Failure::usage(error.message))?;
+    let wish = Wish { asked, upgrade: true, accept_publisher: options.accept_publisher };
+    let prepared = prepare(site, &wish).await?;
+    carry_out(site, prepared, "Update", options.dry_run, options.yes).await
+}
+
+pub(super) async fn uninstall(site: &Site<'_>, name: String, purge: bool, yes: bool) -> Result<(), Failure> {
+    let question = match purge {
+        true => format!("Uninstall {name} and delete its tables, settings and files?"),
+        false => format!("Uninstall {name}? Its data stays"),
+    };
+    if !yes && !prompt::confirm(&question)? {
+        return Err(Failure::new("nothing was changed; --yes uninstalls without asking"));
+    }
+    site.change(Change::Uninstall { name, purge }).await
+}
+
+async fn prepare(site: &Site<'_>, wish: &Wish) -> Result<Prepared, Failure> {
+    Ok(registry::prepare(site.config, site.plugins, wish, &Downloads(Console::of_command())).await?)
+}
+
+async fn carry_out(
+    site: &Site<'_>,
+    prepared: Prepared,
+    what: &str,
+    dry_run: bool,
+    yes: bool,
+) -> Result<(), Failure> {
+    if prepared.steps.is_empty() {
+        return output::line("everything is up to date");
+    }
+    for step in &prepared.steps {
+        show(step)?;
+    }
+    if dry_run {
+        return output::line("nothing was changed");
+    }
+    output::line("Extensions run as part of the server, with all of its rights: install what you trust.")?;
+    let names: Vec<&str> = prepared.steps.iter().map(|step| step.package.manifest.name.as_str()).collect();
+    if !yes && !prompt::confirm(&format!("{what} {}?", names.join(", ")))? {
+        return Err(Failure::new("nothing was changed; --yes goes on without asking"));
+    }
+    for step in prepared.steps {
+        let (package, origin) = (step.package, step.origin);
+        let changed = site.plugins.change(Change::Install { package, origin }, &Actor::command()).await?;
+        output::line(super::told(&changed))?;
+    }
+    Ok(())
+}
+
+/// What is to be installed, where it comes from and what it may do.
+fn show(step: &Step) -> Result<(), Failure> {
+    let Manifest { name, version, .. } = &step.package.manifest;
+    let from = step.from.as_ref().filter(|from| *from != version).map(|from| format!(", now {from}"));
+    let by = match (&step.origin.publisher, &step.origin.registry) {
+        (Some(publisher), Some(registry)) => format!("by {publisher}, from the registry {registry}"),
+        _ => "from no registry: nobody vouches for it".to_owned(),
+    };
+    let needed = match step.needed_by.as_slice() {
+        [] => String::new(),
+        needed => format!(", needed by {}", needed.join(", ")),
+    };
+    output::line(format!("{name} {version}{} ({by}{needed}) may use:", from.unwrap_or_default()))?;
+    output::table(&shown::may_use(&step.package.manifest))
+}

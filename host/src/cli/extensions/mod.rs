@@ -1,0 +1,184 @@
+//! `tinybase extensions`: what is installed and enabled, and where more comes from. Beside a running server a change is carried
+//! out there, without a restart.
+
+mod install;
+mod new;
+mod offers;
+mod pack;
+mod shown;
+mod verify;
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::{
+    Failure, command_runtime, output,
+    site::{House, Place, check_migrated, house, open_database},
+};
+use crate::{
+    audit::Actor,
+    config::Config,
+    db::Database,
+    plugins::{
+        Console, Plugins,
+        lifecycle::{Change, Changed, Kind},
+        store::Installed,
+    },
+};
+
+/// What can be asked of extensions.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Fetch, verify, probe, install and enable extensions with what they depend on
+    Install(install::Install),
+    /// Take an extension away; its data stays
+    Uninstall {
+        /// The extension's name
+        name: String,
+        /// Remove its tables, settings and files too
+        #[arg(long)]
+        purge: bool,
+        /// Remove without asking
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Load an extension; ends its quarantine
+    Enable {
+        /// The extension's name
+        name: String,
+    },
+    /// Load an extension no more; its data stays
+    Disable {
+        /// The extension's name
+        name: String,
+    },
+    /// List what is installed
+    List(Listed),
+    /// Show what an extension is and may do
+    Info {
+        /// The extension's name
+        name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look for extensions in the registries
+    Search {
+        /// What their name, description or author contains; all where left out
+        #[arg(default_value = "")]
+        text: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring extensions to the newest versions that fit together
+    Update(install::Update),
+    /// Bring an extension back to the version that it had before
+    Rollback {
+        /// The extension's name
+        name: String,
+    },
+    /// Hold every file of what is installed against its hash
+    Verify {
+        /// The extension's name; all where left out
+        name: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show for what a newer version is there
+    CheckUpdates(Listed),
+    /// Hold what is installed against what the registries revoked, took back or renewed
+    Audit {
+        /// Disable what was revoked
+        #[arg(long)]
+        disable_revoked: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the folder of a new extension, which builds and passes its tests at once
+    New(new::Options),
+    /// Pack a built extension into one file to publish or install
+    Pack(pack::Options),
+}
+
+/// How a list is printed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Listed {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::New(options) => new::run(&options),
+        Command::Pack(options) => pack::run(&options),
+        command => {
+            let config = Arc::new(place.config(&[])?);
+            command_runtime(&config)?.block_on(async {
+                let db = open_database(&config).await?;
+                let done = run_on(&config, &db, command).await;
+                db.shut_down().await;
+                done
+            })
+        }
+    }
+}
+
+async fn run_on(config: &Arc<Config>, db: &Arc<dyn Database>, command: Command) -> Result<(), Failure> {
+    check_migrated(db).await?;
+    let House { plugins, .. } = house(config, db, Console::of_command())?;
+    let site = Site { config, plugins: &plugins };
+    match command {
+        Command::Install(options) => install::install(&site, options).await,
+        Command::Update(options) => install::update(&site, options).await,
+        Command::Uninstall { name, purge, yes } => install::uninstall(&site, name, purge, yes).await,
+        Command::Enable { name } => site.change(Change::Enable { name }).await,
+        Command::Disable { name } => site.change(Change::Disable { name }).await,
+        Command::Rollback { name } => site.change(Change::Rollback { name }).await,
+        Command::List(Listed { json }) => shown::list(&plugins.state().await?, json),
+        Command::Info { name, json } => shown::info(&plugins.state().await?, &name, json),
+        Command::Verify { name, json } => verify::run(&site, name.as_deref(), json).await,
+        Command::Search { text, json } => offers::search(&site, &text, json).await,
+        Command::CheckUpdates(Listed { json }) => offers::check_updates(&site, json).await,
+        Command::Audit { disable_revoked, json } => offers::audit(&site, disable_revoked, json).await,
+        Command::New(_) | Command::Pack(_) => unreachable!("they need no database"),
+    }
+}
+
+/// What commands on extensions work on.
+struct Site<'a> {
+    config: &'a Config,
+    plugins: &'a Plugins,
+}
+
+impl Site<'_> {
+    async fn installed(&self) -> Result<Vec<Installed>, Failure> {
+        Ok(self.plugins.store().all().await?)
+    }
+
+    /// Carries a change out, or has the running server do so, and says what it came to.
+    async fn change(&self, change: Change) -> Result<(), Failure> {
+        let changed = self.plugins.change(change, &Actor::command()).await?;
+        output::line(told(&changed))
+    }
+
+    /// The folder of what is installed.
+    fn folder(&self, installed: &Installed) -> PathBuf {
+        self.config.extensions.dir.join(&installed.name).join(installed.folder_name())
+    }
+}
+
+fn told(changed: &Changed) -> String {
+    let Changed { name, .. } = changed;
+    let (from, to) = (changed.from_version.as_deref(), changed.to_version.as_deref());
+    match changed.kind {
+        Kind::Install => format!("installed {name} {}", to.unwrap_or_default()),
+        Kind::Update => format!("updated {name} {} → {}", from.unwrap_or("?"), to.unwrap_or("?")),
+        Kind::Rollback => format!("rolled {name} back {} → {}", from.unwrap_or("?"), to.unwrap_or("?")),
+        Kind::Enable => format!("enabled {name}"),
+        Kind::Disable => format!("disabled {name}"),
+        Kind::Uninstall => format!("uninstalled {name}"),
+    }
+}

@@ -1,0 +1,78 @@
+//! `tinybase extensions search`, `check-updates` and `audit`: what the registries have, held against what is installed.
+
+use super::{Failure, Site, output};
+use crate::{
+    plugins::lifecycle::Change,
+    registry::{self, Finding, Market, Offer},
+};
+
+/// Opens the registries; says of each that cannot be opened why, and goes on without it.
+async fn market(site: &Site<'_>) -> Result<Market, Failure> {
+    let market = registry::open(site.config).await?;
+    for failure in &market.failures {
+        eprintln!("warning: {failure}");
+    }
+    Ok(market)
+}
+
+pub(super) async fn search(site: &Site<'_>, text: &str, as_json: bool) -> Result<(), Failure> {
+    let found = registry::search(&market(site).await?, &site.installed().await?, text);
+    if as_json {
+        return output::json(&found);
+    }
+    let row = |offer: &Offer| {
+        let installed = offer.installed.as_ref().map(|version| format!("installed {version}"));
+        [
+            offer.name.clone(),
+            offer.version.clone(),
+            format!("{}/{}", offer.registry, offer.publisher),
+            installed.unwrap_or_default(),
+            offer.description.clone(),
+        ]
+    };
+    output::table(&found.iter().map(row).collect::<Vec<_>>())
+}
+
+pub(super) async fn check_updates(site: &Site<'_>, as_json: bool) -> Result<(), Failure> {
+    let (market, installed) = (market(site).await?, site.installed().await?);
+    let newer: Vec<Offer> = installed.iter().filter_map(|one| registry::newer(&market, one)).collect();
+    if as_json {
+        return output::json(&newer);
+    }
+    if newer.is_empty() {
+        return output::line("everything is up to date");
+    }
+    let row = |offer: &Offer| {
+        [
+            offer.name.clone(),
+            offer.installed.clone().unwrap_or_default(),
+            "→".to_owned(),
+            offer.version.clone(),
+        ]
+    };
+    output::table(&newer.iter().map(row).collect::<Vec<_>>())
+}
+
+pub(super) async fn audit(site: &Site<'_>, disable_revoked: bool, as_json: bool) -> Result<(), Failure> {
+    let (market, installed) = (market(site).await?, site.installed().await?);
+    let findings = registry::audit(&market, &installed);
+    if as_json {
+        output::json(&findings)?;
+    } else {
+        let row = |finding: &Finding| {
+            [finding.name.clone(), finding.version.clone(), finding.kind.to_owned(), finding.message.clone()]
+        };
+        output::table(&findings.iter().map(row).collect::<Vec<_>>())?;
+    }
+    let is_enabled =
+        |finding: &&Finding| installed.iter().any(|one| one.name == finding.name && one.is_enabled);
+    if disable_revoked {
+        for finding in findings.iter().filter(|finding| finding.kind == "revoked").filter(is_enabled) {
+            site.change(Change::Disable { name: finding.name.clone() }).await?;
+        }
+    }
+    match findings.iter().filter(|finding| finding.is_grave()).count() {
+        0 => Ok(()),
+        count => Err(Failure::new(format!("{count} extension(s) must not go on as they are"))),
+    }
+}

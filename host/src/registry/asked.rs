@@ -1,0 +1,102 @@
+//! What an operator asks to install: a name with a version requirement, a file or folder, or a URL. It never looks whether it
+//! is there.
+
+use std::path::PathBuf;
+
+use semver::VersionReq;
+use url::Url;
+
+use super::InstallError;
+
+/// One thing to install.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Asked {
+    /// By name, from the registries.
+    Named {
+        /// The extension.
+        name: String,
+        /// The versions that will do.
+        requirement: VersionReq,
+    },
+    /// A package's file, or the folder of an unpacked one.
+    Path(PathBuf),
+    /// A package behind a URL.
+    Url(Url),
+}
+
+impl Asked {
+    /// Reads `NAME`, `NAME@REQ`, a path or a URL. What holds a separator, begins with a dot or ends in `.tbx` is a path.
+    ///
+    /// # Errors
+    /// `source_invalid` with what was understood.
+    pub fn parse(text: &str) -> Result<Asked, InstallError> {
+        let refuse =
+            |problem: String| Err(InstallError::new("source_invalid", format!("{text:?}: {problem}")));
+        if text.starts_with("https://") || text.starts_with("http://") {
+            return match Url::parse(text) {
+                Ok(url) => Ok(Asked::Url(url)),
+                Err(error) => refuse(format!("no URL: {error}")),
+            };
+        }
+        if text.contains('/') || text.starts_with('.') || text.ends_with(tinybase_package::archive::EXTENSION)
+        {
+            return Ok(Asked::Path(PathBuf::from(text)));
+        }
+        Asked::named(text)
+    }
+
+    /// Reads what may come from elsewhere than this machine's operator: no path.
+    ///
+    /// # Errors
+    /// `source_invalid`.
+    pub fn parse_remote(text: &str) -> Result<Asked, InstallError> {
+        match Asked::parse(text)? {
+            Asked::Path(_) => Asked::named(text),
+            asked => Ok(asked),
+        }
+    }
+
+    fn named(text: &str) -> Result<Asked, InstallError> {
+        let (name, requirement) = text.split_once('@').unwrap_or((text, "*"));
+        let refuse =
+            |problem: String| Err(InstallError::new("source_invalid", format!("{text:?}: {problem}")));
+        let is_word = name.starts_with(|first: char| first.is_ascii_lowercase())
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        if !is_word {
+            return refuse("an extension's name is [a-z][a-z0-9_]*".to_owned());
+        }
+        match requirement.parse() {
+            Ok(requirement) => Ok(Asked::Named { name: name.to_owned(), requirement }),
+            Err(error) => refuse(format!("{requirement:?} is no version requirement such as ^1.2: {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str, requirement: &str) -> Asked {
+        Asked::Named { name: name.to_owned(), requirement: requirement.parse().unwrap() }
+    }
+
+    #[test]
+    fn each_kind_is_told_by_its_form() {
+        assert_eq!(Asked::parse("webhooks").unwrap(), named("webhooks", "*"));
+        assert_eq!(Asked::parse("webhooks@^1.2").unwrap(), named("webhooks", "^1.2"));
+        assert_eq!(Asked::parse("./webhooks").unwrap(), Asked::Path("./webhooks".into()));
+        assert_eq!(Asked::parse("webhooks-1.0.0-x.tbx").unwrap(), Asked::Path("webhooks-1.0.0-x.tbx".into()));
+        assert!(matches!(Asked::parse("https://example.org/a.tbx").unwrap(), Asked::Url(_)));
+        for bad in ["", "Web Hooks", "webhooks@new", "https://", "-x"] {
+            assert_eq!(Asked::parse(bad).unwrap_err().code, "source_invalid", "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_does_not_come_from_elsewhere() {
+        for path in ["/etc/passwd", "./x", "x.tbx"] {
+            assert_eq!(Asked::parse_remote(path).unwrap_err().code, "source_invalid", "{path}");
+        }
+        assert_eq!(Asked::parse_remote("search@1").unwrap(), named("search", "1"));
+    }
+}

@@ -1,0 +1,72 @@
+//! A package behind a URL, for those who install one without a registry. Nobody vouches for what comes; it is bounded in
+//! time and size, and never redirected to another host.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use reqwest::{Client, redirect::Policy};
+use url::Url;
+
+use super::{InstallError, prepare::Progress};
+use crate::config::Config;
+
+/// How often a server may redirect within its own origin.
+const REDIRECTS_MAX: usize = 3;
+
+/// Downloads `url` into `folder`.
+pub(super) async fn download(
+    config: &Config,
+    url: &Url,
+    folder: &Path,
+    progress: &dyn Progress,
+) -> Result<PathBuf, InstallError> {
+    let timeout = Duration::from_millis(config.extensions.fetch_timeout_ms);
+    let fetched = tokio::time::timeout(timeout, fetch(config, url, folder, progress)).await;
+    fetched.unwrap_or_else(|_| {
+        Err(InstallError::new(
+            "download_failed",
+            format!("{url}: it took longer than {} ms", timeout.as_millis()),
+        ))
+    })
+}
+
+async fn fetch(
+    config: &Config,
+    url: &Url,
+    folder: &Path,
+    progress: &dyn Progress,
+) -> Result<PathBuf, InstallError> {
+    let failed = |error: reqwest::Error| {
+        InstallError::new("download_failed", format!("{url}: {}", error.without_url()))
+    };
+    let client = Client::builder().redirect(within(url)).build().map_err(failed)?;
+    let mut answer =
+        client.get(url.clone()).send().await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
+    let (mut done, total, max) =
+        (0, answer.content_length().unwrap_or(0), config.extensions.archive_bytes_max);
+    let path = folder.join("download.tbx");
+    let mut file = std::fs::File::create(&path).map_err(InstallError::file(&path))?;
+    while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+        done += chunk.len() as u64;
+        if done > max {
+            let words = format!("{url}: it is larger than {max} bytes (extensions.archive_bytes_max)");
+            return Err(InstallError::new("archive_too_large", words));
+        }
+        file.write_all(&chunk).map_err(InstallError::file(&path))?;
+        progress.fetched(url.as_str(), done, total.max(done));
+    }
+    Ok(path)
+}
+
+fn within(url: &Url) -> Policy {
+    let origin = url.origin();
+    Policy::custom(move |attempt| {
+        if attempt.previous().len() > REDIRECTS_MAX || attempt.url().origin() != origin {
+            return attempt.error("it redirects elsewhere");
+        }
+        attempt.follow()
+    })
+}

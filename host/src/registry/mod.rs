@@ -1,0 +1,18 @@
+//! Where extensions come from: the configured registries, what is asked of them, and how packages get into a folder of their
+//! own, verified. It never installs anything: that is the lifecycle's.
+
+mod asked;
+mod audit;
+mod download;
+mod error;
+mod offers;
+mod prepare;
+mod sources;
+mod world;
+
+pub use asked::Asked;
+pub use audit::{Finding, audit};
+pub use error::InstallError;
+pub use offers::{Offer, newer, search};
+pub use prepare::{Prepared, Progress, Step, Wish, prepare};
+pub use sources::{Market, open};

@@ -1,0 +1,84 @@
+//! What the registries offer: for those who search, and for those who look whether something newer is there.
+
+use semver::Version;
+use serde::Serialize;
+use tinybase_package::archive::HOST_TARGET;
+use tinybase_registry::{Entry, Registry};
+
+use super::{Market, world::host_version};
+use crate::plugins::store::Installed;
+
+/// The newest version of an extension that this host can load.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Offer {
+    /// Its name.
+    pub name: String,
+    /// The version.
+    pub version: String,
+    /// What it does.
+    pub description: String,
+    /// Who made it.
+    pub author: String,
+    /// The registry that has it.
+    pub registry: String,
+    /// Who published it there.
+    pub publisher: String,
+    /// What it uses of the host.
+    pub capabilities: Vec<String>,
+    /// When it was published (RFC 3339).
+    pub published_at: String,
+    /// The version that is installed.
+    pub installed: Option<String>,
+}
+
+/// The extensions whose name, description or author contains `text`, by name.
+pub fn search(market: &Market, installed: &[Installed], text: &str) -> Vec<Offer> {
+    let text = text.to_lowercase();
+    let mut offers: Vec<Offer> = Vec::new();
+    for entry in market.registries.iter().flat_map(Registry::entries) {
+        let listing = &entry.listing;
+        let is_meant = [&listing.name, &listing.description, &listing.author]
+            .iter()
+            .any(|field| field.to_lowercase().contains(&text));
+        // Of a name, the registry that comes first is the one it is installed from, and its newest version stands first.
+        if is_meant && can_be_chosen(entry) && !offers.iter().any(|offer| offer.name == listing.name) {
+            offers.push(offer(entry, installed));
+        }
+    }
+    offers.sort_by(|one, two| one.name.cmp(&two.name));
+    offers
+}
+
+/// The newest version of an installed extension, where that is newer than what is installed.
+pub fn newer(market: &Market, installed: &Installed) -> Option<Offer> {
+    let version: Version = installed.version.parse().ok()?;
+    let has =
+        |registry: &&Registry| registry.entries().iter().any(|entry| entry.listing.name == installed.name);
+    let mut entries = market.registries.iter().find(has)?.entries().iter();
+    let newest = entries.find(|entry| entry.listing.name == installed.name && can_be_chosen(entry))?;
+    (newest.listing.version > version).then(|| offer(newest, std::slice::from_ref(installed)))
+}
+
+fn can_be_chosen(entry: &Entry) -> bool {
+    let listing = &entry.listing;
+    listing.target == HOST_TARGET
+        && listing.yanked.is_none()
+        && entry.revoked.is_none()
+        && listing.host.matches(&host_version())
+        && (tinybase_abi::ABI_MAJOR_OLDEST..=tinybase_abi::ABI_MAJOR).contains(&listing.abi)
+}
+
+fn offer(entry: &Entry, installed: &[Installed]) -> Offer {
+    let listing = &entry.listing;
+    Offer {
+        name: listing.name.clone(),
+        version: listing.version.to_string(),
+        description: listing.description.clone(),
+        author: listing.author.clone(),
+        registry: entry.registry.clone(),
+        publisher: entry.publisher.name.clone(),
+        capabilities: listing.capabilities.clone(),
+        published_at: listing.published_at.clone(),
+        installed: installed.iter().find(|one| one.name == listing.name).map(|one| one.version.clone()),
+    }
+}

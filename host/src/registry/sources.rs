@@ -1,0 +1,121 @@
+//! The registries that are configured, each with its root of trust, and how they are opened. A registry that cannot be opened
+//! is never skipped where something is chosen: what an earlier one has must not be taken from a later one.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use tinybase_registry::{Limits, Location, Registry, RegistryError, Source};
+
+use super::InstallError;
+use crate::config::{BUNDLED_REGISTRY, Config};
+
+/// The folder beside the program with the registry that came with it.
+const BUNDLED_FOLDER: &str = "registry";
+/// The bundled registry's root of trust, in its folder: both are as trusted as the program.
+const BUNDLED_ROOT: &str = "root.json";
+/// In the folder of what the host keeps for itself: what was seen of each registry.
+const DATASTORE_FOLDER: &str = "registries";
+
+/// The registries, as far as they could be opened.
+#[derive(Debug)]
+pub struct Market {
+    /// Those that were opened, in order.
+    pub registries: Vec<Registry>,
+    /// Why others were not.
+    pub failures: Vec<RegistryError>,
+}
+
+impl Market {
+    /// All registries.
+    ///
+    /// # Errors
+    /// The first failure, where there is one.
+    pub fn whole(self) -> Result<Vec<Registry>, InstallError> {
+        match self.failures.into_iter().next() {
+            Some(failure) => Err(failure.into()),
+            None => Ok(self.registries),
+        }
+    }
+}
+
+/// Opens every configured registry.
+///
+/// # Errors
+/// Where the configuration names a registry without a root of trust.
+pub async fn open(config: &Config) -> Result<Market, InstallError> {
+    let limits = limits(config);
+    let mut market = Market { registries: Vec::new(), failures: Vec::new() };
+    for source in configured(config)? {
+        let datastore = config.state_dir().join(DATASTORE_FOLDER).join(&source.name);
+        match Registry::open(&source, &datastore, &limits).await {
+            Ok(registry) => market.registries.push(registry),
+            Err(error) => market.failures.push(error),
+        }
+    }
+    Ok(market)
+}
+
+fn limits(config: &Config) -> Limits {
+    let extensions = &config.extensions;
+    Limits {
+        metadata_timeout_ms: extensions.metadata_timeout_ms,
+        archive_timeout_ms: extensions.fetch_timeout_ms,
+        archive_bytes_max: extensions.archive_bytes_max,
+        ..Limits::default()
+    }
+}
+
+/// The sources in their order; without any, the bundled one, where this program came with one.
+fn configured(config: &Config) -> Result<Vec<Source>, InstallError> {
+    let listed = &config.extensions.registries;
+    if listed.is_empty() {
+        return Ok(bundled_folder()
+            .filter(|folder| folder.exists())
+            .map(bundled)
+            .transpose()?
+            .into_iter()
+            .collect());
+    }
+    let source = |entry: &String| match entry.split_once('=') {
+        Some((name, place)) => named(config, name, place),
+        None => bundled(bundled_folder().unwrap_or_default()),
+    };
+    listed.iter().map(source).collect()
+}
+
+fn bundled_folder() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    Some(program.parent()?.join(BUNDLED_FOLDER))
+}
+
+fn bundled(folder: PathBuf) -> Result<Source, InstallError> {
+    let root = read_root(BUNDLED_REGISTRY, &folder.join(BUNDLED_ROOT))?;
+    Ok(Source {
+        name: BUNDLED_REGISTRY.to_owned(),
+        location: Location::Path(folder),
+        root,
+        // It came with the program and is as old as that; there is no newer one behind it that could be withheld.
+        allow_expired: true,
+    })
+}
+
+fn named(config: &Config, name: &str, place: &str) -> Result<Source, InstallError> {
+    let root = read_root(name, &config.extensions.roots_dir.join(format!("{name}.json")))?;
+    let location = match Location::parse(place)? {
+        Location::Path(path) => Location::Path(config.path(path)),
+        url => url,
+    };
+    Ok(Source { name: name.to_owned(), location, root, allow_expired: false })
+}
+
+fn read_root(name: &str, path: &Path) -> Result<Vec<u8>, InstallError> {
+    fs::read(path).map_err(|error| {
+        let shown = path.display();
+        InstallError::new(
+            "registry_root_missing",
+            format!("the registry {name:?} has no root of trust: {shown}: {error}; put its root.json there"),
+        )
+    })
+}

@@ -1,0 +1,67 @@
+//! What the resolver must know of this instance: what is installed, what is locked, and what this host can load.
+
+use semver::{Version, VersionReq};
+use tinybase_package::archive::HOST_TARGET;
+use tinybase_registry::{
+    Publisher, Registry,
+    resolver::{self, Catalogue, World},
+};
+
+use super::InstallError;
+use crate::{
+    config::Config,
+    plugins::{lock_file::LockFile, manifest::Manifest, store::Installed},
+};
+
+/// Everything that speaks for or against a version.
+pub(super) fn world<'a>(
+    config: &Config,
+    installed: &[Installed],
+    registries: &'a [Registry],
+) -> Result<World<'a>, InstallError> {
+    Ok(World {
+        installed: installed.iter().filter_map(known).collect(),
+        locked: locked(config, registries)?,
+        registries: registries.iter().map(Catalogue::from).collect(),
+        host: host_version(),
+        abi_majors: (tinybase_abi::ABI_MAJOR_OLDEST..=tinybase_abi::ABI_MAJOR).collect(),
+        target: HOST_TARGET.to_owned(),
+    })
+}
+
+/// This host's version.
+pub(super) fn host_version() -> Version {
+    Version::parse(env!("CARGO_PKG_VERSION")).expect("cargo checks the package's version")
+}
+
+fn known(installed: &Installed) -> Option<resolver::Installed> {
+    let manifest: Manifest = serde_json::from_value(installed.manifest.clone()).ok()?;
+    Some(resolver::Installed {
+        name: installed.name.clone(),
+        version: manifest.version,
+        dependencies: manifest.dependencies,
+        archive_sha256: installed.origin.archive_sha256.clone(),
+    })
+}
+
+fn locked(config: &Config, registries: &[Registry]) -> Result<Vec<resolver::Locked>, InstallError> {
+    let file = LockFile::read(&config.dir)?;
+    let locked = file.extensions.into_iter().filter_map(|(name, locked)| {
+        let threshold = registries
+            .iter()
+            .flat_map(Registry::entries)
+            .find(|entry| {
+                entry.listing.name == name && Some(&entry.publisher.name) == locked.publisher.as_ref()
+            })
+            .map_or(1, |entry| entry.publisher.threshold);
+        let keys = locked.publisher_keys;
+        let publisher = locked.publisher.map(|name| Publisher { name, keys, threshold });
+        Some(resolver::Locked { name, version: locked.version.parse().ok()?, publisher })
+    });
+    Ok(locked.collect())
+}
+
+/// Whether a requirement lets any version through, pre-releases of what is asked for included.
+pub(super) fn exactly(version: &Version) -> VersionReq {
+    format!("={version}").parse().expect("a version is a requirement of itself")
+}

@@ -1,0 +1,139 @@
+//! A load at a steady rate: requests are due at fixed times, and one that comes late is late from when it was due. It never
+//! slows down because the server does.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// Connections, each with a thread of its own.
+pub(super) const CONNECTIONS: usize = 8;
+/// One request in so many writes.
+const WRITES_ONE_IN: usize = 5;
+/// How long an answer may take before it counts as lost.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// What is asked for.
+pub(super) struct Mix {
+    pub(super) port: u16,
+    /// Read in turn.
+    pub(super) reads: Vec<String>,
+    /// Where records are created.
+    pub(super) create: String,
+    pub(super) body: String,
+}
+
+/// What came of it.
+#[derive(Default)]
+pub(super) struct Outcome {
+    latencies: Vec<Duration>,
+    /// The first words of each answer that was none, or no success.
+    pub(super) failures: Vec<String>,
+}
+
+impl Outcome {
+    pub(super) fn count(&self) -> usize {
+        self.latencies.len() + self.failures.len()
+    }
+
+    /// In milliseconds.
+    pub(super) fn p99_ms(&mut self) -> f64 {
+        self.latencies.sort_unstable();
+        let at = self.latencies.len() * 99 / 100;
+        self.latencies.get(at).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1_000.0)
+    }
+}
+
+/// Loads until `stop` is set, at `rate` requests a second, or as fast as it goes where there is none.
+pub(super) fn run(mix: &Mix, rate: Option<f64>, stop: &AtomicBool) -> Result<Outcome> {
+    let outcomes: Vec<Result<Outcome>> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..CONNECTIONS).map(|number| scope.spawn(move || connection(mix, number, rate, stop))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a load does not panic")).collect()
+    });
+    let mut all = Outcome::default();
+    for outcome in outcomes {
+        let outcome = outcome?;
+        all.latencies.extend(outcome.latencies);
+        all.failures.extend(outcome.failures);
+    }
+    Ok(all)
+}
+
+/// The same, for a time.
+pub(super) fn run_for(mix: &Mix, rate: Option<f64>, time: Duration) -> Result<Outcome> {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| run(mix, rate, &stop));
+        std::thread::sleep(time);
+        stop.store(true, Ordering::Relaxed);
+        load.join().expect("a load does not panic")
+    })
+}
+
+fn connection(mix: &Mix, number: usize, rate: Option<f64>, stop: &AtomicBool) -> Result<Outcome> {
+    let every = rate.map(|rate| Duration::from_secs_f64(CONNECTIONS as f64 / rate));
+    let mut due = Instant::now() + every.unwrap_or_default() * number as u32 / CONNECTIONS as u32;
+    let (mut outcome, mut stream, mut at) = (Outcome::default(), connect(mix.port)?, number);
+    while !stop.load(Ordering::Relaxed) {
+        if let Some(every) = every {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            due += every;
+        }
+        let asked = if every.is_some() { due - every.unwrap_or_default() } else { Instant::now() };
+        match ask(&mut stream, &request(mix, at)) {
+            Ok(status) if (200..300).contains(&status) => outcome.latencies.push(asked.elapsed()),
+            Ok(status) => outcome.failures.push(format!("status {status}")),
+            Err(error) => {
+                outcome.failures.push(format!("{error:#}"));
+                stream = connect(mix.port)?;
+            }
+        }
+        at += 1;
+    }
+    Ok(outcome)
+}
+
+fn connect(port: u16) -> Result<BufReader<TcpStream>> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).context("connecting")?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(ANSWER_WAIT_MAX))?;
+    Ok(BufReader::new(stream))
+}
+
+fn request(mix: &Mix, at: usize) -> String {
+    if at.is_multiple_of(WRITES_ONE_IN) {
+        let (path, body) = (&mix.create, &mix.body);
+        let length = body.len();
+        return format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+    }
+    format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", mix.reads[at % mix.reads.len()])
+}
+
+/// Sends a request and reads its answer to the end.
+fn ask(stream: &mut BufReader<TcpStream>, request: &str) -> Result<u16> {
+    stream.get_mut().write_all(request.as_bytes())?;
+    let (mut status, mut length, mut line) = (None, 0_u64, String::new());
+    loop {
+        line.clear();
+        if stream.read_line(&mut line)? == 0 {
+            bail!("the server closed the connection");
+        }
+        if line == "\r\n" {
+            break;
+        }
+        match line.split_once(':') {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                length = value.trim().parse()?
+            }
+            Some(_) => {}
+            None => status = line.split(' ').nth(1).and_then(|status| status.parse().ok()),
+        }
+    }
+    std::io::copy(&mut stream.by_ref().take(length), &mut std::io::sink())?;
+    status.context("an answer begins with a status")
+}

@@ -1,0 +1,72 @@
+//! The SDK of authors beside the binary, so that `tinybase extensions new` makes what builds without this repository: a
+//! workspace of its own with the crates that an extension depends on. It never changes a source file.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use toml::{Table, Value};
+
+use crate::build::copy_tree;
+use crate::workspace::Workspace;
+
+/// The crates, by their folders; the first holds the others.
+const CRATES: [&str; 3] = ["plugin-api", "plugin-api/abi", "plugin-api/macros"];
+
+/// Puts the SDK into `into`.
+///
+/// # Errors
+/// When a file cannot be read or written.
+pub(crate) fn stage(workspace: &Workspace, into: &Path) -> Result<()> {
+    let from = workspace.root.join(CRATES[0]);
+    copy_tree(&from, &into.join(CRATES[0])).with_context(|| format!("copying {}", from.display()))?;
+    let path = workspace.root.join("Cargo.toml");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let manifest = own_workspace(text.parse().context("the workspace's Cargo.toml")?);
+    let target = into.join("Cargo.toml");
+    // Left alone where it is the same, so that nothing is built anew.
+    if fs::read_to_string(&target).is_ok_and(|there| there == manifest) {
+        return Ok(());
+    }
+    fs::write(&target, manifest).with_context(|| format!("writing {}", target.display()))
+}
+
+/// What the crates inherit, and nothing else of the repository's workspace.
+fn own_workspace(mut root: Table) -> String {
+    let mut kept = Table::new();
+    if let Some(Value::Table(mut workspace)) = root.remove("workspace") {
+        workspace.insert("members".to_owned(), Value::Array(CRATES.map(Value::from).to_vec()));
+        workspace.remove("exclude");
+        if let Some(Value::Table(dependencies)) = workspace.get_mut("dependencies") {
+            dependencies.retain(|_, dependency| is_reachable(dependency));
+        }
+        kept.insert("workspace".to_owned(), Value::Table(workspace));
+    }
+    kept.to_string()
+}
+
+/// A crate of the registry, or one of the SDK.
+fn is_reachable(dependency: &Value) -> bool {
+    let path = dependency.get("path").and_then(Value::as_str);
+    path.is_none_or(|path| CRATES.contains(&path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sdk_is_a_workspace_of_its_own() {
+        let root = "[workspace]\nmembers = [\"host\"]\nexclude = [\"examples\"]\n[workspace.package]\nedition = \"2024\"\n\
+                    [workspace.dependencies]\nserde = \"1\"\ntinybase-abi = { path = \"plugin-api/abi\" }\n\
+                    tinybase-package = { path = \"package\" }\n[profile.dev]\ndebug = true\n";
+        let own: Table = own_workspace(root.parse().unwrap()).parse().unwrap();
+        assert_eq!(own.len(), 1);
+        let workspace = &own["workspace"];
+        assert_eq!(workspace["members"].as_array().unwrap().len(), 3);
+        assert_eq!(workspace["package"]["edition"].as_str(), Some("2024"));
+        let names: Vec<&String> = workspace["dependencies"].as_table().unwrap().keys().collect();
+        assert_eq!(names, ["serde", "tinybase-abi"]);
+        assert!(workspace.get("exclude").is_none());
+    }
+}
