@@ -9,7 +9,7 @@ use tinybase_registry::{
 
 use super::InstallError;
 use crate::{
-    config::Config,
+    config::{BUNDLED_REGISTRY, Config},
     plugins::{lock_file::LockFile, manifest::Manifest, store::Installed},
 };
 
@@ -55,7 +55,10 @@ fn locked(config: &Config, registries: &[Registry]) -> Result<Vec<resolver::Lock
             })
             .map_or(1, |entry| entry.publisher.threshold);
         let keys = locked.publisher_keys;
-        let publisher = locked.publisher.map(|name| Publisher { name, keys, threshold });
+        // The bundled registry is as trusted as the program that it came with, and signed anew with each build of that.
+        let is_bundled = locked.registry.as_deref() == Some(BUNDLED_REGISTRY);
+        let publisher =
+            locked.publisher.filter(|_| !is_bundled).map(|name| Publisher { name, keys, threshold });
         Some(resolver::Locked { name, version: locked.version.parse().ok()?, publisher })
     });
     Ok(locked.collect())
