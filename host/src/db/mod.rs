@@ -134,8 +134,8 @@ pub enum DbError {
     /// A packed buffer was malformed.
     #[error(transparent)]
     Codec(#[from] CodecError),
-    /// The database is shut down, or its disk failed.
-    #[error("the database is closed: {0}")]
+    /// The database is shut down, its disk failed, or what says where it is will not do.
+    #[error("the database cannot be used: {0}")]
     Closed(String),
 }
 

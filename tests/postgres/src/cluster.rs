@@ -3,12 +3,12 @@
 
 use std::{
     env,
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io,
     net::TcpListener,
     ops::Range,
     os::unix::{
-        fs::{DirBuilderExt, chown},
+        fs::{DirBuilderExt, PermissionsExt, chown},
         process::CommandExt,
     },
     path::{Path, PathBuf},
@@ -82,6 +82,15 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::start`].
     pub fn start_with(settings: &[&'static str]) -> io::Result<Cluster> {
+        Cluster::start_with_files(settings, &[])
+    }
+
+    /// The same with files in the folder of its data, by their names, which only its user may read: those that settings
+    /// name, or in the place of those that every cluster has.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub fn start_with_files(settings: &[&'static str], files: &[(&str, &str)]) -> io::Result<Cluster> {
         remove_abandoned();
         let installation = Installation::find_or_install()?;
         let (folder, lock) = make_folder()?;
@@ -93,6 +102,9 @@ impl Cluster {
         let mut cluster =
             Cluster { installation, folder, _lock: lock, port: 0, password, settings, server: None };
         cluster.initialise()?;
+        for (name, content) in files {
+            cluster.write(&cluster.data().join(name), content)?;
+        }
         for _ in 0..PORTS_TRIED_MAX {
             cluster.port = random::port(PORTS)?;
             if is_free(cluster.port) && cluster.launch()? {
@@ -145,10 +157,7 @@ impl Cluster {
     /// Makes the cluster's files.
     fn initialise(&self) -> io::Result<()> {
         let secret = self.folder.join("password");
-        fs::write(&secret, &self.password)?;
-        if let Some((user, group)) = self.installation.user {
-            chown(&secret, Some(user), Some(group))?;
-        }
+        self.write(&secret, &self.password)?;
         let mut command = self.installation.command("initdb");
         command.args(["-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--auth=scram-sha-256"]);
         command.args(["-U", USER, "--pwfile"]).arg(&secret).arg("-D").arg(self.data());
@@ -161,6 +170,16 @@ impl Cluster {
             )));
         }
         Ok(())
+    }
+
+    /// Writes a file that the server's user alone may read.
+    fn write(&self, path: &Path, content: &str) -> io::Result<()> {
+        fs::write(path, content)?;
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        match self.installation.user {
+            Some((user, group)) => chown(path, Some(user), Some(group)),
+            None => Ok(()),
+        }
     }
 
     /// Starts the server and waits until it answers; `false` where its port is taken.

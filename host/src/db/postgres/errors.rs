@@ -2,7 +2,7 @@
 
 use sqlx::{Row, postgres::PgDatabaseError};
 
-use super::pool::Link;
+use super::{pool::Link, tls};
 use crate::db::DbError;
 
 /// Why a statement failed.
@@ -89,10 +89,15 @@ pub(super) fn of_connecting(error: &sqlx::Error) -> DbError {
     match error {
         sqlx::Error::Database(error) => match error.code().as_deref() {
             Some("53300") => DbError::Busy,
+            // The server's own words say whether the connection was encrypted.
+            Some("28000") if error.message().contains("pg_hba.conf") => DbError::Unavailable(format!(
+                "{}; where the server takes connections with TLS alone, sslmode=verify-full in database.url asks for it",
+                error.message()
+            )),
             _ => DbError::Unavailable(error.message().to_owned()),
         },
         sqlx::Error::PoolTimedOut => DbError::Unavailable("no connection could be made in time".to_owned()),
-        other => DbError::Unavailable(other.to_string()),
+        other => DbError::Unavailable(tls::problem(other).unwrap_or_else(|| other.to_string())),
     }
 }
 

@@ -12,6 +12,7 @@ mod pool;
 mod run;
 mod scope;
 mod statement;
+mod tls;
 mod transaction;
 mod values;
 

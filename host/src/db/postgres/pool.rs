@@ -15,8 +15,9 @@ use sqlx::{
     postgres::{PgConnectOptions, PgConnection},
 };
 use tokio::runtime::Handle;
+use url::Url;
 
-use super::{PostgresOptions, errors, health::Health};
+use super::{PostgresOptions, errors, health::Health, tls};
 use crate::{
     db::{DbError, Durability},
     observe::stats::DATABASE,
@@ -225,11 +226,25 @@ impl Links {
     }
 }
 
+/// The driver would look the brackets around an IPv6 address up as a part of a name.
+fn without_brackets(options: PgConnectOptions) -> PgConnectOptions {
+    let bare =
+        options.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']')).map(str::to_owned);
+    match bare {
+        Some(address) => options.host(&address),
+        None => options,
+    }
+}
+
 /// How every connection of the engine is made.
 pub(super) fn connect_options(options: &PostgresOptions) -> Result<PgConnectOptions, DbError> {
-    let parsed: PgConnectOptions = options.url.reveal().parse().map_err(|error| {
+    let no_url = |error: &dyn std::fmt::Display| {
         DbError::Closed(format!("database.url is no URL of a PostgreSQL server: {error}"))
-    })?;
+    };
+    let url: Url = options.url.reveal().parse().map_err(|error: url::ParseError| no_url(&error))?;
+    let parsed: PgConnectOptions =
+        options.url.reveal().parse().map_err(|error: sqlx::Error| no_url(&error))?;
+    let secured = tls::checked(&url, without_brackets(parsed))?;
     // A statement that its caller gave up ends on the server as well, a little later.
     let statement_timeout = options.query_timeout.saturating_mul(2).as_millis().to_string();
     let mut settings = vec![
@@ -242,9 +257,26 @@ pub(super) fn connect_options(options: &PostgresOptions) -> Result<PgConnectOpti
     if options.durability == Durability::Normal {
         settings.push(("synchronous_commit", "off"));
     }
-    Ok(parsed
+    Ok(secured
         .application_name("tinybase")
         .statement_cache_capacity(options.statement_cache_entries)
         .options(settings)
         .disable_statement_logging())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_address_is_called_without_its_brackets() {
+        for (url, host) in [
+            ("postgres://u@[::1]:5/d", "::1"),
+            ("postgres://u@h:5/d", "h"),
+            ("postgres://u@127.0.0.1/d", "127.0.0.1"),
+        ] {
+            let made = connect_options(&PostgresOptions::new(url)).unwrap();
+            assert_eq!(made.get_host(), host, "{url}");
+        }
+    }
 }
