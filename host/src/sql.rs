@@ -40,6 +40,13 @@ impl HostSql {
         &self.0
     }
 
+    /// The time `seconds` from now by the database's clock, as times are stored: what is to be held against times that
+    /// other nodes stored.
+    pub fn time_from_now(&self, seconds: i64) -> String {
+        let time = self.0.now().saturating_add(SignedDuration::from_secs(seconds));
+        stored_time(time.expect("the sum of two times saturates"))
+    }
+
     /// Every row of a read by key or index.
     pub async fn rows(&self, sql: &str, params: &[ValueRef<'_>]) -> Result<Vec<Row>, DbError> {
         let packed = pack_values(params.iter().copied());
@@ -170,7 +177,7 @@ pub fn is_null(row: &Row, column: usize) -> bool {
     matches!(row.get(column), None | Some(Value::Null))
 }
 
-/// The time `seconds` from now in the form in which times are stored.
+/// The time `seconds` from now by this machine's clock, in the form in which times are stored.
 pub fn time_from_now(seconds: i64) -> String {
     let time = Timestamp::now().saturating_add(SignedDuration::from_secs(seconds));
     stored_time(time.expect("the sum of two times saturates"))

@@ -17,6 +17,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use thiserror::Error;
 use tinybase_abi::codec::CodecError;
 
@@ -227,6 +228,9 @@ pub trait Database: Send + Sync + 'static {
         scope: &Scope,
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>>;
+    /// The time that `ValueRef::Now` stands for: on PostgreSQL the server's as this process knows it, the same for all nodes
+    /// whatever their own clocks show.
+    fn now(&self) -> Timestamp;
     /// A number that changes whenever another process has changed what nodes keep in memory: on SQLite any data, on
     /// PostgreSQL what a trigger of `tb_note_change` watches. Where that cannot be known, it is another at each call.
     fn foreign_changes(&self) -> u64;

@@ -1,5 +1,6 @@
 //! The outbox: events written down with their change, told at least once, also after a crash.
-//! An event stays until its listener has succeeded; it never overtakes another of the same listener that is due.
+//! An event stays until its listener has succeeded; it never overtakes another of the same listener that is due. When one
+//! is due goes by the database's clock, so that nodes whose own clocks differ agree on it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     db::DbError,
     observe::stats::EVENTS,
-    sql::{HostSql, Row, integer, text, time_from_now},
+    sql::{HostSql, Row, integer, text},
 };
 
 /// How many events are read at once for a listener.
@@ -37,16 +38,20 @@ const FAILED: &str =
 /// The batch that writes an event down for a listener.
 pub fn statement(listener: &Listener, topic: &str, subject: &str, payload: &[u8]) -> Vec<u8> {
     let mut batch = BatchWriter::default();
+    push_new(&mut batch, &listener.subscriber, (topic, subject), payload);
+    batch.finish()
+}
+
+fn push_new(batch: &mut BatchWriter, subscriber: &str, (topic, subject): (&str, &str), payload: &[u8]) {
     let values = [
         ValueRef::Text(topic),
         ValueRef::Text(subject),
         ValueRef::Blob(payload),
-        ValueRef::Text(&listener.subscriber),
+        ValueRef::Text(subscriber),
         ValueRef::Now,
         ValueRef::Now,
     ];
     batch.push(INSERT, values, Expect::Any);
-    batch.finish()
 }
 
 /// Tells what is due, for as long as the server serves.
@@ -81,13 +86,13 @@ async fn tell_due(
     generation: u64,
 ) -> Result<(), DbError> {
     // Most looks find nothing, and take nothing then.
-    let mut due = due(sql, listener).await?;
+    let mut due = due(sql, &listener.subscriber).await?;
     if due.is_empty() || !teller.take(&listener.subscriber).await? {
         return Ok(());
     }
     if !teller.is_alone() {
         // What was due before may have been told by whoever was the teller then.
-        due = self::due(sql, listener).await?;
+        due = self::due(sql, &listener.subscriber).await?;
     }
     loop {
         for event in &due {
@@ -102,15 +107,20 @@ async fn tell_due(
         if i64::try_from(due.len()).is_ok_and(|len| len < EVENTS_AT_ONCE) {
             return teller.leave(&listener.subscriber).await;
         }
-        due = self::due(sql, listener).await?;
+        due = self::due(sql, &listener.subscriber).await?;
     }
 }
 
-async fn due(sql: &HostSql, listener: &Listener) -> Result<Vec<Row>, DbError> {
-    let now = time_from_now(0);
-    let params =
-        [ValueRef::Text(&listener.subscriber), ValueRef::Text(&now), ValueRef::Integer(EVENTS_AT_ONCE)];
+async fn due(sql: &HostSql, subscriber: &str) -> Result<Vec<Row>, DbError> {
+    let params = [ValueRef::Text(subscriber), ValueRef::Now, ValueRef::Integer(EVENTS_AT_ONCE)];
     sql.rows(DUE, &params).await
+}
+
+/// Notes that an event is to be told again, in so many seconds.
+fn push_failed(batch: &mut BatchWriter, sql: &HostSql, id: i64, wait: i64, problem: &str) {
+    let again_at = sql.time_from_now(wait);
+    let params = [ValueRef::Integer(id), ValueRef::Text(&again_at), ValueRef::Text(problem)];
+    batch.push(FAILED, params, Expect::Any);
 }
 
 /// Answers whether this node is still the one that tells this listener.
@@ -147,9 +157,7 @@ async fn tell(
                 "an event will be told again: {}",
                 words.message
             );
-            let again_at = time_from_now(wait);
-            let params = [ValueRef::Integer(id), ValueRef::Text(&again_at), ValueRef::Text(&words.message)];
-            batch.push(FAILED, params, Expect::Any);
+            push_failed(&mut batch, sql, id, wait, &words.message);
         }
     }
     teller.push_hold(&mut batch, &listener.subscriber);
@@ -161,5 +169,36 @@ impl Generation {
     /// Listeners that must be told at least once.
     pub fn durable_listeners(&self) -> impl Iterator<Item = &Listener> {
         self.after.values().flatten().filter(|listener| listener.queue.is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{db::testing::OnPostgres, sql::real};
+
+    /// How long is left until the event is told again, in seconds of the database's clock.
+    const LEFT: &str =
+        "SELECT extract(epoch FROM next_attempt_at::timestamptz - clock_timestamp())::float8 FROM tb_outbox";
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_due_goes_by_the_databases_clock() {
+        for apart in ["1 hour", "-1 hour"] {
+            let Some(database) = OnPostgres::migrated().await else { return };
+            database.move_clock(apart);
+            let sql = database.node().await;
+            let mut batch = BatchWriter::default();
+            push_new(&mut batch, "x", ("topic", "subject"), b"{}");
+            sql.apply(batch).await.unwrap();
+            let events = due(&sql, "x").await.unwrap();
+            assert_eq!(events.len(), 1, "{apart}: a new event is due at once");
+
+            let mut batch = BatchWriter::default();
+            push_failed(&mut batch, &sql, integer(&events[0], 0), 60, "not now");
+            sql.apply(batch).await.unwrap();
+            assert!(due(&sql, "x").await.unwrap().is_empty(), "{apart}: one that failed waits");
+            let left = real(&sql.row(LEFT, &[]).await.unwrap().unwrap(), 0);
+            assert!((50.0..61.0).contains(&left), "{apart}: {left} s are left");
+        }
     }
 }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tinybase_abi::codec::split_tickets;
 
@@ -154,6 +155,10 @@ impl Database for Redeeming {
 
     fn snapshot(&self, into: PathBuf) -> BoxFuture<'static, Result<bool, DbError>> {
         self.inner.snapshot(into)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.now()
     }
 
     fn foreign_changes(&self) -> u64 {

@@ -4,6 +4,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use tracing::{Instrument, Span, field::Empty};
 
 use super::TARGET;
@@ -92,6 +93,10 @@ impl Database for Traced {
 
     fn snapshot(&self, into: PathBuf) -> BoxFuture<'static, Result<bool, DbError>> {
         self.0.snapshot(into)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.now()
     }
 
     fn foreign_changes(&self) -> u64 {

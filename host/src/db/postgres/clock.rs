@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
+use crate::sql::stored_time;
+
 /// A clock that goes by another's and never back.
 #[derive(Debug)]
 pub(super) struct Clock {
@@ -25,16 +27,21 @@ impl Clock {
         self.ahead.store(database.saturating_sub(middle), Ordering::Relaxed);
     }
 
-    /// The time now.
+    /// The time now, as it is stored.
     pub(super) fn tick(&self) -> String {
+        stored_time(self.now())
+    }
+
+    /// The time now.
+    pub(super) fn now(&self) -> Timestamp {
         self.at(Timestamp::now())
     }
 
-    fn at(&self, now: Timestamp) -> String {
+    fn at(&self, now: Timestamp) -> Timestamp {
         let now = now.saturating_add(SignedDuration::from_micros(self.ahead.load(Ordering::Relaxed)));
         let mut last = self.last.lock();
         *last = (*last).max(now.expect("the sum of two times saturates"));
-        format!("{:.6}", *last)
+        *last
     }
 }
 
@@ -47,9 +54,9 @@ mod tests {
         let clock = Clock::new();
         let at = |micros| Timestamp::from_microsecond(micros).unwrap();
         clock.set(3_000_000, at(999_000), at(1_001_000));
-        assert_eq!(clock.at(at(1_500_000)), "1970-01-01T00:00:03.500000Z");
+        assert_eq!(clock.at(at(1_500_000)), at(3_500_000));
         clock.set(1_000_000, at(1_000_000), at(1_000_000));
-        assert_eq!(clock.at(at(1_600_000)), "1970-01-01T00:00:03.500000Z");
-        assert_eq!(clock.at(at(3_600_000)), "1970-01-01T00:00:03.600000Z");
+        assert_eq!(clock.at(at(1_600_000)), at(3_500_000));
+        assert_eq!(clock.at(at(3_600_000)), at(3_600_000));
     }
 }

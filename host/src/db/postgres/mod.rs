@@ -25,6 +25,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use sqlx::{Connection, Row};
 use tokio::{sync::Mutex, task::AbortHandle};
 
@@ -255,6 +256,10 @@ impl Database for Postgres {
 
     fn snapshot(&self, _into: PathBuf) -> BoxFuture<'static, Result<bool, DbError>> {
         Box::pin(std::future::ready(Ok(false)))
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
     }
 
     fn foreign_changes(&self) -> u64 {

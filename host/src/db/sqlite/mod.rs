@@ -18,6 +18,7 @@ mod writer;
 use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use self::{
@@ -158,6 +159,10 @@ impl Database for Sqlite {
             let calls = answer.await.unwrap_or_else(|_| Err(gone()))?;
             Ok(Box::new(transaction::SqliteTransaction::new(calls, time_max)) as Box<dyn Transaction>)
         })
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
     }
 
     fn foreign_changes(&self) -> u64 {

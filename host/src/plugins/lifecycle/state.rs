@@ -8,7 +8,7 @@ use super::change::ChangeError;
 use crate::{
     db::DbError,
     plugins::{Plugins, store::Installed},
-    sql::{optional_text, text, time_from_now},
+    sql::{optional_text, text},
 };
 
 /// For how long what a node said is kept once the node is not listed any more, in seconds: it says so before it joins.
@@ -79,7 +79,7 @@ impl Plugins {
     /// Says what runs here and what does not, for those who look.
     pub(in crate::plugins) async fn tell_state(&self) -> Result<(), DbError> {
         let mut batch = BatchWriter::default();
-        let (node, long_ago) = (self.nodes.id(), time_from_now(-UNLISTED_SECONDS));
+        let (node, long_ago) = (self.nodes.id(), self.store.sql().time_from_now(-UNLISTED_SECONDS));
         batch.push(FORGET, [ValueRef::Text(node), ValueRef::Text(&long_ago)], Expect::Any);
         let mut push = |name: &str, hash: &str, error: Option<&ChangeError>| {
             let params = [
