@@ -23,6 +23,18 @@ pub enum DependencyError {
         /// What is instead.
         problem: String,
     },
+    /// Another extension is enabled and does not run.
+    #[error("{name} needs the extension {dependency} in a version {range}, which {problem}")]
+    NotLoaded {
+        /// Who needs it.
+        name: String,
+        /// What it needs.
+        dependency: String,
+        /// In which versions.
+        range: VersionReq,
+        /// Why it does not run, or what runs instead.
+        problem: String,
+    },
     /// Others work with other versions of it.
     #[error("{by} needs {name} in a version {range}, and this is {version}")]
     Conflict {
@@ -58,6 +70,7 @@ impl DependencyError {
     pub fn code(&self) -> &'static str {
         match self {
             DependencyError::Missing { .. } => "dependency_missing",
+            DependencyError::NotLoaded { .. } => "dependency_not_loaded",
             DependencyError::Conflict { .. } => "dependency_conflict",
             DependencyError::Needed { .. } => "extension_needed",
             DependencyError::Cycle { .. } => "dependency_cycle",
@@ -90,6 +103,31 @@ pub fn check_needs(manifest: &Manifest, installed: &[Installed]) -> Result<(), D
     let needs_it =
         manifest.dependencies.keys().any(|next| leads_to(next, &manifest.name, installed, &mut way));
     if needs_it { Err(DependencyError::Cycle { name: manifest.name.clone(), by: way }) } else { Ok(()) }
+}
+
+/// Whether everything that `manifest` needs runs in a version that fits. `runs` tells the version of what runs, and `why` what
+/// is known of that which does not.
+///
+/// # Errors
+/// [`DependencyError::NotLoaded`].
+pub fn check_runs(
+    manifest: &Manifest,
+    runs: impl Fn(&str) -> Option<Version>,
+    why: impl Fn(&str) -> Option<String>,
+) -> Result<(), DependencyError> {
+    for (dependency, range) in &manifest.dependencies {
+        let problem = match runs(dependency) {
+            Some(version) if range.matches(&version) => continue,
+            Some(version) => format!("runs as {version} here"),
+            None => match why(dependency) {
+                Some(reason) => format!("is not loaded: {reason}"),
+                None => "is not loaded here".to_owned(),
+            },
+        };
+        let (name, dependency, range) = (manifest.name.clone(), dependency.clone(), range.clone());
+        return Err(DependencyError::NotLoaded { name, dependency, range, problem });
+    }
+    Ok(())
 }
 
 /// Whether `from` needs `to`, itself or through others; `way` holds whom by then.
@@ -184,6 +222,20 @@ mod tests {
         others[0].is_enabled = false;
         assert!(check_needs(&needs("*"), &others).unwrap_err().to_string().ends_with("is disabled"));
         assert!(check_needs(&needs("*"), &[]).unwrap_err().to_string().ends_with("is not installed"));
+    }
+
+    #[test]
+    fn what_is_needed_must_run_in_a_version_that_fits() {
+        let told = |runs: Option<Version>, why: Option<&str>| {
+            let why = |_: &str| why.map(str::to_owned);
+            check_runs(&manifest("top", "base = \"^1\""), |_| runs.clone(), why)
+                .map_err(|told| told.to_string())
+        };
+        let needs = "top needs the extension base in a version ^1, which";
+        assert_eq!(told(Some(Version::new(1, 2, 0)), None), Ok(()));
+        assert_eq!(told(Some(Version::new(2, 0, 0)), None), Err(format!("{needs} runs as 2.0.0 here")));
+        assert_eq!(told(None, Some("a hole")), Err(format!("{needs} is not loaded: a hole")));
+        assert_eq!(told(None, None), Err(format!("{needs} is not loaded here")));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Brings this process to what is installed and enabled: what runs already stays as it is, what is new is verified,
 //! created, migrated and started beside it, and the whole is swapped in. It never changes what is installed or enabled,
-//! but for the quarantine of what took the server down.
+//! but for the quarantine of what took the server down. What needs an extension that does not run is left out with it.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use semver::Version;
 use tokio::time::Instant;
 
 use super::{
@@ -11,6 +12,7 @@ use super::{
     generation::{Generation, JoinError},
     lifecycle::Unfinished,
     loader,
+    manifest::Manifest,
     member::{Leaving, Member},
     migrations, outbox,
     package::Package,
@@ -72,22 +74,28 @@ impl Plugins {
 
     /// Takes up what is installed and enabled by now. What fails is logged, and named in the answer.
     pub(super) async fn follow(&self) -> Result<Followed, LoadError> {
-        let wanted = dependencies::in_order(self.wanted().await?);
+        let all = self.store.all().await?;
+        let wanted = dependencies::in_order(all.iter().filter(|one| self.is_served(one)).cloned().collect());
         let current = self.shared.current.load_full();
         let runs = |one: &Installed| current.member(&one.name).filter(|member| member.hash() == one.hash);
         // What runs already has its place before what is new.
         let mut beside: Vec<Arc<Member>> = wanted.iter().filter_map(|one| runs(one).cloned()).collect();
         let mut followed = Followed::default();
         for installed in &wanted {
-            if runs(installed).is_some() {
-                continue;
-            }
-            match self.load_one(installed, &wanted, &beside).await {
-                Ok(member) => beside.push(member),
+            let needs = |manifest: &Manifest| check_needs(manifest, &all, &beside, &followed.failed);
+            let loaded = match runs(installed) {
+                Some(member) => needs(member.plugin().manifest()).map(|()| None),
+                None => self.load_one(installed, &needs, &beside).await.map(Some),
+            };
+            match loaded {
+                Ok(member) => beside.extend(member),
                 Err(error) => {
                     let plugin = installed.name.as_str();
                     tracing::error!(plugin, code = error.code(), "not loaded: {error}");
-                    beside.extend(current.member(plugin).cloned());
+                    let before = current.member(plugin);
+                    let before = before.filter(|before| needs(before.plugin().manifest()).is_ok()).cloned();
+                    beside.retain(|member| member.name() != plugin);
+                    beside.extend(before);
                     followed.failed.push((installed.clone(), error));
                 }
             }
@@ -99,13 +107,6 @@ impl Plugins {
             followed.leaving = self.swap_in(beside)?;
         }
         Ok(followed)
-    }
-
-    /// What this process is to run.
-    async fn wanted(&self) -> Result<Vec<Installed>, LoadError> {
-        let mut installed = self.store.all().await?;
-        installed.retain(|one| self.is_served(one));
-        Ok(installed)
     }
 
     /// Swaps `members` in as the generation that serves. Answers what left service.
@@ -173,11 +174,11 @@ impl Plugins {
     async fn load_one(
         &self,
         installed: &Installed,
-        wanted: &[Installed],
+        check_needs: &(dyn Fn(&Manifest) -> Result<(), LoadError> + Sync),
         beside: &[Arc<Member>],
     ) -> Result<Arc<Member>, LoadError> {
         let package = self.verified(installed).await?;
-        dependencies::check_needs(&package.manifest, wanted)?;
+        check_needs(&package.manifest)?;
         self.bring_up(&package, beside, self.migrate(&package)).await
     }
 
@@ -247,6 +248,25 @@ impl Plugins {
         Migrator::of_extension(database, &package.manifest.name, migrations)?.upgrade(None).await?;
         Ok(())
     }
+}
+
+/// Whether everything that `manifest` needs is enabled, and runs among `beside`. Of what does not run, `failed` says why.
+fn check_needs(
+    manifest: &Manifest,
+    installed: &[Installed],
+    beside: &[Arc<Member>],
+    failed: &[(Installed, LoadError)],
+) -> Result<(), LoadError> {
+    dependencies::check_needs(manifest, installed)?;
+    let why =
+        |name: &str| failed.iter().find(|(one, _)| one.name == name).map(|(_, error)| error.to_string());
+    Ok(dependencies::check_runs(manifest, |name| version_among(beside, name), why)?)
+}
+
+/// The version of an extension that runs among these.
+pub(super) fn version_among(members: &[Arc<Member>], name: &str) -> Option<Version> {
+    let member = members.iter().find(|member| member.name() == name)?;
+    Some(member.plugin().manifest().version.clone())
 }
 
 fn is_same(some: &[Arc<Member>], others: &[Arc<Member>]) -> bool {

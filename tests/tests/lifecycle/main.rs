@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
 mod faults;
+mod needs;
 mod nodes;
 mod swap;
 mod walk;

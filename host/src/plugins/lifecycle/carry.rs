@@ -17,6 +17,7 @@ use crate::{
     },
     plugins::{
         LoadError, Plugins, Purpose, dependencies,
+        loading::version_among,
         member::{Leaving, Member},
         migrations,
         package::Package,
@@ -206,6 +207,8 @@ impl Work<'_> {
         let mut failed = None;
         let before_start = async {
             let recorded = self.record(Some(after), tables).await;
+        let why = |name: &str| plugins.process.failures().remove(name).map(|(_, error)| error.message);
+        dependencies::check_runs(&package.manifest, |name| version_among(&members, name), why)?;
             let started = match recorded {
                 Ok(()) => self.step(Step::Started).await,
                 Err(error) => Err(error),
