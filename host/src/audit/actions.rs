@@ -15,7 +15,7 @@ pub const ACTIONS: &[(&str, &str)] = &[
         "another version took its place; at a start the server does that for those that came with it",
     ),
     ("extension.enable", "it is loaded from then on"),
-    ("extension.disable", "it is loaded no more"),
+    ("extension.disable", "it is loaded no more; by `tinybase` itself where a registry revoked it"),
     (
         "extension.rollback",
         "the version before took its place again; by `tinybase` itself where an update failed",

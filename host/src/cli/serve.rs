@@ -22,7 +22,7 @@ use crate::{
     nodes,
     observe::{self, Observed},
     plugins::{self, Console, Purpose},
-    request_log,
+    registry, request_log,
     telemetry::{self, Telemetry, Traced},
 };
 
@@ -111,6 +111,7 @@ async fn serve_on(
     let listener = listen(config).await?;
     let address = listener.local_addr()?;
     let membership = nodes.join(address).await?;
+    let revocations = registry::Watch::start(Arc::clone(config), Arc::clone(&plugins));
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), extensions = ?plugins.loaded(), "serving");
     output::line(format!("serving http://{address}"))?;
     let asked = async {
@@ -122,6 +123,7 @@ async fn serve_on(
     if let Some(recorder) = &recorder {
         recorder.flush().await;
     }
+    drop(revocations);
     plugins.shut_down(Duration::from_millis(config.server.shutdown_timeout_ms)).await;
     membership.leave().await;
     tracing::info!("stopped");

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::{
-    Config, DatabaseUrl, Durability, ExtensionSet, LogFormat, LogLevel, Secret, SmtpTls,
+    Config, DatabaseUrl, Durability, ExtensionSet, LogFormat, LogLevel, Revoked, Secret, SmtpTls,
     values::{Given, Kind},
 };
 use crate::{
@@ -292,6 +292,10 @@ sections! {
         registries: Vec<String> = Vec::new(), "TINYBASE_EXTENSIONS_REGISTRIES", "a list of NAME=URL or NAME=FOLDER, and the word bundled", |list| registries(list);
         /// The folder with the root of trust of each registry: NAME.json.
         roots_dir: PathBuf = "./registries".into(), "TINYBASE_EXTENSIONS_ROOTS_DIR", "a folder", any;
+        /// How often a server looks whether a registry that is listed here revoked something that is installed; 0 is never.
+        audit_interval_ms: u64 = 21_600_000, "TINYBASE_EXTENSIONS_AUDIT_INTERVAL_MS", "milliseconds, 0, or 100 to 2592000000", |n| *n == 0 || (100..=30 * DAY_MS).contains(n);
+        /// What a server does with an installed extension that a registry revoked.
+        revoked: Revoked = Revoked::Disable, "TINYBASE_EXTENSIONS_REVOKED", "disable or warn", any;
         /// How long all metadata of a registry may take to come.
         metadata_timeout_ms: u64 = 60_000, "TINYBASE_EXTENSIONS_METADATA_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
         /// How long one package may take to come.

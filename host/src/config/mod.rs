@@ -19,7 +19,7 @@ pub use keys::{
 pub use load::{ConfigError, FILE_NAME, Flag, Place};
 pub use template::template;
 pub use url::DatabaseUrl;
-pub use values::{Durability, LogFormat, LogLevel, SmtpTls};
+pub use values::{Durability, LogFormat, LogLevel, Revoked, SmtpTls};
 
 /// Everything an operator configures outside of the database. Once loaded, every path is absolute.
 #[derive(Debug, Clone, Default)]

@@ -202,6 +202,13 @@ words! {
         /// One JSON object a line.
         Json = "json",
     }
+    /// What happens to an extension that a registry revoked.
+    Revoked {
+        /// It is disabled.
+        Disable = "disable",
+        /// The log tells of it.
+        Warn = "warn",
+    }
     /// When a write counts as done.
     Durability {
         /// Once it is on disk.

@@ -12,7 +12,7 @@ use prometheus_client::{
 use super::{
     figures::Histogram,
     process::Process,
-    stats::{self, ACCOUNTS, DATABASE, EVENTS, HTTP, PluginFigures, REQUEST_LOG, RouteFigures},
+    stats::{self, ACCOUNTS, DATABASE, EVENTS, EXTENSIONS, HTTP, PluginFigures, REQUEST_LOG, RouteFigures},
 };
 
 /// The media type of the text.
@@ -47,6 +47,7 @@ impl Collector for Moment {
         of_http(&mut families)?;
         of_database(&mut families)?;
         of_plugins(&mut families)?;
+        of_extensions(&mut families)?;
         self.of_events(&mut families)?;
         of_accounts(&mut families)?;
         of_request_log(&mut families)
@@ -221,6 +222,17 @@ fn of_plugins(families: &mut Families<'_>) -> fmt::Result {
     families.counters("tinybase_plugin_panics", "Calls of an extension that panicked", panics)
 }
 
+fn of_extensions(families: &mut Families<'_>) -> fmt::Result {
+    let help = "Extensions that are enabled although a registry revoked them, as of the last look";
+    families.gauge("tinybase_extensions_revoked", help, EXTENSIONS.revoked.load(Ordering::Relaxed) as f64)?;
+    let help = "Extensions that were disabled since a registry revoked them";
+    families.counter("tinybase_extensions_revoked_disabled", help, EXTENSIONS.disabled.get())?;
+    let looks = [("done", &EXTENSIONS.audits), ("failed", &EXTENSIONS.audit_faults)];
+    let looks = looks.map(|(outcome, counter)| (vec![("outcome", outcome)], counter.get()));
+    let help = "Looks whether the registries revoked something that is installed";
+    families.counters("tinybase_extensions_audits", help, looks.into_iter())
+}
+
 fn of_accounts(families: &mut Families<'_>) -> fmt::Result {
     let help = "Tokens that were found among those verified before";
     families.counter("tinybase_token_cache_hits", help, ACCOUNTS.token_hits.get())?;
@@ -265,6 +277,8 @@ mod tests {
             r#"tinybase_plugin_http_errors_total{plugin="exposed"} 1"#,
             "tinybase_outbox_backlog 3.0",
             "tinybase_nodes 2.0",
+            "tinybase_extensions_revoked 0.0",
+            r#"tinybase_extensions_audits_total{outcome="failed"} 0"#,
             concat!(r#"tinybase_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
             "# TYPE tinybase_db_write_queue gauge",
         ] {

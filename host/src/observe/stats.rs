@@ -101,6 +101,26 @@ pub struct RequestLog {
 /// See [`RequestLog`].
 pub static REQUEST_LOG: RequestLog = RequestLog { rows: Counter::new(), dropped: Counter::new() };
 
+/// What the registries say of extensions.
+pub struct Extensions {
+    /// How many are enabled although a registry revoked them, as of the last look.
+    pub revoked: AtomicI64,
+    /// How many were disabled for that.
+    pub disabled: Counter,
+    /// Looks that reached every registry, and did what was to be done.
+    pub audits: Counter,
+    /// Looks that did not.
+    pub audit_faults: Counter,
+}
+
+/// See [`Extensions`].
+pub static EXTENSIONS: Extensions = Extensions {
+    revoked: AtomicI64::new(0),
+    disabled: Counter::new(),
+    audits: Counter::new(),
+    audit_faults: Counter::new(),
+};
+
 /// What is counted of one route. It lives as long as the process, so that its figures outlast a reload.
 pub struct RouteFigures {
     /// The method, in capitals.

@@ -1,5 +1,5 @@
 //! Where extensions come from: the configured registries, what is asked of them, and how packages get into a folder of their
-//! own, verified. It never installs anything: that is the lifecycle's.
+//! own, verified. It never installs anything: that is the lifecycle's. By the clock it looks for what was revoked.
 
 mod asked;
 mod audit;
@@ -8,6 +8,7 @@ mod error;
 mod offers;
 mod prepare;
 mod sources;
+mod watch;
 mod world;
 
 pub use asked::Asked;
@@ -15,4 +16,5 @@ pub use audit::{Finding, audit};
 pub use error::InstallError;
 pub use offers::{Offer, newer, search};
 pub use prepare::{Prepared, Progress, Step, Wish, prepare};
-pub use sources::{Market, open};
+pub use sources::{Market, Unopened, open};
+pub use watch::{Watch, revoked};

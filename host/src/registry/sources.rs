@@ -2,7 +2,7 @@
 //! is never skipped where something is chosen: what an earlier one has must not be taken from a later one.
 
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
@@ -24,7 +24,22 @@ pub struct Market {
     /// Those that were opened, in order.
     pub registries: Vec<Registry>,
     /// Why others were not.
-    pub failures: Vec<RegistryError>,
+    pub failures: Vec<Unopened>,
+}
+
+/// A registry that could not be opened.
+#[derive(Debug)]
+pub struct Unopened {
+    /// What it is called here.
+    pub registry: String,
+    /// Why; the words begin with its name.
+    pub error: RegistryError,
+}
+
+impl fmt::Display for Unopened {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(out)
+    }
 }
 
 impl Market {
@@ -34,7 +49,7 @@ impl Market {
     /// The first failure, where there is one.
     pub fn whole(self) -> Result<Vec<Registry>, InstallError> {
         match self.failures.into_iter().next() {
-            Some(failure) => Err(failure.into()),
+            Some(failure) => Err(failure.error.into()),
             None => Ok(self.registries),
         }
     }
@@ -51,7 +66,7 @@ pub async fn open(config: &Config) -> Result<Market, InstallError> {
         let datastore = config.state_dir().join(DATASTORE_FOLDER).join(&source.name);
         match Registry::open(&source, &datastore, &limits).await {
             Ok(registry) => market.registries.push(registry),
-            Err(error) => market.failures.push(error),
+            Err(error) => market.failures.push(Unopened { registry: source.name, error }),
         }
     }
     Ok(market)

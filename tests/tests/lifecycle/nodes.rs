@@ -3,7 +3,7 @@
 
 use tempfile::TempDir;
 use tinybase_test_postgres::server_url;
-use tinybase_tests::{Server, Site};
+use tinybase_tests::{Registry, Server, Site, fixtures};
 
 use super::{change, install, pulse_version, wait_until};
 
@@ -124,4 +124,27 @@ fn a_node_that_is_killed_in_the_middle_of_a_change_leaves_it_to_another() {
         wait_until("the others agree", || others() == [if installed() { "0.1.0" } else { "" }; 2]);
         assert!(ran.code.is_some(), "{ran:?}");
     }
+}
+
+#[test]
+fn what_one_node_sees_revoked_runs_on_none() {
+    if server_url().is_none() {
+        return;
+    }
+    let (registry, roots) = (Registry::start(&["pulse"]), tempfile::tempdir().unwrap());
+    std::fs::copy(registry.files().join("root.json"), roots.path().join("acme.json")).unwrap();
+    let of_first = [
+        ("TINYBASE_EXTENSIONS_REGISTRIES", &*format!("acme={}", registry.url())),
+        ("TINYBASE_EXTENSIONS_ROOTS_DIR", roots.path().to_str().unwrap()),
+        ("TINYBASE_EXTENSIONS_AUDIT_INTERVAL_MS", "100"),
+    ];
+    let Some(cell) = Cell::start([&of_first, &[], &[]]) else { return };
+    registry.publish(&cell.site, &fixtures::stress("pulse", cell.site.packages()));
+    install(&cell.site, "pulse");
+    assert_eq!(cell.versions(), ["0.1.0"; NODES]);
+    registry.done(&["revoke", "packages", "pulse", "0.1.0", "--reason", "lets anybody read"]);
+    wait_until("it runs on none", || cell.versions() == [""; NODES]);
+    cell.nodes[0].logged(&["it is disabled, since a registry revoked it", "pulse"]);
+    let disabled = "SELECT count(*) FROM tb_extension_changes WHERE kind = 'disable' AND error_code IS NULL";
+    assert_eq!(cell.site.sql(disabled), "1");
 }

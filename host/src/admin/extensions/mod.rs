@@ -136,7 +136,10 @@ async fn update(
     extensions.one(&name).await?;
     match patch.is_enabled {
         Some(true) => extensions.change(actor.clone(), Change::Enable { name: name.clone() }).await?,
-        Some(false) => extensions.change(actor.clone(), Change::Disable { name: name.clone() }).await?,
+        Some(false) => {
+            let change = Change::Disable { name: name.clone(), although_needed: false };
+            extensions.change(actor.clone(), change).await?;
+        }
         None => {}
     }
     if let Some(requirement) = patch.version {

@@ -135,7 +135,7 @@ async fn run_on(config: &Arc<Config>, db: &Arc<dyn Database>, command: Command) 
         Command::Update(options) => install::update(&site, options).await,
         Command::Uninstall { name, purge, yes } => install::uninstall(&site, name, purge, yes).await,
         Command::Enable { name } => site.change(Change::Enable { name }).await,
-        Command::Disable { name } => site.change(Change::Disable { name }).await,
+        Command::Disable { name } => site.change(Change::Disable { name, although_needed: false }).await,
         Command::Rollback { name } => site.change(Change::Rollback { name }).await,
         Command::List(Listed { json }) => shown::list(&plugins.state().await?, json),
         Command::Info { name, json } => shown::info(&plugins.state().await?, &name, json),

@@ -64,11 +64,10 @@ pub(super) async fn audit(site: &Site<'_>, disable_revoked: bool, as_json: bool)
         };
         output::table(&findings.iter().map(row).collect::<Vec<_>>())?;
     }
-    let is_enabled =
-        |finding: &&Finding| installed.iter().any(|one| one.name == finding.name && one.is_enabled);
     if disable_revoked {
-        for finding in findings.iter().filter(|finding| finding.kind == "revoked").filter(is_enabled) {
-            site.change(Change::Disable { name: finding.name.clone() }).await?;
+        for finding in registry::revoked(&findings, &installed) {
+            let name = finding.name.clone();
+            site.change(Change::Disable { name, although_needed: true }).await?;
         }
     }
     match findings.iter().filter(|finding| finding.is_grave()).count() {

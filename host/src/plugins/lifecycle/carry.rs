@@ -126,7 +126,9 @@ impl Work<'_> {
     async fn disable(&mut self) -> Result<(), ChangeError> {
         self.step(Step::Verified).await?;
         let before = self.plugins.installed(&self.entry.name).await?;
-        dependencies::check_not_needed(&before.name, &self.plugins.store.all().await?)?;
+        if !self.entry.details.although_needed {
+            dependencies::check_not_needed(&before.name, &self.plugins.store.all().await?)?;
+        }
         let after = Installed { is_enabled: false, quarantined_reason: None, ..before.clone() };
         self.entry.details.before = Some(before);
         self.record(Some(&after), Tables::Stay).await?;
@@ -145,12 +147,13 @@ impl Work<'_> {
         self.remove().await
     }
 
-    /// Swaps the extension out, here and on every node.
+    /// Swaps the extension out, here and on every node, with what cannot run without it.
     async fn take_out(&mut self) -> Result<(), ChangeError> {
         self.step(Step::Swapped).await?;
         let name = self.entry.name.clone();
         let mut members = self.plugins.shared.current.load().members.clone();
         members.retain(|member| member.name() != name);
+        leave_out_dependents(&mut members);
         let leaving = self.swap(members).await?;
         if let Err(error) = self.wait_for_others().await {
             // It is disabled all the same: a node that is slow takes it out as soon as it can.
@@ -204,11 +207,11 @@ impl Work<'_> {
             return self.step(Step::Drained).await;
         }
         let old = place.map(|place| members.remove(place));
+        let why = |name: &str| plugins.process.failures().remove(name).map(|(_, error)| error.message);
+        dependencies::check_runs(&package.manifest, |name| version_among(&members, name), why)?;
         let mut failed = None;
         let before_start = async {
             let recorded = self.record(Some(after), tables).await;
-        let why = |name: &str| plugins.process.failures().remove(name).map(|(_, error)| error.message);
-        dependencies::check_runs(&package.manifest, |name| version_among(&members, name), why)?;
             let started = match recorded {
                 Ok(()) => self.step(Step::Started).await,
                 Err(error) => Err(error),
@@ -250,6 +253,18 @@ impl Work<'_> {
         self.entry.step = Step::Migrated;
         crash_point();
         Ok(())
+    }
+}
+
+/// Takes out what needs an extension that is not among them, and what needs that in turn.
+fn leave_out_dependents(members: &mut Vec<Arc<Member>>) {
+    loop {
+        let lacks = |member: &Arc<Member>| {
+            let runs = |name: &str| version_among(members, name);
+            dependencies::check_runs(member.plugin().manifest(), runs, |_| None).is_err()
+        };
+        let Some(place) = members.iter().position(lacks) else { return };
+        members.remove(place);
     }
 }
 

@@ -54,6 +54,8 @@ pub enum Change {
     Disable {
         /// Which.
         name: String,
+        /// Whether those that need it are no obstacle: they stay enabled, and are left out until it is enabled again.
+        although_needed: bool,
     },
     /// Takes an extension away.
     Uninstall {
@@ -75,7 +77,7 @@ impl Change {
         match self {
             Change::Install { package, .. } | Change::Update { package, .. } => &package.manifest.name,
             Change::Enable { name }
-            | Change::Disable { name }
+            | Change::Disable { name, .. }
             | Change::Uninstall { name, .. }
             | Change::Rollback { name } => name,
         }

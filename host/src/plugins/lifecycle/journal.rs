@@ -106,6 +106,9 @@ pub(in crate::plugins) struct Details {
     /// Whether data go too.
     #[serde(default)]
     pub purge: bool,
+    /// Whether it is disabled although others need it.
+    #[serde(default)]
+    pub although_needed: bool,
     /// The row as it was, to go back to.
     #[serde(default)]
     pub before: Option<Installed>,
@@ -178,7 +181,10 @@ impl Entry {
                 if from.is_some() { Kind::Update } else { Kind::Install }
             }
             Change::Enable { .. } => Kind::Enable,
-            Change::Disable { .. } => Kind::Disable,
+            Change::Disable { although_needed, .. } => {
+                details.although_needed = *although_needed;
+                Kind::Disable
+            }
             Change::Uninstall { purge, .. } => {
                 details.purge = *purge;
                 Kind::Uninstall

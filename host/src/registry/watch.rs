@@ -1,0 +1,178 @@
+//! Looks by the clock, for as long as the server serves, whether a registry has revoked something that is installed. It tells of
+//! that, or has it disabled by the lifecycle; it installs nothing, and a registry that cannot be reached changes nothing.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::task::AbortHandle;
+
+use super::{Finding, InstallError, Market, audit, open};
+use crate::{
+    audit::Actor,
+    config::{Config, Revoked},
+    observe::stats::EXTENSIONS,
+    plugins::{Plugins, lifecycle::Change, store::Installed},
+};
+
+/// The first look comes within this time: a server that was down meanwhile must not wait for long, and many that start at
+/// once must not ask at once.
+const FIRST_LOOK_MAX: Duration = Duration::from_secs(60);
+/// How soon a look that failed is taken again at first; the wait doubles with each further one, up to the interval.
+const RETRY_FIRST: Duration = Duration::from_secs(60);
+/// By how much of an interval a look comes early at most.
+const JITTER: f64 = 0.1;
+
+/// The job that looks. It ends when this is dropped.
+pub struct Watch(AbortHandle);
+
+impl Watch {
+    /// Starts the job, where registries are configured: the bundled one is as old as the program, and revokes nothing that came
+    /// with it. `None` where there is nothing to look at, or `extensions.audit_interval_ms` is 0. To be called within the runtime.
+    pub fn start(config: Arc<Config>, plugins: Arc<Plugins>) -> Option<Watch> {
+        let interval = Duration::from_millis(config.extensions.audit_interval_ms);
+        if interval.is_zero() || config.extensions.registries.is_empty() {
+            return None;
+        }
+        let mut looks = Looks { config, plugins, failing: BTreeSet::new(), told: BTreeSet::new() };
+        let job = tokio::spawn(async move {
+            tokio::time::sleep(rand::random_range(Duration::ZERO..=interval.min(FIRST_LOOK_MAX))).await;
+            let mut failed = 0;
+            loop {
+                failed = if looks.look().await { 0 } else { failed + 1 };
+                tokio::time::sleep(early(wait_after(failed, interval))).await;
+            }
+        });
+        Some(Watch(job.abort_handle()))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// How long until the next look, after so many in a row that failed.
+fn wait_after(failed: u32, interval: Duration) -> Duration {
+    match failed {
+        0 => interval,
+        failed => RETRY_FIRST.saturating_mul(1_u32.checked_shl(failed - 1).unwrap_or(u32::MAX)).min(interval),
+    }
+}
+
+fn early(wait: Duration) -> Duration {
+    wait.mul_f64(1.0 - rand::random::<f64>() * JITTER)
+}
+
+/// What one look leaves for the next.
+struct Looks {
+    config: Arc<Config>,
+    plugins: Arc<Plugins>,
+    /// What failed at the last look, so that it is told once.
+    failing: BTreeSet<String>,
+    /// What was told to be revoked: name and version.
+    told: BTreeSet<(String, String)>,
+}
+
+impl Looks {
+    /// Looks, and does what is to be done. Answers whether everything was reached, and done.
+    async fn look(&mut self) -> bool {
+        let mut faults = Vec::new();
+        match open(&self.config).await {
+            Ok(market) => {
+                faults.extend(market.failures.iter().map(|one| (one.registry.clone(), one.to_string())));
+                match self.act(&market).await {
+                    Ok(undone) => faults.extend(undone),
+                    Err(error) => faults.push((error.code.to_string(), error.to_string())),
+                }
+            }
+            Err(error) => faults.push((error.code.to_string(), error.to_string())),
+        }
+        let is_whole = faults.is_empty();
+        if is_whole { &EXTENSIONS.audits } else { &EXTENSIONS.audit_faults }.add_one();
+        self.tell_faults(faults);
+        is_whole
+    }
+
+    /// Disables what was revoked, or tells of it. Answers what could not be disabled, with the reason.
+    async fn act(&mut self, market: &Market) -> Result<Vec<(String, String)>, InstallError> {
+        let installed = self.plugins.store().all().await?;
+        let findings = audit(market, &installed);
+        let revoked = revoked(&findings, &installed);
+        EXTENSIONS.revoked.store(revoked.len().try_into().unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.told.retain(|(name, version)| {
+            revoked.iter().any(|finding| (&finding.name, &finding.version) == (name, version))
+        });
+        let mut undone = Vec::new();
+        for Finding { name, version, message, .. } in revoked {
+            if self.told.insert((name.clone(), version.clone())) {
+                tracing::warn!(
+                    plugin = name,
+                    version,
+                    "a registry revoked an extension that is enabled: {message}"
+                );
+            }
+            if self.config.extensions.revoked == Revoked::Warn {
+                continue;
+            }
+            let change = Change::Disable { name: name.clone(), although_needed: true };
+            match self.plugins.change(change, &Actor::system()).await {
+                Ok(_) => {
+                    EXTENSIONS.revoked.fetch_sub(1, Ordering::Relaxed);
+                    EXTENSIONS.disabled.add_one();
+                    tracing::warn!(plugin = name, version, "it is disabled, since a registry revoked it");
+                }
+                Err(error) => undone.push((name.clone(), format!("{name} could not be disabled: {error}"))),
+            }
+        }
+        Ok(undone)
+    }
+
+    /// Logs each fault once, and that it is over.
+    fn tell_faults(&mut self, faults: Vec<(String, String)>) {
+        for (what, words) in &faults {
+            if self.failing.contains(what) {
+                tracing::debug!("the look for what was revoked still fails: {words}");
+            } else {
+                tracing::warn!("the look for what was revoked failed, and is tried again: {words}");
+            }
+        }
+        let is_over = faults.is_empty() && !self.failing.is_empty();
+        self.failing = faults.into_iter().map(|(what, _)| what).collect();
+        if is_over {
+            tracing::info!("the look for what was revoked succeeds again");
+        }
+    }
+}
+
+/// The findings of what was revoked and is enabled nevertheless.
+pub fn revoked<'f>(findings: &'f [Finding], installed: &[Installed]) -> Vec<&'f Finding> {
+    let is_enabled =
+        |finding: &&Finding| installed.iter().any(|one| one.name == finding.name && one.is_enabled);
+    findings.iter().filter(|finding| finding.kind == "revoked").filter(is_enabled).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_that_failed_is_taken_again_sooner() {
+        let day = Duration::from_secs(86_400);
+        let minutes = |failed| wait_after(failed, day).as_secs() / 60;
+        assert_eq!([0, 1, 2, 3, 11, 12, 40].map(minutes), [1_440, 1, 2, 4, 1_024, 1_440, 1_440]);
+        assert_eq!(wait_after(3, Duration::from_millis(50)), Duration::from_millis(50));
+    }
+
+    #[test]
+    fn a_look_comes_a_little_early_and_never_late() {
+        let wait = Duration::from_secs(100);
+        for _ in 0..100 {
+            let early = early(wait);
+            assert!(early <= wait && early >= wait.mul_f64(0.9), "{early:?}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What a registry revokes while the server serves: it is noticed by the clock, disabled or told of, and no registry that cannot
+//! be reached does any harm.
+
+#![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value as Json, json};
+use tinybase_tests::{Client, Registry, Server, Site, fixtures};
+
+/// How long the background is waited for.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+#[track_caller]
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + WAIT_MAX;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}: not within {} s", WAIT_MAX.as_secs());
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// A site that looks often at a registry with `pulse` and `leaning`, which needs it; both are installed from there.
+fn site(registry: &Registry, variables: &[(&str, &str)]) -> (Site, Server) {
+    let mut site = Site::new();
+    registry.configure(&mut site);
+    site.set("TINYBASE_EXTENSIONS_AUDIT_INTERVAL_MS", "100");
+    for (name, value) in variables {
+        site.set(name, value);
+    }
+    let leaning = fixtures::stress("leaning", site.packages());
+    registry.publish(&site, &fixtures::stress("pulse", site.packages()));
+    registry.publish(&site, &leaning);
+    let server = site.serve();
+    site.done(&["extensions", "install", "leaning", "--yes"]);
+    assert!(serves(&server, "pulse") && serves(&server, "leaning"));
+    (site, server)
+}
+
+fn serves(server: &Server, name: &str) -> bool {
+    server.client().get(&format!("/api/{name}")).status == 200
+}
+
+fn listed(site: &Site, name: &str) -> Json {
+    let listed: Json = serde_json::from_str(&site.done(&["extensions", "list", "--json"])).unwrap();
+    listed.as_array().unwrap().iter().find(|one| one["name"] == name).unwrap().clone()
+}
+
+fn revoke_pulse(registry: &Registry) {
+    registry.done(&["revoke", "packages", "pulse", "0.1.0", "--reason", "lets anybody read"]);
+}
+
+/// A figure of `/metrics`.
+fn figure(admin: &Client, name: &str) -> f64 {
+    let answer = admin.get("/metrics");
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    let line =
+        text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {text}"));
+    line.trim().parse().unwrap()
+}
+
+fn looks(admin: &Client, outcome: &str) -> f64 {
+    figure(admin, &format!("tinybase_extensions_audits_total{{outcome=\"{outcome}\"}}"))
+}
+
+#[test]
+fn what_was_revoked_is_disabled_while_the_server_serves() {
+    let registry = Registry::start(&["pulse", "leaning"]);
+    let (site, server) = site(&registry, &[]);
+    let admin = server.admin();
+    wait_until("it looks", || looks(&admin, "done") > 0.0);
+    assert_eq!(figure(&admin, "tinybase_extensions_revoked "), 0.0);
+    revoke_pulse(&registry);
+    wait_until("it is disabled", || !serves(&server, "pulse"));
+    assert!(!serves(&server, "leaning"), "it needs what was revoked");
+    server.logged(&["WARN", "a registry revoked an extension", "pulse", "lets anybody read"]);
+    server.logged(&["WARN", "it is disabled, since a registry revoked it", "pulse"]);
+    wait_until("it is counted", || figure(&admin, "tinybase_extensions_revoked_disabled_total ") == 1.0);
+    assert_eq!(figure(&admin, "tinybase_extensions_revoked "), 0.0);
+
+    let log = admin.get("/api/admin/audit-log?action=extension.disable").expect(200);
+    let entry = &log["entries"][0];
+    assert_eq!((&entry["actor_kind"], &entry["target_id"]), (&json!("system"), &json!("pulse")), "{log}");
+    let journal = "SELECT kind, name FROM tb_extension_changes WHERE kind = 'disable' AND error_code IS NULL";
+    assert_eq!(site.sql(journal), "disable|pulse");
+    assert_eq!(listed(&site, "pulse")["state"], "disabled");
+    wait_until("what needs it says so", || listed(&site, "leaning")["state"] == "failed");
+    let looks_before = looks(&admin, "done");
+    wait_until("it looks on", || looks(&admin, "done") > looks_before + 1.0);
+    assert_eq!(site.sql(journal), "disable|pulse", "once is enough");
+
+    // What somebody enables by hand is disabled again.
+    site.done(&["extensions", "enable", "pulse"]);
+    wait_until("it is disabled again", || listed(&site, "pulse")["state"] == "disabled");
+}
+
+#[test]
+fn an_operator_may_only_want_to_be_told() {
+    let registry = Registry::start(&["pulse", "leaning"]);
+    let (site, server) = site(&registry, &[("TINYBASE_EXTENSIONS_REVOKED", "warn")]);
+    let admin = server.admin();
+    revoke_pulse(&registry);
+    server.logged(&["WARN", "a registry revoked an extension", "pulse", "lets anybody read"]);
+    wait_until("it is counted", || figure(&admin, "tinybase_extensions_revoked ") == 1.0);
+    let before = looks(&admin, "done");
+    wait_until("it looks on", || looks(&admin, "done") > before + 2.0);
+    assert!(serves(&server, "pulse") && serves(&server, "leaning"));
+    let told = server.log().iter().filter(|line| line.contains("a registry revoked an extension")).count();
+    assert_eq!(told, 1, "it is told once");
+    assert_eq!(figure(&admin, "tinybase_extensions_revoked_disabled_total "), 0.0);
+    drop(server);
+
+    let mut site = site;
+    site.set("TINYBASE_EXTENSIONS_AUDIT_INTERVAL_MS", "0");
+    site.set("TINYBASE_EXTENSIONS_REVOKED", "disable");
+    let server = site.serve();
+    assert_eq!(looks(&server.admin(), "done"), 0.0);
+    assert!(serves(&server, "pulse"), "nobody looks");
+    // The command does, and what needs it is no obstacle.
+    let ran = site.run(&["extensions", "audit", "--disable-revoked"]);
+    assert!(ran.code == Some(1) && ran.out.contains("lets anybody read"), "{ran:?}");
+    assert!(!serves(&server, "pulse") && !serves(&server, "leaning"));
+}
+
+#[test]
+fn a_registry_that_fails_is_told_of_once_and_looked_at_again() {
+    let registry = Registry::start(&["pulse", "leaning"]);
+    let (_site, server) = site(&registry, &[]);
+    let admin = server.admin();
+    let (metadata, away) = (registry.files().join("metadata"), registry.files().join("away"));
+    fs::rename(&metadata, &away).unwrap();
+    let failed = "the look for what was revoked failed, and is tried again";
+    server.logged(&["WARN", failed, "acme"]);
+    wait_until("it looks on", || looks(&admin, "failed") > 3.0);
+    assert_eq!(server.log().iter().filter(|line| line.contains(failed)).count(), 1, "it is told once");
+    assert!(serves(&server, "pulse") && serves(&server, "leaning"), "nothing was changed");
+    fs::rename(&away, &metadata).unwrap();
+    server.logged(&["the look for what was revoked succeeds again"]);
+    revoke_pulse(&registry);
+    wait_until("it is disabled", || !serves(&server, "pulse"));
+}
