@@ -29,6 +29,8 @@ const RESERVED_NAMES: &[&str] = &[
     "version",
     "init",
     "serve",
+    // A path of the administration, beside those of extensions.
+    "verify",
     "admin",
     "db",
     "extensions",

@@ -142,3 +142,32 @@ fn a_registry_that_fails_is_told_of_once_and_looked_at_again() {
     revoke_pulse(&registry);
     wait_until("it is disabled", || !serves(&server, "pulse"));
 }
+
+#[test]
+fn the_checks_answer_over_http_what_the_commands_print() {
+    let registry = Registry::start(&["pulse", "leaning"]);
+    let (site, server) = site(&registry, &[("TINYBASE_EXTENSIONS_REVOKED", "warn")]);
+    let admin = server.admin();
+    let printed = |arguments: &[&str]| -> Json { serde_json::from_str(&site.run(arguments).out).unwrap() };
+    let verify = |query: &str| admin.post(&format!("/api/admin/extensions/verify{query}"), &json!({}));
+    let whole = verify("").expect(200);
+    assert_eq!(whole["extensions"], printed(&["extensions", "verify", "--json"]));
+    assert!(whole["extensions"].as_array().unwrap().iter().all(|one| one["problem"].is_null()), "{whole}");
+    let folder = fs::read_dir(site.dir().join(".tinybase/extensions/leaning")).unwrap().next().unwrap();
+    fs::write(folder.unwrap().path().join("libleaning.so"), b"no library").unwrap();
+    let one = verify("?name=leaning").expect(200);
+    assert_eq!(one["extensions"], printed(&["extensions", "verify", "leaning", "--json"]));
+    assert_eq!(one["extensions"][0]["problem"], "its files were changed");
+    assert_eq!(verify("?name=absent").outcome(), (404, "extension_not_installed".into()));
+
+    let audit = || admin.get("/api/admin/registries/audit");
+    revoke_pulse(&registry);
+    let found = audit().expect(200);
+    assert_eq!(found["findings"], printed(&["extensions", "audit", "--json"]));
+    let revoked = found["findings"].as_array().unwrap().iter().find(|one| one["kind"] == "revoked").unwrap();
+    assert!(revoked["name"] == "pulse" && revoked["message"].as_str().unwrap().contains("lets anybody read"));
+    assert_eq!(found["failures"], json!([]));
+    fs::rename(registry.files().join("metadata"), registry.files().join("away")).unwrap();
+    let found = audit().expect(200);
+    assert!(found["failures"][0].as_str().unwrap().contains("acme"), "{found}");
+}

@@ -32,6 +32,11 @@ impl InstallError {
         InstallError { code: Cow::Owned(code.to_owned()), message, status }
     }
 
+    pub(super) fn not_installed(name: &str) -> InstallError {
+        let words = format!("the extension {name:?} is not installed; see: tinybase extensions list");
+        InstallError::of("extension_not_installed", words, StatusCode::NOT_FOUND)
+    }
+
     pub(super) fn file(path: &Path) -> impl FnOnce(io::Error) -> InstallError {
         let path = path.display().to_string();
         move |error| {

@@ -8,6 +8,7 @@ mod error;
 mod offers;
 mod prepare;
 mod sources;
+mod verify;
 mod watch;
 mod world;
 
@@ -17,4 +18,5 @@ pub use error::InstallError;
 pub use offers::{Offer, newer, search};
 pub use prepare::{Prepared, Progress, Step, Wish, prepare};
 pub use sources::{Market, Unopened, open};
+pub use verify::{Verdict, verify};
 pub use watch::{Watch, revoked};

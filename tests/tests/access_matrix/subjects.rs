@@ -94,7 +94,7 @@ fn body(world: &mut World<'_>, method: &str, pattern: &str) -> Option<Json> {
         ("PATCH", "/api/admin/application-tokens/{id}") => json!({"name": format!("changed {number}")}),
         ("PATCH", "/api/admin/settings") => json!({"instance_name": format!("name {number}")}),
         ("POST", "/api/admin/extensions") => json!({"source": "collections", "dry_run": true}),
-        ("POST", "/api/admin/extensions/{name}/rollback") => json!({}),
+        ("POST", "/api/admin/extensions/{name}/rollback" | "/api/admin/extensions/verify") => json!({}),
         ("PATCH", "/api/admin/extensions/{name}") => json!({"is_enabled": true}),
         ("POST", "/api/collections") => {
             json!({"name": format!("made_{number}"), "label": "Made", "schema": {"fields": []}})

@@ -83,6 +83,41 @@ pub(super) fn search() -> Json {
         .into()
 }
 
+pub(super) fn verify() -> Json {
+    let fields = [
+        ("name", schema::text()),
+        ("version", schema::text()),
+        ("hash", schema::text()),
+        ("problem", schema::nullable(schema::text())),
+    ];
+    let verdicts = schema::list(schema::named("ExtensionVerdict", schema::object(&fields)));
+    missing(
+        named("verifyExtensions", "Hold the files of what is installed against their hashes")
+            .describe("The files are those of the node that answers. `problem` says what differs; it is null where nothing does.")
+            .query("name", schema::text(), "One extension; all where left out.")
+            .answers(200, "In the order of installation.", schema::object(&[("extensions", verdicts)])),
+    )
+    .into()
+}
+
+pub(super) fn audit() -> Json {
+    let fields = [
+        ("name", schema::text()),
+        ("version", schema::text()),
+        ("kind", schema::text()),
+        ("message", schema::text()),
+    ];
+    let findings = schema::list(schema::named("ExtensionFinding", schema::object(&fields)));
+    let answer = schema::object(&[("findings", findings), ("failures", schema::list(schema::text()))]);
+    named("auditExtensions", "Hold what is installed against the registries")
+        .describe(
+            "`kind` is `revoked`, `yanked`, `publisher_changed`, `outdated` or `unknown_origin`. `failures` says which registries \
+             could not be asked: what those revoked is not told.",
+        )
+        .answers(200, "What an operator should know, in the order of installation.", answer)
+        .into()
+}
+
 pub(super) fn install() -> Json {
     let body = schema::input(
         &["source"],

@@ -2,6 +2,7 @@
 //! decides; where packages come from, the registries.
 
 mod answer;
+mod checks;
 mod documents;
 mod input;
 
@@ -35,8 +36,14 @@ use crate::{
 };
 
 const READ: Access = Access::viewer("admin:extensions:read");
+/// What asks other servers, or reads every file, is for admins.
+const CHECK: Access = Access::admin("admin:extensions:read");
 const WRITE: Access = Access::admin("admin:extensions:write");
 const ALL: &str = "/api/admin/extensions";
+/// No extension may be called so.
+const VERIFY: &str = "/api/admin/extensions/verify";
+/// An extension may be called `audit`.
+const AUDIT: &str = "/api/admin/registries/audit";
 const ONE: &str = "/api/admin/extensions/{name}";
 
 /// The longest text to search for, in characters.
@@ -57,6 +64,8 @@ pub(super) fn routes(own: &mut OwnRoutes, plugins: Arc<Plugins>, config: Arc<Con
         .route(Method::GET, ALL, READ, list, documents::list())
         .route(Method::POST, ALL, WRITE, install, documents::install())
         .route(Method::GET, "/api/admin/registries/extensions", READ, search, documents::search())
+        .route(Method::POST, VERIFY, CHECK, checks::verify, documents::verify())
+        .route(Method::GET, AUDIT, CHECK, checks::audit, documents::audit())
         .route(Method::GET, ONE, READ, read, documents::read())
         .route(Method::PATCH, ONE, WRITE, update, documents::update())
         .route(Method::DELETE, ONE, WRITE, uninstall, documents::uninstall())

@@ -8,7 +8,7 @@ mod pack;
 mod shown;
 mod verify;
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     Failure, command_runtime, output,
@@ -162,11 +162,6 @@ impl Site<'_> {
     async fn change(&self, change: Change) -> Result<(), Failure> {
         let changed = self.plugins.change(change, &Actor::command()).await?;
         output::line(told(&changed))
-    }
-
-    /// The folder of what is installed.
-    fn folder(&self, installed: &Installed) -> PathBuf {
-        self.config.extensions.dir.join(&installed.name).join(installed.folder_name())
     }
 }
 
