@@ -46,6 +46,8 @@ codes! {
     RootInvalid = "root_invalid",
     /// The registry cannot be reached.
     Unreachable = "registry_unreachable",
+    /// The registry's certificate is not trusted.
+    Certificate = "registry_certificate",
     /// The registry is too slow.
     Timeout = "registry_timeout",
     /// The registry sends elsewhere.

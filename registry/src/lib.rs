@@ -13,3 +13,4 @@ pub use client::Registry;
 pub use entry::{Archive, Entry, Listing, Publisher, Revocation, RevocationList};
 pub use error::{Code, RegistryError};
 pub use source::{Limits, Location, Source};
+pub use transport::{innermost, tls};

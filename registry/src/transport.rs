@@ -1,12 +1,12 @@
 //! How files of a registry are fetched: over HTTP with deadlines and within one origin, or from a folder. It believes nothing and
 //! checks nothing of what it fetches.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt};
 use reqwest::{Client, Response, redirect};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tough::{FilesystemTransport, Transport, TransportError, TransportErrorKind, TransportStream};
 use url::Url;
 
@@ -28,7 +28,7 @@ impl fmt::Display for Refused {
     }
 }
 
-impl std::error::Error for Refused {}
+impl Error for Refused {}
 
 /// Fetches by the scheme of the URL.
 #[derive(Debug, Clone)]
@@ -72,8 +72,12 @@ fn client(limits: &Limits) -> Result<Client, RegistryError> {
         })
 }
 
-/// TLS with this machine's certificates. The provider is named: `tough` brings a second one along.
-fn tls() -> Result<ClientConfig, RegistryError> {
+/// TLS with the authorities that this machine trusts, or those that the variables `SSL_CERT_FILE` and `SSL_CERT_DIR` name. The
+/// provider is named: `tough` brings a second one along.
+///
+/// # Errors
+/// Where the provider speaks no version of TLS.
+pub fn tls() -> Result<ClientConfig, RegistryError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -133,14 +137,32 @@ fn transport_error(url: &Url, error: &reqwest::Error) -> TransportError {
             "it redirects to another origin, or too often; configure the address that it redirects to"
                 .to_owned(),
         )
+    } else if let Some(fault) = certificate_fault(error) {
+        let words = format!(
+            "its certificate is not trusted ({fault}); where a private authority issued it, let this machine trust that one, or \
+             name its certificate in the variable SSL_CERT_FILE"
+        );
+        (Code::Certificate, words)
     } else {
         (Code::Unreachable, format!("it cannot be reached: {}", innermost(error)))
     };
     TransportError::new_with_cause(TransportErrorKind::Other, url, Refused { code, words })
 }
 
+/// What is wrong with a server's certificate, where that is the cause of an error.
+fn certificate_fault<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e CertificateError> {
+    if let Some(rustls::Error::InvalidCertificate(fault)) = error.downcast_ref() {
+        return Some(fault);
+    }
+    // What an error of input and output holds is not its source.
+    match error.downcast_ref::<io::Error>() {
+        Some(outer) => certificate_fault(outer.get_ref()?),
+        None => certificate_fault(error.source()?),
+    }
+}
+
 /// The last cause of an error, which is the one that says something.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub fn innermost(error: &dyn Error) -> String {
     match error.source() {
         Some(source) => innermost(source),
         None => error.to_string(),

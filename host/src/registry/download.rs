@@ -8,6 +8,7 @@ use std::{
 };
 
 use reqwest::{Client, redirect::Policy};
+use tinybase_registry::{innermost, tls};
 use url::Url;
 
 use super::{InstallError, prepare::Progress};
@@ -40,9 +41,11 @@ async fn fetch(
     progress: &dyn Progress,
 ) -> Result<PathBuf, InstallError> {
     let failed = |error: reqwest::Error| {
-        InstallError::new("download_failed", format!("{url}: {}", error.without_url()))
+        let words = format!("{url}: it cannot be fetched: {}", innermost(&error.without_url()));
+        InstallError::new("download_failed", words)
     };
-    let client = Client::builder().redirect(within(url)).build().map_err(failed)?;
+    let client = Client::builder().tls_backend_preconfigured(tls()?).redirect(within(url));
+    let client = client.build().map_err(failed)?;
     let mut answer =
         client.get(url.clone()).send().await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
     let (mut done, total, max) =

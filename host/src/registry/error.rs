@@ -62,7 +62,9 @@ impl From<RegistryError> for InstallError {
         let code = error.code.as_str();
         let status = match code {
             "unknown_extension" => StatusCode::NOT_FOUND,
-            "registry_unreachable" | "registry_timeout" | "registry_status" => StatusCode::BAD_GATEWAY,
+            "registry_unreachable" | "registry_timeout" | "registry_status" | "registry_certificate" => {
+                StatusCode::BAD_GATEWAY
+            }
             "registry_io" | "registry_datastore" => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         };
