@@ -22,10 +22,24 @@ pub use __params as params;
 /// What a read may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cost {
+    /// One row at most, by a key, with a plain `SELECT` that depends on nothing but its parameters: answered at once, and
+    /// on PostgreSQL together with others that run the same statement meanwhile.
+    Key,
     /// A few rows by key or index: answered at once.
     Short,
     /// Anything else: answered by a reader thread, so that it stalls nobody.
     Unknown,
+}
+
+impl Cost {
+    /// How it crosses the boundary. A host that does not know a number takes it for [`Cost::Unknown`].
+    fn number(self) -> u8 {
+        match self {
+            Cost::Short => 0,
+            Cost::Unknown => 1,
+            Cost::Key => 2,
+        }
+    }
 }
 
 /// Which engine holds the data.
@@ -68,7 +82,7 @@ impl Database {
         deadline: Option<Duration>,
     ) -> Result<Rows> {
         let deadline_ms = deadline.map_or(0, milliseconds);
-        let rows = self.client.query(sql, params, u8::from(cost == Cost::Unknown), deadline_ms);
+        let rows = self.client.query(sql, params, cost.number(), deadline_ms);
         Rows::read(rows.await.into_result()?)
     }
 

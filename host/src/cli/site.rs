@@ -111,6 +111,7 @@ fn postgres_options(config: &config::Database, url: &str) -> PostgresOptions {
         acquire_timeout: Duration::from_millis(config.acquire_timeout_ms),
         query_timeout: Duration::from_millis(config.query_timeout_ms),
         statement_cache_entries: config.statement_cache_entries,
+        gathered_reads_max: config.gathered_reads_max,
         ..PostgresOptions::new(url)
     }
 }

@@ -182,6 +182,8 @@ sections! {
         acquire_timeout_ms: u64 = 5_000, "TINYBASE_DB_ACQUIRE_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
         /// With PostgreSQL: how many prepared statements each connection keeps.
         statement_cache_entries: usize = 256, "TINYBASE_DB_STATEMENT_CACHE_ENTRIES", "1 to 10000", |n| (1..=10_000).contains(n);
+        /// With PostgreSQL: how many reads by key, of those that wait for one another, go to the server together; 1 lets each go alone.
+        gathered_reads_max: usize = 64, "TINYBASE_DB_GATHERED_READS_MAX", "1 to 1000", |n| (1..=1000).contains(n);
         /// With SQLite: how many threads answer reads of unknown cost; 0 is one a core.
         readers: usize = 0, "TINYBASE_DB_READERS", "0 to 256", |n| *n <= 256;
         /// With SQLite: how much of the file is kept in memory for short reads, over all threads.

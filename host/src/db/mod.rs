@@ -52,6 +52,9 @@ pub enum Scope {
 /// What a read may cost, as far as the caller knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Cost {
+    /// One row at most, by a key, with a plain `SELECT` that depends on nothing but its parameters: answered as
+    /// [`Cost::Short`], and on PostgreSQL together with others that run the same statement meanwhile.
+    Key,
     /// A few rows by key or index: answered on the calling thread.
     Short,
     /// Anything else: answered by a reader thread, so that a scan never stalls others.

@@ -192,6 +192,9 @@ fn of_database(families: &mut Families<'_>) -> fmt::Result {
     let reads = [("short", &DATABASE.reads_short), ("queued", &DATABASE.reads_queued)]
         .map(|(kind, times)| (vec![("kind", kind)], times));
     families.times("tinybase_db_read_duration_seconds", "Time of a read, without its wait", reads)?;
+    let help = "Reads by key that had waited and went to PostgreSQL together";
+    let groups = [(none(), &DATABASE.gathered)].into_iter();
+    families.histograms("tinybase_db_gathered_reads", help, 1.0, groups)?;
     let help = "Pages of the write-ahead log after the last commit";
     families.gauge("tinybase_db_wal_pages", help, DATABASE.wal_pages.load(Ordering::Relaxed) as f64)?;
     families.counter("tinybase_db_busy", "Calls that were refused as busy", DATABASE.busy.get())?;

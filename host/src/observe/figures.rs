@@ -15,7 +15,7 @@ pub const MICROS: &[u64] = &[
     2_500_000, 10_000_000, 30_000_000,
 ];
 
-/// Bounds for how many writes a group holds.
+/// Bounds for how many writes or reads go together.
 pub const GROUP_JOBS: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
 
 /// A value on cache lines of its own: two, since processors fetch them in pairs.

@@ -42,6 +42,8 @@ pub struct Database {
     pub sync: Histogram,
     /// How long reads on the calling thread took, in microseconds.
     pub reads_short: Histogram,
+    /// How many reads by key went to the server together.
+    pub gathered: Histogram,
     /// How long reads on reader threads took without their wait, in microseconds.
     pub reads_queued: Histogram,
     /// Pages of the write-ahead log after the last commit.
@@ -59,6 +61,7 @@ pub static DATABASE: Database = Database {
     commit: Histogram::new(MICROS),
     sync: Histogram::new(MICROS),
     reads_short: Histogram::new(MICROS),
+    gathered: Histogram::new(GROUP_JOBS),
     reads_queued: Histogram::new(MICROS),
     wal_pages: AtomicI64::new(0),
     busy: Counter::new(),

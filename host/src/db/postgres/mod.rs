@@ -5,6 +5,7 @@ mod batch;
 mod changes;
 mod clock;
 mod errors;
+mod gather;
 mod health;
 mod numeric;
 mod options;
@@ -34,6 +35,7 @@ use self::{
     changes::{Changes, Watcher},
     clock::Clock,
     errors::Fault,
+    gather::Turn,
     health::Health,
     pool::{Lent, Links},
     statement::Statements,
@@ -59,6 +61,7 @@ struct Shared {
     transaction_time_max: Duration,
     rows_bytes_max: usize,
     attempts_max: u32,
+    gathered_reads_max: usize,
 }
 
 /// A pool of connections to a PostgreSQL database.
@@ -94,6 +97,7 @@ impl Postgres {
             transaction_time_max: options.transaction_time_max,
             rows_bytes_max: options.rows_bytes_max,
             attempts_max: options.attempts_max,
+            gathered_reads_max: options.gathered_reads_max,
         });
         Ok(Arc::new(Postgres { shared, watcher }))
     }
@@ -141,19 +145,41 @@ async fn check_server(links: &Links) -> Result<(), DbError> {
 }
 
 impl Shared {
+    /// Reads by key, together with others that do the same meanwhile.
+    async fn read_by_key(
+        self: &Arc<Self>,
+        scope: &Scope,
+        sql: &str,
+        params: &Arc<[u8]>,
+        time_max: Duration,
+    ) -> Result<Vec<u8>, DbError> {
+        let known = self.statements.known(scope, sql);
+        let turn = known.and_then(|prepared| gather::enter(self, &prepared, params));
+        match turn {
+            Some(Turn::Go(_pass)) => self.read(scope, sql, params, time_max).await,
+            Some(Turn::Wait(answer)) => match tokio::time::timeout(time_max, answer).await {
+                Ok(Ok(Ok(Some(rows)))) => Ok(rows),
+                Ok(Ok(Err(error))) => Err(error),
+                Ok(_) => self.read(scope, sql, params, time_max).await,
+                Err(_) => Err(self.timed_out(time_max)),
+            },
+            None => self.read(scope, sql, params, time_max).await,
+        }
+    }
+
     /// Reads; where the statement was prepared under another schema, or the connection was lost, once more.
     async fn read(
         &self,
-        scope: Scope,
-        sql: String,
-        params: Vec<u8>,
+        scope: &Scope,
+        sql: &str,
+        params: &[u8],
         time_max: Duration,
     ) -> Result<Vec<u8>, DbError> {
         let mut lent = self.links.lend().await?;
         let (mut was_stale, mut was_lost) = (false, false);
         loop {
             let now = self.clock.tick();
-            let work = run::query(self, &mut lent, &scope, &sql, &params, &now);
+            let work = run::query(self, &mut lent, scope, sql, params, &now);
             let fault = match tokio::time::timeout(time_max, work).await {
                 Ok(Ok(rows)) => return Ok(rows),
                 Ok(Err(fault)) => fault,
@@ -162,7 +188,7 @@ impl Shared {
             match fault {
                 Fault::Stale(_) | Fault::Misfit(_) if !was_stale => {
                     was_stale = true;
-                    self.statements.forget(&scope, &sql);
+                    self.statements.forget(scope, sql);
                     self.renew(&mut lent).await?;
                 }
                 Fault::Lost(_) if !was_lost => {
@@ -222,14 +248,18 @@ impl Database for Postgres {
 
     fn query(&self, query: Query<'_>) -> Answer<Vec<u8>> {
         let shared = Arc::clone(&self.shared);
-        let (scope, sql, params) = (query.scope.clone(), query.sql.to_owned(), query.params.to_owned());
+        let (scope, sql) = (query.scope.clone(), query.sql.to_owned());
+        let params: Arc<[u8]> = query.params.into();
         let time_max = query.deadline.unwrap_or(self.shared.query_timeout);
-        let (begun, times) = match query.cost {
-            Cost::Short => (Instant::now(), &DATABASE.reads_short),
-            Cost::Unknown => (Instant::now(), &DATABASE.reads_queued),
-        };
+        let (begun, cost) = (Instant::now(), query.cost);
         Answer::Later(self.within(async move {
-            let answer = shared.read(scope, sql, params, time_max).await;
+            let (answer, times) = match cost {
+                Cost::Key => {
+                    (shared.read_by_key(&scope, &sql, &params, time_max).await, &DATABASE.reads_short)
+                }
+                Cost::Short => (shared.read(&scope, &sql, &params, time_max).await, &DATABASE.reads_short),
+                Cost::Unknown => (shared.read(&scope, &sql, &params, time_max).await, &DATABASE.reads_queued),
+            };
             times.observe_time(begun.elapsed());
             answer
         }))

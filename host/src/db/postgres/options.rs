@@ -25,6 +25,9 @@ pub struct PostgresOptions {
     pub rows_bytes_max: usize,
     /// How many prepared statements each connection keeps, and how many this process knows the types of.
     pub statement_cache_entries: usize,
+    /// How many reads by key go to the server together at most, of those that wait while others of the same statement are
+    /// under way. With 1, each goes alone.
+    pub gathered_reads_max: usize,
     /// How often a batch is tried that others' batches got in the way of.
     pub attempts_max: u32,
     /// How often the number of changes is read, in case its notification was lost.
@@ -48,6 +51,7 @@ impl PostgresOptions {
             transaction_time_max: Duration::from_secs(30),
             rows_bytes_max: 64 << 20,
             statement_cache_entries: 256,
+            gathered_reads_max: 64,
             attempts_max: 8,
             change_poll_interval: Duration::from_millis(250),
             change_age_max: Duration::from_millis(900),

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use sqlx::{AssertSqlSafe, Either, Executor};
-use tinybase_abi::codec::Reader;
+use tinybase_abi::codec::{Reader, RowsWriter};
 
 use super::{
     Shared,
     errors::Fault,
-    pool::Link,
+    gather::Waiting,
+    pool::{Lent, Link},
     scope::{self, StatementKind},
     statement::{Prepared, is_script},
     values,
@@ -82,6 +83,9 @@ async fn execute(
             Ok(Either::Left(done)) => affected += done.rows_affected(),
             Ok(Either::Right(row)) => {
                 let Some(rows) = &mut rows else { continue };
+                if rows.rows() == 0 && !values::is_of(&row, 0, &prepared.columns) {
+                    return Err(other_types());
+                }
                 values::pack_row(&row, &prepared.columns, rows)?;
                 if rows.len_bytes() > shared.rows_bytes_max {
                     return Err(DbError::TooLarge { bytes_max: shared.rows_bytes_max }.into());
@@ -99,7 +103,81 @@ async fn execute(
     if prepared.kind == StatementKind::Read {
         affected = 0;
     }
-    Ok(Effect { affected, rows: rows.map(tinybase_abi::codec::RowsWriter::finish).unwrap_or_default() })
+    Ok(Effect { affected, rows: rows.map(RowsWriter::finish).unwrap_or_default() })
+}
+
+/// Runs a statement for all that wait, on a connection of its own. Answers nothing where that fails, and nothing for one
+/// whose parameters do not fit: these are to run alone.
+///
+/// # Errors
+/// Where no connection is to be had.
+pub(super) async fn together(
+    shared: &Shared,
+    prepared: &Prepared,
+    waiting: &[Waiting],
+) -> Result<Vec<Option<Vec<u8>>>, DbError> {
+    let mut lent = shared.links.lend().await?;
+    let now = shared.clock.tick();
+    let done = match waiting {
+        [] => Ok(Vec::new()),
+        [one] => execute(shared, &mut lent, prepared, &mut Reader::new(&one.params), &now)
+            .await
+            .map(|effect| vec![Some(effect.rows)]),
+        many => for_many(shared, &mut lent, prepared, many, &now).await,
+    };
+    if let Err(Fault::Stale(_)) = done {
+        // Whoever goes alone prepares it anew; this connection would keep the old one.
+        let _ = shared.renew(&mut lent).await;
+    }
+    Ok(done.unwrap_or_default())
+}
+
+fn other_types() -> Fault {
+    Fault::Stale("the types of its columns are others now".to_owned())
+}
+
+async fn for_many(
+    shared: &Shared,
+    link: &mut Lent,
+    prepared: &Prepared,
+    waiting: &[Waiting],
+    now: &str,
+) -> Result<Vec<Option<Vec<u8>>>, Fault> {
+    let Some(gate) = &prepared.gate else { return Ok(Vec::new()) };
+    let each = waiting.iter().map(|one| &*one.params);
+    let (arguments, places) = values::encode_arrays(each, &prepared.params, now)?;
+    let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&gate.sql)), arguments);
+    let mut answers: Vec<Option<RowsWriter>> = waiting.iter().map(|_| None).collect();
+    for place in &places {
+        answers[*place] = Some(prepared.rows());
+    }
+    let mut bytes = 0;
+    link.is_busy = true;
+    let mut rows = link.connection.fetch(query);
+    while let Some(row) = rows.next().await {
+        let row = match row {
+            Ok(row) => row,
+            Err(error) => {
+                drop(rows);
+                link.settle(&error);
+                return Err(error.into());
+            }
+        };
+        if bytes == 0 && !values::is_of(&row, 1, &prepared.columns) {
+            return Err(other_types());
+        }
+        let place = values::place(&row).and_then(|place| places.get(place));
+        let Some(Some(answer)) = place.and_then(|place| answers.get_mut(*place)) else { continue };
+        let before = answer.len_bytes();
+        values::pack_row_from(&row, 1, &prepared.columns, answer)?;
+        bytes += answer.len_bytes() - before;
+        if bytes > shared.rows_bytes_max {
+            return Err(DbError::TooLarge { bytes_max: shared.rows_bytes_max }.into());
+        }
+    }
+    drop(rows);
+    link.is_busy = false;
+    Ok(answers.into_iter().map(|answer| answer.map(RowsWriter::finish)).collect())
 }
 
 async fn script(link: &mut Link, scope: &Scope, sql: &str) -> Result<Effect, Fault> {

@@ -12,8 +12,9 @@ use tinybase_abi::codec::RowsWriter;
 
 use super::{
     errors::Fault,
+    gather::Gate,
     pool::Link,
-    scope,
+    scope::{self, StatementKind},
     values::{Param, Wire},
 };
 use crate::db::Scope;
@@ -30,9 +31,11 @@ pub(super) struct Prepared {
     pub(super) columns: Vec<Wire>,
     names: Vec<String>,
     /// Whether it reads or changes.
-    pub(super) kind: scope::StatementKind,
+    pub(super) kind: StatementKind,
     /// Whether connections keep it.
     pub(super) is_kept: bool,
+    /// Where reads by key wait to be run together; `None` where the statement cannot run for many.
+    pub(super) gate: Option<Gate>,
 }
 
 impl Prepared {
@@ -83,6 +86,11 @@ impl Statements {
         Statements { known: Cache::new(entries.max(1) * 4) }
     }
 
+    /// The statement `sql` of `scope`, where it is known already.
+    pub(super) fn known(&self, scope: &Scope, sql: &str) -> Option<Arc<Prepared>> {
+        self.known.get(&Borrowed { scope, sql })
+    }
+
     /// The statement `sql` of `scope`; where it is not known yet, the server is asked on `link`.
     pub(super) async fn prepare(
         &self,
@@ -90,7 +98,7 @@ impl Statements {
         scope: &Scope,
         sql: &str,
     ) -> Result<Arc<Prepared>, Fault> {
-        if let Some(known) = self.known.get(&Borrowed { scope, sql }) {
+        if let Some(known) = self.known(scope, sql) {
             return Ok(known);
         }
         let text: Arc<str> = number_params(sql).into();
@@ -105,13 +113,14 @@ impl Statements {
             }
         };
         link.is_busy = false;
-        let params = match prepared.parameters() {
+        let params: Vec<Param> = match prepared.parameters() {
             Some(Either::Left(infos)) => {
                 infos.iter().map(|info| Param { info: info.clone(), wire: Wire::of(info) }).collect()
             }
             _ => Vec::new(),
         };
         let is_kept = sql.len() <= CACHED_TEXT_BYTES_MAX;
+        let gate = (is_kept && kind == StatementKind::Read).then(|| Gate::of(sql, &params)).flatten();
         let known = Arc::new(Prepared {
             sql: text,
             params,
@@ -119,6 +128,7 @@ impl Statements {
             names: prepared.columns().iter().map(|column| column.name().to_owned()).collect(),
             kind,
             is_kept,
+            gate,
         });
         if is_kept {
             self.known.insert(Key { scope: scope.clone(), sql: sql.into() }, Arc::clone(&known));
@@ -134,6 +144,11 @@ impl Statements {
 
 /// Writes `?1` as `$1`, outside of strings, quoted names and comments.
 pub(super) fn number_params(sql: &str) -> String {
+    name_params(sql, "$")
+}
+
+/// Writes `?1` as `<prefix>1`, outside of strings, quoted names and comments.
+pub(super) fn name_params(sql: &str, prefix: &str) -> String {
     let mut out = String::with_capacity(sql.len());
     let mut rest = sql;
     while let Some(at) = rest.find(['?', '\'', '"', '-', '/', '$']) {
@@ -141,8 +156,8 @@ pub(super) fn number_params(sql: &str) -> String {
         rest = &rest[at..];
         let taken = quoted_length(rest).unwrap_or_else(|| {
             let is_param = rest.starts_with('?') && rest[1..].starts_with(|next: char| next.is_ascii_digit());
-            out.push(if is_param { '$' } else { rest.chars().next().expect("a place was found") });
             // What was looked for is ASCII.
+            out.push_str(if is_param { prefix } else { &rest[..1] });
             rest = &rest[1..];
             0
         });

@@ -2,7 +2,7 @@
 //! what keeps its meaning; everything else is an error that says which parameter.
 
 use sqlx::{
-    Arguments, Postgres, Row, Type, ValueRef as _,
+    Arguments, Column, Postgres, Row, Type, ValueRef as _,
     encode::{Encode, IsNull},
     error::BoxDynError,
     postgres::{PgArgumentBuffer, PgArguments, PgRow, PgTypeInfo},
@@ -169,9 +169,97 @@ impl<'q> Encode<'q, Postgres> for Argument<'_> {
     }
 }
 
+/// The type of an array of a parameter's values, in SQL; `None` where they do not cross as one.
+pub(super) fn array_type(param: &Param) -> Option<&'static str> {
+    match (param.info.oid()?.0, param.wire) {
+        (25, Wire::Text) => Some("text[]"),
+        (20, Wire::Int8) => Some("bigint[]"),
+        _ => None,
+    }
+}
+
+/// The values of one parameter in many runs of a statement.
+enum Array<'a> {
+    Texts(Vec<Option<&'a str>>),
+    Integers(Vec<Option<i64>>),
+}
+
+impl<'a> Array<'a> {
+    fn push(&mut self, value: ValueRef<'a>) {
+        match (self, value) {
+            (Array::Texts(texts), ValueRef::Text(text)) => texts.push(Some(text)),
+            (Array::Integers(numbers), ValueRef::Integer(number)) => numbers.push(Some(number)),
+            // It was checked against the type before.
+            (Array::Texts(texts), _) => texts.push(None),
+            (Array::Integers(numbers), _) => numbers.push(None),
+        }
+    }
+}
+
+/// Encodes the packed parameters of many runs, an array for each parameter; answers with them which run each place in the
+/// arrays belongs to. Runs whose parameters do not fit are left out.
+pub(super) fn encode_arrays<'a>(
+    runs: impl Iterator<Item = &'a [u8]>,
+    wanted: &[Param],
+    now: &'a str,
+) -> Result<(PgArguments, Vec<usize>), DbError> {
+    let mut places = Vec::new();
+    let array = |param: &Param| match param.wire {
+        Wire::Int8 => Array::Integers(Vec::new()),
+        _ => Array::Texts(Vec::new()),
+    };
+    let mut arrays: Vec<_> = wanted.iter().map(array).collect();
+    let mut values = Vec::with_capacity(wanted.len());
+    for (run, packed) in runs.enumerate() {
+        values.clear();
+        let given = Reader::new(packed).values(|position, value| {
+            let param = wanted.get(position).ok_or_else(|| DbError::Sql("too many parameters".to_owned()))?;
+            let value = if value == ValueRef::Now { ValueRef::Text(now) } else { value };
+            check(value, param, position)?;
+            values.push(value);
+            Ok::<_, DbError>(())
+        });
+        if given.is_ok_and(|given| given == wanted.len()) {
+            places.push(run);
+            arrays.iter_mut().zip(&values).for_each(|(array, value)| array.push(*value));
+        }
+    }
+    let mut arguments = PgArguments::default();
+    for array in arrays {
+        let added = match array {
+            Array::Texts(texts) => arguments.add(texts),
+            Array::Integers(numbers) => arguments.add(numbers),
+        };
+        added.map_err(|error| DbError::Sql(error.to_string()))?;
+    }
+    Ok((arguments, places))
+}
+
+/// The place in the arrays, from 0, that the first column of a row tells.
+pub(super) fn place(row: &PgRow) -> Option<usize> {
+    let place: i64 = row.try_get(0).ok()?;
+    usize::try_from(place - 1).ok()
+}
+
+/// Whether a row's columns, but for the first ones, are of these types: a connection that prepares a statement behind a
+/// change of the schema answers with others than one that prepared it before.
+pub(super) fn is_of(row: &PgRow, first: usize, columns: &[Wire]) -> bool {
+    row.columns().iter().skip(first).map(|column| Wire::of(column.type_info())).eq(columns.iter().copied())
+}
+
 /// Appends a row of the server's. `columns` are its types.
 pub(super) fn pack_row(row: &PgRow, columns: &[Wire], out: &mut RowsWriter) -> Result<(), DbError> {
-    for (position, wire) in columns.iter().enumerate() {
+    pack_row_from(row, 0, columns, out)
+}
+
+/// Appends a row of the server's but for its first columns. `columns` are the types of the others.
+pub(super) fn pack_row_from(
+    row: &PgRow,
+    first: usize,
+    columns: &[Wire],
+    out: &mut RowsWriter,
+) -> Result<(), DbError> {
+    for (position, wire) in (first..).zip(columns) {
         let raw = row.try_get_raw(position).map_err(|error| DbError::Sql(error.to_string()))?;
         if raw.is_null() {
             out.push(ValueRef::Null);

@@ -78,7 +78,11 @@ impl database::Server for PluginHost {
             scope: &self.scope,
             sql,
             params,
-            cost: if cost == 0 { Cost::Short } else { Cost::Unknown },
+            cost: match cost {
+                0 => Cost::Short,
+                2 => Cost::Key,
+                _ => Cost::Unknown,
+            },
             deadline: (deadline_ms > 0).then(|| Duration::from_millis(deadline_ms.into())),
         }))
     }

@@ -21,8 +21,8 @@ interface! {
     mod database = "database" @ 1 {
         /// 0 for SQLite, 1 for PostgreSQL.
         fn engine() -> u8;
-        /// Reads; `params` are packed values, the answer packed rows. `cost` is 0 for a few rows by key or index and 1
-        /// for anything else. `deadline_ms` 0 is the host's default.
+        /// Reads; `params` are packed values, the answer packed rows. `cost` is 0 for a few rows by key or index, 2 for
+        /// one row at most by a key, and 1 for anything else, as any other number. `deadline_ms` 0 is the host's default.
         fn query(sql: &str, params: &[u8], cost: u8, deadline_ms: u32) -> RawFuture<Bytes>;
         /// Applies a packed batch together or not at all; answers a packed result once it is durable.
         fn apply(batch: Bytes) -> RawFuture<Bytes>;
