@@ -39,7 +39,7 @@ async fn server(behaviour: Behaviour) -> SocketAddr {
 fn outbound(allowed: &[&str]) -> Outbound {
     let allowed: Vec<String> = allowed.iter().map(|network| (*network).to_owned()).collect();
     Outbound::new(Limits {
-        timeout: Duration::from_millis(400),
+        timeout: Duration::from_millis(1_500),
         request_bytes_max: 1000,
         response_bytes_max: 100,
         concurrent_max: 1,
