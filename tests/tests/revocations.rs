@@ -26,6 +26,9 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 /// A site that looks often at a registry with `pulse` and `leaning`, which needs it; both are installed from there.
 fn site(registry: &Registry, variables: &[(&str, &str)]) -> (Site, Server) {
     let mut site = Site::new();
+    // A machine under load may take longer for a call than the other tests let it.
+    site.set("TINYBASE_PLUGINS_CALL_TIMEOUT_MS", "10000");
+    site.set("TINYBASE_PLUGINS_START_TIMEOUT_MS", "10000");
     registry.configure(&mut site);
     site.set("TINYBASE_EXTENSIONS_AUDIT_INTERVAL_MS", "100");
     for (name, value) in variables {
@@ -141,6 +144,25 @@ fn a_registry_that_fails_is_told_of_once_and_looked_at_again() {
     server.logged(&["the look for what was revoked succeeds again"]);
     revoke_pulse(&registry);
     wait_until("it is disabled", || !serves(&server, "pulse"));
+}
+
+#[test]
+fn a_registry_without_its_root_hides_no_other() {
+    let registry = Registry::start(&["pulse", "leaning"]);
+    let (mut site, server) = site(&registry, &[]);
+    drop(server);
+    let both = format!("other=http://127.0.0.1:1,acme={}", registry.url());
+    site.set("TINYBASE_EXTENSIONS_REGISTRIES", &both);
+    let server = site.serve();
+    server.logged(&["WARN", "the look for what was revoked failed", "other", "no root of trust"]);
+    revoke_pulse(&registry);
+    wait_until("it is disabled", || !serves(&server, "pulse"));
+    let audited = server.admin().get("/api/admin/registries/audit").expect(200);
+    assert!(audited["findings"].as_array().unwrap().iter().any(|one| one["kind"] == "revoked"), "{audited}");
+    assert!(audited["failures"][0].as_str().unwrap().contains("no root of trust"), "{audited}");
+    // What is chosen is another matter: the first registry may have it.
+    let ran = site.run(&["extensions", "install", "pulse", "--yes"]);
+    assert!(ran.code == Some(1) && ran.errors.contains("no root of trust"), "{ran:?}");
 }
 
 #[test]

@@ -100,7 +100,7 @@ pub async fn prepare(
         }
     }
     let installed = plugins.store().all().await?;
-    let registries = sources::open(config).await?.whole()?;
+    let registries = sources::open(config).await.whole()?;
     let plan =
         resolver::resolve(&request(wish, &given, &installed), &world(config, &installed, &registries)?)?;
     let mut steps = Vec::new();

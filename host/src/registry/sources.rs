@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tinybase_registry::{Limits, Location, Registry, RegistryError, Source};
+use tinybase_registry::{Limits, Location, Registry, Source};
 
 use super::InstallError;
 use crate::config::{BUNDLED_REGISTRY, Config};
@@ -32,8 +32,8 @@ pub struct Market {
 pub struct Unopened {
     /// What it is called here.
     pub registry: String,
-    /// Why; the words begin with its name.
-    pub error: RegistryError,
+    /// Why; the words say which it is.
+    pub error: InstallError,
 }
 
 impl fmt::Display for Unopened {
@@ -49,27 +49,28 @@ impl Market {
     /// The first failure, where there is one.
     pub fn whole(self) -> Result<Vec<Registry>, InstallError> {
         match self.failures.into_iter().next() {
-            Some(failure) => Err(failure.error.into()),
+            Some(failure) => Err(failure.error),
             None => Ok(self.registries),
         }
     }
 }
 
-/// Opens every configured registry.
-///
-/// # Errors
-/// Where the configuration names a registry without a root of trust.
-pub async fn open(config: &Config) -> Result<Market, InstallError> {
-    let limits = limits(config);
+/// Opens every configured registry; one that has no root of trust is among the failures too.
+pub async fn open(config: &Config) -> Market {
     let mut market = Market { registries: Vec::new(), failures: Vec::new() };
-    for source in configured(config)? {
-        let datastore = config.state_dir().join(DATASTORE_FOLDER).join(&source.name);
-        match Registry::open(&source, &datastore, &limits).await {
+    for (name, source) in configured(config) {
+        match open_one(config, source).await {
             Ok(registry) => market.registries.push(registry),
-            Err(error) => market.failures.push(Unopened { registry: source.name, error }),
+            Err(error) => market.failures.push(Unopened { registry: name, error }),
         }
     }
-    Ok(market)
+    market
+}
+
+async fn open_one(config: &Config, source: Result<Source, InstallError>) -> Result<Registry, InstallError> {
+    let source = source?;
+    let datastore = config.state_dir().join(DATASTORE_FOLDER).join(&source.name);
+    Ok(Registry::open(&source, &datastore, &limits(config)).await?)
 }
 
 fn limits(config: &Config) -> Limits {
@@ -82,20 +83,16 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-/// The sources in their order; without any, the bundled one, where this program came with one.
-fn configured(config: &Config) -> Result<Vec<Source>, InstallError> {
+/// The sources in their order, with their names; without any, the bundled one, where this program came with one.
+fn configured(config: &Config) -> Vec<(String, Result<Source, InstallError>)> {
     let listed = &config.extensions.registries;
     if listed.is_empty() {
-        return Ok(bundled_folder()
-            .filter(|folder| folder.exists())
-            .map(bundled)
-            .transpose()?
-            .into_iter()
-            .collect());
+        let there = bundled_folder().filter(|folder| folder.exists());
+        return there.map(|folder| (BUNDLED_REGISTRY.to_owned(), bundled(folder))).into_iter().collect();
     }
     let source = |entry: &String| match entry.split_once('=') {
-        Some((name, place)) => named(config, name, place),
-        None => bundled(bundled_folder().unwrap_or_default()),
+        Some((name, place)) => (name.to_owned(), named(config, name, place)),
+        None => (BUNDLED_REGISTRY.to_owned(), bundled(bundled_folder().unwrap_or_default())),
     };
     listed.iter().map(source).collect()
 }

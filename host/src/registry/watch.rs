@@ -80,15 +80,11 @@ struct Looks {
 impl Looks {
     /// Looks, and does what is to be done. Answers whether everything was reached, and done.
     async fn look(&mut self) -> bool {
-        let mut faults = Vec::new();
-        match open(&self.config).await {
-            Ok(market) => {
-                faults.extend(market.failures.iter().map(|one| (one.registry.clone(), one.to_string())));
-                match self.act(&market).await {
-                    Ok(undone) => faults.extend(undone),
-                    Err(error) => faults.push((error.code.to_string(), error.to_string())),
-                }
-            }
+        let market = open(&self.config).await;
+        let unopened = market.failures.iter().map(|one| (one.registry.clone(), one.to_string()));
+        let mut faults: Vec<(String, String)> = unopened.collect();
+        match self.act(&market).await {
+            Ok(undone) => faults.extend(undone),
             Err(error) => faults.push((error.code.to_string(), error.to_string())),
         }
         let is_whole = faults.is_empty();
@@ -102,10 +98,16 @@ impl Looks {
         let installed = self.plugins.store().all().await?;
         let findings = audit(market, &installed);
         let revoked = revoked(&findings, &installed);
-        EXTENSIONS.revoked.store(revoked.len().try_into().unwrap_or(i64::MAX), Ordering::Relaxed);
-        self.told.retain(|(name, version)| {
-            revoked.iter().any(|finding| (&finding.name, &finding.version) == (name, version))
-        });
+        let count = revoked.len().try_into().unwrap_or(i64::MAX);
+        if market.failures.is_empty() {
+            EXTENSIONS.revoked.store(count, Ordering::Relaxed);
+            self.told.retain(|(name, version)| {
+                revoked.iter().any(|finding| (&finding.name, &finding.version) == (name, version))
+            });
+        } else {
+            // What a registry revoked is not forgotten while that cannot be asked.
+            EXTENSIONS.revoked.fetch_max(count, Ordering::Relaxed);
+        }
         let mut undone = Vec::new();
         for Finding { name, version, message, .. } in revoked {
             if self.told.insert((name.clone(), version.clone())) {

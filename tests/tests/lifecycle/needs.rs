@@ -9,7 +9,9 @@ use super::{install, pulse_version, wait_until};
 
 /// A site with `leaning`, and `pulse` that it needs.
 fn site() -> Site {
-    let site = Site::new();
+    let mut site = Site::new();
+    // A machine under load may take longer for a call than the other tests let it.
+    site.set("TINYBASE_PLUGINS_CALL_TIMEOUT_MS", "10000");
     install(&site, "pulse");
     install(&site, "leaning");
     site

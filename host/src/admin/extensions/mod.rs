@@ -91,7 +91,7 @@ async fn list(State(extensions): State<Extensions>, RawQuery(query): RawQuery) -
             && (!one.installed.is_builtin || include_builtin != Some(false))
     });
     let market = match check_updates {
-        Some(true) => Some(registry::open(&extensions.config).await?),
+        Some(true) => Some(registry::open(&extensions.config).await),
         _ => None,
     };
     let total = all.len();
@@ -105,7 +105,7 @@ async fn search(State(extensions): State<Extensions>, RawQuery(query): RawQuery)
     let mut query = Query::parse(query.as_deref(), &["search"]);
     let text = query.text("search", SEARCH_CHARS_MAX).unwrap_or_default();
     query.finish()?;
-    let market = registry::open(&extensions.config).await?;
+    let market = registry::open(&extensions.config).await;
     let installed = extensions.plugins.store().all().await?;
     let failures: Vec<String> = market.failures.iter().map(ToString::to_string).collect();
     let body = json!({"extensions": registry::search(&market, &installed, &text), "failures": failures});

@@ -7,16 +7,16 @@ use crate::{
 };
 
 /// Opens the registries; says of each that cannot be opened why, and goes on without it.
-async fn market(site: &Site<'_>) -> Result<Market, Failure> {
-    let market = registry::open(site.config).await?;
+async fn market(site: &Site<'_>) -> Market {
+    let market = registry::open(site.config).await;
     for failure in &market.failures {
         eprintln!("warning: {failure}");
     }
-    Ok(market)
+    market
 }
 
 pub(super) async fn search(site: &Site<'_>, text: &str, as_json: bool) -> Result<(), Failure> {
-    let found = registry::search(&market(site).await?, &site.installed().await?, text);
+    let found = registry::search(&market(site).await, &site.installed().await?, text);
     if as_json {
         return output::json(&found);
     }
@@ -34,7 +34,7 @@ pub(super) async fn search(site: &Site<'_>, text: &str, as_json: bool) -> Result
 }
 
 pub(super) async fn check_updates(site: &Site<'_>, as_json: bool) -> Result<(), Failure> {
-    let (market, installed) = (market(site).await?, site.installed().await?);
+    let (market, installed) = (market(site).await, site.installed().await?);
     let newer: Vec<Offer> = installed.iter().filter_map(|one| registry::newer(&market, one)).collect();
     if as_json {
         return output::json(&newer);
@@ -54,7 +54,7 @@ pub(super) async fn check_updates(site: &Site<'_>, as_json: bool) -> Result<(), 
 }
 
 pub(super) async fn audit(site: &Site<'_>, disable_revoked: bool, as_json: bool) -> Result<(), Failure> {
-    let (market, installed) = (market(site).await?, site.installed().await?);
+    let (market, installed) = (market(site).await, site.installed().await?);
     let findings = registry::audit(&market, &installed);
     if as_json {
         output::json(&findings)?;
