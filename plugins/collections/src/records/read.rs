@@ -32,8 +32,7 @@ async fn record(plugin: &Collections, request: &Request) -> Result<Response> {
     if verdict == Verdict::Deny {
         return Err(error::refused(Action::Read, &caller, &collection));
     }
-    let rows =
-        plugin.database.query(Cost::Key, &collection.sql.read, &[Value::Text(id.to_owned())]).await?;
+    let rows = plugin.database.query(Cost::Key, &collection.sql.read, &[Value::Text(id.to_owned())]).await?;
     let Some(row) = rows.first() else { return Err(error::record_not_found(id, &collection)) };
     let record = Answer {
         collection_id: &collection.id,
