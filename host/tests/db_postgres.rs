@@ -265,6 +265,68 @@ async fn a_statement_is_prepared_anew_once_the_schema_has_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_read_by_the_columns_that_it_has_by_now() {
+    let Some(fresh) = Fresh::open().await else { return };
+    fresh.script("CREATE TABLE t (a NUMERIC); INSERT INTO t VALUES (5)").await;
+    let (read, write) = ("SELECT * FROM t", "INSERT INTO t (a) VALUES (6) RETURNING *");
+    assert_eq!(fresh.rows(read, &NONE).await.unwrap(), [[5.into()]]);
+    assert_eq!(fresh.run(&[(write, &NONE, Expect::Any)]).await.unwrap().rows[0], [[6.into()]]);
+    // This keeps the connection that prepared them: the next one prepares them under the new schema.
+    let open = fresh.db.begin(&Scope::Host, LONG).await.unwrap();
+    fresh.script("ALTER TABLE t ALTER a TYPE BIGINT, ADD b TEXT DEFAULT 'x'").await;
+    for _ in 0..2 {
+        let rows = fresh.rows(read, &NONE).await.unwrap();
+        assert_eq!(rows[..2], [[5.into(), "x".into()], [6.into(), "x".into()]]);
+    }
+    assert_eq!(fresh.run(&[(write, &NONE, Expect::Any)]).await.unwrap().rows[0], [[6.into(), "x".into()]]);
+    assert_eq!(fresh.rows("SELECT count(*) FROM t", &NONE).await.unwrap(), [[3.into()]]);
+    open.rollback().await.unwrap();
+    fresh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transactions_statement_is_prepared_anew_once_the_schema_has_changed() {
+    let Some(fresh) = Fresh::open().await else { return };
+    fresh.script("CREATE TABLE t (a BIGINT, b TEXT); INSERT INTO t VALUES (1, 'x')").await;
+    let (read, write) = ("SELECT * FROM t", "UPDATE t SET b = ?1");
+    let run = async |value: Value| {
+        let mut open = fresh.db.begin(&Scope::Host, LONG).await.unwrap();
+        open.apply(batch(&[(write, &[value], Expect::Exactly(1))])).await.unwrap();
+        let rows = open.query(read.to_owned(), pack_values([])).await.unwrap();
+        open.commit().await.unwrap();
+        unpack_rows(&rows)
+    };
+    assert_eq!(run("y".into()).await, [[1.into(), "y".into()]]);
+    fresh.script("ALTER TABLE t ALTER b TYPE BIGINT USING 7, ADD c BIGINT DEFAULT 3").await;
+    assert_eq!(run(8.into()).await, [[1.into(), 8.into(), 3.into()]]);
+    fresh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn types_that_never_fitted_are_the_statements_own_fault() {
+    let Some(fresh) = Fresh::open().await else { return };
+    fresh.script("CREATE TABLE t (a BIGINT UNIQUE, b TEXT)").await;
+    for sql in [
+        "INSERT INTO t (a) SELECT b FROM t",
+        "UPDATE t SET a = b",
+        "SELECT coalesce(a, b) FROM t",
+        "CREATE TABLE u (b TEXT REFERENCES t (a))",
+    ] {
+        let told = fresh.run(&[(sql, &NONE, Expect::Any)]).await;
+        assert!(matches!(&told, Err(DbError::Sql(told)) if told.contains("42804")), "{sql}: {told:?}");
+        let mut open = fresh.db.begin(&Scope::Host, LONG).await.unwrap();
+        let told = open.apply(batch(&[(sql, &NONE, Expect::Any)])).await;
+        assert!(matches!(&told, Err(DbError::Sql(told)) if told.contains("42804")), "{sql}: {told:?}");
+    }
+    let told = fresh.rows("SELECT coalesce(a, b) FROM t", &NONE).await;
+    assert!(matches!(&told, Err(DbError::Sql(_))), "{told:?}");
+    // What is not there may have been there for whoever wrote the statement.
+    let told = fresh.rows("SELECT c FROM t", &NONE).await;
+    assert!(matches!(&told, Err(DbError::SchemaChanged(_))), "{told:?}");
+    fresh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_statement_past_its_deadline_ends_on_the_server_as_well() {
     let Some(fresh) = Fresh::open().await else { return };
     let short = Duration::from_millis(50);

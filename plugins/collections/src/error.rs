@@ -99,7 +99,8 @@ pub(crate) fn too_large(error: Error) -> Error {
 /// What the database refuses of a change of records in `collections`: 409 for a value that is taken, 400 for one that no
 /// index holds; any other error stays as it is.
 pub(crate) fn not_stored<'a>(error: Error, collections: impl Iterator<Item = &'a Collection>) -> Error {
-    if error.code() == "db_sql" && error.message().contains("index row") {
+    // By PostgreSQL's number for it, since its words may be of any language.
+    if error.code() == "db_sql" && error.message().contains("(54000)") {
         let message = "a field that is indexed or unique holds a text that is too long for the database's index; \
                        PostgreSQL takes about 2700 bytes there";
         return Error::bad_request("indexed_value_too_long", message);

@@ -77,14 +77,20 @@ pub(super) async fn apply(shared: &Shared, parts: &Parts) -> Result<Vec<u8>, DbE
 /// Forgets what is known of a batch's statements, here and on this connection.
 async fn forget(shared: &Shared, lent: &mut Lent, parts: &Parts) -> Result<(), DbError> {
     for (scope, packed) in parts.each() {
-        let mut reader = Reader::new(packed);
-        for _ in 0..reader.u32()? {
-            let head = reader.statement()?;
-            shared.statements.forget(scope, head.sql);
-            reader.values(|_, _| Ok::<_, DbError>(()))?;
-        }
+        forget_packed(shared, scope, packed)?;
     }
     shared.renew(lent).await
+}
+
+/// Forgets what this process knows of the statements of a packed batch.
+pub(super) fn forget_packed(shared: &Shared, scope: &Scope, packed: &[u8]) -> Result<(), DbError> {
+    let mut reader = Reader::new(packed);
+    for _ in 0..reader.u32()? {
+        let head = reader.statement()?;
+        shared.statements.forget(scope, head.sql);
+        reader.values(|_, _| Ok::<_, DbError>(()))?;
+    }
+    Ok(())
 }
 
 async fn enclosed(shared: &Shared, lent: &mut Lent, parts: &Parts, now: &str) -> Result<Vec<u8>, Fault> {

@@ -60,8 +60,10 @@ fn of_server(error: &PgDatabaseError) -> Fault {
         }
         // A deadlock, a serialization failure, or a lock that was not to be waited for.
         "40001" | "40P01" | "55P03" => Fault::Contended,
+        // The last of them, types that do not fit, where the statement was read before: see `of_reading`.
         "42P01" | "42703" | "42883" | "42804" => Fault::Stale(message()),
-        "0A000" if error.message().contains("cached plan") => Fault::Stale(message()),
+        // By where it comes from, since the server may speak any language.
+        "0A000" if error.routine() == Some("RevalidateCachedQuery") => Fault::Stale(message()),
         "57014" => Fault::Told(DbError::Timeout(std::time::Duration::ZERO)),
         "53300" => Fault::Told(DbError::Busy),
         "53100" => Fault::Told(DbError::Sql(format!(
@@ -72,6 +74,20 @@ fn of_server(error: &PgDatabaseError) -> Fault {
             Fault::Lost(message())
         }
         _ => Fault::Told(DbError::Sql(describe(error))),
+    }
+}
+
+/// What a statement fails by while the server reads it, under the schema as it is: types that do not fit are the
+/// statement's own fault then, and no later try will do. What is not there is told as ever, since whoever wrote the
+/// statement may go by a schema from before.
+pub(super) fn of_reading(error: sqlx::Error) -> Fault {
+    let server = match &error {
+        sqlx::Error::Database(error) => error.try_downcast_ref::<PgDatabaseError>(),
+        _ => None,
+    };
+    match server {
+        Some(server) if server.code() == "42804" => Fault::Told(DbError::Sql(describe(server))),
+        _ => error.into(),
     }
 }
 

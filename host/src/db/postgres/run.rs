@@ -1,20 +1,20 @@
 //! Runs one statement on a lent connection: parameters in, rows and a count out. It knows nothing of transactions, and
 //! retries nothing.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use futures_util::StreamExt;
-use sqlx::{AssertSqlSafe, Either, Executor};
+use sqlx::{AssertSqlSafe, Column, Either, Executor, Row, postgres::PgRow};
 use tinybase_abi::codec::{Reader, RowsWriter};
 
 use super::{
     Shared,
-    errors::Fault,
+    errors::{self, Fault},
     gather::Waiting,
     pool::{Lent, Link},
     scope::{self, StatementKind},
     statement::{Prepared, is_script},
-    values,
+    values::{self, Wire},
 };
 use crate::db::{DbError, Scope};
 
@@ -24,6 +24,28 @@ pub(super) struct Effect {
     pub(super) affected: u64,
     /// Packed rows; empty where the statement returns none.
     pub(super) rows: Vec<u8>,
+    /// Whether the columns were others than those that are known of the statement.
+    is_outdated: bool,
+}
+
+/// The rows of an answer, with the columns that it has.
+struct Rows<'p> {
+    writer: RowsWriter,
+    wires: Cow<'p, [Wire]>,
+}
+
+impl<'p> Rows<'p> {
+    /// Begins with the first row, whose columns are all others', too.
+    fn begin(prepared: &'p Prepared, row: &PgRow) -> Rows<'p> {
+        if prepared.is_answered_by(row) {
+            return Rows { writer: prepared.rows(), wires: Cow::Borrowed(&prepared.columns) };
+        }
+        let columns = row.columns();
+        Rows {
+            writer: RowsWriter::new(columns.iter().map(Column::name)),
+            wires: columns.iter().map(|column| Wire::of(column.type_info())).collect(),
+        }
+    }
 }
 
 /// Runs a read. An extension's must change nothing, which the text is looked at for; the host's own are known.
@@ -41,6 +63,9 @@ pub(super) async fn query(
     }
     let mut reader = Reader::new(params);
     let effect = execute(shared, link, &prepared, &mut reader, now).await?;
+    if effect.is_outdated {
+        shared.statements.forget(scope, sql);
+    }
     if effect.rows.is_empty() { Ok(prepared.rows().finish()) } else { Ok(effect.rows) }
 }
 
@@ -58,7 +83,11 @@ pub(super) async fn change(
         return script(link, scope, sql).await;
     }
     let prepared = shared.statements.prepare(link, scope, sql).await?;
-    execute(shared, link, &prepared, params, now).await
+    let effect = execute(shared, link, &prepared, params, now).await?;
+    if effect.is_outdated {
+        shared.statements.forget(scope, sql);
+    }
+    Ok(effect)
 }
 
 async fn execute(
@@ -74,7 +103,7 @@ async fn execute(
     })?;
     let query =
         sqlx::query_with(AssertSqlSafe(Arc::clone(&prepared.sql)), arguments).persistent(prepared.is_kept);
-    let mut rows = (!prepared.columns.is_empty()).then(|| prepared.rows());
+    let mut rows: Option<Rows<'_>> = None;
     let mut affected = 0;
     link.is_busy = true;
     let mut answers = link.connection.fetch_many(query);
@@ -82,12 +111,9 @@ async fn execute(
         match answer {
             Ok(Either::Left(done)) => affected += done.rows_affected(),
             Ok(Either::Right(row)) => {
-                let Some(rows) = &mut rows else { continue };
-                if rows.rows() == 0 && !values::is_of(&row, 0, &prepared.columns) {
-                    return Err(other_types());
-                }
-                values::pack_row(&row, &prepared.columns, rows)?;
-                if rows.len_bytes() > shared.rows_bytes_max {
+                let rows = rows.get_or_insert_with(|| Rows::begin(prepared, &row));
+                values::pack_row(&row, &rows.wires, &mut rows.writer)?;
+                if rows.writer.len_bytes() > shared.rows_bytes_max {
                     return Err(DbError::TooLarge { bytes_max: shared.rows_bytes_max }.into());
                 }
             }
@@ -103,7 +129,13 @@ async fn execute(
     if prepared.kind == StatementKind::Read {
         affected = 0;
     }
-    Ok(Effect { affected, rows: rows.map(RowsWriter::finish).unwrap_or_default() })
+    let is_outdated = rows.as_ref().is_some_and(|rows| matches!(rows.wires, Cow::Owned(_)));
+    let rows = match rows {
+        Some(rows) => rows.writer.finish(),
+        None if prepared.columns.is_empty() => Vec::new(),
+        None => prepared.rows().finish(),
+    };
+    Ok(Effect { affected, rows, is_outdated })
 }
 
 /// Runs a statement for all that wait, on a connection of its own. Answers nothing where that fails, and nothing for one
@@ -186,11 +218,11 @@ async fn script(link: &mut Link, scope: &Scope, sql: &str) -> Result<Effect, Fau
     match sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut link.connection).await {
         Ok(done) => {
             link.is_busy = false;
-            Ok(Effect { affected: done.rows_affected(), rows: Vec::new() })
+            Ok(Effect { affected: done.rows_affected(), rows: Vec::new(), is_outdated: false })
         }
         Err(error) => {
             link.settle(&error);
-            Err(error.into())
+            Err(errors::of_reading(error))
         }
     }
 }

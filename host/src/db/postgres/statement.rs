@@ -7,11 +7,11 @@ use std::{
 };
 
 use quick_cache::{Equivalent, sync::Cache};
-use sqlx::{AssertSqlSafe, Column, Either, Executor, SqlSafeStr, Statement};
+use sqlx::{AssertSqlSafe, Column, Either, Executor, Row, SqlSafeStr, Statement, postgres::PgRow};
 use tinybase_abi::codec::RowsWriter;
 
 use super::{
-    errors::Fault,
+    errors::{self, Fault},
     gather::Gate,
     pool::Link,
     scope::{self, StatementKind},
@@ -42,6 +42,18 @@ impl Prepared {
     /// Begins the rows of its answer.
     pub(super) fn rows(&self) -> RowsWriter {
         RowsWriter::new(self.names.iter().map(String::as_str))
+    }
+
+    /// Whether a row has the columns that were told when it was prepared. A connection that prepares it itself, after the
+    /// schema has changed, answers by the new one.
+    pub(super) fn is_answered_by(&self, row: &PgRow) -> bool {
+        let columns = row.columns();
+        let known = self.columns.iter().zip(&self.names);
+        columns.len() == self.columns.len()
+            && columns
+                .iter()
+                .zip(known)
+                .all(|(column, (wire, name))| Wire::of(column.type_info()) == *wire && column.name() == name)
     }
 }
 
@@ -109,7 +121,7 @@ impl Statements {
             Ok(prepared) => prepared,
             Err(error) => {
                 link.settle(&error);
-                return Err(error.into());
+                return Err(errors::of_reading(error));
             }
         };
         link.is_busy = false;

@@ -153,19 +153,39 @@ impl Open {
         let _ = self.end("ROLLBACK").await;
     }
 
-    /// One call: undone alone where it fails, so that the transaction may go on.
+    /// One call: undone alone where it fails, so that the transaction may go on. One whose statements were prepared under
+    /// another schema is done once more.
     async fn step(&mut self, step: Step<'_>) -> Result<Vec<u8>, DbError> {
-        let now = self.shared.clock.tick();
         let ends_at = self.ends_at;
-        let done = timeout_at(ends_at, self.enclosed(step, &now)).await;
-        match done {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(fault)) => Err(self.shared.explain(&mut self.lent, fault, self.time_max).await),
-            Err(_) => Err(self.shared.timed_out(self.time_max)),
+        let mut was_stale = false;
+        loop {
+            let now = self.shared.clock.tick();
+            let fault = match timeout_at(ends_at, self.enclosed(&step, &now)).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(fault)) => fault,
+                Err(_) => return Err(self.shared.timed_out(self.time_max)),
+            };
+            match fault {
+                Fault::Stale(_) | Fault::Misfit(_) if !was_stale => {
+                    was_stale = true;
+                    self.forget(&step).await?;
+                }
+                fault => return Err(self.shared.explain(&mut self.lent, fault, self.time_max).await),
+            }
         }
     }
 
-    async fn enclosed(&mut self, step: Step<'_>, now: &str) -> Result<Vec<u8>, Fault> {
+    /// Forgets what is known of a call's statements, here and on this connection.
+    async fn forget(&mut self, step: &Step<'_>) -> Result<(), DbError> {
+        match step {
+            Step::Query(sql, _) => self.shared.statements.forget(&self.scope, sql),
+            Step::Apply(scope, packed) => batch::forget_packed(&self.shared, scope, packed)?,
+        }
+        let shared = Arc::clone(&self.shared);
+        shared.renew(&mut self.lent).await
+    }
+
+    async fn enclosed(&mut self, step: &Step<'_>, now: &str) -> Result<Vec<u8>, Fault> {
         self.lent.engine("SAVEPOINT tb_step").await?;
         let done = match step {
             Step::Query(sql, params) => {
