@@ -31,6 +31,8 @@ pub(crate) struct Outcome {
     pub(crate) acknowledged: Vec<u64>,
     /// Answers that none should get: neither a success, nor a refusal that says what to do.
     pub(crate) faults: Vec<String>,
+    /// How many requests were refused with 503.
+    pub(crate) refused: usize,
 }
 
 #[derive(Default)]
@@ -89,14 +91,18 @@ impl Load {
         for client in self.clients {
             client.join().unwrap();
         }
-        std::mem::take(&mut *self.shared.outcome.lock().unwrap())
+        let outcome = std::mem::take(&mut *self.shared.outcome.lock().unwrap());
+        Outcome { refused: self.shared.refused.load(Ordering::Relaxed), ..outcome }
     }
 }
 
+/// Creates a record, finds it, and asks what depends on the fields that a change of the schema is about: one that has an
+/// index or not, and one whose type changes.
 fn work(client: &Client, shared: &Shared, path: &str) {
+    let aggregate = path.replace("/records", "/aggregate?min=amount");
     while !shared.ends.load(Ordering::Relaxed) {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let body = json!({"data": {"number": number, "text": "a text"}}).to_string();
+        let body = json!({"data": {"number": number, "text": "a text", "amount": 1}}).to_string();
         let json = [("content-type", "application/json")];
         let created = client.try_send("POST", path, &json, body.as_bytes());
         if created.as_ref().is_ok_and(|answer| answer.status == 201) {
@@ -105,10 +111,13 @@ fn work(client: &Client, shared: &Shared, path: &str) {
         } else {
             note(shared, "create", created);
         }
-        let query = format!("{path}?filter=number={number}&limit=1");
-        let read = client.try_send("GET", &query, &[], b"");
-        if !read.as_ref().is_ok_and(|answer| answer.status == 200) {
-            note(shared, "read", read);
+        let of_number = format!("{path}?filter=number={number}&limit=1");
+        let of_text = format!("{path}?filter=text=%22a%20text%22&limit=1");
+        for query in [&of_number, &of_text, &aggregate] {
+            let read = client.try_send("GET", query, &[], b"");
+            if !read.as_ref().is_ok_and(|answer| answer.status == 200) {
+                note(shared, "read", read);
+            }
         }
     }
 }
