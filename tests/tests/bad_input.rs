@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde_json::{Value as Json, json};
+use tinybase_test_postgres::server_url;
 use tinybase_tests::{Client, Server, Site, client::status_of};
 
 const RECORDS: &str = "/api/collections/posts/records";
@@ -150,6 +151,23 @@ fn bad_bodies_are_refused_and_nothing_is_stored() {
     }
     let accepted = posts.client.post(RECORDS, &json!({"data": {"title": "good"}}));
     assert_eq!(accepted.status, 201);
+}
+
+#[test]
+fn a_text_that_no_index_holds_is_refused_where_there_is_such_a_limit() {
+    let posts = Posts::new();
+    let fields = json!([{"name": "key", "type": "string", "unique": true}]);
+    let options = json!({"access": {"create": "public"}});
+    let keys = json!({"name": "keys", "label": "Keys", "schema": {"fields": fields}, "options": options});
+    posts.admin.post("/api/collections", &keys).expect(201);
+    // Nothing in it can be compressed away.
+    let long: String = (0..12_000).map(|_| char::from(rand::random_range(b'!'..=b'~'))).collect();
+    let answer = posts.client.post("/api/collections/keys/records", &json!({"data": {"key": long}}));
+    if server_url().is_some() {
+        assert_eq!(answer.outcome(), (400, "indexed_value_too_long".into()));
+    } else {
+        answer.expect(201);
+    }
 }
 
 #[test]
