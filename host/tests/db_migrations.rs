@@ -125,6 +125,7 @@ async fn the_hosts_tables_come_and_go() {
             "tb_extension_archives",
             "tb_login_levels",
             "tb_login_tries",
+            "tb_mfa_tickets",
             "tb_outbox_tellers",
             "tb_rate_buckets",
         ]);

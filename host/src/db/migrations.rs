@@ -61,6 +61,7 @@ macro_rules! embedded {
             8 "0008_nodes" "nodes",
             9 "0009_across_nodes" "across_nodes",
             10 "0010_extension_changes" "extension_changes",
+            11 "0011_second_factor_tickets" "second_factor_tickets",
         )
     };
     ($engine:literal: $($version:literal $name:literal $title:literal),+ $(,)?) => {

@@ -8,9 +8,11 @@ mod recovery;
 mod requests;
 mod routes;
 mod shared_guesses;
+mod shared_tickets;
 mod store;
 mod tickets;
 mod totp;
+mod tried_tickets;
 mod upkeep;
 mod verify;
 
@@ -39,14 +41,15 @@ impl SecondFactors {
         SecondFactors {
             code_guesses: UserGuesses::new(Guessed::Code, &sql),
             password_guesses: UserGuesses::new(Guessed::Password, &sql),
+            tickets: tickets::Tickets::new(Arc::clone(vault), &sql),
             sql,
             vault: Arc::clone(vault),
-            tickets: tickets::Tickets::new(Arc::clone(vault)),
         }
     }
 
-    /// Deletes what nodes share of guesses and is forgotten, `rows_max` rows at most. Answers how many.
+    /// Deletes what nodes share of guesses and tickets and is over, `rows_max` rows of each at most. Answers how many.
     pub(super) async fn sweep(&self, rows_max: u64) -> Result<u64, DbError> {
-        shared_guesses::sweep(&self.sql, rows_max).await
+        let guesses = shared_guesses::sweep(&self.sql, rows_max).await?;
+        Ok(guesses + shared_tickets::sweep(&self.sql, rows_max).await?)
     }
 }

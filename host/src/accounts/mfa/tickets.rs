@@ -1,22 +1,19 @@
 //! Tickets of people who have proved their first factor and are asked for the second. A ticket carries all it says, sealed;
-//! kept here is only which were used, and how often one was tried with a wrong code. It never verifies a code.
+//! which were used, and how often one was tried, is kept beside it. It never verifies a code.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::secrets::Vault;
+use super::shared_tickets::TriedTickets;
+use crate::{db::DbError, secrets::Vault, sql::HostSql};
 
 /// How long a ticket is good for.
 pub(super) const TICKET_TTL_SECONDS: u64 = 300;
 
 /// How many wrong codes a ticket stands.
 pub(super) const WRONG_CODES_MAX: u32 = 5;
-
-/// How many tried tickets are remembered; those that end first go first. Each stands for one first factor that was proved.
-const TRIED_TICKETS_MAX: usize = 10_000;
 
 /// The longest ticket that is looked at, in bytes.
 const TICKET_BYTES_MAX: usize = 2048;
@@ -28,7 +25,7 @@ const PURPOSE: &str = "second factor ticket";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::accounts) struct Ticket {
     /// Its own id.
-    id: Uuid,
+    pub(super) id: Uuid,
     /// Whose it is.
     pub(super) user_id: String,
     /// The user's epoch at that time: a later one ends it.
@@ -38,7 +35,7 @@ pub(in crate::accounts) struct Ticket {
     /// How the first factor was proved.
     pub(super) method: String,
     /// When it ends, in seconds since 1970.
-    expires_at_seconds: u64,
+    pub(super) expires_at_seconds: u64,
 }
 
 impl Ticket {
@@ -60,23 +57,16 @@ impl Ticket {
     }
 }
 
-#[derive(Debug, Default)]
-struct Tried {
-    tries: u32,
-    used: bool,
-    expires_at_seconds: u64,
-}
-
 /// Makes and reads tickets.
 #[derive(Debug)]
 pub(super) struct Tickets {
     vault: Arc<Vault>,
-    tried: Mutex<HashMap<Uuid, Tried>>,
+    tried: TriedTickets,
 }
 
 impl Tickets {
-    pub(super) fn new(vault: Arc<Vault>) -> Tickets {
-        Tickets { vault, tried: Mutex::default() }
+    pub(super) fn new(vault: Arc<Vault>, sql: &HostSql) -> Tickets {
+        Tickets { vault, tried: TriedTickets::new(sql) }
     }
 
     /// The ticket as a client carries it.
@@ -85,112 +75,93 @@ impl Tickets {
         self.vault.seal(PURPOSE, &plain)
     }
 
-    /// A ticket that we made, is not over, was not used and stands one more try, which is counted. `None` otherwise.
-    pub(super) fn take_try(&self, sealed: &str, now_seconds: u64) -> Option<Ticket> {
+    /// A ticket that we made and that is not over.
+    fn open(&self, sealed: &str, now_seconds: u64) -> Option<Ticket> {
         if sealed.len() > TICKET_BYTES_MAX {
             return None;
         }
         let plain = self.vault.open(PURPOSE, sealed).ok()?;
         let ticket = serde_json::from_slice::<Ticket>(&plain).ok()?;
-        if ticket.expires_at_seconds <= now_seconds {
-            return None;
-        }
-        let mut tried = self.tried.lock();
-        if tried.len() >= TRIED_TICKETS_MAX && !tried.contains_key(&ticket.id) {
-            forget(&mut tried, now_seconds);
-        }
-        let entry = tried.entry(ticket.id).or_default();
-        entry.expires_at_seconds = ticket.expires_at_seconds;
-        if entry.used || entry.tries >= WRONG_CODES_MAX {
-            return None;
-        }
-        entry.tries += 1;
-        Some(ticket)
+        (ticket.expires_at_seconds > now_seconds).then_some(ticket)
+    }
+
+    /// A ticket that we made, is not over, was not used and stands one more try, which is counted. `None` otherwise.
+    pub(super) async fn take_try(&self, sealed: &str, now_seconds: u64) -> Result<Option<Ticket>, DbError> {
+        let Some(ticket) = self.open(sealed, now_seconds) else { return Ok(None) };
+        Ok(self.tried.take_try(&ticket, now_seconds).await?.then_some(ticket))
     }
 
     /// Uses a ticket up; false where another request was first.
-    pub(super) fn use_up(&self, ticket: &Ticket) -> bool {
-        let mut tried = self.tried.lock();
-        let entry = tried.entry(ticket.id).or_default();
-        entry.expires_at_seconds = ticket.expires_at_seconds;
-        !std::mem::replace(&mut entry.used, true)
+    pub(super) async fn use_up(&self, ticket: &Ticket) -> Result<bool, DbError> {
+        self.tried.use_up(ticket).await
     }
 
     /// Gives a ticket back that was used up for a session that did not begin.
-    pub(super) fn give_back(&self, ticket: &Ticket) {
-        if let Some(entry) = self.tried.lock().get_mut(&ticket.id) {
-            entry.used = false;
-        }
-    }
-}
-
-/// Makes room: what is over goes; if all are good, the half that ends first.
-fn forget(tried: &mut HashMap<Uuid, Tried>, now_seconds: u64) {
-    tried.retain(|_, entry| entry.expires_at_seconds > now_seconds);
-    if tried.len() >= TRIED_TICKETS_MAX {
-        let mut ends = tried.values().map(|entry| entry.expires_at_seconds).collect::<Vec<_>>();
-        ends.sort_unstable();
-        let middle = ends[ends.len() / 2];
-        tried.retain(|_, entry| entry.expires_at_seconds > middle);
+    pub(super) async fn give_back(&self, ticket: &Ticket) -> Result<(), DbError> {
+        self.tried.give_back(ticket).await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::db::testing::OnPostgres;
 
-    fn tickets() -> Tickets {
+    fn vault() -> Arc<Vault> {
         let dir = tempfile::tempdir().unwrap();
-        Tickets::new(Arc::new(Vault::load_or_create(dir.path()).unwrap()))
+        Arc::new(Vault::load_or_create(dir.path()).unwrap())
     }
 
     fn ticket(now_seconds: u64) -> Ticket {
         Ticket::new("u1", 7, "mark".into(), "password", now_seconds)
     }
 
+    fn alone() -> Tickets {
+        Tickets { vault: vault(), tried: TriedTickets::of_this_process() }
+    }
+
     #[test]
     fn a_ticket_says_what_was_sealed_until_its_time_is_over() {
-        let (tickets, ticket) = (tickets(), ticket(1000));
+        let (tickets, ticket) = (alone(), ticket(1000));
         let sealed = tickets.seal(&ticket);
         assert!(!sealed.contains("password"), "{sealed}");
-        assert_eq!(tickets.take_try(&sealed, 1000 + TICKET_TTL_SECONDS - 1), Some(ticket));
-        assert_eq!(tickets.take_try(&sealed, 1000 + TICKET_TTL_SECONDS), None);
+        assert_eq!(tickets.open(&sealed, 1000 + TICKET_TTL_SECONDS - 1), Some(ticket));
+        assert_eq!(tickets.open(&sealed, 1000 + TICKET_TTL_SECONDS), None);
         for forged in [String::new(), "v1.a.b".into(), sealed[..sealed.len() - 1].into(), "x".repeat(1 << 20)]
         {
-            assert_eq!(tickets.take_try(&forged, 1000), None);
+            assert_eq!(tickets.open(&forged, 1000), None);
         }
-        assert_eq!(self::tickets().take_try(&sealed, 1000), None, "another host took it");
+        assert_eq!(alone().open(&sealed, 1000), None, "another host took it");
     }
 
-    #[test]
-    fn it_stands_so_many_wrong_codes_and_one_use() {
-        let tickets = tickets();
-        let guessed = tickets.seal(&ticket(0));
-        for _ in 0..WRONG_CODES_MAX {
-            assert!(tickets.take_try(&guessed, 1).is_some());
+    /// Holds two ways to the same tickets, by turns, to so many wrong codes and one use.
+    async fn holds_to_its_limits(ways: [&Tickets; 2]) {
+        let guessed = ways[0].seal(&ticket(0));
+        for at in 0..WRONG_CODES_MAX as usize {
+            assert!(ways[at % 2].take_try(&guessed, 1).await.unwrap().is_some());
         }
-        assert_eq!(tickets.take_try(&guessed, 1), None);
-        let used = tickets.seal(&ticket(0));
-        let opened = tickets.take_try(&used, 1).unwrap();
-        assert!(tickets.use_up(&opened) && !tickets.use_up(&opened));
-        assert_eq!(tickets.take_try(&used, 1), None);
-        tickets.give_back(&opened);
-        assert!(tickets.take_try(&used, 1).is_some());
+        for way in ways {
+            assert_eq!(way.take_try(&guessed, 1).await.unwrap(), None);
+        }
+        let used = ways[0].seal(&ticket(0));
+        let opened = ways[0].take_try(&used, 1).await.unwrap().unwrap();
+        assert!(ways[1].use_up(&opened).await.unwrap() && !ways[0].use_up(&opened).await.unwrap());
+        assert_eq!(ways[0].take_try(&used, 1).await.unwrap(), None);
+        ways[0].give_back(&opened).await.unwrap();
+        assert!(ways[1].take_try(&used, 1).await.unwrap().is_some());
     }
 
-    #[test]
-    fn memory_is_bounded_and_the_newest_are_kept() {
-        let tickets = tickets();
-        let last = ticket(100);
-        for seconds in 0..TRIED_TICKETS_MAX {
-            let sealed = tickets.seal(&ticket((seconds / 100) as u64));
-            assert!(tickets.take_try(&sealed, 1).is_some());
-        }
-        let sealed = tickets.seal(&last);
-        let opened = tickets.take_try(&sealed, 1).unwrap();
-        assert!(tickets.use_up(&opened));
-        assert!(tickets.tried.lock().len() <= TRIED_TICKETS_MAX);
-        assert_eq!(tickets.take_try(&sealed, 1), None);
-        assert!(tickets.take_try(&tickets.seal(&ticket(500)), 400).is_some());
+    #[tokio::test]
+    async fn it_stands_so_many_wrong_codes_and_one_use() {
+        let tickets = alone();
+        holds_to_its_limits([&tickets; 2]).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn it_stands_them_once_whichever_node_is_asked() {
+        let Some(database) = OnPostgres::migrated().await else { return };
+        let vault = vault();
+        let node = async || Tickets::new(Arc::clone(&vault), &database.node().await);
+        holds_to_its_limits([&node().await, &node().await]).await;
     }
 }

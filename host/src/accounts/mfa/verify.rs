@@ -51,7 +51,8 @@ impl Accounts {
         client: &Client,
     ) -> Result<LoginAnswer, ApiError> {
         let mfa = &self.second_factors;
-        let ticket = mfa.tickets.take_try(&request.ticket, now_seconds()).ok_or_else(ticket_invalid)?;
+        let ticket =
+            mfa.tickets.take_try(&request.ticket, now_seconds()).await?.ok_or_else(ticket_invalid)?;
         let user = self.users.by_id(&ticket.user_id).await?;
         let same = |user: &User| {
             user.is_active && user.epoch == ticket.epoch && password_mark(user) == ticket.password_mark
@@ -59,12 +60,12 @@ impl Accounts {
         let user = user.filter(same).ok_or_else(ticket_invalid)?;
         let factor = mfa.confirmed(&user.id).await?.ok_or_else(ticket_invalid)?;
         let proved = mfa.prove(&user.id, &factor, &request.proof, code_invalid).await?;
-        if !mfa.tickets.use_up(&ticket) {
+        if !mfa.tickets.use_up(&ticket).await? {
             return Err(ticket_invalid());
         }
         let begun = self.begin_proved(&user, &ticket, &proved, client).await;
         if !matches!(begun, Ok(Some(_))) {
-            mfa.tickets.give_back(&ticket);
+            mfa.tickets.give_back(&ticket).await?;
         }
         // Otherwise another request used the code, or the user was changed, in between.
         begun?.ok_or_else(code_invalid)

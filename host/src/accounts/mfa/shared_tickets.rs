@@ -1,0 +1,108 @@
+//! Which tickets were tried: in memory where this process serves the database alone, in a table where several nodes may, so that
+//! a ticket is used once whichever of them is asked. It never opens a ticket.
+
+use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
+
+use super::{
+    tickets::{TICKET_TTL_SECONDS, Ticket, WRONG_CODES_MAX},
+    tried_tickets::OwnTickets,
+};
+use crate::{
+    db::{DbError, Engine},
+    sql::HostSql,
+};
+
+/// Counts a try, unless the ticket `?1` was used or tried `?3` times.
+const TAKE: &str = "INSERT INTO tb_mfa_tickets AS tickets (id, tries, expires_at) VALUES (?1, 1, ?2) \
+     ON CONFLICT (id) DO UPDATE SET tries = tickets.tries + 1 \
+     WHERE NOT tickets.used AND tickets.tries < CAST(?3 AS BIGINT)";
+const USE: &str = "UPDATE tb_mfa_tickets SET used = true WHERE id = ?1 AND NOT used";
+const GIVE_BACK: &str = "UPDATE tb_mfa_tickets SET used = false WHERE id = ?1";
+/// Deletes what is over for `?2` seconds: by then it is over for a node whose clock is behind too.
+const SWEEP: &str = "DELETE FROM tb_mfa_tickets WHERE id IN (SELECT id FROM tb_mfa_tickets \
+     WHERE expires_at < CAST(extract(epoch FROM statement_timestamp()) AS BIGINT) - CAST(?2 AS BIGINT) \
+     ORDER BY expires_at LIMIT ?1 FOR UPDATE SKIP LOCKED)";
+
+/// How far the clocks of nodes may be apart, in seconds.
+const CLOCKS_APART_SECONDS_MAX: u64 = TICKET_TTL_SECONDS;
+
+/// The tickets that were tried, known to this process or to every node.
+#[derive(Debug)]
+pub(super) struct TriedTickets {
+    own: OwnTickets,
+    /// Where other nodes may serve the database.
+    shared: Option<HostSql>,
+}
+
+impl TriedTickets {
+    pub(super) fn new(sql: &HostSql) -> TriedTickets {
+        let shared = (sql.database().engine() == Engine::Postgres).then(|| sql.clone());
+        TriedTickets { own: OwnTickets::default(), shared }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_this_process() -> TriedTickets {
+        TriedTickets { own: OwnTickets::default(), shared: None }
+    }
+
+    /// Counts a try; false for a ticket that was used or stands no more.
+    pub(super) async fn take_try(&self, ticket: &Ticket, now_seconds: u64) -> Result<bool, DbError> {
+        let Some(sql) = &self.shared else { return Ok(self.own.take_try(ticket, now_seconds)) };
+        let id = ticket.id.to_string();
+        let (ends, tries) = (ticket.expires_at_seconds.cast_signed(), WRONG_CODES_MAX.into());
+        let params = [ValueRef::Text(&id), ValueRef::Integer(ends), ValueRef::Integer(tries)];
+        changes_one(sql, TAKE, &params).await
+    }
+
+    /// Uses a ticket up that was tried; false where another request was first.
+    pub(super) async fn use_up(&self, ticket: &Ticket) -> Result<bool, DbError> {
+        let Some(sql) = &self.shared else { return Ok(self.own.use_up(ticket)) };
+        changes_one(sql, USE, &[ValueRef::Text(&ticket.id.to_string())]).await
+    }
+
+    /// Gives a ticket back that was used up.
+    pub(super) async fn give_back(&self, ticket: &Ticket) -> Result<(), DbError> {
+        let Some(sql) = &self.shared else {
+            self.own.give_back(ticket);
+            return Ok(());
+        };
+        changes_one(sql, GIVE_BACK, &[ValueRef::Text(&ticket.id.to_string())]).await.map(|_| ())
+    }
+}
+
+async fn changes_one(sql: &HostSql, statement: &str, params: &[ValueRef<'_>]) -> Result<bool, DbError> {
+    let mut batch = BatchWriter::default();
+    batch.push(statement, params.iter().copied(), Expect::Any);
+    Ok(sql.apply(batch).await?.affected == [1])
+}
+
+/// Deletes shared tickets that are over, `rows_max` at most. Answers how many.
+pub(super) async fn sweep(sql: &HostSql, rows_max: u64) -> Result<u64, DbError> {
+    if sql.database().engine() == Engine::Sqlite {
+        return Ok(0);
+    }
+    let mut batch = BatchWriter::default();
+    let params = [rows_max, CLOCKS_APART_SECONDS_MAX].map(|number| ValueRef::Integer(number.cast_signed()));
+    batch.push(SWEEP, params, Expect::Any);
+    Ok(sql.apply(batch).await?.affected.iter().sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{accounts::tokens::now_seconds, db::testing::OnPostgres};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_over_for_every_node_is_deleted() {
+        let Some(database) = OnPostgres::migrated().await else { return };
+        let sql = database.node().await;
+        let tickets = TriedTickets::new(&sql);
+        let now = now_seconds();
+        for begun in [now, now - TICKET_TTL_SECONDS, now - 3 * TICKET_TTL_SECONDS] {
+            let ticket = Ticket::new("u1", 7, "mark".into(), "password", begun);
+            assert!(tickets.take_try(&ticket, begun).await.unwrap());
+        }
+        assert_eq!(sweep(&sql, 100).await.unwrap(), 1);
+        assert_eq!(sweep(&sql, 100).await.unwrap(), 0);
+    }
+}

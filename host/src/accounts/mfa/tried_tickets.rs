@@ -1,0 +1,90 @@
+//! Which tickets were tried, in the memory of the one process that serves a database by itself. Its size is bounded, and it
+//! reads no clock.
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use super::tickets::{Ticket, WRONG_CODES_MAX};
+
+/// How many tried tickets are remembered; those that end first go first. Each stands for one first factor that was proved.
+const TRIED_TICKETS_MAX: usize = 10_000;
+
+#[derive(Debug, Default)]
+struct Tried {
+    tries: u32,
+    used: bool,
+    expires_at_seconds: u64,
+}
+
+/// The tickets that were tried.
+#[derive(Debug, Default)]
+pub(super) struct OwnTickets {
+    tried: Mutex<HashMap<Uuid, Tried>>,
+}
+
+impl OwnTickets {
+    /// Counts a try; false for a ticket that was used or stands no more.
+    pub(super) fn take_try(&self, ticket: &Ticket, now_seconds: u64) -> bool {
+        let mut tried = self.tried.lock();
+        if tried.len() >= TRIED_TICKETS_MAX && !tried.contains_key(&ticket.id) {
+            forget(&mut tried, now_seconds);
+        }
+        let entry = tried.entry(ticket.id).or_default();
+        entry.expires_at_seconds = ticket.expires_at_seconds;
+        if entry.used || entry.tries >= WRONG_CODES_MAX {
+            return false;
+        }
+        entry.tries += 1;
+        true
+    }
+
+    /// Uses a ticket up; false where another request was first.
+    pub(super) fn use_up(&self, ticket: &Ticket) -> bool {
+        let mut tried = self.tried.lock();
+        let entry = tried.entry(ticket.id).or_default();
+        entry.expires_at_seconds = ticket.expires_at_seconds;
+        !std::mem::replace(&mut entry.used, true)
+    }
+
+    /// Gives a ticket back that was used up.
+    pub(super) fn give_back(&self, ticket: &Ticket) {
+        if let Some(entry) = self.tried.lock().get_mut(&ticket.id) {
+            entry.used = false;
+        }
+    }
+}
+
+/// Makes room: what is over goes; if all are good, the half that ends first.
+fn forget(tried: &mut HashMap<Uuid, Tried>, now_seconds: u64) {
+    tried.retain(|_, entry| entry.expires_at_seconds > now_seconds);
+    if tried.len() >= TRIED_TICKETS_MAX {
+        let mut ends = tried.values().map(|entry| entry.expires_at_seconds).collect::<Vec<_>>();
+        ends.sort_unstable();
+        let middle = ends[ends.len() / 2];
+        tried.retain(|_, entry| entry.expires_at_seconds > middle);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticket(now_seconds: u64) -> Ticket {
+        Ticket::new("u1", 7, "mark".into(), "password", now_seconds)
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_newest_are_kept() {
+        let tickets = OwnTickets::default();
+        for seconds in 0..TRIED_TICKETS_MAX {
+            assert!(tickets.take_try(&ticket((seconds / 100) as u64), 1));
+        }
+        let last = ticket(100);
+        assert!(tickets.take_try(&last, 1) && tickets.use_up(&last));
+        assert!(tickets.tried.lock().len() <= TRIED_TICKETS_MAX);
+        assert!(!tickets.take_try(&last, 1));
+        assert!(tickets.take_try(&ticket(500), 400));
+    }
+}

@@ -1,0 +1,1 @@
+-- Which tickets were tried is what nodes share, on PostgreSQL alone: this file is served by one, which keeps them in memory.
