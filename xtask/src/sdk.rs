@@ -11,7 +11,7 @@ use crate::build::copy_tree;
 use crate::workspace::Workspace;
 
 /// The crates, by their folders; the first holds the others.
-const CRATES: [&str; 3] = ["plugin-api", "plugin-api/abi", "plugin-api/macros"];
+const CRATES: [&str; 4] = ["plugin-api", "plugin-api/abi", "plugin-api/macros", "plugin-api/postgres"];
 
 /// Puts the SDK into `into`.
 ///
@@ -63,7 +63,7 @@ mod tests {
         let own: Table = own_workspace(root.parse().unwrap()).parse().unwrap();
         assert_eq!(own.len(), 1);
         let workspace = &own["workspace"];
-        assert_eq!(workspace["members"].as_array().unwrap().len(), 3);
+        assert_eq!(workspace["members"].as_array().unwrap().len(), CRATES.len());
         assert_eq!(workspace["package"]["edition"].as_str(), Some("2024"));
         let names: Vec<&String> = workspace["dependencies"].as_table().unwrap().keys().collect();
         assert_eq!(names, ["serde", "tinybase-abi"]);

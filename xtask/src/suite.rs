@@ -14,7 +14,7 @@ use crate::workspace::cargo;
 use crate::{postgres, step};
 
 /// The tests that touch data, and so run on PostgreSQL too.
-const ON_POSTGRES: &str = "package(tinybase) + package(tinybase-tests) + package(tinybase-collections)";
+const ON_POSTGRES: &str = "package(tinybase) + package(tinybase-tests) + package(tinybase-collections) + package(tinybase-plugin-api)";
 
 /// How many tests passed, and how many of a run on PostgreSQL are about SQLite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -49,6 +49,16 @@ pub enum Scope {
     Extension(Arc<str>),
 }
 
+impl Scope {
+    /// The extension's name, `None` for the host.
+    pub fn extension(&self) -> Option<&str> {
+        match self {
+            Scope::Host => None,
+            Scope::Extension(name) => Some(name),
+        }
+    }
+}
+
 /// What a read may cost, as far as the caller knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Cost {

@@ -1,5 +1,5 @@
-//! A host for tests: runs an extension as an ordinary library, with a real SQLite, its own migrations and a clock that
-//! nobody waits for. It never opens a library or a socket.
+//! A host for tests: runs an extension as an ordinary library, with a real database, its own migrations and a clock that
+//! nobody waits for. It never opens a library, nor a socket but to the PostgreSQL that a test names.
 //!
 //! It differs from the server in what a test of one extension does not need: settings are taken without a look at
 //! the schema's types, SQL runs without deadlines, and events that the extension emits are recorded instead of told.
@@ -17,6 +17,7 @@ use std::{collections::HashMap, path::Path, sync::Mutex, time::Duration};
 pub use audit::AuditEntry;
 use clock::{Clock, lock};
 use database::TestDatabase;
+pub use database::TestEngine;
 pub use http::{TestRequest, TestResponse};
 use manifest::Manifest;
 use serde::Deserialize;
@@ -93,7 +94,8 @@ pub struct CommandOutcome {
 }
 
 impl<P: Plugin> TestHost<P> {
-    /// Starts the extension in `folder`: that of `extension.toml` and `migrations`, so `env!("CARGO_MANIFEST_DIR")`.
+    /// Starts the extension in `folder`: that of `extension.toml` and `migrations`, so `env!("CARGO_MANIFEST_DIR")`. Its data
+    /// are where [`TestEngine::of_environment`] says.
     ///
     /// # Panics
     /// Where the extension cannot be started; [`TestHost::try_start`] says why instead.
@@ -107,9 +109,25 @@ impl<P: Plugin> TestHost<P> {
     /// # Errors
     /// `extension_invalid` for what the server would refuse in the folder, else what the extension answers.
     pub fn try_start(folder: impl AsRef<Path>, settings: Json) -> Result<TestHost<P>> {
+        Self::try_start_on(&TestEngine::of_environment(), folder, settings)
+    }
+
+    /// The same on an engine of the test's choice.
+    ///
+    /// # Errors
+    /// As [`TestHost::try_start`], and `extension_invalid` where the engine cannot be reached.
+    pub fn try_start_on(
+        engine: &TestEngine,
+        folder: impl AsRef<Path>,
+        settings: Json,
+    ) -> Result<TestHost<P>> {
         let folder = folder.as_ref();
-        let services = new_services(folder).map_err(invalid)?;
+        let services = new_services(engine, folder).map_err(invalid)?;
         let services: &'static Services = Box::leak(Box::new(services));
+        Self::start_over(services, folder, settings).inspect_err(|_| services.close())
+    }
+
+    fn start_over(services: &'static Services, folder: &Path, settings: Json) -> Result<TestHost<P>> {
         if let Json::Object(settings) = settings {
             services.change_settings(settings)?;
         }
@@ -300,8 +318,12 @@ impl<P: Plugin> TestHost<P> {
         lock(&self.services.outbound.requests).clone()
     }
 
-    /// Adds an account, whose access token is `token-<id>`.
+    /// Adds an account, whose access token is `token-<id>`, and whose id rows may refer to in `tb_users`.
+    ///
+    /// # Panics
+    /// Where the database cannot be written.
     pub fn add_user(&self, id: &str, email: &str, is_admin: bool) {
+        self.services.database.add_user(id).expect("the host's own table takes any id");
         let (id, email) = (id.to_owned(), email.to_owned());
         let created_at = "2026-01-01T00:00:00.000000Z".to_owned();
         lock(&self.services.users).push(User { id, email, is_admin, created_at });
@@ -328,7 +350,8 @@ impl<P: Plugin> TestHost<P> {
     /// # Errors
     /// As a query of the extension's.
     pub fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
-        let packed = self.services.database.query(sql, &pack_values(params.iter().map(Value::as_ref)))?;
+        let packed =
+            self.services.database.query(None, sql, &pack_values(params.iter().map(Value::as_ref)))?;
         let head = RowsHead::read(&packed)?;
         let mut reader = Reader::new(&packed[head.start..]);
         let mut row = || head.columns.iter().map(|_| Ok(reader.value()?.to_owned())).collect::<Result<_>>();
@@ -347,8 +370,8 @@ impl<P: Plugin> TestHost<P> {
 impl<P: Plugin> Drop for TestHost<P> {
     fn drop(&mut self) {
         self.services.clock.clear();
-        // The services are leaked, since a host lives as long as its process; the folder need not be.
-        drop(lock(&self.services.data_dir).take());
+        // The services are leaked, since a host lives as long as its process; what they hold beside it need not be.
+        self.services.close();
     }
 }
 
@@ -360,10 +383,10 @@ fn invalid(problem: String) -> Error {
     Error::bad_request("extension_invalid", problem)
 }
 
-fn new_services(folder: &Path) -> Result<Services, String> {
+fn new_services(engine: &TestEngine, folder: &Path) -> Result<Services, String> {
     let manifest = Manifest::read(folder)?;
     let clock = Clock::default();
-    let database = TestDatabase::open(&manifest.name, clock.clone())?;
+    let database = TestDatabase::open(engine, &manifest.name, clock.clone())?;
     let data_dir = tempfile::tempdir().map_err(|error| error.to_string())?;
     Ok(Services {
         settings: Mutex::new(manifest.default_settings()),

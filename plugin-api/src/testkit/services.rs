@@ -54,6 +54,12 @@ impl Services {
         lock(&self.settings).extend(values);
         Ok(())
     }
+
+    /// Gives back what outlives the process: the database and the folder.
+    pub(super) fn close(&self) {
+        self.database.close();
+        drop(lock(&self.data_dir).take());
+    }
 }
 
 impl HostServices for Services {
@@ -80,11 +86,11 @@ impl console::Server for Services {
 
 impl database::Server for Services {
     fn engine(&self) -> u8 {
-        0
+        self.database.engine()
     }
 
     fn query(&self, sql: &str, params: &[u8], _cost: u8, _deadline_ms: u32) -> RawFuture<Bytes> {
-        ready(self.database.query(sql, params).map(Bytes::from))
+        ready(self.database.query(None, sql, params).map(Bytes::from))
     }
 
     fn apply(&self, batch: Bytes) -> RawFuture<Bytes> {
@@ -96,8 +102,7 @@ impl database::Server for Services {
     }
 
     fn transaction_query(&self, transaction: u64, sql: &str, params: &[u8]) -> RawFuture<Bytes> {
-        let within = self.database.within(Some(transaction));
-        ready(within.and_then(|()| self.database.query(sql, params)).map(Bytes::from))
+        ready(self.database.query(Some(transaction), sql, params).map(Bytes::from))
     }
 
     fn transaction_apply(&self, transaction: u64, batch: Bytes) -> RawFuture<Bytes> {
@@ -209,6 +214,7 @@ impl Services {
             (Some(user), _) => user,
             (None, Some(email)) => {
                 let id = format!("user-{}", users.len() + 1);
+                self.database.add_user(&id)?;
                 let user = User { id, email: email.to_owned(), is_admin: false, created_at: String::new() };
                 users.push(user.clone());
                 user

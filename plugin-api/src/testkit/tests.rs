@@ -1,6 +1,9 @@
 //! Tests of the test host itself, with a small extension that uses everything.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use tempfile::TempDir;
 
@@ -137,12 +140,17 @@ values = ["loud", "soft"]
 
 fn folder(manifest: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let migrations = folder.path().join("migrations/sqlite");
+    let migrations = migrations(&folder);
     fs::create_dir_all(&migrations).unwrap();
     fs::write(folder.path().join("extension.toml"), manifest).unwrap();
     fs::write(migrations.join("0001_x.up.sql"), "CREATE TABLE everything_things (x TEXT);").unwrap();
     fs::write(migrations.join("0001_x.down.sql"), "DROP TABLE everything_things;").unwrap();
     folder
+}
+
+/// Where the migrations for the engine of this run are.
+fn migrations(folder: &TempDir) -> PathBuf {
+    folder.path().join("migrations").join(TestEngine::of_environment().folder())
 }
 
 fn started() -> TestHost<Everything> {
@@ -213,9 +221,9 @@ fn hooks_run_in_order_and_their_statements_commit() {
     assert_eq!(host.emit("thing.make", "mine", &json!({})).unwrap(), json!({"by": ["first", "second"]}));
     assert_eq!(host.emit("thing.make", "other", &json!({})).unwrap(), json!({"by": ["first"]}));
     assert_eq!(host.emit("thing.make", "mine", &json!({"bad": true})).unwrap_err().code(), "bad_thing");
-    let rows = host.query("SELECT x FROM everything_things ORDER BY rowid", &[]).unwrap();
+    let rows = host.query("SELECT x FROM everything_things ORDER BY length(x) DESC, x", &[]).unwrap();
     let rows: Vec<_> = rows.into_iter().flatten().collect();
-    assert_eq!(rows, [r#"{"by":["first","second"]}"#, "mine", "other"].map(Value::from));
+    assert_eq!(rows, [r#"{"by":["first","second"]}"#, "other", "mine"].map(Value::from));
     let entry = AuditEntry {
         action: "everything.second".to_owned(),
         target_kind: "thing".to_owned(),
@@ -274,8 +282,8 @@ fn what_the_manifest_does_not_declare_is_refused_by_name() {
 #[test]
 fn a_migration_that_fails_either_way_is_named() {
     let broken = folder(MANIFEST);
-    let up = broken.path().join("migrations/sqlite/0001_x.up.sql");
-    let down = broken.path().join("migrations/sqlite/0001_x.down.sql");
+    let up = migrations(&broken).join("0001_x.up.sql");
+    let down = migrations(&broken).join("0001_x.down.sql");
     fs::write(&down, "DROP TABLE everything_other;").unwrap();
     assert!(refusal(broken.path()).contains("0001_x.down.sql"));
     fs::write(&up, "CREATE TABLE tb_users (x);").unwrap();

@@ -1,4 +1,4 @@
-//! Events, commands and what goes on beyond one request, over a real SQLite.
+//! Events, commands and what goes on beyond one request, on the engine that the run is on.
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::fs;

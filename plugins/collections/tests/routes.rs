@@ -1,4 +1,4 @@
-//! The routes, by data: each `tests/cases/*.case` is a conversation with a fresh extension over a real SQLite.
+//! The routes, by data: each `tests/cases/*.case` is a conversation with a fresh extension, the same on SQLite and on PostgreSQL.
 //!
 //! ```text
 //! # a comment

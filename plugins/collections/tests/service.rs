@@ -1,4 +1,4 @@
-//! The service `records@1`, over a real SQLite: what another extension reads, and that a caller's rules hold there too.
+//! The service `records@1`, on the engine that the run is on: what another extension reads, and that a caller's rules hold there too.
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 use serde_json::{Value, json};

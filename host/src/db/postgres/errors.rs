@@ -1,6 +1,10 @@
-//! What PostgreSQL's errors mean: which `DbError` they are, and whether to try once more. It retries nothing itself.
+//! What PostgreSQL's errors mean to the host: which `DbError` they are, and whether to try once more. It retries nothing itself.
 
 use sqlx::{Row, postgres::PgDatabaseError};
+use tinybase_postgres::{
+    StatementError,
+    server_error::{ServerError, UNIQUE_COLUMNS},
+};
 
 use super::{pool::Link, tls};
 use crate::db::DbError;
@@ -45,59 +49,53 @@ impl From<sqlx::Error> for Fault {
 }
 
 fn of_server(error: &PgDatabaseError) -> Fault {
-    let message = || error.message().to_owned();
-    match error.code() {
-        // Two that make the same table at once meet in the catalog's own indexes.
-        "23505" if error.constraint().is_some_and(|name| name.starts_with("pg_")) => Fault::Contended,
-        "23505" => Fault::Unique {
-            table: error.table().unwrap_or_default().to_owned(),
-            constraint: error.constraint().unwrap_or_default().to_owned(),
-        },
-        "23503" => Fault::Told(DbError::ForeignKey),
-        "23502" | "23514" | "23P01" | "P0001" => Fault::Told(DbError::Constraint(message())),
-        "22021" | "22P05" => {
-            Fault::Told(DbError::InvalidValue(format!("PostgreSQL cannot store it: {}", message())))
-        }
-        // A deadlock, a serialization failure, or a lock that was not to be waited for.
-        "40001" | "40P01" | "55P03" => Fault::Contended,
-        // The last of them, types that do not fit, where the statement was read before: see `of_reading`.
-        "42P01" | "42703" | "42883" | "42804" => Fault::Stale(message()),
-        // By where it comes from, since the server may speak any language.
-        "0A000" if error.routine() == Some("RevalidateCachedQuery") => Fault::Stale(message()),
-        "57014" => Fault::Told(DbError::Timeout(std::time::Duration::ZERO)),
-        "53300" => Fault::Told(DbError::Busy),
-        "53100" => Fault::Told(DbError::Sql(format!(
-            "the disk of the database is full ({}); free some space and try again",
-            message()
-        ))),
-        code if code.starts_with("08") || code.starts_with("57P") || code.starts_with("58") => {
-            Fault::Lost(message())
-        }
-        _ => Fault::Told(DbError::Sql(describe(error))),
-    }
+    ServerError::of(error).into()
 }
 
-/// What a statement fails by while the server reads it, under the schema as it is: types that do not fit are the
-/// statement's own fault then, and no later try will do. What is not there is told as ever, since whoever wrote the
-/// statement may go by a schema from before.
+/// What a statement fails by while the server reads it: see [`ServerError::of_reading`].
 pub(super) fn of_reading(error: sqlx::Error) -> Fault {
     let server = match &error {
         sqlx::Error::Database(error) => error.try_downcast_ref::<PgDatabaseError>(),
         _ => None,
     };
     match server {
-        Some(server) if server.code() == "42804" => Fault::Told(DbError::Sql(describe(server))),
-        _ => error.into(),
+        Some(server) => ServerError::of_reading(server).into(),
+        None => error.into(),
     }
 }
 
-fn describe(error: &PgDatabaseError) -> String {
-    let mut text = format!("{} ({})", error.message(), error.code());
-    for more in [error.detail(), error.hint()].into_iter().flatten() {
-        text.push_str("; ");
-        text.push_str(more);
+impl From<ServerError> for Fault {
+    fn from(error: ServerError) -> Fault {
+        match error {
+            ServerError::Unique { table, constraint } => Fault::Unique { table, constraint },
+            ServerError::ForeignKey => Fault::Told(DbError::ForeignKey),
+            ServerError::Constraint(problem) => Fault::Told(DbError::Constraint(problem)),
+            ServerError::InvalidValue(problem) => Fault::Told(DbError::InvalidValue(problem)),
+            ServerError::Contended => Fault::Contended,
+            ServerError::Stale(problem) => Fault::Stale(problem),
+            ServerError::Cancelled => Fault::Told(DbError::Timeout(std::time::Duration::ZERO)),
+            ServerError::Busy => Fault::Told(DbError::Busy),
+            ServerError::Lost(problem) => Fault::Lost(problem),
+            ServerError::Sql(problem) => Fault::Told(DbError::Sql(problem)),
+        }
     }
-    text
+}
+
+impl From<StatementError> for DbError {
+    fn from(error: StatementError) -> DbError {
+        match error {
+            StatementError::Denied { extension, table } => DbError::Denied { scope: extension, table },
+            StatementError::Sql(problem) => DbError::Sql(problem),
+            StatementError::InvalidValue(problem) => DbError::InvalidValue(problem),
+            StatementError::Codec(error) => DbError::Codec(error),
+        }
+    }
+}
+
+impl From<StatementError> for Fault {
+    fn from(error: StatementError) -> Fault {
+        Fault::Told(error.into())
+    }
 }
 
 /// Why no connection could be made.
@@ -119,13 +117,8 @@ pub(super) fn of_connecting(error: &sqlx::Error) -> DbError {
 
 /// The columns of a unique constraint or index, by the catalog; its own name where it stands on an expression.
 pub(super) async fn unique(link: &mut Link, table: String, constraint: String) -> DbError {
-    const COLUMNS: &str = "SELECT a.attname::text FROM pg_class c \
-        JOIN pg_index i ON i.indexrelid = c.oid \
-        CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place) \
-        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
-        WHERE c.relname = $1 AND pg_table_is_visible(i.indrelid) ORDER BY k.place";
     link.is_busy = true;
-    let rows = sqlx::query(COLUMNS).bind(&constraint).fetch_all(&mut link.connection).await;
+    let rows = sqlx::query(UNIQUE_COLUMNS).bind(&constraint).fetch_all(&mut link.connection).await;
     let mut columns: Vec<String> = Vec::new();
     match rows {
         Ok(rows) => {

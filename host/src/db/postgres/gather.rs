@@ -5,13 +5,13 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
-
-use super::{
-    Shared, run,
-    statement::{Prepared, name_params},
+use tinybase_postgres::{
+    text::name_params,
     values::{Param, array_type},
 };
+use tokio::sync::oneshot;
+
+use super::{Shared, run, statement::Prepared};
 use crate::{db::DbError, observe::stats::DATABASE};
 
 /// How many runs of one statement are under way at once before others wait: enough that the server is never idle, and few

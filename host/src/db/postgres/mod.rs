@@ -7,15 +7,12 @@ mod clock;
 mod errors;
 mod gather;
 mod health;
-mod numeric;
 mod options;
 mod pool;
 mod run;
-mod scope;
 mod statement;
 mod tls;
 mod transaction;
-mod values;
 
 use std::{
     future::{Future, poll_fn},

@@ -6,15 +6,19 @@ use std::{borrow::Cow, sync::Arc};
 use futures_util::StreamExt;
 use sqlx::{AssertSqlSafe, Column, Either, Executor, Row, postgres::PgRow};
 use tinybase_abi::codec::{Reader, RowsWriter};
+use tinybase_postgres::{
+    StatementError,
+    scope::{self, StatementKind},
+    text::is_script,
+    values::{self, Wire},
+};
 
 use super::{
     Shared,
     errors::{self, Fault},
     gather::Waiting,
     pool::{Lent, Link},
-    scope::{self, StatementKind},
-    statement::{Prepared, is_script},
-    values::{self, Wire},
+    statement::Prepared,
 };
 use crate::db::{DbError, Scope};
 
@@ -98,8 +102,8 @@ async fn execute(
     now: &str,
 ) -> Result<Effect, Fault> {
     let arguments = values::encode(params, &prepared.params, now).map_err(|error| match error {
-        DbError::Sql(_) => Fault::Misfit(error),
-        other => Fault::Told(other),
+        StatementError::Sql(_) => Fault::Misfit(error.into()),
+        other => other.into(),
     })?;
     let query =
         sqlx::query_with(AssertSqlSafe(Arc::clone(&prepared.sql)), arguments).persistent(prepared.is_kept);
@@ -213,7 +217,7 @@ async fn for_many(
 }
 
 async fn script(link: &mut Link, scope: &Scope, sql: &str) -> Result<Effect, Fault> {
-    scope::check(scope, sql)?;
+    scope::check(scope.extension(), sql)?;
     link.is_busy = true;
     match sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut link.connection).await {
         Ok(done) => {

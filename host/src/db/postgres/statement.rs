@@ -9,13 +9,16 @@ use std::{
 use quick_cache::{Equivalent, sync::Cache};
 use sqlx::{AssertSqlSafe, Column, Either, Executor, Row, SqlSafeStr, Statement, postgres::PgRow};
 use tinybase_abi::codec::RowsWriter;
+use tinybase_postgres::{
+    scope::{self, StatementKind},
+    text::number_params,
+    values::{Param, Wire},
+};
 
 use super::{
     errors::{self, Fault},
     gather::Gate,
     pool::Link,
-    scope::{self, StatementKind},
-    values::{Param, Wire},
 };
 use crate::db::Scope;
 
@@ -114,7 +117,7 @@ impl Statements {
             return Ok(known);
         }
         let text: Arc<str> = number_params(sql).into();
-        let kind = scope::check(scope, &text)?;
+        let kind = scope::check(scope.extension(), &text)?;
         link.is_busy = true;
         let prepared = link.connection.prepare(AssertSqlSafe(Arc::clone(&text)).into_sql_str()).await;
         let prepared = match prepared {
@@ -126,9 +129,7 @@ impl Statements {
         };
         link.is_busy = false;
         let params: Vec<Param> = match prepared.parameters() {
-            Some(Either::Left(infos)) => {
-                infos.iter().map(|info| Param { info: info.clone(), wire: Wire::of(info) }).collect()
-            }
+            Some(Either::Left(infos)) => infos.iter().cloned().map(Param::new).collect(),
             _ => Vec::new(),
         };
         let is_kept = sql.len() <= CACHED_TEXT_BYTES_MAX;
@@ -151,85 +152,5 @@ impl Statements {
     /// Forgets a statement that was prepared under another schema.
     pub(super) fn forget(&self, scope: &Scope, sql: &str) {
         self.known.remove(&Borrowed { scope, sql });
-    }
-}
-
-/// Writes `?1` as `$1`, outside of strings, quoted names and comments.
-pub(super) fn number_params(sql: &str) -> String {
-    name_params(sql, "$")
-}
-
-/// Writes `?1` as `<prefix>1`, outside of strings, quoted names and comments.
-pub(super) fn name_params(sql: &str, prefix: &str) -> String {
-    let mut out = String::with_capacity(sql.len());
-    let mut rest = sql;
-    while let Some(at) = rest.find(['?', '\'', '"', '-', '/', '$']) {
-        out.push_str(&rest[..at]);
-        rest = &rest[at..];
-        let taken = quoted_length(rest).unwrap_or_else(|| {
-            let is_param = rest.starts_with('?') && rest[1..].starts_with(|next: char| next.is_ascii_digit());
-            // What was looked for is ASCII.
-            out.push_str(if is_param { prefix } else { &rest[..1] });
-            rest = &rest[1..];
-            0
-        });
-        out.push_str(&rest[..taken]);
-        rest = &rest[taken..];
-    }
-    out.push_str(rest);
-    out
-}
-
-/// The length of the string, quoted name or comment at the start of `text`, if there is one.
-fn quoted_length(text: &str) -> Option<usize> {
-    let end =
-        |close: &str, from: usize| text[from..].find(close).map_or(text.len(), |at| from + at + close.len());
-    match text.as_bytes() {
-        // A doubled quote ends one string and begins the next, which comes to the same.
-        [b'\'', ..] => Some(end("'", 1)),
-        [b'"', ..] => Some(end("\"", 1)),
-        [b'-', b'-', ..] => Some(end("\n", 2)),
-        [b'/', b'*', ..] => Some(end("*/", 2)),
-        [b'$', ..] => {
-            let tag_end = 2 + text[1..].find('$')?;
-            let tag = &text[..tag_end];
-            let is_tag = tag[1..tag_end - 1].bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-                && !tag[1..].starts_with(|first: char| first.is_ascii_digit());
-            is_tag.then(|| end(tag, tag_end))
-        }
-        _ => None,
-    }
-}
-
-/// Whether a text without parameters is run as a script, by the protocol that keeps no statement: one that may hold
-/// several statements, and any that changes the schema.
-pub(super) fn is_script(sql: &str) -> bool {
-    let text = sql.trim();
-    let word = text.split(|next: char| !next.is_ascii_alphabetic()).next().unwrap_or_default();
-    let is_plain = ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES"]
-        .iter()
-        .any(|plain| plain.eq_ignore_ascii_case(word));
-    !is_plain || text.trim_end_matches(';').contains(';')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameters_are_numbered_outside_of_quotes_alone() {
-        for (sql, expected) in [
-            ("SELECT ?1, ?12", "SELECT $1, $12"),
-            ("SELECT '?1', \"?1\", ?1", "SELECT '?1', \"?1\", $1"),
-            ("SELECT 'it''s ?1' || ?1", "SELECT 'it''s ?1' || $1"),
-            ("SELECT 1 -- ?1\n, ?1", "SELECT 1 -- ?1\n, $1"),
-            ("SELECT 1 /* ?1 */ - ?1 / ?2", "SELECT 1 /* ?1 */ - $1 / $2"),
-            ("SELECT d ? 'a', d -> ?1", "SELECT d ? 'a', d -> $1"),
-            ("SELECT $x$ ?1 $x$, ?1", "SELECT $x$ ?1 $x$, $1"),
-            ("SELECT $$ ?1 ' $$, ?1", "SELECT $$ ?1 ' $$, $1"),
-            ("SELECT 'ä?1', ?1, 'open", "SELECT 'ä?1', $1, 'open"),
-        ] {
-            assert_eq!(number_params(sql), expected);
-        }
     }
 }

@@ -1,13 +1,9 @@
 //! A real SQLite in memory behind the `database` interface: the same answers and error codes as the host's, on one
 //! connection. It never touches a file.
 
-use std::{
-    fs,
-    path::Path,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
 };
 
 use rusqlite::{
@@ -20,26 +16,17 @@ use tinybase_abi::{
     error::RawError,
 };
 
-use super::clock::{Clock, lock};
-
-/// The time that the clock starts at: 2026-01-01T00:00:00Z, in seconds since 1970.
-const EPOCH_SECONDS: i64 = 1_767_225_600;
+use super::{Sql, lock};
 
 /// The code of a statement that writes what its extension may not.
 const DENIED: &str = "db_denied";
 
-pub(super) struct TestDatabase {
+/// The host's table that an extension may refer to.
+const USERS: &str = "CREATE TABLE tb_users (id TEXT PRIMARY KEY)";
+
+pub(super) struct Sqlite {
     connection: Mutex<Connection>,
     gate: Arc<Gate>,
-    transaction: Mutex<Transactions>,
-    clock: Clock,
-    applied: Mutex<i64>,
-}
-
-#[derive(Default)]
-struct Transactions {
-    open: Option<u64>,
-    begun: u64,
 }
 
 /// Lets through writes to the extension's own tables alone.
@@ -107,10 +94,11 @@ impl From<CodecError> for Failure {
     }
 }
 
-impl TestDatabase {
-    pub(super) fn open(extension: &str, clock: Clock) -> Result<TestDatabase, String> {
+impl Sqlite {
+    pub(super) fn open(extension: &str) -> Result<Sqlite, String> {
         let mut connection = Connection::open_in_memory().map_err(|error| error.to_string())?;
         connection.pragma_update(None, "foreign_keys", true).map_err(|error| error.to_string())?;
+        connection.execute_batch(USERS).map_err(|error| error.to_string())?;
         let gate = Arc::new(Gate {
             prefix: format!("{extension}_"),
             open: AtomicBool::new(false),
@@ -120,78 +108,7 @@ impl TestDatabase {
         connection
             .authorizer(Some(move |context: AuthContext<'_>| asked.authorize(&context)))
             .map_err(|error| error.to_string())?;
-        let connection = Mutex::new(connection);
-        Ok(TestDatabase { connection, gate, transaction: Mutex::default(), clock, applied: Mutex::new(0) })
-    }
-
-    /// Applies every `migrations/sqlite/*.up.sql` of the extension in order, then every `.down.sql` backwards and all
-    /// of it once more, so that both ways are seen to work.
-    pub(super) fn migrate(&self, folder: &Path) -> Result<(), String> {
-        let folder = folder.join("migrations").join("sqlite");
-        let up = scripts(&folder, ".up.sql")?;
-        let mut down = scripts(&folder, ".down.sql")?;
-        down.reverse();
-        if up.len() != down.len() {
-            return Err(format!("{}: each .up.sql needs its .down.sql", folder.display()));
-        }
-        for (name, script) in up.iter().chain(&down).chain(&up) {
-            let connection = lock(&self.connection);
-            connection.execute_batch(script).map_err(|error| {
-                let words = self.explain(Failure::Sql(error)).words();
-                format!("{}: {}", folder.join(name).display(), words.message)
-            })?;
-        }
-        Ok(())
-    }
-
-    /// The clock's time as the database writes it, later than every time before.
-    fn now(&self, connection: &Connection) -> Result<String, RawError> {
-        let mut applied = lock(&self.applied);
-        let elapsed = i64::try_from(self.clock.now().as_micros()).unwrap_or(i64::MAX);
-        *applied = elapsed.max(*applied + 1);
-        let (seconds, micros) = (EPOCH_SECONDS + *applied / 1_000_000, *applied % 1_000_000);
-        let sql = "SELECT strftime('%Y-%m-%dT%H:%M:%S', ?1, 'unixepoch') || printf('.%06dZ', ?2)";
-        connection
-            .query_row(sql, [seconds, micros], |row| row.get(0))
-            .map_err(|error| self.explain(error.into()))
-    }
-
-    pub(super) fn query(&self, sql: &str, params: &[u8]) -> Result<Vec<u8>, RawError> {
-        let connection = lock(&self.connection);
-        let now = self.now(&connection)?;
-        let outcome = (|| {
-            let mut statement = connection.prepare(sql)?;
-            if !statement.readonly() {
-                return Err(Failure::Raw(RawError::new(
-                    500,
-                    "db_sql",
-                    "a query must not write: use `apply`",
-                )));
-            }
-            bind(&mut statement, &mut Reader::new(params), &now)?;
-            Ok(read_rows(&mut statement)?)
-        })();
-        outcome.map_err(|failure| self.explain(failure))
-    }
-
-    /// Applies a packed batch together or not at all.
-    pub(super) fn apply(&self, transaction: Option<u64>, batch: &[u8]) -> Result<Vec<u8>, RawError> {
-        self.within(transaction)?;
-        let connection = lock(&self.connection);
-        let now = self.now(&connection)?;
-        self.engine(&connection, "SAVEPOINT batch")?;
-        match self.apply_statements(&connection, batch, &now) {
-            Ok(result) => {
-                self.engine(&connection, "RELEASE batch")?;
-                Ok(result)
-            }
-            Err(failure) => {
-                let error = self.explain(failure);
-                self.engine(&connection, "ROLLBACK TO batch")?;
-                self.engine(&connection, "RELEASE batch")?;
-                Err(error)
-            }
-        }
+        Ok(Sqlite { connection: Mutex::new(connection), gate })
     }
 
     fn apply_statements(&self, connection: &Connection, batch: &[u8], now: &str) -> Result<Vec<u8>, Failure> {
@@ -220,43 +137,12 @@ impl TestDatabase {
             if !met {
                 let message = format!("statement {position} affected {affected} rows");
                 let details = format!("{{\"statement\":{position},\"affected\":{affected}}}");
-                let error = RawError::with_details(500, "db_condition", &message, &details);
+                let error = RawError::with_details(409, "db_condition", &message, &details);
                 return Err(Failure::Raw(error));
             }
             result.push(affected, &rows);
         }
         Ok(result.finish())
-    }
-
-    pub(super) fn begin(&self) -> Result<u64, RawError> {
-        let mut transactions = lock(&self.transaction);
-        if transactions.open.is_some() {
-            return Err(RawError::new(503, "db_busy", "another transaction is open"));
-        }
-        self.engine(&lock(&self.connection), "BEGIN IMMEDIATE")?;
-        transactions.begun += 1;
-        transactions.open = Some(transactions.begun);
-        Ok(transactions.begun)
-    }
-
-    pub(super) fn end(&self, transaction: u64, commit: bool) -> Result<(), RawError> {
-        self.within(Some(transaction))?;
-        self.engine(&lock(&self.connection), if commit { "COMMIT" } else { "ROLLBACK" })?;
-        lock(&self.transaction).open = None;
-        Ok(())
-    }
-
-    /// Whether a call belongs to the transaction that is open, or there is none and it wants none.
-    pub(super) fn within(&self, transaction: Option<u64>) -> Result<(), RawError> {
-        match (transaction, lock(&self.transaction).open) {
-            (wanted, open) if wanted == open => Ok(()),
-            (None, _) => Err(RawError::new(
-                503,
-                "db_busy",
-                "a transaction is open: a write beside it would wait for its end, and the test with it",
-            )),
-            _ => Err(RawError::new(500, "db_closed", "this transaction has ended")),
-        }
     }
 
     /// Runs a statement of the engine's own.
@@ -280,6 +166,69 @@ impl TestDatabase {
     }
 }
 
+impl Sql for Sqlite {
+    fn number(&self) -> u8 {
+        0
+    }
+
+    fn query(&self, _in_transaction: bool, sql: &str, params: &[u8], now: &str) -> Result<Vec<u8>, RawError> {
+        let connection = lock(&self.connection);
+        let outcome = (|| {
+            let mut statement = connection.prepare(sql)?;
+            if !statement.readonly() {
+                return Err(Failure::Raw(RawError::new(
+                    500,
+                    "db_sql",
+                    "a query must not write: use `apply`",
+                )));
+            }
+            bind(&mut statement, &mut Reader::new(params), now)?;
+            Ok(read_rows(&mut statement)?)
+        })();
+        outcome.map_err(|failure| self.explain(failure))
+    }
+
+    fn apply(&self, _in_transaction: bool, batch: &[u8], now: &str) -> Result<Vec<u8>, RawError> {
+        let connection = lock(&self.connection);
+        self.engine(&connection, "SAVEPOINT batch")?;
+        match self.apply_statements(&connection, batch, now) {
+            Ok(result) => {
+                self.engine(&connection, "RELEASE batch")?;
+                Ok(result)
+            }
+            Err(failure) => {
+                let error = self.explain(failure);
+                self.engine(&connection, "ROLLBACK TO batch")?;
+                self.engine(&connection, "RELEASE batch")?;
+                Err(error)
+            }
+        }
+    }
+
+    fn migrate(&self, script: &str) -> Result<(), RawError> {
+        lock(&self.connection).execute_batch(script).map_err(|error| self.explain(error.into()))
+    }
+
+    fn begin(&self) -> Result<(), RawError> {
+        self.engine(&lock(&self.connection), "BEGIN IMMEDIATE")
+    }
+
+    fn end(&self, commit: bool) -> Result<(), RawError> {
+        self.engine(&lock(&self.connection), if commit { "COMMIT" } else { "ROLLBACK" })
+    }
+
+    fn add_user(&self, id: &str) -> Result<(), RawError> {
+        let connection = lock(&self.connection);
+        self.gate.open.store(true, Ordering::Relaxed);
+        let added = connection.execute("INSERT OR IGNORE INTO tb_users (id) VALUES (?1)", [id]);
+        self.gate.open.store(false, Ordering::Relaxed);
+        added.map(|_| ()).map_err(|error| self.explain(error.into()))
+    }
+
+    /// It ends with the process.
+    fn close(&self) {}
+}
+
 fn sql_error(error: &rusqlite::Error) -> RawError {
     let message = error.to_string();
     let extended = error.sqlite_error().map_or(0, |failure| failure.extended_code);
@@ -288,7 +237,7 @@ fn sql_error(error: &rusqlite::Error) -> RawError {
         (Some(ErrorCode::ConstraintViolation), 787) => {
             RawError::new(409, "db_foreign_key", "a reference does not hold")
         }
-        (Some(ErrorCode::ConstraintViolation), _) => RawError::new(500, "db_constraint", message),
+        (Some(ErrorCode::ConstraintViolation), _) => RawError::new(400, "db_constraint", message),
         _ => RawError::new(500, "db_sql", message),
     }
 }
@@ -338,74 +287,4 @@ fn read_rows(statement: &mut rusqlite::Statement<'_>) -> Result<Vec<u8>, rusqlit
 
 fn is_script(sql: &str) -> bool {
     sql.trim_end().trim_end_matches(';').contains(';')
-}
-
-fn scripts(folder: &Path, ending: &str) -> Result<Vec<(String, String)>, String> {
-    let Ok(entries) = fs::read_dir(folder) else { return Ok(Vec::new()) };
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut names: Vec<_> = names.filter(|name| name.ends_with(ending)).collect();
-    names.sort();
-    let read = |name: String| {
-        let script = fs::read_to_string(folder.join(&name)).map_err(|error| format!("{name}: {error}"))?;
-        Ok((name, script))
-    };
-    names.into_iter().map(read).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_rfc_3339_and_never_the_same_twice() {
-        let clock = Clock::default();
-        let database = TestDatabase::open("notes", clock.clone()).unwrap();
-        let now = || database.now(&lock(&database.connection)).unwrap();
-        assert_eq!(
-            (now(), now()),
-            ("2026-01-01T00:00:00.000001Z".into(), "2026-01-01T00:00:00.000002Z".into())
-        );
-        clock.run(clock.sleep(std::time::Duration::from_hours(24 * 789)));
-        assert_eq!(now(), "2028-02-29T00:00:00.000000Z");
-    }
-
-    fn batch(statements: &[(&str, Expect)]) -> Vec<u8> {
-        let mut writer = tinybase_abi::codec::BatchWriter::default();
-        for (sql, expect) in statements {
-            writer.push(sql, [], *expect);
-        }
-        writer.finish()
-    }
-
-    #[test]
-    fn a_batch_is_applied_together_or_not_at_all_within_its_own_tables() {
-        let database = TestDatabase::open("notes", Clock::default()).unwrap();
-        let apply = |statements: &[(&str, Expect)]| {
-            let outcome = database.apply(None, &batch(statements));
-            outcome.map(|_| ()).map_err(|error| error.words().code)
-        };
-        let any = Expect::Any;
-        let table = "CREATE TABLE notes_a(x UNIQUE, y REFERENCES notes_a(x), z NOT NULL DEFAULT 1)";
-        assert_eq!(apply(&[(table, any), ("INSERT INTO notes_a(x) VALUES (1)", Expect::Exactly(1))]), Ok(()));
-        for (sql, expect, code) in [
-            ("INSERT INTO notes_a(x) VALUES (1)", any, "db_unique"),
-            ("INSERT INTO notes_a(x, y) VALUES (2, 9)", any, "db_foreign_key"),
-            ("INSERT INTO notes_a(x, z) VALUES (2, NULL)", any, "db_constraint"),
-            ("DELETE FROM notes_a WHERE x = 5", Expect::AtLeast(1), "db_condition"),
-            ("CREATE TABLE other(x)", any, "db_denied"),
-            ("ATTACH 'x' AS x", any, "db_denied"),
-            ("COMMIT", any, "db_denied"),
-            ("NONSENSE", any, "db_sql"),
-        ] {
-            let outcome = apply(&[("INSERT INTO notes_a(x) VALUES (7)", any), (sql, expect)]);
-            assert_eq!(outcome, Err(code.to_owned()), "{sql}");
-        }
-        let rows = database.query("SELECT count(*) FROM notes_a", &0u32.to_le_bytes()).unwrap();
-        assert_eq!(rows, {
-            let mut writer = RowsWriter::new(["count(*)"].into_iter());
-            writer.push(ValueRef::Integer(1));
-            writer.end_row();
-            writer.finish()
-        });
-    }
 }

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn kind(sql: &str) -> Result<StatementKind, DbError> {
-    check(&Scope::Extension("notes".into()), sql)
+fn kind(sql: &str) -> Result<StatementKind, StatementError> {
+    check(Some("notes"), sql)
 }
 
 #[test]
@@ -112,13 +112,16 @@ fn an_extension_touches_nothing_of_others() {
         "SELECT id INTO tb_copy FROM notes_a",
     ] {
         let refused = kind(sql);
-        assert!(matches!(refused, Err(DbError::Denied { .. } | DbError::Sql(_))), "{sql}: {refused:?}");
+        assert!(
+            matches!(refused, Err(StatementError::Denied { .. } | StatementError::Sql(_))),
+            "{sql}: {refused:?}"
+        );
     }
 }
 
 #[test]
 fn the_host_is_not_looked_at() {
-    let kind = |sql| check(&Scope::Host, sql).unwrap();
+    let kind = |sql| check(None, sql).unwrap();
     assert_eq!(kind("SELECT * FROM tb_users"), StatementKind::Read);
     assert_eq!(kind("with x as (select 1) select * from x"), StatementKind::Read);
     assert_eq!(

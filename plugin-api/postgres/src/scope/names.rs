@@ -2,7 +2,7 @@
 
 use sqlparser::ast::{Ident, ObjectName};
 
-use crate::db::DbError;
+use crate::StatementError;
 
 /// The one table of the host that an extension may refer to, by its id.
 pub(super) const USERS: &str = "tb_users";
@@ -67,15 +67,15 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    pub(super) fn new(name: &str) -> Result<Owner, DbError> {
+    pub(super) fn new(name: &str) -> Result<Owner, StatementError> {
         let is_name = !name.is_empty()
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
         let owner = Owner { name: name.to_owned(), prefix: format!("{}_", name.to_ascii_lowercase()) };
         if is_name { Ok(owner) } else { Err(owner.denied("any table: its name is no name")) }
     }
 
-    pub(super) fn denied(&self, what: &str) -> DbError {
-        DbError::Denied { scope: self.name.clone(), table: what.to_owned() }
+    pub(super) fn denied(&self, what: &str) -> StatementError {
+        StatementError::Denied { extension: self.name.clone(), table: what.to_owned() }
     }
 
     /// Whether a name, folded as the server folds it, begins with the extension's own and `_`.
@@ -84,7 +84,7 @@ impl Owner {
     }
 
     /// Checks the name of a function that is called.
-    pub(super) fn check_function(&self, name: &str) -> Result<(), DbError> {
+    pub(super) fn check_function(&self, name: &str) -> Result<(), StatementError> {
         let refused = REFUSED.iter().any(|start| name.starts_with(start));
         if self.owns(name) || !refused || FUNCTIONS.contains(&name) { Ok(()) } else { Err(self.denied(name)) }
     }

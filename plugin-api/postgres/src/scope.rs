@@ -12,18 +12,23 @@ use sqlparser::{
 };
 
 use self::names::Owner;
-use crate::db::{DbError, Scope};
+use crate::StatementError;
 
 /// Whether a statement reads or changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum StatementKind {
+pub enum StatementKind {
+    /// It changes nothing.
     Read,
+    /// It may change something.
     Change,
 }
 
-/// Checks the text of one statement or of a script; tells whether all of it only reads.
-pub(super) fn check(scope: &Scope, sql: &str) -> Result<StatementKind, DbError> {
-    let Scope::Extension(name) = scope else { return Ok(kind_of_host(sql)) };
+/// Checks the text of one statement or of a script, of an extension or of the host; tells whether all of it only reads.
+///
+/// # Errors
+/// [`StatementError::Denied`] for what the extension may not use, [`StatementError::Sql`] for what cannot be understood.
+pub fn check(extension: Option<&str>, sql: &str) -> Result<StatementKind, StatementError> {
+    let Some(name) = extension else { return Ok(kind_of_host(sql)) };
     let owner = Owner::new(name)?;
     let tokens = tokens(sql)?;
     let mut kind = StatementKind::Read;
@@ -58,10 +63,10 @@ fn kind_of_host(sql: &str) -> StatementKind {
 }
 
 /// The tokens of a text, without white space and comments.
-fn tokens(sql: &str) -> Result<Vec<Token>, DbError> {
+fn tokens(sql: &str) -> Result<Vec<Token>, StatementError> {
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql)
         .tokenize()
-        .map_err(|error| DbError::Sql(format!("the statement cannot be understood: {error}")))?;
+        .map_err(|error| StatementError::Sql(format!("the statement cannot be understood: {error}")))?;
     Ok(tokens.into_iter().filter(|token| !matches!(token, Token::Whitespace(_))).collect())
 }
 

@@ -13,13 +13,13 @@ const NEGATIVE_INFINITY: u16 = 0xF000;
 const GROUP: usize = 4;
 
 /// Appends an integer.
-pub(super) fn put_integer(out: &mut Vec<u8>, number: i64) {
+pub fn put_integer(out: &mut Vec<u8>, number: i64) {
     put_decimal(out, &number.to_string());
 }
 
 /// Appends a float, as its shortest decimal form; one without a fraction keeps a zero behind the point, so that it is
 /// read back as a float.
-pub(super) fn put_real(out: &mut Vec<u8>, number: f64) {
+pub fn put_real(out: &mut Vec<u8>, number: f64) {
     if number.is_nan() {
         return put_parts(out, 0, NAN, 0, &[]);
     }
@@ -74,7 +74,7 @@ fn put_parts(out: &mut Vec<u8>, weight: i16, sign: u16, scale: u16, groups: &[i1
 }
 
 /// Reads one: an integer where it has no decimals and fits 64 bits, else a float. `None` where the bytes are no numeric.
-pub(super) fn read(bytes: &[u8]) -> Option<ValueRef<'static>> {
+pub fn read(bytes: &[u8]) -> Option<ValueRef<'static>> {
     let word = |at: usize| Some(u16::from_be_bytes(bytes.get(2 * at..2 * at + 2)?.try_into().ok()?));
     let (count, weight, sign, scale) = (usize::from(word(0)?), word(1)?.cast_signed(), word(2)?, word(3)?);
     match sign {

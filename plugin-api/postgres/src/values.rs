@@ -9,22 +9,32 @@ use sqlx::{
 };
 use tinybase_abi::codec::{Reader, RowsWriter, ValueRef};
 
-use super::numeric;
-use crate::db::DbError;
+use crate::{StatementError, numeric};
 
 /// The types that cross, by how they are written on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wire {
+pub enum Wire {
+    /// `boolean`, packed as 0 or 1.
     Bool,
+    /// `smallint`.
     Int2,
+    /// `integer`.
     Int4,
+    /// `bigint`.
     Int8,
+    /// `real`.
     Float4,
+    /// `double precision`.
     Float8,
+    /// `numeric`, packed as an integer where it is one.
     Numeric,
+    /// Everything that is written as its text.
     Text,
+    /// `jsonb`, packed as its text.
     Jsonb,
+    /// `uuid`, packed as its text in lower case.
     Uuid,
+    /// `bytea`.
     Bytes,
     /// What a function without a result answers.
     Void,
@@ -33,7 +43,8 @@ pub(super) enum Wire {
 }
 
 impl Wire {
-    pub(super) fn of(info: &PgTypeInfo) -> Wire {
+    /// How the values of a type are written.
+    pub fn of(info: &PgTypeInfo) -> Wire {
         match info.oid().map_or(0, |oid| oid.0) {
             16 => Wire::Bool,
             17 => Wire::Bytes,
@@ -55,17 +66,29 @@ impl Wire {
 
 /// A parameter of a prepared statement.
 #[derive(Debug, Clone)]
-pub(super) struct Param {
-    pub(super) info: PgTypeInfo,
-    pub(super) wire: Wire,
+pub struct Param {
+    info: PgTypeInfo,
+    wire: Wire,
+}
+
+impl Param {
+    /// A parameter of this type, as the server inferred it.
+    pub fn new(info: PgTypeInfo) -> Param {
+        let wire = Wire::of(&info);
+        Param { info, wire }
+    }
 }
 
 /// Encodes packed parameters; `now` stands for [`ValueRef::Now`].
-pub(super) fn encode(params: &mut Reader<'_>, wanted: &[Param], now: &str) -> Result<PgArguments, DbError> {
+///
+/// # Errors
+/// [`StatementError::Sql`] for one that does not fit, or for too many or too few; [`StatementError::InvalidValue`] for one that
+/// PostgreSQL cannot hold.
+pub fn encode(params: &mut Reader<'_>, wanted: &[Param], now: &str) -> Result<PgArguments, StatementError> {
     let mut arguments = PgArguments::default();
     arguments.reserve(wanted.len(), 16 * wanted.len());
     let count = |given: usize| {
-        DbError::Sql(format!("the statement has {} parameters, {given} were given", wanted.len()))
+        StatementError::Sql(format!("the statement has {} parameters, {given} were given", wanted.len()))
     };
     let given = params.values(|position, value| {
         let param = wanted.get(position).ok_or_else(|| count(position + 1))?;
@@ -73,12 +96,12 @@ pub(super) fn encode(params: &mut Reader<'_>, wanted: &[Param], now: &str) -> Re
         check(value, param, position)?;
         arguments
             .add(Argument { value, param })
-            .map_err(|error| DbError::Sql(format!("parameter ?{}: {error}", position + 1)))
+            .map_err(|error| StatementError::Sql(format!("parameter ?{}: {error}", position + 1)))
     })?;
     if given == wanted.len() { Ok(arguments) } else { Err(count(given)) }
 }
 
-fn check(value: ValueRef<'_>, param: &Param, position: usize) -> Result<(), DbError> {
+fn check(value: ValueRef<'_>, param: &Param, position: usize) -> Result<(), StatementError> {
     let fits = match (value, param.wire) {
         (ValueRef::Null, _) => true,
         (ValueRef::Integer(number), Wire::Bool) => matches!(number, 0 | 1),
@@ -89,7 +112,7 @@ fn check(value: ValueRef<'_>, param: &Param, position: usize) -> Result<(), DbEr
         (ValueRef::Text(text), Wire::Text | Wire::Jsonb) => {
             if text.contains('\0') {
                 let what = "PostgreSQL stores no text that holds the character NUL".to_owned();
-                return Err(DbError::InvalidValue(what));
+                return Err(StatementError::InvalidValue(what));
             }
             true
         }
@@ -107,7 +130,7 @@ fn check(value: ValueRef<'_>, param: &Param, position: usize) -> Result<(), DbEr
         ValueRef::Blob(_) => "bytes",
         ValueRef::Null | ValueRef::Now => "a value",
     };
-    Err(DbError::Sql(format!(
+    Err(StatementError::Sql(format!(
         "parameter ?{} is {kind}, and the statement wants {} there; write a cast, such as ?{}::bigint",
         position + 1,
         param.info,
@@ -170,7 +193,7 @@ impl<'q> Encode<'q, Postgres> for Argument<'_> {
 }
 
 /// The type of an array of a parameter's values, in SQL; `None` where they do not cross as one.
-pub(super) fn array_type(param: &Param) -> Option<&'static str> {
+pub fn array_type(param: &Param) -> Option<&'static str> {
     match (param.info.oid()?.0, param.wire) {
         (25, Wire::Text) => Some("text[]"),
         (20, Wire::Int8) => Some("bigint[]"),
@@ -198,11 +221,14 @@ impl<'a> Array<'a> {
 
 /// Encodes the packed parameters of many runs, an array for each parameter; answers with them which run each place in the
 /// arrays belongs to. Runs whose parameters do not fit are left out.
-pub(super) fn encode_arrays<'a>(
+///
+/// # Errors
+/// [`StatementError::Sql`] where an array cannot be encoded.
+pub fn encode_arrays<'a>(
     runs: impl Iterator<Item = &'a [u8]>,
     wanted: &[Param],
     now: &'a str,
-) -> Result<(PgArguments, Vec<usize>), DbError> {
+) -> Result<(PgArguments, Vec<usize>), StatementError> {
     let mut places = Vec::new();
     let array = |param: &Param| match param.wire {
         Wire::Int8 => Array::Integers(Vec::new()),
@@ -213,11 +239,12 @@ pub(super) fn encode_arrays<'a>(
     for (run, packed) in runs.enumerate() {
         values.clear();
         let given = Reader::new(packed).values(|position, value| {
-            let param = wanted.get(position).ok_or_else(|| DbError::Sql("too many parameters".to_owned()))?;
+            let param =
+                wanted.get(position).ok_or_else(|| StatementError::Sql("too many parameters".to_owned()))?;
             let value = if value == ValueRef::Now { ValueRef::Text(now) } else { value };
             check(value, param, position)?;
             values.push(value);
-            Ok::<_, DbError>(())
+            Ok::<_, StatementError>(())
         });
         if given.is_ok_and(|given| given == wanted.len()) {
             places.push(run);
@@ -230,45 +257,51 @@ pub(super) fn encode_arrays<'a>(
             Array::Texts(texts) => arguments.add(texts),
             Array::Integers(numbers) => arguments.add(numbers),
         };
-        added.map_err(|error| DbError::Sql(error.to_string()))?;
+        added.map_err(|error| StatementError::Sql(error.to_string()))?;
     }
     Ok((arguments, places))
 }
 
 /// The place in the arrays, from 0, that the first column of a row tells.
-pub(super) fn place(row: &PgRow) -> Option<usize> {
+pub fn place(row: &PgRow) -> Option<usize> {
     let place: i64 = row.try_get(0).ok()?;
     usize::try_from(place - 1).ok()
 }
 
 /// Whether a row's columns, but for the first ones, are of these types: a connection that prepares a statement behind a
 /// change of the schema answers with others than one that prepared it before.
-pub(super) fn is_of(row: &PgRow, first: usize, columns: &[Wire]) -> bool {
+pub fn is_of(row: &PgRow, first: usize, columns: &[Wire]) -> bool {
     row.columns().iter().skip(first).map(|column| Wire::of(column.type_info())).eq(columns.iter().copied())
 }
 
 /// Appends a row of the server's. `columns` are its types.
-pub(super) fn pack_row(row: &PgRow, columns: &[Wire], out: &mut RowsWriter) -> Result<(), DbError> {
+///
+/// # Errors
+/// [`StatementError::Sql`] for a column of a type that has no packed form.
+pub fn pack_row(row: &PgRow, columns: &[Wire], out: &mut RowsWriter) -> Result<(), StatementError> {
     pack_row_from(row, 0, columns, out)
 }
 
 /// Appends a row of the server's but for its first columns. `columns` are the types of the others.
-pub(super) fn pack_row_from(
+///
+/// # Errors
+/// As [`pack_row`].
+pub fn pack_row_from(
     row: &PgRow,
     first: usize,
     columns: &[Wire],
     out: &mut RowsWriter,
-) -> Result<(), DbError> {
+) -> Result<(), StatementError> {
     for (position, wire) in (first..).zip(columns) {
-        let raw = row.try_get_raw(position).map_err(|error| DbError::Sql(error.to_string()))?;
+        let raw = row.try_get_raw(position).map_err(|error| StatementError::Sql(error.to_string()))?;
         if raw.is_null() {
             out.push(ValueRef::Null);
             continue;
         }
-        let bytes = raw.as_bytes().map_err(|error| DbError::Sql(error.to_string()))?;
+        let bytes = raw.as_bytes().map_err(|error| StatementError::Sql(error.to_string()))?;
         push_value(bytes, *wire, out).ok_or_else(|| {
             let name = raw.type_info();
-            DbError::Sql(format!(
+            StatementError::Sql(format!(
                 "column {} is of type {name}, which has no packed form: cast it",
                 position + 1
             ))

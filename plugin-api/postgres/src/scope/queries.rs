@@ -16,18 +16,18 @@ use super::{
     StatementKind,
     names::{self, Owner, USERS, folded, simple},
 };
-use crate::db::DbError;
+use crate::StatementError;
 
 /// How deep a statement may nest.
 const DEPTH_MAX: usize = 160;
 
 /// Checks one statement.
-pub(super) fn check(owner: &Owner, tokens: &[Token]) -> Result<StatementKind, DbError> {
+pub(super) fn check(owner: &Owner, tokens: &[Token]) -> Result<StatementKind, StatementError> {
     let statements = Parser::new(&PostgreSqlDialect {})
         .with_recursion_limit(DEPTH_MAX)
         .with_tokens(tokens.to_vec())
         .parse_statements()
-        .map_err(|error| DbError::Sql(format!("the statement cannot be understood: {error}")))?;
+        .map_err(|error| StatementError::Sql(format!("the statement cannot be understood: {error}")))?;
     let mut walk = Walk {
         owner,
         kind: StatementKind::Read,
@@ -60,7 +60,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn end(self) -> Result<StatementKind, DbError> {
+    fn end(self) -> Result<StatementKind, StatementError> {
         if !self.users.is_empty() {
             if let Some(column) = self.tells_of_users {
                 return Err(self.owner.denied(&format!("{USERS}.{column}")));
@@ -75,7 +75,7 @@ impl Walk<'_> {
         Ok(self.kind)
     }
 
-    fn function(&self, name: &ObjectName) -> ControlFlow<DbError> {
+    fn function(&self, name: &ObjectName) -> ControlFlow<StatementError> {
         let checked = match simple(name) {
             Some(name) => self.owner.check_function(&name),
             None => Err(self.owner.denied(&name.to_string())),
@@ -83,7 +83,7 @@ impl Walk<'_> {
         checked.map_or_else(ControlFlow::Break, ControlFlow::Continue)
     }
 
-    fn table(&mut self, name: &ObjectName, changed: bool) -> ControlFlow<DbError> {
+    fn table(&mut self, name: &ObjectName, changed: bool) -> ControlFlow<StatementError> {
         if names::is_catalog(name) && !changed {
             self.catalogs = true;
             return ControlFlow::Continue(());
@@ -100,9 +100,9 @@ impl Walk<'_> {
 }
 
 impl Visitor for Walk<'_> {
-    type Break = DbError;
+    type Break = StatementError;
 
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<DbError> {
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<StatementError> {
         let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
         self.ctes.extend(ctes.map(|cte| folded(&cte.alias.name)));
         if let SetExpr::Select(select) = &*query.body
@@ -113,7 +113,7 @@ impl Visitor for Walk<'_> {
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_select(&mut self, select: &sqlparser::ast::Select) -> ControlFlow<DbError> {
+    fn pre_visit_select(&mut self, select: &sqlparser::ast::Select) -> ControlFlow<StatementError> {
         for item in &select.projection {
             match item {
                 SelectItem::Wildcard(_) => self.has_wildcard = true,
@@ -126,7 +126,7 @@ impl Visitor for Walk<'_> {
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<DbError> {
+    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<StatementError> {
         match statement {
             Statement::Query(_) => return ControlFlow::Continue(()),
             Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => {
@@ -141,7 +141,7 @@ impl Visitor for Walk<'_> {
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<DbError> {
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<StatementError> {
         match factor {
             TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
                 if let Some(name) = simple(name) {
@@ -159,14 +159,14 @@ impl Visitor for Walk<'_> {
         }
     }
 
-    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<DbError> {
+    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<StatementError> {
         if simple(name).is_some_and(|name| self.functions.contains(&name)) {
             return ControlFlow::Continue(());
         }
         self.table(name, false)
     }
 
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<DbError> {
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<StatementError> {
         match expr {
             Expr::Function(function) => return self.function(&function.name),
             // A table's name where a value stands is its whole row.
@@ -187,7 +187,7 @@ impl Visitor for Walk<'_> {
         ControlFlow::Continue(())
     }
 
-    fn post_visit_statement(&mut self, statement: &Statement) -> ControlFlow<DbError> {
+    fn post_visit_statement(&mut self, statement: &Statement) -> ControlFlow<StatementError> {
         // What is changed must be the extension's own, though a read of it would be let through.
         let changed = match statement {
             Statement::Insert(insert) => Some(insert.table.to_string()),

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use sqlparser::tokenizer::{Token, Word};
 
 use super::names::{NOTE_CHANGE, Owner, USERS};
-use crate::db::DbError;
+use crate::StatementError;
 
 /// What an extension may make, change and drop.
 const OBJECTS: [&str; 7] = ["TABLE", "INDEX", "VIEW", "TRIGGER", "FUNCTION", "AGGREGATE", "SEQUENCE"];
@@ -34,7 +34,7 @@ const REFUSED: [&str; 14] = [
 const BEFORE_NAME: [&str; 5] = ["IF", "NOT", "EXISTS", "ONLY", "CONCURRENTLY"];
 
 /// Checks one statement.
-pub(super) fn check(owner: &Owner, tokens: &[Token]) -> Result<(), DbError> {
+pub(super) fn check(owner: &Owner, tokens: &[Token]) -> Result<(), StatementError> {
     let object = tokens[1..].iter().find_map(|token| match word(token) {
         Some(between) if BETWEEN.contains(&between.as_str()) => None,
         other => Some(other.unwrap_or_default()),
@@ -96,7 +96,7 @@ impl Scan<'_> {
         at.checked_sub(1).map(|at| self.word(at)).unwrap_or_default()
     }
 
-    fn run(&self) -> Result<(), DbError> {
+    fn run(&self) -> Result<(), StatementError> {
         for (at, token) in self.tokens.iter().enumerate() {
             match token {
                 Token::DollarQuotedString(body) => self.body(&body.value)?,
@@ -108,14 +108,14 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn body(&self, text: &str) -> Result<(), DbError> {
+    fn body(&self, text: &str) -> Result<(), StatementError> {
         let tokens = super::tokens(text)?;
         let mut declared = declared(&tokens);
         declared.extend(self.declared.iter().cloned());
         Scan { owner: self.owner, tokens: &tokens, declared, is_body: true }.run()
     }
 
-    fn at_word(&self, at: usize) -> Result<(), DbError> {
+    fn at_word(&self, at: usize) -> Result<(), StatementError> {
         let (word, before, next) = (self.word(at), self.before(at), self.word(at + 1));
         if REFUSED.contains(&word.as_str()) && !self.is_column(at) {
             return Err(self.owner.denied(&word));
@@ -168,7 +168,7 @@ impl Scan<'_> {
 
     /// A trigger's name in any case: triggers run in the order of their names, where capitals come first. They stand on
     /// tables that are the extension's own.
-    fn trigger_name(&self, at: usize) -> Result<(), DbError> {
+    fn trigger_name(&self, at: usize) -> Result<(), StatementError> {
         match self.tokens.get(at) {
             Some(Token::Word(Word { value, quote_style: Some(_), .. }))
                 if self.owner.owns(&value.to_ascii_lowercase()) =>
@@ -179,7 +179,7 @@ impl Scan<'_> {
         }
     }
 
-    fn trigger_function(&self, at: usize) -> Result<(), DbError> {
+    fn trigger_function(&self, at: usize) -> Result<(), StatementError> {
         match self.tokens.get(at).and_then(name) {
             Some(function) if function == NOTE_CHANGE => Ok(()),
             _ => self.own_name(at, false),
@@ -187,7 +187,7 @@ impl Scan<'_> {
     }
 
     /// Checks the name at `at`, behind words such as `IF NOT EXISTS`.
-    fn own_name(&self, mut at: usize, may_be_users: bool) -> Result<(), DbError> {
+    fn own_name(&self, mut at: usize, may_be_users: bool) -> Result<(), StatementError> {
         while BEFORE_NAME.contains(&self.word(at).as_str()) {
             at += 1;
         }
@@ -200,7 +200,7 @@ impl Scan<'_> {
     }
 
     /// Checks the tables of a `FROM` from `at` on: names, or calls of functions, with commas between them.
-    fn tables(&self, mut at: usize) -> Result<(), DbError> {
+    fn tables(&self, mut at: usize) -> Result<(), StatementError> {
         loop {
             let is_name = matches!(self.tokens.get(at), Some(Token::Word(_))) && self.word(at) != "LATERAL";
             if is_name && self.tokens.get(at + 1) != Some(&Token::LParen) {
