@@ -2,6 +2,7 @@
 //! workspace of its own with the crates that an extension depends on. It never changes a source file.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -19,7 +20,9 @@ const CRATES: [&str; 4] = ["plugin-api", "plugin-api/abi", "plugin-api/macros", 
 /// When a file cannot be read or written.
 pub(crate) fn stage(workspace: &Workspace, into: &Path) -> Result<()> {
     let from = workspace.root.join(CRATES[0]);
-    copy_tree(&from, &into.join(CRATES[0])).with_context(|| format!("copying {}", from.display()))?;
+    let crates = into.join(CRATES[0]);
+    copy_tree(&from, &crates).with_context(|| format!("copying {}", from.display()))?;
+    remove_stale(&from, &crates).with_context(|| format!("tidying {}", crates.display()))?;
     let path = workspace.root.join("Cargo.toml");
     let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let manifest = own_workspace(text.parse().context("the workspace's Cargo.toml")?);
@@ -29,6 +32,21 @@ pub(crate) fn stage(workspace: &Workspace, into: &Path) -> Result<()> {
         return Ok(());
     }
     fs::write(&target, manifest).with_context(|| format!("writing {}", target.display()))
+}
+
+/// Takes away what an earlier staging left and the crates hold no more: a build would find it.
+fn remove_stale(from: &Path, staged: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(staged)? {
+        let entry = entry?;
+        let (source, is_dir) = (from.join(entry.file_name()), entry.file_type()?.is_dir());
+        match (source.exists(), is_dir) {
+            (true, true) => remove_stale(&source, &entry.path())?,
+            (true, false) => {}
+            (false, true) => fs::remove_dir_all(entry.path())?,
+            (false, false) => fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
 }
 
 /// What the crates inherit, and nothing else of the repository's workspace.
@@ -54,6 +72,20 @@ fn is_reachable(dependency: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_crate_holds_no_more_is_staged_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, staged) = (dir.path().join("from"), dir.path().join("staged"));
+        for file in ["from/src/a.rs", "staged/src/a.rs", "staged/src/b.rs", "staged/old/c.rs"] {
+            let file = dir.path().join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "").unwrap();
+        }
+        remove_stale(&from, &staged).unwrap();
+        assert!(staged.join("src/a.rs").exists());
+        assert!(!staged.join("src/b.rs").exists() && !staged.join("old").exists());
+    }
 
     #[test]
     fn the_sdk_is_a_workspace_of_its_own() {
