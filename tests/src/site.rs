@@ -28,6 +28,9 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("TINYBASE_SERVER_HEADER_READ_TIMEOUT_MS", "1000"),
 ];
 
+/// The variable that names the database to every command.
+const URL_VARIABLE: &str = "TINYBASE_DB_URL";
+
 /// How long a statement waits for the server's own writes to the file.
 const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -86,23 +89,24 @@ impl Site {
         let mut environment: Vec<(String, String)> =
             ENVIRONMENT.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let on_server = server.map(|server| Database::create(&server).unwrap());
-        environment.extend(on_server.iter().map(|database| ("TINYBASE_DB_URL".into(), database.url())));
+        environment.extend(on_server.iter().map(|database| (URL_VARIABLE.into(), database.url())));
         let site = Site { folder, packages, environment, on_server };
         let ran = site.run(arguments);
         assert_eq!(ran.code, Some(0), "init: {ran:?}");
         site
     }
 
-    /// Another folder with the same content, where the database is a file in it. Nothing may run there meanwhile.
+    /// Another folder and another database with the same content. Nothing may run there meanwhile.
     pub fn copied(&self) -> Site {
-        assert!(self.on_server.is_none(), "a database on a server is not copied with the folder");
         let copy = |from: &Path| {
             let into = tempfile::tempdir().unwrap();
             fixtures::copy_folder(from, into.path());
             into
         };
-        let environment = self.environment.clone();
-        Site { folder: copy(self.dir()), packages: copy(self.packages()), environment, on_server: None }
+        let on_server = self.on_server.as_ref().map(|database| database.copied().unwrap());
+        let mut environment = self.environment.clone();
+        environment.extend(on_server.iter().map(|database| (URL_VARIABLE.into(), database.url())));
+        Site { folder: copy(self.dir()), packages: copy(self.packages()), environment, on_server }
     }
 
     /// The folder.

@@ -25,6 +25,17 @@ impl Database {
         Ok(Database { server: server.to_owned(), name })
     }
 
+    /// Another database with the same content. Nobody may be connected to this one meanwhile; the server waits some seconds
+    /// for those who are about to go.
+    ///
+    /// # Errors
+    /// What `psql` says.
+    pub fn copied(&self) -> io::Result<Database> {
+        let name = format!("test_{}", random::word()?);
+        psql(&self.server, &format!("CREATE DATABASE {name} TEMPLATE {}", self.name))?;
+        Ok(Database { server: self.server.clone(), name })
+    }
+
     /// The database's own URL.
     pub fn url(&self) -> String {
         with_database(&self.server, &self.name)
