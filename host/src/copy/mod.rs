@@ -39,8 +39,8 @@ use crate::{
 };
 
 /// Tables whose rows are of one database or of one moment: which migrations ran, who serves, what changed last, and what
-/// nodes do or did about extensions.
-const NOT_COPIED: [&str; 8] = [
+/// nodes do or did about extensions, and which tickets of the second factor were tried, which last minutes.
+const NOT_COPIED: [&str; 9] = [
     "tb_migrations",
     "tb_nodes",
     "tb_changes",
@@ -48,6 +48,7 @@ const NOT_COPIED: [&str; 8] = [
     "tb_extension_nodes",
     "tb_extension_reports",
     "tb_extension_archives",
+    "tb_mfa_tickets",
     state::TABLE,
 ];
 
