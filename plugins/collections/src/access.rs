@@ -117,6 +117,23 @@ impl Rule {
         }
     }
 
+    /// The names of the fields that the rule looks for in what a request brings.
+    pub fn names_of_given_data(&self) -> Vec<&str> {
+        match self {
+            Rule::Expression(filter) => filter.names_of_given_data(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether the rule says the same of every record, as one does that is about the caller alone.
+    pub fn is_about_caller(&self) -> bool {
+        match self {
+            Rule::Expression(filter) => !filter.names_places(),
+            Rule::Owner => false,
+            Rule::Public | Rule::Auth | Rule::Admin => true,
+        }
+    }
+
     /// Appends the rule as a condition on records; of use where the verdict depends on them.
     pub fn write_sql(&self, out: &mut SqlWriter, context: &Context<'_>) {
         match self {
@@ -171,7 +188,11 @@ impl Rules {
                 Json::Null => {}
                 Json::Text(text) => match rule(text, schema) {
                     Ok(rule) => rules.rules[action as usize] = rule,
-                    Err(message) => faults.push(path, message),
+                    Err(message) => {
+                        // A stored rule that does not hold any more must not open what it closed.
+                        rules.rules[action as usize] = Rule::Admin;
+                        faults.push(path, message);
+                    }
                 },
                 other => faults.push(path, format!("must be a string, is {}", other.kind())),
             }

@@ -43,6 +43,7 @@ struct Server {
     runtime: Runtime,
     connection: Option<PgConnection>,
     schema: String,
+    prepared: u32,
 }
 
 /// Every database that there is to test on.
@@ -88,7 +89,7 @@ impl Store {
                 sqlite_rows(connection, sql, params).map_err(|error| error.to_string())
             }
             Engine::Postgres(server) => {
-                let rows = server.run(&with_values(sql, params)).map_err(|error| error.to_string())?;
+                let rows = server.run_with(sql, params).map_err(|error| error.to_string())?;
                 Ok(rows.iter().map(|row| (0..row.len()).map(|at| value(row, at)).collect()).collect())
             }
         }
@@ -138,7 +139,7 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let connection = runtime.block_on(PgConnection::connect(url)).unwrap();
         let schema = format!("collections_{}_{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let mut server = Server { runtime, connection: Some(connection), schema };
+        let mut server = Server { runtime, connection: Some(connection), schema, prepared: 0 };
         let make =
             format!("CREATE SCHEMA {0}; SET search_path = {0}; SET extra_float_digits = 1", server.schema);
         server.run(&make).unwrap();
@@ -151,6 +152,27 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Prepares the statement, so that the server infers the types of its parameters as it does for the host.
+    fn run_with(
+        &mut self,
+        sql: &str,
+        params: &[SqlValue],
+    ) -> Result<Vec<sqlx::postgres::PgRow>, sqlx::Error> {
+        if params.is_empty() {
+            return self.run(sql);
+        }
+        self.prepared += 1;
+        let name = format!("test_{}", self.prepared);
+        let (explain, prepared) = sql.strip_prefix("EXPLAIN ").map_or(("", sql), |rest| ("EXPLAIN ", rest));
+        self.run(&format!("PREPARE {name} AS {}", prepared.replace('?', "$")))?;
+        let values: Vec<String> = params.iter().map(literal).collect();
+        let rows = self.run(&format!("{explain}EXECUTE {name}({})", values.join(",")));
+        self.run(&format!("DEALLOCATE {name}"))?;
+        rows
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.run(&format!("DROP SCHEMA {} CASCADE", self.schema));
@@ -160,24 +182,15 @@ impl Drop for Server {
     }
 }
 
-/// The statement with its values written as literals, whose types the server infers as it does those of parameters.
-fn with_values(sql: &str, params: &[SqlValue]) -> String {
-    let mut out = String::new();
-    let mut parts = sql.split('?');
-    out.push_str(parts.next().unwrap_or_default());
-    for part in parts {
-        let end = part.find(|next: char| !next.is_ascii_digit()).unwrap_or(part.len());
-        let at: usize = part[..end].parse().unwrap_or_else(|_| panic!("a `?` without a number: {sql}"));
-        match &params[at - 1] {
-            SqlValue::Null => out.push_str("NULL"),
-            SqlValue::Integer(number) => out.push_str(&format!("'{number}'")),
-            SqlValue::Real(number) => out.push_str(&format!("'{number:?}'")),
-            SqlValue::Text(text) => out.push_str(&format!("'{}'", text.replace('\'', "''"))),
-            other => panic!("no value of these tests: {other:?}"),
-        }
-        out.push_str(&part[end..]);
+/// A value as a literal, whose type is the parameter's.
+fn literal(value: &SqlValue) -> String {
+    match value {
+        SqlValue::Null => "NULL".to_owned(),
+        SqlValue::Integer(number) => format!("'{number}'"),
+        SqlValue::Real(number) => format!("'{number:?}'"),
+        SqlValue::Text(text) => format!("'{}'", text.replace('\'', "''")),
+        other => panic!("no value of these tests: {other:?}"),
     }
-    out
 }
 
 /// A value as the host's engine answers it.

@@ -1,5 +1,7 @@
 //! One collection as it is now: its schema, its rules, and the statements on its table, written once a revision.
 
+use tinybase_plugin_api::log;
+
 use super::Options;
 use crate::{
     dialect::Dialect,
@@ -87,7 +89,16 @@ impl Collection {
         let options = Json::parse(&meta.options).map_err(|error| broken("options", &error))?;
         let mut faults = Faults::default();
         let options = Options::parse(&options, &schema, &mut faults);
-        faults.into_result().map_err(|faults| broken("options", &faults))?;
+        if !faults.list().iter().all(|fault| fault.path.starts_with("options.access.")) {
+            return Err(broken("options", &faults));
+        }
+        if !faults.is_empty() {
+            // Were it not served, nobody could change the rule.
+            log::error(format!(
+                "{}; until it is changed, only admins pass that rule",
+                broken("options", &faults)
+            ));
+        }
         let table = storage::table_name(meta.number);
         Ok(Collection {
             dialect,
@@ -150,4 +161,31 @@ fn answer(meta: &Meta) -> String {
     }
     out.push('}');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{Action, Rule};
+
+    #[test]
+    fn a_stored_rule_that_does_not_hold_is_closed_and_the_collection_is_served() {
+        let text = |text: &str| text.to_owned();
+        let mut meta = Meta {
+            number: 1,
+            id: text("x"),
+            name: text("n"),
+            label: text("n"),
+            schema: text(r#"{"fields":[{"name":"id","type":"integer"}]}"#),
+            options: text(r#"{"access":{"list":"id > 5","delete":"auth"}}"#),
+            created_at: text("2026-01-01T00:00:00.000000Z"),
+            updated_at: text("2026-01-01T00:00:00.000000Z"),
+            revision: 1,
+        };
+        let collection = Collection::new(&meta, Dialect::Sqlite).unwrap();
+        assert_eq!(*collection.options.rules.of(Action::List), Rule::Admin);
+        assert_eq!(*collection.options.rules.of(Action::Delete), Rule::Auth);
+        meta.options = text(r#"{"of_a_later_version":true}"#);
+        assert!(Collection::new(&meta, Dialect::Sqlite).is_err());
+    }
 }

@@ -16,6 +16,7 @@ use super::{
     plan::Plan,
 };
 use crate::{
+    access::Action,
     catalog::{Collection, Options},
     error,
     fault::Faults,
@@ -113,9 +114,22 @@ impl Next {
         schema::check_label(&label).map_err(|fault| error::body_fault(&fault))?;
         let schema = Schema::parse(of("schema")).map_err(|faults| error::schema(&faults))?;
         let mut faults = Faults::default();
+        schema::check_field_names(&schema, Some(&collection.schema), &mut faults);
         let options = Options::parse(of("options"), &schema, &mut faults);
+        lost_in_rules(&collection.schema, &schema, &options, &mut faults);
         faults.into_result().map_err(|faults| error::schema(&faults))?;
         Ok(Next { label, schema, options })
+    }
+}
+
+/// Finds rules that ask for `@request.data.<field>` of a field that goes: they would go on, with null in its place.
+fn lost_in_rules(before: &Schema, after: &Schema, options: &Options, faults: &mut Faults) {
+    for action in Action::ALL {
+        let gone = |name: &&str| before.field(name).is_some() && after.field(name).is_none();
+        for name in options.rules.of(action).names_of_given_data().into_iter().filter(gone) {
+            let message = format!("asks for @request.data.{name}, a field that the new schema does not have");
+            faults.push(format!("options.access.{action}"), message);
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     json::Json,
     limits,
     plugin::Collections,
-    schema::{Schema, USERS},
+    schema::{Schema, USERS, check_field_names},
     storage::Shape,
 };
 
@@ -52,6 +52,7 @@ impl Definition {
             return Err(error::schema(&faults));
         }
         let mut faults = Faults::default();
+        check_field_names(&schema, None, &mut faults);
         let options = Options::parse(options, &schema, &mut faults);
         faults.into_result().map_err(|faults| error::schema(&faults))?;
         Ok(Definition { name: name.to_owned(), label: label.to_owned(), schema, options })

@@ -187,3 +187,33 @@ pub enum Expr {
     /// An entry of the array equals the operand.
     Has(Place, Operand),
 }
+
+impl Expr {
+    /// Shows every operand.
+    pub(super) fn each_operand<'a>(&'a self, show: &mut impl FnMut(&'a Operand)) {
+        match self {
+            Expr::And(parts) | Expr::Or(parts) => parts.iter().for_each(|part| part.each_operand(show)),
+            Expr::Not(inner) => inner.each_operand(show),
+            Expr::Constant(_) => {}
+            Expr::Compare { left, right, .. } => {
+                show(left);
+                show(right);
+            }
+            Expr::In(operand, entries) => {
+                show(operand);
+                entries.iter().for_each(show);
+            }
+            Expr::Like { operand, .. } | Expr::IsNull(operand) | Expr::Has(_, operand) => show(operand),
+        }
+    }
+
+    /// Whether it looks into an array of the record by `has`.
+    pub(super) fn has_entries(&self) -> bool {
+        match self {
+            Expr::And(parts) | Expr::Or(parts) => parts.iter().any(Expr::has_entries),
+            Expr::Not(inner) => inner.has_entries(),
+            Expr::Has(..) => true,
+            _ => false,
+        }
+    }
+}

@@ -170,8 +170,12 @@ impl Checker<'_> {
     pub(super) fn place(&self, at: usize, steps: &[Step]) -> Checked<(Place, Class)> {
         let Step::Name(name) = &steps[0] else { return self.fault(at, "expected a field") };
         let below = &steps[1..];
-        let Some(field) = self.schema.field(name) else {
-            return self.record_column(at, name, below);
+        // A field of such a name, which only schemas of earlier versions have, must not stand in for the record's own: a
+        // rule such as `owner_id = @me` would believe what clients write.
+        let own = RecordColumn::ALL.into_iter().find(|column| column.name() == name);
+        let field = match (own, self.schema.field(name)) {
+            (None, Some(field)) => field,
+            (own, _) => return self.record_column(at, name, own, below),
         };
         let class = match (field.kind, below) {
             (kind, []) => class_of(kind),
@@ -193,8 +197,14 @@ impl Checker<'_> {
         ))
     }
 
-    fn record_column(&self, at: usize, name: &str, below: &[Step]) -> Checked<(Place, Class)> {
-        let Some(column) = RecordColumn::ALL.into_iter().find(|column| column.name() == name) else {
+    fn record_column(
+        &self,
+        at: usize,
+        name: &str,
+        own: Option<RecordColumn>,
+        below: &[Step],
+    ) -> Checked<(Place, Class)> {
+        let Some(column) = own else {
             let fields = self.schema.fields().iter().map(|field| field.name.as_str());
             let columns = RecordColumn::ALL.into_iter().map(|column| -> &str { column.name() });
             let hint = did_you_mean(name, fields.chain(columns));

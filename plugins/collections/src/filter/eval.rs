@@ -75,7 +75,7 @@ impl<'a> Datum<'a> {
     }
 
     /// How two values compare, as SQLite orders them; null compares with nothing.
-    fn compare(&self, other: &Datum<'_>) -> Option<Ordering> {
+    pub(super) fn compare(&self, other: &Datum<'_>) -> Option<Ordering> {
         match (self, other) {
             (Datum::Null, _) | (_, Datum::Null) => None,
             (Datum::Integer(left), Datum::Integer(right)) => Some(left.cmp(right)),
@@ -145,14 +145,21 @@ fn operand<'a>(operand: &'a Operand, record: &Record<'a>, context: &Context<'a>)
     match operand {
         Operand::Value(value) => Datum::of_sql(value),
         Operand::Variable(name) => variable(name, context),
-        Operand::Place(Place::Record(column)) => Datum::of_text(match column {
-            RecordColumn::Id => Some(record.id),
-            RecordColumn::OwnerId => record.owner_id,
-            RecordColumn::CreatedAt => Some(record.created_at),
-            RecordColumn::UpdatedAt => Some(record.updated_at),
-        }),
-        Operand::Place(place) => json_at(place, record).map_or(Datum::Null, Datum::of_json),
+        Operand::Place(place) => at_place(place, record),
     }
+}
+
+/// What stands at a place of a record.
+pub(super) fn at_place<'a>(place: &Place, record: &Record<'a>) -> Datum<'a> {
+    let Place::Record(column) = place else {
+        return json_at(place, record).map_or(Datum::Null, Datum::of_json);
+    };
+    Datum::of_text(match column {
+        RecordColumn::Id => Some(record.id),
+        RecordColumn::OwnerId => record.owner_id,
+        RecordColumn::CreatedAt => Some(record.created_at),
+        RecordColumn::UpdatedAt => Some(record.updated_at),
+    })
 }
 
 pub(super) fn expr(node: &Expr, record: &Record<'_>, context: &Context<'_>) -> Option<bool> {

@@ -86,6 +86,26 @@ impl Filter {
         &self.root
     }
 
+    /// The fields' names in `@request.data.<name>`.
+    pub fn names_of_given_data(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        self.root.each_operand(&mut |operand| {
+            if let Operand::Variable(Variable::Data(steps)) = operand
+                && let Some(Step::Name(name)) = steps.first()
+            {
+                names.push(name.as_str());
+            }
+        });
+        names
+    }
+
+    /// Whether the answer depends on the record.
+    pub fn names_places(&self) -> bool {
+        let mut found = false;
+        self.root.each_operand(&mut |operand| found |= matches!(operand, Operand::Place(_)));
+        found || self.root.has_entries()
+    }
+
     /// Appends the filter as SQL, in parentheses, with its values bound.
     pub fn write_sql(&self, out: &mut SqlWriter, context: &Context<'_>) {
         out.expr(&self.root, context);

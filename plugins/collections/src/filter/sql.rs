@@ -73,6 +73,33 @@ impl SqlWriter {
         self.text.push_str(&name);
     }
 
+    /// The text, and the values that it names. A value that was bound and not used is left out: PostgreSQL refuses a
+    /// statement with a parameter whose type nothing tells.
+    pub fn finish(self) -> (String, Vec<SqlValue>) {
+        let SqlWriter { text, params, .. } = self;
+        let mut numbers = vec![0; params.len()];
+        for (at, _) in text.match_indices('?') {
+            numbers[number_at(&text, at) - 1] = 1;
+        }
+        if numbers.iter().all(|used| *used == 1) {
+            return (text, params);
+        }
+        let mut next = 0;
+        for number in numbers.iter_mut().filter(|number| **number == 1) {
+            next += 1;
+            *number = next;
+        }
+        let mut parts = text.split('?');
+        let mut out = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let end = digits(part);
+            let number = part[..end].parse::<usize>().expect("a `?` is followed by its number");
+            out.push_str(&format!("?{}{}", numbers[number - 1], &part[end..]));
+        }
+        let used = params.into_iter().zip(&numbers).filter(|(_, number)| **number > 0);
+        (out, used.map(|(value, _)| value).collect())
+    }
+
     /// Appends the end of a statement that answers a page.
     pub fn push_window(&mut self, limit: u64, offset: u64) {
         let window = self.dialect.window(limit, offset, |number| {
@@ -118,6 +145,17 @@ impl SqlWriter {
         }
         self.push(")");
     }
+}
+
+/// How many digits a text begins with.
+fn digits(text: &str) -> usize {
+    text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len())
+}
+
+/// The number of the parameter whose `?` is at this byte.
+fn number_at(text: &str, at: usize) -> usize {
+    let rest = &text[at + 1..];
+    rest[..digits(rest)].parse().expect("a `?` is followed by its number")
 }
 
 impl Compare {

@@ -9,6 +9,8 @@ use crate::{
     testing::{Store, stores},
 };
 
+mod generated;
+
 const RECORDS: [&str; 6] = [
     r#"{"title":"The Third Man","year":1949,"rating":8.1,"seen":true,"tags":["noir","vienna"],"meta":{"a":1,"b":{"c":"x"},"list":[1,"1",true,null]},"on":"1949-09-02"}"#,
     r#"{"title":"the thing","year":1982,"rating":8,"seen":false,"tags":[],"meta":{"a":"1","b":null,"odd key":2.5},"on":"2026-01-01T00:00:00.500000Z"}"#,
@@ -166,7 +168,8 @@ fn in_store(store: &mut Store, filter: &Filter, context: &Context<'_>) -> Vec<Op
     writer.push("SELECT ");
     filter.write_sql(&mut writer, context);
     writer.push(" FROM collections_r_1 ORDER BY seq");
-    let rows = store.rows(&writer.text, &writer.params);
+    let (sql, params) = writer.finish();
+    let rows = store.rows(&sql, &params);
     let truth = |row: Vec<SqlValue>| match row[0] {
         SqlValue::Integer(number) => Some(number != 0),
         _ => None,
@@ -339,5 +342,31 @@ fn limits_hold() {
     ] {
         let error = Filter::parse(&text, &schema(), Writer::Client).unwrap_err();
         assert!(error.message.contains(message), "{error}");
+    }
+}
+
+#[test]
+fn a_field_named_like_a_column_of_every_record_never_stands_in_for_it() {
+    let text = r#"{"fields":[{"name":"owner_id","type":"string"},{"name":"id","type":"integer","index":true},{"name":"created_at","type":"string"}]}"#;
+    let schema = Schema::parse(&Json::parse(text).unwrap()).unwrap();
+    let caller = Caller { id: Some("u2"), email: None, is_admin: false };
+    let context = Context { caller: &caller, now: "", method: "GET", action: "list", data: None };
+    let data = Json::parse(r#"{"owner_id":"u2","id":5,"created_at":"x"}"#).unwrap();
+    let record =
+        Record { id: "r0", owner_id: Some("u1"), created_at: "2026", updated_at: "2026", data: &data };
+    let mut stores = stores();
+    stores.iter_mut().for_each(|store| table(store, &schema));
+    for (text, holds) in [("owner_id = @me", false), ("id = 'r0'", true), ("created_at < '2027-01-01'", true)]
+    {
+        let filter = Filter::parse(text, &schema, Writer::Author).unwrap();
+        assert_eq!(filter.holds(&record, &context), Some(holds), "{text}");
+        for store in &mut stores {
+            let found = in_store(store, &filter, &context)[0];
+            assert_eq!(found, Some(holds), "{:?}: {text}", store.dialect);
+        }
+    }
+    assert!(Filter::parse("id = 5", &schema, Writer::Author).is_err());
+    for name in ["id", "owner_id", "created_at"] {
+        assert!(matches!(place(name, &schema), Ok(Place::Record(_))), "{name}");
     }
 }

@@ -128,7 +128,8 @@ impl Aggregate {
             filter.write_sql(&mut out, context);
         }
         self.write_grouping(&mut out);
-        Statement { sql: out.text, params: out.params, is_short: false }
+        let (sql, params) = out.finish();
+        Statement { sql, params, is_short: false }
     }
 
     fn write_grouping(&self, out: &mut SqlWriter) {

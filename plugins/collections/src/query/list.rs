@@ -164,21 +164,22 @@ impl ListQuery {
         self.sort.write_sql(&mut out);
         out.push_window(rows, self.offset);
         let depends = rule.verdict(Action::List, context.caller) == Verdict::Depends;
-        Statement {
-            is_short: self.is_short(table.schema, condition.is_some(), depends),
-            sql: out.text,
-            params: out.params,
-        }
+        let is_short = self.is_short(table.schema, condition.is_some(), depends);
+        let (sql, params) = out.finish();
+        Statement { sql, params, is_short }
     }
 
     /// The statement that counts what the list is about: for a page without records, which tells no total.
     pub fn count_statement(&self, table: Table<'_>, rule: &Rule, context: &Context<'_>) -> Statement {
         let mut out = SqlWriter::new(table.dialect);
-        let sql = match self.condition(rule, context, &mut out) {
+        let condition = self.condition(rule, context, &mut out);
+        let is_short = condition.is_none();
+        out.text = match condition {
             None => table.dialect.count_of(table.number),
             Some(condition) => format!("SELECT count(*) FROM {} WHERE {condition}", table.name),
         };
-        Statement { is_short: out.params.is_empty() && self.filter.is_none(), sql, params: out.params }
+        let (sql, params) = out.finish();
+        Statement { sql, params, is_short }
     }
 
     /// The position of a row of the statement, given its columns from [`columns::SORT`] on.

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use regex_lite::Regex;
 
 pub use date::normalise as normalise_date;
-pub use parse::{check_collection_name, check_label, is_identifier};
+pub use parse::{check_collection_name, check_field_names, check_label, is_identifier};
 
 use crate::{fault::Faults, json::Json};
 

@@ -3,6 +3,7 @@
 use super::{Field, Schema, definition};
 use crate::{
     fault::{Fault, Faults, Path},
+    filter::RecordColumn,
     json::{Json, write_text},
     limits, validate,
 };
@@ -37,6 +38,21 @@ pub fn check_label(label: &str) -> Result<(), Fault> {
     }
     let message = format!("must have 1 to {} characters", limits::LABEL_CHARS_MAX);
     Err(Fault { path: "label".to_owned(), message })
+}
+
+/// Finds new fields that are named like what every record has: filters and sorts could not reach them. `before` is the
+/// schema that the collection has; fields that are in it already stay.
+pub fn check_field_names(schema: &Schema, before: Option<&Schema>, faults: &mut Faults) {
+    let is_own = |name: &str| RecordColumn::ALL.iter().any(|own| own.name().eq_ignore_ascii_case(name));
+    for (at, field) in schema.fields().iter().enumerate() {
+        let stays = before.is_some_and(|before| before.field(&field.name).is_some());
+        if is_own(&field.name) && !stays {
+            let names = RecordColumn::ALL.map(RecordColumn::name).join(", ");
+            let message =
+                format!("{} is reserved: every record has {names}; choose another name", field.name);
+            faults.push(format!("schema.fields[{at}].name"), message);
+        }
+    }
 }
 
 /// Reads a schema; answers every fault with its path.

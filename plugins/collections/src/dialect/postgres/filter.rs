@@ -172,7 +172,12 @@ pub(in super::super) fn has(out: &mut SqlWriter, place: &Place, wanted: &Side<'_
         (SqlValue::Text(text), Seen { text: Some(bound), .. }) if text.starts_with(['[', '{']) => {
             let test = "json_typeof(entry.value) IN ('string','array','object') AND entry.value#>>'{}'";
             let stored = entry("json", &path.stored(), &format!("{test}={bound}"));
-            format!("jsonb_typeof({}) IN ('array','object') AND {stored}", path.value())
+            format!(
+                "CASE jsonb_typeof({}) WHEN 'string' THEN {}={bound} WHEN 'array' THEN {stored} \
+                 WHEN 'object' THEN {stored} ELSE FALSE END",
+                path.value(),
+                path.text()
+            )
         }
         (_, Seen { text: Some(bound), .. }) => entry(
             "jsonb",
