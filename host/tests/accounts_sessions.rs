@@ -167,7 +167,7 @@ async fn of_many_logins_at_once_each_gets_a_session_of_its_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_reuses_at_once_one_ends_the_session_and_tells_of_it() {
-    let host = host().await;
+    let host = host_with(|config| config.refresh_reuse_interval_seconds = 0).await;
     let (_, refresh) = host.session("ada@example.org").await;
     assert_eq!(host.refresh(&refresh).await.0, 200);
     let answers = join_all((0..6).map(|_| host.refresh(&refresh))).await;

@@ -2,82 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
-    sync::Mutex,
-    time::{Duration, Instant},
-};
+mod support_cli;
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Instant};
 
 use serde_json::{Value as Json, json};
-use tempfile::TempDir;
-use tinybase_test_postgres::{Database, server_url};
-
-const EMAIL: &str = "ada@example.org";
-const PASSWORD: &str = "correct horse";
-
-/// How long a server may take to see what another process changed.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn tinybase(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tinybase"));
-    command.current_dir(dir).stdin(Stdio::null());
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("TINYBASE_") {
-            command.env_remove(name);
-        }
-    }
-    if let Some(url) = DATABASE_URLS.lock().unwrap().get(dir) {
-        command.env("TINYBASE_DB_URL", url);
-    }
-    command
-}
-
-/// The database of each folder whose database is no file in it, because the run is on PostgreSQL.
-static DATABASE_URLS: Mutex<BTreeMap<PathBuf, String>> = Mutex::new(BTreeMap::new());
-
-/// A folder to run commands in.
-struct Folder {
-    dir: TempDir,
-    /// Dropped with the folder.
-    _database: Option<Database>,
-}
-
-impl Folder {
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-}
-
-fn run(dir: &Path, line: &str) -> Output {
-    tinybase(dir).args(line.split_whitespace()).output().unwrap()
-}
-
-fn done(dir: &Path, line: &str) -> String {
-    let output = run(dir, line);
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn fresh() -> Folder {
-    let dir = tempfile::tempdir().unwrap();
-    let database = server_url().map(|server| Database::create(&server).unwrap());
-    if let Some(database) = &database {
-        DATABASE_URLS.lock().unwrap().insert(dir.path().to_owned(), database.url());
-    }
-    Folder { dir, _database: database }
-}
-
-fn prepared() -> Folder {
-    let dir = fresh();
-    done(dir.path(), "init");
-    dir
-}
+use support_cli::{EMAIL, PASSWORD, PATIENCE, Server, done, fresh, prepared, run, tinybase};
+use tinybase_test_postgres::server_url;
 
 /// A command line in an empty folder, its exit code, and a part of what it says on stderr (on stdout for exit code 0).
 const IN_AN_EMPTY_FOLDER: &[(&str, i32, &str)] = &[
@@ -147,11 +78,6 @@ const BAD_CONFIGURATIONS: &[(&str, &str, &str)] = &[
     ),
     ("server = [", "", "tinybase.toml line 1: this is not TOML"),
     ("", "TINYBASE_LOG_LEVEL=loud", "the variable TINYBASE_LOG_LEVEL: server.log_level cannot be \"loud\""),
-    (
-        "",
-        "TINYBASE_SERVER_PROT=1",
-        "there is no key TINYBASE_SERVER_PROT; did you mean TINYBASE_SERVER_PORT?",
-    ),
     ("", "TINYBASE_DB_URL=postgres://127.0.0.1:1/db", "the database is not available"),
 ];
 
@@ -247,7 +173,7 @@ fn the_database_goes_down_and_up_again() {
     let history = serde_json::from_str::<Json>(&done(dir.path(), "db history --json")).unwrap();
     let mut of_host = history.as_array().unwrap().iter().filter(|entry| entry["owner"] == "host");
     assert_eq!(of_host.next_back().unwrap()["version"], newest);
-    done(dir.path(), "db downgrade 0");
+    done(dir.path(), "db downgrade 0 --yes");
     assert_eq!(at(dir.path()), json!(0));
     let output = run(dir.path(), "serve");
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -295,63 +221,6 @@ fn a_new_migration_is_a_numbered_pair() {
         "0002_change.up.sql",
     ];
     assert_eq!(found, expected);
-}
-
-/// A running server, killed when it is dropped.
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    fn start(dir: &Path) -> Server {
-        let mut command = tinybase(dir);
-        let log = fs::File::create(dir.join("log")).unwrap();
-        command.args(["serve", "--port", "0"]).stdout(Stdio::piped()).stderr(log);
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("serving http://").expect("the server says where").to_owned();
-        Server { child, address }
-    }
-
-    fn call(&self, line: &str, token: &str, body: &str) -> (u16, Json) {
-        let (head, body) = self.exchange(line, token, body);
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(&body).unwrap())
-    }
-
-    /// The head and the body of an answer.
-    fn exchange(&self, line: &str, token: &str, body: &str) -> (String, String) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let length = body.len();
-        write!(
-            stream,
-            "{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
-             Content-Length: {length}\r\n\r\n{body}"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.to_owned(), body.to_owned())
-    }
-
-    fn login(&self, password: &str) -> (u16, Json) {
-        self.call("POST /api/auth/login", "", &json!({"email": EMAIL, "password": password}).to_string())
-    }
-
-    fn stop(mut self, signal: &str) -> Option<i32> {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]

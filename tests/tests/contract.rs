@@ -54,11 +54,15 @@ fn the_first_login_of_all_becomes_the_admin() {
     let site = Site::without_admin();
     let server = site.serve();
     let client = server.client();
-    assert_eq!(client.get("/api/auth/setup-status").expect(200), json!({"needs_setup": true}));
+    let status = |needs_setup: bool| {
+        let expected = json!({"needs_setup": needs_setup, "setup_token_required": false});
+        assert_eq!(client.get("/api/auth/setup-status").expect(200), expected);
+    };
+    status(true);
     let login = json!({"email": "first@example.com", "password": PASSWORD});
     let first = client.post("/api/auth/login", &login).expect(200);
     assert_eq!((&first["admin_created"], &first["is_admin"]), (&json!(true), &json!(true)));
-    assert_eq!(client.get("/api/auth/setup-status").expect(200), json!({"needs_setup": false}));
+    status(false);
     let second = json!({"email": "second@example.com", "password": PASSWORD});
     assert_eq!(client.post("/api/auth/login", &second).status, 401);
     let again = client.post("/api/auth/login", &login).expect(200);
@@ -67,7 +71,8 @@ fn the_first_login_of_all_becomes_the_admin() {
 
 #[test]
 fn a_refresh_token_works_once_and_a_logout_ends_every_token_at_once() {
-    let site = Site::new();
+    let mut site = Site::new();
+    site.set("TINYBASE_AUTH_REFRESH_REUSE_INTERVAL_SECONDS", "0");
     let server = site.serve();
     let client = server.client().registered("ada@example.com");
     let login = json!({"email": "ada@example.com", "password": PASSWORD});

@@ -249,6 +249,7 @@ fn read_back(admin: &Client) -> Vec<String> {
 
 fn no_secret_is_told(format: &str) {
     let mut site = Site::new();
+    site.set("TINYBASE_AUTH_REFRESH_REUSE_INTERVAL_SECONDS", "0");
     site.install_stress("mailbox");
     let key = "5ec2e7".repeat(10) + "5ec2";
     for (name, value) in [

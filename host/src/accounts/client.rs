@@ -5,7 +5,10 @@ use std::{convert::Infallible, net::IpAddr};
 use axum::extract::FromRequestParts;
 use http::{HeaderMap, header, request::Parts};
 
-use crate::audit::{Actor, ActorKind};
+use crate::{
+    audit::{Actor, ActorKind},
+    http::{RequestInfo, is_made_here},
+};
 
 /// How much is kept of what a client says that it is, in characters.
 pub const USER_AGENT_CHARS_MAX: usize = 200;
@@ -17,17 +20,19 @@ pub struct Client {
     pub actor: Actor,
     /// What the client says that it is: the first [`USER_AGENT_CHARS_MAX`] characters of `User-Agent`.
     pub user_agent: Option<String>,
+    /// Whether the request was made on this machine, to this machine, by no page of another site.
+    pub is_here: bool,
 }
 
 impl Client {
     /// A client that is not at the other end of a request.
     pub fn local(kind: ActorKind, name: &str) -> Client {
-        Client { actor: Actor::local(kind, name), user_agent: None }
+        Client { actor: Actor::local(kind, name), user_agent: None, is_here: false }
     }
 
     /// A client that is not at the other end of this request, but was told of.
     pub fn told(actor: Actor, user_agent: Option<&str>) -> Client {
-        Client { actor, user_agent: user_agent.map(cut).filter(|kept| !kept.is_empty()) }
+        Client { actor, user_agent: user_agent.map(cut).filter(|kept| !kept.is_empty()), is_here: false }
     }
 
     /// The client's address; `None` where there is no connection.
@@ -41,7 +46,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Client {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Client, Infallible> {
         let actor = Actor::from_request_parts(parts, state).await?;
-        Ok(Client { actor, user_agent: user_agent(&parts.headers) })
+        let info = parts.extensions.get::<RequestInfo>();
+        let is_here = info.is_some_and(|info| is_made_here(info.peer, &parts.uri, &parts.headers));
+        Ok(Client { actor, user_agent: user_agent(&parts.headers), is_here })
     }
 }
 

@@ -51,10 +51,7 @@ impl Accounts {
 
     /// An account whose password nobody knows: its owner sets one by a reset, or never needs one.
     async fn create_told(&self, email: String, client: &Client) -> Result<User, ApiError> {
-        if self.users.none_yet().await? {
-            let detail = "the first account is made by signing in with a password, and is an administrator's";
-            return Err(ApiError::forbidden("setup_needed", detail));
-        }
+        self.check_claimed().await?;
         self.check_registration().await?;
         let unknown: [u8; 32] = rand::random();
         let password_hash = self.passwords.hash(unknown.map(|byte| format!("{byte:02x}")).concat()).await?;

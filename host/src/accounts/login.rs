@@ -23,8 +23,8 @@ impl Accounts {
     /// Signs in by email and password. While there is no user at all, this creates the first one, an admin.
     ///
     /// # Errors
-    /// 401 `credentials_invalid`, in the same words and time for an unknown email and a wrong password; 422 where the
-    /// first user's password is not good enough; 429 `login_backoff` after too many wrong passwords; 503 while too many
+    /// 401 `credentials_invalid`, in the same words and time for an unknown email and a wrong password; 403
+    /// `setup_token_required` or `setup_token_invalid` where the first login must prove to be the owner's; 422 where the first user's password is not good enough; 429 `login_backoff` after too many wrong passwords; 503 while too many
     /// passwords are being verified.
     pub async fn login(&self, request: LoginRequest, client: &Client) -> Result<SignInAnswer, ApiError> {
         let mut user = self.users.by_email(&request.email).await?;
@@ -71,6 +71,7 @@ impl Accounts {
         request: &LoginRequest,
         client: &Client,
     ) -> Result<Option<LoginAnswer>, ApiError> {
+        self.check_claim(request.setup_token.as_deref(), client)?;
         if let Some((msg, kind)) = password_fault(&request.password) {
             return Err(ApiError::unprocessable_at(["body", "password"], msg, kind));
         }
@@ -150,16 +151,21 @@ impl Accounts {
         position
     }
 
-    /// What a client gets whose session has begun or goes on.
-    pub(super) fn answer(
+    /// What a client gets whose session has begun.
+    fn answer(&self, user: &User, session_id: &str, new: NewToken, admin_created: bool) -> LoginAnswer {
+        self.answer_with(user, self.tokens.mint(user, session_id), new, admin_created)
+    }
+
+    /// The same with an access token that was made already.
+    pub(super) fn answer_with(
         &self,
         user: &User,
-        session_id: &str,
+        access_token: String,
         new: NewToken,
         admin_created: bool,
     ) -> LoginAnswer {
         LoginAnswer {
-            access_token: self.tokens.mint(user, session_id).into(),
+            access_token: access_token.into(),
             refresh_token: new.token.into(),
             token_type: "bearer",
             user_id: user.id.clone(),

@@ -3,6 +3,7 @@
 mod administration;
 mod application_tokens;
 mod backoff;
+mod claim;
 mod cleanup;
 mod client;
 mod door;
@@ -136,7 +137,12 @@ impl Accounts {
         Accounts {
             users: users::Users::new(sql.clone()),
             sessions: sessions::Sessions::new(sql.clone(), session_ttl_seconds, config.sessions_per_user_max),
-            refresh_tokens: refresh::RefreshTokens::new(sql.clone(), refresh_ttl_seconds),
+            refresh_tokens: refresh::RefreshTokens::new(
+                sql.clone(),
+                refresh_ttl_seconds,
+                config.refresh_reuse_interval_seconds,
+                settings.vault().derive("refresh tokens"),
+            ),
             second_factors: mfa::SecondFactors::new(sql.clone(), settings.vault()),
             passwords: passwords::Passwords::new(config),
             tokens: tokens::Tokens::new(keys, access_ttl_seconds),

@@ -18,8 +18,9 @@ pub(super) fn instance_info() -> Operation {
 pub(super) fn setup_status() -> Operation {
     operation("getSetupStatus", TAG, "Whether the first login is still to come").answers(
         200,
-        "True while there is no user; the first login then creates an admin.",
-        schema::object(&[("needs_setup", schema::flag())]),
+        "`needs_setup` is true while there is no user; the first login then creates an admin. `setup_token_required` tells \
+         whether that login must carry the setup token.",
+        schema::object(&[("needs_setup", schema::flag()), ("setup_token_required", schema::flag())]),
     )
 }
 
@@ -30,7 +31,7 @@ pub(super) fn register() -> Operation {
         .body(schema::input(&["email", "password"], &fields))
         .answers(201, "The account.", schema::object(&answer))
         .refuses(400, "There is an account of this email already.")
-        .refuses(403, "This instance lets nobody register.")
+        .refuses(403, "This instance lets nobody register, or has no administrator yet.")
 }
 
 pub(super) fn me() -> Operation {
@@ -46,7 +47,10 @@ pub(super) fn me() -> Operation {
 
 pub(super) fn refresh() -> Json {
     let mut operation: Json = operation("refresh", TAG, "Replace a refresh token by new tokens")
-        .describe("The refresh token is sent as `Authorization: Bearer`. It works once.")
+        .describe(
+            "The refresh token is sent as `Authorization: Bearer`. It works once; sent again within \
+             `auth.refresh_reuse_interval_seconds`, it gets the same pair.",
+        )
         .answers(200, "The session's new tokens.", mfa::session_schema())
         .refuses(400, "What was sent is an access token.")
         .refuses(401, "The token does not hold, or was used before: then its session has ended.")

@@ -1,14 +1,17 @@
-//! Refresh tokens: random, stored as hashes, replaced at every use. A used one that comes back ends its session.
-//! It never makes an access token.
+//! Refresh tokens: stored as hashes, replaced at every use. A session's first one is random, and each further one follows
+//! from the one before it under a key of the host's, so that whoever sends one twice within a moment gets the same successor.
+//! It never makes an access token, and never decides what a reuse comes to.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 
 use super::users::{User, columns};
 use crate::{
     db::DbError,
-    sql::{HostSql, is_null, text, time_from_now},
+    secrets::Secret,
+    sql::{HostSql, optional_text, text, time_from_now},
 };
 
 /// What every refresh token begins with, so that no one takes it for an access token.
@@ -18,7 +21,8 @@ const PREFIX: &str = "tbr_";
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) session_id: String,
-    pub(super) is_used: bool,
+    /// When it was replaced by its successor, by the database's clock.
+    pub(super) used_at: Option<String>,
     pub(super) is_expired: bool,
     pub(super) user: User,
 }
@@ -49,11 +53,21 @@ const DELETE_EXPIRED: &str = "DELETE FROM tb_refresh_tokens WHERE expires_at <= 
 pub(super) struct RefreshTokens {
     sql: HostSql,
     ttl_seconds: i64,
+    reuse_interval_seconds: i64,
+    /// What successors follow from; of no use without a token.
+    key: Secret,
 }
 
 impl RefreshTokens {
-    pub(super) fn new(sql: HostSql, ttl_seconds: i64) -> RefreshTokens {
-        RefreshTokens { sql, ttl_seconds }
+    /// `key` is the same on every node.
+    pub(super) fn new(
+        sql: HostSql,
+        ttl_seconds: i64,
+        reuse_interval_seconds: u32,
+        key: [u8; 32],
+    ) -> RefreshTokens {
+        let key = URL_SAFE_NO_PAD.encode(key).into();
+        RefreshTokens { sql, ttl_seconds, reuse_interval_seconds: reuse_interval_seconds.into(), key }
     }
 
     /// Whether `token` has the form of a refresh token.
@@ -61,26 +75,48 @@ impl RefreshTokens {
         token.starts_with(PREFIX)
     }
 
-    /// A new token.
+    /// A session's first token.
     pub(super) fn make(&self) -> NewToken {
-        let token = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
+        self.with(rand::random())
+    }
+
+    /// The token that replaces `token`: always the same one, which nobody finds who has not the host's key.
+    pub(super) fn successor(&self, token: &str) -> NewToken {
+        let mac = Hmac::<Sha256>::new_from_slice(self.key.reveal().as_bytes());
+        let mut mac = mac.expect("a key of any length will do");
+        mac.update(token.as_bytes());
+        self.with(mac.finalize().into_bytes().into())
+    }
+
+    fn with(&self, random: [u8; 32]) -> NewToken {
+        let token = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
         NewToken { hash: hash(&token), token, expires_at: time_from_now(self.ttl_seconds) }
+    }
+
+    /// Whether a token that was used at `used_at` may be used once more, for the same successor.
+    pub(super) fn may_repeat(&self, used_at: &str) -> bool {
+        self.reuse_interval_seconds > 0 && *used_at > *self.sql.time_from_now(-self.reuse_interval_seconds)
+    }
+
+    /// This moment by the database's clock, as it is stored.
+    pub(super) fn now(&self) -> String {
+        self.sql.time_from_now(0)
     }
 
     pub(super) async fn find(&self, token: &str) -> Result<Option<Stored>, DbError> {
         let row = self.sql.row(FIND, &[ValueRef::Blob(&hash(token))]).await?;
         Ok(row.map(|row| Stored {
             session_id: text(&row, 0),
-            is_used: !is_null(&row, 1),
+            used_at: optional_text(&row, 1),
             is_expired: text(&row, 2) <= time_from_now(0),
             user: User::from_row(&row, 3),
         }))
     }
 }
 
-/// Adds to a batch that `token` was used, which fails with a condition if it was already, or has expired or ended.
-pub(super) fn mark_used(batch: &mut BatchWriter, token: &str) {
-    batch.push(USE, [ValueRef::Blob(&hash(token)), ValueRef::Now], Expect::Exactly(1));
+/// Adds to a batch that `token` was used at `now`, which fails with a condition if it was already, or has expired or ended.
+pub(super) fn mark_used(batch: &mut BatchWriter, token: &str, now: &str) {
+    batch.push(USE, [ValueRef::Blob(&hash(token)), ValueRef::Text(now)], Expect::Exactly(1));
 }
 
 /// Adds the new token of a session to a batch.

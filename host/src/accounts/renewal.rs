@@ -1,12 +1,13 @@
-//! How a session goes on: a refresh token is replaced by a new pair of tokens. One that comes back after it was used
-//! ends its session, for someone else may hold it. It never begins a session.
+//! How a session goes on: a refresh token is replaced by a new pair of tokens. One that comes back at once, from a second
+//! tab or because the answer was lost, gets that pair again; one that comes back later ends its session, for someone else
+//! may hold it. It never begins a session.
 
 use serde_json::json;
 use tinybase_abi::codec::{BatchWriter, Expect};
 
 use super::{
     Accounts, Client, LoginAnswer,
-    refresh::{self, RefreshTokens, Stored},
+    refresh::{self, NewToken, RefreshTokens, Stored},
     sessions,
     tokens::TokenFault,
 };
@@ -21,7 +22,7 @@ impl Accounts {
     ///
     /// # Errors
     /// 400 `not_a_refresh_token` for an access token, 401 `refresh_token_invalid` for one that is unknown, expired,
-    /// ended or used before; the last ends its whole session.
+    /// ended or used longer ago than the reuse interval; the last ends its whole session.
     pub async fn refresh(&self, token: &str, client: &Client) -> Result<LoginAnswer, ApiError> {
         if !RefreshTokens::has_form(token) {
             return Err(match self.tokens.verify(token) {
@@ -33,29 +34,48 @@ impl Accounts {
             });
         }
         let stored = self.refresh_tokens.find(token).await?.ok_or_else(refresh_token_invalid)?;
-        if stored.is_used {
-            return Err(self.end_reused(&stored, client).await?);
+        if stored.used_at.is_some() {
+            return self.repeat(token, &stored, client).await;
         }
         if stored.is_expired || !stored.user.is_active {
             return Err(refresh_token_invalid());
         }
-        let new = self.refresh_tokens.make();
+        let (new, now) = (self.refresh_tokens.successor(token), self.refresh_tokens.now());
         let mut batch = BatchWriter::default();
-        refresh::mark_used(&mut batch, token);
+        refresh::mark_used(&mut batch, token, &now);
         sessions::renew(&mut batch, &stored.session_id, stored.user.epoch, &self.sessions.expires_at());
         refresh::insert(&mut batch, &new, &stored.session_id);
         match self.users.sql().apply(batch).await {
-            Ok(_) => Ok(self.answer(&stored.user, &stored.session_id, new, false)),
-            Err(DbError::Condition { .. }) => Err(self.lost_race(token, client).await?),
+            Ok(_) => Ok(self.renewed(&stored, new, &now)),
+            Err(DbError::Condition { .. }) => self.lost_race(token, client).await,
             Err(other) => Err(other.into()),
         }
     }
 
-    /// Another request used or ended the token between our read and our write: if it used it, that is a reuse.
-    async fn lost_race(&self, token: &str, client: &Client) -> Result<ApiError, ApiError> {
+    /// The pair that replaces a token which was used at `used_at`: the same one, whenever it is asked for.
+    fn renewed(&self, stored: &Stored, new: NewToken, used_at: &str) -> LoginAnswer {
+        let access_token = self.tokens.mint_again(&stored.user, &stored.session_id, used_at, &new.token);
+        self.answer_with(&stored.user, access_token, new, false)
+    }
+
+    /// A token that was used before: its pair again where that was a moment ago, else the end of its session.
+    async fn repeat(&self, token: &str, stored: &Stored, client: &Client) -> Result<LoginAnswer, ApiError> {
+        match &stored.used_at {
+            Some(used_at) if self.refresh_tokens.may_repeat(used_at) => {
+                if !stored.user.is_active {
+                    return Err(refresh_token_invalid());
+                }
+                Ok(self.renewed(stored, self.refresh_tokens.successor(token), used_at))
+            }
+            _ => Err(self.end_reused(stored, client).await?),
+        }
+    }
+
+    /// Another request used or ended the token between our read and our write: if it used it, this one repeats it.
+    async fn lost_race(&self, token: &str, client: &Client) -> Result<LoginAnswer, ApiError> {
         match self.refresh_tokens.find(token).await? {
-            Some(stored) if stored.is_used => self.end_reused(&stored, client).await,
-            _ => Ok(refresh_token_invalid()),
+            Some(stored) if stored.used_at.is_some() => self.repeat(token, &stored, client).await,
+            _ => Err(refresh_token_invalid()),
         }
     }
 
@@ -83,7 +103,7 @@ impl Accounts {
         tracing::warn!(
             user_id = user.id,
             session_id,
-            "a refresh token came back after it was used: someone else may hold it, so its session was ended"
+            "a refresh token came back long after it was used: someone else may hold it, so its session was ended"
         );
         self.events().after(user.event("user.refresh_reused"));
         Ok(refresh_token_invalid())

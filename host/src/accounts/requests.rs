@@ -13,6 +13,8 @@ use crate::{
 pub struct LoginRequest {
     pub(super) email: String,
     pub(super) password: String,
+    /// What the log showed at the start, where there is no user yet.
+    pub(super) setup_token: Option<String>,
 }
 
 /// The same, with a password that is good enough to be stored.
@@ -84,7 +86,8 @@ impl Input for ChangeMeRequest {
 impl Input for LoginRequest {
     fn read(fields: &mut Fields) -> Option<LoginRequest> {
         let (email, password) = (read_email(fields), fields.text("password"));
-        Some(LoginRequest { email: email?, password: password? })
+        let setup_token = fields.optional_text("setup_token");
+        Some(LoginRequest { email: email?, password: password?, setup_token: setup_token? })
     }
 }
 
@@ -159,4 +162,6 @@ pub struct InstanceInfo {
 pub struct SetupStatus {
     /// True while there is no user.
     pub needs_setup: bool,
+    /// Whether the first login needs the setup token, if it is made from where this was asked.
+    pub setup_token_required: bool,
 }

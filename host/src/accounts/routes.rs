@@ -65,8 +65,8 @@ async fn instance_info(State(accounts): State<Arc<Accounts>>) -> Answer {
     Ok(json_response(StatusCode::OK, &accounts.instance_info().await?))
 }
 
-async fn setup_status(State(accounts): State<Arc<Accounts>>) -> Answer {
-    Ok(json_response(StatusCode::OK, &accounts.setup_status().await?))
+async fn setup_status(State(accounts): State<Arc<Accounts>>, client: Client) -> Answer {
+    Ok(json_response(StatusCode::OK, &accounts.setup_status(&client).await?))
 }
 
 async fn register(

@@ -47,6 +47,13 @@ impl Scopes {
         self.0.split_ascii_whitespace()
     }
 
+    /// What both these and `other` cover. Of two scopes one covers the other, or they have nothing in common.
+    pub fn within(&self, other: &Scopes) -> Scopes {
+        let narrower = self.iter().filter(|scope| other.covers(scope));
+        let wider = other.iter().filter(|scope| self.covers(scope) && !self.iter().any(|own| own == *scope));
+        Scopes(narrower.chain(wider).collect::<Vec<_>>().join(" ").into())
+    }
+
     /// Whether a token with these scopes may be used for `wanted`.
     pub fn covers(&self, wanted: &str) -> bool {
         tinybase_abi::scopes::covers(&self.0, wanted)
@@ -66,6 +73,22 @@ fn is_scope(scope: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_two_cover_is_the_narrower_of_each_pair() {
+        for (one, other, expected) in [
+            ("a b", "a:read c", "a:read"),
+            ("a:read", "a", "a:read"),
+            ("*", "a:read b", "a:read b"),
+            ("a:*", "a", "a:*"),
+            ("a:* b", "a:* b", "a:* b"),
+            ("a:read", "a:write", ""),
+            ("", "*", ""),
+        ] {
+            let read = |text: &str| Scopes::new(&text.split_ascii_whitespace().collect::<Vec<_>>()).unwrap();
+            assert_eq!(read(one).within(&read(other)).as_str(), expected, "{one} within {other}");
+        }
+    }
 
     #[test]
     fn only_scopes_are_taken() {

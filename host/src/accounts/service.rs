@@ -4,7 +4,7 @@ use serde_json::json;
 use tinybase_abi::codec::BatchWriter;
 
 use super::{
-    Accounts, Caller, InstanceInfo, MeAnswer, RegisterAnswer, RegisterRequest, Role, SetupStatus, email,
+    Accounts, Caller, InstanceInfo, MeAnswer, RegisterAnswer, RegisterRequest, Role, email,
     password_rules::password_fault,
     users::{self, User},
 };
@@ -31,20 +31,16 @@ impl Accounts {
         Ok(InstanceInfo { instance_name: self.settings.current().await?.instance_name() })
     }
 
-    /// Whether the first login is still to come.
-    pub async fn setup_status(&self) -> Result<SetupStatus, ApiError> {
-        Ok(SetupStatus { needs_setup: self.users.none_yet().await? })
-    }
-
     /// Creates a user that is no admin.
     ///
     /// # Errors
-    /// 400 `email_taken`, 403 `registration_disabled`, 503 while too many passwords are being hashed.
+    /// 400 `email_taken`, 403 `registration_disabled` or `setup_needed`, 503 while too many passwords are being hashed.
     pub async fn register(
         &self,
         request: RegisterRequest,
         actor: &Actor,
     ) -> Result<RegisterAnswer, ApiError> {
+        self.check_claimed().await?;
         self.check_registration().await?;
         if self.users.by_email(&request.email).await?.is_some() {
             return Err(email_taken());
@@ -60,7 +56,7 @@ impl Accounts {
         if self.settings.current().await?.allow_public_registration() {
             return Ok(());
         }
-        let detail = "registration is off; ask an admin for an account";
+        let detail = "registration is disabled; ask an admin for an account";
         Err(ApiError::forbidden("registration_disabled", detail))
     }
 

@@ -2,8 +2,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, Header, TokenData, Validation, decode, encode, errors::ErrorKind};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::{keys::Keys, users::User};
 
@@ -76,7 +78,20 @@ impl Tokens {
 
     /// A new token for this user and session.
     pub(super) fn mint(&self, user: &User, session_id: &str) -> String {
-        let iat = now_seconds();
+        self.mint_with(user, session_id, now_seconds(), uuid::Uuid::now_v7())
+    }
+
+    /// The token that was made at `made_at` together with `beside`: the same one, however often it is made.
+    pub(super) fn mint_again(&self, user: &User, session_id: &str, made_at: &str, beside: &str) -> String {
+        let iat = made_at.parse().map_or(0, Timestamp::as_second);
+        let hash = Sha256::new().chain_update(b"tinybase token id\0").chain_update(beside).finalize();
+        let mut id = [0; 16];
+        id.copy_from_slice(&hash[..16]);
+        let id = uuid::Builder::from_custom_bytes(id).into_uuid();
+        self.mint_with(user, session_id, u64::try_from(iat).unwrap_or(0), id)
+    }
+
+    fn mint_with(&self, user: &User, session_id: &str, iat: u64, id: uuid::Uuid) -> String {
         let claims = Claims {
             sub: user.id.clone(),
             email: user.email.clone(),
@@ -85,7 +100,7 @@ impl Tokens {
             sid: Some(session_id.to_owned()),
             iat,
             exp: iat + self.ttl_seconds,
-            jti: uuid::Uuid::now_v7().to_string(),
+            jti: id.to_string(),
             typ: TYPE_ACCESS.to_owned(),
         };
         self.sign(&claims)

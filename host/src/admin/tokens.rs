@@ -120,6 +120,7 @@ fn token() -> Json {
         ("created_at", schema::time()),
         ("last_used_at", schema::nullable(schema::time())),
         ("expires_at", schema::nullable(schema::time())),
+        ("parent_id", schema::nullable(schema::id())),
         ("is_active", schema::flag()),
         ("is_valid", schema::flag()),
     ];

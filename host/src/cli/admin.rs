@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Failure, command_runtime, output,
+    password::{self, Source},
     site::{House, Place, check_migrated, house, open_database},
 };
 use crate::{accounts::AdminAdded, audit::Actor, plugins::Console};
@@ -15,13 +16,25 @@ pub(super) enum Command {
     Add {
         /// The email to sign in with
         email: String,
-        /// The password, 8 to 256 characters
-        password: String,
+        /// The password, 8 to 256 characters. Others on this machine can see arguments: better leave it out and type it, pipe
+        /// it in, or set TINYBASE_ADMIN_PASSWORD
+        #[arg(env = password::VARIABLE, hide_env_values = true)]
+        password: Option<String>,
+        /// Read the password from stdin
+        #[arg(long)]
+        password_stdin: bool,
     },
 }
 
 pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
-    let Command::Add { email, password } = command;
+    let Command::Add { email, password, password_stdin } = command;
+    let question = format!("Password for {email}");
+    let source = Source { given: password, from_stdin: password_stdin, question };
+    let password = source.read()?.ok_or_else(|| {
+        Failure::usage(
+            "the password is missing: give it on stdin, in TINYBASE_ADMIN_PASSWORD, or behind the email as <PASSWORD>",
+        )
+    })?;
     let config = Arc::new(place.config(&[])?);
     command_runtime(&config)?.block_on(async {
         let db = open_database(&config).await?;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     Failure, command_runtime, db_copy, output, prompt,
-    site::{House, Place, house, open_database},
+    site::{House, Place, house, open_database, refuse_served},
 };
 use crate::{
     config::Config,
@@ -92,6 +92,7 @@ async fn on_tables(config: &Arc<Config>, db: &Arc<dyn Database>, command: Comman
         Command::Upgrade { version, extension } => upgrade(config, db, version, extension).await,
         Command::Downgrade { version, extension, yes } => {
             let owned = one(config, db, extension).await?;
+            let _unserved = refuse_served(config, db).await?;
             downgrade(&owned, version, yes).await
         }
         Command::History { json } => history(&all(config, db).await?, json).await,
@@ -195,7 +196,7 @@ async fn downgrade(owned: &Owned<'_>, version: Option<u32>, yes: bool) -> Result
         "Take the tables of {owner} from version {current} to {target}? What the reverted ones hold is lost."
     );
     if target < current && !yes && !prompt::confirm(&question)? {
-        return Err(Failure::new("nothing was changed"));
+        return Err(Failure::new("nothing was changed; --yes reverts without a question"));
     }
     let reverted = owned.migrator.downgrade(target).await?;
     say_steps(owned, "reverted", &reverted, target)

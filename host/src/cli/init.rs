@@ -9,7 +9,9 @@ use std::{
 };
 
 use super::{
-    Failure, command_runtime, output, prompt,
+    Failure, command_runtime, output,
+    password::{self, Source},
+    prompt,
     site::{House, Place, house, keys_dir, open_or_create_database},
 };
 use crate::{
@@ -38,8 +40,11 @@ pub(super) struct Options {
     #[arg(long, value_name = "EMAIL", env = "TINYBASE_ADMIN_EMAIL")]
     admin_email: Option<String>,
     /// The admin's password, 8 to 256 characters
-    #[arg(long, value_name = "PASSWORD", env = "TINYBASE_ADMIN_PASSWORD", hide_env_values = true)]
+    #[arg(long, value_name = "PASSWORD", env = password::VARIABLE, hide_env_values = true)]
     admin_password: Option<String>,
+    /// Read the admin's password from stdin
+    #[arg(long)]
+    admin_password_stdin: bool,
 }
 
 /// An admin to be made.
@@ -79,15 +84,16 @@ async fn prepare(config: &Arc<Config>, db: &Arc<dyn Database>, admin: Option<Adm
     if installed.is_empty() {
         say("the extensions", false)?;
     }
-    let needs_setup =
-        accounts.setup_status().await.map_err(|error| Failure::new(error.to_string()))?.needs_setup;
+    let needs_setup = accounts.open_setup_token().await?.is_some();
     let admin = match admin {
         None if needs_setup && prompt::is_interactive() => ask_for_admin()?,
         given => given,
     };
     match admin {
         Some(admin) => add_admin(&accounts, admin).await,
-        None if needs_setup => output::line("no admin yet: the first login creates it"),
+        None if needs_setup => output::line(
+            "no admin yet: the first login creates it, from this machine or with the token that serve shows",
+        ),
         None => Ok(()),
     }
 }
@@ -106,20 +112,22 @@ async fn add_admin(accounts: &Accounts, admin: Admin) -> Result<(), Failure> {
 
 fn wanted_admin(options: Options) -> Result<Option<Admin>, Failure> {
     let given = |value: Option<String>| value.filter(|value| !value.is_empty());
-    match (given(options.admin_email), given(options.admin_password)) {
-        (Some(email), Some(password)) => Ok(Some(Admin { email, password })),
-        (None, None) => Ok(None),
-        (Some(email), None) if prompt::is_interactive() => {
-            let password = prompt::ask_hidden(&format!("Password for {email}"))?;
-            Ok(Some(Admin { email, password }))
+    let (email, password) = (given(options.admin_email), given(options.admin_password));
+    let Some(email) = email else {
+        if password.is_some() || options.admin_password_stdin {
+            let missing = "the admin's email is missing: give --admin-email or TINYBASE_ADMIN_EMAIL";
+            return Err(Failure::usage(missing));
         }
-        (Some(_), None) => Err(Failure::usage(
-            "the admin's password is missing: give --admin-password or TINYBASE_ADMIN_PASSWORD",
-        )),
-        (None, Some(_)) => {
-            Err(Failure::usage("the admin's email is missing: give --admin-email or TINYBASE_ADMIN_EMAIL"))
-        }
-    }
+        return Ok(None);
+    };
+    let question = format!("Password for {email}");
+    let source = Source { given: password, from_stdin: options.admin_password_stdin, question };
+    let password = source.read()?.ok_or_else(|| {
+        Failure::usage(
+            "the admin's password is missing: give it on stdin, in TINYBASE_ADMIN_PASSWORD, or with --admin-password",
+        )
+    })?;
+    Ok(Some(Admin { email, password }))
 }
 
 fn ask_for_admin() -> Result<Option<Admin>, Failure> {

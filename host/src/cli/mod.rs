@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, and how an answer and a failure look. Each command has a file of its own.
 
 mod admin;
+mod backup;
 mod completions;
 mod db;
 mod db_copy;
@@ -9,9 +10,12 @@ mod extensions;
 mod init;
 mod keys;
 mod output;
+mod password;
 mod prompt;
 mod serve;
+mod signals;
 mod site;
+mod unclaimed;
 mod version;
 
 use std::{
@@ -69,6 +73,9 @@ enum Command {
     /// Manage the database's tables
     #[command(subcommand)]
     Db(db::Command),
+    /// Make, list and restore backups
+    #[command(subcommand)]
+    Backup(backup::Command),
     /// Install, list, enable and disable extensions
     #[command(subcommand)]
     Extensions(extensions::Command),
@@ -143,6 +150,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Admin(command) => admin::run(&place, command),
         Command::Keys(command) => keys::run(&place, command),
         Command::Db(command) => db::run(&place, command),
+        Command::Backup(command) => backup::run(&place, command),
         Command::Extensions(command) => extensions::run(&place, command),
         Command::Completions(options) => completions::run(&options, &mut Cli::command()),
         Command::Extension(arguments) => extension::run_extension_command(&place, &arguments),
@@ -163,6 +171,7 @@ fn command_runtime(config: &Config) -> Result<Threads, Failure> {
         chosen => chosen,
     };
     start_log(level, config.server.log_format, None)?;
+    tell_warnings(config);
     build_runtime(COMMAND_WORKER_THREADS, config.server.blocking_threads_max)
 }
 
@@ -188,6 +197,13 @@ fn build_runtime(worker_threads: usize, blocking_threads_max: usize) -> Result<T
     runtime
         .map(Threads)
         .map_err(|cause| Failure::new(format!("the threads to work on cannot be started: {cause}")))
+}
+
+/// Logs what is odd about the configuration. The log must have been started.
+fn tell_warnings(config: &Config) {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
 }
 
 fn start_log(level: LogLevel, format: LogFormat, other: Option<logging::Other>) -> Result<(), Failure> {

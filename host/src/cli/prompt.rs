@@ -41,10 +41,11 @@ impl Drop for Restore {
     }
 }
 
-/// Whether a person agrees to `question`; where there is none, yes.
+/// Whether a person agrees to `question`. Returns false without asking where stdin or stderr is no terminal: silence is
+/// no consent, and the command's `--yes` is there for scripts.
 pub(super) fn confirm(question: &str) -> io::Result<bool> {
     if !is_interactive() {
-        return Ok(true);
+        return Ok(false);
     }
     let answer = ask(&format!("{question} [y/N]"))?;
     Ok(matches!(answer.to_lowercase().as_str(), "y" | "yes"))

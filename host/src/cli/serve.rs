@@ -1,6 +1,11 @@
 //! `tinybase serve`: puts the host together in order, serves, and takes it apart in the opposite order.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     net::TcpListener,
@@ -8,9 +13,9 @@ use tokio::{
 };
 
 use super::{
-    Failure, output, serving_runtime,
+    Failure, output, serving_runtime, signals,
     site::{House, Place, check_migrated, house, open_database},
-    start_log,
+    start_log, tell_warnings, unclaimed,
 };
 use crate::{
     accounts,
@@ -25,6 +30,9 @@ use crate::{
     registry, request_log,
     telemetry::{self, Telemetry, Traced},
 };
+
+/// How long after the first signal that ends a server another one counts as the same.
+const SAME_REQUEST_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// What `serve` can be told.
 #[derive(Debug, clap::Args)]
@@ -53,8 +61,10 @@ pub(super) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
     let telemetry = Telemetry::new(&config.telemetry).map_err(|cause| Failure::new(cause.to_string()))?;
     let layer = telemetry.as_ref().map(Telemetry::layer);
     start_log(config.server.log_level, config.server.log_format, layer)?;
+    tell_warnings(&config);
     serving_runtime(&config.server)?.block_on(async {
         let mut stop = Stop::listen()?;
+        let _harmless = signals::take_harmless()?;
         let mut db = open_database(&config).await?;
         let traces = telemetry.as_ref().map(Telemetry::requests);
         if traces.is_some() {
@@ -88,7 +98,7 @@ async fn serve_on(
     plugins::routes(&mut own, Arc::clone(&plugins));
     audit::routes(&mut own, AuditLog::new(sql.clone()));
     nodes::routes(&mut own, Arc::clone(&nodes));
-    let observed = Observed::new(sql.clone(), Arc::clone(&nodes));
+    let observed = Observed::new(sql.clone(), Arc::clone(&nodes), safe_mode);
     observe::routes(&mut own, config, &observed);
     let recorder = request_log::Recorder::new(sql.clone(), &config.request_log);
     request_log::routes(&mut own, sql.clone(), recorder.clone());
@@ -105,15 +115,19 @@ async fn serve_on(
     admin::routes(&mut own, &administered);
     let dispatch = Arc::clone(&plugins) as Arc<dyn PluginDispatch>;
     let app = Arc::new(
-        App::new(config, dispatch, accounts, own).with_request_log(recorder.clone()).with_traces(traces),
+        App::new(config, dispatch, Arc::clone(&accounts) as _, own)
+            .with_request_log(recorder.clone())
+            .with_traces(traces),
     );
     let _sweeping = app.share_rate_limits(config, sql, nodes.alive().clone());
     let listener = listen(config).await?;
     let address = listener.local_addr()?;
     let membership = nodes.join(address).await?;
     let revocations = registry::Watch::start(Arc::clone(config), Arc::clone(&plugins));
-    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), extensions = ?plugins.loaded(), "serving");
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), extensions = ?plugins.loaded(), safe_mode, "serving");
     output::line(format!("serving http://{address}"))?;
+    tell_safe_mode(safe_mode)?;
+    unclaimed::announce(&accounts).await?;
     let asked = async {
         stop.asked().await;
         observed.ready().stop();
@@ -128,6 +142,16 @@ async fn serve_on(
     membership.leave().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Says so where extensions that were installed by hand are left out.
+fn tell_safe_mode(safe_mode: bool) -> Result<(), Failure> {
+    if !safe_mode {
+        return Ok(());
+    }
+    let words = "safe mode: only the extensions that came with this program are loaded";
+    tracing::warn!("{words}");
+    output::line(words)
 }
 
 async fn listen(config: &Config) -> Result<TcpListener, Failure> {
@@ -157,13 +181,18 @@ impl Stop {
         Ok(Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Ready once the server is asked to end. From then on, a second time asked ends the process at once.
+    /// Ready once the server is asked to end. From then on, a second time asked ends the process at once; not within the moment
+    /// in which one request may arrive twice, as from a program that signals a process and then its whole group.
     async fn asked(&mut self) {
         self.next().await;
         tracing::info!("stopping: open requests may end; ask again to stop at once");
+        let begun = Instant::now();
         if let Ok(mut again) = Stop::listen() {
             tokio::spawn(async move {
                 again.next().await;
+                while begun.elapsed() < SAME_REQUEST_TIME_MAX {
+                    again.next().await;
+                }
                 tracing::warn!("stopped at once");
                 std::process::exit(1);
             });

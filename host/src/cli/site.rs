@@ -1,6 +1,7 @@
 //! What commands work on: a prepared folder with its configuration and its open database. It never prepares one itself.
 
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -9,17 +10,18 @@ use std::{
 use super::Failure;
 use crate::{
     accounts::{Accounts, Keys},
+    backup,
     config::{self, Config, ConfigError, DatabaseUrl, Flag},
     copy,
     db::{
-        Database, Durability,
+        Database, Durability, Engine,
         migrations::Migrator,
         postgres::{Postgres, PostgresOptions},
         sqlite::{Sqlite, SqliteOptions},
     },
     nodes::{Nodes, SameKeys},
     plugins::{
-        Console, Parts, Plugins,
+        Console, Parts, Plugins, ServerLock, server_lock,
         tickets::{Redeeming, Tickets},
     },
     secrets::Vault,
@@ -37,6 +39,9 @@ pub(super) struct Place {
 impl Place {
     /// The configuration that holds here, under the flags of a command.
     pub(super) fn config(&self, flags: &[Flag]) -> Result<Config, Failure> {
+        if backup::finish_interrupted(&self.dir)? {
+            eprintln!("a restore that was interrupted in {} is finished now", self.dir.display());
+        }
         Config::load(&self.dir, flags).map_err(|error| match error {
             ConfigError::BadValue { place: config::Place::Flag(_), .. } => Failure::usage(error.to_string()),
             other => other.into(),
@@ -161,6 +166,33 @@ pub(super) async fn check_migrated(db: &Arc<dyn Database>) -> Result<(), Failure
     Err(Failure::new(format!(
         "the database lacks {missing} migration(s) of this version; run: tinybase db upgrade"
     )))
+}
+
+/// Refuses a database that a server works on. On SQLite no server starts, and no other command changes extensions, for as long
+/// as what is returned lives.
+pub(super) async fn refuse_served(config: &Config, db: &Arc<dyn Database>) -> Result<Option<File>, Failure> {
+    let served = |who: String| Failure::new(format!("{who}: stop it first; nothing was changed"));
+    if db.engine() == Engine::Sqlite {
+        return match server_lock(&config.state_dir()) {
+            Ok(ServerLock::Taken(file)) => Ok(Some(file)),
+            Ok(ServerLock::NeverMade) => Ok(None),
+            Ok(ServerLock::Held) => Err(served(format!(
+                "a server serves in {}, or its extensions are being changed",
+                config.dir.display()
+            ))),
+            Err(cause) => {
+                Err(Failure::new(format!("{} cannot be locked: {cause}", config.state_dir().display())))
+            }
+        };
+    }
+    let sql = HostSql::new(Arc::clone(db));
+    if sql.row("SELECT 1 WHERE to_regclass('tb_nodes') IS NOT NULL", &[]).await?.is_none() {
+        return Ok(None);
+    }
+    match Nodes::new(sql, &config.node).list().await?.into_iter().next() {
+        None => Ok(None),
+        Some(node) => Err(served(format!("the node {} serves this database at {}", node.name, node.address))),
+    }
 }
 
 /// The parts of a host over one database.

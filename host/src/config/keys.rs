@@ -199,8 +199,8 @@ sections! {
         name: String = String::new(), "TINYBASE_NODE_NAME", "up to 100 characters", |text| text.chars().count() <= 100;
         /// How often it tells the others that it is there.
         heartbeat_ms: u64 = 2_000, "TINYBASE_NODE_HEARTBEAT_MS", "milliseconds, 10 to 3600000", |n| (10..=3_600_000).contains(n);
-        /// After how long without a word of it a node counts as stopped; at least two heartbeats.
-        timeout_ms: u64 = 10_000, "TINYBASE_NODE_TIMEOUT_MS", "milliseconds, 20 to 86400000", |n| (20..=DAY_MS).contains(n);
+        /// After how long without a word of it a node counts as stopped; at least three heartbeats.
+        timeout_ms: u64 = 10_000, "TINYBASE_NODE_TIMEOUT_MS", "milliseconds, 30 to 86400000", |n| (30..=DAY_MS).contains(n);
     }
     /// Accounts and tokens.
     auth: Auth {
@@ -208,6 +208,8 @@ sections! {
         access_token_ttl_minutes: u32 = 1440, "TINYBASE_AUTH_ACCESS_TOKEN_TTL_MINUTES", "minutes, 1 to 525600", |n| (1..=525_600).contains(n);
         /// How long a refresh token is valid.
         refresh_token_ttl_days: u32 = 30, "TINYBASE_AUTH_REFRESH_TOKEN_TTL_DAYS", "days, 1 to 3650", |n| (1..=3650).contains(n);
+        /// How long a refresh token that was used gets the same new pair again, for a second tab or an answer that was lost; after that it ends its session. 0 lets each work once.
+        refresh_reuse_interval_seconds: u32 = 10, "TINYBASE_AUTH_REFRESH_REUSE_INTERVAL_SECONDS", "seconds, 0 to 300", |n| *n <= 300;
         /// How many sessions a user has at once; a further one ends the one that was used longest ago.
         sessions_per_user_max: u32 = 50, "TINYBASE_AUTH_SESSIONS_PER_USER_MAX", "1 to 1000", |n| (1..=1000).contains(n);
         /// Whether those who guess an account's password have to wait before each further try.
@@ -381,7 +383,7 @@ sections! {
     }
     /// The admin UI.
     admin: Admin {
-        /// Where the admin UI is served from: the one that came with this program, or a folder.
+        /// Where the admin UI is served from: the one that came with this program, or a folder. It has no effect yet: no admin UI comes with this version.
         static_dir: String = "builtin".into(), "TINYBASE_ADMIN_STATIC_DIR", "builtin or a folder", |text| filled(text);
     }
     /// An application's own pages.

@@ -1,14 +1,17 @@
 //! Puts the layers over each other: defaults, `tinybase.toml`, `TINYBASE_*` variables, flags.
-//! It never guesses: an unknown key or a bad value is an error with its name, its place and what is allowed.
+//! It never guesses: an unknown key or a bad value is an error with its name, its place and what is allowed. An unknown variable
+//! is a warning alone, since other programs' variables live there too.
 
 use std::{fmt, io, path::Path};
 
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
-};
+use toml::de::DeTable;
 
-use super::{Config, DatabaseUrl, KEYS, Key, values::Given};
+use super::{
+    Config, DatabaseUrl, KEYS, Key,
+    former::{self, Former},
+    pairs,
+    values::{Given, Kind},
+};
 
 /// The name of the configuration file.
 pub const FILE_NAME: &str = "tinybase.toml";
@@ -82,6 +85,16 @@ pub enum ConfigError {
         /// What the key takes.
         allowed: &'static str,
     },
+    /// The value does not go with another key's.
+    #[error("{name} cannot be {value}; allowed: {allowed}")]
+    Contradiction {
+        /// The key.
+        name: &'static str,
+        /// The value that holds.
+        value: String,
+        /// What would go together, with the other key's name.
+        allowed: String,
+    },
     /// The file is no TOML.
     #[error("{place}: this is not TOML: {problem}")]
     Syntax {
@@ -103,8 +116,12 @@ pub enum ConfigError {
 impl Config {
     /// The configuration of the folder `dir` under the process's own variables and these flags.
     pub fn load(dir: &Path, flags: &[Flag]) -> Result<Config, ConfigError> {
-        let path = dir.join(FILE_NAME);
-        let file = match std::fs::read_to_string(&path) {
+        Config::load_file(dir, &dir.join(FILE_NAME), flags)
+    }
+
+    /// The same with a file that lies elsewhere.
+    pub fn load_file(dir: &Path, path: &Path, flags: &[Flag]) -> Result<Config, ConfigError> {
+        let file = match std::fs::read_to_string(path) {
             Ok(file) => file,
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => String::new(),
             Err(cause) => return Err(ConfigError::Unreadable { path: path.display().to_string(), cause }),
@@ -142,19 +159,38 @@ impl Config {
         flags: &[Flag],
     ) -> Result<Config, ConfigError> {
         let mut config = Config { dir: dir.to_owned(), ..Config::default() };
-        config.apply_file(file)?;
-        for (name, value) in variables {
-            config.apply_variable(name, &value)?;
-        }
+        let mut unused = config.apply_file(file)?;
+        unused.extend(config.apply_variables(variables)?);
         for flag in flags {
             let key = find(flag.key).expect("every flag names a key that exists");
             config.apply(key, Given::Text(&flag.value), Place::Flag(flag.flag))?;
         }
+        if let Some(found) = pairs::contradiction(&config) {
+            let (name, value, allowed) = (found.key, found.value, found.allowed);
+            return Err(ConfigError::Contradiction { name, value, allowed });
+        }
+        config.warn_of(&unused);
         Ok(config)
     }
 
+    /// Notes what is odd but stops no start.
+    fn warn_of(&mut self, unused: &[String]) {
+        if self.admin.static_dir != Config::default().admin.static_dir {
+            let words = "admin.static_dir has no effect yet: no admin UI comes with this version";
+            self.warnings.push(words.to_owned());
+        }
+        self.warnings.extend(pairs::never_reached(self));
+        if !unused.is_empty() {
+            let named = unused.join(", ");
+            self.warnings.push(format!(
+                "these have no effect here: {named}; docs/configuration.md tells what stands in their place"
+            ));
+        }
+    }
+
     fn apply(&mut self, key: &'static Key, given: Given<'_>, place: Place) -> Result<(), ConfigError> {
-        (key.set)(self, given).ok_or_else(|| ConfigError::BadValue {
+        let here = former::value(key, given).map_or(given, Given::Text);
+        (key.set)(self, here).ok_or_else(|| ConfigError::BadValue {
             name: key.name,
             place,
             value: told(key, given),
@@ -162,43 +198,95 @@ impl Config {
         })
     }
 
+    /// Sets what a former name means. Answers whether it has no effect.
+    fn apply_former(&mut self, former: Former, given: Given<'_>) -> bool {
+        let (name, minutes) = match former {
+            Former::Nothing => return true,
+            Former::Key(name) => (name, None),
+            Former::Hours(name) => match u32::read(given).and_then(|hours| hours.checked_mul(60)) {
+                Some(minutes) => (name, Some(minutes.to_string())),
+                None => return true,
+            },
+        };
+        let key = find(name).expect("every former name means a key that exists");
+        let given = minutes.as_deref().map_or(given, Given::Text);
+        self.apply(key, given, Place::Variable(String::new())).is_err()
+    }
+
+    /// Applies variables, former names first. Answers those that have no effect.
+    fn apply_variables(
+        &mut self,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Vec<String>, ConfigError> {
+        let (mut formers, mut own) = (Vec::new(), Vec::new());
+        for (name, value) in variables {
+            match former::variable(&name) {
+                Some((place, former)) => formers.push((place, name, former, value)),
+                None => own.push((name, value)),
+            }
+        }
+        formers.sort_by_key(|(place, ..)| *place);
+        let mut unused = Vec::new();
+        for (_, name, former, value) in formers {
+            if self.apply_former(former, Given::Text(&value)) {
+                unused.push(name);
+            }
+        }
+        for (name, value) in own {
+            self.apply_variable(name, &value)?;
+        }
+        Ok(unused)
+    }
+
     fn apply_variable(&mut self, name: String, value: &str) -> Result<(), ConfigError> {
         if let Some(key) = KEYS.iter().find(|key| key.variable == name) {
             return self.apply(key, Given::Text(value), Place::Variable(name));
         }
         let foreign = FOREIGN_VARIABLE_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-        if !name.starts_with("TINYBASE_") || foreign || OTHER_VARIABLES.contains(&name.as_str()) {
-            return Ok(());
-        }
-        let allowed = nearest(&name, KEYS.iter().map(|key| key.variable));
-        Err(ConfigError::UnknownKey { place: Place::Variable(name.clone()), name, allowed })
-    }
-
-    fn apply_file(&mut self, file: &str) -> Result<(), ConfigError> {
-        let document = DeTable::parse(file).map_err(|error| ConfigError::Syntax {
-            place: Place::File(line_of(file, error.span().map_or(0, |span| span.start))),
-            problem: error.message().replace('\n', " "),
-        })?;
-        for (section, keys) in document.get_ref() {
-            let Some(table) = keys.get_ref().as_table() else {
-                return Err(unknown(file, section.get_ref(), section.span().start));
-            };
-            for (key, value) in table {
-                self.apply_line(file, &format!("{}.{}", section.get_ref(), key.get_ref()), key, value)?;
-            }
+        if name.starts_with(former::PREFIX) && !foreign && !OTHER_VARIABLES.contains(&name.as_str()) {
+            let known = KEYS.iter().map(|key| key.variable).chain(OTHER_VARIABLES.iter().copied());
+            let nearest = closest(&name, known).map_or("", |(_, nearest)| nearest);
+            let words = format!(
+                "the variable {name} has no effect: there is none of this name; did you mean {nearest}?"
+            );
+            self.warnings.push(words);
         }
         Ok(())
     }
 
-    fn apply_line(
-        &mut self,
-        file: &str,
-        name: &str,
-        key: &Spanned<toml::de::DeString<'_>>,
-        value: &Spanned<DeValue<'_>>,
-    ) -> Result<(), ConfigError> {
-        let found = find(name).ok_or_else(|| unknown(file, name, key.span().start))?;
-        self.apply(found, Given::Toml(value.get_ref()), Place::File(line_of(file, value.span().start)))
+    /// Applies the file, former names first. Answers those that have no effect.
+    fn apply_file(&mut self, file: &str) -> Result<Vec<String>, ConfigError> {
+        let document = DeTable::parse(file).map_err(|error| ConfigError::Syntax {
+            place: Place::File(line_of(file, error.span().map_or(0, |span| span.start))),
+            problem: error.message().replace('\n', " "),
+        })?;
+        let (mut formers, mut own) = (Vec::new(), Vec::new());
+        for (section, keys) in document.get_ref() {
+            let table = keys.get_ref().as_table();
+            let lines = table.into_iter().flatten().map(|(key, value)| {
+                (format!("{}.{}", section.get_ref(), key.get_ref()), key.span().start, value)
+            });
+            let lone = table.is_none().then(|| (section.get_ref().to_string(), section.span().start, keys));
+            for (name, at, value) in lines.chain(lone) {
+                match (find(&name), former::line(&name)) {
+                    (Some(key), _) => own.push((key, value)),
+                    (None, Some((place, former))) => formers.push((place, name, former, at, value)),
+                    (None, None) => return Err(unknown(file, &name, at)),
+                }
+            }
+        }
+        formers.sort_by_key(|(place, ..)| *place);
+        let mut unused = Vec::new();
+        for (_, name, former, at, value) in formers {
+            if self.apply_former(former, Given::Toml(value.get_ref())) {
+                unused.push(format!("{name} ({FILE_NAME} line {})", line_of(file, at)));
+            }
+        }
+        for (key, value) in own {
+            let place = Place::File(line_of(file, value.span().start));
+            self.apply(key, Given::Toml(value.get_ref()), place)?;
+        }
+        Ok(unused)
     }
 }
 
@@ -230,7 +318,10 @@ fn told(key: &Key, given: Given<'_>) -> String {
             (Some(text), _, _) => format!("{:?}", text.chars().take(SHOWN_CHARS_MAX).collect::<String>()),
             (_, Some(number), _) => number.to_string(),
             (_, _, Some(flag)) => flag.to_string(),
-            _ => format!("of the type {}", value.type_str()),
+            _ => match Vec::<String>::read(given) {
+                Some(items) => items.show().chars().take(SHOWN_CHARS_MAX).collect(),
+                None => format!("of the type {}", value.type_str()),
+            },
         },
     }
 }
@@ -238,11 +329,15 @@ fn told(key: &Key, given: Given<'_>) -> String {
 /// Names the key that was probably meant, or where all keys are listed.
 fn nearest(name: &str, known: impl Iterator<Item = &'static str>) -> String {
     const DISTANCE_MAX: usize = 3;
-    let best = known.map(|candidate| (distance(name, candidate), candidate)).min();
-    match best {
+    match closest(name, known) {
         Some((steps, candidate)) if steps <= DISTANCE_MAX => format!("did you mean {candidate}?"),
         _ => "docs/configuration.md lists every key".to_owned(),
     }
+}
+
+/// The known name that is most like this one, with the distance between them.
+fn closest(name: &str, known: impl Iterator<Item = &'static str>) -> Option<(usize, &'static str)> {
+    known.map(|candidate| (distance(name, candidate), candidate)).min()
 }
 
 /// How many characters have to be inserted, removed or replaced to get from one word to the other.

@@ -2,8 +2,10 @@
 //! It never reads a setting that lives in the database.
 
 mod extension_set;
+mod former;
 mod keys;
 mod load;
+mod pairs;
 mod template;
 mod url;
 mod values;
@@ -62,6 +64,8 @@ pub struct Config {
     pub admin: Admin,
     /// An application's own pages.
     pub public: Public,
+    /// What is odd about it and stops no start, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 impl Config {

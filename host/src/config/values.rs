@@ -127,6 +127,14 @@ impl Kind for f64 {
 impl Kind for Vec<String> {
     fn read(given: Given<'_>) -> Option<Vec<String>> {
         let items = match given {
+            // As in the file: some programs write lists into variables that way.
+            Given::Text(text) if text.trim_start().starts_with('[') => {
+                serde_json::from_str::<Vec<String>>(text)
+                    .ok()?
+                    .into_iter()
+                    .map(|item| Some(item.trim().to_owned()))
+                    .collect()
+            }
             Given::Text(text) => text.split(',').map(|item| Some(item.trim().to_owned())).collect(),
             Given::Toml(value) => value
                 .as_array()?

@@ -62,6 +62,7 @@ macro_rules! embedded {
             9 "0009_across_nodes" "across_nodes",
             10 "0010_extension_changes" "extension_changes",
             11 "0011_second_factor_tickets" "second_factor_tickets",
+            12 "0012_token_parents" "token_parents",
         )
     };
     ($engine:literal: $($version:literal $name:literal $title:literal),+ $(,)?) => {

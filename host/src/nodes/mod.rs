@@ -33,7 +33,7 @@ pub use same_keys::{KeyFault, KeyName, KnownKey, SameKeys};
 use statements::Statements;
 
 /// How many heartbeats may be missed at least before a node counts as stopped.
-const HEARTBEATS_MISSED_MIN: u64 = 2;
+const HEARTBEATS_MISSED_MIN: u64 = 3;
 
 /// This node among the others.
 #[derive(Debug)]

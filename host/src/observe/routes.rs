@@ -40,14 +40,15 @@ pub struct Observed {
     sql: HostSql,
     ready: Arc<Readiness>,
     nodes: Arc<Nodes>,
+    safe_mode: bool,
 }
 
 impl Observed {
-    /// A server over this database, one of its `nodes`. Its time counts from now.
-    pub fn new(sql: HostSql, nodes: Arc<Nodes>) -> Observed {
+    /// A server over this database, one of its `nodes`; in safe mode it leaves extensions out. Its time counts from now.
+    pub fn new(sql: HostSql, nodes: Arc<Nodes>, safe_mode: bool) -> Observed {
         process::note_start();
         let ready = Arc::new(Readiness::new(sql.clone()));
-        Observed { sql, ready, nodes }
+        Observed { sql, ready, nodes, safe_mode }
     }
 
     /// Whether it is ready.
@@ -66,7 +67,11 @@ pub fn routes(own: &mut OwnRoutes, config: &Config, observed: &Observed) {
 
 async fn ready(State(observed): State<Observed>) -> Result<Response, ApiError> {
     observed.ready.check().await?;
-    Ok(json_response(StatusCode::OK, &json!({"status": "ready"})))
+    let mut answer = json!({"status": "ready"});
+    if observed.safe_mode {
+        answer["safe_mode"] = true.into();
+    }
+    Ok(json_response(StatusCode::OK, &answer))
 }
 
 async fn metrics(State(observed): State<Observed>) -> Result<Response, ApiError> {
@@ -91,7 +96,8 @@ async fn backlog(sql: &HostSql) -> Option<u64> {
 }
 
 fn ready_operation() -> Json {
-    let ready = schema::object(&[("status", schema::one_of(&["ready"]))]);
+    let mut ready = schema::object(&[("status", schema::one_of(&["ready"]))]);
+    ready["properties"]["safe_mode"] = schema::flag();
     operation("getReadiness", TAG, "Whether the server can do its work")
         .answers(200, "It can.", ready)
         .refuses(503, "It cannot: `shutting_down`, `database_not_ready` or `writer_not_ready`.")

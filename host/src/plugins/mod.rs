@@ -45,6 +45,7 @@ use tokio::{runtime::Handle, sync::watch};
 
 pub use collect::Part;
 pub use console::Console;
+pub use lifecycle::{ServerLock, server_lock};
 pub use load_error::LoadError;
 pub use mailer::ServiceMailer;
 pub use running::Running;

@@ -14,6 +14,7 @@ use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
     aead::{Aead, Payload},
 };
+use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 
 pub use key_file::{KeyFileError, read_or_create};
@@ -57,6 +58,8 @@ pub enum VaultError {
 /// Seals and opens small secrets.
 pub struct Vault {
     cipher: XChaCha20Poly1305,
+    /// What further keys are derived from.
+    deriving: Hmac<Sha256>,
     key_id: String,
 }
 
@@ -90,6 +93,7 @@ impl Vault {
         let hash = Sha256::new().chain_update(b"tinybase key id").chain_update(key).finalize();
         Ok(Vault {
             cipher: XChaCha20Poly1305::new(&key.into()),
+            deriving: Hmac::new_from_slice(&key).expect("a key of any length will do"),
             key_id: URL_SAFE_NO_PAD.encode(&hash[..KEY_ID_BYTES]),
         })
     }
@@ -97,6 +101,15 @@ impl Vault {
     /// What tells its key from another; nothing of it is secret.
     pub fn key_id(&self) -> &str {
         &self.key_id
+    }
+
+    /// A key of its own for `purpose`, the same wherever the vault has the same key. It tells nothing of the vault's key, nor
+    /// of a key for another purpose.
+    pub fn derive(&self, purpose: &str) -> [u8; KEY_BYTES] {
+        let mut deriving = self.deriving.clone();
+        deriving.update(b"tinybase derived key\0");
+        deriving.update(purpose.as_bytes());
+        deriving.finalize().into_bytes().into()
     }
 
     /// `plain` as a text that can be stored. It opens again for the same `purpose` alone: a name such as
@@ -205,6 +218,13 @@ mod tests {
         for text in ["", "fb", "é", &"g".repeat(64), &STANDARD.encode([1; 31]), &STANDARD.encode([1; 33])] {
             assert_eq!(read_key(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_derived_key_is_the_same_for_its_key_and_purpose_alone() {
+        assert_eq!(vault('a').derive("x"), vault('a').derive("x"));
+        assert_ne!(vault('a').derive("x"), vault('a').derive("y"));
+        assert_ne!(vault('a').derive("x"), vault('b').derive("x"));
     }
 
     #[test]

@@ -18,9 +18,9 @@ use tinybase_host::{
     audit::{Actor, ActorKind},
     clock::Clock,
     config,
-    db::{Cost, migrations::Migrator},
+    db::{Cost, Database, migrations::Migrator},
     error::ApiError,
-    http::{Authenticate, OwnRoutes, extract::read_json},
+    http::{Authenticate, OwnRoutes, RequestId, RequestInfo, extract::read_json},
     secrets::Vault,
     settings::Settings,
     sql::HostSql,
@@ -33,7 +33,7 @@ pub(crate) const PASSWORD: &str = "correct horse";
 
 /// Accounts over a fresh database.
 pub(crate) struct Host {
-    pub(crate) fresh: Fresh,
+    pub(crate) fresh: Arc<Fresh>,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) settings: Arc<Settings>,
     /// The clock of waits.
@@ -52,12 +52,17 @@ pub(crate) async fn host_with(choose: impl FnOnce(&mut config::Auth)) -> Host {
     Migrator::of_host(&*fresh.db).upgrade(None).await.unwrap();
     let mut config = config::Auth::default();
     choose(&mut config);
-    let sql = HostSql::new(Arc::clone(&fresh.db) as _);
+    let db = Arc::clone(&fresh.db);
+    host_over(Arc::new(fresh), db, &config)
+}
+
+fn host_over(fresh: Arc<Fresh>, db: Arc<dyn Database>, config: &config::Auth) -> Host {
+    let sql = HostSql::new(db);
     let vault = Arc::new(Vault::load_or_create(&fresh.dir.path().join("keys")).unwrap());
     let settings = Arc::new(Settings::new(sql.clone(), vault));
     let keys = Keys::load_or_create(&fresh.dir.path().join("keys")).unwrap();
     let clock = Clock::default();
-    let accounts = Accounts::new(sql, keys, Arc::clone(&settings), &config).with_clock(clock.clone());
+    let accounts = Accounts::new(sql, keys, Arc::clone(&settings), config).with_clock(clock.clone());
     let accounts = Arc::new(accounts);
     let mut own = OwnRoutes::default();
     routes(&mut own, Arc::clone(&accounts));
@@ -67,13 +72,31 @@ pub(crate) async fn host_with(choose: impl FnOnce(&mut config::Auth)) -> Host {
 }
 
 impl Host {
+    /// Another node over the same database, with the same keys.
+    pub(crate) async fn another_node(&self) -> Host {
+        host_over(Arc::clone(&self.fresh), self.fresh.beside().await, &config::Auth::default())
+    }
+
     pub(crate) async fn call(&self, line: &str, token: Option<&str>, body: &str) -> (u16, Json) {
         let (method, path) = line.split_once(' ').unwrap();
-        let mut request = Request::builder().method(method).uri(format!("http://host{path}"));
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("http://localhost{path}"))
+            .header(header::CONTENT_TYPE, "application/json")
+            .extension(self.origin("127.0.0.1"));
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        let request = request.body(Body::from(body.to_owned())).unwrap();
+        self.send(request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    /// What the server knows of a request whose socket ends at `peer`.
+    pub(crate) fn origin(&self, peer: &str) -> RequestInfo {
+        let peer = peer.parse().unwrap();
+        RequestInfo { id: RequestId::generate(), client: peer, peer, is_https: false }
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> (u16, Json) {
         let response = self.routes.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -97,7 +120,7 @@ impl Host {
         let request = json!({"email": email, "password": password}).to_string();
         let request: LoginRequest = read_json(request.as_bytes()).unwrap();
         let actor = Actor { address: Some(address.into()), ..Actor::local(ActorKind::Nobody, "") };
-        let client = Client { actor, user_agent: Some(user_agent.into()) };
+        let client = Client { actor, user_agent: Some(user_agent.into()), is_here: true };
         match self.accounts.login(request, &client).await? {
             SignInAnswer::Session(session) => Ok(session),
             SignInAnswer::SecondFactor(asked) => panic!("{asked:?}"),
@@ -111,7 +134,11 @@ impl Host {
         (word(&answer, "access_token"), word(&answer, "refresh_token"))
     }
 
+    /// Creates an account, of an instance that has an administrator.
     pub(crate) async fn register(&self, email: &str) {
+        if self.count("tb_users").await == 0 {
+            self.session("root@example.org").await;
+        }
         let body = json!({"email": email, "password": PASSWORD}).to_string();
         let (status, answer) = self.call("POST /api/auth/register", None, &body).await;
         assert_eq!(status, 201, "{answer}");

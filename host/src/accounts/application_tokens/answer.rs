@@ -29,6 +29,8 @@ pub struct TokenAnswer {
     pub last_used_at: Option<String>,
     /// When it ends; `None` if never.
     pub expires_at: Option<String>,
+    /// The id of the token that made it and with which it ends; `None` where a person made it.
+    pub parent_id: Option<String>,
     /// Whether it is switched on.
     pub is_active: bool,
     /// Whether it works now: switched on, not expired, and of a user who may sign in.
@@ -80,6 +82,7 @@ impl TokenAnswer {
             created_at: text(row, 6),
             last_used_at: optional_text(row, 7),
             expires_at,
+            parent_id: optional_text(row, 11),
             is_active,
             is_valid: is_active && !is_over && integer(row, 10) != 0,
         }

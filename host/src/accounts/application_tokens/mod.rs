@@ -1,7 +1,9 @@
 //! Application tokens: programs that act in the name of the admin who made the token, within its scopes. Each works until
-//! it is ended, expires, or its admin is deactivated or deleted. What the token itself is, is told once and kept nowhere.
+//! it is ended, expires, or its admin is deactivated or deleted; and one that was made by another no longer and for no more
+//! than that one. What the token itself is, is told once and kept nowhere.
 
 mod answer;
+mod descent;
 mod input;
 mod statements;
 mod usage;
@@ -56,10 +58,10 @@ impl Accounts {
     }
 
     /// Makes an application token that acts in the caller's name. A token that makes another gives it no scope that it
-    /// has not itself.
+    /// has not itself, and no longer life.
     ///
     /// # Errors
-    /// 403 `scope_missing`.
+    /// 403 `scope_missing` and `application_token_depth`; 401 `token_revoked` where the token that makes it has just ended.
     pub async fn create_application_token(
         &self,
         caller: &Caller,
@@ -67,18 +69,22 @@ impl Accounts {
         new: NewToken,
     ) -> Result<TokenCreated, ApiError> {
         check_grants(caller, &new.scopes)?;
-        let id = uuid::Uuid::now_v7().to_string();
-        let value = verify::make();
+        let parent = self.parent_of_new(caller).await?;
+        let (id, value) = (uuid::Uuid::now_v7().to_string(), verify::make());
         let expires_at = new.expires_days.map(|days| time_from_now(days * SECONDS_PER_DAY));
+        let expires_at =
+            descent::earlier(expires_at, parent.as_ref().and_then(|parent| parent.expires_at.clone()));
         let mut batch = BatchWriter::default();
-        statements::insert(
-            &mut batch,
-            &id,
-            &verify::hash(&value),
-            &caller.user_id,
-            &new,
-            expires_at.as_deref(),
-        );
+        statements::hold(self.users.sql(), &mut batch, &caller.user_id);
+        let insert = statements::Insert {
+            id: &id,
+            hash: &verify::hash(&value),
+            user_id: &caller.user_id,
+            new: &new,
+            expires_at: expires_at.as_deref(),
+            parent: parent.as_ref(),
+        };
+        statements::insert(&mut batch, &insert);
         let told = json!({
             "name": new.name,
             "description": new.description,
@@ -92,15 +98,19 @@ impl Accounts {
             &id,
             audit::changed(&Map::new(), &object(told)),
         );
-        self.users.sql().apply(batch).await?;
-        Ok(TokenCreated { token: self.application_token(&id).await?, token_value: value })
+        match self.users.sql().apply(batch).await {
+            Ok(_) => Ok(TokenCreated { token: self.application_token(&id).await?, token_value: value }),
+            Err(DbError::Condition { .. }) => Err(descent::parent_ended()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Changes an application token.
     ///
     /// # Errors
     /// 404 `application_token_not_found`; 403 `scope_missing` where a token would wake one with scopes that it has not, or give
-    /// it some.
+    /// it some, or where it would have one that the token which made it lacks; 409 `application_token_parent_ended` where that
+    /// one is switched off.
     pub async fn update_application_token(
         &self,
         caller: &Caller,
@@ -119,6 +129,8 @@ impl Accounts {
                 return Ok(before);
             }
             let mut batch = BatchWriter::default();
+            statements::hold(self.users.sql(), &mut batch, &before.user_id);
+            self.push_descent(&mut batch, &before, &after).await?;
             statements::update(&mut batch, &before, &after);
             push_entry(&mut batch, actor, "application_token.update", id, told);
             match self.users.sql().apply(batch).await {

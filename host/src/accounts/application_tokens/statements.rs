@@ -3,13 +3,13 @@
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 
 use super::{NewToken, TokenAnswer};
-use crate::accounts::users;
+use crate::{accounts::users, sql::HostSql};
 
 /// The columns of a [`TokenAnswer`].
 macro_rules! columns {
     () => {
         "SELECT t.id, t.name, t.description, t.scopes, t.user_id, u.email, t.created_at, t.last_used_at, t.expires_at, \
-         t.is_active, u.is_active FROM tb_application_tokens t JOIN tb_users u ON u.id = t.user_id"
+         t.is_active, u.is_active, t.parent_id FROM tb_application_tokens t JOIN tb_users u ON u.id = t.user_id"
     };
 }
 
@@ -34,9 +34,30 @@ pub(super) const BY_HASH: &str = concat!(
     " FROM tb_application_tokens t JOIN tb_users u ON u.id = t.user_id WHERE t.token_hash = ?1"
 );
 
+/// The tokens that a token made itself.
+pub(super) const CHILDREN: &str = concat!(columns!(), " WHERE t.parent_id = ?1 ORDER BY t.id");
+
+/// The user whose tokens must not change in number or state until a batch is done.
+const USER: &str = "SELECT id FROM tb_users WHERE id = ?1";
+
 const INSERT: &str = "INSERT INTO tb_application_tokens \
      (id, token_hash, user_id, name, description, scopes, created_at, expires_at) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+// What the parent was when its maker was let in may be over by now.
+const INSERT_CHILD: &str = "INSERT INTO tb_application_tokens \
+     (id, token_hash, user_id, name, description, scopes, created_at, expires_at, parent_id) \
+     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, p.id FROM tb_application_tokens p \
+     WHERE p.id = ?9 AND p.user_id = ?3 AND p.is_active = 1 AND p.scopes = ?10 \
+     AND (p.expires_at IS NULL OR p.expires_at > ?7)";
+/// Who is switched off takes along what it made; none of these wakes up before it does.
+const SWITCH_OFF_BELOW: &str = "UPDATE tb_application_tokens SET is_active = 0 WHERE id IN ( \
+     WITH RECURSIVE below (id) AS (SELECT id FROM tb_application_tokens WHERE parent_id = ?1 \
+     UNION SELECT t.id FROM tb_application_tokens t JOIN below ON t.parent_id = below.id) SELECT id FROM below)";
+const PARENT_IS_ACTIVE: &str =
+    "UPDATE tb_application_tokens SET is_active = 1 WHERE id = ?1 AND is_active = 1";
+const HAS_CHILDREN: &str = "UPDATE tb_application_tokens SET name = name WHERE id = ?1 \
+     AND ?2 = (SELECT count(*) FROM tb_application_tokens c WHERE c.parent_id = ?1)";
+const NARROW: &str = "UPDATE tb_application_tokens SET scopes = ?2 WHERE id = ?1 AND scopes = ?3";
 const UPDATE: &str = "UPDATE tb_application_tokens SET name = ?2, description = ?3, is_active = ?4, \
      scopes = ?5 WHERE id = ?1 AND name = ?6 AND description IS NOT DISTINCT FROM ?7 AND is_active = ?8 AND scopes = ?9";
 const USED: &str = "UPDATE tb_application_tokens SET last_used_at = ?2 WHERE id = ?1";
@@ -46,26 +67,62 @@ fn or_null(text: Option<&str>) -> ValueRef<'_> {
     text.map_or(ValueRef::Null, ValueRef::Text)
 }
 
-/// Adds a new token to a batch.
-pub(super) fn insert(
-    batch: &mut BatchWriter,
-    id: &str,
-    hash: &[u8],
-    user_id: &str,
-    new: &NewToken,
-    expires_at: Option<&str>,
-) {
+/// A token to store.
+pub(super) struct Insert<'a> {
+    pub(super) id: &'a str,
+    pub(super) hash: &'a [u8],
+    pub(super) user_id: &'a str,
+    pub(super) new: &'a NewToken,
+    pub(super) expires_at: Option<&'a str>,
+    /// The token that makes it, as it was read.
+    pub(super) parent: Option<&'a TokenAnswer>,
+}
+
+/// Adds to a batch that no other batch makes or changes tokens of this user until it is done.
+pub(super) fn hold(sql: &HostSql, batch: &mut BatchWriter, user_id: &str) {
+    sql.hold(batch, USER, &[ValueRef::Text(user_id)]);
+}
+
+/// Adds a new token to a batch, which fails with a condition where its parent is another by then, or ended.
+pub(super) fn insert(batch: &mut BatchWriter, insert: &Insert<'_>) {
+    let new = insert.new;
     let params = [
-        ValueRef::Text(id),
-        ValueRef::Blob(hash),
-        ValueRef::Text(user_id),
+        ValueRef::Text(insert.id),
+        ValueRef::Blob(insert.hash),
+        ValueRef::Text(insert.user_id),
         ValueRef::Text(&new.name),
         or_null(new.description.as_deref()),
         ValueRef::Text(new.scopes.as_str()),
         ValueRef::Now,
-        or_null(expires_at),
+        or_null(insert.expires_at),
     ];
-    batch.push(INSERT, params, Expect::Exactly(1));
+    let Some(parent) = insert.parent else { return batch.push(INSERT, params, Expect::Exactly(1)) };
+    let scopes = parent.scopes.join(" ");
+    let params = params.into_iter().chain([ValueRef::Text(&parent.id), ValueRef::Text(&scopes)]);
+    batch.push(INSERT_CHILD, params, Expect::Exactly(1));
+}
+
+/// Adds to a batch that everything a token made, and what that made, is switched off.
+pub(super) fn switch_off_below(batch: &mut BatchWriter, id: &str) {
+    batch.push(SWITCH_OFF_BELOW, [ValueRef::Text(id)], Expect::Any);
+}
+
+/// Adds to a batch that a token is switched on, or else the batch fails with a condition.
+pub(super) fn expect_active(batch: &mut BatchWriter, id: &str) {
+    batch.push(PARENT_IS_ACTIVE, [ValueRef::Text(id)], Expect::Exactly(1));
+}
+
+/// Adds to a batch that a token has made so many others, or else the batch fails with a condition.
+pub(super) fn expect_children(batch: &mut BatchWriter, id: &str, count: usize) {
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    batch.push(HAS_CHILDREN, [ValueRef::Text(id), ValueRef::Integer(count)], Expect::Exactly(1));
+}
+
+/// Adds narrower scopes of a token to a batch, which fails with a condition where it has other ones by then.
+pub(super) fn narrow(batch: &mut BatchWriter, before: &TokenAnswer, scopes: &str) {
+    let scopes_before = before.scopes.join(" ");
+    let params = [ValueRef::Text(&before.id), ValueRef::Text(scopes), ValueRef::Text(&scopes_before)];
+    batch.push(NARROW, params, Expect::Exactly(1));
 }
 
 /// Adds a change to a batch, which fails with a condition where the token is another by then.

@@ -124,8 +124,14 @@ pub(in crate::accounts) fn login() -> Json {
     let answers = [
         ("200", "A session's tokens, or a ticket for the second factor", Some(sign_in_answer())),
         ("401", "The email or the password is wrong", None),
+        ("403", "It would be the first login of all, and lacks the setup token", None),
     ];
-    operation("login", "Sign in", Some(object(&[("email", text()), ("password", text())])), &answers)
+    let mut body = object(&[("email", text()), ("password", text())]);
+    body["properties"]["setup_token"] = json!({
+        "type": ["string", "null"],
+        "description": "What the server's log shows, for a first login that is not made on its machine",
+    });
+    operation("login", "Sign in", Some(body), &answers)
 }
 
 pub(super) fn verify() -> Json {

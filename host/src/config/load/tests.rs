@@ -73,7 +73,7 @@ const FAULTS: &[Case] = &[
     (
         "[cors]\nallow_origins = [\"a.example\"]",
         &[],
-        "tinybase.toml line 2: cors.allow_origins cannot be of the type array; allowed: a list of origins such as https://app.example.org, or *",
+        "tinybase.toml line 2: cors.allow_origins cannot be [\"a.example\"]; allowed: a list of origins such as https://app.example.org, or *",
     ),
     (
         "[auth]\naccess_token_ttl_minutes = 0",
@@ -85,12 +85,22 @@ const FAULTS: &[Case] = &[
         &[],
         "tinybase.toml line 2: database.url cannot be what it is set to; allowed: sqlite://PATH or postgres://…",
     ),
-    ("[server\nport = 1", &[], "tinybase.toml line 1: this is not TOML: unclosed table, expected `]`"),
     (
-        "",
-        &[("TINYBASE_SERVER_PROT", "1")],
-        "the variable TINYBASE_SERVER_PROT: there is no key TINYBASE_SERVER_PROT; did you mean TINYBASE_SERVER_PORT?",
+        "[server]\ntrusted_proxies = [\"10.0.0.0/33\"]",
+        &[],
+        "tinybase.toml line 2: server.trusted_proxies cannot be [\"10.0.0.0/33\"]; allowed: a list of addresses or networks such as 10.0.0.0/8",
     ),
+    (
+        "[cors]\nallow_origins = [1]",
+        &[],
+        "tinybase.toml line 2: cors.allow_origins cannot be of the type array; allowed: a list of origins such as https://app.example.org, or *",
+    ),
+    (
+        "[node]\nheartbeat_ms = 5000",
+        &[("TINYBASE_NODE_TIMEOUT_MS", "6000")],
+        "node.timeout_ms cannot be 6000; allowed: 15000 or more, since it is at least 3 times node.heartbeat_ms, which is 5000",
+    ),
+    ("[server\nport = 1", &[], "tinybase.toml line 1: this is not TOML: unclosed table, expected `]`"),
     (
         "",
         &[("TINYBASE_LOG_FORMAT", "xml")],
@@ -125,7 +135,132 @@ fn variables_that_are_no_keys_are_left_alone() {
         ("TINYBASE_PORT_80_TCP", "tcp://10.0.0.1:80"),
         ("PATH", "/bin"),
     ];
-    assert!(load("", &variables, &[]).is_ok());
+    assert!(load("", &variables, &[]).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn an_unknown_variable_is_a_warning_with_the_nearest_name() {
+    for (name, nearest) in [
+        ("TINYBASE_SERVER_PROT", "TINYBASE_SERVER_PORT"),
+        ("TINYBASE_ADMIN_PASWORD", "TINYBASE_ADMIN_PASSWORD"),
+    ] {
+        let config = load("", &[(name, "1")], &[]).unwrap();
+        let [warning] = &config.warnings[..] else { panic!("{:?}", config.warnings) };
+        let ending = format!("did you mean {nearest}?");
+        assert!(warning.contains(name) && warning.ends_with(&ending), "{warning}");
+    }
+}
+
+/// The file that the Python TinyBase is documented with.
+const FORMER_FILE: &str = r#"
+debug = true
+
+[server]
+host = "0.0.0.0"
+port = 9000
+debug = false
+log_level = "WARNING"
+
+[database]
+url = "sqlite:///./tinybase.db"
+
+[auth]
+token_ttl_hours = 8
+
+[jwt]
+algorithm = "HS256"
+access_token_expire_minutes = 90
+refresh_token_expire_days = 7
+secret_key = "s3cret-of-old"
+
+[functions]
+path = "./my_functions"
+logging_enabled = true
+logging_level = "INFO"
+logging_format = "json"
+cold_start_pool_size = 5
+cold_start_ttl_seconds = 60
+
+[scheduler]
+enabled = true
+interval_seconds = 5
+
+[rate_limit]
+backend = "diskcache"
+cache_dir = "./.tinybase/rate_limit_cache"
+
+[cors]
+allow_origins = ["*"]
+
+[admin]
+static_dir = "builtin"
+
+[extensions]
+enabled = true
+path = "~/.tinybase/extensions"
+
+[email]
+enabled = false
+smtp_host = "smtp.example.com"
+smtp_port = 587
+
+[environments.staging]
+url = "https://staging.example.org"
+api_token = "s3cret-of-old"
+"#;
+
+#[test]
+fn the_file_of_the_python_tinybase_is_understood() {
+    let config = load(FORMER_FILE, &[], &[]).unwrap();
+    assert_eq!((config.server.port, config.server.log_level.as_str()), (9000, "warn"));
+    assert_eq!((config.auth.access_token_ttl_minutes, config.auth.refresh_token_ttl_days), (90, 7));
+    assert_eq!((config.functions.pool_size, config.functions.idle_ttl_seconds), (5, 60));
+    assert_eq!(config.functions.dir, Path::new("./my_functions"));
+    let [warning] = &config.warnings[..] else { panic!("{:?}", config.warnings) };
+    for name in [
+        "debug (",
+        "server.debug (tinybase.toml line 7)",
+        "jwt.secret_key",
+        "environments.staging",
+        "extensions.path",
+    ] {
+        assert!(warning.contains(name), "{name}: {warning}");
+    }
+    assert!(!warning.contains("s3cret") && !warning.contains("token_ttl_hours"), "{warning}");
+}
+
+#[test]
+fn the_variables_of_the_python_tinybase_are_understood() {
+    let variables = [
+        ("TINYBASE_JWT_ACCESS_TOKEN_EXPIRE_MINUTES", "30"),
+        ("TINYBASE_AUTH_TOKEN_TTL_HOURS", "8"),
+        ("TINYBASE_FUNCTIONS_PATH", "./f"),
+        ("TINYBASE_MAX_FUNCTION_PAYLOAD_BYTES", "2048"),
+        ("TINYBASE_LOG_LEVEL", "critical"),
+        ("TINYBASE_CORS_ALLOW_ORIGINS", "[\"https://a.example\"]"),
+        ("TINYBASE_API_URL", "https://api.example.org"),
+        ("TINYBASE_API_TOKEN", "s3cret"),
+        ("TINYBASE_DEBUG", "true"),
+    ];
+    let config = load("", &variables, &[]).unwrap();
+    assert_eq!((config.auth.access_token_ttl_minutes, config.functions.payload_bytes_max), (30, 2048));
+    assert_eq!(
+        (config.functions.dir.as_path(), config.server.log_level.as_str()),
+        (Path::new("./f"), "error")
+    );
+    assert_eq!(config.cors.allow_origins, ["https://a.example"]);
+    let [warning] = &config.warnings[..] else { panic!("{:?}", config.warnings) };
+    assert!(warning.contains("TINYBASE_API_TOKEN, TINYBASE_API_URL, TINYBASE_DEBUG;"), "{warning}");
+}
+
+#[test]
+fn a_name_of_today_wins_over_a_former_one() {
+    let file = "[auth]\naccess_token_ttl_minutes = 5\ntoken_ttl_hours = 8\n";
+    assert_eq!(load(file, &[], &[]).unwrap().auth.access_token_ttl_minutes, 5);
+    let config =
+        load("[db]\nurl = \"sqlite://./x.db\"\n[auth]\ntoken_ttl_hours = \"long\"", &[], &[]).unwrap();
+    assert_eq!(config.database.url, DatabaseUrl::Sqlite("./x.db".into()));
+    assert!(config.warnings[0].contains("auth.token_ttl_hours"), "{:?}", config.warnings);
 }
 
 #[test]

@@ -15,6 +15,33 @@ use crate::db::Engine;
 /// The file in the state folder.
 const FILE_NAME: &str = "changes.lock";
 
+/// Whether a server holds the lock of a state folder.
+#[derive(Debug)]
+pub enum ServerLock {
+    /// This process has it now, for as long as the file is open.
+    Taken(File),
+    /// Another process has it: a server that serves, or a command that changes extensions.
+    Held,
+    /// No server ever served there.
+    NeverMade,
+}
+
+/// Takes the lock that a server holds for as long as it serves, where that is free.
+///
+/// # Errors
+/// What the system answers.
+pub fn server_lock(state_dir: &Path) -> io::Result<ServerLock> {
+    let file = match File::options().append(true).open(state_dir.join(FILE_NAME)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ServerLock::NeverMade),
+        other => other?,
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(ServerLock::Taken(file)),
+        Err(TryLockError::WouldBlock) => Ok(ServerLock::Held),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// The right of this process to carry changes out. Copies go together.
 #[derive(Debug, Clone)]
 pub(in crate::plugins) struct Hold(Arc<Inner>);

@@ -23,6 +23,7 @@ mod undo;
 
 pub use change::{Change, ChangeError, Changed, Kind, Origin};
 pub(super) use hold::Hold;
+pub use hold::{ServerLock, server_lock};
 pub use state::{ExtensionState, NodeState};
 
 pub(super) use journal::Step;

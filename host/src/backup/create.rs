@@ -1,0 +1,212 @@
+//! How a backup is made: the database as it is at one moment, then the files that belong to it, in one archive. A server may
+//! serve meanwhile; nothing waits for the backup.
+
+use std::{
+    collections::VecDeque,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{
+    About, FORMAT,
+    archive::Writer,
+    error::{BackupError, io_error},
+    folder::Workshop,
+    parts::Part,
+    postgres,
+};
+use crate::{
+    config::{Config, DatabaseUrl},
+    db::{Database, DbError, Engine},
+    sql::{HostSql, integer, text},
+};
+
+/// How often a backup is begun again because extensions changed while they were copied.
+const ATTEMPTS_MAX: usize = 5;
+
+/// How long a change of extensions that is under way is waited for each time.
+const CHANGE_WAIT: Duration = Duration::from_secs(1);
+
+/// Whether extensions change, and whether they did: how many changes there are and have ended.
+const CHANGES: &str = "SELECT count(*), COALESCE(max(ended_at), ''), COALESCE(sum(CASE WHEN ended_at IS NULL THEN 1 ELSE 0 END), 0) \
+     FROM tb_extension_changes";
+
+/// A backup to make.
+pub struct Create {
+    /// The instance.
+    pub config: Arc<Config>,
+    /// Its database.
+    pub db: Arc<dyn Database>,
+    /// The folder that the archive is put into.
+    pub folder: PathBuf,
+    /// How many backups are left in the folder; all where it is `None`.
+    pub keep: Option<usize>,
+}
+
+/// A backup that was made.
+#[derive(Debug, Clone, Serialize)]
+pub struct Created {
+    /// The archive.
+    pub path: PathBuf,
+    /// Its length.
+    pub bytes: u64,
+    /// How many files it holds.
+    pub files: usize,
+    /// Backups that were removed because there were too many.
+    pub removed: Vec<PathBuf>,
+}
+
+impl Create {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// [`BackupError`]; nothing of it is left then.
+    pub async fn run(self) -> Result<Created, BackupError> {
+        let workshop = Workshop::open(&self.folder)?;
+        let archive = workshop.part.join("archive");
+        let mut files = None;
+        for _ in 0..ATTEMPTS_MAX {
+            let before = self.changes().await?;
+            if before.is_open {
+                tokio::time::sleep(CHANGE_WAIT).await;
+                continue;
+            }
+            let database = self.copy_database(&workshop.part).await?;
+            let written = self.write(&archive, database).await?;
+            if self.changes().await? == before {
+                files = Some(written);
+                break;
+            }
+            clear(&workshop.part)?;
+        }
+        let files = files.ok_or(BackupError::Changing)?;
+        let path = workshop.publish(&archive, Timestamp::now())?;
+        let bytes = fs::metadata(&path).map_err(io_error("read", &path))?.len();
+        let removed = self.keep.map(|keep| workshop.retain(keep, &path)).transpose()?.unwrap_or_default();
+        Ok(Created { path, bytes, files, removed })
+    }
+
+    async fn changes(&self) -> Result<Changes, DbError> {
+        let rows = match HostSql::new(Arc::clone(&self.db)).scan(CHANGES, &[]).await {
+            // Tables of an older version, which a backup is made of before they are upgraded.
+            Err(DbError::Sql(_)) => Vec::new(),
+            other => other?,
+        };
+        let row = rows.into_iter().next().unwrap_or_default();
+        Ok(Changes { count: integer(&row, 0), last_ended_at: text(&row, 1), is_open: integer(&row, 2) > 0 })
+    }
+
+    /// The database as a file in the folder `part`.
+    async fn copy_database(&self, part: &Path) -> Result<(Part, PathBuf), BackupError> {
+        if let DatabaseUrl::Postgres(url) = &self.config.database.url {
+            let path = part.join(Part::PostgresDump.name());
+            let (url, into) = (url.clone(), path.clone());
+            on_blocking_thread(move || postgres::dump(&url, &into)).await?;
+            return Ok((Part::PostgresDump, path));
+        }
+        let path = part.join(Part::Sqlite.name());
+        self.db.snapshot(path.clone()).await?;
+        Ok((Part::Sqlite, path))
+    }
+
+    async fn write(&self, archive: &Path, database: (Part, PathBuf)) -> Result<usize, BackupError> {
+        let about = About {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            created_at: Timestamp::now().to_string(),
+            engine: match self.db.engine() {
+                Engine::Sqlite => "sqlite".to_owned(),
+                Engine::Postgres => "postgres".to_owned(),
+            },
+        };
+        let (config, archive) = (Arc::clone(&self.config), archive.to_owned());
+        on_blocking_thread(move || write_archive(&config, &archive, &about, database)).await
+    }
+}
+
+/// Runs what blocks on a thread of its own.
+pub(super) async fn on_blocking_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BackupError> + Send + 'static,
+) -> Result<T, BackupError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|panic| Err(BackupError::Unfit(format!("a thread of the backup broke off: {panic}"))))
+}
+
+/// How far extensions have changed.
+#[derive(Debug, PartialEq, Eq)]
+struct Changes {
+    count: i64,
+    last_ended_at: String,
+    is_open: bool,
+}
+
+fn clear(part: &Path) -> Result<(), BackupError> {
+    for entry in fs::read_dir(part).map_err(io_error("read", part))?.flatten() {
+        fs::remove_file(entry.path()).map_err(io_error("removed", &entry.path()))?;
+    }
+    Ok(())
+}
+
+/// Writes everything into one archive. Blocks.
+fn write_archive(
+    config: &Config,
+    archive: &Path,
+    about: &About,
+    (database_part, database): (Part, PathBuf),
+) -> Result<usize, BackupError> {
+    let mut writer = Writer::create(archive, about)?;
+    writer.add(database_part.name(), &database)?;
+    // The copy counts twice against the disk's room no longer than it must.
+    fs::remove_file(&database).map_err(io_error("removed", &database))?;
+    let of_files = |part: &Part| !matches!(part, Part::Sqlite | Part::PostgresDump);
+    for part in Part::ALL.into_iter().filter(of_files) {
+        let Some(place) = part.place(config) else { continue };
+        if part.is_file() {
+            writer.add(part.name(), &place)?;
+        } else {
+            add_folder(&mut writer, part, &place)?;
+        }
+    }
+    Ok(writer.finish()?.files.len())
+}
+
+/// Adds every plain file below a folder. Links are not followed: what they name may lie outside of the instance.
+fn add_folder(writer: &mut Writer<'_>, part: Part, root: &Path) -> Result<(), BackupError> {
+    let mut open = VecDeque::from([(root.to_owned(), part.name().to_owned())]);
+    while let Some((folder, name)) = open.pop_front() {
+        let entries = match fs::read_dir(&folder) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
+            other => other.map_err(io_error("read", &folder))?,
+        };
+        let mut entries = entries.collect::<Result<Vec<_>, _>>().map_err(io_error("read", &folder))?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let own = entry.file_name();
+            let Some(own) = own.to_str() else {
+                let cause = io::Error::other("its name is not UTF-8");
+                return Err(io_error("stored", &entry.path())(cause));
+            };
+            if folder == root && part.leaves_out(own) {
+                continue;
+            }
+            let (path, name) = (entry.path(), format!("{name}/{own}"));
+            let kind = match entry.file_type() {
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
+                other => other.map_err(io_error("read", &path))?,
+            };
+            if kind.is_dir() {
+                open.push_back((path, name));
+            } else if kind.is_file() && !own.starts_with(".loading") {
+                writer.add(&name, &path)?;
+            } else if kind.is_symlink() {
+                tracing::warn!(path = %path.display(), "a link is left out of the backup");
+            }
+        }
+    }
+    Ok(())
+}

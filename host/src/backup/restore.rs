@@ -1,0 +1,271 @@
+//! How a backup comes back: it is unpacked and held against its hashes beside the instance, then takes its place in one step. What
+//! was there is kept in a folder of its own.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{
+    About, about_of, archive,
+    create::on_blocking_thread,
+    error::{BackupError, io_error},
+    folder::make_private,
+    parts::Part,
+    postgres,
+    swap::{Journal, Move, Site, exists},
+};
+use crate::{
+    config::{Config, ConfigError, DatabaseUrl},
+    plugins::{ServerLock, server_lock},
+};
+
+/// How the folder is called that what was there is kept in; the time stands behind.
+const KEPT_PREFIX: &str = "before-restore-";
+
+/// A backup that is unpacked and whole, and waits to be put in place.
+#[derive(Debug)]
+pub struct Prepared {
+    site: Site,
+    dir: PathBuf,
+    config: Config,
+    about: About,
+    files: usize,
+    journal: Journal,
+    kept: PathBuf,
+    /// Held where there is an instance, so that no server starts there meanwhile.
+    _server_lock: Option<File>,
+}
+
+/// What was restored.
+#[derive(Debug, Clone, Serialize)]
+pub struct Restored {
+    /// What the backup is of.
+    pub about: About,
+    /// How many files it holds.
+    pub files: usize,
+    /// The folder with what was there before, if anything was.
+    pub kept: Option<PathBuf>,
+}
+
+/// Unpacks a backup beside the instance in `dir`, which may be empty or not there at all. Blocks.
+///
+/// # Errors
+/// [`BackupError`], also where a server serves there; nothing is changed then.
+pub fn prepare(dir: &Path, archive_path: &Path) -> Result<Prepared, BackupError> {
+    let about = about_of(archive_path)?;
+    let dir = std::path::absolute(dir).map_err(io_error("found", dir))?;
+    let site = Site::open(&dir)?;
+    let prepared = unpack(&site, archive_path).and_then(|files| {
+        let config = config_of(&dir, &site.staged())?;
+        check_engine(&about, &config)?;
+        let server_lock = refuse_served(&dir)?;
+        let kept = free_name(&dir);
+        let journal = plan(&dir, &config, &site.staged(), &kept)?;
+        Ok((files, config, server_lock, kept, journal))
+    });
+    match prepared {
+        Ok((files, config, _server_lock, kept, journal)) => {
+            Ok(Prepared { site, dir, config, about, files, journal, kept, _server_lock })
+        }
+        Err(error) => {
+            site.close();
+            Err(error)
+        }
+    }
+}
+
+impl Prepared {
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The configuration that holds once it is in place.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What the backup is of.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// Whether anything is in its place now.
+    pub fn replaces(&self) -> bool {
+        self.journal.moves.iter().any(|step| exists(&step.to))
+    }
+
+    /// Gives it up; nothing was changed.
+    pub fn give_up(self) {
+        self.site.close();
+    }
+
+    /// Puts it in place. A PostgreSQL database, which must be empty, is filled before.
+    ///
+    /// # Errors
+    /// [`BackupError`]. What was begun is finished by the next command in this folder.
+    pub async fn put_in_place(self) -> Result<Restored, BackupError> {
+        let dump = self.site.staged().join(Part::PostgresDump.name());
+        if let (DatabaseUrl::Postgres(url), true) = (&self.config.database.url, dump.exists()) {
+            let url = url.clone();
+            let filled = on_blocking_thread(move || postgres::restore(&url, &dump)).await;
+            if let Err(error) = filled {
+                self.site.close();
+                return Err(error);
+            }
+        }
+        let replaced = self.replaces();
+        let Prepared { site, journal, about, files, kept, .. } = self;
+        on_blocking_thread(move || {
+            site.commit(&journal)?;
+            site.close();
+            Ok(())
+        })
+        .await?;
+        Ok(Restored { about, files, kept: replaced.then_some(kept) })
+    }
+}
+
+/// Unpacks everything below the staging folder, each file on disk behind this. Answers how many there are.
+fn unpack(site: &Site, archive_path: &Path) -> Result<usize, BackupError> {
+    let staged = site.staged();
+    let manifest = archive::read(archive_path, |name, mode, content| {
+        let path = staged.join(name);
+        let parent = path.parent().unwrap_or(&staged);
+        make_private(parent)?;
+        let created = fs::OpenOptions::new().write(true).create_new(true).mode(mode | 0o600).open(&path);
+        let written = created.and_then(|mut file| {
+            io::copy(content, &mut file)?;
+            file.sync_all()
+        });
+        written.map_err(io_error("written", &path))
+    })?;
+    Ok(manifest.files.len())
+}
+
+/// The configuration of the backup, in the folder that it comes into.
+fn config_of(dir: &Path, staged: &Path) -> Result<Config, BackupError> {
+    Config::load_file(dir, &staged.join(Part::Config.name()), &[])
+        .map_err(|error: ConfigError| BackupError::Unfit(format!("the configuration in the backup: {error}")))
+}
+
+fn check_engine(about: &About, config: &Config) -> Result<(), BackupError> {
+    let named = match config.database.url {
+        DatabaseUrl::Sqlite(_) => "sqlite",
+        DatabaseUrl::Postgres(_) => "postgres",
+    };
+    if about.engine == named {
+        return Ok(());
+    }
+    Err(BackupError::Unfit(format!(
+        "the backup is of a {} database, and database.url names a {named} one: set TINYBASE_DB_URL for the restore, and move the \
+         data afterwards with: tinybase db copy",
+        about.engine
+    )))
+}
+
+/// Refuses a folder whose instance is served; holds the lock of one that is not.
+fn refuse_served(dir: &Path) -> Result<Option<File>, BackupError> {
+    let state = Config { dir: dir.to_owned(), ..Config::default() }.state_dir();
+    match server_lock(&state).map_err(io_error("locked", &state))? {
+        ServerLock::Taken(file) => Ok(Some(file)),
+        ServerLock::NeverMade => Ok(None),
+        ServerLock::Held => Err(BackupError::Unfit(format!(
+            "a server serves in {}, or its extensions are being changed: stop it first",
+            dir.display()
+        ))),
+    }
+}
+
+/// A folder for what is there, which no restore has used before.
+fn free_name(dir: &Path) -> PathBuf {
+    let time = Timestamp::now().strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
+    let name = |again: u32| match again {
+        0 => dir.join(format!("{KEPT_PREFIX}{time}")),
+        again => dir.join(format!("{KEPT_PREFIX}{time}-{again}")),
+    };
+    (0..).map(name).find(|path| !exists(path)).unwrap_or_else(|| name(u32::MAX))
+}
+
+/// The renames that put what is staged in place, and all of the instance that is there aside.
+fn plan(dir: &Path, config: &Config, staged: &Path, kept: &Path) -> Result<Journal, BackupError> {
+    let before = Config::load(dir, &[]).ok();
+    let mut moves = Vec::new();
+    for part in Part::ALL {
+        let Some(place) = part.place(config) else { continue };
+        let was_there = before.as_ref().and_then(|before| part.place(before)).is_some_and(|old| old == place);
+        if !place.starts_with(dir) && exists(&place) && !was_there {
+            return Err(BackupError::Unfit(format!(
+                "the backup's configuration places {} outside of this folder, at {}, where something is already: that may be \
+                 another instance; remove it, or set TINYBASE_DB_URL and the like for the restore",
+                part.name(),
+                place.display()
+            )));
+        }
+        let source = staged.join(part.name());
+        let source = exists(&source).then(|| beside(&source, &place)).transpose()?;
+        if part == Part::Sqlite {
+            // The log beside the file that goes would be taken for that of the file that comes.
+            for suffix in ["-wal", "-shm"] {
+                let mut log = place.clone().into_os_string();
+                log.push(suffix);
+                moves.push(step(dir, None, log.into(), kept));
+            }
+        }
+        if source.is_some() || exists(&place) {
+            moves.push(step(dir, source, place, kept));
+        }
+    }
+    Ok(Journal { moves })
+}
+
+fn step(dir: &Path, from: Option<PathBuf>, to: PathBuf, kept: &Path) -> Move {
+    let kept = match to.strip_prefix(dir) {
+        Ok(within) => kept.join(within),
+        // On another disk, perhaps, where a rename cannot leave it.
+        Err(_) => {
+            let mut aside = to.clone().into_os_string();
+            aside.push(format!(".{}", kept.file_name().unwrap_or_default().to_string_lossy()));
+            aside.into()
+        }
+    };
+    Move { from, to, kept }
+}
+
+/// What is staged, on the disk of its place: only there a rename is one step.
+fn beside(source: &Path, place: &Path) -> Result<PathBuf, BackupError> {
+    let parent = place.parent().unwrap_or(place);
+    fs::create_dir_all(parent).map_err(io_error("created", parent))?;
+    let disk =
+        |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).map_err(io_error("read", path));
+    if disk(source)? == disk(parent)? {
+        return Ok(source.to_owned());
+    }
+    let mut near = place.to_owned().into_os_string();
+    near.push(".restoring");
+    let near = PathBuf::from(near);
+    if near.is_dir() {
+        fs::remove_dir_all(&near).map_err(io_error("removed", &near))?;
+    }
+    copy(source, &near)?;
+    Ok(near)
+}
+
+fn copy(source: &Path, target: &Path) -> Result<(), BackupError> {
+    if source.is_dir() {
+        make_private(target)?;
+        for entry in fs::read_dir(source).map_err(io_error("read", source))? {
+            let entry = entry.map_err(io_error("read", source))?;
+            copy(&entry.path(), &target.join(entry.file_name()))?;
+        }
+        return Ok(());
+    }
+    let copied = fs::copy(source, target).and_then(|_| File::open(target)?.sync_all());
+    copied.map_err(io_error("written", target))
+}

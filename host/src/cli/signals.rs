@@ -1,0 +1,36 @@
+//! Signals that neither end a server nor change it, which would kill the process where nobody took them. It never handles those
+//! that end it.
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+
+use super::Failure;
+
+/// A signal's name, the signal, and what the log says of it.
+type Harmless = (&'static str, fn() -> SignalKind, &'static str);
+
+const HARMLESS: [Harmless; 3] = [
+    (
+        "SIGHUP",
+        SignalKind::hangup,
+        "nothing is read anew while the server runs: restart it to apply a changed configuration",
+    ),
+    ("SIGUSR1", SignalKind::user_defined1, "it has no meaning here"),
+    ("SIGUSR2", SignalKind::user_defined2, "it has no meaning here"),
+];
+
+/// Takes these signals for as long as what is returned lives, and logs each. To be called within the runtime.
+pub(super) fn take_harmless() -> Result<JoinSet<()>, Failure> {
+    let mut taking = JoinSet::new();
+    for (name, kind, meaning) in HARMLESS {
+        let mut signals = signal(kind())?;
+        taking.spawn(async move {
+            while signals.recv().await.is_some() {
+                tracing::info!("{name} is ignored: {meaning}");
+            }
+        });
+    }
+    Ok(taking)
+}
