@@ -1,11 +1,13 @@
 //! `cargo xtask dist`: one folder and one archive that run on a machine without Rust. It never ships what the build did not stage.
 
+use std::fmt::Write;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 
 use crate::build;
 use crate::process::{self, Running};
@@ -13,8 +15,21 @@ use crate::registry;
 use crate::step;
 use crate::workspace::{Profile, Workspace, cargo};
 
-/// What is shipped beside the binary, where it is there.
-const PAPERS: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"];
+/// What is shipped beside the binary: the file in the source, and its name in the folder.
+const PAPERS: [(&str, &str); 6] = [
+    ("xtask/dist/README.md", "README.md"),
+    ("xtask/dist/tinybase.service", "tinybase.service"),
+    ("CHANGELOG.md", "CHANGELOG.md"),
+    ("LICENSE-MIT", "LICENSE-MIT"),
+    ("LICENSE-APACHE", "LICENSE-APACHE"),
+    ("registry/README.md", "docs/registry.md"),
+];
+
+/// Links of the documentation that lead elsewhere in the source than in the folder.
+const LINKS: [(&str, &str); 2] = [
+    ("](../../plugin-api/README.md", "](../../sdk/plugin-api/README.md"),
+    ("](../../registry/README.md", "](../registry.md"),
+];
 
 /// What `dist` can be told.
 #[derive(clap::Args)]
@@ -60,13 +75,75 @@ fn pack(workspace: &Workspace, folder: &Path) -> Result<()> {
         build::copy_tree(&workspace.profile_dir(Profile::Dist).join(&place), &folder.join(&place))?;
     }
     build::copy_tree(&workspace.profile_dir(Profile::Dist).join("sdk"), &folder.join("sdk"))?;
-    for paper in PAPERS {
-        let source = workspace.root.join(paper);
-        if source.exists() {
-            fs::copy(&source, folder.join(paper)).with_context(|| format!("copying {paper}"))?;
+    build::copy_tree(&workspace.root.join("docs"), &folder.join("docs"))?;
+    for (source, name) in PAPERS {
+        fs::copy(workspace.root.join(source), folder.join(name))
+            .with_context(|| format!("copying {source}"))?;
+    }
+    fs::write(folder.join("LICENSES-THIRD-PARTY.md"), third_party(workspace)?)?;
+    let mut pages = Vec::new();
+    collect_pages(&folder.join("docs"), &mut pages)?;
+    for page in &pages {
+        let text = fs::read_to_string(page)?;
+        let moved = LINKS.iter().fold(text.clone(), |text, (from, to)| text.replace(from, to));
+        if moved != text {
+            fs::write(page, moved)?;
+        }
+    }
+    pages.push(folder.join("README.md"));
+    pages.iter().try_for_each(|page| check_links(page))
+}
+
+/// Every page below a folder.
+fn collect_pages(folder: &Path, pages: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect_pages(&path, pages)?;
+        } else if path.extension().is_some_and(|ending| ending == "md") {
+            pages.push(path);
         }
     }
     Ok(())
+}
+
+/// Refuses a page with a link to a file that is not shipped.
+fn check_links(page: &Path) -> Result<()> {
+    let text = fs::read_to_string(page)?;
+    for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#', ' ']).next()) {
+        let is_file = !link.is_empty() && !link.contains("://") && !link.contains('`');
+        if is_file && !page.parent().context("a page is in a folder")?.join(link).exists() {
+            bail!("{} links to {link}, which is not shipped", page.display());
+        }
+    }
+    Ok(())
+}
+
+/// The crates that are built in, with their licences, as cargo knows them.
+fn third_party(workspace: &Workspace) -> Result<String> {
+    let output = cargo()
+        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", &target_triple()?])
+        .current_dir(&workspace.root)
+        .output()
+        .context("cargo cannot be started")?;
+    if !output.status.success() {
+        bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata printed no JSON")?;
+    let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;
+    let mut text = "# Crates that are built in\n\nTheir sources are on crates.io, each with the text of its licence.\n\n\
+                    | crate | version | licence |\n|---|---|---|\n"
+        .to_owned();
+    let word = |package: &Value, key: &str| package[key].as_str().unwrap_or_default().to_owned();
+    for package in packages.iter().filter(|package| !package["source"].is_null()) {
+        let (name, licence) = (word(package, "name"), word(package, "license"));
+        if licence.is_empty() && package["license_file"].is_null() {
+            bail!("the crate {name} names no licence");
+        }
+        let licence = if licence.is_empty() { "see its source".to_owned() } else { licence };
+        writeln!(text, "| {name} | {} | {licence} |", word(package, "version"))?;
+    }
+    Ok(text)
 }
 
 /// Runs the packed binary with no environment, far from the build: it initialises, comes up, and a bundled plugin answers.
@@ -96,11 +173,37 @@ fn try_in(folder: &Path, place: &Path) -> Result<()> {
     let mut server = Running::start(&mut serve, &place.join("serve.log"))?;
     let url = format!("http://127.0.0.1:{port}/api/collections");
     let started = Instant::now();
-    if let Err(error) = server.wait_for(&url, started) {
+    let tried = server.wait_for(&url, started).and_then(|_| first_steps(port)).and_then(|()| {
+        let mut backup = Command::new(&binary);
+        step::run("back it up", backup.env_clear().current_dir(place).args(["backup", "create"]))
+    });
+    if let Err(error) = tried {
         let log = fs::read_to_string(place.join("serve.log")).unwrap_or_default();
         bail!("{error:#}; it says: {log}");
     }
     server.stop()
+}
+
+/// What the shipped README begins with: the first login, a collection, a record.
+fn first_steps(port: u16) -> Result<()> {
+    let post = |path: &str, token: &str, body: Value| -> Result<Value> {
+        let mut answer = ureq::post(format!("http://127.0.0.1:{port}{path}"))
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json")
+            .send(body.to_string())?;
+        Ok(serde_json::from_str(&answer.body_mut().read_to_string()?)?)
+    };
+    let login = json!({"email": "admin@example.org", "password": "correct horse battery"});
+    let login = post("/api/auth/login", "", login)?;
+    let token = login["access_token"].as_str().context("the first login answers a token")?;
+    let fields = json!([{"name": "text", "type": "string", "required": true}]);
+    post(
+        "/api/collections",
+        token,
+        json!({"name": "notes", "label": "Notes", "schema": {"fields": fields}}),
+    )?;
+    post("/api/collections/notes/records", token, json!({"data": {"text": "Hello"}}))?;
+    Ok(())
 }
 
 /// The target that cargo builds for here, such as `x86_64-unknown-linux-gnu`.
