@@ -26,6 +26,9 @@ const MANIFEST: &str = "manifest.json";
 /// How hard zstd tries.
 const ZSTD_LEVEL: i32 = 3;
 
+/// How many bytes are copied at once.
+const COPY_BYTES: usize = 64 << 10;
+
 /// The largest `about.json` and `manifest.json` in bytes.
 const JSON_BYTES_MAX: u64 = 256 << 20;
 
@@ -209,6 +212,23 @@ fn json_of<T: for<'de> Deserialize<'de>>(path: &Path, entry: &mut impl Read) -> 
 
 fn not_whole(path: &Path, problem: &str) -> BackupError {
     BackupError::Damaged { path: path.to_owned(), problem: problem.to_owned() }
+}
+
+/// Copies what is read of the archive at `path` into `file` at `target`, and tells which of them failed.
+pub(super) fn copy_out(
+    path: &Path,
+    content: &mut dyn Read,
+    file: &mut File,
+    target: &Path,
+) -> Result<(), BackupError> {
+    let mut buffer = vec![0; COPY_BYTES];
+    loop {
+        let read = content.read(&mut buffer).map_err(damaged(path))?;
+        if read == 0 {
+            return file.sync_all().map_err(io_error("written", target));
+        }
+        file.write_all(&buffer[..read]).map_err(io_error("written", target))?;
+    }
 }
 
 fn damaged(path: &Path) -> impl Fn(io::Error) -> BackupError {

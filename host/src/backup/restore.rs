@@ -3,7 +3,6 @@
 
 use std::{
     fs::{self, File},
-    io,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -140,11 +139,8 @@ fn unpack(site: &Site, archive_path: &Path) -> Result<usize, BackupError> {
         let parent = path.parent().unwrap_or(&staged);
         make_private(parent)?;
         let created = fs::OpenOptions::new().write(true).create_new(true).mode(mode | 0o600).open(&path);
-        let written = created.and_then(|mut file| {
-            io::copy(content, &mut file)?;
-            file.sync_all()
-        });
-        written.map_err(io_error("written", &path))
+        let mut file = created.map_err(io_error("created", &path))?;
+        archive::copy_out(archive_path, content, &mut file, &path)
     })?;
     Ok(manifest.files.len())
 }
