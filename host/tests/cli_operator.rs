@@ -167,10 +167,11 @@ fn nothing_is_downgraded_unasked_or_under_a_server() {
     }
     assert_eq!(version(dir.path()), before);
     let server = Server::start(dir.path());
-    assert_ran(&run(dir.path(), "db downgrade 1 --yes"), 1, "stop it first");
+    assert_ran(&run(dir.path(), "db downgrade 11 --yes"), 1, "stop it first");
     assert_eq!((version(dir.path()), server.call("GET /ready", "", "").0), (before.clone(), 200));
     server.stop("-TERM");
-    done(dir.path(), "db downgrade 1 --yes");
+    // One step alone: what extensions have put on the host's older tables may hold those.
+    done(dir.path(), "db downgrade --yes");
     assert_ne!(version(dir.path()), before);
 }
 
