@@ -40,7 +40,7 @@ const RESERVED_NAMES: &[&str] = &[
 pub const CAPABILITIES: &[&str] =
     &["audit", "database", "events", "http", "identity", "services", "sessions", "settings", "storage"];
 /// Interfaces that every extension has.
-pub const ALWAYS_GRANTED: &[&str] = &["log", "timers", "console"];
+pub const ALWAYS_GRANTED: &[&str] = &["limits", "log", "timers", "console"];
 
 /// What an extension says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

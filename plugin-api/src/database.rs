@@ -148,6 +148,11 @@ impl Batch {
         Ok(self.writer.append(&other.finish())?)
     }
 
+    /// How many bytes the statements take with their parameters.
+    pub fn len_bytes(&self) -> usize {
+        self.writer.len_bytes()
+    }
+
     /// How many statements there are.
     pub fn len(&self) -> usize {
         self.writer.len()
@@ -230,6 +235,11 @@ impl Rows {
         let len = reader.u32()? as usize;
         let start = reader.offset();
         Ok(Rows { packed, columns, len, start })
+    }
+
+    /// How many bytes the packed rows take.
+    pub fn len_bytes(&self) -> usize {
+        self.packed.len()
     }
 
     /// How many rows there are.

@@ -156,6 +156,14 @@ impl Host {
         Ok(path.into())
     }
 
+    /// The largest answer in bytes that the host passes on from an extension, and the most bytes of rows that one read returns
+    /// to it: the operator's `plugins.response_bytes_max`. A host before ABI 1.3 does not say; its default is returned then.
+    pub fn response_bytes_max(&self) -> usize {
+        const UNKNOWN: u64 = 64 << 20;
+        let told = self.clients.limits.map_or(0, |client| client.response_bytes_max());
+        usize::try_from(if told == 0 { UNKNOWN } else { told }).unwrap_or(usize::MAX)
+    }
+
     /// A number that changes whenever another process has changed the data: what is cached of it is stale then.
     pub fn foreign_changes(&self) -> Result<u64> {
         granted!(self, database).map(|client| client.foreign_changes())

@@ -18,6 +18,7 @@ mod registry;
 pub mod request;
 pub mod response;
 pub mod sessions;
+pub mod task;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 

@@ -5,7 +5,8 @@ use std::ffi::c_void;
 use crate::{
     bytes::Slice,
     interfaces::{
-        audit, console, database, events, http, identity, log, services, sessions, settings, storage, timers,
+        audit, console, database, events, http, identity, limits, log, services, sessions, settings, storage,
+        timers,
     },
     root::HostRef,
 };
@@ -18,6 +19,7 @@ pub trait HostServices:
     + events::Server
     + http::Server
     + identity::Server
+    + limits::Server
     + log::Server
     + services::Server
     + sessions::Server
@@ -58,6 +60,7 @@ unsafe extern "C" fn get_interface<H: HostServices>(
         (events::ID, events::MAJOR) => events::table::<H>(),
         (http::ID, http::MAJOR) => http::table::<H>(),
         (identity::ID, identity::MAJOR) => identity::table::<H>(),
+        (limits::ID, limits::MAJOR) => limits::table::<H>(),
         (log::ID, log::MAJOR) => log::table::<H>(),
         (services::ID, services::MAJOR) => services::table::<H>(),
         (sessions::ID, sessions::MAJOR) => sessions::table::<H>(),
@@ -99,5 +102,6 @@ macro_rules! clients {
     };
 }
 clients!(
-    audit, console, database, events, http, identity, log, services, sessions, settings, storage, timers
+    audit, console, database, events, http, identity, limits, log, services, sessions, settings, storage,
+    timers
 );

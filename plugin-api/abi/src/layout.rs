@@ -18,7 +18,7 @@ use crate::{
     future::RawFuture,
     interfaces::{
         Caller, Function, Outcome, Topic, audit, commands, console, database, events, hooks, http, identity,
-        jobs, lifecycle, log, offered, services, sessions, settings, storage, timers,
+        jobs, lifecycle, limits, log, offered, services, sessions, settings, storage, timers,
     },
     request::{RawRequest, RequestTable},
     response::RawResponse,
@@ -151,8 +151,8 @@ fn tables() -> [(&'static str, Vec<Table>); 2] {
         (
             "host",
             of!(
-                audit, console, database, events, http, identity, log, services, sessions, settings, storage,
-                timers
+                audit, console, database, events, http, identity, limits, log, services, sessions, settings,
+                storage, timers
             ),
         ),
         ("plugin", of!(commands, hooks, jobs, lifecycle, offered)),

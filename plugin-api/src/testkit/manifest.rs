@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
 /// Interfaces that every extension has.
-const ALWAYS_GRANTED: [&str; 3] = ["log", "timers", "console"];
+const ALWAYS_GRANTED: [&str; 4] = ["limits", "log", "timers", "console"];
 
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Manifest {

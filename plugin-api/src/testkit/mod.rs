@@ -12,7 +12,15 @@ mod manifest;
 mod outbound;
 mod services;
 
-use std::{collections::HashMap, path::Path, sync::Mutex, time::Duration};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 pub use audit::AuditEntry;
 use clock::{Clock, lock};
@@ -38,6 +46,9 @@ use crate::{
     http::{HttpRequest, HttpResponse},
     instance::Instance,
 };
+
+/// The largest answer in bytes where a test does not say: the server's default.
+const RESPONSE_BYTES_MAX: u64 = 32 << 20;
 
 /// What the plugin registered, read as the server reads it.
 #[derive(Deserialize)]
@@ -340,6 +351,12 @@ impl<P: Plugin> TestHost<P> {
         self.services.change_settings(settings)
     }
 
+    /// Sets the largest answer, as `plugins.response_bytes_max` does on the server. The extension is told of it; answers are
+    /// not checked here.
+    pub fn set_response_bytes_max(&self, bytes: u64) {
+        self.services.response_bytes_max.store(bytes, Ordering::Relaxed);
+    }
+
     /// Lets this much time pass, with everything that wakes in it.
     pub fn advance(&self, duration: Duration) {
         self.run(self.services.clock.sleep(duration));
@@ -401,6 +418,7 @@ fn new_services(engine: &TestEngine, folder: &Path) -> Result<Services, String> 
         error_lines: Mutex::default(),
         emitted: Mutex::default(),
         refusals: Mutex::default(),
+        response_bytes_max: AtomicU64::new(RESPONSE_BYTES_MAX),
         data_dir: Mutex::new(Some(data_dir)),
     })
 }

@@ -1,7 +1,13 @@
 //! What the test host offers the plugin: the same interfaces as the server's, kept in memory. What a test may look
 //! at afterwards is recorded.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use serde_json::{Map, Value as Json};
 use tempfile::TempDir;
@@ -11,8 +17,8 @@ use tinybase_abi::{
     future::{RawFuture, guard, ready},
     host::HostServices,
     interfaces::{
-        Outcome, Topic, TopicRef, console, database, events, identity, log, services, sessions, settings,
-        storage, timers,
+        Outcome, Topic, TopicRef, console, database, events, identity, limits, log, services, sessions,
+        settings, storage, timers,
     },
 };
 
@@ -41,6 +47,7 @@ pub(super) struct Services {
     pub(super) error_lines: Mutex<Vec<String>>,
     pub(super) emitted: Mutex<Vec<Event>>,
     pub(super) refusals: Mutex<HashMap<String, Error>>,
+    pub(super) response_bytes_max: AtomicU64,
     pub(super) data_dir: Mutex<Option<TempDir>>,
 }
 
@@ -245,6 +252,12 @@ impl settings::Server for Services {
             .map_err(|error| Error::unprocessable("invalid_settings", error.to_string()))
             .and_then(|values| self.change_settings(values));
         ready(changed.map_err(RawError::from))
+    }
+}
+
+impl limits::Server for Services {
+    fn response_bytes_max(&self) -> u64 {
+        self.response_bytes_max.load(Ordering::Relaxed)
     }
 }
 

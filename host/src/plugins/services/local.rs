@@ -1,17 +1,23 @@
-//! What a plugin uses of the machine: log, time, terminal, folder.
+//! What a plugin uses of the machine: limits, log, time, terminal, folder.
 
 use std::{fs, time::Duration};
 
 use tinybase_abi::{
     bytes::Bytes,
     future::{RawFuture, guard},
-    interfaces::{console, log, storage, timers},
+    interfaces::{console, limits, log, storage, timers},
 };
 
 use super::PluginHost;
 
 /// The most tasks that a plugin may have spawned at once; further ones are dropped with a log line.
 const TASKS_MAX: usize = 10_000;
+
+impl limits::Server for PluginHost {
+    fn response_bytes_max(&self) -> u64 {
+        u64::try_from(self.shared.limits.response_bytes_max).unwrap_or(u64::MAX)
+    }
+}
 
 impl log::Server for PluginHost {
     fn enabled(&self, level: u8) -> bool {

@@ -97,6 +97,11 @@ impl BatchWriter {
         Ok(())
     }
 
+    /// How long the buffer is now, in bytes.
+    pub fn len_bytes(&self) -> usize {
+        self.out.len()
+    }
+
     /// How many statements there are.
     pub fn len(&self) -> usize {
         self.count as usize

@@ -65,6 +65,15 @@ interface! {
 }
 
 interface! {
+    /// Limits of the host, from its configuration. Always granted.
+    mod limits = "limits" @ 1 {
+        /// The largest answer in bytes that the host passes on from a plugin; also the most bytes of rows that one read
+        /// returns to it.
+        fn response_bytes_max() -> u64;
+    }
+}
+
+interface! {
     /// The log. Always granted.
     mod log = "log" @ 1 {
         /// Whether lines of this level (1 error, 2 warn, 3 info, 4 debug, 5 trace) are written.

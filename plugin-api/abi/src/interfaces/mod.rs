@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use cross::Cross;
 pub use host_side::{
-    audit, console, database, events, http, identity, log, services, sessions, settings, storage, timers,
+    audit, console, database, events, http, identity, limits, log, services, sessions, settings, storage,
+    timers,
 };
 pub use plugin_side::{commands, hooks, jobs, lifecycle, offered};
 
