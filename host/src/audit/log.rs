@@ -74,6 +74,8 @@ pub(super) struct Exported {
     last: i64,
     /// Time and id of the last entry that was handed out.
     behind: (String, i64),
+    /// How many entries are read at once: fewer where they are large.
+    at_once: i64,
 }
 
 impl AuditLog {
@@ -92,27 +94,36 @@ impl AuditLog {
     pub(super) async fn begin_export(&self, filter: Filter) -> Result<Exported, DbError> {
         let last = self.log.sql().row("SELECT max(id) FROM tb_audit_log", &[]).await?;
         let last = last.map_or(0, |row| integer(&row, 0));
-        Ok(Exported { filter, last, behind: (String::new(), 0) })
+        Ok(Exported { filter, last, behind: (String::new(), 0), at_once: EXPORT_ENTRIES_AT_ONCE })
     }
 
     /// The next entries of an export, oldest first; none at its end.
     pub(super) async fn export_more(&self, export: &mut Exported) -> Result<Vec<Logged>, DbError> {
+        let rows = loop {
+            match self.export_rows(export).await {
+                Err(DbError::TooLarge { .. }) if export.at_once > 1 => export.at_once /= 2,
+                rows => break rows?,
+            }
+        };
+        let entries: Vec<_> = rows.iter().map(Logged::from_row).collect();
+        if let Some(last) = entries.last() {
+            export.behind = (last.at.clone(), last.id);
+        }
+        Ok(entries)
+    }
+
+    async fn export_rows(&self, export: &Exported) -> Result<Vec<Row>, DbError> {
         let mut params: Vec<Value> = vec![
             export.last.into(),
             export.behind.0.as_str().into(),
             export.behind.1.into(),
-            EXPORT_ENTRIES_AT_ONCE.into(),
+            export.at_once.into(),
         ];
         let filter = export.filter.sql(self.log.sql().database().engine(), &mut params);
         let sql = format!(
             "SELECT {COLUMNS} FROM tb_audit_log WHERE id IN (SELECT id FROM tb_audit_log WHERE {filter} \
              AND id <= ?1 AND (at, id) > (?2, ?3) ORDER BY at, id LIMIT ?4) ORDER BY at, id"
         );
-        let rows = self.log.sql().scan(&sql, &params).await?;
-        let entries: Vec<_> = rows.iter().map(Logged::from_row).collect();
-        if let Some(last) = entries.last() {
-            export.behind = (last.at.clone(), last.id);
-        }
-        Ok(entries)
+        self.log.sql().scan(&sql, &params).await
     }
 }

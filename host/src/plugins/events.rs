@@ -1,6 +1,13 @@
 //! The event bus: topics, hooks before an event, listeners after it. It never knows what an event means.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use serde::de::IgnoredAny;
@@ -27,6 +34,29 @@ use crate::{
 const TOPICS_MAX: usize = 10_000;
 /// The most events that may wait for one listener; further ones are dropped with a warning.
 const LISTENER_QUEUE_MAX: usize = 10_000;
+
+/// The most bytes of events that may wait for one listener; further ones are dropped with a warning.
+const LISTENER_QUEUE_BYTES_MAX: usize = 64 << 20;
+
+/// The events that wait for one listener.
+#[derive(Debug, Clone)]
+pub struct ListenerQueue {
+    events: mpsc::Sender<Told>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl ListenerQueue {
+    /// Appends an event; false where it is too full.
+    fn push(&self, event: Told) -> bool {
+        let bytes = event.payload.len();
+        let fits = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= LISTENER_QUEUE_BYTES_MAX;
+        let is_taken = fits && self.events.try_send(event).is_ok();
+        if !is_taken {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        is_taken
+    }
+}
 
 /// An event on its way to a listener.
 #[derive(Debug, Clone)]
@@ -177,7 +207,7 @@ impl EventBus {
                 subject: subject.into(),
                 payload: payload.into(),
             });
-            if queue.try_send(told.clone()).is_ok() {
+            if queue.push(told.clone()) {
                 EVENTS.told.add_one();
             } else {
                 EVENTS.dropped.add_one();
@@ -185,7 +215,8 @@ impl EventBus {
                 tracing::warn!(
                     plugin,
                     topic,
-                    "an event was dropped: {LISTENER_QUEUE_MAX} wait for this listener"
+                    "an event was dropped: {LISTENER_QUEUE_MAX} events, or {LISTENER_QUEUE_BYTES_MAX} bytes of \
+                     them, wait for this listener"
                 );
             }
         }
@@ -197,12 +228,15 @@ fn clamp(count: usize) -> u32 {
 }
 
 /// Starts the task that tells a listener one event after the other. It ends when its queue is dropped.
-pub fn start_listener(plugin: Arc<Running>, position: u32, call_timeout: Duration) -> mpsc::Sender<Told> {
+pub fn start_listener(plugin: Arc<Running>, position: u32, call_timeout: Duration) -> ListenerQueue {
     let (queue, mut events) = mpsc::channel::<Told>(LISTENER_QUEUE_MAX);
+    let queue = ListenerQueue { events: queue, bytes: Arc::default() };
+    let waiting = Arc::clone(&queue.bytes);
     tokio::spawn(async move {
         while let Some(told) = events.recv().await {
             let Some(hooks) = plugin.hooks() else { return };
             let payload = Bytes::from(told.payload.to_vec());
+            waiting.fetch_sub(payload.len(), Ordering::Relaxed);
             let call = hooks.after(position, &told.topic, &told.subject, payload);
             if let Err(error) = plugin.bounded(call_timeout, call).await {
                 let words = error.words();

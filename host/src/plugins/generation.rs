@@ -13,11 +13,10 @@ use std::{
 use http::Method;
 use thiserror::Error;
 use tinybase_abi::{bytes::Bytes, error::RawError};
-use tokio::sync::mpsc;
 
 use super::{
     call::PluginCall,
-    events::Told,
+    events::ListenerQueue,
     member::{Leaving, Member},
     registration::RegistrationError,
     running::Running,
@@ -48,7 +47,7 @@ pub struct Listener {
     /// One subject alone, or all.
     pub subject: Option<String>,
     /// Its events, told at most once; `None` where the outbox tells them at least once.
-    pub queue: Option<mpsc::Sender<Told>>,
+    pub queue: Option<ListenerQueue>,
     /// Its name in the outbox.
     pub subscriber: String,
 }

@@ -7,13 +7,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::{mpsc, watch},
-    task::AbortHandle,
-};
+use tokio::{sync::watch, task::AbortHandle};
 
 use super::{
-    events::{Told, start_listener},
+    events::{ListenerQueue, start_listener},
     jobs::{JobTask, start_job},
     running::Running,
     services::Limits,
@@ -25,7 +22,7 @@ pub struct Member {
     /// Of the package that it was loaded from.
     hash: String,
     /// A queue a listener, in the order of its registration; `None` where the outbox tells it.
-    queues: OnceLock<Vec<Option<mpsc::Sender<Told>>>>,
+    queues: OnceLock<Vec<Option<ListenerQueue>>>,
     jobs: OnceLock<Vec<JobTask>>,
 }
 
@@ -52,7 +49,7 @@ impl Member {
     }
 
     /// The queues of its listeners; they are started with the first call.
-    pub fn queues(&self, limits: Limits) -> &[Option<mpsc::Sender<Told>>] {
+    pub fn queues(&self, limits: Limits) -> &[Option<ListenerQueue>] {
         self.queues.get_or_init(|| {
             let listeners = self.plugin.registration().after.iter().zip(0..);
             let start = |position| start_listener(Arc::clone(&self.plugin), position, limits.call_timeout);

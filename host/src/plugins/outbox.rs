@@ -22,6 +22,8 @@ use crate::{
 
 /// How many events are read at once for a listener.
 const EVENTS_AT_ONCE: i64 = 100;
+/// How many bytes of events are read at once; a larger one is read alone.
+const BYTES_AT_ONCE: i64 = 4 << 20;
 /// How often the outbox is looked at where nothing wakes it: for retries, and for what another process wrote.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The longest wait before an event is told again, in seconds.
@@ -29,8 +31,10 @@ const RETRY_SECONDS_MAX: i64 = 3600;
 
 const INSERT: &str = "INSERT INTO tb_outbox (topic, subject, payload, subscriber, created_at, next_attempt_at) \
                       VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+const SIZES: &str = "SELECT id, octet_length(payload) FROM tb_outbox \
+                     WHERE subscriber = ?1 AND next_attempt_at <= ?2 ORDER BY id LIMIT ?3";
 const DUE: &str = "SELECT id, topic, subject, payload, attempts FROM tb_outbox \
-                   WHERE subscriber = ?1 AND next_attempt_at <= ?2 ORDER BY id LIMIT ?3";
+                   WHERE subscriber = ?1 AND next_attempt_at <= ?2 AND id <= ?3 ORDER BY id";
 const DONE: &str = "DELETE FROM tb_outbox WHERE id = ?1";
 const FAILED: &str =
     "UPDATE tb_outbox SET attempts = attempts + 1, next_attempt_at = ?2, last_error = ?3 WHERE id = ?1";
@@ -87,7 +91,7 @@ async fn tell_due(
 ) -> Result<(), DbError> {
     // Most looks find nothing, and take nothing then.
     let mut due = due(sql, &listener.subscriber).await?;
-    if due.is_empty() || !teller.take(&listener.subscriber).await? {
+    if due.events.is_empty() || !teller.take(&listener.subscriber).await? {
         return Ok(());
     }
     if !teller.is_alone() {
@@ -95,7 +99,7 @@ async fn tell_due(
         due = self::due(sql, &listener.subscriber).await?;
     }
     loop {
-        for event in &due {
+        for event in &due.events {
             if shared.current.load().number != generation {
                 // The rest is told to whoever listens by now: no plugin is kept by what is due.
                 return teller.leave(&listener.subscriber).await;
@@ -104,16 +108,36 @@ async fn tell_due(
                 return Ok(());
             }
         }
-        if i64::try_from(due.len()).is_ok_and(|len| len < EVENTS_AT_ONCE) {
+        if !due.has_more {
             return teller.leave(&listener.subscriber).await;
         }
         due = self::due(sql, &listener.subscriber).await?;
     }
 }
 
-async fn due(sql: &HostSql, subscriber: &str) -> Result<Vec<Row>, DbError> {
-    let params = [ValueRef::Text(subscriber), ValueRef::Now, ValueRef::Integer(EVENTS_AT_ONCE)];
-    sql.rows(DUE, &params).await
+/// Events that are due.
+struct Due {
+    events: Vec<Row>,
+    /// Whether there may be more behind them.
+    has_more: bool,
+}
+
+/// The first events that are due, as many as are small together.
+async fn due(sql: &HostSql, subscriber: &str) -> Result<Due, DbError> {
+    let params = |last| [ValueRef::Text(subscriber), ValueRef::Now, ValueRef::Integer(last)];
+    let sizes = sql.rows(SIZES, &params(EVENTS_AT_ONCE)).await?;
+    let (mut last, mut count, mut bytes) = (None, 0, 0);
+    for row in &sizes {
+        bytes += integer(row, 1);
+        if last.is_some() && bytes > BYTES_AT_ONCE {
+            break;
+        }
+        (last, count) = (Some(integer(row, 0)), count + 1);
+    }
+    let Some(last) = last else { return Ok(Due { events: Vec::new(), has_more: false }) };
+    let events = sql.rows(DUE, &params(last)).await?;
+    let has_more = count < sizes.len() || i64::try_from(count).is_ok_and(|count| count == EVENTS_AT_ONCE);
+    Ok(Due { events, has_more })
 }
 
 /// Notes that an event is to be told again, in so many seconds.
@@ -190,13 +214,13 @@ mod tests {
             let mut batch = BatchWriter::default();
             push_new(&mut batch, "x", ("topic", "subject"), b"{}");
             sql.apply(batch).await.unwrap();
-            let events = due(&sql, "x").await.unwrap();
+            let events = due(&sql, "x").await.unwrap().events;
             assert_eq!(events.len(), 1, "{apart}: a new event is due at once");
 
             let mut batch = BatchWriter::default();
             push_failed(&mut batch, &sql, integer(&events[0], 0), 60, "not now");
             sql.apply(batch).await.unwrap();
-            assert!(due(&sql, "x").await.unwrap().is_empty(), "{apart}: one that failed waits");
+            assert!(due(&sql, "x").await.unwrap().events.is_empty(), "{apart}: one that failed waits");
             let left = real(&sql.row(LEFT, &[]).await.unwrap().unwrap(), 0);
             assert!((50.0..61.0).contains(&left), "{apart}: {left} s are left");
         }
