@@ -66,7 +66,7 @@ pub(super) async fn open_database(config: &Config) -> Result<Arc<dyn Database>, 
             if path.exists() { open_sqlite(config, path) } else { Err(missing(&path.display().to_string())) }
         }
         DatabaseUrl::Postgres(url) => {
-            let db: Arc<dyn Database> = Postgres::open(&postgres_options(&config.database, url)).await?;
+            let db: Arc<dyn Database> = Postgres::open(&postgres_options(config, url)).await?;
             let tables = HostSql::new(Arc::clone(&db)).row(HAS_TABLES, &[]).await?;
             if tables.is_some() {
                 return Ok(db);
@@ -92,7 +92,7 @@ pub(super) async fn open_or_create_database(config: &Config) -> Result<Arc<dyn D
             }
             open_sqlite(config, path)
         }
-        DatabaseUrl::Postgres(url) => Ok(Postgres::open(&postgres_options(&config.database, url)).await?),
+        DatabaseUrl::Postgres(url) => Ok(Postgres::open(&postgres_options(config, url)).await?),
     }
 }
 
@@ -105,11 +105,21 @@ pub(super) fn has_database(config: &Config) -> bool {
 }
 
 fn open_sqlite(config: &Config, path: PathBuf) -> Result<Arc<dyn Database>, Failure> {
-    Ok(Sqlite::open(&sqlite_options(&config.database, path))?)
+    Ok(Sqlite::open(&sqlite_options(config, path))?)
 }
 
-fn postgres_options(config: &config::Database, url: &str) -> PostgresOptions {
+/// What one read returns to an extension, at most: an answer's worth, but always some records of the largest size, so that work
+/// that goes from page to page does not stop at one.
+fn extension_rows_bytes_max(config: &Config) -> usize {
+    const BYTES_MIN: usize = 4 << 20;
+    config.plugins.response_bytes_max.max(BYTES_MIN)
+}
+
+fn postgres_options(config: &Config, url: &str) -> PostgresOptions {
+    let extension_rows_bytes_max = extension_rows_bytes_max(config);
+    let config = &config.database;
     PostgresOptions {
+        extension_rows_bytes_max,
         durability: durability(config),
         connections_max: config.pool_size,
         connect_timeout: Duration::from_millis(config.connect_timeout_ms),
@@ -128,10 +138,13 @@ fn durability(config: &config::Database) -> Durability {
     }
 }
 
-fn sqlite_options(config: &config::Database, path: PathBuf) -> SqliteOptions {
+fn sqlite_options(config: &Config, path: PathBuf) -> SqliteOptions {
+    let extension_rows_bytes_max = extension_rows_bytes_max(config);
+    let config = &config.database;
     let defaults = SqliteOptions::new(path);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     SqliteOptions {
+        extension_rows_bytes_max,
         // A thread reads through a connection of its own, and there are about as many as there are cores.
         page_cache_bytes: config.cache_bytes / cores,
         durability: durability(config),

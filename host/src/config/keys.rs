@@ -319,8 +319,8 @@ sections! {
     plugins: Plugins {
         /// How long a plugin may take to answer a call.
         call_timeout_ms: u64 = 30_000, "TINYBASE_PLUGINS_CALL_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
-        /// The largest answer of a plugin in bytes.
-        response_bytes_max: usize = 64 << 20, "TINYBASE_PLUGINS_RESPONSE_BYTES_MAX", "bytes, 1024 or more", |n| *n >= 1024;
+        /// The largest answer of a plugin in bytes; also the most that one read of the database returns to it.
+        response_bytes_max: usize = 32 << 20, "TINYBASE_PLUGINS_RESPONSE_BYTES_MAX", "bytes, 1024 or more", |n| *n >= 1024;
         /// How long a plugin may take to start.
         start_timeout_ms: u64 = 10_000, "TINYBASE_PLUGINS_START_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
         /// How long the probe process that opens a new library first may take.

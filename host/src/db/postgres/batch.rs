@@ -131,6 +131,7 @@ pub(super) async fn run_statements(
 ) -> Result<Vec<u8>, Fault> {
     let mut reader = Reader::new(packed);
     let mut result = BatchResultWriter::new(now);
+    let (mut bytes, bytes_max) = (0, shared.rows_bytes_max(scope));
     for position in 0..reader.u32().map_err(DbError::from)? as usize {
         let head = reader.statement().map_err(DbError::from)?;
         let effect = run::change(shared, lent, scope, head.sql, &mut reader, now).await?;
@@ -141,6 +142,10 @@ pub(super) async fn run_statements(
         };
         if !met {
             return Err(DbError::Condition { statement: position, affected: effect.affected }.into());
+        }
+        bytes += effect.rows.len();
+        if bytes > bytes_max {
+            return Err(DbError::TooLarge { bytes_max }.into());
         }
         result.push(effect.affected, &effect.rows);
     }

@@ -57,6 +57,7 @@ struct Shared {
     query_timeout: Duration,
     transaction_time_max: Duration,
     rows_bytes_max: usize,
+    extension_rows_bytes_max: usize,
     attempts_max: u32,
     gathered_reads_max: usize,
 }
@@ -93,6 +94,7 @@ impl Postgres {
             query_timeout: options.query_timeout,
             transaction_time_max: options.transaction_time_max,
             rows_bytes_max: options.rows_bytes_max,
+            extension_rows_bytes_max: options.extension_rows_bytes_max,
             attempts_max: options.attempts_max,
             gathered_reads_max: options.gathered_reads_max,
         });
@@ -142,6 +144,14 @@ async fn check_server(links: &Links) -> Result<(), DbError> {
 }
 
 impl Shared {
+    /// The largest result of a statement or a batch in the name of `scope`, in bytes.
+    fn rows_bytes_max(&self, scope: &Scope) -> usize {
+        match scope {
+            Scope::Host => self.rows_bytes_max,
+            Scope::Extension(_) => self.extension_rows_bytes_max,
+        }
+    }
+
     /// Reads by key, together with others that do the same meanwhile.
     async fn read_by_key(
         self: &Arc<Self>,

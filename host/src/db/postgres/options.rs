@@ -21,8 +21,10 @@ pub struct PostgresOptions {
     pub query_timeout: Duration,
     /// The longest that an extension's interactive transaction may ask for; meanwhile others that begin one wait.
     pub transaction_time_max: Duration,
-    /// The largest result of one statement, in bytes.
+    /// The largest result of one statement of the host, in bytes.
     pub rows_bytes_max: usize,
+    /// The largest result of one statement or batch of an extension, in bytes.
+    pub extension_rows_bytes_max: usize,
     /// How many prepared statements each connection keeps, and how many this process knows the types of.
     pub statement_cache_entries: usize,
     /// How many reads by key go to the server together at most, of those that wait while others of the same statement are
@@ -50,6 +52,7 @@ impl PostgresOptions {
             query_timeout: Duration::from_secs(10),
             transaction_time_max: Duration::from_secs(30),
             rows_bytes_max: 64 << 20,
+            extension_rows_bytes_max: 64 << 20,
             statement_cache_entries: 256,
             gathered_reads_max: 64,
             attempts_max: 8,

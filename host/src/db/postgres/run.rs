@@ -66,7 +66,7 @@ pub(super) async fn query(
         return Err(DbError::Sql("a query must change nothing; apply it in a batch".to_owned()).into());
     }
     let mut reader = Reader::new(params);
-    let effect = execute(shared, link, &prepared, &mut reader, now).await?;
+    let effect = execute(shared.rows_bytes_max(scope), link, &prepared, &mut reader, now).await?;
     if effect.is_outdated {
         shared.statements.forget(scope, sql);
     }
@@ -87,7 +87,7 @@ pub(super) async fn change(
         return script(link, scope, sql).await;
     }
     let prepared = shared.statements.prepare(link, scope, sql).await?;
-    let effect = execute(shared, link, &prepared, params, now).await?;
+    let effect = execute(shared.rows_bytes_max(scope), link, &prepared, params, now).await?;
     if effect.is_outdated {
         shared.statements.forget(scope, sql);
     }
@@ -95,7 +95,7 @@ pub(super) async fn change(
 }
 
 async fn execute(
-    shared: &Shared,
+    bytes_max: usize,
     link: &mut Link,
     prepared: &Prepared,
     params: &mut Reader<'_>,
@@ -117,8 +117,8 @@ async fn execute(
             Ok(Either::Right(row)) => {
                 let rows = rows.get_or_insert_with(|| Rows::begin(prepared, &row));
                 values::pack_row(&row, &rows.wires, &mut rows.writer)?;
-                if rows.writer.len_bytes() > shared.rows_bytes_max {
-                    return Err(DbError::TooLarge { bytes_max: shared.rows_bytes_max }.into());
+                if rows.writer.len_bytes() > bytes_max {
+                    return Err(DbError::TooLarge { bytes_max }.into());
                 }
             }
             Err(error) => {
@@ -156,7 +156,7 @@ pub(super) async fn together(
     let now = shared.clock.tick();
     let done = match waiting {
         [] => Ok(Vec::new()),
-        [one] => execute(shared, &mut lent, prepared, &mut Reader::new(&one.params), &now)
+        [one] => execute(shared.rows_bytes_max, &mut lent, prepared, &mut Reader::new(&one.params), &now)
             .await
             .map(|effect| vec![Some(effect.rows)]),
         many => for_many(shared, &mut lent, prepared, many, &now).await,

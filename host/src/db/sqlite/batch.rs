@@ -95,6 +95,7 @@ fn run_statements(
 ) -> Result<Vec<u8>, DbError> {
     let mut reader = Reader::new(packed);
     let mut result = BatchResultWriter::new(now);
+    let (mut bytes, bytes_max) = (0, link.rows_bytes_max(scope));
     for position in 0..reader.u32()? as usize {
         let head = reader.statement()?;
         let effect = link.execute(scope, head.sql, &mut reader, now, time_max)?;
@@ -105,6 +106,10 @@ fn run_statements(
         };
         if !met {
             return Err(DbError::Condition { statement: position, affected: effect.affected });
+        }
+        bytes += effect.rows.len();
+        if bytes > bytes_max {
+            return Err(DbError::TooLarge { bytes_max });
         }
         result.push(effect.affected, &effect.rows);
     }

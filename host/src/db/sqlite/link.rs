@@ -28,6 +28,7 @@ pub(super) struct Link {
     pub(super) connection: Connection,
     pub(super) guard: Arc<Guard>,
     rows_bytes_max: usize,
+    extension_rows_bytes_max: usize,
     keyed_sql: String,
     must_undo: bool,
 }
@@ -57,18 +58,40 @@ impl Link {
             connection,
             guard,
             rows_bytes_max: options.rows_bytes_max,
+            extension_rows_bytes_max: options.extension_rows_bytes_max,
             keyed_sql: String::new(),
             must_undo: false,
         })
     }
 
-    /// Runs one statement that changes nothing; answers packed rows.
+    /// The largest result of a statement or a batch in the name of `scope`, in bytes.
+    pub(super) fn rows_bytes_max(&self, scope: &Scope) -> usize {
+        match scope {
+            Scope::Host => self.rows_bytes_max,
+            Scope::Extension(_) => self.extension_rows_bytes_max,
+        }
+    }
+
+    /// Runs one statement that changes nothing; returns packed rows.
     pub(super) fn query(
         &mut self,
         scope: &Scope,
         sql: &str,
         params: &[u8],
         time_max: Duration,
+    ) -> Result<Vec<u8>, DbError> {
+        let bytes_max = self.rows_bytes_max(scope);
+        self.query_within(scope, sql, params, time_max, bytes_max)
+    }
+
+    /// The same, with a limit of the caller's for the rows.
+    pub(super) fn query_within(
+        &mut self,
+        scope: &Scope,
+        sql: &str,
+        params: &[u8],
+        time_max: Duration,
+        bytes_max: usize,
     ) -> Result<Vec<u8>, DbError> {
         let key = key_sql(&mut self.keyed_sql, scope, sql)?;
         self.guard.enter(scope, time_max);
@@ -77,7 +100,7 @@ impl Link {
             return Err(DbError::Sql("a query may not change anything; apply a batch for that".to_owned()));
         }
         bind(&mut statement, &mut Reader::new(params), None).map_err(|fault| fault.explain(&self.guard))?;
-        pack_rows(&mut statement, self.rows_bytes_max).map_err(|fault| fault.explain(&self.guard))
+        pack_rows(&mut statement, bytes_max).map_err(|fault| fault.explain(&self.guard))
     }
 
     /// Runs one statement of a batch. Its parameters are read from `params`.
@@ -91,6 +114,7 @@ impl Link {
         now: &str,
         time_max: Duration,
     ) -> Result<Effect, DbError> {
+        let bytes_max = self.rows_bytes_max(scope);
         let key = key_sql(&mut self.keyed_sql, scope, sql)?;
         self.guard.enter(scope, time_max);
         let changes_before = self.connection.total_changes();
@@ -112,7 +136,7 @@ impl Link {
             statement.raw_execute().map_err(|error| self.guard.explain(error))?;
             Vec::new()
         } else {
-            pack_rows(&mut statement, self.rows_bytes_max).map_err(|fault| fault.explain(&self.guard))?
+            pack_rows(&mut statement, bytes_max).map_err(|fault| fault.explain(&self.guard))?
         };
         let changed = self.connection.total_changes() != changes_before;
         Ok(Effect { affected: if changed { self.connection.changes() } else { 0 }, rows })
@@ -194,8 +218,13 @@ fn set_pragmas(connection: &Connection, options: &SqliteOptions, role: Role) -> 
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // NORMAL syncs around checkpoints; the sync of each commit is the syncer's.
     connection.execute_batch("PRAGMA synchronous = NORMAL")?;
+    // What a read sorts or groups may be as large as the data: beyond a cache it goes to a file.
+    let temp_store = match role {
+        Role::ShortReader | Role::Reader => "FILE",
+        Role::Writer | Role::Checkpointer => "MEMORY",
+    };
     connection.execute_batch(&format!(
-        "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;
+        "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA temp_store = {temp_store};
          PRAGMA cache_size = -{cache_kib}; PRAGMA mmap_size = 0;"
     ))
 }
@@ -294,15 +323,25 @@ fn pack_rows(statement: &mut Statement<'_>, bytes_max: usize) -> Result<Vec<u8>,
         // SQLite may prepare the statement anew on its first step, so the columns are asked for behind it.
         let writer = writer.get_or_insert_with(|| start_rows(row.as_ref()));
         for column in 0..row.as_ref().column_count() {
-            writer.push(read_value(row.get_ref(column)?)?);
+            let value = read_value(row.get_ref(column)?)?;
+            if writer.len_bytes() + len_bytes(value) > bytes_max {
+                return Err(Fault::Own(DbError::TooLarge { bytes_max }));
+            }
+            writer.push(value);
         }
         writer.end_row();
-        if writer.len_bytes() > bytes_max {
-            return Err(Fault::Own(DbError::TooLarge { bytes_max }));
-        }
     }
     drop(rows);
     Ok(writer.unwrap_or_else(|| start_rows(statement)).finish())
+}
+
+/// How many bytes a value takes beyond its tag.
+fn len_bytes(value: ValueRef<'_>) -> usize {
+    match value {
+        ValueRef::Text(text) => text.len(),
+        ValueRef::Blob(bytes) => bytes.len(),
+        _ => 8,
+    }
 }
 
 fn start_rows(statement: &Statement<'_>) -> RowsWriter {

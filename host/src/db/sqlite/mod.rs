@@ -129,7 +129,7 @@ impl Database for Sqlite {
 
     fn query(&self, query: Query<'_>) -> Answer<Vec<u8>> {
         match query.cost {
-            Cost::Key | Cost::Short => Answer::ready(self.readers.short(query)),
+            Cost::Key | Cost::Short => self.readers.short_or_queue(query),
             Cost::Unknown => self.readers.queue(query),
         }
     }

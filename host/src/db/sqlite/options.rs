@@ -25,8 +25,12 @@ pub struct SqliteOptions {
     pub wal_bytes_max: u64,
     /// After how much growth of the write-ahead log its pages are copied to the database file, in bytes.
     pub checkpoint_bytes: u64,
-    /// The largest result of one statement, in bytes.
+    /// The largest result of one statement of the host, in bytes.
     pub rows_bytes_max: usize,
+    /// The largest result of one statement or batch of an extension, in bytes.
+    pub extension_rows_bytes_max: usize,
+    /// The largest result of a read on the calling thread, in bytes: a larger one is begun again on a reader thread.
+    pub short_rows_bytes_max: usize,
     /// How many jobs are committed as one transaction at most.
     pub group_jobs_max: usize,
     /// After how long a group is committed although more jobs wait.
@@ -61,6 +65,8 @@ impl SqliteOptions {
             wal_bytes_max: 256 << 20,
             checkpoint_bytes: 64 << 20,
             rows_bytes_max: 64 << 20,
+            extension_rows_bytes_max: 64 << 20,
+            short_rows_bytes_max: 2 << 20,
             group_jobs_max: 512,
             group_time_max: Duration::from_millis(20),
             queue_jobs_max: 4096,

@@ -72,8 +72,18 @@ impl Readers {
         Ok(Readers { options: options.clone(), closed: AtomicBool::new(false), short, messages, queued })
     }
 
-    /// Answers on the calling thread.
-    pub(super) fn short(&self, query: Query<'_>) -> Result<Vec<u8>, DbError> {
+    /// Reads on the calling thread, and again on a reader thread where that is more than a short read returns.
+    pub(super) fn short_or_queue(&self, query: Query<'_>) -> Answer<Vec<u8>> {
+        match self.short(query) {
+            Err(DbError::TooLarge { bytes_max }) if bytes_max == self.options.short_rows_bytes_max => {
+                self.queue(query)
+            }
+            answer => Answer::ready(answer),
+        }
+    }
+
+    /// Reads on the calling thread.
+    fn short(&self, query: Query<'_>) -> Result<Vec<u8>, DbError> {
         let mut slot = self.slot();
         if self.closed.load(Ordering::Acquire) {
             return Err(closed());
@@ -81,7 +91,8 @@ impl Readers {
         let time_max = query.deadline.unwrap_or(self.options.query_timeout);
         let begun = Instant::now();
         let link = link_in(&mut slot, &self.options, Role::ShortReader)?;
-        let answer = link.query(query.scope, query.sql, query.params, time_max);
+        let bytes_max = link.rows_bytes_max(query.scope).min(self.options.short_rows_bytes_max);
+        let answer = link.query_within(query.scope, query.sql, query.params, time_max, bytes_max);
         DATABASE.reads_short.observe_time(begun.elapsed());
         answer
     }

@@ -26,9 +26,8 @@ pub fn raw_error(error: &DbError) -> RawError {
         DbError::Busy | DbError::Closed(_) | DbError::Unavailable(_) | DbError::SchemaChanged(_) => {
             (503, true)
         }
-        DbError::TooLarge { .. } | DbError::Denied { .. } | DbError::Sql(_) | DbError::Codec(_) => {
-            (500, false)
-        }
+        DbError::TooLarge { .. } => (413, false),
+        DbError::Denied { .. } | DbError::Sql(_) | DbError::Codec(_) => (500, false),
     };
     let details = match error {
         DbError::Unique { table, columns } => json!({"table": table, "columns": columns}).to_string(),
