@@ -17,7 +17,7 @@ use std::{
 use support_db::{FreshSqlite, apply, batch, query, query_as};
 use tinybase_abi::codec::{Expect, Value, pack_values};
 use tinybase_host::db::{
-    Cost, Database, DbError, Durability, Query, Scope,
+    Answer, Cost, Database, DbError, Durability, Query, Scope,
     sqlite::{Sqlite, SqliteOptions},
 };
 use tinybase_test_postgres::sqlite_only;
@@ -103,6 +103,29 @@ async fn full_queues_and_large_results_are_refused() {
     let answer = apply(&fresh.db, &[(returning, &NONE, Expect::Any)]).await;
     assert!(matches!(answer, Err(DbError::TooLarge { .. })), "{answer:?}");
     assert_eq!(query(&fresh.db, Cost::Short, "SELECT count(*) FROM t", &NONE).await.unwrap(), [[0.into()]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn extensions_have_a_limit_of_their_own_and_large_short_reads_leave_the_thread() {
+    if sqlite_only("the SQLite engine") {
+        return;
+    }
+    let fresh = FreshSqlite::open_with(|options| {
+        (options.extension_rows_bytes_max, options.short_rows_bytes_max) = (1 << 20, 1 << 16);
+    });
+    let extension = Scope::Extension("notes".into());
+    // Whether it was read on the calling thread, and what came of it.
+    let read = async |scope: &Scope, bytes: usize| {
+        let sql = format!("SELECT hex(zeroblob({}))", bytes / 2);
+        let query = Query { scope, sql: &sql, params: &pack_values([]), cost: Cost::Short, deadline: None };
+        let answer = fresh.db.query(query);
+        (matches!(answer, Answer::Ready(_)), answer.await.map(|rows| rows.len()))
+    };
+    assert!(matches!(read(&extension, 1 << 15).await, (true, Ok(_))));
+    assert!(matches!(read(&extension, 1 << 17).await, (false, Ok(_))));
+    let answer = read(&extension, 1 << 21).await;
+    assert!(matches!(answer, (false, Err(DbError::TooLarge { bytes_max: 1_048_576 }))), "{answer:?}");
+    assert!(matches!(read(&Scope::Host, 1 << 21).await, (false, Ok(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]

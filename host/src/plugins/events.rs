@@ -261,3 +261,22 @@ impl Hook {
         self.subject.as_deref().is_none_or(|wanted| wanted == subject)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_events_that_wait_for_a_listener_are_limited_in_bytes() {
+        let (events, mut waiting) = mpsc::channel(LISTENER_QUEUE_MAX);
+        let queue = ListenerQueue { events, bytes: Arc::default() };
+        let event =
+            |bytes: usize| Told { topic: "t".into(), subject: "s".into(), payload: vec![0; bytes].into() };
+        let half = LISTENER_QUEUE_BYTES_MAX / 2;
+        let taken: Vec<bool> = [half, half, 1, 0].map(|bytes| queue.push(event(bytes))).to_vec();
+        assert_eq!(taken, [true, true, false, true]);
+        let told = waiting.try_recv().unwrap();
+        queue.bytes.fetch_sub(told.payload.len(), Ordering::Relaxed);
+        assert!(queue.push(event(1)));
+    }
+}

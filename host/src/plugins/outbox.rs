@@ -205,6 +205,46 @@ mod tests {
     const LEFT: &str =
         "SELECT extract(epoch FROM next_attempt_at::timestamptz - clock_timestamp())::float8 FROM tb_outbox";
 
+    async fn on_sqlite(dir: &tempfile::TempDir) -> HostSql {
+        let db: Arc<dyn crate::db::Database> =
+            crate::db::sqlite::Sqlite::open(&crate::db::sqlite::SqliteOptions::new(dir.path().join("t.db")))
+                .unwrap();
+        crate::db::migrations::Migrator::of_host(&*db).upgrade(None).await.unwrap();
+        HostSql::new(db)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn large_events_are_read_a_few_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut engines = vec![on_sqlite(&dir).await];
+        let server = OnPostgres::migrated().await;
+        if let Some(database) = &server {
+            engines.push(database.node().await);
+        }
+        let large = vec![b'x'; 3 << 20];
+        for sql in engines {
+            for payload in [b"{}".as_slice(), &large, &large, &large, b"{}"] {
+                let mut batch = BatchWriter::default();
+                push_new(&mut batch, "x", ("topic", "subject"), payload);
+                sql.apply(batch).await.unwrap();
+            }
+            let mut counts = Vec::new();
+            loop {
+                let due = due(&sql, "x").await.unwrap();
+                counts.push(due.events.len());
+                for event in &due.events {
+                    let mut batch = BatchWriter::default();
+                    batch.push(DONE, [ValueRef::Integer(integer(event, 0))], Expect::Any);
+                    sql.apply(batch).await.unwrap();
+                }
+                if !due.has_more {
+                    break;
+                }
+            }
+            assert_eq!(counts, [2, 1, 2]);
+        }
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn what_is_due_goes_by_the_databases_clock() {
         for apart in ["1 hour", "-1 hour"] {
