@@ -7,6 +7,7 @@ use crate::{
     access::{Action, Caller},
     catalog::Collection,
     fault::{Fault, Faults},
+    plugin::Collections,
     query::QueryFault,
 };
 
@@ -85,15 +86,19 @@ pub(crate) fn contended() -> Error {
         .retryable()
 }
 
-/// 413: the page that was asked for is larger than an answer may be.
-pub(crate) fn too_large(error: Error) -> Error {
-    if error.code() != "db_result_too_large" {
-        return error;
-    }
-    Error::too_large(
-        "answer_too_large",
-        "the records of this page are too large together: ask for a smaller limit",
-    )
+/// 413: what was asked for is larger than an answer may be.
+pub(crate) fn answer_too_large(bytes_max: usize) -> Error {
+    let message = format!(
+        "the answer would be larger than {bytes_max} bytes, which is the server's plugins.response_bytes_max: \
+         ask for fewer records or groups, or expand fewer references"
+    );
+    Error::too_large("answer_too_large", message).with_details(json!({"bytes_max": bytes_max}))
+}
+
+/// The error of a read, which is 413 where the database stopped at the size of the largest answer.
+pub(crate) fn of_read(plugin: &Collections) -> impl Fn(Error) -> Error {
+    let bytes_max = plugin.answer_bytes_max();
+    move |error| if error.code() == "db_result_too_large" { answer_too_large(bytes_max) } else { error }
 }
 
 /// What the database refuses of a change of records in `collections`: 409 for a value that is taken, 400 for one that no

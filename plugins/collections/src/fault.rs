@@ -31,9 +31,14 @@ pub struct Faults {
 impl Faults {
     /// Adds a fault at a path.
     pub fn push(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        if self.list.len() < limits::FAULTS_MAX {
+        if !self.is_full() {
             self.list.push(Fault { path: path.into(), message: message.into() });
         }
+    }
+
+    /// Whether no further one would be listed: then there is no use in looking for more.
+    pub fn is_full(&self) -> bool {
+        self.list.len() >= limits::FAULTS_MAX
     }
 
     /// Whether there is none.

@@ -151,6 +151,13 @@ pub fn write_text(out: &mut String, text: &str) {
     out.push('"');
 }
 
+/// Gives back what a list of one entry does not need: a body of nothing but such lists would take forty times its size.
+fn shrink<T>(list: &mut Vec<T>) {
+    if list.len() == 1 {
+        list.shrink_to_fit();
+    }
+}
+
 struct ValueVisitor;
 
 impl<'de> Visitor<'de> for ValueVisitor {
@@ -193,6 +200,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
         while let Some(entry) = entries.next_element()? {
             list.push(entry);
         }
+        shrink(&mut list);
         Ok(Json::Array(list))
     }
 
@@ -201,6 +209,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
         while let Some((Name(name), value)) = members.next_entry()? {
             list.push((name, value));
         }
+        shrink(&mut list);
         Ok(Json::Object(list))
     }
 }

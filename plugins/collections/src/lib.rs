@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod budget;
 pub mod catalog;
 mod collections;
 mod commands;
@@ -17,6 +18,7 @@ pub mod json;
 pub mod limits;
 mod metrics;
 mod moving;
+mod paging;
 pub mod plugin;
 pub mod query;
 mod records;

@@ -6,6 +6,8 @@ pub const FIELDS_MAX: usize = 200;
 pub const COLUMN_FIELDS_MAX: usize = 64;
 /// Bytes of a collection's or field's name.
 pub const NAME_BYTES_MAX: usize = 100;
+/// Bytes of a collection's schema, as JSON, when it is made or changed.
+pub const SCHEMA_BYTES_MAX: usize = 1024 * 1024;
 /// Characters of a collection's label.
 pub const LABEL_CHARS_MAX: usize = 200;
 /// Characters of a field's description.
@@ -14,11 +16,18 @@ pub const DESCRIPTION_CHARS_MAX: usize = 2_000;
 pub const PATTERN_BYTES_MAX: usize = 1_000;
 /// Bytes that a compiled pattern may take.
 pub const PATTERN_PROGRAM_BYTES_MAX: usize = 256 * 1024;
+/// Steps that matching one text against one pattern may take: the text's bytes times the compiled pattern's. A few
+/// milliseconds at the worst.
+pub const PATTERN_STEPS_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of the table that matches longer texts, a step a byte; where a pattern would need a larger one, texts are limited.
+pub const PATTERN_TABLE_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a collection's options, as JSON.
 pub const OPTIONS_BYTES_MAX: usize = 64 * 1024;
 
 /// Levels of arrays and objects within a record's data, the data itself being the first.
 pub const DATA_DEPTH_MAX: usize = 32;
+/// Members of a record's data as they are given.
+pub const DATA_MEMBERS_MAX: usize = 2_000;
 /// Bytes of a record's data as stored.
 pub const DATA_BYTES_MAX: usize = 1024 * 1024;
 /// Faults that one answer lists; what is beyond is left out.
@@ -63,6 +72,14 @@ pub const AGGREGATE_GROUPS_MAX: usize = 5;
 pub const WRITE_ATTEMPTS_MAX: usize = 8;
 /// How often a request is answered anew because the schema changed under it.
 pub const SCHEMA_ATTEMPTS_MAX: usize = 8;
+/// Bytes of the schemas of those collections that the API's documentation describes one by one.
+pub const DESCRIBED_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// References between records that are deleted together, where those may refer to one another in chains.
+pub const CASCADE_REFERENCES_MAX: usize = 200_000;
+/// How long deleting them may take before it is undone.
+pub const CASCADE_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+/// Statements that are applied at once while they are deleted, and records that one of those deletes.
+pub const CASCADE_STATEMENTS_MAX: usize = 1_000;
 /// Operations of one batch.
 pub const BATCH_OPERATIONS_MAX: usize = 1_000;
 /// Records that another extension reads at once by their ids.
@@ -73,7 +90,11 @@ pub const SERVICE_PAGE_MAX: u64 = 500;
 pub const SERVICE_PAGE_DEFAULT: u64 = 100;
 /// Failing records that a change of a schema lists.
 pub const FAILURES_LISTED_MAX: usize = 100;
-/// Records that a change of a schema reads at once.
-pub const ALTER_PAGE_ROWS: usize = 500;
+/// Records that a change of a schema, an export or another extension works through at once.
+pub const WORK_PAGE_ROWS: u64 = 500;
+/// Bytes of records that are worked through at once; one larger record is a page of its own.
+pub const WORK_PAGE_BYTES: usize = 2 * 1024 * 1024;
+/// Memory that the records of one answer to another extension may take once they are parsed, in bytes.
+pub const SERVICE_PAGE_MEMORY_BYTES: usize = 32 * 1024 * 1024;
 /// How long a change of a schema may take before it is undone.
 pub const ALTER_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(15 * 60);

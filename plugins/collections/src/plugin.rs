@@ -11,6 +11,7 @@ use crate::{
 
 /// The collections extension.
 pub struct Collections {
+    host: Host,
     pub(crate) audit: Audit,
     pub(crate) database: Database,
     pub(crate) catalog: CatalogStore,
@@ -22,6 +23,11 @@ impl Collections {
     pub(crate) fn dialect(&self) -> Dialect {
         Dialect::of(self.database.engine())
     }
+
+    /// The largest answer in bytes: the host passes no larger one on.
+    pub(crate) fn answer_bytes_max(&self) -> usize {
+        self.host.response_bytes_max()
+    }
 }
 
 /// How often the catalog is compared with what another process may have changed, while nobody asks for it.
@@ -32,7 +38,8 @@ impl Plugin for Collections {
     fn create(host: Host) -> Result<Collections> {
         let (audit, database) = (host.audit()?, host.database()?);
         let events = records::Events::new(&host)?;
-        Ok(Collections { audit, database, catalog: CatalogStore::new(host, database), events })
+        let catalog = CatalogStore::new(host.clone(), database);
+        Ok(Collections { host, audit, database, catalog, events })
     }
 
     fn register(registry: &mut Registry<Collections>) {

@@ -4,7 +4,10 @@ mod collection;
 mod options;
 mod store;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 pub use collection::{Collection, Meta};
 pub use options::Options;
@@ -17,6 +20,7 @@ use crate::schema::{OnDelete, Reference};
 pub struct Catalog {
     by_name: HashMap<String, Arc<Collection>>,
     in_order: Vec<Arc<Collection>>,
+    deep: HashSet<String>,
 }
 
 /// A reference field that leads to a collection.
@@ -35,7 +39,13 @@ impl Catalog {
     pub fn new(in_order: Vec<Arc<Collection>>) -> Catalog {
         let by_name =
             in_order.iter().map(|collection| (collection.name.clone(), Arc::clone(collection))).collect();
-        Catalog { by_name, in_order }
+        let deep = deep(&in_order);
+        Catalog { by_name, in_order, deep }
+    }
+
+    /// Whether deleting a record of this collection may delete others that refer to one another in a chain of any length.
+    pub fn is_deep(&self, name: &str) -> bool {
+        self.deep.contains(name)
     }
 
     /// The collection of this name.
@@ -62,4 +72,33 @@ impl Catalog {
             })
         })
     }
+}
+
+/// The collections from which references of `cascade` lead back in a circle, as those of a tree's nodes do.
+fn deep(collections: &[Arc<Collection>]) -> HashSet<String> {
+    let mut referrers: HashMap<&str, Vec<&str>> = HashMap::new();
+    for collection in collections {
+        for reference in collection.schema.fields().iter().filter_map(|field| field.reference.as_ref()) {
+            if reference.on_delete == OnDelete::Cascade {
+                referrers.entry(&reference.collection).or_default().push(&collection.name);
+            }
+        }
+    }
+    let of = |name: &str| referrers.get(name).map_or(&[][..], Vec::as_slice);
+    let reached = |from: &str| {
+        let (mut reached, mut left) = (HashSet::new(), of(from).to_vec());
+        while let Some(name) = left.pop() {
+            if reached.insert(name) {
+                left.extend(of(name));
+            }
+        }
+        reached
+    };
+    let circular: HashSet<&str> =
+        referrers.keys().copied().filter(|name| reached(name).contains(name)).collect();
+    if circular.is_empty() {
+        return HashSet::new();
+    }
+    let leads_there = |name: &&&str| reached(name).iter().any(|reached| circular.contains(reached));
+    referrers.keys().filter(leads_there).map(|name| (*name).to_owned()).collect()
 }

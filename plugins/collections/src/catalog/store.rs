@@ -14,10 +14,14 @@ use tinybase_plugin_api::{
 };
 
 use super::{Catalog, Collection, Meta};
-use crate::dialect::Dialect;
+use crate::{dialect::Dialect, limits};
 
-const SELECT_ALL: &str = "SELECT number,id,name,label,schema,options,created_at,updated_at,revision \
+/// What there is, and how large each one's description is: the descriptions themselves are read where they are not known.
+const SELECT_ALL: &str = "SELECT number,id,name,revision,octet_length(schema)+octet_length(options) \
                           FROM collections_meta ORDER BY number";
+
+const SELECT_SOME: &str = "SELECT number,id,name,label,schema,options,created_at,updated_at,revision \
+                           FROM collections_meta WHERE number>=?1 AND number<=?2 ORDER BY number";
 
 const SELECT_BY_NAME: &str = "SELECT number FROM collections_meta WHERE name=?1";
 
@@ -49,25 +53,45 @@ impl CatalogStore {
         let changes = self.host.foreign_changes()?;
         let rows = self.database.query(Cost::Short, SELECT_ALL, &[]).await?;
         let before = self.current.load_full();
-        let dialect = Dialect::of(self.database.engine());
         let mut collections = Vec::with_capacity(rows.len());
+        let mut unknown = Unknown::default();
         for row in &rows {
-            let meta = meta(&row)?;
-            let known =
-                before.get(&meta.name).filter(|known| known.id == meta.id && known.revision == meta.revision);
-            match known {
-                Some(known) => collections.push(Arc::clone(known)),
-                // One that cannot be read must not take the others down.
-                None => match Collection::new(&meta, dialect) {
-                    Ok(collection) => collections.push(Arc::new(collection)),
-                    Err(problem) => log::error(format!("{problem}; the collection is not served")),
-                },
+            let known = before.get(row.text(2)?);
+            let known = known.filter(|known| row.text(1).is_ok_and(|id| known.id == id));
+            match known.filter(|known| row.integer(3).is_ok_and(|revision| known.revision == revision)) {
+                Some(known) => {
+                    self.read(&mut unknown, &mut collections).await?;
+                    collections.push(Arc::clone(known));
+                }
+                None => {
+                    let bytes = usize::try_from(row.integer(4)?).unwrap_or(0);
+                    if unknown.bytes + bytes > limits::WORK_PAGE_BYTES {
+                        self.read(&mut unknown, &mut collections).await?;
+                    }
+                    unknown.add(row.integer(0)?, bytes);
+                }
             }
         }
+        self.read(&mut unknown, &mut collections).await?;
         let catalog = Arc::new(Catalog::new(collections));
         self.current.store(Arc::clone(&catalog));
         self.seen.store(changes, Ordering::Relaxed);
         Ok(catalog)
+    }
+
+    /// Reads collections that are not known, or not as they are now, and makes `unknown` empty.
+    async fn read(&self, unknown: &mut Unknown, collections: &mut Vec<Arc<Collection>>) -> Result<()> {
+        let Unknown { numbers: Some((first, last)), .. } = std::mem::take(unknown) else { return Ok(()) };
+        let rows = self.database.query(Cost::Short, SELECT_SOME, &[first.into(), last.into()]).await?;
+        let dialect = Dialect::of(self.database.engine());
+        for row in &rows {
+            // One that cannot be read must not take the others down.
+            match Collection::new(&meta(&row)?, dialect) {
+                Ok(collection) => collections.push(Arc::new(collection)),
+                Err(problem) => log::error(format!("{problem}; the collection is not served")),
+            }
+        }
+        Ok(())
     }
 
     /// The collection of this name, or 404.
@@ -85,6 +109,20 @@ impl CatalogStore {
     async fn is_stored(&self, name: &str) -> Result<bool> {
         let rows = self.database.query(Cost::Short, SELECT_BY_NAME, &[name.into()]).await?;
         Ok(!rows.is_empty())
+    }
+}
+
+/// Collections with successive numbers whose descriptions are still to be read.
+#[derive(Default)]
+struct Unknown {
+    numbers: Option<(i64, i64)>,
+    bytes: usize,
+}
+
+impl Unknown {
+    fn add(&mut self, number: i64, bytes: usize) {
+        self.numbers = Some((self.numbers.map_or(number, |(first, _)| first), number));
+        self.bytes += bytes;
     }
 }
 

@@ -112,7 +112,7 @@ impl Next {
             }
         };
         schema::check_label(&label).map_err(|fault| error::body_fault(&fault))?;
-        let schema = Schema::parse(of("schema")).map_err(|faults| error::schema(&faults))?;
+        let schema = Schema::parse_new(of("schema")).map_err(|faults| error::schema(&faults))?;
         let mut faults = Faults::default();
         schema::check_field_names(&schema, Some(&collection.schema), &mut faults);
         let options = Options::parse(of("options"), &schema, &mut faults);

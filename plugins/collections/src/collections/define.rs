@@ -45,7 +45,7 @@ impl Definition {
         schema: &Json<'_>,
         options: &Json<'_>,
     ) -> Result<Definition> {
-        let schema = Schema::parse(schema).map_err(|faults| error::schema(&faults))?;
+        let schema = Schema::parse_new(schema).map_err(|faults| error::schema(&faults))?;
         if let Some(field) = schema.fields().iter().find(|field| field.renamed_from.is_some()) {
             let mut faults = Faults::default();
             faults.push(format!("schema.{}.renamed_from", field.name), "has no meaning in a new collection");

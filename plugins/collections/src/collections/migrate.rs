@@ -6,13 +6,14 @@ use serde_json::{Value as JsonValue, json};
 use tinybase_plugin_api::{
     Error, Result,
     database::{Batch, Expect, Transaction, Value, ValueRef},
+    task::Pace,
 };
 
 use super::{define, plan::Plan};
 use crate::{
     catalog::{Collection, Options},
     json::Json,
-    limits,
+    limits, paging,
     schema::{Schema, USERS},
     storage::{Shape, table_name},
 };
@@ -31,9 +32,34 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    fn fail(&mut self, id: &str, path: &str, message: &str) {
-        self.failing += 1;
-        self.list(id, vec![json!({"path": path, "message": message})]);
+    /// Writes changed records. Once one fails, the rest is looked at and nothing more is written: all of it is undone.
+    async fn write(&self, transaction: &mut Transaction, batch: Batch) -> Result<()> {
+        if self.failing == 0 && !batch.is_empty() {
+            transaction.apply(batch).await?;
+        }
+        Ok(())
+    }
+
+    /// Counts the records that `condition` finds, and lists the first of them.
+    async fn find(
+        &mut self,
+        transaction: &mut Transaction,
+        (table, condition, order): (&str, &str, &str),
+        (path, message): (&str, &str),
+    ) -> Result<()> {
+        let count = format!("SELECT count(*) FROM {table} WHERE {condition}");
+        let count = transaction.query(&count, &[]).await?;
+        let count = count.first().map_or(Ok(0), |row| row.integer(0))?;
+        if count == 0 {
+            return Ok(());
+        }
+        let max = limits::FAILURES_LISTED_MAX;
+        let ids = format!("SELECT id FROM {table} WHERE {condition} ORDER BY {order} LIMIT {max}");
+        for row in &transaction.query(&ids, &[]).await? {
+            self.list(row.text(0)?, vec![json!({"path": path, "message": message})]);
+        }
+        self.failing += u64::try_from(count).unwrap_or(0);
+        Ok(())
     }
 
     fn list(&mut self, id: &str, errors: Vec<JsonValue>) {
@@ -87,21 +113,18 @@ impl Migration<'_> {
         outcome: &mut Outcome,
     ) -> Result<()> {
         let table = table_name(self.collection.number);
-        let select = format!(
-            "SELECT seq,id,data FROM {table} WHERE seq>?1 ORDER BY seq LIMIT {}",
-            limits::ALTER_PAGE_ROWS
-        );
+        let sizes = paging::sizes(&table, limits::WORK_PAGE_ROWS);
+        let select = format!("SELECT seq,id,data FROM {table} WHERE seq>?1 AND seq<=?2 ORDER BY seq");
         let update = format!("UPDATE {table} SET data=?1,version=version+1,updated_at=?2 WHERE seq=?3");
-        let mut last = i64::MIN;
+        let (mut last, mut pace) = (i64::MIN, Pace::default());
         loop {
-            let rows = transaction.query(&select, &[Value::Integer(last)]).await?;
-            if rows.is_empty() {
-                return Ok(());
-            }
+            let sizes = transaction.query(&sizes, &[Value::Integer(last)]).await?;
+            let Some(end) = paging::end(&sizes)? else { return Ok(()) };
+            let rows = transaction.query(&select, &[Value::Integer(last), Value::Integer(end)]).await?;
+            last = end;
             let mut batch = Batch::default();
             for row in &rows {
                 let (seq, id, text) = (row.integer(0)?, row.text(1)?, row.text(2)?);
-                last = seq;
                 outcome.checked += 1;
                 let stored = Json::parse(text).map_err(|fault| {
                     Error::internal("stored_data", format!("the data of {id} is no JSON: {fault}"))
@@ -121,11 +144,12 @@ impl Migration<'_> {
                         outcome.list(id, errors.collect());
                     }
                 }
+                pace.worked(text.len()).await;
+                if batch.len_bytes() > limits::WORK_PAGE_BYTES {
+                    outcome.write(transaction, std::mem::take(&mut batch)).await?;
+                }
             }
-            // Once one fails, the rest is looked at and nothing more is written: all of it is undone.
-            if outcome.failing == 0 && !batch.is_empty() {
-                transaction.apply(batch).await?;
-            }
+            outcome.write(transaction, batch).await?;
         }
     }
 
@@ -139,14 +163,9 @@ impl Migration<'_> {
             let twice = format!(
                 "SELECT {column} FROM {table} WHERE {column} IS NOT NULL GROUP BY {column} HAVING count(*)>1"
             );
-            let sql = format!("SELECT id FROM {table} WHERE {column} IN ({twice}) ORDER BY {column},seq");
-            for row in &transaction.query(&sql, &[]).await? {
-                outcome.fail(
-                    row.text(0)?,
-                    &field.name,
-                    "must be unique, and another record holds the same value",
-                );
-            }
+            let (condition, order) = (format!("{column} IN ({twice})"), format!("{column},seq"));
+            let message = "must be unique, and another record holds the same value";
+            outcome.find(transaction, (&table, &condition, &order), (&field.name, message)).await?;
         }
         Ok(())
     }
@@ -171,14 +190,13 @@ impl Migration<'_> {
                 Some(number) => table_name(*number),
                 None => continue,
             };
-            let sql = format!(
-                "SELECT id FROM {table} AS source WHERE {column} IS NOT NULL AND NOT EXISTS \
+            let source = format!("{table} AS source");
+            let condition = format!(
+                "{column} IS NOT NULL AND NOT EXISTS \
                  (SELECT 1 FROM {target} AS target WHERE target.id=source.{column})"
             );
-            for row in &transaction.query(&sql, &[]).await? {
-                let message = format!("leads to no record of {}", reference.collection);
-                outcome.fail(row.text(0)?, &field.name, &message);
-            }
+            let message = format!("leads to no record of {}", reference.collection);
+            outcome.find(transaction, (&source, &condition, "seq"), (&field.name, &message)).await?;
         }
         Ok(())
     }

@@ -16,11 +16,16 @@ pub(crate) use define::{Definition, make};
 pub(crate) use plan::convert;
 pub use status::{status, status_all};
 
-use crate::{error, http, json::Json, plugin::Collections, schema};
+use crate::{budget::Budget, error, http, json::Json, plugin::Collections, schema};
 
 /// `GET ""`: every collection.
 pub async fn list(plugin: Arc<Collections>, _request: Request) -> Result<Response> {
     let catalog = plugin.catalog.current().await?;
+    let mut budget = Budget::of(&plugin);
+    budget.take("[]".len())?;
+    for collection in catalog.all() {
+        budget.take(collection.answer.len() + 1)?;
+    }
     let answers: Vec<&str> = catalog.all().iter().map(|collection| collection.answer.as_str()).collect();
     Ok(Response::json_bytes(format!("[{}]", answers.join(","))))
 }

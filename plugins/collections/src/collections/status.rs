@@ -6,11 +6,12 @@ use serde_json::{Value as Json, json};
 use tinybase_plugin_api::{
     Request, Response, Result,
     database::{Cost, Value},
+    task::Pace,
 };
 
 use crate::{
     catalog::{Catalog, Collection},
-    json,
+    json, limits, paging,
     plugin::Collections,
     schema::{Field, USERS, UnknownFields},
     storage::{Named, Shape},
@@ -116,26 +117,29 @@ async fn columns(plugin: &Collections, collection: &Collection) -> Result<Vec<St
 
 /// Validates every record as it is stored.
 async fn check_records(plugin: &Collections, collection: &Collection) -> Result<Json> {
-    const PAGE_ROWS: usize = 1_000;
     const LISTED_MAX: usize = 20;
-    let sql =
-        format!("SELECT seq,id,data FROM {} WHERE seq>?1 ORDER BY seq LIMIT {PAGE_ROWS}", collection.table);
+    let table = &collection.table;
+    let sizes = paging::sizes(table, limits::WORK_PAGE_ROWS);
+    let sql = format!("SELECT id,data FROM {table} WHERE seq>?1 AND seq<=?2 ORDER BY seq");
     let (mut checked, mut failing, mut failures) = (0_u64, 0_u64, Vec::new());
-    let mut last = i64::MIN;
+    let (mut last, mut pace) = (i64::MIN, Pace::default());
     loop {
-        let rows = plugin.database.query(Cost::Unknown, &sql, &[Value::Integer(last)]).await?;
-        if rows.is_empty() {
+        let sizes = plugin.database.query(Cost::Unknown, &sizes, &[Value::Integer(last)]).await?;
+        let Some(end) = paging::end(&sizes)? else {
             return Ok(json!({"checked": checked, "failing": failing, "failures": failures}));
-        }
+        };
+        let window = [Value::Integer(last), Value::Integer(end)];
+        let rows = plugin.database.query(Cost::Unknown, &sql, &window).await?;
+        last = end;
         for row in &rows {
-            last = row.integer(0)?;
             checked += 1;
-            if let Some(problem) = fault_of(collection, row.text(2)?) {
+            if let Some(problem) = fault_of(collection, row.text(1)?) {
                 failing += 1;
                 if failures.len() < LISTED_MAX {
-                    failures.push(json!({"id": row.text(1)?, "problem": problem}));
+                    failures.push(json!({"id": row.text(0)?, "problem": problem}));
                 }
             }
+            pace.worked(row.text(1)?.len()).await;
         }
     }
 }

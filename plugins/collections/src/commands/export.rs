@@ -18,11 +18,10 @@ use super::source::Format;
 use crate::{
     catalog::Collection,
     json::Json,
+    limits, paging,
     plugin::Collections,
     records::{Answer, parsed},
 };
-
-const PAGE_ROWS: usize = 1_000;
 
 /// Where the lines go.
 enum Sink {
@@ -79,8 +78,9 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn all(mut self) -> Result<u64> {
+        let sizes = paging::sizes(&self.collection.table, limits::WORK_PAGE_ROWS);
         let sql = format!(
-            "SELECT seq,id,owner_id,created_at,updated_at,data FROM {} WHERE seq>?1 ORDER BY seq LIMIT {PAGE_ROWS}",
+            "SELECT seq,id,owner_id,created_at,updated_at,data FROM {} WHERE seq>?1 AND seq<=?2 ORDER BY seq",
             self.collection.table
         );
         match self.format {
@@ -90,12 +90,12 @@ impl Run<'_> {
         }
         let (mut last, mut written) = (i64::MIN, 0_u64);
         loop {
-            let rows = self.plugin.database.query(Cost::Unknown, &sql, &[Value::Integer(last)]).await?;
-            if rows.is_empty() {
-                break;
-            }
+            let sizes = self.plugin.database.query(Cost::Unknown, &sizes, &[Value::Integer(last)]).await?;
+            let Some(end) = paging::end(&sizes)? else { break };
+            let window = [Value::Integer(last), Value::Integer(end)];
+            let rows = self.plugin.database.query(Cost::Unknown, &sql, &window).await?;
+            last = end;
             for row in &rows {
-                last = row.integer(0)?;
                 let record = Answer {
                     collection_id: &self.collection.id,
                     id: row.text(1)?,
@@ -103,7 +103,6 @@ impl Run<'_> {
                     created_at: row.text(3)?,
                     updated_at: row.text(4)?,
                     data: row.text(5)?,
-                    expand: None,
                 };
                 let line = self.line(record, written == 0)?;
                 self.sink.line(&line)?;

@@ -68,6 +68,19 @@ pub struct Link<'a> {
     pub target: &'a str,
 }
 
+/// A reference by which records are deleted together: those of a table with the field, and those that it leads to.
+#[derive(Debug, Clone, Copy)]
+pub struct Edge<'a> {
+    /// The number of the collection with the field.
+    pub number: i64,
+    /// Its table.
+    pub table: &'a str,
+    /// The field.
+    pub field: &'a str,
+    /// The number of the collection referred to.
+    pub target: i64,
+}
+
 /// A place as SQL: as a number, as text, or as whichever it is when it runs. One that is not of such a type is null there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
@@ -173,6 +186,22 @@ impl Dialect {
     /// The statement that makes a reference null in every record that holds it. `id` is SQL.
     pub(crate) fn set_null(self, table: &str, field: &str, id: &str) -> String {
         choose!(self, set_null(table, field, id))
+    }
+
+    /// The statement that makes a reference null in the record with the seq `?1`, which is about to be deleted.
+    pub(crate) fn unlink(self, table: &str, field: &str) -> String {
+        choose!(self, unlink(table, field))
+    }
+
+    /// The statement that tells which records are deleted with the one whose id is `?1`, up to `?2` references between them:
+    /// number, id and seq of each, the position of the edge that was followed, and the number and id of the one referred to.
+    pub(crate) fn dependents(self, root: (i64, &str), edges: &[Edge<'_>]) -> String {
+        choose!(self, dependents(root, edges))
+    }
+
+    /// The statement that deletes the records whose seqs are in `?1`, a JSON array.
+    pub(crate) fn delete_some(self, table: &str) -> String {
+        choose!(self, delete_some(table))
     }
 
     /// The statement that keeps writers from a table until the transaction ends, where a transaction alone does not.

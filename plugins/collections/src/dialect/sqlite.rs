@@ -1,6 +1,6 @@
 //! SQLite's SQL: values carry their types, so that a place is read one way whatever it holds. It never runs it.
 
-use super::{Function, Link, Seen};
+use super::{Edge, Function, Link, Seen};
 use crate::{
     filter::{Compare, Place, Side, SqlWriter, json_path},
     schema::{Field, OnDelete},
@@ -92,6 +92,31 @@ pub(super) fn set_null(table: &str, field: &str, id: &str) -> String {
         "UPDATE {table} SET data=json_set(data,'$.{field}',NULL),version=version+1,\
          updated_at=strftime('%Y-%m-%dT%H:%M:%f','now')||'000Z' WHERE {column}={id}"
     )
+}
+
+pub(super) fn unlink(table: &str, field: &str) -> String {
+    format!("UPDATE {table} SET data=json_set(data,'$.{field}',NULL) WHERE seq=?1")
+}
+
+pub(super) fn dependents((number, table): (i64, &str), edges: &[Edge<'_>]) -> String {
+    let mut sql = format!(
+        "WITH RECURSIVE gone(number,id,seq,edge,above,above_id) AS (\
+         SELECT {number},id,seq,0,0,'' FROM {table} WHERE id=?1"
+    );
+    for (at, edge) in edges.iter().enumerate() {
+        let Edge { number, table, field, target } = edge;
+        let column = column_name(field);
+        sql.push_str(&format!(
+            " UNION SELECT {number},below.id,below.seq,{at},gone.number,gone.id \
+             FROM gone JOIN {table} AS below ON below.{column}=gone.id WHERE gone.number={target}"
+        ));
+    }
+    sql.push_str(") SELECT number,id,seq,edge,above,above_id FROM gone LIMIT ?2");
+    sql
+}
+
+pub(super) fn delete_some(table: &str) -> String {
+    format!("DELETE FROM {table} WHERE seq IN (SELECT value FROM json_each(?1))")
 }
 
 pub(super) fn lock(_: &str) -> Option<String> {

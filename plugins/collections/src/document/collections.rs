@@ -9,7 +9,9 @@ const TAG: &str = "collections";
 
 /// `GET /api/collections`
 pub(crate) fn list_collections() -> Operation {
-    operation("listCollections", TAG).answers(200, "Every collection.", list(collection()))
+    operation("listCollections", TAG)
+        .answers(200, "Every collection.", list(collection()))
+        .refuses(413, "The collections are too large together: read them one by one.")
 }
 
 /// `POST /api/collections`

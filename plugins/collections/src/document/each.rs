@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     catalog::{Catalog, Collection},
+    limits,
     plugin::Collections,
     query::fingerprint,
 };
@@ -36,7 +37,12 @@ pub(crate) async fn collect(plugin: Arc<Collections>, event: Event) -> Result<Be
     let answer = if event.payload["known"][EXTENSION] == version.as_str() {
         json!({"version": version, "unchanged": true})
     } else {
-        part(catalog.all().iter().take(limit).map(|collection| &**collection), version)
+        let mut bytes = 0;
+        let described = catalog.all().iter().take(limit).take_while(|collection| {
+            bytes += collection.schema.text().len();
+            bytes <= limits::DESCRIBED_BYTES_MAX
+        });
+        part(described.map(|collection| &**collection), version)
     };
     Ok(Before::pass().with_payload(answer))
 }

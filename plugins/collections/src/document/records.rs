@@ -99,6 +99,7 @@ pub(crate) fn aggregate_records(of: &Described) -> Operation {
         .query("sort", text(), "Groups' fields and functions, such as `-count` or `sum.price`.")
         .answers(200, "The groups; one, without `group_by`.", answer)
         .refuses(400, "A sum does not fit 64 bits.")
+        .refuses(413, "The groups are too large together.")
 }
 
 /// `POST {name}/records`
@@ -116,6 +117,7 @@ pub(crate) fn get_record(of: &Described) -> Operation {
         .header("if-none-match", "The tag of the record that the client has.")
         .answers_tagged(200, "The record.", of.record.clone())
         .answers_empty(304, "The record is still the one of the tag.")
+        .refuses(413, "The record is too large together with what its references lead to.")
 }
 
 /// `PATCH {name}/records/{id}`

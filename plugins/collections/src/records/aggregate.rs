@@ -2,11 +2,12 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use tinybase_plugin_api::{Error, Request, Response, Result, database::Cost};
+use tinybase_plugin_api::{Error, Request, Response, Result, database::Cost, task::Pace};
 
 use super::current;
 use crate::{
     access::{Action, Verdict},
+    budget::Budget,
     error,
     filter::Context,
     http,
@@ -37,18 +38,26 @@ async fn groups(plugin: &Collections, request: &Request) -> Result<Response> {
         data: None,
     };
     let statement = aggregate.statement(collection.table(), rule, &context);
-    let rows =
-        plugin.database.query(Cost::Unknown, &statement.sql, &statement.params).await.map_err(overflow)?;
+    let rows = plugin.database.query(Cost::Unknown, &statement.sql, &statement.params).await;
+    let rows = rows.map_err(overflow).map_err(error::of_read(plugin))?;
+    let (mut budget, mut pace) = (Budget::of(plugin), Pace::default());
+    budget.take(GROUPS_BYTES)?;
     let mut out = String::from("{\"groups\":[");
     for (at, row) in rows.iter().enumerate() {
         if at > 0 {
             out.push(',');
         }
+        let before = out.len();
         aggregate.write_row(&row.values()?, &mut out);
+        budget.take(out.len() - before + 1)?;
+        pace.worked(out.len() - before).await;
     }
     out.push_str(&format!("],\"limit\":{},\"offset\":{}}}", aggregate.limit, aggregate.offset));
     Ok(Response::json_bytes(out))
 }
+
+/// Bytes of the answer beside its groups.
+const GROUPS_BYTES: usize = 128;
 
 fn overflow(error: Error) -> Error {
     if ["integer overflow", "bigint out of range"].iter().any(|words| error.message().contains(words)) {

@@ -12,16 +12,25 @@ pub(crate) struct Answer<'a> {
     pub(crate) data: &'a str,
     pub(crate) created_at: &'a str,
     pub(crate) updated_at: &'a str,
-    /// What the references lead to, as JSON.
-    pub(crate) expand: Option<&'a str>,
 }
 
 /// Bytes of a record's answer beyond its data, about.
 pub(crate) const FRAME_BYTES: usize = 260;
 
 impl Answer<'_> {
+    /// How many bytes the record takes at most, its owner's id being of a size that ids have.
+    pub(crate) fn len_max(&self) -> usize {
+        FRAME_BYTES + self.owner_id.map_or(0, str::len) + self.data.len()
+    }
+
     /// Appends the record as JSON.
     pub(crate) fn write(&self, out: &mut String) {
+        self.write_open(out);
+        out.push('}');
+    }
+
+    /// Appends the record as JSON but for the brace that ends it.
+    pub(crate) fn write_open(&self, out: &mut String) {
         out.push_str("{\"id\":");
         write_text(out, self.id);
         out.push_str(",\"collection_id\":\"");
@@ -38,16 +47,11 @@ impl Answer<'_> {
         out.push_str("\",\"updated_at\":\"");
         out.push_str(self.updated_at);
         out.push('"');
-        if let Some(expand) = self.expand {
-            out.push_str(",\"expand\":");
-            out.push_str(expand);
-        }
-        out.push('}');
     }
 
     /// The record as JSON.
     pub(crate) fn to_json(self) -> String {
-        let mut out = String::with_capacity(self.data.len() + FRAME_BYTES);
+        let mut out = String::with_capacity(self.len_max());
         self.write(&mut out);
         out
     }

@@ -10,16 +10,19 @@ use serde_json::{Value, json};
 use tinybase_plugin_api::{
     Error, Request, Response, Result,
     database::{Batch, Expect},
+    task::Pace,
 };
 use uuid::Uuid;
 
 use super::{
-    current,
+    cascade, current,
     load::{self, Stored},
     prepare::{Asker, Change, Conditions, Prepared, Wish, prepare},
-    write,
+    write::{self, Part},
 };
-use crate::{error, http, json::Json, limits, plugin::Collections, scopes, validate::is_record_id};
+use crate::{
+    budget::Budget, error, http, json::Json, limits, plugin::Collections, scopes, validate::is_record_id,
+};
 
 /// Applies a batch.
 pub async fn batch(plugin: Arc<Collections>, request: Request) -> Result<Response> {
@@ -50,16 +53,26 @@ async fn apply(plugin: &Collections, request: &Request) -> Result<Response> {
             asker,
             changes: Vec::new(),
             seen: HashMap::new(),
-            batch: Batch::default(),
+            parts: vec![Part::default()],
+            starts: vec![0],
+            answer: Budget::of(plugin),
+            memory: Budget::of_memory(plugin),
+            pace: Pace::default(),
         };
+        work.answer.take(RESULTS_BYTES)?;
         for (at, operation) in operations.iter().enumerate() {
             work.add(operation).await.map_err(|fault| placed(&fault, at))?;
         }
-        if let Some(applied) = write::apply(plugin, work.batch, &work.changes).await? {
-            for change in &work.changes {
+        let Work { changes, parts, starts, mut pace, .. } = work;
+        if let Some(times) = write::apply(plugin, parts, &changes).await? {
+            // One whose data was let go of was heard by nobody when it was prepared.
+            for change in
+                changes.iter().filter(|change| change.previous.is_some() || change.change == Change::Create)
+            {
                 write::told(plugin, change, &asker);
+                pace.worked(change.record.data.len()).await;
             }
-            return Ok(Response::json_bytes(results(&work.changes, &applied.now)));
+            return Ok(Response::json_bytes(results(&changes, &starts, &times, &mut pace).await));
         }
         plugin.catalog.reload().await?;
     }
@@ -84,14 +97,25 @@ fn placed(fault: &Error, at: usize) -> Error {
     Error::new(fault.status(), fault.code().to_owned(), message).with_details(details)
 }
 
+/// Bytes of the answer beside its results, and of one result beside its record.
+const RESULTS_BYTES: usize = 32;
+const RESULT_BYTES: usize = 64;
+
 struct Work<'a> {
     plugin: &'a Collections,
     request: &'a Request,
     asker: Asker<'a>,
     changes: Vec<Prepared>,
-    /// Records as the operations so far leave them.
-    seen: HashMap<(i64, String), Option<Stored>>,
-    batch: Batch,
+    /// The last change of each record so far, by its position.
+    seen: HashMap<(i64, String), usize>,
+    parts: Vec<Part>,
+    /// The position of the change that each part begins with.
+    starts: Vec<usize>,
+    /// What the answer may still take.
+    answer: Budget,
+    /// What may still be held until the batch is applied.
+    memory: Budget,
+    pace: Pace,
 }
 
 impl<'a> Work<'a> {
@@ -116,7 +140,7 @@ impl<'a> Work<'a> {
         }
         let key = (collection.number, id.clone());
         let stored = match self.seen.get(&key) {
-            Some(stored) => stored.clone(),
+            Some(at) => self.left(*at),
             None => load::record(self.plugin.database, &collection, &id).await?,
         };
         if stored.is_some() && matches!(wish, Wish::Create(_)) {
@@ -128,12 +152,43 @@ impl<'a> Work<'a> {
         let conditions =
             Conditions { if_match: operation.get("if_match").and_then(Json::as_text), if_none_match: None };
         let mut prepared = prepare(&collection, &id, stored, wish, conditions, &self.asker)?;
-        write::apply_hooks(self.plugin, &mut prepared, &self.asker, &mut self.batch, Expect::Exactly(1))
-            .await?;
-        let left = (prepared.change != Change::Delete).then(|| prepared.record.clone());
-        self.seen.insert(key, left);
+        if prepared.change == Change::Delete
+            && cascade::is_needed(self.plugin, &collection, &prepared.record.id).await?
+        {
+            self.begin_part();
+        }
+        let batch = &mut self.parts.last_mut().expect("a batch begins with a part").batch;
+        let before = batch.len_bytes();
+        write::apply_hooks(self.plugin, &mut prepared, &self.asker, batch, Expect::Exactly(1)).await?;
+        let stored = batch.len_bytes() - before;
+        let worked = prepared.record.data.len() + prepared.previous.as_ref().map_or(0, String::len);
+        if !self.plugin.events.are_heard(prepared.change) {
+            prepared.forget_data();
+        }
+        let kept = prepared.record.data.len() + prepared.previous.as_ref().map_or(0, String::len);
+        self.memory.take(stored + kept)?;
+        self.answer.take(RESULT_BYTES + write::answer_len_max(&prepared))?;
+        self.seen.insert(key, self.changes.len());
         self.changes.push(prepared);
+        self.pace.worked(worked).await;
         Ok(())
+    }
+
+    /// The record that a change leaves.
+    fn left(&self, at: usize) -> Option<Stored> {
+        let change = &self.changes[at];
+        (change.change != Change::Delete).then(|| change.record.clone())
+    }
+
+    /// Begins a part with a deletion that may take chains of records with it.
+    fn begin_part(&mut self) {
+        let at = self.changes.len();
+        if at == 0 {
+            self.parts.clear();
+            self.starts.clear();
+        }
+        self.parts.push(Part { batch: Batch::default(), deep: Some(at) });
+        self.starts.push(at);
     }
 }
 
@@ -153,8 +208,10 @@ fn wish<'a>(operation: &'a Json<'a>) -> Result<Wish<'a>> {
     })
 }
 
-fn results(changes: &[Prepared], now: &str) -> String {
-    let mut out = String::from("{\"results\":[");
+async fn results(changes: &[Prepared], starts: &[usize], times: &[String], pace: &mut Pace) -> String {
+    let bytes = changes.iter().map(|change| RESULT_BYTES + write::answer_len_max(change)).sum::<usize>();
+    let mut out = String::with_capacity(RESULTS_BYTES + bytes);
+    out.push_str("{\"results\":[");
     for (at, change) in changes.iter().enumerate() {
         let op = match change.change {
             Change::Create => "create",
@@ -164,8 +221,11 @@ fn results(changes: &[Prepared], now: &str) -> String {
         out.push_str(if at > 0 { "," } else { "" });
         out.push_str(&format!("{{\"op\":\"{op}\",\"status\":{}", change.status()));
         if change.change != Change::Delete {
+            let part = starts.partition_point(|start| *start <= at).saturating_sub(1);
+            let now = times.get(part).map_or("", String::as_str);
             out.push_str(",\"record\":");
-            out.push_str(&write::record_json(change, now));
+            write::answered(change, now).write(&mut out);
+            pace.worked(change.record.data.len()).await;
         }
         out.push('}');
     }

@@ -64,6 +64,12 @@ impl Events {
         }
     }
 
+    /// Whether anybody is told of such a change, or runs before it.
+    pub(super) fn are_heard(&self, change: Change) -> bool {
+        let topic = self.topic(change);
+        topic.has_before() || topic.has_after()
+    }
+
     /// Runs the hooks before a change.
     pub(super) async fn before(&self, prepared: &Prepared, asker: &Asker<'_>) -> Result<Passed> {
         let topic = self.topic(prepared.change);

@@ -1,11 +1,14 @@
 //! Following references: the records that a page's references lead to, each under the `read` rule of its own
 //! collection. One statement a reference and level; what the caller may not see is null.
+//!
+//! A record is loaded once for each reference and level, and written as often as it is referred to. Both are counted.
 
 use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc};
 
 use tinybase_plugin_api::{
     Request, Result,
-    database::{Cost, Value},
+    database::{Cost, Row, Value},
+    task::Pace,
 };
 
 use super::{
@@ -14,6 +17,7 @@ use super::{
 };
 use crate::{
     access::{Action, Verdict},
+    budget::Budget,
     catalog::{Catalog, Collection},
     error,
     fault::did_you_mean,
@@ -29,44 +33,100 @@ use crate::{
 
 type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
-/// For each record's data, `{"<field>": <record or null>, …}` as JSON; nothing where no reference is followed.
-pub(super) fn of_records<'a>(
-    plugin: &'a Collections,
-    catalog: &'a Catalog,
-    request: &'a Request,
+/// For whom references are followed, and what may still be loaded.
+pub(super) struct Loading<'a> {
+    pub(super) plugin: &'a Collections,
+    pub(super) catalog: &'a Catalog,
+    pub(super) request: &'a Request,
+    pub(super) budget: Budget,
+    pub(super) pace: Pace,
+}
+
+/// The records that one reference of a page's records leads to.
+pub(super) struct Followed {
+    field: String,
+    target: Arc<Collection>,
+    records: Vec<Found>,
+    /// For each record of the page, the position of the one that it refers to.
+    leads: Vec<Option<usize>>,
+    below: Vec<Followed>,
+}
+
+/// A record that was found.
+struct Found {
+    id: String,
+    owner_id: Option<String>,
+    created_at: String,
+    updated_at: String,
+    data: String,
+}
+
+impl Found {
+    fn of(record: &Answer<'_>) -> Found {
+        Found {
+            id: record.id.to_owned(),
+            owner_id: record.owner_id.map(str::to_owned),
+            created_at: record.created_at.to_owned(),
+            updated_at: record.updated_at.to_owned(),
+            data: record.data.to_owned(),
+        }
+    }
+
+    fn answer<'a>(&'a self, target: &'a Collection) -> Answer<'a> {
+        Answer {
+            collection_id: &target.id,
+            id: &self.id,
+            owner_id: self.owner_id.as_deref(),
+            data: &self.data,
+            created_at: &self.created_at,
+            updated_at: &self.updated_at,
+        }
+    }
+}
+
+/// Loads what the references of a page's records lead to; `data` is what each record holds.
+pub(super) fn load<'a>(
+    loading: &'a mut Loading<'_>,
     collection: &'a Arc<Collection>,
     nodes: &'a [ExpandNode],
-    data: &'a [&'a str],
-) -> Pending<'a, Vec<String>> {
+    data: Vec<&'a str>,
+) -> Pending<'a, Vec<Followed>> {
     Box::pin(async move {
         if nodes.is_empty() {
             return Ok(Vec::new());
         }
-        let mut out = vec![String::from("{"); data.len()];
-        for (position, node) in nodes.iter().enumerate() {
-            let target = target(catalog, collection, node)?;
-            let ids = data.iter().map(|data| reference(data, &node.field)).collect::<Result<Vec<_>>>()?;
-            let found = fetch(plugin, catalog, request, target, node, &ids).await?;
-            for (out, id) in out.iter_mut().zip(&ids) {
-                if position > 0 {
-                    out.push(',');
-                }
-                write_text(out, &node.field);
-                out.push(':');
-                let record = id.as_ref().and_then(|id| found.get(id));
-                out.push_str(record.map_or("null", String::as_str));
+        let targets = nodes.iter().map(|node| target(loading.catalog, collection, node));
+        let targets = targets.collect::<Result<Vec<_>, _>>()?;
+        let mut ids = vec![Vec::with_capacity(data.len()); nodes.len()];
+        for data in &data {
+            let record = parsed(data)?;
+            for (ids, node) in ids.iter_mut().zip(nodes) {
+                ids.push(record.get(&node.field).and_then(|value| value.as_text()).map(str::to_owned));
             }
+            loading.pace.worked(data.len()).await;
         }
-        out.iter_mut().for_each(|out| out.push('}'));
-        Ok(out)
+        let mut all = Vec::with_capacity(nodes.len());
+        for ((node, target), ids) in nodes.iter().zip(targets).zip(ids) {
+            let records = fetch(loading, &target, &ids).await?;
+            let below = {
+                let data = records.iter().map(|record| record.data.as_str()).collect();
+                load(loading, &target, &node.below, data).await?
+            };
+            let places: HashMap<&str, usize> =
+                records.iter().enumerate().map(|(at, record)| (record.id.as_str(), at)).collect();
+            let lead = |id: Option<String>| id.and_then(|id| places.get(id.as_str()).copied());
+            let leads = ids.into_iter().map(lead).collect();
+            all.push(Followed { field: node.field.clone(), target, records, leads, below });
+        }
+        Ok(all)
     })
 }
 
-fn target<'a>(
-    catalog: &'a Catalog,
+fn target(
+    catalog: &Catalog,
     collection: &Collection,
     node: &ExpandNode,
-) -> Result<&'a Arc<Collection>, QueryFault> {
+) -> Result<Arc<Collection>, QueryFault> {
     let fault = |message| Err(QueryFault::new("expand", "invalid_expand", message));
     let field = collection.schema.field(&node.field);
     let Some(reference) = field.and_then(|field| field.reference.as_ref()) else {
@@ -78,30 +138,22 @@ fn target<'a>(
         return fault(format!("{} leads to users, which are not answered here", node.field));
     }
     match catalog.get(&reference.collection) {
-        Some(target) => Ok(target),
+        Some(target) => Ok(Arc::clone(target)),
         None => fault(format!("{} leads to {}, which is gone", node.field, reference.collection)),
     }
 }
 
-fn reference(data: &str, field: &str) -> Result<Option<String>> {
-    Ok(parsed(data)?.get(field).and_then(|value| value.as_text()).map(str::to_owned))
-}
-
-/// The records of these ids that the caller may read, as JSON.
-async fn fetch(
-    plugin: &Collections,
-    catalog: &Catalog,
-    request: &Request,
-    target: &Arc<Collection>,
-    node: &ExpandNode,
-    ids: &[Option<String>],
-) -> Result<HashMap<String, String>> {
+/// The records of these ids that the caller may read.
+async fn fetch(loading: &mut Loading<'_>, target: &Collection, ids: &[Option<String>]) -> Result<Vec<Found>> {
+    let Loading { plugin, request, .. } = *loading;
     let caller = http::caller(request);
     let rule = target.options.rules.of(Action::Read);
     let verdict = rule.verdict(Action::Read, &caller);
-    let wanted: Vec<&String> = ids.iter().flatten().collect();
+    let mut wanted: Vec<&String> = ids.iter().flatten().collect();
+    wanted.sort_unstable();
+    wanted.dedup();
     if verdict == Verdict::Deny || wanted.is_empty() || !scopes::may_read(request, &target.name) {
-        return Ok(HashMap::new());
+        return Ok(Vec::new());
     }
     let list = serde_json::to_string(&wanted).expect("a list of texts is JSON");
     let sql = format!(
@@ -111,7 +163,9 @@ async fn fetch(
     );
     let short = wanted.len() as u64 <= limits::SHORT_ROWS_MAX;
     let cost = if short { Cost::Short } else { Cost::Unknown };
-    let rows = plugin.database.query(cost, &sql, &[Value::Text(list)]).await.map_err(error::too_large)?;
+    let rows = plugin.database.query(cost, &sql, &[Value::Text(list)]).await;
+    let rows = rows.map_err(error::of_read(plugin))?;
+    loading.budget.take(rows.len_bytes())?;
     let now = http::now();
     let context = Context {
         caller: &caller,
@@ -122,26 +176,57 @@ async fn fetch(
     };
     let mut records = Vec::with_capacity(rows.len());
     for row in &rows {
-        let record = Answer {
-            collection_id: &target.id,
-            id: row.text(0)?,
-            owner_id: row.text_or_null(1)?,
-            created_at: row.text(2)?,
-            updated_at: row.text(3)?,
-            data: row.text(4)?,
-            expand: None,
-        };
+        let record = answer(target, &row)?;
         let visible = verdict == Verdict::Allow
             || rule.allows(Action::Read, &seen(&record, &parsed(record.data)?), &context);
         if visible {
-            records.push(record);
+            records.push(Found::of(&record));
         }
+        loading.pace.worked(record.data.len()).await;
     }
-    let data: Vec<&str> = records.iter().map(|record| record.data).collect();
-    let below = of_records(plugin, catalog, request, target, &node.below, &data).await?;
-    let answers = records.iter().enumerate().map(|(at, record)| {
-        let record = Answer { expand: below.get(at).map(String::as_str), ..*record };
-        (record.id.to_owned(), record.to_json())
-    });
-    Ok(answers.collect())
+    Ok(records)
+}
+
+fn answer<'a>(target: &'a Collection, row: &Row<'a>) -> Result<Answer<'a>> {
+    Ok(Answer {
+        collection_id: &target.id,
+        id: row.text(0)?,
+        owner_id: row.text_or_null(1)?,
+        created_at: row.text(2)?,
+        updated_at: row.text(3)?,
+        data: row.text(4)?,
+    })
+}
+
+/// Appends a record as JSON, with what its references lead to: `all` is of its page, where it stands at `at`.
+pub(super) fn write(
+    record: &Answer<'_>,
+    all: &[Followed],
+    at: usize,
+    out: &mut String,
+    budget: &mut Budget,
+) -> Result<()> {
+    budget.take(record.len_max())?;
+    record.write_open(out);
+    if !all.is_empty() {
+        out.push_str(",\"expand\":{");
+        for (position, followed) in all.iter().enumerate() {
+            budget.take(followed.field.len() + "\"\":null,".len())?;
+            if position > 0 {
+                out.push(',');
+            }
+            write_text(out, &followed.field);
+            out.push(':');
+            match followed.leads[at] {
+                None => out.push_str("null"),
+                Some(place) => {
+                    let record = followed.records[place].answer(&followed.target);
+                    write(&record, &followed.below, place, out, budget)?;
+                }
+            }
+        }
+        out.push('}');
+    }
+    out.push('}');
+    Ok(())
 }

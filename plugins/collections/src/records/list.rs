@@ -5,14 +5,18 @@ use std::{borrow::Cow, fmt::Write as _, sync::Arc};
 use tinybase_plugin_api::{
     Error, Request, Response, Result,
     database::{Cost, Row, Rows, Value, ValueRef},
+    task::Pace,
 };
 
 use super::{
     answer::{Answer, FRAME_BYTES},
-    current, expand, read,
+    current,
+    expand::{self, Loading},
+    read,
 };
 use crate::{
     access::{Action, Caller, Rule, Verdict},
+    budget::Budget,
     catalog::Collection,
     error,
     filter::Context,
@@ -92,7 +96,7 @@ async fn plain_page(
     let sql = [list.as_str(), &window].concat();
     let cost =
         if limit.saturating_add(offset) <= limits::SHORT_ROWS_MAX { Cost::Short } else { Cost::Unknown };
-    let rows = plugin.database.query(cost, &sql, &bound).await.map_err(error::too_large)?;
+    let rows = plugin.database.query(cost, &sql, &bound).await.map_err(error::of_read(plugin))?;
     let total = match rows.first() {
         Some(row) => row.integer(columns::TOTAL)?,
         None if offset == 0 => 0,
@@ -106,10 +110,15 @@ async fn plain_page(
                 .map_or(Ok(0), |row| row.integer(0))?
         }
     };
-    let mut out = start(&rows);
+    let (mut budget, mut pace) = (Budget::of(plugin), Pace::default());
+    budget.take(PAGE_BYTES)?;
+    let mut out = start(&rows, budget);
     for (at, row) in rows.iter().enumerate() {
         separate(&mut out, at);
-        answer(collection, &row)?.write(&mut out);
+        let record = answer(collection, &row)?;
+        budget.take(record.len_max())?;
+        record.write(&mut out);
+        pace.worked(record.data.len()).await;
     }
     finish(&mut out, Some(total), limit, offset);
     Ok(Response::json_bytes(out))
@@ -119,9 +128,13 @@ fn integer(number: u64) -> Value {
     Value::Integer(i64::try_from(number).expect("limits keep pages within 63 bits"))
 }
 
-fn start(rows: &Rows) -> String {
-    const DATA_BYTES: usize = 200;
-    let mut out = String::with_capacity(64 + rows.len() * (FRAME_BYTES + DATA_BYTES));
+/// Bytes of a page beside its records and its cursor: names and numbers.
+const PAGE_BYTES: usize = 256;
+
+/// Begins a page, with room for the rows as they are.
+fn start(rows: &Rows, budget: Budget) -> String {
+    let bytes = PAGE_BYTES + rows.len_bytes() + rows.len() * FRAME_BYTES;
+    let mut out = String::with_capacity(bytes.min(budget.left()));
     out.push_str("{\"records\":[");
     out
 }
@@ -149,7 +162,6 @@ fn answer<'a>(collection: &'a Collection, row: &Row<'a>) -> Result<Answer<'a>> {
             data,
             created_at,
             updated_at,
-            expand: None,
         }),
         _ => Err(Error::internal(
             "stored_record",
@@ -181,27 +193,32 @@ impl Page<'_> {
             rows.iter().take(usize::try_from(self.query.limit).expect("a page's limit is small")).collect();
         let data = shown.iter().map(|row| row.text(columns::DATA)).collect::<Result<Vec<_>>>()?;
         let catalog = self.plugin.catalog.current().await?;
-        let expanded = expand::of_records(
-            self.plugin,
-            &catalog,
-            self.request,
-            self.collection,
-            &self.query.expand,
-            &data,
-        )
-        .await?;
-        let mut out = start(&rows);
+        let mut budget = Budget::of(self.plugin);
+        budget.take(PAGE_BYTES)?;
+        let mut loading = Loading {
+            plugin: self.plugin,
+            catalog: &catalog,
+            request: self.request,
+            budget,
+            pace: Pace::default(),
+        };
+        let followed = expand::load(&mut loading, self.collection, &self.query.expand, data.clone()).await?;
+        let mut out =
+            if self.query.pick.is_some() { start(&Rows::default(), budget) } else { start(&rows, budget) };
         for (at, row) in shown.iter().enumerate() {
             separate(&mut out, at);
             let picked = self.query.pick.as_ref().map(|pick| read::pick(pick, data[at])).transpose()?;
-            let record =
-                Answer { expand: expanded.get(at).map(String::as_str), ..answer(self.collection, row)? };
-            Answer { data: picked.as_deref().unwrap_or(record.data), ..record }.write(&mut out);
+            let record = answer(self.collection, row)?;
+            let record = Answer { data: picked.as_deref().unwrap_or(record.data), ..record };
+            let before = out.len();
+            expand::write(&record, &followed, at, &mut out, &mut budget)?;
+            loading.pace.worked(data[at].len() + out.len() - before).await;
         }
         finish(&mut out, total, self.query.limit, self.query.offset);
         if self.query.cursor.is_some() {
             let more = rows.len() > shown.len();
             let next = shown.last().filter(|_| more).map(|row| self.next_cursor(row)).transpose()?;
+            budget.take(next.as_ref().map_or(0, String::len))?;
             out.pop();
             out.push_str(",\"next_cursor\":");
             out.push_str(&next.map_or("null".to_owned(), |cursor| format!("\"{cursor}\"")));
@@ -212,7 +229,8 @@ impl Page<'_> {
 
     async fn run(&self, statement: &Statement) -> Result<Rows> {
         let cost = if statement.is_short { Cost::Short } else { Cost::Unknown };
-        self.plugin.database.query(cost, &statement.sql, &statement.params).await.map_err(error::too_large)
+        let rows = self.plugin.database.query(cost, &statement.sql, &statement.params).await;
+        rows.map_err(error::of_read(self.plugin))
     }
 
     async fn total(&self, rows: &Rows) -> Result<Option<i64>> {

@@ -3,6 +3,7 @@
 mod aggregate;
 mod answer;
 mod batch;
+mod cascade;
 mod events;
 mod expand;
 mod list;

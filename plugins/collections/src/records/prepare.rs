@@ -55,7 +55,7 @@ pub(super) struct Conditions<'a> {
 pub(super) struct Prepared {
     pub(super) collection: Arc<Collection>,
     pub(super) change: Change,
-    /// The record as it will be; on delete, as it was.
+    /// The record as it will be; on delete, as it was, but without its data.
     pub(super) record: Stored,
     /// The data before.
     pub(super) previous: Option<String>,
@@ -110,7 +110,8 @@ pub(super) fn prepare(
         Wish::Create(data) | Wish::Replace(data) => {
             (Change::Update, validate::data(&collection.schema, unknown, data))
         }
-        Wish::Delete => (Change::Delete, Ok(stored.data.clone())),
+        // What it held is told as what was before.
+        Wish::Delete => (Change::Delete, Ok(String::new())),
     };
     let data = data.map_err(|faults: Faults| error::validation(&faults))?;
     let version = stored.version + i64::from(change == Change::Update);
@@ -213,6 +214,11 @@ impl Prepared {
         let text = validate::data(&self.collection.schema, unknown, &given);
         self.record.data = text.map_err(|faults| error::validation(&faults))?;
         Ok(())
+    }
+
+    /// Lets go of the data that only those who listen need.
+    pub(super) fn forget_data(&mut self) {
+        self.previous = None;
     }
 
     /// Appends the statement of the change. It affects one row, or none where the record or the collection was changed

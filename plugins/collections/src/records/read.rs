@@ -5,11 +5,17 @@ use std::sync::Arc;
 use tinybase_plugin_api::{
     Error, Request, Response, Result,
     database::{Cost, Value},
+    task::Pace,
 };
 
-use super::{answer::Answer, current, expand};
+use super::{
+    answer::Answer,
+    current,
+    expand::{self, Loading},
+};
 use crate::{
     access::{Action, Verdict},
+    budget::Budget,
     catalog::Collection,
     error, etag,
     filter::{Context, Record},
@@ -32,7 +38,8 @@ async fn record(plugin: &Collections, request: &Request) -> Result<Response> {
     if verdict == Verdict::Deny {
         return Err(error::refused(Action::Read, &caller, &collection));
     }
-    let rows = plugin.database.query(Cost::Key, &collection.sql.read, &[Value::Text(id.to_owned())]).await?;
+    let rows = plugin.database.query(Cost::Key, &collection.sql.read, &[Value::Text(id.to_owned())]).await;
+    let rows = rows.map_err(error::of_read(plugin))?;
     let Some(row) = rows.first() else { return Err(error::record_not_found(id, &collection)) };
     let record = Answer {
         collection_id: &collection.id,
@@ -41,7 +48,6 @@ async fn record(plugin: &Collections, request: &Request) -> Result<Response> {
         data: row.text(4)?,
         created_at: row.text(2)?,
         updated_at: row.text(3)?,
-        expand: None,
     };
     if verdict == Verdict::Depends {
         let now = http::now();
@@ -61,6 +67,7 @@ async fn record(plugin: &Collections, request: &Request) -> Result<Response> {
         return Ok(Response::empty(304).with_header("etag", &tag));
     }
     let json = if request.query().is_empty() {
+        Budget::of(plugin).take(record.len_max())?;
         record.to_json()
     } else {
         shaped(plugin, request, &collection, record).await?
@@ -82,13 +89,13 @@ async fn shaped(
     };
     let nodes = value("expand").map(|text| parse_expand(&text)).transpose()?.unwrap_or_default();
     let catalog = plugin.catalog.current().await?;
-    let expanded = expand::of_records(plugin, &catalog, request, collection, &nodes, &[record.data]).await?;
-    let record = Answer {
-        data: picked.as_deref().unwrap_or(record.data),
-        expand: expanded.first().map(String::as_str),
-        ..record
-    };
-    Ok(record.to_json())
+    let mut budget = Budget::of(plugin);
+    let mut loading = Loading { plugin, catalog: &catalog, request, budget, pace: Pace::default() };
+    let followed = expand::load(&mut loading, collection, &nodes, vec![record.data]).await?;
+    let record = Answer { data: picked.as_deref().unwrap_or(record.data), ..record };
+    let mut out = String::with_capacity(record.len_max());
+    expand::write(&record, &followed, 0, &mut out, &mut budget)?;
+    Ok(out)
 }
 
 /// Applies a pick to stored data.

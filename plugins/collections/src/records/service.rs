@@ -10,6 +10,7 @@ use tinybase_plugin_api::{
     Error, Result,
     caller::{ToldCaller, told},
     database::{Cost, Row, Rows, Value},
+    task::Pace,
 };
 
 use super::{
@@ -22,7 +23,7 @@ use crate::{
     catalog::Collection,
     error,
     filter::Context,
-    http, limits,
+    http, limits, paging,
     plugin::Collections,
     scopes,
 };
@@ -116,13 +117,19 @@ async fn read(plugin: &Collections, asked: &Read) -> Result<Json> {
     let context = Context { caller: &caller, now: &now, method: METHOD, action: action.name(), data: None };
     let rows = of_ids(plugin, &collection, &asked.ids).await?;
     let mut found = HashMap::with_capacity(rows.len());
+    let (mut memory, mut pace) = (0, Pace::default());
     for row in &rows {
         let record = answer(&collection, &row)?;
         let visible =
             verdict == Verdict::Allow || rule.allows(action, &seen(&record, &parsed(record.data)?), &context);
         if visible {
+            memory += memory_of(record.data);
+            if memory > limits::SERVICE_PAGE_MEMORY_BYTES && !found.is_empty() {
+                return Err(error::answer_too_large(limits::SERVICE_PAGE_MEMORY_BYTES));
+            }
             found.insert(record.id, told_record(&record, &row)?);
         }
+        pace.worked(record.data.len()).await;
     }
     let records: Vec<Json> = asked.ids.iter().filter_map(|id| found.remove(id.as_str())).collect();
     Ok(json!({"records": records, "sees_all": verdict == Verdict::Allow}))
@@ -140,27 +147,36 @@ struct List {
 /// Records in the asking extension's own name, whatever the rules say: of some ids, or a page of all.
 async fn list(plugin: &Collections, asked: &List) -> Result<Json> {
     let collection = plugin.catalog.collection(&asked.collection).await?;
-    let (rows, limit) = match &asked.ids {
+    let (rows, mut more) = match &asked.ids {
         Some(_) if asked.after.is_some() || asked.limit.is_some() => {
             return Err(invalid("ids: must not be given beside after or limit".to_owned()));
         }
         Some(ids) => {
             check_ids(ids)?;
-            (of_ids(plugin, &collection, ids).await?, None)
+            (of_ids(plugin, &collection, ids).await?, false)
         }
         None => {
             let limit = asked.limit.unwrap_or(limits::SERVICE_PAGE_DEFAULT);
-            (page(plugin, &collection, asked.after.as_deref(), limit).await?, Some(limit))
+            page(plugin, &collection, asked.after.as_deref(), limit).await?
         }
     };
     let mut records = Vec::with_capacity(rows.len());
-    let mut last = None;
+    let (mut last, mut memory, mut pace) = (None, 0, Pace::default());
     for row in &rows {
-        records.push(told_record(&answer(&collection, &row)?, &row)?);
+        let record = answer(&collection, &row)?;
+        memory += memory_of(record.data);
+        if memory > limits::SERVICE_PAGE_MEMORY_BYTES && last.is_some() {
+            if asked.ids.is_some() {
+                return Err(error::answer_too_large(limits::SERVICE_PAGE_MEMORY_BYTES));
+            }
+            more = true;
+            break;
+        }
+        records.push(told_record(&record, &row)?);
         last = Some(row.integer(6)?);
+        pace.worked(record.data.len()).await;
     }
-    let is_full = limit.is_some_and(|limit| records.len() as u64 == limit);
-    let next = last.filter(|_| is_full).map(|seq| seq.to_string());
+    let next = last.filter(|_| more).map(|seq| seq.to_string());
     Ok(json!({
         "collection_id": collection.id,
         "revision": collection.revision,
@@ -169,12 +185,20 @@ async fn list(plugin: &Collections, asked: &List) -> Result<Json> {
     }))
 }
 
+/// About how much memory a record's data takes once they are parsed: a value takes about as much however short it is.
+fn memory_of(data: &str) -> usize {
+    const VALUE_BYTES: usize = 48;
+    let values = data.bytes().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
+    data.len() + VALUE_BYTES * values
+}
+
+/// A page of all records, which ends early where they are large, and whether there may be more.
 async fn page(
     plugin: &Collections,
     collection: &Collection,
     after: Option<&str>,
     limit: u64,
-) -> Result<Rows> {
+) -> Result<(Rows, bool)> {
     if !(1..=limits::SERVICE_PAGE_MAX).contains(&limit) {
         return Err(invalid(format!("limit: must be an integer of 1 to {}", limits::SERVICE_PAGE_MAX)));
     }
@@ -184,17 +208,21 @@ async fn page(
             text.parse().map_err(|_| invalid("after: must be the `next` of the page before".to_owned()))?
         }
     };
-    let sql = format!("SELECT {COLUMNS} FROM {} WHERE seq>?1 ORDER BY seq LIMIT ?2", collection.table);
-    let limit = i64::try_from(limit).expect("a page's limit is small");
-    let rows = plugin.database.query(Cost::Unknown, &sql, &[after.into(), limit.into()]).await;
-    rows.map_err(error::too_large)
+    let sizes = paging::sizes(&collection.table, limit);
+    let sizes = plugin.database.query(Cost::Unknown, &sizes, &[after.into()]).await?;
+    let end = paging::end(&sizes)?.unwrap_or(after);
+    let is_full = sizes.len() as u64 == limit;
+    let behind = sizes.iter().last().map_or(Ok(after), |row| row.integer(0))?;
+    let sql = format!("SELECT {COLUMNS} FROM {} WHERE seq>?1 AND seq<=?2 ORDER BY seq", collection.table);
+    let rows = plugin.database.query(Cost::Unknown, &sql, &[after.into(), end.into()]).await?;
+    Ok((rows, is_full || end < behind))
 }
 
 async fn of_ids(plugin: &Collections, collection: &Collection, ids: &[String]) -> Result<Rows> {
     let list = serde_json::to_string(ids).expect("a list of texts is JSON");
     let among = collection.dialect.among_ids();
     let sql = format!("SELECT {COLUMNS} FROM {} WHERE {among}", collection.table);
-    plugin.database.query(Cost::Short, &sql, &[Value::Text(list)]).await.map_err(error::too_large)
+    plugin.database.query(Cost::Short, &sql, &[Value::Text(list)]).await.map_err(error::of_read(plugin))
 }
 
 fn answer<'a>(collection: &'a Collection, row: &Row<'a>) -> Result<Answer<'a>> {
@@ -205,7 +233,6 @@ fn answer<'a>(collection: &'a Collection, row: &Row<'a>) -> Result<Answer<'a>> {
         created_at: row.text(2)?,
         updated_at: row.text(3)?,
         data: row.text(4)?,
-        expand: None,
     })
 }
 
@@ -230,6 +257,9 @@ struct Collected {
     name: Option<String>,
 }
 
+/// About how much memory the name and the type of a field take in an answer.
+const FIELD_BYTES: usize = 256;
+
 /// What collections there are, or what one is like.
 async fn collections(plugin: &Collections, asked: &Collected) -> Result<Json> {
     let one = match &asked.name {
@@ -242,6 +272,10 @@ async fn collections(plugin: &Collections, asked: &Collected) -> Result<Json> {
     let counts: HashMap<i64, i64> =
         rows.iter().map(|row| Ok((row.integer(0)?, row.integer(1)?))).collect::<Result<_>>()?;
     let wanted = one.as_ref().map_or_else(|| catalog.all(), std::slice::from_ref);
+    let fields: usize = wanted.iter().map(|collection| collection.schema.fields().len() + 1).sum();
+    if fields * FIELD_BYTES > limits::SERVICE_PAGE_MEMORY_BYTES && one.is_none() {
+        return Err(error::answer_too_large(limits::SERVICE_PAGE_MEMORY_BYTES));
+    }
     let told: Vec<Json> = wanted
         .iter()
         .map(|collection| {

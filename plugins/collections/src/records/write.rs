@@ -12,12 +12,12 @@ use uuid::Uuid;
 
 use super::{
     answer::Answer,
-    current, load,
+    cascade, current, load,
     prepare::{Asker, Change, Conditions, Prepared, Wish, prepare},
     read::parsed,
 };
 use crate::{
-    error, etag, http, limits, plugin::Collections, schema::USERS, storage::table_name,
+    budget::Budget, error, etag, http, limits, plugin::Collections, schema::USERS, storage::table_name,
     validate::is_record_id,
 };
 
@@ -68,13 +68,18 @@ async fn try_change(plugin: &Collections, request: &Request, id: &str, wish: Wis
             _ => load::record(plugin.database, &collection, id).await?,
         };
         let mut prepared = prepare(&collection, id, stored, wish, conditions, &asker)?;
-        let mut batch = Batch::default();
+        let is_deep =
+            prepared.change == Change::Delete && cascade::is_needed(plugin, &collection, id).await?;
         // Alone, a statement that affects nothing does no harm and needs no savepoint.
-        apply_hooks(plugin, &mut prepared, &asker, &mut batch, Expect::Any).await?;
-        match apply(plugin, batch, std::slice::from_ref(&prepared)).await? {
-            Some(applied) => {
+        let alone = if is_deep { Expect::Exactly(1) } else { Expect::Any };
+        let mut part = Part { batch: Batch::default(), deep: is_deep.then_some(0) };
+        apply_hooks(plugin, &mut prepared, &asker, &mut part.batch, alone).await?;
+        // What is committed is answered: whether that can be is known before.
+        Budget::of(plugin).take(answer_len_max(&prepared))?;
+        match apply(plugin, vec![part], std::slice::from_ref(&prepared)).await? {
+            Some(times) => {
                 told(plugin, &prepared, &asker);
-                return Ok(answer(prepared, &applied.now));
+                return Ok(answer(prepared, times.first().map_or("", String::as_str)));
             }
             // The record or the collection was changed meanwhile: decide anew on what is there now.
             None => {
@@ -105,23 +110,63 @@ pub(super) async fn apply_hooks(
     batch.append(passed.statements)
 }
 
-/// Applies a batch of changes; `None` where one of them rests on what was changed meanwhile.
+/// Changes that are applied at once.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    pub(super) batch: Batch,
+    /// The position among all changes of the deletion that it begins with, where chains of records may go with that one.
+    pub(super) deep: Option<usize>,
+}
+
+/// Applies changes together, and returns the time at which each part was applied; `None` where one of them rests on what was
+/// changed meanwhile.
 pub(super) async fn apply(
     plugin: &Collections,
-    batch: Batch,
+    mut parts: Vec<Part>,
     changes: &[Prepared],
-) -> Result<Option<Applied>> {
-    match plugin.database.apply(batch).await {
-        Ok(applied) => {
-            let missed = applied.statements.first().is_none_or(|statement| statement.affected == 0);
-            Ok(if missed { None } else { Some(applied) })
+) -> Result<Option<Vec<String>>> {
+    let is_deep = parts.iter().any(|part| part.deep.is_some());
+    let applied = match parts.pop() {
+        Some(Part { batch, deep: None }) if parts.is_empty() => plugin.database.apply(batch).await.map(first),
+        Some(part) if is_deep => {
+            parts.push(part);
+            apply_deep(plugin, parts, changes).await.map(Some)
         }
+        _ => Err(Error::internal("changes_lost", "changes were put into parts that are none")),
+    };
+    match applied {
+        Ok(times) => Ok(times),
         Err(fault) if fault.code() == "db_condition" => Ok(None),
         Err(fault) if fault.code() == "db_foreign_key" => Err(reference_fault(plugin, changes).await),
         // Two creates under one id: the later one finds the record there when it decides anew.
         Err(fault) if is_id_taken(&fault) => Ok(None),
         Err(fault) => Err(error::not_stored(fault, changes.iter().map(|prepared| &*prepared.collection))),
     }
+}
+
+/// The time of the one part, unless it changed nothing.
+fn first(applied: Applied) -> Option<Vec<String>> {
+    let missed = applied.statements.first().is_none_or(|statement| statement.affected == 0);
+    if missed { None } else { Some(vec![applied.now]) }
+}
+
+/// Applies parts in one transaction, before each of them what its deletion takes with it.
+async fn apply_deep(plugin: &Collections, parts: Vec<Part>, changes: &[Prepared]) -> Result<Vec<String>> {
+    let mut transaction = plugin.database.begin(limits::CASCADE_TIME_MAX).await?;
+    let mut times = Vec::with_capacity(parts.len());
+    for part in parts {
+        if let Some(Prepared { collection, record, .. }) = part.deep.and_then(|at| changes.get(at)) {
+            cascade::delete_dependents(plugin, &mut transaction, collection, &record.id).await?;
+        }
+        times.push(transaction.apply(part.batch).await?.now);
+    }
+    transaction.commit().await?;
+    Ok(times)
+}
+
+/// How many bytes the record of a change takes in an answer, at most.
+pub(super) fn answer_len_max(prepared: &Prepared) -> usize {
+    if prepared.change == Change::Delete { 0 } else { answered(prepared, "").len_max() }
 }
 
 fn is_id_taken(fault: &Error) -> bool {
@@ -146,6 +191,11 @@ fn answer(prepared: Prepared, now: &str) -> Response {
 
 /// The record of a change that was applied at `now`.
 pub(super) fn record_json(prepared: &Prepared, now: &str) -> String {
+    answered(prepared, now).to_json()
+}
+
+/// The record of a change that was applied at `now`.
+pub(super) fn answered<'a>(prepared: &'a Prepared, now: &'a str) -> Answer<'a> {
     let record = &prepared.record;
     Answer {
         collection_id: &prepared.collection.id,
@@ -154,9 +204,7 @@ pub(super) fn record_json(prepared: &Prepared, now: &str) -> String {
         data: &record.data,
         created_at: record.created_at.as_deref().unwrap_or(now),
         updated_at: record.updated_at.as_deref().unwrap_or(now),
-        expand: None,
     }
-    .to_json()
 }
 
 /// The database does not say which reference it refused: looks for it.

@@ -1,8 +1,8 @@
 //! Reading one field's definition out of a schema. It never looks at the other fields.
 
-use regex_lite::RegexBuilder;
+use std::sync::Arc;
 
-use super::{Bound, Field, Item, Kind, OnDelete, Reference, date, parse::is_identifier};
+use super::{Bound, Field, Item, Kind, OnDelete, Pattern, Reference, date, parse::is_identifier};
 use crate::{
     fault::{Faults, did_you_mean},
     json::Json,
@@ -206,15 +206,15 @@ impl<'a, 'json> Reader<'a, 'json> {
         length
     }
 
-    fn pattern(&mut self, kind: Kind) -> Option<regex_lite::Regex> {
+    fn pattern(&mut self, kind: Kind) -> Option<Arc<Pattern>> {
         self.get("pattern")?;
         if kind != Kind::Text {
             self.fault("pattern", format!("applies to string, not to {}", kind.name()));
             return None;
         }
         let text = self.text("pattern", limits::PATTERN_BYTES_MAX)?;
-        match RegexBuilder::new(text).size_limit(limits::PATTERN_PROGRAM_BYTES_MAX).build() {
-            Ok(pattern) => Some(pattern),
+        match Pattern::new(text) {
+            Ok(pattern) => Some(Arc::new(pattern)),
             Err(error) => {
                 self.fault("pattern", format!("is not a regular expression: {error}"));
                 None

@@ -3,15 +3,15 @@
 mod date;
 mod definition;
 mod parse;
+mod pattern;
 
-use std::collections::HashMap;
-
-use regex_lite::Regex;
+use std::{collections::HashMap, sync::Arc};
 
 pub use date::normalise as normalise_date;
 pub use parse::{check_collection_name, check_field_names, check_label, is_identifier};
+pub use pattern::{Fit, Pattern};
 
-use crate::{fault::Faults, json::Json};
+use crate::{fault::Faults, json::Json, limits};
 
 /// What a field holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,7 +131,7 @@ pub struct Field {
     /// The largest number of characters or entries.
     pub max_length: Option<usize>,
     /// What a string must match somewhere.
-    pub pattern: Option<Regex>,
+    pub pattern: Option<Arc<Pattern>>,
     /// Where a reference leads.
     pub reference: Option<Reference>,
     /// In a change of the schema: the name that it had before.
@@ -157,6 +157,18 @@ impl Schema {
     /// Reads `{"fields": […]}`; answers every fault with its path.
     pub fn parse(schema: &Json<'_>) -> Result<Schema, Faults> {
         parse::schema(schema)
+    }
+
+    /// Reads the schema of a collection that is made or changed, which must not be larger than a schema may be.
+    pub fn parse_new(schema: &Json<'_>) -> Result<Schema, Faults> {
+        let schema = parse::schema(schema)?;
+        if schema.text.len() > limits::SCHEMA_BYTES_MAX {
+            let mut faults = Faults::default();
+            let message = format!("must have at most {} bytes as JSON", limits::SCHEMA_BYTES_MAX);
+            faults.push("schema", message);
+            return Err(faults);
+        }
+        Ok(schema)
     }
 
     fn new(fields: Vec<Field>, text: String) -> Schema {

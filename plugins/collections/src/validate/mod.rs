@@ -25,6 +25,7 @@ pub fn data(schema: &Schema, unknown: UnknownFields, data: &Json<'_>) -> Result<
         faults.push("data", format!("must be an object, is {}", data.kind()));
         return Err(faults);
     };
+    check_count(members.len())?;
     let mut writer = Writer::new(schema, unknown, &mut faults);
     for (name, value) in members {
         writer.member(name, value);
@@ -51,6 +52,7 @@ pub fn merged(
         faults.push("data", format!("must be an object, is {}", changes.kind()));
         return Err(faults);
     };
+    check_count(given.len())?;
     let kept = stored.as_object().expect("stored data is an object");
     let mut writer = Writer::new(schema, unknown, &mut faults);
     for (name, value) in kept {
@@ -74,6 +76,16 @@ pub fn merged(
         faults.push("data", format!("must have at most {} bytes as JSON", limits::DATA_BYTES_MAX));
     }
     faults.into_result().map(|()| text)
+}
+
+/// Each member is looked for among the fields, which takes its time.
+fn check_count(members: usize) -> Result<(), Faults> {
+    if members <= limits::DATA_MEMBERS_MAX {
+        return Ok(());
+    }
+    let mut faults = Faults::default();
+    faults.push("data", format!("must have at most {} members", limits::DATA_MEMBERS_MAX));
+    Err(faults)
 }
 
 /// Writes members one after another and keeps count of which fields they were.
@@ -109,7 +121,7 @@ impl<'a> Writer<'a> {
 
     fn member(&mut self, name: &str, value: &Json<'_>) {
         let Some(at) = self.position(name) else {
-            if self.unknown == UnknownFields::Reject {
+            if self.unknown == UnknownFields::Reject && !self.faults.is_full() {
                 let hint = did_you_mean(name, self.schema.fields().iter().map(|field| field.name.as_str()));
                 self.faults.push(shorten(name), format!("is not a field of this collection{hint}"));
             }

@@ -123,3 +123,18 @@ fn depth_and_size_are_limited() {
     let outcome = faults(data(&schema, UnknownFields::Reject, &Json::parse(&large).unwrap()));
     assert_eq!(outcome, ["data: must have at most 1048576 bytes as JSON"]);
 }
+
+#[test]
+fn the_time_for_bad_data_does_not_grow_with_it() {
+    let schema = schema(r#"{"fields":[{"name":"title","type":"string"},{"name":"more","type":"object"}]}"#);
+    let members: Vec<String> = (0..300_000).map(|at| format!("\"titel{at}\":0")).collect();
+    let unknown = format!("{{{}}}", members.join(","));
+    let nul = format!("{{\"more\":{{\"{}\":[{}0]}}}}", "n".repeat(100), "\"\\u0000\",".repeat(300_000));
+    let begun = std::time::Instant::now();
+    for text in [&unknown, &nul] {
+        let given = Json::parse(text).unwrap();
+        assert!(data(&schema, UnknownFields::Reject, &given).is_err());
+        assert!(merged(&schema, UnknownFields::Reject, &Json::parse("{}").unwrap(), &given).is_err());
+    }
+    assert!(begun.elapsed() < std::time::Duration::from_secs(4), "{:?}", begun.elapsed());
+}

@@ -6,7 +6,7 @@ use crate::{
     fault::{Faults, Path},
     json::{Json, write_text},
     limits,
-    schema::{Bound, Field, Item, Kind, normalise_date},
+    schema::{Bound, Field, Fit, Item, Kind, normalise_date},
 };
 
 /// Checks `value` against `field` and appends it to `out`; what is appended is of use only where no fault was added.
@@ -44,6 +44,9 @@ pub fn field_value(field: &Field, value: &Json<'_>, path: &Path<'_>, out: &mut S
         (Kind::Array(item), Json::Array(entries)) => {
             check_length(field, entries.len(), "entries", path, faults);
             for (index, entry) in entries.iter().enumerate() {
+                if faults.is_full() {
+                    return;
+                }
                 check_item(item, entry, &path.index(index), faults);
             }
             value.write(out);
@@ -90,12 +93,26 @@ fn check_nul(text: &str, path: &Path<'_>, faults: &mut Faults) {
 fn check_text(field: &Field, text: &str, path: &Path<'_>, faults: &mut Faults) {
     check_nul(text, path, faults);
     if field.min_length.is_some() || field.max_length.is_some() {
-        check_length(field, text.chars().count(), "characters", path, faults);
+        let length = text.chars().count();
+        check_length(field, length, "characters", path, faults);
+        // What is too long is refused without a look at what it holds.
+        if field.max_length.is_some_and(|max| length > max) {
+            return;
+        }
     }
-    if let Some(pattern) = &field.pattern
-        && !pattern.is_match(text)
-    {
-        faults.push(path.to_string(), format!("must match the pattern {}", pattern.as_str()));
+    let Some(pattern) = &field.pattern else { return };
+    match pattern.check(text) {
+        Fit::Matches => {}
+        Fit::Differs => {
+            faults.push(path.to_string(), format!("must match the pattern {}", pattern.as_str()));
+        }
+        Fit::TooLong(bytes_max) => {
+            let message = format!(
+                "must have at most {bytes_max} bytes to be matched against the pattern {}",
+                pattern.as_str()
+            );
+            faults.push(path.to_string(), message);
+        }
     }
 }
 
@@ -177,6 +194,9 @@ fn check_item(item: Option<Item>, entry: &Json<'_>, path: &Path<'_>, faults: &mu
 
 /// Checks what no type describes: depth, doubled names and NUL.
 fn check_free(value: &Json<'_>, path: &Path<'_>, depth: usize, faults: &mut Faults) {
+    if faults.is_full() {
+        return;
+    }
     if depth > limits::DATA_DEPTH_MAX {
         faults.push(path.to_string(), format!("is nested deeper than {} levels", limits::DATA_DEPTH_MAX));
         return;

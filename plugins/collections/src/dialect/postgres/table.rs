@@ -2,7 +2,7 @@
 //! what is there can be held against what the schema asks for.
 
 use super::{
-    super::Link,
+    super::{Edge, Link},
     place::{column_name, quoted, shortened},
 };
 use crate::{
@@ -127,6 +127,39 @@ pub(in super::super) fn set_null(table: &str, field: &str, id: &str) -> String {
     format!(
         "UPDATE {table} SET data=collections_nulled(data,'{field}'),version=version+1,\
          updated_at=to_char(clock_timestamp() AT TIME ZONE 'UTC','YYYY-MM-DD\"T\"HH24:MI:SS.MS')||'000Z' WHERE {column}={id}"
+    )
+}
+
+pub(in super::super) fn unlink(table: &str, field: &str) -> String {
+    format!("UPDATE {table} SET data=collections_nulled(data,'{field}') WHERE seq=?1")
+}
+
+/// The server lets the recursive part name what was found once: all edges stand within it.
+pub(in super::super) fn dependents((number, table): (i64, &str), edges: &[Edge<'_>]) -> String {
+    let below: Vec<String> = edges
+        .iter()
+        .enumerate()
+        .map(|(at, Edge { number, table, field, target })| {
+            let column = quoted(&column_name(field));
+            format!(
+                "SELECT {number}::bigint AS number,id,seq,{at}::bigint AS edge FROM {table} \
+                 WHERE {column}=gone.id AND gone.number={target}"
+            )
+        })
+        .collect();
+    format!(
+        "WITH RECURSIVE gone(number,id,seq,edge,above,above_id) AS (\
+         SELECT {number}::bigint,id,seq,0::bigint,0::bigint,''::text COLLATE \"C\" FROM {table} WHERE id=?1 \
+         UNION SELECT below.number,below.id,below.seq,below.edge,gone.number,gone.id \
+         FROM gone CROSS JOIN LATERAL ({}) AS below) \
+         SELECT number,id,seq,edge,above,above_id FROM gone LIMIT ?2",
+        below.join(" UNION ALL ")
+    )
+}
+
+pub(in super::super) fn delete_some(table: &str) -> String {
+    format!(
+        "DELETE FROM {table} WHERE seq = ANY(ARRAY(SELECT value::bigint FROM jsonb_array_elements_text(?1::jsonb) AS value))"
     )
 }
 

@@ -1,0 +1,23 @@
+//! Pages of work: stretches of a table that are small in bytes, however large a record is. It runs no statement.
+
+use tinybase_plugin_api::{Result, database::Rows};
+
+use crate::limits;
+
+/// The statement that tells the sizes of the records behind `?1`, in order. Neither engine reads a record for it.
+pub(crate) fn sizes(table: &str, rows_max: u64) -> String {
+    format!("SELECT seq,octet_length(data) FROM {table} WHERE seq>?1 ORDER BY seq LIMIT {rows_max}")
+}
+
+/// Where a page ends, by the rows of [`sizes`]: it holds one record at least. `None` where there are no more.
+pub(crate) fn end(sizes: &Rows) -> Result<Option<i64>> {
+    let (mut last, mut bytes) = (None, 0);
+    for row in sizes {
+        bytes += usize::try_from(row.integer(1)?).unwrap_or(0);
+        if last.is_some() && bytes > limits::WORK_PAGE_BYTES {
+            break;
+        }
+        last = Some(row.integer(0)?);
+    }
+    Ok(last)
+}

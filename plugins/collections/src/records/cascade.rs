@@ -1,0 +1,364 @@
+//! Deleting what refers by `cascade` to a record that is deleted, where that may be chains of any length. The database would
+//! descend into a chain, a level of its stack a record; here, whoever refers to a record is deleted before it, so that the
+//! database finds nothing to descend into. Nothing of it is decided here: its own foreign keys hold as before.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use tinybase_plugin_api::{
+    Error, Result,
+    database::{Batch, Cost, Rows, Transaction, Value},
+    task::Pace,
+};
+
+use crate::{
+    catalog::{Catalog, Collection},
+    dialect::Edge,
+    limits,
+    plugin::Collections,
+    schema::OnDelete,
+};
+
+/// A field by which records of one collection refer to those of another that is deleted with them.
+struct Field<'a> {
+    collection: &'a Arc<Collection>,
+    name: &'a str,
+    target: i64,
+}
+
+/// What may be deleted together with a record.
+struct Family<'a> {
+    /// By number.
+    members: BTreeMap<i64, &'a Arc<Collection>>,
+    cascading: Vec<Field<'a>>,
+    restricting: Vec<Field<'a>>,
+}
+
+impl<'a> Family<'a> {
+    fn of(catalog: &'a Catalog, root: &'a Collection) -> Family<'a> {
+        let mut family = Family { members: BTreeMap::new(), cascading: Vec::new(), restricting: Vec::new() };
+        let mut left: Vec<&Arc<Collection>> = catalog.get(&root.name).into_iter().collect();
+        while let Some(target) = left.pop() {
+            if family.members.insert(target.number, target).is_some() {
+                continue;
+            }
+            for referrer in catalog.referrers(&target.name) {
+                let field =
+                    Field { collection: referrer.collection, name: referrer.field, target: target.number };
+                match referrer.on_delete {
+                    OnDelete::Cascade => {
+                        left.push(referrer.collection);
+                        family.cascading.push(field);
+                    }
+                    OnDelete::Restrict => family.restricting.push(field),
+                    OnDelete::SetNull => {}
+                }
+            }
+        }
+        let members = &family.members;
+        family.restricting.retain(|field| members.contains_key(&field.collection.number));
+        family
+    }
+
+    fn edges(&self) -> Vec<Edge<'a>> {
+        let edge = |field: &Field<'a>| Edge {
+            number: field.collection.number,
+            table: &field.collection.table,
+            field: field.name,
+            target: field.target,
+        };
+        self.cascading.iter().map(edge).collect()
+    }
+}
+
+/// Whether records that refer to one another in a chain may be deleted with this one.
+pub(super) async fn is_needed(plugin: &Collections, root: &Collection, id: &str) -> Result<bool> {
+    let catalog = plugin.catalog.current().await?;
+    if !catalog.is_deep(&root.name) {
+        return Ok(false);
+    }
+    for referrer in catalog.referrers(&root.name).filter(|other| other.on_delete == OnDelete::Cascade) {
+        let column = referrer.collection.dialect.column(referrer.field);
+        let sql = format!("SELECT 1 FROM {} WHERE {column}=?1 LIMIT 1", referrer.collection.table);
+        if !plugin.database.query(Cost::Short, &sql, &[id.into()]).await?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Deletes what refers to the record, but not the record.
+pub(super) async fn delete_dependents(
+    plugin: &Collections,
+    transaction: &mut Transaction,
+    root: &Collection,
+    id: &str,
+) -> Result<()> {
+    let catalog = plugin.catalog.current().await?;
+    let family = Family::of(&catalog, root);
+    for member in family.members.values() {
+        if let Some(lock) = member.dialect.lock(&member.table) {
+            let mut batch = Batch::default();
+            batch.push(&lock, &[]);
+            transaction.apply(batch).await?;
+        }
+    }
+    let mut graph = Graph::read(transaction, &family, root, id).await?;
+    graph.add_restricting(transaction, &family).await?;
+    let steps = graph.steps();
+    let mut batch = Batch::default();
+    let mut pace = Pace::default();
+    for step in steps {
+        step.push(&family, &mut batch);
+        if batch.len() >= limits::CASCADE_STATEMENTS_MAX {
+            transaction.apply(std::mem::take(&mut batch)).await?;
+        }
+        pace.worked(STEP_BYTES).await;
+    }
+    if !batch.is_empty() {
+        transaction.apply(batch).await?;
+    }
+    Ok(())
+}
+
+/// About how many bytes of work a step is.
+const STEP_BYTES: usize = 256;
+
+/// A record.
+struct Node {
+    number: i64,
+    id: String,
+    seq: i64,
+    /// The records that it refers to, each by a field.
+    above: Vec<(usize, Link)>,
+}
+
+/// Which field a reference is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    Cascading(usize),
+    Restricting(usize),
+}
+
+/// Records that are deleted together, the first of which is the root, and what refers to what.
+struct Graph {
+    nodes: Vec<Node>,
+    places: HashMap<(i64, String), usize>,
+}
+
+/// The order in the making.
+struct Order<'g> {
+    graph: &'g Graph,
+    /// How many references lead to each record, of those that are still there.
+    below: Vec<usize>,
+    is_done: Vec<bool>,
+    /// Whether a record's own references were made null.
+    is_cut: Vec<bool>,
+    /// Records that nothing refers to.
+    free: Vec<usize>,
+    next_cut: usize,
+    steps: Vec<Step>,
+}
+
+impl Order<'_> {
+    /// Deletes all that nothing refers to, and finds out what nothing refers to then.
+    fn delete_free(&mut self) {
+        const ROOT: usize = 0;
+        let free = std::mem::take(&mut self.free);
+        self.steps.extend(self.graph.delete(free.iter().copied().filter(|place| *place != ROOT)));
+        for place in &free {
+            self.is_done[*place] = true;
+        }
+        for place in free.into_iter().filter(|place| !self.is_cut[*place]).collect::<Vec<_>>() {
+            self.release(place);
+        }
+    }
+
+    /// Makes the references of a record of a circle null; false where no record is left.
+    fn cut(&mut self) -> bool {
+        let mut left = self.next_cut..self.graph.nodes.len();
+        let Some(place) = left.find(|place| !self.is_done[*place] && !self.is_cut[*place]) else {
+            return false;
+        };
+        self.next_cut = place + 1;
+        self.is_cut[place] = true;
+        let node = &self.graph.nodes[place];
+        self.steps.extend(node.above.iter().map(|(_, link)| Step::Unlink { seq: node.seq, link: *link }));
+        self.release(place);
+        true
+    }
+
+    /// Takes a record's references away from those that it refers to.
+    fn release(&mut self, place: usize) {
+        for (above, _) in &self.graph.nodes[place].above {
+            self.below[*above] -= 1;
+            if self.below[*above] == 0 {
+                self.free.push(*above);
+            }
+        }
+    }
+}
+
+/// A part of the deletion.
+enum Step {
+    /// Records of one collection that nothing refers to any more.
+    Delete { number: i64, seqs: Vec<i64> },
+    /// A reference that is part of a circle.
+    Unlink { seq: i64, link: Link },
+}
+
+impl Graph {
+    async fn read(
+        transaction: &mut Transaction,
+        family: &Family<'_>,
+        root: &Collection,
+        id: &str,
+    ) -> Result<Graph> {
+        let max = limits::CASCADE_REFERENCES_MAX;
+        let sql = root.dialect.dependents((root.number, &root.table), &family.edges());
+        let limit = i64::try_from(max + 1).expect("the limit is small");
+        let rows = transaction.query(&sql, &[id.into(), limit.into()]).await.map_err(too_many)?;
+        if rows.len() > max {
+            return Err(too_large());
+        }
+        let mut graph = Graph { nodes: Vec::with_capacity(rows.len()), places: HashMap::new() };
+        let mut links = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let place = graph.place(row.integer(0)?, row.text(1)?, row.integer(2)?);
+            let edge = usize::try_from(row.integer(3)?).unwrap_or(0);
+            let (above, above_id) = (row.integer(4)?, row.text(5)?);
+            if !above_id.is_empty() {
+                links.push((place, edge, (above, above_id.to_owned())));
+            }
+        }
+        for (place, edge, above) in links {
+            graph.link(place, &above, Link::Cascading(edge));
+        }
+        Ok(graph)
+    }
+
+    fn place(&mut self, number: i64, id: &str, seq: i64) -> usize {
+        let next = self.nodes.len();
+        let place = *self.places.entry((number, id.to_owned())).or_insert(next);
+        if place == next {
+            self.nodes.push(Node { number, id: id.to_owned(), seq, above: Vec::new() });
+        }
+        place
+    }
+
+    /// A record's reference to itself is in nobody's way.
+    fn link(&mut self, place: usize, above: &(i64, String), link: Link) {
+        if let Some(above) = self.places.get(above).copied().filter(|above| *above != place) {
+            self.nodes[place].above.push((above, link));
+        }
+    }
+
+    /// Adds the references of `restrict` between the records: those, too, must not lead to one that is deleted before.
+    async fn add_restricting(&mut self, transaction: &mut Transaction, family: &Family<'_>) -> Result<()> {
+        const IDS_MAX: usize = 1_000;
+        for (at, field) in family.restricting.iter().enumerate() {
+            let number = field.collection.number;
+            let members = self.nodes.iter().filter(|node| node.number == number);
+            let ids: Vec<String> = members.map(|node| node.id.clone()).collect();
+            let dialect = field.collection.dialect;
+            let column = dialect.column(field.name);
+            let sql = format!(
+                "SELECT id,{column} FROM {} WHERE {column} IS NOT NULL AND {}",
+                field.collection.table,
+                dialect.among_ids()
+            );
+            for ids in ids.chunks(IDS_MAX) {
+                let list = serde_json::to_string(ids).expect("a list of texts is JSON");
+                let rows = transaction.query(&sql, &[Value::Text(list)]).await?;
+                self.add_links(&rows, field, Link::Restricting(at))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the references of a field: ids of records, and of those that they refer to.
+    fn add_links(&mut self, rows: &Rows, field: &Field<'_>, link: Link) -> Result<()> {
+        for row in rows {
+            let from = (field.collection.number, row.text(0)?.to_owned());
+            let above = (field.target, row.text(1)?.to_owned());
+            if let Some(place) = self.places.get(&from).copied() {
+                self.link(place, &above, link);
+            }
+        }
+        Ok(())
+    }
+
+    /// The order in which all but the root are deleted: whoever refers to a record comes before it. Where records refer to one
+    /// another in a circle, references of one are made null first.
+    fn steps(&self) -> Vec<Step> {
+        let mut below = vec![0_usize; self.nodes.len()];
+        for (above, _) in self.nodes.iter().flat_map(|node| &node.above) {
+            below[*above] += 1;
+        }
+        let free = (0..self.nodes.len()).filter(|place| below[*place] == 0).collect();
+        let (is_done, is_cut) = (vec![false; self.nodes.len()], vec![false; self.nodes.len()]);
+        let mut order = Order { graph: self, below, is_done, is_cut, free, next_cut: 0, steps: Vec::new() };
+        loop {
+            while !order.free.is_empty() {
+                order.delete_free();
+            }
+            if !order.cut() {
+                return order.steps;
+            }
+        }
+    }
+
+    fn delete(&self, places: impl Iterator<Item = usize>) -> Vec<Step> {
+        let mut by_number: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+        for place in places {
+            by_number.entry(self.nodes[place].number).or_default().push(self.nodes[place].seq);
+        }
+        let steps = by_number.into_iter().flat_map(|(number, seqs)| {
+            let chunks = seqs.chunks(limits::CASCADE_STATEMENTS_MAX);
+            chunks.map(|seqs| Step::Delete { number, seqs: seqs.to_vec() }).collect::<Vec<_>>()
+        });
+        steps.collect()
+    }
+}
+
+impl Step {
+    fn push(&self, family: &Family<'_>, batch: &mut Batch) {
+        match self {
+            Step::Delete { number, seqs } => {
+                let Some(member) = family.members.get(number) else { return };
+                match seqs.as_slice() {
+                    [seq] => {
+                        let sql = format!("DELETE FROM {} WHERE seq=?1", member.table);
+                        batch.push(&sql, &[Value::Integer(*seq)]);
+                    }
+                    seqs => {
+                        let list = serde_json::to_string(seqs).expect("a list of numbers is JSON");
+                        batch.push(&member.dialect.delete_some(&member.table), &[Value::Text(list)]);
+                    }
+                }
+            }
+            Step::Unlink { seq, link } => {
+                let field = match link {
+                    Link::Cascading(at) => &family.cascading[*at],
+                    Link::Restricting(at) => &family.restricting[*at],
+                };
+                let Collection { dialect, table, .. } = &**field.collection;
+                batch.push(&dialect.unlink(table, field.name), &[Value::Integer(*seq)]);
+            }
+        }
+    }
+}
+
+fn too_many(error: Error) -> Error {
+    if error.code() == "db_result_too_large" { too_large() } else { error }
+}
+
+fn too_large() -> Error {
+    let message = format!(
+        "more than {} references lead to records that would be deleted with this one: delete some of those first",
+        limits::CASCADE_REFERENCES_MAX
+    );
+    Error::conflict("cascade_too_large", message)
+}
