@@ -108,8 +108,8 @@ fn what_others_need_stays_and_what_is_needed_must_be_there() {
     let told = leaning("^0.9").errors;
     assert!(told.contains("leaning 0.1.0 needs pulse ^0.9, but 0.1.0 is installed"), "{told}");
     install(&site, "leaning");
-    for refused in [["extensions", "disable", "pulse"], ["extensions", "uninstall", "pulse"]] {
-        let ran = site.run(&refused);
+    for refused in [&["disable", "pulse"][..], &["uninstall", "pulse", "--yes"]] {
+        let ran = site.run(&[&["extensions"], refused].concat());
         assert!(ran.code == Some(1) && ran.errors.contains("pulse is needed by leaning"), "{ran:?}");
     }
     let told = change(&site, "pulse_2").errors;

@@ -105,7 +105,7 @@ fn no_request_fails_while_extensions_come_and_go() {
             site.done(&["extensions", "rollback", "pulse"]);
             site.done(&["extensions", "disable", "pulse"]);
             site.done(&["extensions", "enable", "pulse"]);
-            site.done(&["extensions", "uninstall", "pulse"]);
+            site.done(&["extensions", "uninstall", "pulse", "--yes"]);
         }
         ended.store(true, Ordering::Relaxed);
     });
