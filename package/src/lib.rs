@@ -2,5 +2,6 @@
 //! It never opens a library.
 
 pub mod archive;
+pub mod library;
 pub mod manifest;
 pub mod unpacked;

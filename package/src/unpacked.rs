@@ -67,6 +67,15 @@ pub enum PackageError {
         /// What.
         path: String,
     },
+    /// The library was built with another manifest.
+    #[error(
+        "{library} was not built with the extension.toml beside it: build it again with `cargo build --release`, and pack \
+         that"
+    )]
+    LibraryDiffers {
+        /// The library's file.
+        library: String,
+    },
     /// A migration's file is not what it must be.
     #[error("{path}: {problem}")]
     Migration {
@@ -77,7 +86,7 @@ pub enum PackageError {
     },
 }
 
-fn file_error(path: &Path) -> impl FnOnce(io::Error) -> PackageError {
+pub(crate) fn file_error(path: &Path) -> impl FnOnce(io::Error) -> PackageError {
     let path = path.display().to_string();
     move |error| PackageError::File { path, error }
 }

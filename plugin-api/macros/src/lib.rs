@@ -7,6 +7,11 @@ use quote::quote;
 use sha2::{Digest, Sha256};
 use syn::{Error, ItemImpl, LitByteStr, LitStr, parse_macro_input};
 
+/// What stands before the manifest in the library, and what stands after it: a tool finds the manifest by these in a library
+/// of any target, without loading it. `package/src/library.rs` looks for them.
+const MANIFEST_BEGIN: &str = "\0tinybase-manifest-begin\0";
+const MANIFEST_END: &str = "\0tinybase-manifest-end\0";
+
 /// Exports the implementation of `Plugin` below it from this library.
 ///
 /// The manifest is `extension.toml` in the crate's folder, or the file named in the attribute:
@@ -29,12 +34,25 @@ fn expand(arguments: proc_macro2::TokenStream, item: &ItemImpl) -> Result<proc_m
     })?;
     let digest = LitByteStr::new(&Sha256::digest(&manifest), Span::call_site());
     let plugin = &item.self_ty;
+    let (begin, end) = (MANIFEST_BEGIN.len(), MANIFEST_END.len());
     // `include_str!` makes cargo build the library again when the manifest changes.
     Ok(quote! {
         #item
         ::tinybase_plugin_api::private::export_plugin!(
             ::tinybase_plugin_api::private::Instance<#plugin>,
-            include_str!(#path_text),
+            {
+                const CARRIED: &str = concat!(#MANIFEST_BEGIN, include_str!(#path_text), #MANIFEST_END);
+                // A part of what is carried, so that the marks are in the library with it.
+                const MANIFEST: &str = {
+                    let (_, rest) = CARRIED.as_bytes().split_at(#begin);
+                    let (manifest, _) = rest.split_at(rest.len() - #end);
+                    match ::core::str::from_utf8(manifest) {
+                        Ok(manifest) => manifest,
+                        Err(_) => panic!("a manifest is UTF-8"),
+                    }
+                };
+                MANIFEST
+            },
             *#digest,
             ::tinybase_plugin_api::private::VERSION
         );

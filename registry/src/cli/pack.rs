@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tinybase_package::archive;
+use tinybase_package::{
+    archive, library,
+    unpacked::{Package, PackageError},
+};
 use tinybase_registry::RegistryError;
 
 use super::output;
@@ -23,6 +26,8 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), RegistryError> {
+    let refused = |error: PackageError| RegistryError::not_publishable(error.to_string());
+    library::check_library(&Package::read(&options.folder).map_err(refused)?).map_err(refused)?;
     let packed = archive::pack(&options.folder, &options.target, &options.out);
     let path =
         packed.map_err(|error| RegistryError::not_publishable(format!("{error} ({})", error.code())))?;

@@ -8,7 +8,10 @@ use std::{
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
-use tinybase_package::{archive, unpacked::hex};
+use tinybase_package::{
+    archive,
+    unpacked::{Package, hex},
+};
 use tough::{
     TargetName,
     schema::{
@@ -184,6 +187,9 @@ fn check_names(delegation: &Delegation<'_>) -> Result<(), RegistryError> {
     if let Some(name) = delegation.names.iter().find(|name| !is_name(name)) {
         return refuse(format!("{name:?} is no name of an extension"));
     }
+    if let Some(name) = delegation.names.iter().find(|name| tinybase_package::manifest::is_reserved(name)) {
+        return refuse(format!("{name:?} is reserved for the host: no extension may be called so"));
+    }
     let publisher = delegation.publisher;
     let is_reserved = ["root", "targets", "snapshot", "timestamp"].contains(&publisher);
     if is_reserved || !is_name(&publisher.replace('-', "_")) {
@@ -252,11 +258,20 @@ pub(super) fn read_archive(path: &Path) -> Result<(Listing, Target), RegistryErr
     let scratch = tempfile::tempdir().map_err(RegistryError::io(path))?;
     let unpacked = archive::unpack(path, &scratch.path().join("unpacked"), &archive::Limits::default())
         .map_err(|error| RegistryError::new(Code::NotPublishable, format!("{} ({})", error, error.code())))?;
+    check_library(&scratch.path().join("unpacked"))?;
     let length = std::fs::metadata(path).map_err(RegistryError::io(path))?.len();
     let now = Timestamp::from_second(Timestamp::now().as_second()).expect("this second is a time");
     let listing = Listing::of(&unpacked, now.to_string());
     let sha256 = decode_hex(&unpacked.archive_sha256);
     Ok((listing.clone(), target(length, sha256, Some(&listing))))
+}
+
+/// Refuses a library that was built with another manifest, for whichever target: no host would load it. It is read and never
+/// opened, since whoever signs must not run what others made.
+fn check_library(unpacked: &Path) -> Result<(), RegistryError> {
+    let checked =
+        Package::read(unpacked).and_then(|package| tinybase_package::library::check_library(&package));
+    checked.map_err(|error| RegistryError::new(Code::NotPublishable, error.to_string()))
 }
 
 /// Bytes from hex; what is no digit is passed over.

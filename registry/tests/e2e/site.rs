@@ -92,9 +92,20 @@ impl Site {
             "name = \"{name}\"\nversion = \"{version}\"\nabi = 1\nhost = \">=0.1.0\"\ndescription = \"Of {name}\"\n\
              capabilities = [\"database\"]\n[dependencies]\ncollections = \"^1\"\n"
         );
+        // A library holds the manifest that it was built with.
+        fs::write(folder.join(format!("libtinybase_{name}.so")), format!("{content}{manifest}")).unwrap();
         fs::write(folder.join("extension.toml"), manifest).unwrap();
-        fs::write(folder.join(format!("libtinybase_{name}.so")), content).unwrap();
         archive::pack(&folder, archive::HOST_TARGET, self.folder.path()).unwrap()
+    }
+
+    /// Packs an extension whose library was built with another manifest, for another target than this one's.
+    pub(crate) fn pack_foreign(&self, name: &str, version: &str) -> PathBuf {
+        let folder = self.path(&format!("foreign-{name}-{version}"));
+        fs::create_dir_all(&folder).unwrap();
+        let manifest = |version: &str| format!("name = \"{name}\"\nversion = \"{version}\"\nabi = 1\n");
+        fs::write(folder.join("extension.toml"), manifest(version)).unwrap();
+        fs::write(folder.join(format!("libtinybase_{name}.so")), manifest("0.1.9")).unwrap();
+        archive::pack(&folder, "riscv64gc-unknown-linux-gnu", self.folder.path()).unwrap()
     }
 
     /// Packs and publishes.

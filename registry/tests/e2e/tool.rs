@@ -35,7 +35,11 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
     let stranger = site.pack("stranger", "0.1.0", "x");
     fs::write(site.path("broken.tbx"), "no archive").unwrap();
     fs::write(site.path("bad.pem"), "no key").unwrap();
-    let cases: [(&[&str], &str); 12] = [
+    let foreign = site.pack_foreign("notes", "0.2.0");
+    let cases: [(&[&str], &str); 15] = [
+        (&["publish", "r", foreign.to_str().unwrap()], "was not built with the extension.toml beside it"),
+        (&["pack", "foreign-notes-0.2.0"], "was not built with the extension.toml beside it"),
+        (&["delegate", "r", "keys", "--publisher", "acme"], "is reserved for the host"),
         (&["init", "r"], "there is a registry already"),
         (&["publish", "r", changed.to_str().unwrap()], "a version never changes: raise it (not_publishable)"),
         (&["publish", "r", stranger.to_str().unwrap()], "belongs to no publisher yet"),

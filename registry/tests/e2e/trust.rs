@@ -172,9 +172,9 @@ fn resolved(registry: &Registry, locked: Option<Locked>, accepted: bool) -> Stri
 fn publish_chat(site: &Site, version: &str) {
     let folder = site.path(&format!("chat-{version}"));
     fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("extension.toml"), format!("name = \"chat\"\nversion = \"{version}\"\nabi = 1\n"))
-        .unwrap();
-    fs::write(folder.join("libtinybase_chat.so"), "x").unwrap();
+    let manifest = format!("name = \"chat\"\nversion = \"{version}\"\nabi = 1\n");
+    fs::write(folder.join("libtinybase_chat.so"), &manifest).unwrap();
+    fs::write(folder.join("extension.toml"), manifest).unwrap();
     let archive = archive::pack(&folder, archive::HOST_TARGET, &site.path("")).unwrap();
     site.ok(&["publish", "r", archive.to_str().unwrap()]);
 }

@@ -3,11 +3,16 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use tinybase_package::archive;
+use tinybase_package::{archive, library::check_library, unpacked::Package};
 
-use super::{super::super::plugins::manifest::Manifest, Failure, output};
+use super::{Failure, output};
+use crate::{
+    config,
+    plugins::{manifest::Manifest, probe},
+};
 
 /// Where cargo puts a library that was built for release, and otherwise.
 const BUILT: [&str; 2] = ["target/release", "target/debug"];
@@ -33,9 +38,21 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let manifest = Manifest::read(&options.folder)?;
     let library = library(options, &manifest)?;
     let staged = stage(&options.folder, &library, &manifest)?;
+    check(staged.path(), &options.target)?;
     let packed = archive::pack(staged.path(), &options.target, &options.out)?;
     let bytes = fs::metadata(&packed).map(|file| file.len()).unwrap_or_default();
     output::line(format!("packed {} ({bytes} bytes)", packed.display()))
+}
+
+/// Refuses what no host would load. A library for this machine is tried out, as an installation would; one for another
+/// machine must at least carry the manifest beside it.
+fn check(staged: &Path, target: &str) -> Result<(), Failure> {
+    check_library(&Package::read(staged)?)?;
+    if target == archive::HOST_TARGET {
+        let timeout = Duration::from_millis(config::Plugins::default().probe_timeout_ms);
+        probe::probe(staged, timeout)?;
+    }
+    Ok(())
 }
 
 fn library(options: &Options, manifest: &Manifest) -> Result<PathBuf, Failure> {
