@@ -132,7 +132,7 @@ fn read_applied(packed: &[u8]) -> Result<Applied, CodecError> {
     Ok(applied)
 }
 
-fn read_rows(packed: &[u8]) -> Result<Vec<Row>, CodecError> {
+pub(crate) fn read_rows(packed: &[u8]) -> Result<Vec<Row>, CodecError> {
     let head = RowsHead::read(packed)?;
     let mut reader = Reader::new(&packed[head.start..]);
     let mut row = || head.columns.iter().map(|_| Ok(reader.value()?.to_owned())).collect();

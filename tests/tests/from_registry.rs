@@ -132,6 +132,40 @@ fn a_new_version_and_back(registry: &Registry, site: &Site, admin: &Client, hook
     assert_eq!(version(site, "webhooks"), "0.1.0");
     assert_eq!(admin.get(&format!("/api/webhooks/{hook}")).expect(200)["id"], json!(hook));
     assert!(site.done(&["extensions", "verify"]).contains("as installed"));
+    // It is still known where it came from, so also what is newer.
+    let one = admin.get("/api/admin/extensions/webhooks").expect(200);
+    assert_eq!((&one["registry"], &one["publisher"]), (&json!("acme"), &json!("acme")));
+    let lock = std::fs::read_to_string(site.dir().join("tinybase.lock")).unwrap();
+    let locked = lock.split("[extensions.webhooks]").nth(1).unwrap();
+    for kept in [
+        "version = \"0.1.0\"",
+        "registry = \"acme\"",
+        "publisher = \"acme\"",
+        "publisher_keys",
+        "archive_sha256",
+    ] {
+        assert!(locked.contains(kept), "{kept}: {lock}");
+    }
+    let planned = site.done(&["extensions", "update", "--dry-run", "--json"]);
+    let planned: Json = serde_json::from_str(&planned).unwrap();
+    assert_eq!(
+        (&planned["plan"][0]["name"], &planned["plan"][0]["version"]),
+        (&json!("webhooks"), &json!("0.2.0"))
+    );
+    // What came with the program is listed where that is asked for.
+    let names = |query: &str| -> Vec<String> {
+        let listed = admin.get(&format!("/api/admin/extensions{query}")).expect(200);
+        assert_eq!(listed["total"], listed["extensions"].as_array().unwrap().len());
+        listed["extensions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["name"].as_str().unwrap().into())
+            .collect()
+    };
+    assert_eq!(names(""), ["webhooks", "search"]);
+    assert_eq!(names("?include_builtin=false"), ["webhooks", "search"]);
+    assert!(names("?include_builtin=true").contains(&"collections".to_owned()));
 }
 
 /// Its data stays until it is purged.

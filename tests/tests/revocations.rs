@@ -95,9 +95,16 @@ fn what_was_revoked_is_disabled_while_the_server_serves() {
     wait_until("it looks on", || looks(&admin, "done") > looks_before + 1.0);
     assert_eq!(site.sql(journal), "disable|pulse", "once is enough");
 
-    // What somebody enables by hand is disabled again.
-    site.done(&["extensions", "enable", "pulse"]);
-    wait_until("it is disabled again", || listed(&site, "pulse")["state"] == "disabled");
+    // Nobody enables it by hand, or installs it from elsewhere.
+    let ran = site.run(&["extensions", "enable", "pulse"]);
+    assert!(ran.code == Some(1) && ran.errors.contains("was revoked: lets anybody read"), "{ran:?}");
+    let enabled = admin.patch("/api/admin/extensions/pulse", &json!({"is_enabled": true}));
+    assert_eq!(enabled.outcome(), (400, "extension_revoked".into()));
+    let folder = site.packages().join("pulse").display().to_string();
+    let ran = site.run(&["extensions", "install", "--yes", &folder]);
+    assert!(ran.code == Some(1) && ran.errors.contains("was revoked"), "{ran:?}");
+    assert_eq!(listed(&site, "pulse")["state"], "disabled");
+    assert_eq!(site.run(&["extensions", "audit"]).code, Some(0), "what is disabled does not run");
 }
 
 #[test]
@@ -123,9 +130,11 @@ fn an_operator_may_only_want_to_be_told() {
     assert_eq!(looks(&server.admin(), "done"), 0.0);
     assert!(serves(&server, "pulse"), "nobody looks");
     // The command does, and what needs it is no obstacle.
+    assert_eq!(site.run(&["extensions", "audit"]).code, Some(1), "nothing is done about it yet");
     let ran = site.run(&["extensions", "audit", "--disable-revoked"]);
-    assert!(ran.code == Some(1) && ran.out.contains("lets anybody read"), "{ran:?}");
+    assert!(ran.code == Some(0) && ran.out.contains("lets anybody read"), "it is repaired: {ran:?}");
     assert!(!serves(&server, "pulse") && !serves(&server, "leaning"));
+    assert_eq!(site.run(&["extensions", "audit", "--disable-revoked"]).code, Some(0));
 }
 
 #[test]
@@ -192,4 +201,26 @@ fn the_checks_answer_over_http_what_the_commands_print() {
     fs::rename(registry.files().join("metadata"), registry.files().join("away")).unwrap();
     let found = audit().expect(200);
     assert!(found["failures"][0].as_str().unwrap().contains("acme"), "{found}");
+}
+
+#[test]
+fn a_rollback_brings_no_revoked_version_back() {
+    let registry = Registry::start(&["pulse", "leaning"]);
+    let mut site = Site::new();
+    registry.configure(&mut site);
+    registry.publish(&site, &fixtures::stress("pulse", site.packages()));
+    site.done(&["extensions", "install", "pulse", "--yes"]);
+    registry.publish(&site, &fixtures::stress("pulse_2", site.packages()));
+    site.done(&["extensions", "update", "--yes"]);
+    revoke_pulse(&registry);
+    for arguments in
+        [&["extensions", "rollback", "pulse"][..], &["extensions", "rollback", "pulse", "--dry-run"]]
+    {
+        let ran = site.run(arguments);
+        assert!(ran.code == Some(1) && ran.errors.contains("pulse 0.1.0 was revoked"), "{ran:?}");
+    }
+    assert_eq!(site.sql("SELECT version FROM tb_extensions WHERE name = 'pulse'"), "0.2.0");
+    let server = site.serve();
+    let refused = server.admin().post("/api/admin/extensions/pulse/rollback", &json!({}));
+    assert_eq!(refused.outcome(), (400, "extension_revoked".into()));
 }

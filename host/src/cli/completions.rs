@@ -1,4 +1,4 @@
-//! `tinybase completions`. It reads nothing.
+//! `tinybase completions`: the commands of the host and of the extensions in the folder that it runs in.
 
 use super::{Failure, output};
 

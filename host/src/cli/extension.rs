@@ -15,15 +15,20 @@ use crate::{
     plugins::{
         Console, Plugins, Purpose,
         manifest::{Argument, ArgumentKind, Command, Manifest},
+        store::{Installed, Store},
     },
+    sql::HostSql,
 };
 
 /// Runs the command `arguments` of an installed extension; its name comes first.
 pub(super) fn run_extension_command(place: &Place, arguments: &[OsString]) -> Result<(), Failure> {
     let config = Arc::new(place.config(&[])?);
     let name = arguments[0].to_string_lossy();
+    if !config.dir.is_dir() {
+        return Err(Failure::new(format!("the folder {} does not exist", place.dir.display())));
+    }
     if !has_database(&config) {
-        return Err(no_command(&name));
+        return Err(no_instance(place, &name));
     }
     command_runtime(&config)?.block_on(async {
         let db = open_database(&config).await?;
@@ -55,6 +60,27 @@ async fn find(plugins: &Plugins, name: &str) -> Result<Manifest, Failure> {
     manifests
         .find(|manifest| manifest.name == name && !manifest.commands.is_empty())
         .ok_or_else(|| no_command(name))
+}
+
+/// The commands of every extension that is enabled in this instance, for help; `None` where there is none.
+pub(super) async fn commands(config: &Config) -> Option<Vec<clap::Command>> {
+    if !has_database(config) {
+        return None;
+    }
+    let db = open_database(config).await.ok()?;
+    let installed = Store::new(HostSql::new(Arc::clone(&db))).all().await;
+    db.shut_down().await;
+    let manifests = installed.ok()?.into_iter().filter(Installed::is_wanted);
+    let manifests = manifests.filter_map(|one| serde_json::from_value::<Manifest>(one.manifest).ok());
+    Some(manifests.filter(|manifest| !manifest.commands.is_empty()).map(|it| clap_command(&it)).collect())
+}
+
+fn no_instance(place: &Place, name: &str) -> Failure {
+    let dir = place.dir.display();
+    Failure::usage(format!(
+        "there is no command {name:?} of the program itself, and {dir} is no instance whose extensions could have it: name one \
+         with --dir, or run: tinybase init {dir}"
+    ))
 }
 
 fn no_command(name: &str) -> Failure {

@@ -7,10 +7,12 @@ mod db;
 mod db_copy;
 mod extension;
 mod extensions;
+mod help;
 mod init;
 mod keys;
 mod output;
 mod password;
+mod probe;
 mod prompt;
 mod serve;
 mod signals;
@@ -18,20 +20,16 @@ mod site;
 mod unclaimed;
 mod version;
 
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
 use self::site::Place;
 use crate::{
     config::{self, Config, LogFormat, LogLevel},
     logging,
-    plugins::probe,
+    plugins::probe::COMMAND as PROBE,
 };
 
 /// Done.
@@ -113,12 +111,12 @@ impl<E: std::error::Error> From<E> for Failure {
 
 /// Does what the process's arguments ask for. Answers the exit code: 0 done, 1 failed, 2 wrong usage.
 pub fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     // The probe is no command for people, and must not load anything that a command might.
-    if arguments.next().is_some_and(|command| command == probe::COMMAND)
-        && let Some(folder) = arguments.next()
+    if let Some((command, rest)) = arguments.split_first()
+        && command == PROBE
     {
-        return probe::run(Path::new(&folder));
+        return probe::run(rest);
     }
     let code = match Cli::try_parse() {
         Ok(cli) => match run(cli) {
@@ -133,8 +131,7 @@ pub fn main() -> ExitCode {
         },
         Err(asked) => {
             let code = if asked.use_stderr() { EXIT_USAGE } else { EXIT_DONE };
-            // Nobody is left to tell if stdout or stderr is closed.
-            let _ = asked.print();
+            help::print(&asked, &arguments);
             code
         }
     };
@@ -152,7 +149,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Db(command) => db::run(&place, command),
         Command::Backup(command) => backup::run(&place, command),
         Command::Extensions(command) => extensions::run(&place, command),
-        Command::Completions(options) => completions::run(&options, &mut Cli::command()),
+        Command::Completions(options) => completions::run(&options, &mut help::with_extensions(&place)),
         Command::Extension(arguments) => extension::run_extension_command(&place, &arguments),
     }
 }
@@ -213,10 +210,21 @@ fn start_log(level: LogLevel, format: LogFormat, other: Option<logging::Other>) 
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]
     fn every_command_is_declared_well() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_extension_may_be_called_like_a_command() {
+        for command in Cli::command().get_subcommands() {
+            for name in std::iter::once(command.get_name()).chain(command.get_all_aliases()) {
+                assert!(tinybase_package::manifest::is_reserved(name), "{name} is not reserved");
+            }
+        }
     }
 }

@@ -310,6 +310,8 @@ sections! {
         unpacked_bytes_max: u64 = 1 << 30, "TINYBASE_EXTENSIONS_UNPACKED_BYTES_MAX", "bytes, 1024 or more", |n| *n >= 1024;
         /// How long a change of extensions may take, and how long it waits for another one to end.
         change_timeout_ms: u64 = 120_000, "TINYBASE_EXTENSIONS_CHANGE_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
+        /// How long the migrations of an extension may take in one change; other writes may have to wait for them.
+        migration_timeout_ms: u64 = 600_000, "TINYBASE_EXTENSIONS_MIGRATION_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
         /// How long the other nodes of a database may take for their part in a change before it is taken back.
         nodes_timeout_ms: u64 = 60_000, "TINYBASE_EXTENSIONS_NODES_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
         /// How many copies of the database, made before updates of extensions that change tables, are kept where it is a file; 0 makes none.

@@ -5,11 +5,12 @@ use std::{borrow::Cow, time::Duration};
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
-use tinybase_abi::codec::{BatchWriter, CodecError, Expect, Reader, RowsHead, Value, ValueRef, pack_values};
+use tinybase_abi::codec::{BatchWriter, CodecError, Expect, RowsHead, ValueRef, pack_values};
 
-use super::{Cost, Database, DbError, Engine, Query, Scope, Transaction};
+pub use super::migration_record::Applied;
+use super::{Cost, Database, DbError, Engine, Query, Scope, Transaction, migration_record::read_applied};
 
-/// How long one migration may take.
+/// How long one of the host's own migrations may take.
 pub const MIGRATION_TIME_MAX: Duration = Duration::from_secs(3600);
 
 /// Under which name the host's own migrations are recorded; no extension may be called so.
@@ -63,6 +64,7 @@ macro_rules! embedded {
             10 "0010_extension_changes" "extension_changes",
             11 "0011_second_factor_tickets" "second_factor_tickets",
             12 "0012_token_parents" "token_parents",
+            13 "0013_rollback" "rollback",
         )
     };
     ($engine:literal: $($version:literal $name:literal $title:literal),+ $(,)?) => {
@@ -181,15 +183,6 @@ pub struct HistoryEntry {
     pub applied_at: Option<String>,
 }
 
-/// An applied migration as recorded.
-#[derive(Debug, Clone)]
-struct Applied {
-    version: u32,
-    title: String,
-    checksum: String,
-    applied_at: String,
-}
-
 /// Applies and reverts the migrations of one owner.
 pub struct Migrator<'a> {
     db: &'a dyn Database,
@@ -239,6 +232,16 @@ impl<'a> Migrator<'a> {
         let applied = self.applied().await?;
         self.check(&applied)?;
         Ok(applied.last().map_or(0, |last| last.version))
+    }
+
+    /// The steps that are missing above what was recorded, as the caller has read it.
+    ///
+    /// # Errors
+    /// [`MigrateError::Changed`] or [`MigrateError::Unknown`] if what was applied is not what this program knows.
+    pub fn missing(&self, recorded: &[Applied]) -> Result<Vec<Way<'_>>, MigrateError> {
+        self.check(recorded)?;
+        let current = recorded.last().map_or(0, |last| last.version);
+        Ok(self.between(current, self.newest()).iter().map(|step| Way(step, Direction::Up)).collect())
     }
 
     /// Every migration, applied or not, by version. Those that this program does not know are listed too.
@@ -437,27 +440,6 @@ pub struct Way<'m>(&'m Migration, Direction);
 enum Direction {
     Up,
     Down,
-}
-
-fn read_applied(packed: &[u8]) -> Result<Vec<Applied>, MigrateError> {
-    let head = RowsHead::read(packed)?;
-    let mut reader = Reader::new(&packed[head.start..]);
-    (0..head.rows)
-        .map(|_| {
-            let version = match reader.value()? {
-                ValueRef::Integer(number) => u32::try_from(number).unwrap_or(u32::MAX),
-                _ => u32::MAX,
-            };
-            let mut text = || match reader.value().map(ValueRef::to_owned) {
-                Ok(Value::Text(text)) => Ok(text),
-                Ok(other) => {
-                    Err(MigrateError::Record(DbError::Sql(format!("{other:?} where a text belongs"))))
-                }
-                Err(error) => Err(error.into()),
-            };
-            Ok(Applied { version, title: text()?, checksum: text()?, applied_at: text()? })
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The `Database` trait: what the host and, through the host's services, every plugin reads and writes by.
 //! Engines live in folders of their own; nothing outside of them names an engine's crate.
 
+mod migration_record;
 pub mod migrations;
 pub mod postgres;
 pub mod sqlite;

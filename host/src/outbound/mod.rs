@@ -88,7 +88,12 @@ impl Outbound {
 
     /// The places of an extension.
     pub fn places(&self) -> Places {
-        Places(Arc::new(Semaphore::new(self.limits.concurrent_max)))
+        let places = Semaphore::new(self.limits.concurrent_max);
+        if self.limits.concurrent_max == 0 {
+            // Nobody waits for a place that there will never be.
+            places.close();
+        }
+        Places(Arc::new(places))
     }
 
     /// Sends a packed request and answers the packed answer.
@@ -106,7 +111,11 @@ impl Outbound {
         };
         let begun = Instant::now();
         let exchange = async {
-            let _place = places.0.acquire().await.map_err(|_| Failure::failed("the server is ending"))?;
+            let _place = places
+                .0
+                .acquire()
+                .await
+                .map_err(|_| Failure::failed("requests to other servers are closed"))?;
             let server = request::server_of(prepared.uri());
             let answer = self.client().await?.request(prepared).await;
             let answer = answer.map_err(|error| no_answer(&server, &error))?;

@@ -1,14 +1,16 @@
 //! Follows, for as long as the server serves, what is installed and enabled: whatever another process changed of that is
-//! taken up here. It never changes it.
+//! taken up here. What cannot be taken up is tried again by the clock, until what runs is what is wanted. It never changes
+//! what is wanted.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
     LoadError, Plugins,
-    lifecycle::{Part, Step},
+    lifecycle::{Part, Said},
     member::Leaving,
+    process::Outlook,
     store::Installed,
 };
 
@@ -16,17 +18,54 @@ use super::{
 const GLANCE_EVERY: Duration = Duration::from_millis(100);
 /// How often the rows are read where nothing says that they changed.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How soon it is tried again what failed; each time twice as long, and never sooner than four times as long as trying takes.
+const RETRY_MIN: Duration = Duration::from_millis(500);
+/// How soon it is tried again what only met the change of another.
+const PASSING_RETRY: Duration = Duration::from_millis(100);
+/// How long it takes at most until it is tried again.
+const RETRY_MAX: Duration = Duration::from_secs(300);
 
 /// Follows until the server stops.
-pub(super) async fn run(plugins: Plugins, mut followed: Vec<Installed>) {
+pub(super) async fn run(plugins: Plugins, rows: Vec<Installed>) {
     let mut faults = Faults::default();
-    faults.note(plugins.tell_state().await.map_err(LoadError::from));
-    // What was said last to whoever carries out a change.
-    let mut said = None;
+    let mut state = State { rows, ..State::default() };
+    state.plan_retry(&plugins, Duration::ZERO);
+    faults.note(plugins.tell_what_runs(&mut state).await);
     let mut watch = Watch::of(&plugins);
     while !plugins.process.is_stopped() {
-        watch.changed(&plugins).await;
-        faults.note(plugins.follow_once(&mut followed, &mut said).await);
+        watch.changed(&plugins, state.retry_at).await;
+        faults.note(plugins.follow_once(&mut state).await);
+    }
+}
+
+/// What this node has taken up, and said of it.
+#[derive(Default)]
+struct State {
+    /// The rows that were taken up last.
+    rows: Vec<Installed>,
+    /// When it is tried again to take them up, where that did not do.
+    retry_at: Option<Instant>,
+    /// How often that was tried in vain.
+    attempts: u32,
+    /// What was said to whoever carries out a change.
+    said: Said,
+    /// What was told last to those who look how extensions are.
+    told: Option<Vec<String>>,
+}
+
+impl State {
+    /// Decides when to try again; `took` is how long the last time took.
+    fn plan_retry(&mut self, plugins: &Plugins, took: Duration) {
+        if plugins.agrees_with(&self.rows) {
+            (self.retry_at, self.attempts) = (None, 0);
+            return;
+        }
+        let wait = match plugins.process.failures().values().any(|one| one.outlook == Outlook::Passing) {
+            true => PASSING_RETRY,
+            false => RETRY_MIN * 2u32.saturating_pow(self.attempts.min(16)),
+        };
+        self.attempts += 1;
+        self.retry_at = Some(Instant::now() + wait.max(took * 4).min(RETRY_MAX));
     }
 }
 
@@ -41,15 +80,16 @@ impl Watch {
         Watch { changes: plugins.shared.database.foreign_changes(), looked: Instant::now() }
     }
 
-    /// Waits until something may have changed.
-    async fn changed(&mut self, plugins: &Plugins) {
+    /// Waits until something may have changed, or is due.
+    async fn changed(&mut self, plugins: &Plugins, due: Option<Instant>) {
         loop {
             tokio::select! {
                 () = plugins.process.woken.notified() => break,
                 () = tokio::time::sleep(GLANCE_EVERY) => {}
             }
             let now = plugins.shared.database.foreign_changes();
-            if now != self.changes || self.looked.elapsed() >= LOOK_EVERY {
+            let is_due = due.is_some_and(|due| Instant::now() >= due);
+            if now != self.changes || is_due || self.looked.elapsed() >= LOOK_EVERY {
                 self.changes = now;
                 break;
             }
@@ -79,53 +119,68 @@ impl Faults {
 
 impl Plugins {
     /// Carries out what is asked for, does its part in what others carry out, and takes up what they have changed.
-    async fn follow_once(
-        &self,
-        followed: &mut Vec<Installed>,
-        said: &mut Option<(String, Step)>,
-    ) -> Result<(), LoadError> {
+    async fn follow_once(&self, state: &mut State) -> Result<(), LoadError> {
         // A process that had the right may have ended.
         self.hold.take().map_err(|error| LoadError::file("the lock of changes", &error))?;
         self.recover().await?;
         if self.hold.may_carry() {
             self.serve_requests().await?;
         }
-        let part = self.take_part(said).await?;
+        let part = self.take_part(&mut state.said).await?;
         if matches!(part, Part::Wait) {
             return Ok(());
         }
         let turn = self.process.turn.lock().await;
         if !self.process.is_stopped() {
-            self.take_up(followed).await?;
+            self.take_up(state).await?;
         }
         drop(turn);
+        self.tell_what_runs(state).await?;
         if let Part::TakeUpAndTell(entry) = part {
-            self.tell_taken_up(&entry, said).await?;
+            self.tell_taken_up(&entry, &mut state.said).await?;
         }
         Ok(())
     }
 
-    /// Takes up the rows where they are others than those that were taken up before.
-    async fn take_up(&self, followed: &mut Vec<Installed>) -> Result<(), LoadError> {
-        let installed = self.store.all().await?;
-        let is_same = |one: &Installed, other: &Installed| {
-            one.is_wanted() == other.is_wanted()
-                && (&one.name, &one.hash, &one.updated_at) == (&other.name, &other.hash, &other.updated_at)
-        };
-        if installed.len() == followed.len()
-            && installed.iter().zip(&*followed).all(|(one, other)| is_same(one, other))
-        {
+    /// Takes up the rows where they are others than those that were taken up before, or where that is due again.
+    async fn take_up(&self, state: &mut State) -> Result<(), LoadError> {
+        let rows = self.store.all().await?;
+        let is_new = !is_same(&rows, &state.rows);
+        if is_new {
+            state.attempts = 0;
+        } else if self.agrees_with(&rows) {
+            (state.retry_at, state.attempts) = (None, 0);
+            return Ok(());
+        } else if state.retry_at.is_some_and(|due| Instant::now() < due) {
             return Ok(());
         }
+        let begun = Instant::now();
         let taken_up = self.follow().await?;
-        for gone in followed.iter().filter(|one| installed.iter().all(|other| other.name != one.name)) {
+        for gone in state.rows.iter().filter(|one| taken_up.rows.iter().all(|other| other.name != one.name)) {
             self.forget_packages(&gone.name, &[]).await;
+            if self.journal().is_purged(&gone.name).await? {
+                self.forget_data(&gone.name);
+            }
         }
-        *followed = installed;
-        self.tell_state().await?;
+        state.rows = taken_up.rows;
+        state.plan_retry(self, begun.elapsed());
         self.write_lock_file().await;
-        tracing::info!(extensions = ?self.loaded(), "what is installed or enabled has changed");
+        if is_new {
+            tracing::info!(extensions = ?self.loaded(), "what is installed or enabled has changed");
+        } else if state.retry_at.is_none() {
+            tracing::info!(extensions = ?self.loaded(), "what could not be loaded before is loaded now");
+        }
         self.drain(taken_up.leaving);
+        Ok(())
+    }
+
+    /// Says what runs here, unless that was said already.
+    async fn tell_what_runs(&self, state: &mut State) -> Result<(), LoadError> {
+        let now = self.what_runs();
+        if state.told.as_ref() != Some(&now) {
+            self.tell_state().await?;
+            state.told = Some(now);
+        }
         Ok(())
     }
 
@@ -133,7 +188,21 @@ impl Plugins {
     pub(super) fn drain(&self, leaving: Vec<Leaving>) {
         let timeout = self.shared.limits.drain_timeout;
         for one in leaving {
-            tokio::spawn(one.drained(timeout));
+            let (process, name) = (Arc::clone(&self.process), one.name().to_owned());
+            process.begin_draining(&name);
+            tokio::spawn(async move {
+                one.drained(timeout).await;
+                process.end_draining(&name);
+            });
         }
     }
+}
+
+/// Whether the same is wanted by both.
+fn is_same(some: &[Installed], others: &[Installed]) -> bool {
+    let is_same = |(one, other): (&Installed, &Installed)| {
+        one.is_wanted() == other.is_wanted()
+            && (&one.name, &one.hash, &one.updated_at) == (&other.name, &other.hash, &other.updated_at)
+    };
+    some.len() == others.len() && some.iter().zip(others).all(is_same)
 }

@@ -6,8 +6,8 @@ use thiserror::Error;
 use tinybase_abi::{error::RawError, loaded::OpenError};
 
 use super::{
-    dependencies::DependencyError, generation::JoinError, lifecycle::ChangeError, package::PackageError,
-    registration::RegistrationError,
+    dependencies::DependencyError, generation::JoinError, lifecycle::ChangeError, own_thread::Lost,
+    package::PackageError, process::Outlook, registration::RegistrationError,
 };
 use crate::db::{DbError, migrations::MigrateError};
 
@@ -20,6 +20,9 @@ pub enum LoadError {
     /// Its files are not those that were installed.
     #[error("its files were changed after it was installed: install it anew")]
     FilesChanged,
+    /// Somebody else changed it while it was loaded.
+    #[error("it was changed while it was loaded, and is looked at again")]
+    MovedOn,
     /// Its library cannot be opened as a plugin.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -71,6 +74,17 @@ pub enum LoadError {
     /// The plugin took too long.
     #[error("{step} took longer than {} ms", .timeout.as_millis())]
     Slow {
+        /// What was called.
+        step: &'static str,
+        /// The limit.
+        timeout: Duration,
+    },
+    /// The plugin never came back, and holds a thread.
+    #[error(
+        "{step} took longer than {} ms and does not come back: it holds a thread of this process until that is restarted",
+        .timeout.as_millis()
+    )]
+    Stuck {
         /// What was called.
         step: &'static str,
         /// The limit.
@@ -137,14 +151,33 @@ impl LoadError {
         LoadError::Plugin { step, code: words.code, message: words.message }
     }
 
+    pub(super) fn lost(step: &'static str, timeout: Duration, lost: Lost) -> LoadError {
+        match lost {
+            Lost::Stuck => LoadError::Stuck { step, timeout },
+            Lost::Broke(problem) => LoadError::Panicked(problem),
+        }
+    }
+
     pub(super) fn file(path: &str, error: &std::io::Error) -> LoadError {
         LoadError::File { path: path.to_owned(), problem: error.to_string() }
+    }
+
+    /// What trying again may come to.
+    pub(super) fn outlook(&self) -> Outlook {
+        match self {
+            LoadError::MovedOn
+            | LoadError::Database(_)
+            | LoadError::Migrate(MigrateError::Unknown { .. } | MigrateError::Record(_)) => Outlook::Passing,
+            LoadError::Stuck { .. } => Outlook::Hopeless,
+            _ => Outlook::Open,
+        }
     }
 
     /// A stable snake_case word for it.
     pub fn code(&self) -> &str {
         match self {
             LoadError::Package(_) => "package_invalid",
+            LoadError::MovedOn => "extension_changed",
             LoadError::FilesChanged => "files_changed",
             LoadError::Open(error) => error.code(),
             LoadError::ManifestDiffers { .. } => "manifest_differs",
@@ -154,6 +187,7 @@ impl LoadError {
             LoadError::Dependency(error) => error.code(),
             LoadError::Plugin { .. } => "plugin_failed",
             LoadError::Slow { .. } => "plugin_timeout",
+            LoadError::Stuck { .. } => "plugin_stuck",
             LoadError::Panicked(_) => "host_panicked",
             LoadError::Join(_) => "registration_refused",
             LoadError::Migrate(_) => "migration_failed",

@@ -1,6 +1,13 @@
 //! Opens a verified library in this process, makes the plugin, and ends it. The one place of the host with `unsafe`.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tinybase_abi::loaded::{self, LoadedInstance, LoadedRoot, OpenError};
 use tokio::sync::watch;
@@ -8,6 +15,7 @@ use tokio::sync::watch;
 use super::{
     LoadError,
     manifest::Manifest,
+    own_thread,
     package::{Package, hex},
     registration::Registration,
     running::Running,
@@ -38,65 +46,130 @@ pub fn check_descriptor(root: &LoadedRoot, package: &Package) -> Result<(), Load
 /// Makes the plugin of a package and checks what it registers. It is not started yet.
 ///
 /// # Errors
-/// Where the library cannot be opened, the plugin cannot be created in time, or registers what it may not.
+/// Where the library cannot be opened, the plugin is not created in time, or registers what it may not.
 pub async fn create(shared: &Arc<Shared>, package: &Package) -> Result<Arc<Running>, LoadError> {
     let manifest = Arc::new(package.manifest.clone());
     let host = PluginHost::leak(Arc::clone(shared), Arc::clone(&manifest));
-    let (library, checked) = (package.library(), package.clone());
-    // Off the async threads: a plugin may block as long as it likes here.
-    let created = tokio::task::spawn_blocking(move || {
+    let (library, checked, alive) = (package.library(), package.clone(), shared.alive.clone());
+    let timeout = shared.limits.start_timeout;
+    let created = own_thread::run(&shared.runtime, timeout, move || {
         let root = open_verified(&library)?;
         check_descriptor(&root, &checked)?;
-        root.create(host).map_err(|error| LoadError::plugin("create", &error))
-    });
-    let timeout = shared.limits.start_timeout;
-    let instance = tokio::time::timeout(timeout, created)
-        .await
-        .map_err(|_| LoadError::Slow { step: "create", timeout })?
-        .map_err(|error| LoadError::Panicked(error.to_string()))??;
-    shared.alive.send_modify(|alive| *alive += 1);
-    finish(instance, manifest, host)
-}
-
-fn finish(
-    instance: LoadedInstance,
-    manifest: Arc<Manifest>,
-    host: &'static PluginHost,
-) -> Result<Arc<Running>, LoadError> {
-    match Registration::read(instance.registration(), &manifest) {
-        Ok(registration) => Ok(Arc::new(Running::new(manifest, registration, host, instance))),
-        Err(error) => {
-            end(instance, host, None);
-            Err(error.into())
+        let instance = root.create(host).map_err(|error| LoadError::plugin("create", &error))?;
+        let alive = Alive::count(alive);
+        match Registration::read(instance.registration(), &manifest) {
+            Ok(registration) => Ok(Arc::new(Running::new(manifest, registration, host, instance, alive))),
+            Err(error) => {
+                end(instance, host, alive, None);
+                Err(error.into())
+            }
         }
-    }
+    });
+    let created = created.await.unwrap_or_else(|lost| Err(LoadError::lost("create", timeout, lost)));
+    created.inspect_err(|error| note_stuck(shared, &package.manifest, error))
 }
 
 /// Starts a plugin, once its migrations have run.
 ///
 /// # Errors
-/// What the plugin answers, or that it took too long.
-pub async fn start(plugin: &Running, timeout: Duration) -> Result<(), LoadError> {
-    let Some(lifecycle) = plugin.lifecycle() else { return Ok(()) };
-    match tokio::time::timeout(timeout, lifecycle.start()).await {
-        Ok(answer) => answer.into_result().map_err(|error| LoadError::plugin("start", &error)),
-        Err(_) => Err(LoadError::Slow { step: "start", timeout }),
+/// What the plugin answers, or that it took too long. Where it never comes back, its thread is left to it, and the plugin
+/// is never ended.
+pub async fn start(plugin: &Arc<Running>, timeout: Duration) -> Result<(), LoadError> {
+    let shared = plugin.host().shared();
+    let runtime = shared.runtime.clone();
+    let (started, handle) = (Arc::clone(plugin), runtime.clone());
+    let outcome = own_thread::run(&runtime, timeout + own_thread::GRACE, move || {
+        handle.block_on(async move {
+            let Some(lifecycle) = started.lifecycle() else { return Ok(()) };
+            match tokio::time::timeout(timeout, lifecycle.start()).await {
+                Ok(answer) => answer.into_result().map_err(|error| LoadError::plugin("start", &error)),
+                Err(_) => Err(LoadError::Slow { step: "start", timeout }),
+            }
+        })
+    });
+    let outcome = outcome.await.unwrap_or_else(|lost| Err(LoadError::lost("start", timeout, lost)));
+    outcome.inspect_err(|error| {
+        if matches!(error, LoadError::Stuck { .. }) {
+            plugin.give_up();
+        }
+        note_stuck(shared, plugin.manifest(), error);
+    })
+}
+
+/// Notes what never came back, for those who look what is wrong with the server.
+fn note_stuck(shared: &Shared, manifest: &Manifest, error: &LoadError) {
+    if let LoadError::Stuck { .. } = error {
+        let (plugin, version) = (manifest.name.as_str(), manifest.version.to_string());
+        tracing::error!(plugin, version, code = error.code(), "{error}");
+        shared.stuck.lock().insert(manifest.name.clone(), format!("version {version}: {error}"));
     }
 }
 
-/// Ends a plugin that nothing holds any more, in a task of its own; `alive` is dropped behind it.
-pub fn end(instance: LoadedInstance, host: &'static PluginHost, alive: Option<watch::Sender<()>>) {
-    let shared = Arc::clone(host.shared());
-    let runtime = shared.runtime.clone();
-    runtime.spawn(async move {
-        host.stop_tasks().await;
-        // SAFETY: every call and client of this instance held a `Running`, the last of which is gone, and its tasks
-        // have just been ended.
-        let ended = unsafe { instance.shut_down() };
-        if tokio::time::timeout(shared.limits.call_timeout, ended).await.is_err() {
-            tracing::warn!("a plugin did not shut down in time and was left");
+/// That a plugin has not ended yet, in the host's count of those.
+#[derive(Debug)]
+pub struct Alive {
+    count: watch::Sender<usize>,
+    is_counted: AtomicBool,
+}
+
+impl Alive {
+    fn count(count: watch::Sender<usize>) -> Alive {
+        count.send_modify(|alive| *alive += 1);
+        Alive { count, is_counted: AtomicBool::new(true) }
+    }
+
+    /// Counts it no more: it has ended, or is not waited for any longer.
+    pub fn release(&self) {
+        if self.is_counted.swap(false, Ordering::AcqRel) {
+            self.count.send_modify(|alive| *alive -= 1);
         }
-        shared.alive.send_modify(|alive| *alive -= 1);
-        drop(alive);
+    }
+}
+
+/// Ends a plugin that nothing holds any more, in a task of its own; `ended` is dropped after it.
+pub fn end(
+    instance: LoadedInstance,
+    host: &'static PluginHost,
+    alive: Alive,
+    ended: Option<watch::Sender<()>>,
+) {
+    host.shared().runtime.spawn(async move {
+        let plugin = host.manifest().name.as_str();
+        if let Err(problem) = end_in_time(instance, host).await {
+            tracing::warn!(plugin, "a plugin did not shut down in time and was left: {problem}");
+        }
+        alive.release();
+        drop(ended);
     });
+}
+
+async fn end_in_time(instance: LoadedInstance, host: &'static PluginHost) -> Result<(), String> {
+    let (runtime, time_max) = (host.shared().runtime.clone(), host.shared().limits.call_timeout);
+    if tokio::time::timeout(time_max, host.stop_tasks()).await.is_err() {
+        // Code of it still runs, so it must not be shut down.
+        return Err("a task of it does not end".to_owned());
+    }
+    let handle = runtime.clone();
+    let ended = own_thread::run(&runtime, time_max + own_thread::GRACE, move || {
+        handle.block_on(async move {
+            // SAFETY: every call and client of this instance held a `Running`, the last of which is gone, and its tasks
+            // have just been ended.
+            let ended = unsafe { instance.shut_down() };
+            tokio::time::timeout(time_max, ended).await.map(|answer| answer.into_result())
+        })
+    });
+    match ended.await {
+        Ok(Ok(Ok(()))) => Ok(()),
+        Ok(Ok(Err(error))) => {
+            let (plugin, words) = (host.manifest().name.as_str(), error.words());
+            tracing::warn!(plugin, code = words.code, "shut_down failed: {}", words.message);
+            Ok(())
+        }
+        Ok(Err(_)) => Err(format!("shut_down took longer than {} ms", time_max.as_millis())),
+        Err(lost) => {
+            let error = LoadError::lost("shut_down", time_max, lost);
+            note_stuck(host.shared(), host.manifest(), &error);
+            Err(error.to_string())
+        }
+    }
 }

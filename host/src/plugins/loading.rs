@@ -17,10 +17,14 @@ use super::{
     migrations, outbox,
     package::Package,
     probe,
+    process::Outlook,
     quarantine::Loading,
-    store::Installed,
+    store::{Desired, Installed},
 };
-use crate::db::migrations::Migrator;
+use crate::db::{
+    Scope,
+    migrations::{MigrateError, Migrator},
+};
 
 /// How long a server waits for a command that carries out a change, or for one that is about to end.
 const HOLD_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -33,6 +37,8 @@ pub(super) struct Followed {
     pub failed: Vec<(Installed, LoadError)>,
     /// What left service.
     pub leaving: Vec<Leaving>,
+    /// The rows that were taken up.
+    pub rows: Vec<Installed>,
 }
 
 impl Plugins {
@@ -54,8 +60,8 @@ impl Plugins {
             }
         }
         self.swap_in(Vec::new())?;
-        let installed = self.store.all().await?;
-        for (_, error) in self.follow().await?.failed {
+        let followed = self.follow().await?;
+        for (_, error) in followed.failed {
             if matches!(error, LoadError::Database(_) | LoadError::File { .. }) {
                 return Err(error);
             }
@@ -67,14 +73,15 @@ impl Plugins {
             self.sweep().await?;
             self.write_lock_file().await;
             tokio::spawn(outbox::run(Arc::clone(&self.shared)));
-            tokio::spawn(follower::run(self.clone(), installed));
+            tokio::spawn(follower::run(self.clone(), followed.rows));
         }
         Ok(())
     }
 
     /// Takes up what is installed and enabled by now. What fails is logged, and named in the answer.
     pub(super) async fn follow(&self) -> Result<Followed, LoadError> {
-        let all = self.store.all().await?;
+        let desired = self.store.desired().await?;
+        let all: Vec<Installed> = desired.iter().map(|one| one.installed.clone()).collect();
         let wanted = dependencies::in_order(all.iter().filter(|one| self.is_served(one)).cloned().collect());
         let current = self.shared.current.load_full();
         let runs = |one: &Installed| current.member(&one.name).filter(|member| member.hash() == one.hash);
@@ -85,13 +92,21 @@ impl Plugins {
             let needs = |manifest: &Manifest| check_needs(manifest, &all, &beside, &followed.failed);
             let loaded = match runs(installed) {
                 Some(member) => needs(member.plugin().manifest()).map(|()| None),
-                None => self.load_one(installed, &needs, &beside).await.map(Some),
+                None => {
+                    let desired = desired.iter().find(|one| one.installed.name == installed.name);
+                    let desired = desired.expect("what is wanted is among what is installed");
+                    self.load_one(desired, &needs, &beside).await.map(Some)
+                }
             };
             match loaded {
                 Ok(member) => beside.extend(member),
                 Err(error) => {
                     let plugin = installed.name.as_str();
-                    tracing::error!(plugin, code = error.code(), "not loaded: {error}");
+                    if self.process.is_known_failure(installed, &error) {
+                        tracing::debug!(plugin, code = error.code(), "still not loaded: {error}");
+                    } else {
+                        tracing::error!(plugin, code = error.code(), "not loaded: {error}");
+                    }
                     let before = current.member(plugin);
                     let before = before.filter(|before| needs(before.plugin().manifest()).is_ok()).cloned();
                     beside.retain(|member| member.name() != plugin);
@@ -106,7 +121,21 @@ impl Plugins {
         if !is_same(&beside, &current.members) {
             followed.leaving = self.swap_in(beside)?;
         }
+        followed.rows = all;
         Ok(followed)
+    }
+
+    /// Whether what runs here is what these rows want, but for what would only be lost by trying again.
+    pub(super) fn agrees_with(&self, rows: &[Installed]) -> bool {
+        let (current, failures) = (self.shared.current.load(), self.process.failures());
+        let served: Vec<&Installed> = rows.iter().filter(|one| self.is_served(one)).collect();
+        let is_up = |one: &&Installed| {
+            let runs = current.member(&one.name).is_some_and(|member| member.hash() == one.hash);
+            let known = failures.get(&one.name).filter(|failure| failure.hash == one.hash);
+            runs && known.is_none() || known.is_some_and(|failure| failure.outlook == Outlook::Hopeless)
+        };
+        let is_wanted = |member: &Arc<Member>| served.iter().any(|one| one.name == member.name());
+        served.iter().all(is_up) && current.members.iter().all(is_wanted)
     }
 
     /// Swaps `members` in as the generation that serves. Answers what left service.
@@ -173,13 +202,13 @@ impl Plugins {
 
     async fn load_one(
         &self,
-        installed: &Installed,
+        desired: &Desired,
         check_needs: &(dyn Fn(&Manifest) -> Result<(), LoadError> + Sync),
         beside: &[Arc<Member>],
     ) -> Result<Arc<Member>, LoadError> {
-        let package = self.verified(installed).await?;
+        let package = self.verified(&desired.installed).await?;
         check_needs(&package.manifest)?;
-        self.bring_up(&package, beside, self.migrate(&package)).await
+        self.bring_up(&package, beside, self.migrate(&package, desired)).await
     }
 
     /// The package of an installed extension, every file of it held against what was installed. It is probed where it
@@ -242,7 +271,33 @@ impl Plugins {
         Ok(member)
     }
 
-    async fn migrate(&self, package: &Package) -> Result<(), LoadError> {
+    /// Applies the migrations that an installed package lacks, as long as it is what is installed: a node that is behind must
+    /// not change tables which another has taken back.
+    async fn migrate(&self, package: &Package, desired: &Desired) -> Result<(), LoadError> {
+        let (database, name) = (&*self.shared.database, package.manifest.name.as_str());
+        let migrator = Migrator::of_extension(database, name, migrations::of(package, database.engine())?)?;
+        let missing = match migrator.missing(&desired.applied) {
+            Err(MigrateError::Unknown { .. }) if self.is_being_rolled_back_to(&desired.installed).await? => {
+                return Ok(());
+            }
+            missing => missing?,
+        };
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut transaction = database.begin(&Scope::Host, self.shared.limits.migration_timeout).await?;
+        if !self.store.hold_row(&mut *transaction, name, &package.hash).await? {
+            return Err(LoadError::MovedOn);
+        }
+        // What another node has applied meanwhile is passed over.
+        migrator.go(&mut *transaction, &missing).await?;
+        transaction.commit().await?;
+        tracing::info!(plugin = name, migrations = missing.len(), "its tables are up to date");
+        Ok(())
+    }
+
+    /// Applies the migrations of a package that are missing, where nobody else has the database.
+    pub(super) async fn migrate_empty(&self, package: &Package) -> Result<(), LoadError> {
         let database = &*self.shared.database;
         let migrations = migrations::of(package, database.engine())?;
         Migrator::of_extension(database, &package.manifest.name, migrations)?.upgrade(None).await?;

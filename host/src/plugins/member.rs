@@ -86,6 +86,11 @@ pub struct Leaving {
 }
 
 impl Leaving {
+    /// The extension's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Ends the runs of its jobs that are under way.
     pub fn end_jobs(&self) {
         self.jobs.iter().for_each(AbortHandle::abort);

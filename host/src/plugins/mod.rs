@@ -21,6 +21,7 @@ mod mailer;
 mod member;
 pub mod migrations;
 mod outbox;
+mod own_thread;
 pub mod probe;
 mod process;
 mod quarantine;
@@ -32,6 +33,7 @@ mod settings_schema;
 pub mod store;
 mod teller;
 pub mod tickets;
+pub mod trial;
 mod user_events;
 mod ways_in;
 
@@ -131,6 +133,7 @@ impl Plugins {
             probe_timeout: Duration::from_millis(config.plugins.probe_timeout_ms),
             drain_timeout: Duration::from_millis(config.plugins.drain_timeout_ms),
             change_timeout: Duration::from_millis(config.extensions.change_timeout_ms),
+            migration_timeout: Duration::from_millis(config.extensions.migration_timeout_ms),
             nodes_timeout: Duration::from_millis(config.extensions.nodes_timeout_ms),
             snapshots_kept: config.extensions.snapshots_kept,
         };
@@ -149,6 +152,7 @@ impl Plugins {
             data_dir: config.state_dir().join("data"),
             runtime: Handle::current(),
             alive: watch::Sender::new(0),
+            stuck: parking_lot::Mutex::default(),
         });
         let hold = Hold::new(&config.state_dir(), shared.database.engine());
         let (marker, nodes, dir) = (Marker::new(&folder), parts.nodes, config.dir.clone());

@@ -1,93 +1,195 @@
-//! The probe: a process of its own that opens a new library first, so that a library that crashes, exits or hangs at
-//! load never does so in the serving process.
+//! The probe: a process of its own that opens a new library, makes its plugin, starts and ends it, before the serving process
+//! does any of that. So what crashes, exits or never comes back does so there. This is the side that waits for it;
+//! [`super::trial`] is what runs in it.
 
 use std::{
-    io::Read,
-    path::Path,
-    process::{Command, ExitCode, Stdio},
+    fs,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
-use super::{LoadError, loader, package::Package};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use serde::{Deserialize, Serialize};
+
+use super::LoadError;
 
 /// The hidden command of the binary that probes.
 pub const COMMAND: &str = "__probe";
-/// What the probe prints when all is well: a library that ends the process cannot have printed it.
-const VERDICT: &str = "probed:ok";
+/// Where the probe writes how far it is, in its folder.
+const REPORT_NAME: &str = "report.json";
 /// How often the end of the probe is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
-/// How much of the probe's words is kept, in bytes.
-const WORDS_BYTES_MAX: u64 = 8192;
+/// The largest report.
+const REPORT_BYTES_MAX: u64 = 64 << 10;
 
-/// Opens the extension in `folder` in this process and prints the verdict: the probe's own side.
-#[allow(clippy::print_stdout)]
-pub fn run(folder: &Path) -> ExitCode {
-    let opened = Package::read(folder).map_err(LoadError::from).and_then(|package| {
-        let root = loader::open_verified(&package.library())?;
-        loader::check_descriptor(&root, &package)
-    });
-    match opened {
-        Ok(()) => {
-            println!("{VERDICT}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            println!("{}: {error}", error.code());
-            ExitCode::FAILURE
+/// What a probe does, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The library is opened.
+    Load,
+    /// The plugin is made.
+    Create,
+    /// Its migrations run.
+    Migrate,
+    /// It is started.
+    Start,
+    /// It is ended.
+    ShutDown,
+    /// All of that is done.
+    Done,
+}
+
+/// What the probe says of itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// What it is at.
+    pub phase: Phase,
+    /// Why the extension is refused: code and words.
+    pub refused: Option<(String, String)>,
+}
+
+impl Phase {
+    /// Who is at fault in this phase.
+    fn culprit(self) -> &'static str {
+        match self {
+            Phase::Load | Phase::Done => "the library",
+            Phase::Create => "`create` of the plugin",
+            Phase::Migrate => "a migration of the extension",
+            Phase::Start => "`start` of the plugin",
+            Phase::ShutDown => "`shut_down` of the plugin",
         }
     }
+
+    pub(super) fn timeout_words(self, timeout: Duration) -> String {
+        let ms = timeout.as_millis();
+        match self {
+            Phase::Load => format!("the library did not load within {ms} ms"),
+            _ => format!("{} did not come back within {ms} ms", self.culprit()),
+        }
+    }
+}
+
+impl Report {
+    /// Writes it into the probe's folder, whole or not at all.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn write(&self, folder: &Path) -> std::io::Result<()> {
+        let new = folder.join(".report");
+        fs::write(&new, serde_json::to_vec(self)?)?;
+        fs::rename(new, folder.join(REPORT_NAME))
+    }
+
+    fn read(folder: &Path) -> Report {
+        let path = folder.join(REPORT_NAME);
+        let is_small = fs::metadata(&path).is_ok_and(|file| file.len() <= REPORT_BYTES_MAX);
+        let read = is_small.then(|| fs::read(&path).ok()).flatten();
+        read.and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or(Report { phase: Phase::Load, refused: None })
+    }
+}
+
+fn unfit(code: &str, message: String) -> LoadError {
+    LoadError::Probe { code: code.to_owned(), message }
+}
+
+fn failed(problem: String) -> LoadError {
+    unfit("probe_failed", problem)
 }
 
 /// Has the extension in `folder` probed by a process of its own. Blocks.
 ///
 /// # Errors
-/// What the probe found, or that it crashed or hung.
+/// What the probe found, or that it crashed, exited or hung.
 pub fn probe(folder: &Path, timeout: Duration) -> Result<(), LoadError> {
-    let unfit = |code: &str, message: String| LoadError::Probe { code: code.to_owned(), message };
-    let failed = |problem: String| unfit("probe_failed", problem);
-    let program =
-        std::env::current_exe().map_err(|error| failed(format!("cannot find this program: {error}")))?;
-    let mut child = Command::new(program)
-        .arg(COMMAND)
-        .arg(folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| failed(format!("cannot start the probe: {error}")))?;
-    let started = Instant::now();
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if started.elapsed() < timeout => std::thread::sleep(LOOK_EVERY),
-            Ok(None) => {
-                // It is ours and still runs: both can only fail where it has just ended by itself.
-                let _ = child.kill();
-                let _ = child.wait();
-                let words = format!("the library did not load within {} ms", timeout.as_millis());
-                return Err(unfit("probe_timeout", words));
-            }
-            Err(error) => return Err(failed(format!("cannot wait for the probe: {error}"))),
-        }
+    let scratch = tempfile::Builder::new().prefix("tinybase-probe-").tempdir();
+    let scratch = scratch.map_err(|error| failed(format!("no folder for the probe: {error}")))?;
+    let folder =
+        std::path::absolute(folder).map_err(|error| failed(format!("{}: {error}", folder.display())))?;
+    let mut group = Group::start(&folder, scratch.path(), timeout)?;
+    let status = group.wait(timeout);
+    drop(group);
+    let report = Report::read(scratch.path());
+    let Some(status) = status? else {
+        return Err(unfit("probe_timeout", report.phase.timeout_words(timeout)));
     };
-    let mut words = String::new();
-    if let Some(output) = child.stdout.take() {
-        let _ = output.take(WORDS_BYTES_MAX).read_to_string(&mut words);
+    verdict(&report, status)
+}
+
+fn verdict(report: &Report, status: ExitStatus) -> Result<(), LoadError> {
+    if let Some((code, message)) = &report.refused {
+        return Err(unfit(code, format!("{code}: {message}")));
     }
-    let words = words.trim();
-    if status.success() && words.ends_with(VERDICT) {
+    if report.phase == Phase::Done && status.success() {
         return Ok(());
     }
+    let who = report.phase.culprit();
     Err(match status.code() {
-        Some(_) if !words.is_empty() && !status.success() => {
-            // What the probe's own side prints begins with the code.
-            let code = words.split_once(": ").map_or("probe_failed", |(code, _)| code);
-            unfit(code, words.to_owned())
+        Some(code) => {
+            unfit("probe_exited", format!("{who} ended the process that tried it, with exit code {code}"))
         }
-        Some(code) => unfit(
-            "probe_exited",
-            format!("the library ended the process that loaded it, with exit code {code}"),
-        ),
-        None => unfit("probe_crashed", format!("the library crashed the process that loaded it ({status})")),
+        None => unfit("probe_crashed", format!("{who} crashed the process that tried it ({status})")),
     })
+}
+
+/// The probe and whatever it started: none of it outlives this.
+struct Group {
+    leader: Child,
+    pid: Pid,
+}
+
+impl Group {
+    fn start(folder: &Path, scratch: &Path, timeout: Duration) -> Result<Group, LoadError> {
+        let program: PathBuf =
+            std::env::current_exe().map_err(|error| failed(format!("cannot find this program: {error}")))?;
+        let mut command = Command::new(program);
+        command.arg(COMMAND).arg(folder).arg(scratch).arg(timeout.as_millis().to_string());
+        // What it prints goes nowhere, however much that is.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.current_dir(scratch).process_group(0);
+        for (name, _) in std::env::vars_os() {
+            // It must not learn where the real database is.
+            if name.to_string_lossy().starts_with("TINYBASE_") {
+                command.env_remove(name);
+            }
+        }
+        let leader = command.spawn().map_err(|error| failed(format!("cannot start the probe: {error}")))?;
+        let pid = Pid::from_child(&leader);
+        Ok(Group { leader, pid })
+    }
+
+    /// Waits for the probe's end, at most this long. Its process id stays taken meanwhile and after.
+    fn wait(&mut self, timeout: Duration) -> Result<Option<ExitStatus>, LoadError> {
+        let started = Instant::now();
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        loop {
+            match waitid(WaitId::Pid(self.pid), options) {
+                Ok(Some(_)) => break,
+                Ok(None) if started.elapsed() < timeout => std::thread::sleep(LOOK_EVERY),
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(failed(format!("cannot wait for the probe: {error}"))),
+            }
+        }
+        self.kill();
+        let status = self.leader.wait();
+        status.map(Some).map_err(|error| failed(format!("cannot wait for the probe: {error}")))
+    }
+
+    /// Kills what is left of the group. The leader is not reaped yet, so the number is nobody else's.
+    fn kill(&self) {
+        // There may be nothing left.
+        let _ = kill_process_group(self.pid, Signal::KILL);
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Ok(None) = self.leader.try_wait() {
+            self.kill();
+            let _ = self.leader.wait();
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, watch};
 
 use super::{LoadError, Purpose, lifecycle::ChangeError, store::Installed};
 
@@ -21,14 +21,38 @@ pub(super) struct Process {
     /// Tells the follower that this process itself changed what is installed.
     pub(super) woken: Notify,
     stopped: AtomicBool,
-    /// What is wanted and could not be brought up, by name: the package's hash, and why.
+    /// What is wanted and could not be brought up, by name.
     failed: parking_lot::Mutex<Failures>,
+    /// How many instances of each extension have left service and not ended yet.
+    draining: watch::Sender<BTreeMap<String, usize>>,
     /// The id of the change that this process carries out.
     carried: parking_lot::Mutex<Option<String>>,
 }
 
-/// What could not be brought up.
-pub(super) type Failures = BTreeMap<String, (String, ChangeError)>;
+/// What could not be brought up, by name.
+pub(super) type Failures = BTreeMap<String, Failure>;
+
+/// Why one could not be brought up.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    /// Of the package.
+    pub(super) hash: String,
+    /// Why.
+    pub(super) error: ChangeError,
+    /// What trying again may come to.
+    pub(super) outlook: Outlook,
+}
+
+/// What comes of trying again to bring up what failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outlook {
+    /// It met a change by somebody else, or a database that was not there: it will do.
+    Passing,
+    /// It may do.
+    Open,
+    /// Another thread would be lost.
+    Hopeless,
+}
 
 #[derive(Debug)]
 struct Begun {
@@ -65,12 +89,50 @@ impl Process {
 
     /// Notes what could not be brought up, instead of what was noted before.
     pub(super) fn note_failures(&self, failed: &[(Installed, LoadError)]) {
-        let told = |error: &LoadError| ChangeError {
-            code: error.code().to_owned().into(),
-            message: error.to_string(),
+        let failure = |one: &Installed, error: &LoadError| Failure {
+            hash: one.hash.clone(),
+            error: ChangeError { code: error.code().to_owned().into(), message: error.to_string() },
+            outlook: error.outlook(),
         };
-        let failed = failed.iter().map(|(one, error)| (one.name.clone(), (one.hash.clone(), told(error))));
+        let failed = failed.iter().map(|(one, error)| (one.name.clone(), failure(one, error)));
         *self.failed.lock() = failed.collect();
+    }
+
+    /// Whether the same was noted of this package before.
+    pub(super) fn is_known_failure(&self, one: &Installed, error: &LoadError) -> bool {
+        let failed = self.failed.lock();
+        failed
+            .get(&one.name)
+            .is_some_and(|known| known.hash == one.hash && known.error.message == error.to_string())
+    }
+
+    /// Notes that an instance of this extension has left service.
+    pub(super) fn begin_draining(&self, name: &str) {
+        self.draining.send_modify(|all| *all.entry(name.to_owned()).or_default() += 1);
+    }
+
+    /// Notes that it has ended, or is not waited for any longer.
+    pub(super) fn end_draining(&self, name: &str) {
+        self.draining.send_modify(|all| {
+            if let Some(count) = all.get_mut(name).filter(|count| **count > 1) {
+                *count -= 1;
+            } else {
+                all.remove(name);
+            }
+        });
+        self.woken.notify_one();
+    }
+
+    /// Whether an instance of this extension has left service and not ended yet.
+    pub(super) fn is_draining(&self, name: &str) -> bool {
+        self.draining.borrow().contains_key(name)
+    }
+
+    /// Waits until none is.
+    pub(super) async fn drained(&self, name: &str) {
+        let mut draining = self.draining.subscribe();
+        // The sender is this one's own.
+        let _ = draining.wait_for(|all| !all.contains_key(name)).await;
     }
 
     /// What could not be brought up.
@@ -80,7 +142,7 @@ impl Process {
 
     /// Why this one does not run.
     pub(super) fn failure(&self, name: &str) -> ChangeError {
-        let known = self.failed.lock().get(name).map(|(_, error)| error.clone());
+        let known = self.failed.lock().get(name).map(|known| known.error.clone());
         known.unwrap_or_else(|| ChangeError {
             code: "not_loaded".into(),
             message: format!("{name} is not loaded"),

@@ -30,6 +30,7 @@ pub struct Running {
     hooks: Option<hooks::Client>,
     instance: Option<LoadedInstance>,
     figures: &'static PluginFigures,
+    counted: Option<loader::Alive>,
     /// Goes once the plugin has ended.
     alive: Option<watch::Sender<()>>,
 }
@@ -41,10 +42,12 @@ impl Running {
         registration: Registration,
         host: &'static PluginHost,
         instance: LoadedInstance,
+        counted: loader::Alive,
     ) -> Running {
         let figures = stats::plugin(&manifest.name);
         let (hooks, alive) = (instance.hooks(), Some(watch::Sender::new(())));
-        Running { manifest, registration, host, hooks, instance: Some(instance), figures, alive }
+        let (instance, counted) = (Some(instance), Some(counted));
+        Running { manifest, registration, host, hooks, instance, figures, counted, alive }
     }
 
     /// Answers an error to whoever waits for a change of it, once the plugin has ended. Nothing is ever sent.
@@ -75,6 +78,16 @@ impl Running {
     /// In whose name its statements run.
     pub fn scope(&self) -> &Scope {
         self.host.scope()
+    }
+
+    /// The host as the plugin sees it.
+    pub fn host(&self) -> &'static PluginHost {
+        self.host
+    }
+
+    /// Notes that a thread never came back from it: nobody waits for its end.
+    pub fn give_up(&self) {
+        self.counted.iter().for_each(loader::Alive::release);
     }
 
     /// The instance.
@@ -170,6 +183,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         let Some(instance) = self.instance.take() else { return };
         // Nothing holds the plugin any more: no future of it is under way, and its tasks are ended first.
-        loader::end(instance, self.host, self.alive.take());
+        let counted = self.counted.take().expect("it is taken in drop alone");
+        loader::end(instance, self.host, counted, self.alive.take());
     }
 }

@@ -2,35 +2,47 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
-use tinybase_abi::codec::{BatchWriter, Expect, Value, ValueRef};
+use tinybase_abi::codec::{BatchWriter, Expect, Value, ValueRef, pack_values};
 
 use super::{lifecycle::Origin, package::Package};
 use crate::{
     audit::{self, Actor, Entry},
-    db::DbError,
-    sql::{HostSql, Row, integer, is_null, text},
+    db::{DbError, Engine, Transaction, migrations::Applied},
+    sql::{HostSql, Row, integer, is_null, read_rows, text},
 };
 
 const COLUMNS: &str = "name, version, hash, is_enabled, is_builtin, manifest, quarantined_reason, probed_hash, updated_at, \
-     installed_at, registry, publisher, publisher_keys, archive_sha256, previous_version, previous_hash";
+     installed_at, registry, publisher, publisher_keys, archive_sha256, previous_version, previous_hash, previous_origin";
 
-/// The host's migration that brought the last of these columns.
-const SINCE: i64 = 10;
+/// The same in tables of an older version of this program, each with the host's migration that brought what it lacks.
+const OLDER_COLUMNS: [(i64, &str); 2] = [
+    (
+        10,
+        "name, version, hash, is_enabled, is_builtin, manifest, quarantined_reason, probed_hash, updated_at, installed_at, \
+         NULL, NULL, '[]', NULL, NULL, NULL, NULL",
+    ),
+    (
+        13,
+        "name, version, hash, is_enabled, is_builtin, manifest, quarantined_reason, probed_hash, updated_at, installed_at, \
+         registry, publisher, publisher_keys, archive_sha256, previous_version, previous_hash, NULL",
+    ),
+];
 
-/// The same before that.
-const OLDER_COLUMNS: &str = "name, version, hash, is_enabled, is_builtin, manifest, quarantined_reason, probed_hash, \
-     updated_at, installed_at, NULL, NULL, '[]', NULL, NULL, NULL";
+/// How many columns these are.
+const COLUMNS_COUNT: usize = 17;
 
 /// The whole row, as it is from now on.
 const PUT: &str = "INSERT INTO tb_extensions (name, version, hash, is_enabled, is_builtin, manifest, quarantined_reason, \
      probed_hash, updated_at, installed_at, registry, publisher, publisher_keys, archive_sha256, previous_version, \
-     previous_hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) \
+     previous_hash, previous_origin) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) \
      ON CONFLICT (name) DO UPDATE SET version = excluded.version, hash = excluded.hash, \
      is_enabled = excluded.is_enabled, is_builtin = excluded.is_builtin, manifest = excluded.manifest, \
      quarantined_reason = excluded.quarantined_reason, probed_hash = excluded.probed_hash, \
      updated_at = excluded.updated_at, registry = excluded.registry, publisher = excluded.publisher, \
      publisher_keys = excluded.publisher_keys, archive_sha256 = excluded.archive_sha256, \
-     previous_version = excluded.previous_version, previous_hash = excluded.previous_hash";
+     previous_version = excluded.previous_version, previous_hash = excluded.previous_hash, \
+     previous_origin = excluded.previous_origin";
 
 /// Holds what was read (?5, ?6).
 const CHANGE: &str = "UPDATE tb_extensions SET is_enabled = ?2, quarantined_reason = ?3, updated_at = ?4 \
@@ -70,6 +82,18 @@ pub struct Installed {
     pub previous_version: Option<String>,
     /// The hash of that version's package.
     pub previous_hash: Option<String>,
+    /// Where that version's package came from.
+    #[serde(default)]
+    pub previous_origin: Option<Origin>,
+}
+
+/// What is installed and what its tables are at, both as they were at one moment.
+#[derive(Debug, Clone)]
+pub struct Desired {
+    /// The row.
+    pub installed: Installed,
+    /// The migrations of it that are applied, in order.
+    pub applied: Vec<Applied>,
 }
 
 impl Installed {
@@ -89,6 +113,7 @@ impl Installed {
             origin: Origin::default(),
             previous_version: None,
             previous_hash: None,
+            previous_origin: None,
         }
     }
 
@@ -113,6 +138,7 @@ impl Installed {
             },
             previous_version: optional(14),
             previous_hash: optional(15),
+            previous_origin: optional(16).and_then(|origin| serde_json::from_str(&origin).ok()),
         }
     }
 
@@ -191,17 +217,56 @@ impl Store {
     pub async fn all(&self) -> Result<Vec<Installed>, DbError> {
         let select = |columns| format!("SELECT {columns} FROM tb_extensions ORDER BY installed_at, name");
         let rows = match self.sql.rows(&select(COLUMNS), &[]).await {
-            Err(DbError::Sql(_) | DbError::SchemaChanged(_)) if self.is_older().await? => {
-                self.sql.rows(&select(OLDER_COLUMNS), &[]).await?
-            }
+            Err(error @ (DbError::Sql(_) | DbError::SchemaChanged(_))) => match self.older_columns().await? {
+                Some(columns) => self.sql.rows(&select(columns), &[]).await?,
+                None => return Err(error),
+            },
             rows => rows?,
         };
         Ok(rows.iter().map(Installed::from_row).collect())
     }
 
-    async fn is_older(&self) -> Result<bool, DbError> {
-        let sql = "SELECT 1 FROM tb_migrations WHERE owner = 'host' AND version = ?1";
-        Ok(self.sql.row(sql, &[ValueRef::Integer(SINCE)]).await?.is_none())
+    async fn older_columns(&self) -> Result<Option<&'static str>, DbError> {
+        let sql = "SELECT max(version) FROM tb_migrations WHERE owner = 'host'";
+        let version = self.sql.row(sql, &[]).await?.map_or(0, |row| integer(&row, 0));
+        Ok(OLDER_COLUMNS.iter().find(|(since, _)| version < *since).map(|(_, columns)| *columns))
+    }
+
+    /// Everything installed, in the order of installation, with what its tables are at: one statement, so that a change
+    /// that is committed meanwhile is in both or in neither.
+    pub(super) async fn desired(&self) -> Result<Vec<Desired>, DbError> {
+        let select = format!(
+            "SELECT e.*, m.version, m.title, m.checksum, m.applied_at FROM (SELECT {COLUMNS} FROM tb_extensions) e \
+             LEFT JOIN tb_migrations m ON m.owner = e.name ORDER BY e.installed_at, e.name, m.version"
+        );
+        let mut all: Vec<Desired> = Vec::new();
+        for row in self.sql.rows(&select, &[]).await? {
+            if all.last().is_none_or(|last| last.installed.name != text(&row, 0)) {
+                all.push(Desired { installed: Installed::from_row(&row), applied: Vec::new() });
+            }
+            if let Some(last) = all.last_mut().filter(|_| !is_null(&row, COLUMNS_COUNT)) {
+                last.applied.push(Applied {
+                    version: u32::try_from(integer(&row, COLUMNS_COUNT)).unwrap_or(u32::MAX),
+                    title: text(&row, COLUMNS_COUNT + 1),
+                    checksum: text(&row, COLUMNS_COUNT + 2),
+                    applied_at: text(&row, COLUMNS_COUNT + 3),
+                });
+            }
+        }
+        Ok(all)
+    }
+
+    /// Keeps the row of an extension as it is until a transaction ends. Answers false where it names another package.
+    pub(super) async fn hold_row(
+        &self,
+        transaction: &mut dyn Transaction,
+        name: &str,
+        hash: &str,
+    ) -> Result<bool, DbError> {
+        let hold = if self.sql.database().engine() == Engine::Postgres { " FOR UPDATE" } else { "" };
+        let select = format!("SELECT hash FROM tb_extensions WHERE name = ?1{hold}");
+        let rows = transaction.query(select, pack_values([ValueRef::Text(name)])).await?;
+        Ok(read_rows(&rows)?.first().is_some_and(|row| text(row, 0) == hash))
     }
 
     /// One that is installed.
@@ -283,6 +348,9 @@ fn or_null(text: Option<&str>) -> ValueRef<'_> {
 pub(super) fn push_put(batch: &mut BatchWriter, after: &Installed) {
     let manifest = after.manifest.to_string();
     let keys = serde_json::to_string(&after.origin.publisher_keys).expect("keys are texts");
+    let previous_origin = after.previous_origin.as_ref();
+    let previous_origin =
+        previous_origin.map(|origin| serde_json::to_string(origin).expect("an origin is plain data"));
     let installed_at = Some(after.installed_at.as_str()).filter(|time| !time.is_empty());
     let params = [
         ValueRef::Text(&after.name),
@@ -301,6 +369,7 @@ pub(super) fn push_put(batch: &mut BatchWriter, after: &Installed) {
         or_null(after.origin.archive_sha256.as_deref()),
         or_null(after.previous_version.as_deref()),
         or_null(after.previous_hash.as_deref()),
+        or_null(previous_origin.as_deref()),
     ];
     batch.push(PUT, params, Expect::Exactly(1));
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use semver::{Version, VersionReq};
+use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 use tinybase_package::{archive, unpacked::Package};
 use tinybase_registry::{
@@ -16,6 +17,7 @@ use tinybase_registry::{
 use super::{
     Asked, InstallError,
     download::download,
+    revoked::refuse_revoked,
     sources,
     world::{exactly, world},
 };
@@ -69,6 +71,25 @@ pub struct Step {
     pub needed_by: Vec<String>,
 }
 
+impl Step {
+    /// What would be installed, for programs.
+    pub fn described(&self) -> Json {
+        let manifest = &self.package.manifest;
+        json!({
+            "name": manifest.name,
+            "version": manifest.version,
+            "from_version": self.from,
+            "registry": self.origin.registry,
+            "publisher": self.origin.publisher,
+            "needed_by": self.needed_by,
+            "capabilities": manifest.capabilities,
+            "routes": manifest.routes,
+            "offers": manifest.offers,
+            "uses": manifest.uses,
+        })
+    }
+}
+
 /// A package that was given rather than found.
 struct Given {
     package: Package,
@@ -120,6 +141,11 @@ pub async fn prepare(
         let from = again.package.manifest.version.clone();
         let origin = Origin { archive_sha256: again.archive_sha256, ..Origin::default() };
         steps.push(Step { package: again.package, origin, from: Some(from), needed_by: Vec::new() });
+    }
+    for step in steps.iter().filter(|step| step.origin.registry.is_none()) {
+        // The resolver refuses what a registry has; a file may be the same.
+        let (manifest, sha256) = (&step.package.manifest, step.origin.archive_sha256.as_deref());
+        refuse_revoked(&registries, &manifest.name, &manifest.version, sha256)?;
     }
     Ok(Prepared { steps, _folder: folder })
 }

@@ -120,7 +120,7 @@ impl Looks {
             if self.config.extensions.revoked == Revoked::Warn {
                 continue;
             }
-            let change = Change::Disable { name: name.clone(), although_needed: true };
+            let change = Change::Disable { name: name.clone(), revoked: Some(version.clone()) };
             match self.plugins.change(change, &Actor::system()).await {
                 Ok(_) => {
                     EXTENSIONS.revoked.fetch_sub(1, Ordering::Relaxed);

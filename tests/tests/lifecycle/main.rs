@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
+mod again;
 mod faults;
 mod needs;
 mod nodes;
+mod operator;
+mod stuck;
 mod swap;
 mod walk;
 

@@ -119,6 +119,38 @@ fn no_request_fails_while_extensions_come_and_go() {
 }
 
 #[test]
+fn a_rollback_fails_no_request_and_loses_nothing_in_hand() {
+    let mut site = Site::new();
+    site.set("STRESS_PULSE_FLUSH", "1");
+    site.set("TINYBASE_PLUGINS_CALL_TIMEOUT_MS", "10000");
+    install(&site, "pulse");
+    let server = site.serve();
+    install(&site, "pulse_2");
+    let (ended, answered) = (AtomicBool::new(false), AtomicI64::new(0));
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let client = server.client();
+                while !ended.load(Ordering::Relaxed) {
+                    let answer = client.get("/api/pulse/more");
+                    assert_eq!(answer.status, 200, "{answer:?}");
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        wait_until("requests are under way", || answered.load(Ordering::Relaxed) > 20);
+        site.done(&["extensions", "rollback", "pulse"]);
+        let passed = answered.load(Ordering::Relaxed) + 20;
+        wait_until("they go on", || answered.load(Ordering::Relaxed) > passed);
+        ended.store(true, Ordering::Relaxed);
+    });
+    let kinds = "SELECT kind FROM pulse_heard WHERE kind IN ('flushed', 'lost')";
+    assert_eq!(site.sql(kinds), "flushed", "its last words found its table");
+    assert_eq!(site.sql("SELECT max(version) FROM tb_migrations WHERE owner = 'pulse'"), "1");
+    assert!(server.stop().success());
+}
+
+#[test]
 fn the_lock_file_says_what_is_installed() {
     let site = Site::new();
     let server = site.serve();
@@ -159,5 +191,13 @@ fn an_update_that_changes_tables_leaves_a_copy_of_before() {
         assert_eq!(count("SELECT count(*) FROM sqlite_schema WHERE name LIKE 'pulse%'"), 1);
         assert_eq!(count("SELECT count(*) FROM tb_extensions"), 2);
     }
+    std::fs::write(folder.join("20260101T000000.000000Z-other-0.1.0-pulse.db"), "another's").unwrap();
+    site.done(&["extensions", "uninstall", "pulse", "--purge", "--yes"]);
+    let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(
+        left,
+        ["20260101T000000.000000Z-other-0.1.0-pulse.db"],
+        "what was purged is in none of its own"
+    );
     assert!(server.stop().success());
 }

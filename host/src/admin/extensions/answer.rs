@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     plugins::{lifecycle::ExtensionState, store::Installed},
-    registry::{self, Market, Step},
+    registry::{self, Market},
 };
 
 /// An installed extension. With a market, it says whether there is a newer version.
@@ -53,21 +53,4 @@ fn pages(installed: &Installed) -> Json {
         page
     };
     pages.iter().map(with_url).collect::<Vec<_>>().into()
-}
-
-/// A step that would be taken.
-pub(super) fn planned(step: &Step) -> Json {
-    let manifest = &step.package.manifest;
-    json!({
-        "name": manifest.name,
-        "version": manifest.version,
-        "from_version": step.from,
-        "registry": step.origin.registry,
-        "publisher": step.origin.publisher,
-        "needed_by": step.needed_by,
-        "capabilities": manifest.capabilities,
-        "routes": manifest.routes,
-        "offers": manifest.offers,
-        "uses": manifest.uses,
-    })
 }

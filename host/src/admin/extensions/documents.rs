@@ -56,7 +56,7 @@ fn extension() -> Json {
 pub(super) fn list() -> Json {
     named("listExtensions", "What is installed")
         .query("enabled_only", schema::flag(), "Leave out what is disabled.")
-        .query("include_builtin", schema::flag(), "`false` leaves out what came with the program.")
+        .query("include_builtin", schema::flag(), "`true` lists what came with the program too.")
         .query("check_updates", schema::flag(), "Ask the registries whether something newer is there.")
         .paged()
         .answers(200, "In the order of installation.", schema::page("extensions", extension()))

@@ -16,7 +16,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value as Json, json};
 
 use self::{
-    answer::{answer, planned},
+    answer::answer,
     input::{Install, Patch},
 };
 use crate::{
@@ -32,7 +32,7 @@ use crate::{
         Plugins,
         lifecycle::{Change, ExtensionState},
     },
-    registry::{self, Asked, InstallError, Wish},
+    registry::{self, Asked, InstallError, Step, Which, Wish},
 };
 
 const READ: Access = Access::viewer("admin:extensions:read");
@@ -88,7 +88,7 @@ async fn list(State(extensions): State<Extensions>, RawQuery(query): RawQuery) -
     let mut all = extensions.state().await?;
     all.retain(|one| {
         (one.installed.is_enabled || enabled_only != Some(true))
-            && (!one.installed.is_builtin || include_builtin != Some(false))
+            && (!one.installed.is_builtin || include_builtin == Some(true))
     });
     let market = match check_updates {
         Some(true) => Some(registry::open(&extensions.config).await),
@@ -144,9 +144,12 @@ async fn update(
 ) -> Answer {
     extensions.one(&name).await?;
     match patch.is_enabled {
-        Some(true) => extensions.change(actor.clone(), Change::Enable { name: name.clone() }).await?,
+        Some(true) => {
+            extensions.check_not_revoked(&name, Which::Installed).await?;
+            extensions.change(actor.clone(), Change::Enable { name: name.clone() }).await?;
+        }
         Some(false) => {
-            let change = Change::Disable { name: name.clone(), although_needed: false };
+            let change = Change::Disable { name: name.clone(), revoked: None };
             extensions.change(actor.clone(), change).await?;
         }
         None => {}
@@ -173,6 +176,7 @@ async fn uninstall(
 }
 
 async fn roll_back(State(extensions): State<Extensions>, Path(name): Path<String>, actor: Actor) -> Answer {
+    extensions.check_not_revoked(&name, Which::Previous).await?;
     extensions.change(actor, Change::Rollback { name: name.clone() }).await?;
     Ok(json_response(StatusCode::OK, &answer(&extensions.one(&name).await?, None)))
 }
@@ -198,6 +202,14 @@ impl Extensions {
         })
     }
 
+    /// Refuses what a registry revoked. One that cannot be asked keeps nothing from running.
+    async fn check_not_revoked(&self, name: &str, which: Which) -> Result<(), ApiError> {
+        for failure in registry::check_not_revoked(&self.config, &self.plugins, name, which).await? {
+            tracing::warn!(plugin = name, "it is not known whether it was revoked: {failure}");
+        }
+        Ok(())
+    }
+
     /// Carries a change out to its end, whether or not the client waits that long.
     async fn change(&self, actor: Actor, change: Change) -> Result<(), ApiError> {
         let plugins = Arc::clone(&self.plugins);
@@ -212,7 +224,7 @@ impl Extensions {
         let done = tokio::spawn(async move {
             let prepared = registry::prepare(&config, &plugins, &wish, &()).await?;
             if dry_run {
-                return Ok(Outcome::Planned(prepared.steps.iter().map(planned).collect()));
+                return Ok(Outcome::Planned(prepared.steps.iter().map(Step::described).collect()));
             }
             let mut last = match wish.asked.first() {
                 Some(Asked::Named { name, .. }) => name.clone(),

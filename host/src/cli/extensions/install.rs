@@ -1,13 +1,14 @@
 //! `tinybase extensions install`, `update` and `uninstall`: finds and fetches, shows what extensions may do, asks, and hands
 //! over to the lifecycle.
 
+use serde_json::json;
 use tinybase_package::manifest::Manifest;
 
 use super::{super::prompt, Failure, Site, output, shown};
 use crate::{
     audit::Actor,
     plugins::{Console, lifecycle::Change},
-    registry::{self, Asked, Prepared, Progress, Step, Wish},
+    registry::{self, Asked, Prepared, Progress, Step, Which, Wish},
 };
 
 /// What `install` can be told.
@@ -25,6 +26,9 @@ pub(in super::super) struct Install {
     /// Install without asking
     #[arg(long)]
     yes: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// What `update` can be told.
@@ -41,6 +45,30 @@ pub(in super::super) struct Update {
     /// Update without asking
     #[arg(long)]
     yes: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `rollback` can be told.
+#[derive(Debug, clap::Args)]
+pub(in super::super) struct Rollback {
+    /// The extension's name
+    name: String,
+    /// Show what would be brought back, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How packages that are ready are installed.
+struct Manner {
+    what: &'static str,
+    dry_run: bool,
+    yes: bool,
+    json: bool,
 }
 
 /// Shows how far downloads are.
@@ -57,11 +85,13 @@ pub(super) async fn install(site: &Site<'_>, options: Install) -> Result<(), Fai
     let asked = asked.map_err(|error| Failure::usage(error.message))?;
     let wish = Wish { asked, upgrade: false, accept_publisher: options.accept_publisher };
     let prepared = prepare(site, &wish).await?;
-    carry_out(site, prepared, "Install", options.dry_run, options.yes).await
+    let Install { dry_run, yes, json, .. } = options;
+    carry_out(site, prepared, Manner { what: "Install", dry_run, yes, json }).await
 }
 
 pub(super) async fn update(site: &Site<'_>, options: Update) -> Result<(), Failure> {
     let installed = site.installed().await?;
+    let Update { dry_run, yes, json, .. } = options;
     let names: Vec<String> = match options.names.is_empty() {
         false => options.names,
         true => {
@@ -72,7 +102,7 @@ pub(super) async fn update(site: &Site<'_>, options: Update) -> Result<(), Failu
     let asked = asked.map_err(|error| Failure::usage(error.message))?;
     let wish = Wish { asked, upgrade: true, accept_publisher: options.accept_publisher };
     let prepared = prepare(site, &wish).await?;
-    carry_out(site, prepared, "Update", options.dry_run, options.yes).await
+    carry_out(site, prepared, Manner { what: "Update", dry_run, yes, json }).await
 }
 
 pub(super) async fn uninstall(site: &Site<'_>, name: String, purge: bool, yes: bool) -> Result<(), Failure> {
@@ -90,33 +120,65 @@ async fn prepare(site: &Site<'_>, wish: &Wish) -> Result<Prepared, Failure> {
     Ok(registry::prepare(site.config, site.plugins, wish, &Downloads(Console::of_command())).await?)
 }
 
-async fn carry_out(
-    site: &Site<'_>,
-    prepared: Prepared,
-    what: &str,
-    dry_run: bool,
-    yes: bool,
-) -> Result<(), Failure> {
-    if prepared.steps.is_empty() {
-        return output::line("everything is up to date");
+pub(super) async fn roll_back(site: &Site<'_>, options: Rollback) -> Result<(), Failure> {
+    let Rollback { name, dry_run, json } = options;
+    super::refuse_revoked(site, &name, Which::Previous).await?;
+    if !dry_run {
+        let changed = site.plugins.change(Change::Rollback { name }, &Actor::command()).await?;
+        return if json {
+            output::json(&json!({"changes": [changed]}))
+        } else {
+            output::line(super::told(&changed))
+        };
     }
-    for step in &prepared.steps {
-        show(step)?;
+    let plan = site.plugins.rollback_plan(&name).await?;
+    if json {
+        return output::json(&json!({"plan": [plan]}));
     }
-    if dry_run {
-        return output::line("nothing was changed");
+    output::line(format!("{name} {} → {}", plan.from_version, plan.version))?;
+    if !plan.reverted_migrations.is_empty() {
+        let listed = plan.reverted_migrations.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+        output::line(format!(
+            "its migrations {listed} would be reverted: what only their tables hold is lost"
+        ))?;
     }
-    output::line("Extensions run as part of the server, with all of its rights: install what you trust.")?;
+    output::line("nothing was changed")
+}
+
+async fn carry_out(site: &Site<'_>, prepared: Prepared, manner: Manner) -> Result<(), Failure> {
+    if manner.dry_run && manner.json {
+        let plan: Vec<_> = prepared.steps.iter().map(Step::described).collect();
+        return output::json(&json!({"plan": plan}));
+    }
+    if !manner.json {
+        if prepared.steps.is_empty() {
+            return output::line("everything is up to date");
+        }
+        for step in &prepared.steps {
+            show(step)?;
+        }
+        if manner.dry_run {
+            return output::line("nothing was changed");
+        }
+        output::line(
+            "Extensions run as part of the server, with all of its rights: install what you trust.",
+        )?;
+    }
     let names: Vec<&str> = prepared.steps.iter().map(|step| step.package.manifest.name.as_str()).collect();
-    if !yes && !prompt::confirm(&format!("{what} {}?", names.join(", ")))? {
+    let question = format!("{} {}?", manner.what, names.join(", "));
+    if !names.is_empty() && !manner.yes && !prompt::confirm(&question)? {
         return Err(Failure::new("nothing was changed; --yes goes on without asking"));
     }
+    let mut changes = Vec::new();
     for step in prepared.steps {
         let (package, origin) = (step.package, step.origin);
         let changed = site.plugins.change(Change::Install { package, origin }, &Actor::command()).await?;
-        output::line(super::told(&changed))?;
+        if !manner.json {
+            output::line(super::told(&changed))?;
+        }
+        changes.push(changed);
     }
-    Ok(())
+    if manner.json { output::json(&json!({"changes": changes})) } else { Ok(()) }
 }
 
 /// What is to be installed, where it comes from and what it may do.

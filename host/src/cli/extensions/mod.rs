@@ -23,6 +23,7 @@ use crate::{
         lifecycle::{Change, Changed, Kind},
         store::Installed,
     },
+    registry::{self, Which},
 };
 
 /// What can be asked of extensions.
@@ -73,10 +74,7 @@ pub(super) enum Command {
     /// Bring extensions to the newest versions that fit together
     Update(install::Update),
     /// Bring an extension back to the version that it had before
-    Rollback {
-        /// The extension's name
-        name: String,
-    },
+    Rollback(install::Rollback),
     /// Hold every file of what is installed against its hash
     Verify {
         /// The extension's name; all where left out
@@ -134,9 +132,12 @@ async fn run_on(config: &Arc<Config>, db: &Arc<dyn Database>, command: Command) 
         Command::Install(options) => install::install(&site, options).await,
         Command::Update(options) => install::update(&site, options).await,
         Command::Uninstall { name, purge, yes } => install::uninstall(&site, name, purge, yes).await,
-        Command::Enable { name } => site.change(Change::Enable { name }).await,
-        Command::Disable { name } => site.change(Change::Disable { name, although_needed: false }).await,
-        Command::Rollback { name } => site.change(Change::Rollback { name }).await,
+        Command::Enable { name } => {
+            refuse_revoked(&site, &name, Which::Installed).await?;
+            site.change(Change::Enable { name }).await
+        }
+        Command::Disable { name } => site.change(Change::Disable { name, revoked: None }).await,
+        Command::Rollback(options) => install::roll_back(&site, options).await,
         Command::List(Listed { json }) => shown::list(&plugins.state().await?, json),
         Command::Info { name, json } => shown::info(&plugins.state().await?, &name, json),
         Command::Verify { name, json } => verify::run(&site, name.as_deref(), json).await,
@@ -163,6 +164,14 @@ impl Site<'_> {
         let changed = self.plugins.change(change, &Actor::command()).await?;
         output::line(told(&changed))
     }
+}
+
+/// Refuses what a registry revoked; says of each that cannot be asked why.
+async fn refuse_revoked(site: &Site<'_>, name: &str, which: Which) -> Result<(), Failure> {
+    for failure in registry::check_not_revoked(site.config, site.plugins, name, which).await? {
+        eprintln!("warning: it is not known whether {name} was revoked: {failure}");
+    }
+    Ok(())
 }
 
 fn told(changed: &Changed) -> String {

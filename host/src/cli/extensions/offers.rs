@@ -2,6 +2,7 @@
 
 use super::{Failure, Site, output};
 use crate::{
+    audit::Actor,
     plugins::lifecycle::Change,
     registry::{self, Finding, Market, Offer},
 };
@@ -19,6 +20,11 @@ pub(super) async fn search(site: &Site<'_>, text: &str, as_json: bool) -> Result
     let found = registry::search(&market(site).await, &site.installed().await?, text);
     if as_json {
         return output::json(&found);
+    }
+    if found.is_empty() {
+        // On stderr: stdout holds what was found.
+        eprintln!("nothing found");
+        return Ok(());
     }
     let row = |offer: &Offer| {
         let installed = offer.installed.as_ref().map(|version| format!("installed {version}"));
@@ -66,12 +72,19 @@ pub(super) async fn audit(site: &Site<'_>, disable_revoked: bool, as_json: bool)
     }
     if disable_revoked {
         for finding in registry::revoked(&findings, &installed) {
-            let name = finding.name.clone();
-            site.change(Change::Disable { name, although_needed: true }).await?;
+            let (name, revoked) = (finding.name.clone(), Some(finding.version.clone()));
+            let change = Change::Disable { name, revoked };
+            let changed = site.plugins.change(change, &Actor::command()).await?;
+            if !as_json {
+                output::line(super::told(&changed))?;
+            }
         }
     }
-    match findings.iter().filter(|finding| finding.is_grave()).count() {
+    // What is disabled does not run, whatever was found of it.
+    let left = site.installed().await?;
+    let runs = |finding: &&Finding| left.iter().any(|one| one.name == finding.name && one.is_enabled);
+    match findings.iter().filter(|finding| finding.is_grave()).filter(runs).count() {
         0 => Ok(()),
-        count => Err(Failure::new(format!("{count} extension(s) must not go on as they are"))),
+        count => Err(Failure::new(format!("{count} extension(s) need action: see above"))),
     }
 }

@@ -3,7 +3,11 @@
 use serde_json::json;
 
 use super::{Failure, output};
-use crate::plugins::{lifecycle::ExtensionState, manifest::Manifest, store::Installed};
+use crate::plugins::{
+    lifecycle::{ExtensionState, NodeState},
+    manifest::Manifest,
+    store::Installed,
+};
 
 /// What a manifest asks for, a line each.
 pub(super) fn may_use(manifest: &Manifest) -> Vec<[String; 2]> {
@@ -39,10 +43,10 @@ fn state(extension: &ExtensionState) -> &'static str {
 }
 
 fn why(extension: &ExtensionState) -> String {
+    let told = |node: &NodeState| Some(format!("on {}: {}", node.node_name, node.message.as_ref()?));
     let failed = extension.nodes.iter().find(|node| node.state == "failed");
-    let failed =
-        failed.map(|node| format!("on {}: {}", node.node_name, node.message.clone().unwrap_or_default()));
-    extension.installed.quarantined_reason.clone().or(failed).unwrap_or_default()
+    let told = failed.and_then(told).or_else(|| extension.nodes.iter().find_map(told));
+    extension.installed.quarantined_reason.clone().or(told).unwrap_or_default()
 }
 
 pub(super) fn list(all: &[ExtensionState], as_json: bool) -> Result<(), Failure> {

@@ -3,18 +3,25 @@
 
 use std::path::PathBuf;
 
+use serde::Serialize;
+use tinybase_abi::codec::BatchWriter;
+
 use super::{
     carry::{Tables, Work},
-    change::{ChangeError, Kind},
+    change::{Change, ChangeError, Kind},
     checks,
     crash_point::crash_point,
-    journal::Step,
+    journal::{Entry, Step},
 };
-use crate::plugins::{
-    LoadError, install, migrations,
-    package::Package,
-    probe,
-    store::{self, Installed},
+use crate::{
+    audit::Actor,
+    db::migrations::Migration,
+    plugins::{
+        LoadError, Plugins, install, migrations,
+        package::Package,
+        probe,
+        store::{self, Installed},
+    },
 };
 
 impl Work<'_> {
@@ -39,10 +46,10 @@ impl Work<'_> {
         if let Some(before) = before {
             after.installed_at.clone_from(&before.installed_at);
             let is_same = before.hash == after.hash;
-            (after.previous_version, after.previous_hash) = if is_same {
-                (before.previous_version, before.previous_hash)
+            (after.previous_version, after.previous_hash, after.previous_origin) = if is_same {
+                (before.previous_version, before.previous_hash, before.previous_origin)
             } else {
-                (Some(before.version), Some(before.hash))
+                (Some(before.version), Some(before.hash), Some(before.origin))
             };
         }
         self.prepare_others().await?;
@@ -51,9 +58,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Brings the version before back.
-    pub(super) async fn bring_back(&mut self) -> Result<(), ChangeError> {
-        self.step(Step::Verified).await?;
+    /// What a rollback goes back to, and whether it may.
+    async fn previous(&mut self) -> Result<Previous, ChangeError> {
         let before = self.plugins.installed(&self.entry.name).await?;
         let (Some(version), Some(hash)) = (before.previous_version.clone(), before.previous_hash.clone())
         else {
@@ -65,22 +71,59 @@ impl Work<'_> {
         checks::check_package(&package, &self.plugins.store.all().await?, before.is_enabled)?;
         let current = self.plugins.package_of(&before).await?;
         self.note_before(Some(before.clone()), &current).await?;
-        let target =
-            migrations::of(&package, self.plugins.shared.database.engine()).map_err(LoadError::from)?;
-        let target = target.last().map_or(0, |newest| newest.version).min(self.entry.details.tables_before);
+        let applied = self.entry.details.tables_before;
+        let target = self.version_of_tables(&package)?.min(applied);
         let steps =
             migrations::of(&current, self.plugins.shared.database.engine()).map_err(LoadError::from)?;
-        checks::check_way_back(&before.name, steps.get(target as usize..).unwrap_or(&[]))?;
+        let reverted =
+            steps.get(target as usize..(applied as usize).min(steps.len())).unwrap_or(&[]).to_vec();
+        checks::check_way_back(&before.name, &reverted)?;
+        Ok(Previous { before, package, reverted })
+    }
+
+    /// Brings the version before back.
+    pub(super) async fn bring_back(&mut self) -> Result<(), ChangeError> {
+        self.step(Step::Verified).await?;
+        let Previous { before, package, .. } = self.previous().await?;
         let package = self.put_into_place(&package).await?;
         let after = Installed {
             is_enabled: before.is_enabled,
             installed_at: before.installed_at.clone(),
+            origin: before.previous_origin.unwrap_or_default(),
             ..Installed::of_package(&package)
         };
         self.prepare_others().await?;
-        self.bring_up(&package, &after, Tables::Down(&current, target)).await?;
+        // The newer version works on its own tables to its very end: what they have more goes once it is gone. The older one
+        // works on them meanwhile as it did while it was updated.
+        self.bring_up(&package, &after, Tables::Stay).await?;
+        self.revert_tables().await?;
         self.tidy(&after).await;
         Ok(())
+    }
+
+    /// Takes the tables back to the version that a rollback brought back, once the newer one has ended on every node.
+    pub(super) async fn revert_tables(&mut self) -> Result<(), ChangeError> {
+        self.wait_for_drained().await?;
+        let before = self.entry.details.before.clone();
+        let before = before.ok_or_else(|| ChangeError::not_installed(&self.entry.name))?;
+        let current = self.plugins.package_of(&before).await?;
+        let package = self.package_at_hand().await?;
+        let target = self.version_of_tables(&package)?.min(self.entry.details.tables_before);
+        crash_point();
+        let mut batch = BatchWriter::default();
+        self.journal.push_step(&mut batch, &self.entry, Step::Reverted);
+        let name = self.entry.name.clone();
+        self.plugins.apply_with_tables(&name, batch, Tables::Down(&current, target)).await?;
+        self.entry.step = Step::Reverted;
+        crash_point();
+        Ok(())
+    }
+
+    /// The newest version of its tables that a package knows.
+    fn version_of_tables(&self, package: &Package) -> Result<u32, ChangeError> {
+        let steps =
+            migrations::of(package, self.plugins.shared.database.engine()).map_err(LoadError::from)?;
+        Ok(steps.last().map_or(0, |newest| newest.version))
     }
 
     /// The migrations that an update would run must have a way back, so that the version before can be brought back. Answers
@@ -143,6 +186,49 @@ impl Work<'_> {
         let kept = [Some(&after.hash), after.previous_hash.as_ref()];
         let kept: Vec<String> = kept.into_iter().flatten().cloned().collect();
         self.plugins.forget_packages(&after.name, &kept).await;
+    }
+}
+
+/// What a rollback goes back to.
+struct Previous {
+    /// What is installed.
+    before: Installed,
+    /// The version before that.
+    package: Package,
+    /// The migrations that are applied and that the older version does not know.
+    reverted: Vec<Migration>,
+}
+
+/// What a rollback would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RollbackPlan {
+    /// The extension.
+    pub name: String,
+    /// The version that is installed.
+    pub from_version: String,
+    /// The version that would be brought back.
+    pub version: String,
+    /// The migrations that would be reverted, the newest first.
+    pub reverted_migrations: Vec<u32>,
+}
+
+impl Plugins {
+    /// What a rollback would do, with every check that it makes before it changes anything.
+    ///
+    /// # Errors
+    /// Why it would be refused.
+    pub async fn rollback_plan(&self, name: &str) -> Result<RollbackPlan, ChangeError> {
+        let change = Change::Rollback { name: name.to_owned() };
+        let entry = Entry::new(&change, None, &Actor::command());
+        let mut work = Work { plugins: self, journal: self.journal(), entry };
+        let way = work.previous().await?;
+        let reverted = way.reverted.iter().rev().map(|step| step.version).collect();
+        Ok(RollbackPlan {
+            name: name.to_owned(),
+            from_version: way.before.version,
+            version: way.package.manifest.version.to_string(),
+            reverted_migrations: reverted,
+        })
     }
 }
 

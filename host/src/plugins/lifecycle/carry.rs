@@ -11,10 +11,7 @@ use super::{
     journal::{self, Entry, Journal, RENEW_EVERY, Step},
 };
 use crate::{
-    db::{
-        Scope,
-        migrations::{MIGRATION_TIME_MAX, Migrator},
-    },
+    db::{Scope, migrations::Migrator},
     plugins::{
         LoadError, Plugins, Purpose, dependencies,
         loading::version_among,
@@ -126,6 +123,11 @@ impl Work<'_> {
     async fn disable(&mut self) -> Result<(), ChangeError> {
         self.step(Step::Verified).await?;
         let before = self.plugins.installed(&self.entry.name).await?;
+        if self.entry.details.only_version.as_ref().is_some_and(|only| *only != before.version) {
+            let told =
+                format!("{} is of version {} by now; nothing was changed", before.name, before.version);
+            return Err(ChangeError::new("extension_changed", told));
+        }
         if !self.entry.details.although_needed {
             dependencies::check_not_needed(&before.name, &self.plugins.store.all().await?)?;
         }
@@ -207,7 +209,7 @@ impl Work<'_> {
             return self.step(Step::Drained).await;
         }
         let old = place.map(|place| members.remove(place));
-        let why = |name: &str| plugins.process.failures().remove(name).map(|(_, error)| error.message);
+        let why = |name: &str| plugins.process.failures().remove(name).map(|failure| failure.error.message);
         dependencies::check_runs(&package.manifest, |name| version_among(&members, name), why)?;
         let mut failed = None;
         let before_start = async {
@@ -296,7 +298,9 @@ impl Plugins {
         if way.is_empty() {
             return self.store.apply(batch).await.map_err(journal::lost);
         }
-        let mut transaction = database.begin(&Scope::Host, MIGRATION_TIME_MAX).await?;
+        let mut transaction = database.begin(&Scope::Host, self.shared.limits.migration_timeout).await?;
+        // In the order in which a node that loads it does so: its row, then its tables.
+        self.store.hold_row(&mut *transaction, name, &package.hash).await?;
         // What is not committed is rolled back.
         migrator.go(&mut *transaction, &way).await?;
         transaction.apply(batch.finish()).await.map_err(journal::lost)?;

@@ -54,8 +54,9 @@ pub enum Change {
     Disable {
         /// Which.
         name: String,
-        /// Whether those that need it are no obstacle: they stay enabled, and are left out until it is enabled again.
-        although_needed: bool,
+        /// The version of it that was revoked, where that is why. Those that need it are no obstacle then: they stay enabled,
+        /// and are left out until it is enabled again. Another version, which somebody has installed meanwhile, stays.
+        revoked: Option<String>,
     },
     /// Takes an extension away.
     Uninstall {
@@ -172,6 +173,7 @@ impl ChangeError {
         match &*self.code {
             "extension_not_installed" => StatusCode::NOT_FOUND,
             "change_in_progress"
+            | "extension_changed"
             | "extension_needed"
             | "dependency_conflict"
             | "version_same"

@@ -50,6 +50,8 @@ pub enum Step {
     Swapped,
     /// What was replaced ends.
     Drained,
+    /// The tables of a rollback are those of the version before again.
+    Reverted,
     /// What an uninstallation takes away is taken away.
     Removed,
     /// It failed, and what was done of it is taken back.
@@ -59,7 +61,7 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Step; 12] = [
+    const ALL: [Step; 13] = [
         Step::Requested,
         Step::Verified,
         Step::Unpacked,
@@ -69,6 +71,7 @@ impl Step {
         Step::Started,
         Step::Swapped,
         Step::Drained,
+        Step::Reverted,
         Step::Removed,
         Step::Undone,
         Step::Done,
@@ -86,6 +89,7 @@ impl Step {
             Step::Started => "started",
             Step::Swapped => "swapped",
             Step::Drained => "drained",
+            Step::Reverted => "reverted",
             Step::Removed => "removed",
             Step::Undone => "undone",
             Step::Done => "done",
@@ -109,6 +113,9 @@ pub(in crate::plugins) struct Details {
     /// Whether it is disabled although others need it.
     #[serde(default)]
     pub although_needed: bool,
+    /// The only version that it is about.
+    #[serde(default)]
+    pub only_version: Option<String>,
     /// The row as it was, to go back to.
     #[serde(default)]
     pub before: Option<Installed>,
@@ -181,8 +188,9 @@ impl Entry {
                 if from.is_some() { Kind::Update } else { Kind::Install }
             }
             Change::Enable { .. } => Kind::Enable,
-            Change::Disable { although_needed, .. } => {
-                details.although_needed = *although_needed;
+            Change::Disable { revoked, .. } => {
+                details.although_needed = revoked.is_some();
+                details.only_version.clone_from(revoked);
                 Kind::Disable
             }
             Change::Uninstall { purge, .. } => {
@@ -256,7 +264,7 @@ impl Entry {
 
 /// The journal, as one who may carry changes out reads and writes it.
 #[derive(Debug, Clone)]
-pub(super) struct Journal {
+pub(in crate::plugins) struct Journal {
     sql: HostSql,
     me: Arc<str>,
     now: &'static str,
@@ -423,6 +431,16 @@ impl Journal {
         let mut batch = BatchWriter::default();
         self.push_end(&mut batch, entry, error);
         self.sql.apply(batch).await.map(drop)
+    }
+
+    /// Whether the last that was done with an extension was to take it away with its data.
+    pub(in crate::plugins) async fn is_purged(&self, name: &str) -> Result<bool, DbError> {
+        let select = format!(
+            "SELECT {COLUMNS} FROM tb_extension_changes WHERE name = ?1 ORDER BY created_at DESC LIMIT 1"
+        );
+        let last = self.sql.row(&select, &[ValueRef::Text(name)]).await?.as_ref().map(Entry::from_row);
+        Ok(last
+            .is_some_and(|last| last.kind == Kind::Uninstall && last.details.purge && last.error.is_none()))
     }
 
     /// Takes back a request that nobody has taken up. Answers false where somebody has.

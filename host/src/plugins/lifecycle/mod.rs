@@ -21,11 +21,11 @@ mod snapshot;
 mod state;
 mod undo;
 
+pub use bring::RollbackPlan;
 pub use change::{Change, ChangeError, Changed, Kind, Origin};
 pub(super) use hold::Hold;
 pub use hold::{ServerLock, server_lock};
 pub use state::{ExtensionState, NodeState};
 
-pub(super) use journal::Step;
 pub(super) use recover::Unfinished;
-pub(super) use request::Part;
+pub(super) use request::{Part, Said};

@@ -41,6 +41,12 @@ impl Work<'_> {
         self.wait_for(Step::Swapped).await
     }
 
+    /// Waits until nothing runs any more, here and on every other node, of what a change took out of service.
+    pub(super) async fn wait_for_drained(&mut self) -> Result<(), ChangeError> {
+        self.plugins.process.drained(&self.entry.name).await;
+        self.wait_for(Step::Drained).await
+    }
+
     async fn others(&self) -> Result<Vec<Node>, ChangeError> {
         if self.plugins.shared.database.engine() == Engine::Sqlite {
             return Ok(Vec::new());

@@ -10,7 +10,7 @@ use super::{
     journal::{self, Step},
 };
 use crate::{
-    db::{Engine, Scope, migrations::MIGRATION_TIME_MAX},
+    db::{Engine, Scope},
     plugins::{Plugins, store},
     sql::text,
 };
@@ -39,12 +39,7 @@ impl Work<'_> {
         crash_point();
         self.plugins.forget_packages(&name, &[]).await;
         if self.entry.details.purge {
-            let folder = self.plugins.shared.data_dir.join(&name);
-            if let Err(error) = std::fs::remove_dir_all(&folder)
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
-                tracing::warn!(plugin = name, %error, "its data folder could not be taken away: {}", folder.display());
-            }
+            self.plugins.forget_data(&name);
         }
         crash_point();
         Ok(())
@@ -52,6 +47,19 @@ impl Work<'_> {
 }
 
 impl Plugins {
+    /// Takes away what an extension kept on this machine. What cannot be taken away is logged, and stays.
+    pub(in crate::plugins) fn forget_data(&self, name: &str) {
+        let folder = self.shared.data_dir.join(name);
+        if let Err(error) = std::fs::remove_dir_all(&folder)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(plugin = name, %error, "its data folder could not be taken away: {}", folder.display());
+        }
+        if let Err(error) = self.forget_snapshots(name) {
+            tracing::warn!(plugin = name, %error, "snapshots from before its updates could not be taken away");
+        }
+    }
+
     /// Drops every table of an extension, and forgets its migrations and settings, with `batch` behind it.
     async fn purge(&self, name: &str, mut batch: BatchWriter) -> Result<(), ChangeError> {
         let prefix = format!("{name}_");
@@ -78,7 +86,8 @@ impl Plugins {
             params,
             Expect::Any,
         );
-        let mut transaction = self.shared.database.begin(&Scope::Host, MIGRATION_TIME_MAX).await?;
+        let mut transaction =
+            self.shared.database.begin(&Scope::Host, self.shared.limits.migration_timeout).await?;
         transaction.apply(drop.finish()).await?;
         transaction.apply(batch.finish()).await?;
         transaction.commit().await?;

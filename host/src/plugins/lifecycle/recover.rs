@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     db::Engine,
-    plugins::{LoadError, Plugins, quarantine::Loading},
+    plugins::{LoadError, Plugins, quarantine::Loading, store::Installed},
 };
 
 /// A change that was taken over, whose rows say already what is wanted.
@@ -56,6 +56,18 @@ impl Plugins {
         Work { plugins: self, journal: self.journal(), entry }.undo(&error).await
     }
 
+    /// Whether a change under way brings this package back, whose tables are still those of the newer version then.
+    pub(in crate::plugins) async fn is_being_rolled_back_to(
+        &self,
+        installed: &Installed,
+    ) -> Result<bool, LoadError> {
+        let open = self.journal().open().await?;
+        Ok(open.is_some_and(|entry| {
+            let is_this = entry.name == installed.name && entry.to_hash.as_ref() == Some(&installed.hash);
+            entry.kind == Kind::Rollback && entry.is_recorded() && is_this
+        }))
+    }
+
     /// Whether a change is under way anywhere.
     pub(in crate::plugins) async fn is_change_open(&self) -> Result<bool, LoadError> {
         Ok(self.journal().open().await?.is_some())
@@ -96,6 +108,12 @@ impl Plugins {
             self.take_back(work.entry, "it did not come up").await?;
             return Ok(());
         }
+        if kind == Kind::Rollback
+            && let Err(error) = work.finish_rollback().await
+        {
+            self.take_back(work.entry, &error.message).await?;
+            return Ok(());
+        }
         if let Some(row) = self.store.find(&plugin).await? {
             let kept: Vec<String> = [Some(row.hash), row.previous_hash].into_iter().flatten().collect();
             self.forget_packages(&plugin, &kept).await;
@@ -125,5 +143,18 @@ impl Plugins {
         let followed = self.follow().await?;
         self.drain(followed.leaving);
         self.finish(Unfinished(entry)).await
+    }
+}
+
+impl Work<'_> {
+    /// What is left of a rollback of which the older version runs here: everywhere else too, and then the tables.
+    async fn finish_rollback(&mut self) -> Result<(), ChangeError> {
+        if self.entry.step >= Step::Reverted {
+            return Ok(());
+        }
+        self.step(Step::Swapped).await?;
+        self.wait_for_others().await?;
+        self.step(Step::Drained).await?;
+        self.revert_tables().await
     }
 }

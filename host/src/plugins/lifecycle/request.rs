@@ -5,13 +5,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    change::{Change, ChangeError, Changed},
+    change::{Change, ChangeError, Changed, Kind},
     journal::{Entry, Journal, Step},
 };
 use crate::{
     audit::Actor,
     db::{DbError, Engine},
-    plugins::{LoadError, Plugins, Purpose, install, store},
+    plugins::{LoadError, Plugins, Purpose, install, process::Outlook, store},
 };
 
 /// How often it is looked whether a change has ended, or may begin.
@@ -41,7 +41,7 @@ impl Plugins {
         made.await.map_err(|error| LoadError::Panicked(error.to_string()))?
     }
 
-    pub(super) fn journal(&self) -> Journal {
+    pub(in crate::plugins) fn journal(&self) -> Journal {
         Journal::new(self.store.sql().clone(), self.nodes.id().clone())
     }
 
@@ -226,10 +226,7 @@ impl Plugins {
     }
 
     /// Does this node's part in the change of another.
-    pub(in crate::plugins) async fn take_part(
-        &self,
-        said: &mut Option<(String, Step)>,
-    ) -> Result<Part, ChangeError> {
+    pub(in crate::plugins) async fn take_part(&self, said: &mut Said) -> Result<Part, ChangeError> {
         let Some(entry) = self.journal().open().await? else { return Ok(Part::TakeUp) };
         if entry.carrier.is_none() {
             return Ok(Part::TakeUp);
@@ -237,35 +234,70 @@ impl Plugins {
         if entry.carrier.as_deref() == Some(self.nodes.id()) {
             return Ok(Part::Wait);
         }
-        let key = (entry.id.clone(), entry.step);
         match entry.step {
             Step::Migrated | Step::Started => return Ok(Part::Wait),
-            Step::Prepared if said.as_ref() != Some(&key) => {
+            Step::Prepared if said.lacks(&entry, Step::Prepared) => {
                 let outcome = self.prepare(&entry).await;
                 self.report(&entry.id, Step::Prepared, &outcome).await?;
-                *said = Some(key);
+                said.note(&entry, Step::Prepared);
             }
-            step if entry.is_recorded()
-                && step >= Step::Swapped
-                && said.as_ref() != Some(&(entry.id.clone(), Step::Swapped)) =>
-            {
-                return Ok(Part::TakeUpAndTell(Box::new(entry)));
+            step if entry.is_recorded() && step >= Step::Swapped => {
+                if said.lacks(&entry, Step::Swapped) {
+                    return Ok(Part::TakeUpAndTell(Box::new(entry)));
+                }
+                if entry.kind == Kind::Rollback
+                    && step >= Step::Drained
+                    && said.lacks(&entry, Step::Drained)
+                    && !self.process.is_draining(&entry.name)
+                {
+                    self.report(&entry.id, Step::Drained, &Ok(())).await?;
+                    said.note(&entry, Step::Drained);
+                }
             }
             _ => {}
         }
         Ok(Part::TakeUp)
     }
 
-    /// Says to whoever carries a change out whether it is taken up here.
+    /// Says to whoever carries a change out whether it is taken up here. What will pass by itself is no answer yet: it is
+    /// tried again before.
     pub(in crate::plugins) async fn tell_taken_up(
         &self,
         entry: &Entry,
-        said: &mut Option<(String, Step)>,
+        said: &mut Said,
     ) -> Result<(), ChangeError> {
-        let outcome = if self.is_up(entry).await? { Ok(()) } else { Err(self.process.failure(&entry.name)) };
+        let outcome = if self.is_up(entry).await? {
+            Ok(())
+        } else {
+            let failure = self.process.failures().remove(&entry.name);
+            if failure.is_none_or(|failure| failure.outlook == Outlook::Passing) {
+                return Ok(());
+            }
+            Err(self.process.failure(&entry.name))
+        };
         self.report(&entry.id, Step::Swapped, &outcome).await?;
-        *said = Some((entry.id.clone(), Step::Swapped));
+        said.note(entry, Step::Swapped);
         Ok(())
+    }
+}
+
+/// What this node has said to whoever carries a change out.
+#[derive(Debug, Default)]
+pub(in crate::plugins) struct Said {
+    change: String,
+    steps: Vec<Step>,
+}
+
+impl Said {
+    fn lacks(&self, entry: &Entry, step: Step) -> bool {
+        self.change != entry.id || !self.steps.contains(&step)
+    }
+
+    fn note(&mut self, entry: &Entry, step: Step) {
+        if self.change != entry.id {
+            *self = Said { change: entry.id.clone(), steps: Vec::new() };
+        }
+        self.steps.push(step);
     }
 }
 

@@ -32,6 +32,25 @@ impl Plugins {
     }
 }
 
+impl Plugins {
+    /// Takes away the snapshots that were made before updates of an extension. Others hold what all tables held then.
+    pub(super) fn forget_snapshots(&self, name: &str) -> io::Result<()> {
+        let entries = match fs::read_dir(self.state_dir.join(FOLDER)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            // The time before the name has no hyphen, and neither has a name.
+            let file = entry.file_name().to_string_lossy().into_owned();
+            if file.split('-').nth(1) == Some(name) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Their names begin with the time.
 fn forget_oldest(folder: &Path, kept: usize) -> io::Result<()> {
     let mut names = Vec::new();

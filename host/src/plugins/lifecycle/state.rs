@@ -7,7 +7,7 @@ use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 use super::change::ChangeError;
 use crate::{
     db::DbError,
-    plugins::{Plugins, store::Installed},
+    plugins::{Plugins, process::Failure, store::Installed},
     sql::{optional_text, text},
 };
 
@@ -41,9 +41,9 @@ pub struct NodeState {
     pub hash: String,
     /// `running` or `failed`.
     pub state: String,
-    /// Why it failed, as a stable word.
+    /// Why it failed, as a stable word; `plugin_stuck` where it runs, and a version of it holds a thread.
     pub code: Option<String>,
-    /// Why it failed.
+    /// The same in words.
     pub message: Option<String>,
     /// When the node said so (RFC 3339).
     pub reported_at: String,
@@ -81,27 +81,52 @@ impl Plugins {
         let mut batch = BatchWriter::default();
         let (node, long_ago) = (self.nodes.id(), self.store.sql().time_from_now(-UNLISTED_SECONDS));
         batch.push(FORGET, [ValueRef::Text(node), ValueRef::Text(&long_ago)], Expect::Any);
-        let mut push = |name: &str, hash: &str, error: Option<&ChangeError>| {
+        let mut push = |line: &Line| {
             let params = [
                 ValueRef::Text(node),
-                ValueRef::Text(name),
-                ValueRef::Text(hash),
-                ValueRef::Text(if error.is_some() { "failed" } else { "running" }),
-                error.map_or(ValueRef::Null, |error| ValueRef::Text(&error.code)),
-                error.map_or(ValueRef::Null, |error| ValueRef::Text(&error.message)),
+                ValueRef::Text(&line.name),
+                ValueRef::Text(&line.hash),
+                ValueRef::Text(if line.is_failed { "failed" } else { "running" }),
+                line.error.as_ref().map_or(ValueRef::Null, |error| ValueRef::Text(&error.code)),
+                line.error.as_ref().map_or(ValueRef::Null, |error| ValueRef::Text(&error.message)),
                 ValueRef::Now,
             ];
             batch.push(WRITE, params, Expect::Exactly(1));
         };
-        let failed = self.process.failures();
-        for (name, (hash, error)) in &failed {
-            push(name, hash, Some(error));
-        }
-        for member in
-            self.shared.current.load().members.iter().filter(|member| !failed.contains_key(member.name()))
-        {
-            push(member.name(), member.hash(), None);
-        }
+        self.lines().iter().for_each(&mut push);
         self.store.apply(batch).await
     }
+
+    /// What [`Plugins::tell_state`] says, to be held against what it said before.
+    pub(in crate::plugins) fn what_runs(&self) -> Vec<String> {
+        self.lines().iter().map(|line| format!("{line:?}")).collect()
+    }
+
+    fn lines(&self) -> Vec<Line> {
+        let (failed, stuck) = (self.process.failures(), self.shared.stuck.lock().clone());
+        let of_failed = |(name, failure): (&String, &Failure)| Line {
+            name: name.clone(),
+            hash: failure.hash.clone(),
+            is_failed: true,
+            error: Some(failure.error.clone()),
+        };
+        let mut lines: Vec<Line> = failed.iter().map(of_failed).collect();
+        let current = self.shared.current.load();
+        for member in current.members.iter().filter(|member| !failed.contains_key(member.name())) {
+            // It runs, and something that ran before it holds a thread.
+            let error = stuck.get(member.name()).map(|told| ChangeError::new("plugin_stuck", told));
+            let (name, hash) = (member.name().to_owned(), member.hash().to_owned());
+            lines.push(Line { name, hash, is_failed: false, error });
+        }
+        lines
+    }
+}
+
+/// What a node says of one extension.
+#[derive(Debug)]
+struct Line {
+    name: String,
+    hash: String,
+    is_failed: bool,
+    error: Option<ChangeError>,
 }

@@ -9,7 +9,12 @@ mod local;
 mod outbound;
 mod sessions;
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -41,6 +46,8 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// How long a change of extensions may take, and wait for another.
     pub change_timeout: Duration,
+    /// How long the migrations of a change may take, and so keep other writers waiting.
+    pub migration_timeout: Duration,
     /// How long other nodes may take for their part in it.
     pub nodes_timeout: Duration,
     /// How many snapshots of the database are kept.
@@ -73,6 +80,8 @@ pub struct Shared {
     pub runtime: Handle,
     /// How many plugins have not ended yet.
     pub alive: watch::Sender<usize>,
+    /// What never came back from a call, and so holds a thread: by the extension's name, what it was.
+    pub stuck: Mutex<BTreeMap<String, String>>,
 }
 
 type OpenTransaction = Arc<tokio::sync::Mutex<Option<Box<dyn Transaction>>>>;
@@ -113,6 +122,11 @@ impl PluginHost {
     /// In whose name the plugin's statements run.
     pub fn scope(&self) -> &Scope {
         &self.scope
+    }
+
+    /// The extension's manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
     }
 
     /// What all plugins share.

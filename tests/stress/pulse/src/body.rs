@@ -1,5 +1,8 @@
 //! What every version of `pulse` has in common. It counts what the host does with it: runs of its job, events that it is
 //! told, and which of its instances answers. It never decides which version it is.
+//!
+//! `STRESS_PULSE` lets one version misbehave: `VERSION WHERE WHAT [ONLY]`, such as `0.2.0 start loop server`. Where: `create`,
+//! `start`, `shut_down`. What: see [`misbehave`]. Only: `server` for all but the probe, `probe` for the probe alone.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -15,9 +18,39 @@ struct Pulse {
     runs: AtomicU64,
 }
 
+/// Does what `STRESS_PULSE` says of this version and place.
+fn misbehave(place: &str) {
+    let asked = std::env::var("STRESS_PULSE").unwrap_or_default();
+    let words: Vec<&str> = asked.split_whitespace().collect();
+    let [version, wanted, what, only @ ..] = &words[..] else { return };
+    let is_probe = std::env::args().nth(1).is_some_and(|command| command == "__probe");
+    let is_here = only.first().is_none_or(|only| is_probe == (*only == "probe"));
+    if *version != env!("CARGO_PKG_VERSION") || *wanted != place || !is_here {
+        return;
+    }
+    match *what {
+        "loop" => loop {
+            std::hint::spin_loop();
+        },
+        "park" => loop {
+            std::thread::park();
+        },
+        "abort" => std::process::abort(),
+        "exit" => std::process::exit(0),
+        "print" => {
+            let line = "x".repeat(1 << 20);
+            (0..1024).for_each(|_| println!("{line}"));
+        }
+        // Somebody who outlives the process that started him.
+        "leave" => drop(std::process::Command::new("sleep").arg("86399").spawn()),
+        _ => {}
+    }
+}
+
 #[tinybase_plugin_api::export]
 impl Plugin for Pulse {
     fn create(host: Host) -> Result<Pulse> {
+        misbehave("create");
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let (database, instance) = (host.database()?, since.as_nanos().to_string());
         Ok(Pulse { host, database, instance, runs: AtomicU64::new(0) })
@@ -27,18 +60,32 @@ impl Plugin for Pulse {
         registry.get("/api/pulse", Pulse::tell);
         registry.get("/api/pulse/slow/{ms}", Pulse::slow);
         registry.get("/api/pulse/heard/{kind}", Pulse::heard);
+        registry.get("/api/pulse/more", Pulse::more);
         registry.after("beater.beat", None, Pulse::hear);
         registry.after_durable("beater.beat", None, Pulse::keep);
         registry.every(Duration::from_millis(20), "count", Pulse::count);
     }
 
     async fn start(self: Arc<Self>) -> Result<()> {
+        misbehave("start");
         let fails = std::env::var("STRESS_PULSE_FAILS");
         if crate::START_FAILS || fails.as_deref() == Ok(env!("CARGO_PKG_VERSION")) {
             return Err(Error::new(500, "no_pulse", "this version does not start"));
         }
         let sql = "SELECT count(*) FROM pulse_heard";
         self.database.query(Cost::Short, sql, &[]).await.map(drop)
+    }
+
+    async fn shut_down(self: Arc<Self>) {
+        misbehave("shut_down");
+        if env!("CARGO_PKG_VERSION") != "0.2.0" || std::env::var("STRESS_PULSE_FLUSH").is_err() {
+            return;
+        }
+        // What it still has in hand goes into the table that this version alone has.
+        let flushed = self.database.execute("INSERT INTO pulse_more (id) VALUES (99)", &[]).await;
+        let told = if flushed.is_ok() { "flushed" } else { "lost" };
+        let sql = "INSERT INTO pulse_heard (kind, beat) VALUES (?1, 1)";
+        let _ = self.database.execute(sql, params![told]).await;
     }
 }
 
@@ -52,6 +99,15 @@ impl Pulse {
     async fn slow(self: Arc<Self>, request: Request) -> Result<Response> {
         self.host.sleep(Duration::from_millis(request.param(0).parse().unwrap_or(0))).await?;
         Response::json(&json!({"version": env!("CARGO_PKG_VERSION")}))
+    }
+
+    /// What the table holds that the second version has more; nothing before that.
+    async fn more(self: Arc<Self>, _request: Request) -> Result<Response> {
+        if env!("CARGO_PKG_VERSION") != "0.2.0" {
+            return Response::json(&json!([]));
+        }
+        let rows = self.database.query(Cost::Unknown, "SELECT id FROM pulse_more", &[]).await?;
+        Response::json(&rows.iter().map(|row| row.integer(0)).collect::<Result<Vec<_>>>()?)
     }
 
     /// The numbers of the events that it was told, the oldest first.

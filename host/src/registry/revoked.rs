@@ -1,0 +1,69 @@
+//! Versions that a registry revoked: none of them is installed from a file, enabled again or brought back. It changes nothing
+//! that is installed.
+
+use semver::Version;
+use tinybase_registry::Registry;
+
+use super::{InstallError, sources};
+use crate::{
+    config::{Config, Revoked},
+    plugins::{Plugins, store::Installed},
+};
+
+/// Which version of an installed extension is to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// The one that is installed.
+    Installed,
+    /// The one before, which a rollback brings back.
+    Previous,
+}
+
+/// Refuses to run a version that a registry revoked, unless `extensions.revoked` only warns of such. Returns why registries
+/// could not be asked; what they revoke is found later, by the server's own look.
+///
+/// # Errors
+/// `extension_revoked` with the registry's reason; what the database answers.
+pub async fn check_not_revoked(
+    config: &Config,
+    plugins: &Plugins,
+    name: &str,
+    which: Which,
+) -> Result<Vec<String>, InstallError> {
+    // What is not installed is refused by the change itself.
+    let Some(installed) = plugins.store().find(name).await?.filter(|one| !one.is_builtin) else {
+        return Ok(Vec::new());
+    };
+    let Some((version, sha256)) = version_of(installed, which) else { return Ok(Vec::new()) };
+    if config.extensions.revoked == Revoked::Warn {
+        return Ok(Vec::new());
+    }
+    let market = sources::open(config).await;
+    refuse_revoked(&market.registries, name, &version, sha256.as_deref())?;
+    Ok(market.failures.iter().map(ToString::to_string).collect())
+}
+
+fn version_of(installed: Installed, which: Which) -> Option<(Version, Option<String>)> {
+    let (version, origin) = match which {
+        Which::Installed => (installed.version, installed.origin),
+        Which::Previous => (installed.previous_version?, installed.previous_origin.unwrap_or_default()),
+    };
+    Some((version.parse().ok()?, origin.archive_sha256))
+}
+
+/// Refuses a version that one of these registries revoked.
+pub(super) fn refuse_revoked(
+    registries: &[Registry],
+    name: &str,
+    version: &Version,
+    archive_sha256: Option<&str>,
+) -> Result<(), InstallError> {
+    let mut all = registries.iter().flat_map(Registry::revocations);
+    match all.find(|revoked| revoked.is_about(name, version, archive_sha256)) {
+        Some(revoked) => {
+            let words = format!("{name} {version} was revoked: {}; install another version", revoked.reason);
+            Err(InstallError::new("extension_revoked", words))
+        }
+        None => Ok(()),
+    }
+}
