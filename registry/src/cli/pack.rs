@@ -3,10 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tinybase_package::{
-    archive, library,
-    unpacked::{Package, PackageError},
-};
+use tinybase_package::{archive, library, unpacked::Package};
 use tinybase_registry::RegistryError;
 
 use super::output;
@@ -26,8 +23,11 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), RegistryError> {
-    let refused = |error: PackageError| RegistryError::not_publishable(error.to_string());
-    library::check_library(&Package::read(&options.folder).map_err(refused)?).map_err(refused)?;
+    // What is no package at all is refused below.
+    if let Ok(package) = Package::read(&options.folder) {
+        library::check_library(&package)
+            .map_err(|error| RegistryError::not_publishable(error.to_string()))?;
+    }
     let packed = archive::pack(&options.folder, &options.target, &options.out);
     let path =
         packed.map_err(|error| RegistryError::not_publishable(format!("{error} ({})", error.code())))?;
