@@ -15,6 +15,7 @@ use http::{Method, Request, request::Parts as RequestParts};
 use tinybase_host::{
     accounts::{Accounts, Keys},
     audit::Actor,
+    cli,
     config::Config,
     db::{
         Database,
@@ -49,10 +50,10 @@ const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/boundary/e
 fn main() -> ExitCode {
     let arguments: Vec<_> = env::args_os().skip(1).collect();
     // A new library is opened by a process of its own first, which is this program once more.
-    if let [command, folder] = &arguments[..]
+    if let Some((command, rest)) = arguments.split_first()
         && command.to_str() == Some(probe::COMMAND)
     {
-        return probe::run(Path::new(folder));
+        return cli::probe::run(rest);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
     runtime.block_on(measure());

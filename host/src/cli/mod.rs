@@ -12,7 +12,7 @@ mod init;
 mod keys;
 mod output;
 mod password;
-mod probe;
+pub mod probe;
 mod prompt;
 mod serve;
 mod signals;

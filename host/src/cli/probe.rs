@@ -32,7 +32,7 @@ const BLOCKING_THREADS_MAX: usize = 16;
 
 /// Tries out the extension in the folder that comes first in `arguments`, with its report in the second, in at most so many
 /// milliseconds.
-pub(super) fn run(arguments: &[std::ffi::OsString]) -> ExitCode {
+pub fn run(arguments: &[std::ffi::OsString]) -> ExitCode {
     let [folder, scratch, timeout_ms] = arguments else { return ExitCode::FAILURE };
     let timeout_ms = timeout_ms.to_str().and_then(|number| number.parse().ok()).unwrap_or(0);
     let (scratch, timeout) = (PathBuf::from(scratch), Duration::from_millis(timeout_ms));
