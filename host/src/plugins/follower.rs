@@ -165,10 +165,13 @@ impl Plugins {
         state.rows = taken_up.rows;
         state.plan_retry(self, begun.elapsed());
         self.write_lock_file().await;
-        if is_new {
-            tracing::info!(extensions = ?self.loaded(), "what is installed or enabled has changed");
-        } else if state.retry_at.is_none() {
-            tracing::info!(extensions = ?self.loaded(), "what could not be loaded before is loaded now");
+        let told = if is_new {
+            "what is installed or enabled has changed"
+        } else {
+            "what could not be loaded before is loaded now"
+        };
+        if is_new || state.retry_at.is_none() {
+            tracing::info!(extensions = ?self.loaded(), "{told}");
         }
         self.drain(taken_up.leaving);
         Ok(())

@@ -102,11 +102,7 @@ impl Plugins {
                 Ok(member) => beside.extend(member),
                 Err(error) => {
                     let plugin = installed.name.as_str();
-                    if self.process.is_known_failure(installed, &error) {
-                        tracing::debug!(plugin, code = error.code(), "still not loaded: {error}");
-                    } else {
-                        tracing::error!(plugin, code = error.code(), "not loaded: {error}");
-                    }
+                    self.log_not_loaded(installed, &error);
                     let before = current.member(plugin);
                     let before = before.filter(|before| needs(before.plugin().manifest()).is_ok()).cloned();
                     beside.retain(|member| member.name() != plugin);
@@ -123,6 +119,16 @@ impl Plugins {
         }
         followed.rows = all;
         Ok(followed)
+    }
+
+    /// Says once why something is not loaded, however often that is tried.
+    fn log_not_loaded(&self, installed: &Installed, error: &LoadError) {
+        let (plugin, code) = (installed.name.as_str(), error.code());
+        if self.process.is_known_failure(installed, error) {
+            tracing::debug!(plugin, code, "still not loaded: {error}");
+        } else {
+            tracing::error!(plugin, code, "not loaded: {error}");
+        }
     }
 
     /// Whether what runs here is what these rows want, but for what would only be lost by trying again.
