@@ -153,6 +153,12 @@ impl ApiError {
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
     }
 
+    /// 415: the body is no JSON.
+    pub fn unsupported_media_type() -> ApiError {
+        let detail = "send the body as JSON, with the header Content-Type: application/json";
+        ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
+    }
+
     /// 422: the request's own shape is wrong. `faults` names every place.
     pub fn unprocessable(faults: Vec<Fault>) -> ApiError {
         debug_assert!(!faults.is_empty(), "a 422 names at least one fault");

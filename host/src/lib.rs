@@ -13,6 +13,7 @@ pub mod db;
 pub mod error;
 pub mod http;
 pub mod logging;
+mod nearest;
 pub mod nodes;
 pub mod observe;
 pub mod outbound;

@@ -24,7 +24,7 @@ use crate::{
     sql::{HostSql, text},
 };
 
-pub use change::{ChangedBy, HISTORY_ROWS_MAX, HistoryAnswer, HistoryEntry};
+pub use change::{ChangedBy, HISTORY_ROWS_MAX, HistoryAnswer, HistoryEntry, Shown};
 pub use fields::{FIELDS, Field, Form, METRICS_INTERVAL};
 pub(crate) use rules::is_color;
 

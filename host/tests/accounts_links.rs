@@ -170,7 +170,7 @@ async fn the_pages_show_the_settings_and_a_preview_what_is_tried_out() {
     });
     let path = "GET /api/auth/portal-config";
     assert_eq!(host.call(path, None, "").await, (200, stored.clone()));
-    let tried = "?preview=true&logo_url=&background_image_url=https://example.org/wall.png&other=1";
+    let tried = "?preview=true&logo_url=&background_image_url=https://example.org/wall.png&_other=1";
     let mut expected = stored;
     expected["logo_url"] = Json::Null;
     expected["background_image_url"] = json!("https://example.org/wall.png");

@@ -14,7 +14,7 @@ use tinybase_host::{
     accounts::{AccountEvent, AccountEvents, Accounts, Caller, Role, UserChange, UserSort, UsersAsked},
     audit::{Actor, ActorKind},
     error::ApiError,
-    http::{extract::read_json, query::Page},
+    http::{etag::IfMatch, extract::read_json, query::Page},
 };
 use tokio::sync::Barrier;
 
@@ -66,9 +66,12 @@ async fn at_once(body: Option<&str>) {
     let act = async |caller: &Caller, other: &Caller| match body {
         Some(body) => {
             let change = read_json::<UserChange>(body.as_bytes()).unwrap();
-            host.accounts.update_user(caller, &actor(), &other.user_id, change).await.map(drop)
+            host.accounts
+                .update_user(caller, &actor(), &other.user_id, &IfMatch::default(), change)
+                .await
+                .map(drop)
         }
-        None => host.accounts.delete_user(caller, &actor(), &other.user_id).await,
+        None => host.accounts.delete_user(caller, &actor(), &other.user_id, &IfMatch::default()).await,
     };
     let outcomes: [Result<(), ApiError>; 2] = tokio::join!(act(&ada, &bob), act(&bob, &ada)).into();
     let refused: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();

@@ -14,11 +14,12 @@ use crate::{
     error::ApiError,
     http::{
         Access, OwnRoutes,
+        etag::{self, IfMatch},
         extract::{ApiJson, Fields, Input, json_response},
         operation::{Operation, operation, schema},
         query::Query,
     },
-    settings::{FIELDS, Settings},
+    settings::{FIELDS, Settings, Shown},
 };
 
 const READ: Access = Access::viewer("admin:settings:read");
@@ -45,15 +46,21 @@ impl Input for Asked {
 }
 
 async fn read(State(settings): State<Arc<Settings>>) -> Answer {
-    Ok(json_response(StatusCode::OK, &settings.shown().await?))
+    Ok(answer(&settings.shown().await?))
 }
 
 async fn update(
     State(settings): State<Arc<Settings>>,
     actor: Actor,
+    if_match: IfMatch,
     ApiJson(Asked(asked)): ApiJson<Asked>,
 ) -> Answer {
-    Ok(json_response(StatusCode::OK, &settings.change(&actor, asked).await?))
+    Ok(answer(&settings.change(&actor, &if_match, asked).await?))
+}
+
+/// The settings, with the tag that a change may name.
+fn answer(shown: &Shown) -> Response {
+    etag::tagged(json_response(StatusCode::OK, &shown.settings), &shown.tag)
 }
 
 async fn history(State(settings): State<Arc<Settings>>, RawQuery(query): RawQuery) -> Answer {
@@ -84,18 +91,17 @@ fn settings() -> Json {
 }
 
 fn read_operation() -> Operation {
-    named("getSettings", "The settings of this instance").answers(200, "The settings.", settings())
+    named("getSettings", "The settings of this instance").answers_tagged(200, "The settings.", settings())
 }
 
 fn update_operation() -> Operation {
     let fields =
         FIELDS.iter().map(|field| (field.name, schema::nullable(field.schema()))).collect::<Vec<_>>();
-    let mut body = schema::input(&[], &fields);
-    body["additionalProperties"] = false.into();
     named("updateSettings", "Change settings")
         .describe("All of the body or nothing of it. Null goes back to the default. It holds at once.")
-        .body(body)
-        .answers(200, "The settings.", settings())
+        .changes_tagged()
+        .body(schema::input(&[], &fields))
+        .answers_tagged(200, "The settings.", settings())
         .refuses(400, "An unknown time zone, an interval below 1, a redirect URL that is not absolute or leads into /admin, the portal without its redirect URLs.")
 }
 

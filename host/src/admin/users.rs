@@ -10,11 +10,12 @@ use http::{Method, StatusCode};
 use serde_json::Value as Json;
 
 use crate::{
-    accounts::{Accounts, NewUser, Role, UserChange, UserSort, UsersAsked},
+    accounts::{Accounts, NewUser, Role, UserAnswer, UserChange, UserSort, UsersAsked},
     audit::Actor,
     error::ApiError,
     http::{
         Access, OwnRoutes, SignedIn,
+        etag::{self, IfMatch},
         extract::{ApiJson, json_response},
         operation::{Operation, operation, schema},
         query::Query,
@@ -41,7 +42,7 @@ pub(super) fn routes(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
             ONE,
             READ,
             read,
-            missing(named("getUser", "A user")).answers(200, "The user.", user()).into(),
+            missing(named("getUser", "A user")).answers_tagged(200, "The user.", user()).into(),
         )
         .route(Method::PATCH, ONE, WRITE, update, update_operation().into())
         .route(Method::DELETE, ONE, WRITE, delete, delete_operation().into())
@@ -74,11 +75,11 @@ async fn create(
     actor: Actor,
     ApiJson(new): ApiJson<NewUser>,
 ) -> Answer {
-    Ok(json_response(StatusCode::CREATED, &accounts.create_user(&caller, &actor, new).await?))
+    Ok(answer(StatusCode::CREATED, &accounts.create_user(&caller, &actor, new).await?))
 }
 
 async fn read(State(accounts): State<Arc<Accounts>>, Path(id): Path<String>) -> Answer {
-    Ok(json_response(StatusCode::OK, &accounts.user(&id).await?))
+    Ok(answer(StatusCode::OK, &accounts.user(&id).await?))
 }
 
 async fn update(
@@ -86,9 +87,11 @@ async fn update(
     Path(id): Path<String>,
     SignedIn(caller): SignedIn,
     actor: Actor,
+    if_match: IfMatch,
     ApiJson(change): ApiJson<UserChange>,
 ) -> Answer {
-    Ok(json_response(StatusCode::OK, &accounts.update_user(&caller, &actor, &id, change).await?))
+    let user = accounts.update_user(&caller, &actor, &id, &if_match, change).await?;
+    Ok(answer(StatusCode::OK, &user))
 }
 
 async fn delete(
@@ -96,8 +99,9 @@ async fn delete(
     Path(id): Path<String>,
     SignedIn(caller): SignedIn,
     actor: Actor,
+    if_match: IfMatch,
 ) -> Answer {
-    accounts.delete_user(&caller, &actor, &id).await?;
+    accounts.delete_user(&caller, &actor, &id, &if_match).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -109,6 +113,11 @@ async fn take_second_factor(
 ) -> Answer {
     accounts.take_second_factor(&caller, &actor, &id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// A user, with the tag that a change may name.
+fn answer(status: StatusCode, user: &UserAnswer) -> Response {
+    etag::tagged(json_response(status, user), &user.tag())
 }
 
 fn named(id: &str, summary: &str) -> Operation {
@@ -160,7 +169,7 @@ fn create_operation() -> Operation {
     named("createUser", "Create a user")
         .describe("Roles other than `user` are given by administrators alone. `is_admin: true` is `role: \"admin\"`.")
         .body(body(&["email", "password"]))
-        .answers(201, "The user.", user())
+        .answers_tagged(201, "The user.", user())
         .refuses(400, "The email is taken.")
 }
 
@@ -170,13 +179,15 @@ fn update_operation() -> Operation {
             "A new password or email, and `is_active: false`, end the user's sessions. Users who have a role are \
              changed by administrators alone.",
         )
+        .changes_tagged()
         .body(body(&[]))
-        .answers(200, "The user.", user())
+        .answers_tagged(200, "The user.", user())
         .refuses(400, "The email is taken, this is the last admin, or the caller's own account.")
 }
 
 fn delete_operation() -> Operation {
     missing(named("deleteUser", "Delete a user"))
+        .changes_tagged()
         .answers_empty(204, "The user is deleted.")
         .refuses(400, "This is the last admin, or the caller's own account.")
         .refuses(409, "Records refer to the user and may not lose it.")

@@ -149,6 +149,20 @@ sections! {
         content_security_policy: String = PAGE_POLICY.into(), "TINYBASE_SERVER_CONTENT_SECURITY_POLICY", "the header's value, or empty", |text| is_content_security_policy(text);
         /// The largest request body in bytes; a route may allow less or more.
         body_bytes_max: usize = 10 << 20, "TINYBASE_SERVER_BODY_BYTES_MAX", "bytes, 1024 or more", |n| *n >= 1024;
+        /// How many bytes of request bodies are held in memory at once, at least four of the largest; more is a 503. The last quarter is kept for bodies of 64 KiB and less.
+        bodies_bytes_max: usize = 256 << 20, "TINYBASE_SERVER_BODIES_BYTES_MAX", "bytes, 65536 or more", |n| *n >= 64 << 10;
+        /// How long a request body may take; a longer one must bring enough within each such time.
+        body_read_timeout_ms: u64 = 20_000, "TINYBASE_SERVER_BODY_READ_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
+        /// How many bytes a second a long request body brings at least; 0 asks for any.
+        body_rate_bytes_per_second_min: u32 = 16 << 10, "TINYBASE_SERVER_BODY_RATE_BYTES_PER_SECOND_MIN", "bytes, 0 to 1073741824", |n| *n <= 1 << 30;
+        /// How long a client may take none of the answer that waits for it before it is cut off.
+        response_stall_timeout_ms: u64 = 30_000, "TINYBASE_SERVER_RESPONSE_STALL_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
+        /// How many bytes a second a client takes at least of an answer that waits for it, reckoned over `server.response_rate_grace_ms`; 0 lets it take any.
+        response_rate_bytes_per_second_min: u32 = 4 << 10, "TINYBASE_SERVER_RESPONSE_RATE_BYTES_PER_SECOND_MIN", "bytes, 0 to 1073741824", |n| *n <= 1 << 30;
+        /// See `server.response_rate_bytes_per_second_min`.
+        response_rate_grace_ms: u64 = 30_000, "TINYBASE_SERVER_RESPONSE_RATE_GRACE_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
+        /// How many bytes of answers are held in memory at once until their clients have taken them, at least two of the largest that `plugins.response_bytes_max` allows; more is a 503. The last quarter is kept for answers of 64 KiB and less.
+        responses_bytes_max: usize = 256 << 20, "TINYBASE_SERVER_RESPONSES_BYTES_MAX", "bytes, 65536 or more", |n| *n >= 64 << 10;
         /// How long a request may take before it is answered with 504.
         request_timeout_ms: u64 = 60_000, "TINYBASE_SERVER_REQUEST_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
         /// How long a client may take to send a request's head.

@@ -12,6 +12,7 @@ use super::{
     pairs,
     values::{Given, Kind},
 };
+use crate::nearest::closest;
 
 /// The name of the configuration file.
 pub const FILE_NAME: &str = "tinybase.toml";
@@ -333,26 +334,6 @@ fn nearest(name: &str, known: impl Iterator<Item = &'static str>) -> String {
         Some((steps, candidate)) if steps <= DISTANCE_MAX => format!("did you mean {candidate}?"),
         _ => "docs/configuration.md lists every key".to_owned(),
     }
-}
-
-/// The known name that is most like this one, with the distance between them.
-fn closest(name: &str, known: impl Iterator<Item = &'static str>) -> Option<(usize, &'static str)> {
-    known.map(|candidate| (distance(name, candidate), candidate)).min()
-}
-
-/// How many characters have to be inserted, removed or replaced to get from one word to the other.
-fn distance(from: &str, to: &str) -> usize {
-    let to = to.chars().collect::<Vec<_>>();
-    let mut row = (0..=to.len()).collect::<Vec<_>>();
-    for (line, letter) in from.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], line + 1);
-        for (column, other) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[to.len()]
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use axum::response::IntoResponse;
 use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tower::ServiceExt;
 use tower_http::cors::CorsLayer;
@@ -17,7 +17,7 @@ use tracing::{Instrument, Span};
 
 use super::{
     Authenticate, Found, Limits, OwnRoutes, PluginDispatch, RequestId,
-    body::{AnswerBody, BodyBudget, LimitedBody},
+    body::{BodyBudget, LimitedBody},
     client_address::{Origin, TrustedProxies},
     compress,
     connection::Watch,
@@ -25,11 +25,14 @@ use super::{
     deadline::within,
     docs,
     exchange::Exchange,
-    openapi,
+    files::FromFile,
+    host_header, openapi,
     own_route::Matched,
     plugin_call,
     rate_limit::{RateLimits, Sweeping},
     request_id::REQUEST_ID,
+    response_body::AnswerBody,
+    response_budget,
     security_headers::{self, SecurityHeaders},
     system,
 };
@@ -149,9 +152,8 @@ impl App {
         let traced_span = traced.as_ref().map_or_else(Span::none, |traced| traced.span().clone());
         let info = RequestInfo { id: id.clone(), client: origin.address, peer, is_https: origin.is_https };
         let answering = async {
-            let routed = AssertUnwindSafe(self.route(request, info, &exchange)).catch_unwind().await;
-            let answer = routed.unwrap_or_else(|panic| answer_panic(&*panic));
-            let mut answer = self.finish(answer, &traits, &id, is_h2).await;
+            let mut answer = self.route(request, info, &exchange, &traits).await;
+            self.finish(&mut answer, &traits, &id);
             if let Some(quota) = exchange.quota() {
                 quota.tell(answer.headers_mut());
             }
@@ -165,22 +167,62 @@ impl App {
         if answer.status().is_client_error() && answer.headers().contains_key(header::CONNECTION) {
             watch.leave_unread();
         }
-        answer.body_mut().guard_request(guard);
-        answer.body_mut().log(row);
+        let body = answer.body_mut();
+        body.watch_pace(is_h2, self.limits.responses_bytes_max);
+        body.guard_request(guard);
+        body.log(row);
         answer
     }
 
-    async fn route(&self, request: Request<Incoming>, info: RequestInfo, exchange: &Exchange) -> Answer {
+    async fn route(
+        &self,
+        request: Request<Incoming>,
+        info: RequestInfo,
+        exchange: &Exchange,
+        traits: &Traits,
+    ) -> Answer {
         match &self.cors {
             Some(cors) if request.headers().contains_key(header::ORIGIN) => {
-                let serve = |request| self.dispatch(request, info, exchange);
+                let serve = |request| self.answer(request, info, exchange, traits);
                 Box::pin(cross_origin::serve(cors, request, serve)).await
             }
-            _ => self.dispatch(request, info, exchange).await,
+            _ => self.answer(request, info, exchange, traits).await,
+        }
+    }
+
+    /// The answer as it is held until its client has taken it.
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        info: RequestInfo,
+        exchange: &Exchange,
+        traits: &Traits,
+    ) -> Answer {
+        let dispatched = AssertUnwindSafe(self.dispatch(request, info, exchange)).catch_unwind().await;
+        let mut answer = dispatched.unwrap_or_else(|panic| answer_panic(&*panic));
+        let shrinks = compress::is_worth_it(&answer, self.limits.compression_bytes_min);
+        if !traits.is_head
+            && let Some(bytes) = answer.body().held().filter(|bytes| *bytes > 0)
+        {
+            match response_budget::admit(bytes, traits.is_change, &self.limits).await {
+                Some(share) => answer.body_mut().count(share),
+                None => return answer_error(no_room()),
+            }
+        }
+        match &traits.accept_encoding {
+            Some(accepted) if shrinks => Box::pin(compress::compress(accepted, answer, traits.is_head)).await,
+            None if shrinks => {
+                answer.headers_mut().append(header::VARY, HeaderValue::from_static("accept-encoding"));
+                answer
+            }
+            _ => answer,
         }
     }
 
     async fn dispatch(&self, request: Request<Incoming>, info: RequestInfo, exchange: &Exchange) -> Answer {
+        if let Err(refused) = host_header::check(&request) {
+            return answer_error(refused);
+        }
         let path = request.uri().path();
         if path.len() > self.limits.path_bytes_max {
             let detail = format!("the path is longer than {} bytes", self.limits.path_bytes_max);
@@ -200,7 +242,7 @@ impl App {
         let is_options = request.method() == Method::OPTIONS;
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(info);
-        let body = LimitedBody::new(body, self.limits.body_bytes_max, &self.limits);
+        let body = LimitedBody::new(body, self.limits.body_bytes_max, &self.limits).counted(&self.budget);
         let request = Request::from_parts(parts, axum::body::Body::new(body));
         let Some(response) = within(self.limits.request_timeout, self.host.clone().oneshot(request)).await
         else {
@@ -216,36 +258,53 @@ impl App {
             Some(allow) if is_options && response.status() == StatusCode::METHOD_NOT_ALLOWED => {
                 answer_options(allow.clone())
             }
-            _ => response.map(AnswerBody::axum),
+            _ => in_memory(response).await,
         }
     }
 
     /// Adds what every answer carries, and leaves out what this request does not take.
-    async fn finish(&self, mut answer: Answer, traits: &Traits, id: &RequestId, is_h2: bool) -> Answer {
-        if let Some(accepted) = &traits.accept_encoding
-            && compress::is_worth_it(&answer, self.limits.compression_bytes_min)
-        {
-            answer = Box::pin(compress::compress(accepted.clone(), answer)).await;
-        }
+    fn finish(&self, answer: &mut Answer, traits: &Traits, id: &RequestId) {
         let headers = answer.headers_mut();
         headers.insert(REQUEST_ID, id.header_value());
         self.security.protect(headers, traits.is_private);
+        if self.cors.is_some() {
+            cross_origin::vary(headers);
+        }
         if traits.is_https {
             headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(HSTS);
         }
-        if is_h2 {
+        if traits.is_h2 {
             headers.remove(header::CONNECTION);
         }
         if traits.is_head {
-            answer = without_body(answer);
+            drop_body(answer);
         }
-        answer
     }
+}
+
+/// An answer of the host's: bytes in memory as such, everything else as it is made.
+async fn in_memory(response: Response<axum::body::Body>) -> Answer {
+    let is_held =
+        response.body().size_hint().exact().is_some() && response.extensions().get::<FromFile>().is_none();
+    if !is_held {
+        return response.map(AnswerBody::axum);
+    }
+    let (parts, body) = response.into_parts();
+    // One piece that is there already: nothing is copied, and nothing fails.
+    let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    Response::from_parts(parts, AnswerBody::whole(bytes))
+}
+
+fn no_room() -> ApiError {
+    let detail = "the server holds too many answers that their clients have not taken yet; try again shortly";
+    ApiError::unavailable("overloaded", detail)
 }
 
 /// What is remembered of a request while it is being served.
 struct Traits {
     is_head: bool,
+    is_h2: bool,
+    is_change: bool,
     is_https: bool,
     is_private: bool,
     accept_encoding: Option<HeaderValue>,
@@ -257,21 +316,27 @@ impl Traits {
             is_https: origin.is_https,
             is_private: security_headers::is_private(request.uri().path()),
             is_head: request.method() == Method::HEAD,
+            is_h2: request.version() == Version::HTTP_2,
+            is_change: !request.method().is_safe(),
             accept_encoding: request.headers().get(header::ACCEPT_ENCODING).cloned(),
         }
     }
 }
 
-/// The answer to `HEAD`: the length that the body would have had, and no body.
-fn without_body(mut answer: Answer) -> Answer {
+/// Makes it the answer to `HEAD`: the length that the body would have had, and no body.
+fn drop_body(answer: &mut Answer) {
     if let Some(length) = answer.body().size_hint().exact() {
         answer.headers_mut().entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(length));
     }
-    answer.map(|_| AnswerBody::empty())
+    *answer.body_mut() = AnswerBody::empty();
 }
 
 pub(super) fn answer_error(error: ApiError) -> Answer {
-    error.into_response().map(AnswerBody::axum)
+    let mut answer = Response::new(AnswerBody::whole(error.to_json().into()));
+    *answer.status_mut() = error.status;
+    *answer.headers_mut() = error.headers.map(|headers| *headers).unwrap_or_default();
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
 }
 
 fn answer_options(allow: HeaderValue) -> Answer {

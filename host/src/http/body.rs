@@ -1,4 +1,4 @@
-//! Bodies, both ways: a request's body under its limit and deadline, and the body of an answer. It never parses one.
+//! A request's body under its limit, its deadline and the budget of all bodies. It never parses one.
 
 use std::{
     pin::Pin,
@@ -16,11 +16,15 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, Sleep};
 
-use super::{BoxError, ByteStream, Limits, connection::RequestGuard};
-use crate::{error::ApiError, observe::stats::HTTP, request_log::Unsent};
+use super::Limits;
+use crate::{error::ApiError, observe::stats::HTTP};
 
 /// The most that is set aside for a body before its bytes are there, whatever its `content-length` claims.
 const RESERVE_BYTES_MAX: usize = 64 << 10;
+
+/// Up to how many bytes a body counts as small: the last quarter of the budget is kept for those, so that uploads keep
+/// nobody from signing in.
+const SMALL_BYTES_MAX: usize = 64 << 10;
 
 /// Why a request's body was not read to its end.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
@@ -89,7 +93,11 @@ impl BudgetShare {
         let before = self.budget.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
         HTTP.body_bytes.step(signed(bytes));
-        if before + bytes > self.budget.bytes_max { Err(BodyError::Overloaded) } else { Ok(()) }
+        let bytes_max = match self.bytes {
+            0..=SMALL_BYTES_MAX => self.budget.bytes_max,
+            _ => self.budget.bytes_max / 4 * 3,
+        };
+        if before + bytes > bytes_max { Err(BodyError::Overloaded) } else { Ok(()) }
     }
 }
 
@@ -111,10 +119,19 @@ pub(super) struct LimitedBody<B> {
     inner: B,
     bytes: usize,
     bytes_max: usize,
-    started: Option<Instant>,
     timeout: Duration,
-    bytes_per_second_min: usize,
-    timer: Option<Pin<Box<Sleep>>>,
+    rate_min: u32,
+    /// Set once there is nothing to read, so that a body which is there costs no timer.
+    waiting: Option<Waiting>,
+    /// Where the body is held by whoever reads it piece by piece.
+    share: Option<BudgetShare>,
+}
+
+/// A portion of time within which a body ends or brings enough.
+struct Waiting {
+    timer: Pin<Box<Sleep>>,
+    /// The bytes that were there when it began.
+    bytes: usize,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> LimitedBody<B> {
@@ -123,28 +140,33 @@ impl<B: Body<Data = Bytes> + Unpin> LimitedBody<B> {
             inner,
             bytes: 0,
             bytes_max,
-            started: None,
             timeout: limits.body_read_timeout,
-            bytes_per_second_min: limits.body_bytes_per_second_min.max(1),
-            timer: None,
+            rate_min: limits.body_rate_bytes_per_second_min,
+            waiting: None,
+            share: None,
         }
     }
 
-    fn deadline(&mut self) -> Instant {
-        let granted = Duration::from_millis(
-            (self.bytes as u64).saturating_mul(1000) / self.bytes_per_second_min as u64,
-        );
-        *self.started.get_or_insert_with(Instant::now) + self.timeout + granted
+    /// Counts what is read in the budget until the body is dropped: for those who read it piece by piece and hold it.
+    pub(super) fn counted(self, budget: &Arc<BodyBudget>) -> LimitedBody<B> {
+        LimitedBody { share: Some(BudgetShare::new(budget)), ..self }
     }
 
-    /// Whether the time is up; asked only while there is nothing to read, so a body that is there costs no timer.
+    /// Whether too little came within the time; asked only while there is nothing to read.
     fn poll_too_slow(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = self.deadline();
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if timer.deadline() != deadline {
-            timer.as_mut().reset(deadline);
+        let (timeout, bytes) = (self.timeout, self.bytes);
+        let begin = || Waiting { timer: Box::pin(tokio::time::sleep(timeout)), bytes };
+        let waiting = self.waiting.get_or_insert_with(begin);
+        loop {
+            ready!(waiting.timer.as_mut().poll(cx));
+            let wanted = u128::from(self.rate_min) * timeout.as_millis() / 1000;
+            let brought = bytes - waiting.bytes;
+            if brought == 0 || (brought as u128) < wanted {
+                return Poll::Ready(());
+            }
+            waiting.bytes = bytes;
+            waiting.timer.as_mut().reset(Instant::now() + timeout);
         }
-        timer.as_mut().poll(cx)
     }
 
     /// Reads it whole. `share` grows by what is held.
@@ -209,6 +231,11 @@ impl<B: Body<Data = Bytes> + Unpin> Body for LimitedBody<B> {
         if this.bytes > this.bytes_max {
             return Poll::Ready(Some(Err(BodyError::TooLarge(this.bytes_max))));
         }
+        if let (Some(share), Some(data)) = (&mut this.share, frame.data_ref())
+            && let Err(error) = share.grow(data.len())
+        {
+            return Poll::Ready(Some(Err(error)));
+        }
         Poll::Ready(Some(Ok(frame)))
     }
 
@@ -218,111 +245,5 @@ impl<B: Body<Data = Bytes> + Unpin> Body for LimitedBody<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
-    }
-}
-
-/// The body of an answer. Bytes that are there need no box.
-pub(super) struct AnswerBody {
-    kind: AnswerKind,
-    guards: Guards,
-    /// The request's row of the request log, which counts what is sent.
-    row: Option<Box<Unsent>>,
-}
-
-enum AnswerKind {
-    Whole(Option<Bytes>),
-    Axum(axum::body::Body),
-    Stream(ByteStream),
-}
-
-/// What must live until the answer is sent.
-#[derive(Default)]
-struct Guards {
-    _request: Option<RequestGuard>,
-    _hold: Option<Arc<dyn std::any::Any + Send + Sync>>,
-}
-
-impl AnswerBody {
-    pub(super) fn empty() -> AnswerBody {
-        AnswerBody::from_kind(AnswerKind::Whole(None))
-    }
-
-    pub(super) fn whole(bytes: Bytes) -> AnswerBody {
-        AnswerBody::from_kind(AnswerKind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
-    }
-
-    pub(super) fn axum(body: axum::body::Body) -> AnswerBody {
-        AnswerBody::from_kind(AnswerKind::Axum(body))
-    }
-
-    pub(super) fn stream(stream: ByteStream) -> AnswerBody {
-        AnswerBody::from_kind(AnswerKind::Stream(stream))
-    }
-
-    fn from_kind(kind: AnswerKind) -> AnswerBody {
-        AnswerBody { kind, guards: Guards::default(), row: None }
-    }
-
-    pub(super) fn guard_request(&mut self, guard: RequestGuard) {
-        self.guards._request = Some(guard);
-    }
-
-    /// Counts what is sent for a row of the request log.
-    pub(super) fn log(&mut self, row: Option<Unsent>) {
-        self.row = row.map(Box::new);
-    }
-
-    pub(super) fn guard_hold(&mut self, hold: Option<Arc<dyn std::any::Any + Send + Sync>>) {
-        if matches!(self.kind, AnswerKind::Stream(_)) {
-            self.guards._hold = hold;
-        }
-    }
-}
-
-impl Default for AnswerBody {
-    fn default() -> AnswerBody {
-        AnswerBody::empty()
-    }
-}
-
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let polled = match &mut self.kind {
-            AnswerKind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            AnswerKind::Axum(body) => Pin::new(body).poll_frame(cx).map_err(BoxError::from),
-            AnswerKind::Stream(stream) => {
-                stream.as_mut().poll_next(cx).map(|next| next.map(|piece| piece.map(Frame::data)))
-            }
-        };
-        if let Some(row) = &mut self.row
-            && let Poll::Ready(Some(Ok(frame))) = &polled
-        {
-            row.sent(frame.data_ref().map_or(0, Bytes::len));
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            AnswerKind::Whole(bytes) => bytes.is_none(),
-            AnswerKind::Axum(body) => body.is_end_stream(),
-            AnswerKind::Stream(_) => false,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            AnswerKind::Whole(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
-            AnswerKind::Axum(body) => body.size_hint(),
-            AnswerKind::Stream(_) => SizeHint::default(),
-        }
     }
 }

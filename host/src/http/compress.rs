@@ -1,13 +1,31 @@
-//! Compression of answers for clients who ask for it. It never touches an answer of a client who does not.
+//! Compression of answers for clients who ask for it. It never touches an answer of a client who does not, and never keeps
+//! a thread for longer than a slice takes.
 
-use std::{convert::Infallible, future::ready};
+use std::{
+    convert::Infallible,
+    future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
 
-use http::{HeaderValue, Request, header};
-use http_body::Body;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Request, Response, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_http::compression::{CompressionLayer, CompressionLevel, predicate::SizeAbove};
+use tower_http::compression::{CompressionBody, CompressionLayer, CompressionLevel, predicate::SizeAbove};
 
-use super::{app::Answer, body::AnswerBody};
+use super::{app::Answer, response_body::AnswerBody, response_budget::Share};
+
+/// How much is compressed at once: about a millisecond's work.
+const SLICE_BYTES_MAX: usize = 256 << 10;
+
+/// After how long others have their turn on the thread.
+const TURN: Duration = Duration::from_micros(500);
+
+/// What the state of a compression takes about, in bytes. That of an answer which is made while it is sent lives as long.
+const STATE_BYTES: usize = 1 << 20;
 
 /// Whether the answer is large enough, not yet encoded, and of a kind that shrinks.
 pub(super) fn is_worth_it(answer: &Answer, bytes_min: u16) -> bool {
@@ -22,6 +40,10 @@ pub(super) fn is_worth_it(answer: &Answer, bytes_min: u16) -> bool {
 }
 
 fn is_compressible(content_type: &HeaderValue) -> bool {
+    // Nearly every answer: told by one comparison.
+    if content_type == "application/json" {
+        return true;
+    }
     let Ok(content_type) = content_type.to_str() else { return false };
     let kind = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     let known = [
@@ -39,15 +61,134 @@ fn is_compressible(content_type: &HeaderValue) -> bool {
         || kind.ends_with("+xml")
 }
 
-/// Encodes the answer in the best way that `accepted` names.
-pub(super) async fn compress(accepted: HeaderValue, answer: Answer) -> Answer {
+/// Encodes the answer in the best way that `accepted` names. One that is whole is encoded at once, so that the smaller
+/// bytes are what is held while its client takes them; any other as it is made. `is_head`: only its headers are wanted.
+pub(super) async fn compress(accepted: &HeaderValue, mut answer: Answer, is_head: bool) -> Answer {
+    if !is_head && let Some(whole) = answer.body_mut().take_whole() {
+        return compress_whole(accepted, answer, whole).await;
+    }
+    let encoded = encode(accepted, answer.map(Slices::new)).await;
+    let is_encoded = encoded.headers().contains_key(header::CONTENT_ENCODING);
+    let mut answer = encoded.map(|body| AnswerBody::axum(axum::body::Body::new(body)));
+    if is_encoded && !is_head {
+        answer.body_mut().count(Share::forced(STATE_BYTES));
+    }
+    answer
+}
+
+async fn compress_whole(accepted: &HeaderValue, answer: Answer, whole: Bytes) -> Answer {
+    let (parts, mut body) = answer.into_parts();
+    let encoded = encode(accepted, Response::from_parts(parts, Slices::new(Full::new(whole.clone())))).await;
+    let (mut parts, encoded) = encoded.into_parts();
+    if !parts.headers.contains_key(header::CONTENT_ENCODING) {
+        body.put_whole(whole);
+        return Response::from_parts(parts, body);
+    }
+    let mut small = BytesMut::new();
+    let mut encoded = std::pin::pin!(encoded);
+    let mut begun = Instant::now();
+    while let Some(frame) = encoded.frame().await {
+        if begun.elapsed() >= TURN {
+            tokio::task::yield_now().await;
+            begun = Instant::now();
+        }
+        let Ok(frame) = frame else {
+            // An encoder over bytes in memory does not fail; if it does, the answer goes out as it is.
+            parts.headers.remove(header::CONTENT_ENCODING);
+            body.put_whole(whole);
+            return Response::from_parts(parts, body);
+        };
+        small.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+    }
+    let share = Share::forced(small.len());
+    body.put_whole(small.freeze());
+    body.count(share);
+    Response::from_parts(parts, body)
+}
+
+async fn encode<B: Body>(accepted: &HeaderValue, answer: Response<B>) -> Response<CompressionBody<B>> {
     let mut request = Request::new(());
-    request.headers_mut().insert(header::ACCEPT_ENCODING, accepted);
+    request.headers_mut().insert(header::ACCEPT_ENCODING, accepted.clone());
     let mut answer = Some(answer);
     let inner = service_fn(move |_: Request<()>| {
-        ready(Ok::<_, Infallible>(answer.take().expect("the layer calls its service once")))
+        future::ready(Ok::<_, Infallible>(answer.take().expect("the layer calls its service once")))
     });
     let layer = CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(SizeAbove::new(0));
-    let encoded = layer.layer(inner).oneshot(request).await.unwrap_or_else(|never| match never {});
-    encoded.map(|body| AnswerBody::axum(axum::body::Body::new(body)))
+    layer.layer(inner).oneshot(request).await.unwrap_or_else(|never| match never {})
+}
+
+/// A body in slices. After each there is none for a moment: by that an encoder hands on what it has, however little it
+/// comes to, where it would take in the whole body at once.
+struct Slices<B> {
+    inner: B,
+    rest: Bytes,
+    /// Whether the next slice may follow.
+    is_ready: bool,
+}
+
+impl<B> Slices<B> {
+    fn new(inner: B) -> Slices<B> {
+        Slices { inner, rest: Bytes::new(), is_ready: true }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Slices<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = &mut *self;
+        if !std::mem::replace(&mut this.is_ready, true) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if this.rest.is_empty() {
+            match ready!(Pin::new(&mut this.inner).poll_frame(context)).transpose()? {
+                None => return Poll::Ready(None),
+                Some(frame) => match frame.into_data() {
+                    Ok(data) => this.rest = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+            }
+        }
+        this.is_ready = false;
+        let slice = this.rest.split_to(this.rest.len().min(SLICE_BYTES_MAX));
+        Poll::Ready(Some(Ok(Frame::data(slice))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // What matters of it is asked before the first slice.
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn others_have_their_turn_after_each_slice() {
+        const SLICES: usize = 32;
+        let body = AnswerBody::whole(Bytes::from(vec![b'x'; SLICES * SLICE_BYTES_MAX]));
+        let mut answer = Response::new(body);
+        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        let accepted = HeaderValue::from_static("br");
+        let mut compressing = std::pin::pin!(compress(&accepted, answer, false));
+        let mut turns = 0;
+        let answer = future::poll_fn(|context| {
+            turns += 1;
+            compressing.as_mut().poll(context)
+        })
+        .await;
+        assert_eq!(answer.headers()[header::CONTENT_ENCODING], "br");
+        assert!(answer.body().held().is_some_and(|bytes| bytes < 4 << 10), "{:?}", answer.body().held());
+        assert!(turns >= SLICES / 8, "{turns}");
+    }
 }

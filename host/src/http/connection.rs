@@ -20,10 +20,10 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::Limits;
-
-/// How often a busy connection is looked at.
-const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+use super::{
+    Limits,
+    pace::{Pace, PaceJudge, look_interval},
+};
 
 /// Bytes that are read and thrown away after the last answer.
 const LINGER_BYTES_MAX: usize = 4 << 20;
@@ -36,7 +36,7 @@ pub(super) struct Watch {
     h2: AtomicBool,
     head_since: AtomicU64,
     active_at: AtomicU64,
-    write_stuck_since: AtomicU64,
+    pace: Pace,
     unread: AtomicBool,
 }
 
@@ -59,7 +59,7 @@ impl Watch {
             h2: AtomicBool::new(false),
             head_since: AtomicU64::new(1),
             active_at: AtomicU64::new(1),
-            write_stuck_since: AtomicU64::new(0),
+            pace: Pace::default(),
             unread: AtomicBool::new(false),
         }
     }
@@ -89,30 +89,23 @@ impl Watch {
         }
     }
 
-    fn bytes_written(&self) {
+    fn bytes_written(&self, bytes: usize) {
         self.active_at.store(self.now(), Ordering::Relaxed);
-        self.write_stuck_since.store(0, Ordering::Relaxed);
+        self.pace.took(bytes);
     }
 
-    fn write_stuck(&self) {
-        if self.write_stuck_since.load(Ordering::Relaxed) == 0 {
-            self.write_stuck_since.store(self.now(), Ordering::Relaxed);
+    /// Compares what was noted with `limits`; `judge` remembers what was seen before.
+    pub(super) fn verdict(&self, judge: &mut PaceJudge, limits: &Limits) -> Verdict {
+        if let Some(why) = judge.judge(&self.pace, tokio::time::Instant::now(), limits) {
+            return Verdict::Stuck(why);
         }
-    }
-
-    /// Compares what was noted with `limits`.
-    pub(super) fn verdict(&self, limits: &Limits) -> Verdict {
+        if self.pace.is_waiting() || self.requests.load(Ordering::Relaxed) > 0 {
+            return Verdict::Fine(look_interval(limits));
+        }
         let now = self.now();
         let left = |since: u64, limit: Duration| {
             limit.checked_sub(Duration::from_millis(now.saturating_sub(since))).filter(|left| !left.is_zero())
         };
-        let stuck_since = self.write_stuck_since.load(Ordering::Relaxed);
-        if stuck_since != 0 && left(stuck_since, limits.write_stall_timeout).is_none() {
-            return Verdict::Stuck("the client takes no bytes");
-        }
-        if stuck_since != 0 || self.requests.load(Ordering::Relaxed) > 0 {
-            return Verdict::Fine(CHECK_INTERVAL.min(limits.write_stall_timeout));
-        }
         let head_since = self.head_since.load(Ordering::Relaxed);
         if head_since != 0 && !self.h2.load(Ordering::Relaxed) {
             return left(head_since, limits.header_read_timeout)
@@ -155,8 +148,8 @@ impl<S> WatchedIo<S> {
 
     fn note_write(&self, outcome: &Poll<io::Result<usize>>) {
         match outcome {
-            Poll::Ready(_) => self.watch.bytes_written(),
-            Poll::Pending => self.watch.write_stuck(),
+            Poll::Ready(written) => self.watch.bytes_written(written.as_ref().map_or(0, |bytes| *bytes)),
+            Poll::Pending => self.watch.pace.wait(),
         }
     }
 }
@@ -196,8 +189,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedIo<S> {
         self.inner.is_write_vectored()
     }
 
+    /// Whoever writes flushes once everything is written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        if flushed.is_ready() {
+            self.watch.pace.catch_up();
+        }
+        flushed
     }
 
     /// Closes the way out. A socket that is dropped with unread bytes in it is reset, and the reset can overtake the
@@ -234,9 +232,13 @@ mod tests {
         Limits {
             header_read_timeout: Duration::from_millis(1_000),
             idle_timeout: Duration::from_millis(10_000),
-            write_stall_timeout: Duration::from_millis(5_000),
+            response_stall_timeout: Duration::from_millis(5_000),
             ..Limits::default()
         }
+    }
+
+    fn verdict(watch: &Watch) -> Verdict {
+        watch.verdict(&mut PaceJudge::new(tokio::time::Instant::now()), &limits())
     }
 
     /// A watch that was opened so many milliseconds ago.
@@ -247,23 +249,27 @@ mod tests {
 
     #[test]
     fn a_head_that_never_ends_is_stuck_from_the_first_byte() {
-        assert!(matches!(opened_ago(900).verdict(&limits()), Verdict::Fine(_)));
-        assert!(matches!(opened_ago(1_100).verdict(&limits()), Verdict::Stuck(_)));
+        assert!(matches!(verdict(&opened_ago(900)), Verdict::Fine(_)));
+        assert!(matches!(verdict(&opened_ago(1_100)), Verdict::Stuck(_)));
     }
 
     #[test]
     fn a_running_request_is_left_alone_until_the_client_stops_reading() {
         let watch = opened_ago(60_000);
         let guard = watch.begin(false);
-        assert!(matches!(watch.verdict(&limits()), Verdict::Fine(_)));
-        watch.write_stuck_since.store(1, Ordering::Relaxed);
-        assert!(matches!(watch.verdict(&limits()), Verdict::Stuck(_)));
-        watch.bytes_written();
-        assert!(matches!(watch.verdict(&limits()), Verdict::Fine(_)));
+        assert!(matches!(verdict(&watch), Verdict::Fine(_)));
+        watch.pace.wait();
+        let begun = tokio::time::Instant::now() - Duration::from_secs(5);
+        let mut judge = PaceJudge::new(begun);
+        assert!(matches!(watch.verdict(&mut judge, &limits()), Verdict::Stuck(_)));
+        watch.bytes_written(1);
+        assert!(matches!(watch.verdict(&mut judge, &limits()), Verdict::Fine(_)));
         drop(guard);
-        assert!(matches!(watch.verdict(&limits()), Verdict::Fine(_)), "just became idle");
+        assert!(matches!(verdict(&watch), Verdict::Fine(_)), "bytes still wait for the client");
+        watch.pace.catch_up();
+        assert!(matches!(verdict(&watch), Verdict::Fine(_)), "just became idle");
         watch.active_at.store(1, Ordering::Relaxed);
-        assert_eq!(watch.verdict(&limits()), Verdict::Idle);
+        assert_eq!(verdict(&watch), Verdict::Idle);
     }
 
     #[test]
@@ -273,7 +279,7 @@ mod tests {
             drop(watch.begin(h2));
             watch.bytes_read();
             watch.head_since.store(1, Ordering::Relaxed);
-            assert_eq!(matches!(watch.verdict(&limits()), Verdict::Stuck(_)), stuck, "h2: {h2}");
+            assert_eq!(matches!(verdict(&watch), Verdict::Stuck(_)), stuck, "h2: {h2}");
         }
     }
 }

@@ -2,27 +2,59 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use http::{HeaderName, HeaderValue, Method, Request, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use hyper::body::Incoming;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
-use super::{app::Answer, request_id::REQUEST_ID};
+use super::{app::Answer, rate_limit, request_id::REQUEST_ID};
 
 /// How long a browser may remember the answer to a preflight request.
 const MAX_AGE: Duration = Duration::from_secs(600);
+
+/// The headers of answers that scripts may read, beside the few that they always may.
+const EXPOSED: [HeaderName; 14] = [
+    REQUEST_ID,
+    rate_limit::LIMIT,
+    rate_limit::REMAINING,
+    rate_limit::RESET,
+    header::RETRY_AFTER,
+    header::WWW_AUTHENTICATE,
+    header::ETAG,
+    header::LOCATION,
+    header::LINK,
+    header::ALLOW,
+    header::CONTENT_DISPOSITION,
+    header::CONTENT_RANGE,
+    header::ACCEPT_RANGES,
+    header::DATE,
+];
+
+const ORIGIN: HeaderValue = HeaderValue::from_static("origin");
+
+/// Says that answers to other origins are others, which a cache between would not know.
+pub(super) fn vary(headers: &mut HeaderMap) {
+    let names = |value: &HeaderValue| {
+        value.to_str().is_ok_and(|names| {
+            names
+                .split(',')
+                .any(|name| matches!(name.trim(), "*") || name.trim().eq_ignore_ascii_case("origin"))
+        })
+    };
+    if !headers.get_all(header::VARY).iter().any(names) {
+        headers.append(header::VARY, ORIGIN);
+    }
+}
 
 /// The layer for these origins; `None` if there is none, and then no request is looked at.
 pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
     }
-    let exposed: [HeaderName; 5] =
-        [REQUEST_ID, header::ETAG, header::RETRY_AFTER, header::LOCATION, header::LINK];
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers(exposed)
+        .expose_headers(EXPOSED)
         .max_age(MAX_AGE);
     if origins.iter().any(|origin| origin == "*") {
         return Some(layer.allow_origin(Any));

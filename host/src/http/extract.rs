@@ -1,5 +1,5 @@
-//! Reads the JSON bodies of the host's own routes: every fault of a body is told at once, each with its place.
-//! It never reads a body of a plugin's route.
+//! Reads the JSON bodies of the host's own routes: every fault of a body is told at once, each with its place, a field
+//! that the route does not know among them. It never reads a body of a plugin's route.
 
 use std::ops::RangeInclusive;
 
@@ -14,14 +14,21 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::BodyError;
-use crate::error::{ApiError, Fault};
+use crate::{
+    error::{ApiError, Fault},
+    nearest::nearest,
+};
 
 /// The largest body of one of the host's own JSON routes, in bytes.
 pub const OWN_BODY_BYTES_MAX: usize = 64 << 10;
 
+/// How many unknown names one refusal tells.
+pub(super) const UNKNOWN_NAMES_MAX: usize = 20;
+
 /// What one of the host's own routes takes as its body.
 pub trait Input: Sized {
-    /// Takes the input out of the object's fields. `None` only where `fields` has a fault.
+    /// Takes the input out of the object's fields. `None` only where `fields` has a fault. It looks at every field that
+    /// the route knows, also after a fault: one that it does not look at is refused as unknown.
     fn read(fields: &mut Fields) -> Option<Self>;
 }
 
@@ -30,6 +37,7 @@ pub trait Input: Sized {
 pub struct Fields {
     object: Map<String, Value>,
     faults: Vec<Fault>,
+    known: Vec<&'static str>,
 }
 
 impl Fields {
@@ -38,8 +46,25 @@ impl Fields {
         self.faults.push(Fault::new(["body".to_owned(), name.to_owned()], msg, kind));
     }
 
+    /// Notes that the route knows a field of this name.
+    fn know(&mut self, name: &'static str) {
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
+    }
+
+    /// Notes every field that nothing looked at.
+    fn refuse_unknown(&mut self) {
+        let known = std::mem::take(&mut self.known);
+        let unknown = self.rest().into_iter().map(|(name, _)| name);
+        for name in unknown.filter(|name| !known.contains(&name.as_str())).take(UNKNOWN_NAMES_MAX) {
+            self.fault(&name, unknown_name("field", &name, &known), "extra_forbidden");
+        }
+    }
+
     /// Text that must be there.
-    pub fn text(&mut self, name: &str) -> Option<String> {
+    pub fn text(&mut self, name: &'static str) -> Option<String> {
+        self.know(name);
         match self.object.remove(name) {
             Some(Value::String(text)) => return Some(text),
             Some(_) => self.fault(name, "this must be text", "string_type"),
@@ -49,7 +74,8 @@ impl Fields {
     }
 
     /// Text that may be missing; `Some(None)` where it is.
-    pub fn optional_text(&mut self, name: &str) -> Option<Option<String>> {
+    pub fn optional_text(&mut self, name: &'static str) -> Option<Option<String>> {
+        self.know(name);
         match self.object.get(name) {
             None | Some(Value::Null) => Some(None),
             Some(_) => self.text(name).map(Some),
@@ -57,7 +83,7 @@ impl Fields {
     }
 
     /// Text of `min` to `max` characters that must be there.
-    pub fn text_of(&mut self, name: &str, min: usize, max: usize) -> Option<String> {
+    pub fn text_of(&mut self, name: &'static str, min: usize, max: usize) -> Option<String> {
         let text = self.text(name)?;
         match text.chars().count() {
             count if count < min => {
@@ -72,12 +98,14 @@ impl Fields {
     }
 
     /// Whether the field is there and not null.
-    pub fn has(&self, name: &str) -> bool {
+    pub fn has(&mut self, name: &'static str) -> bool {
+        self.know(name);
         self.object.get(name).is_some_and(|value| !value.is_null())
     }
 
     /// Whether the field is there and null, which is to take its value away.
-    pub fn is_null(&self, name: &str) -> bool {
+    pub fn is_null(&mut self, name: &'static str) -> bool {
+        self.know(name);
         self.object.get(name).is_some_and(Value::is_null)
     }
 
@@ -87,7 +115,12 @@ impl Fields {
     }
 
     /// A whole number within `allowed` that may be missing; `Some(None)` where it is.
-    pub fn optional_integer(&mut self, name: &str, allowed: RangeInclusive<i64>) -> Option<Option<i64>> {
+    pub fn optional_integer(
+        &mut self,
+        name: &'static str,
+        allowed: RangeInclusive<i64>,
+    ) -> Option<Option<i64>> {
+        self.know(name);
         let Some(value) = self.object.remove(name).filter(|value| !value.is_null()) else {
             return Some(None);
         };
@@ -100,7 +133,8 @@ impl Fields {
     }
 
     /// A list of texts that may be missing; `Some(None)` where it is.
-    pub fn optional_texts(&mut self, name: &str) -> Option<Option<Vec<String>>> {
+    pub fn optional_texts(&mut self, name: &'static str) -> Option<Option<Vec<String>>> {
+        self.know(name);
         let Some(value) = self.object.remove(name).filter(|value| !value.is_null()) else {
             return Some(None);
         };
@@ -118,7 +152,8 @@ impl Fields {
     }
 
     /// A boolean that may be missing; `Some(None)` where it is.
-    pub fn optional_flag(&mut self, name: &str) -> Option<Option<bool>> {
+    pub fn optional_flag(&mut self, name: &'static str) -> Option<Option<bool>> {
+        self.know(name);
         match self.object.remove(name) {
             None | Some(Value::Null) => Some(None),
             Some(Value::Bool(flag)) => Some(Some(flag)),
@@ -130,6 +165,25 @@ impl Fields {
     }
 }
 
+/// The message about a field or a parameter of the query that the route does not know.
+pub(crate) fn unknown_name(kind: &str, name: &str, known: &[&str]) -> String {
+    if known.is_empty() {
+        return format!("there is no such {kind}; there is none at all");
+    }
+    match nearest(name, known.iter().copied()) {
+        Some(meant) => format!("there is no such {kind}; did you mean {meant}?"),
+        None => format!("there is no such {kind}; there are {}", known.join(", ")),
+    }
+}
+
+/// Whether the body of this content type is JSON. A page of another site can send other types without being asked for
+/// leave by the browser first, so none of those is read.
+pub(super) fn is_json(content_type: &HeaderValue) -> bool {
+    let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    let essence = essence.trim_ascii().to_ascii_lowercase();
+    essence == b"application/json" || (essence.starts_with(b"application/") && essence.ends_with(b"+json"))
+}
+
 /// Reads `body` as an input of the type `T`; 422 with every fault otherwise.
 pub fn read_json<T: Input>(body: &[u8]) -> Result<T, ApiError> {
     let value = serde_json::from_slice::<Value>(body).map_err(|error| {
@@ -139,8 +193,10 @@ pub fn read_json<T: Input>(body: &[u8]) -> Result<T, ApiError> {
     let Value::Object(object) = value else {
         return Err(ApiError::unprocessable_at(["body"], "this must be an object", "model_attributes_type"));
     };
-    let mut fields = Fields { object, faults: Vec::new() };
-    match T::read(&mut fields) {
+    let mut fields = Fields { object, ..Fields::default() };
+    let input = T::read(&mut fields);
+    fields.refuse_unknown();
+    match input {
         Some(input) if fields.faults.is_empty() => Ok(input),
         _ => Err(ApiError::unprocessable(fields.faults)),
     }
@@ -208,6 +264,11 @@ mod tests {
                 r#"{"name": 1, "note": [], "on": "yes"}"#,
                 r#"["body","name"] string_type; ["body","note"] string_type; ["body","on"] bool_type"#,
             ),
+            (r#"{"name": "a", "other": null}"#, r#"["body","other"] extra_forbidden"#),
+            (
+                r#"{"naem": "a", "": 1}"#,
+                r#"["body","name"] missing; ["body","naem"] extra_forbidden; ["body",""] extra_forbidden"#,
+            ),
         ];
         for (body, expected) in cases {
             let error = read_json::<Sample>(body.as_bytes()).unwrap_err();
@@ -226,8 +287,38 @@ mod tests {
 
     #[test]
     fn what_is_optional_may_be_missing_or_null() {
-        let read = read_json::<Sample>(br#"{"name": "a", "note": null, "other": 1}"#).unwrap();
+        let read = read_json::<Sample>(br#"{"name": "a", "note": null}"#).unwrap();
         assert_eq!(read, Sample { name: "a".into(), note: None, on: None });
+    }
+
+    #[test]
+    fn an_unknown_field_is_told_with_the_one_that_was_meant() {
+        let told = |body: &str| read_json::<Sample>(body.as_bytes()).unwrap_err().to_string();
+        let meant = told(r#"{"name": "a", "nots": 1}"#);
+        assert_eq!(meant, "there is no such field; did you mean note?");
+        let listed = told(r#"{"name": "a", "password": 1}"#);
+        assert_eq!(listed, "there is no such field; there are name, note, on");
+        let many = (0..9_000).map(|number| format!("\"k{number}\":1,")).collect::<String>();
+        let refused = read_json::<Sample>(format!("{{{many}\"name\":\"a\"}}").as_bytes()).unwrap_err();
+        assert!(refused.to_json().len() < 8 << 10, "a refusal grows with what was sent");
+    }
+
+    #[test]
+    fn json_is_told_by_its_type() {
+        for (content_type, expected) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("application/merge-patch+json", true),
+            ("text/plain", false),
+            ("text/plain; application/json", false),
+            ("text/json", false),
+            ("application/x-www-form-urlencoded", false),
+            ("multipart/form-data; boundary=x", false),
+            ("json", false),
+            ("", false),
+        ] {
+            assert_eq!(is_json(&HeaderValue::from_static(content_type)), expected, "{content_type}");
+        }
     }
 
     #[tokio::test]

@@ -20,15 +20,23 @@ pub struct Limits {
     /// How long a connection may stay open without a request.
     pub idle_timeout: Duration,
     /// How long a client may take none of the bytes that wait for it.
-    pub write_stall_timeout: Duration,
+    pub response_stall_timeout: Duration,
+    /// The slowest that a client may take an answer, once it does not take it at once.
+    pub response_rate_bytes_per_second_min: u32,
+    /// The time over which [`Limits::response_rate_bytes_per_second_min`] is reckoned.
+    pub response_rate_grace: Duration,
+    /// Bytes of all answers that are held in memory at once; more is a 503.
+    pub responses_bytes_max: usize,
+    /// How long an answer waits for room among those.
+    pub responses_wait_timeout: Duration,
     /// Bytes of a request's body where the route names no limit of its own; more is a 413.
     pub body_bytes_max: usize,
     /// Bytes of all bodies that are held in memory at once; more is a 503.
     pub bodies_bytes_max: usize,
-    /// How long a body may take, besides what [`Limits::body_bytes_per_second_min`] grants; longer is a 408.
+    /// How long a body may take, or within how much time a longer one brings enough; longer is a 408.
     pub body_read_timeout: Duration,
-    /// The slowest that a long body may arrive: every such portion extends the time by a second.
-    pub body_bytes_per_second_min: usize,
+    /// The slowest that a long body may arrive, reckoned over [`Limits::body_read_timeout`].
+    pub body_rate_bytes_per_second_min: u32,
     /// How long a request may take where the route names no time of its own; longer is a 504.
     pub request_timeout: Duration,
     /// How long open requests may take to end once the server stops.
@@ -56,11 +64,15 @@ impl Default for Limits {
             path_bytes_max: 8 << 10,
             header_read_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
-            write_stall_timeout: Duration::from_secs(30),
+            response_stall_timeout: Duration::from_secs(30),
+            response_rate_bytes_per_second_min: 4 << 10,
+            response_rate_grace: Duration::from_secs(30),
+            responses_bytes_max: 256 << 20,
+            responses_wait_timeout: Duration::from_secs(2),
             body_bytes_max: 10 << 20,
             bodies_bytes_max: 256 << 20,
             body_read_timeout: Duration::from_secs(20),
-            body_bytes_per_second_min: 16 << 10,
+            body_rate_bytes_per_second_min: 16 << 10,
             request_timeout: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(10),
             linger_timeout: Duration::from_secs(2),
@@ -81,7 +93,13 @@ impl Limits {
             connections_max: server.connections_max,
             header_read_timeout: Duration::from_millis(server.header_read_timeout_ms),
             body_bytes_max: server.body_bytes_max,
-            bodies_bytes_max: Limits::default().bodies_bytes_max.max(4 * server.body_bytes_max),
+            bodies_bytes_max: server.bodies_bytes_max.max(4 * server.body_bytes_max),
+            body_read_timeout: Duration::from_millis(server.body_read_timeout_ms),
+            body_rate_bytes_per_second_min: server.body_rate_bytes_per_second_min,
+            response_stall_timeout: Duration::from_millis(server.response_stall_timeout_ms),
+            response_rate_bytes_per_second_min: server.response_rate_bytes_per_second_min,
+            response_rate_grace: Duration::from_millis(server.response_rate_grace_ms),
+            responses_bytes_max: server.responses_bytes_max.max(2 * config.plugins.response_bytes_max),
             request_timeout: Duration::from_millis(server.request_timeout_ms),
             shutdown_timeout: Duration::from_millis(server.shutdown_timeout_ms),
             compression_bytes_min: server.compression_bytes_min,

@@ -66,9 +66,10 @@ impl Operation {
         self
     }
 
-    /// The JSON body, which must be sent.
+    /// The JSON body, which must be sent. It has no fields but those that the schema names.
     #[must_use]
-    pub fn body(mut self, schema: Json) -> Operation {
+    pub fn body(mut self, mut schema: Json) -> Operation {
+        schema["additionalProperties"] = false.into();
         let body = json!({"required": true, "content": {"application/json": {"schema": schema}}});
         self.object.insert("requestBody".into(), body);
         self
@@ -95,6 +96,27 @@ impl Operation {
     pub fn answers_empty(mut self, status: u16, about: &str) -> Operation {
         self.responses().insert(status.to_string(), json!({"description": about}));
         self
+    }
+
+    /// An answer with a JSON body and the tag of its state.
+    #[must_use]
+    pub fn answers_tagged(self, status: u16, about: &str, schema: Json) -> Operation {
+        let mut answered = self.answers(status, about, schema);
+        let about = "The tag of this state, for `If-Match`.";
+        answered.responses()[&status.to_string()]["headers"] =
+            json!({"ETag": {"schema": {"type": "string"}, "description": about}});
+        answered
+    }
+
+    /// A change of something that has a tag.
+    #[must_use]
+    pub fn changes_tagged(self) -> Operation {
+        self.header(
+            "if-match",
+            schema::text(),
+            "The `ETag` of what is to be changed; `*` or none: whatever is there.",
+        )
+        .refuses(412, "It is not any more what `If-Match` names.")
     }
 
     /// A refusal of this route's own, in the form of every error. What any route may answer is added by itself: 401,

@@ -1,5 +1,6 @@
 //! The routes of the host itself as one table: method, path, who may call, what it does, and the handler. Access is
-//! checked here, before the handler, so that no handler can forget it. It never serves a route of a plugin.
+//! checked here, before the handler, so that no handler can forget it; so are the names of a query's parameters and the
+//! type of a body. It never serves a route of a plugin.
 
 use std::{convert::Infallible, sync::Arc, time::Instant};
 
@@ -11,12 +12,15 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter, on},
 };
-use http::{Method, request::Parts};
+use http::{Method, header, request::Parts};
+use http_body::Body as _;
 use serde_json::Value as Json;
 
 use super::{
     Access, Authenticate, Caller, Networks, RequestInfo,
     app::bad_path,
+    extract::is_json,
+    query::Query,
     rate_limit::{Quota, RateLimits, Rule},
 };
 use crate::{
@@ -76,6 +80,7 @@ impl OwnRoutes {
         let routes = self.routes.into_iter();
         routes.fold(Router::new(), |router, route| {
             let guard = Guard {
+                parameters: query_names(&route).map(Arc::from),
                 access: Arc::new(route.access),
                 open_to: route.open_to,
                 figures: stats::route(route.method.as_str(), route.path),
@@ -126,7 +131,39 @@ struct Guard {
     open_to: Networks,
     figures: &'static RouteFigures,
     authenticator: Arc<dyn Authenticate>,
+    /// The names of the query's parameters; `None` where any may come.
+    parameters: Option<Arc<[String]>>,
     limit: Option<(Arc<RateLimits>, Rule)>,
+}
+
+impl Guard {
+    /// Refuses a body that is no JSON, and a query with parameters that the route does not have.
+    ///
+    /// # Errors
+    /// 415 `unsupported_media_type`; 422 `validation_error`.
+    fn check_form(&self, request: &Request) -> Result<(), ApiError> {
+        let has_body = !request.body().is_end_stream();
+        let content_type = request.headers().get(header::CONTENT_TYPE);
+        if has_body && !request.method().is_safe() && !content_type.is_some_and(is_json) {
+            return Err(ApiError::unsupported_media_type());
+        }
+        let (Some(parameters), Some(query)) = (&self.parameters, request.uri().query()) else {
+            return Ok(());
+        };
+        let names = parameters.iter().map(String::as_str).collect::<Vec<_>>();
+        Query::parse(Some(query), &names).finish()
+    }
+}
+
+/// The names of the parameters of the query, as the route's document lists them. Pages take any: whoever passes an
+/// address on adds what is of use there, such as where the visitor came from.
+fn query_names(route: &OwnRoute) -> Option<Vec<String>> {
+    if !route.path.starts_with("/api/") {
+        return None;
+    }
+    let listed = route.operation["parameters"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let in_query = listed.iter().filter(|parameter| parameter["in"] == "query");
+    Some(in_query.filter_map(|parameter| parameter["name"].as_str()).map(str::to_owned).collect())
 }
 
 async fn check(
@@ -157,6 +194,7 @@ async fn check(
     let matched = Matched { figures: guard.figures, caller: known, quota };
     let allowed = admitted.and_then(|caller| {
         caller.as_ref().map_or(Ok(()), |caller| guard.access.check(caller, param))?;
+        guard.check_form(&request)?;
         Ok(caller)
     });
     let mut answer = match allowed {

@@ -10,10 +10,11 @@ use hyper::body::Incoming;
 use super::{
     App, BodyMode, BoxError, PluginRequest, PluginResponse, RequestBody, ResponseBody, RouteMatch,
     app::{Answer, RequestInfo, is_connection_header, request_timeout},
-    body::{AnswerBody, BudgetShare, LimitedBody},
+    body::{BudgetShare, LimitedBody},
     cookies,
     deadline::within,
     exchange::Exchange,
+    response_body::AnswerBody,
 };
 use crate::error::ApiError;
 

@@ -3,6 +3,7 @@
 
 use std::{borrow::Cow, ops::RangeInclusive};
 
+use super::extract::{UNKNOWN_NAMES_MAX, unknown_name};
 use crate::error::{ApiError, Fault};
 
 /// The most entries of a page, and how many there are where nothing is asked.
@@ -26,13 +27,16 @@ pub struct Query<'q> {
 }
 
 impl<'q> Query<'q> {
-    /// The query `text`, which may hold parameters of these names alone, each once.
+    /// The query `text`, which may hold parameters of these names alone, each once. One that begins with `_` is passed
+    /// over: programs add such to get around caches.
     pub fn parse(text: Option<&'q str>, names: &[&str]) -> Query<'q> {
         let mut query = Query { given: Vec::new(), faults: Vec::new() };
         for (name, value) in form_urlencoded::parse(text.unwrap_or_default().as_bytes()) {
+            if name.starts_with('_') {
+                continue;
+            }
             if !names.contains(&&*name) {
-                let msg = format!("there is no such parameter; there are {}", names.join(", "));
-                query.fault(&name, msg, "extra_forbidden");
+                query.refuse_unknown(&name, names);
             } else if query.get(&name).is_some() {
                 query.fault(&name, "this may be given once", "value_error");
             } else {
@@ -40,6 +44,12 @@ impl<'q> Query<'q> {
             }
         }
         query
+    }
+
+    fn refuse_unknown(&mut self, name: &str, names: &[&str]) {
+        if self.faults.len() < UNKNOWN_NAMES_MAX {
+            self.fault(name, unknown_name("parameter", name, names), "extra_forbidden");
+        }
     }
 
     fn get(&self, name: &str) -> Option<&str> {
@@ -136,6 +146,7 @@ mod tests {
                 "other extra_forbidden; name string_too_long; on enum; role enum",
             ),
             ("limit=1&limit=2", "limit value_error"),
+            ("_=17&_x=1&_x=2&limit=3", "0+3 (None, None, None)"),
         ];
         for (text, expected) in cases {
             assert_eq!(read(text), expected, "{text}");

@@ -29,9 +29,9 @@ use self::{
 use super::{Networks, access::Authenticated};
 use crate::{config::Config, db::Engine, error::ApiError, nodes::NodeCount, sql::HostSql};
 
-const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+pub(super) const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+pub(super) const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+pub(super) const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// How often shared buckets that are full again are deleted.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);

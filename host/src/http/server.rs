@@ -5,7 +5,7 @@ use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::D
 
 use hyper::service::service_fn;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
 use tokio::{
@@ -17,6 +17,8 @@ use tokio::{
 use super::{
     App, Limits,
     connection::{Verdict, Watch, WatchedIo},
+    h2_streams::StreamExecutor,
+    pace::{PaceJudge, look_interval},
 };
 use crate::observe::stats::HTTP;
 
@@ -95,8 +97,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-fn protocols(limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn protocols(limits: &Limits) -> auto::Builder<StreamExecutor> {
+    let mut builder = auto::Builder::new(StreamExecutor::new(limits));
     // The head's timeout is the watch's: hyper's would set and drop a timer a request.
     builder
         .http1()
@@ -111,6 +113,14 @@ fn protocols(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(limits.h2_ping_interval)
         .keep_alive_timeout(limits.h2_ping_timeout);
     builder
+}
+
+/// Lets the system take over only so much that the client was not sent yet: what waits for a slow client is then counted
+/// here, and its pace shows within seconds.
+fn bound_unsent(stream: &TcpStream) {
+    const UNSENT_BYTES_MAX: u32 = 128 << 10;
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos"))]
+    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
 }
 
 /// Counts a connection as open for as long as it lives.
@@ -131,7 +141,7 @@ impl Drop for Counted {
 
 struct Connection {
     app: Arc<App>,
-    builder: Arc<auto::Builder<TokioExecutor>>,
+    builder: Arc<auto::Builder<StreamExecutor>>,
     peer: SocketAddr,
     slot: OwnedSemaphorePermit,
 }
@@ -142,6 +152,7 @@ impl Connection {
         let _counted = Counted::new();
         // Answers are written whole; waiting for more would only delay them. A socket that is gone shows soon enough.
         let _ = stream.set_nodelay(true);
+        bound_unsent(&stream);
         let seen = Arc::new(Watch::new());
         let io = TokioIo::new(WatchedIo::new(stream, Arc::clone(&seen), app.limits.linger_timeout));
         let service = service_fn(|request| {
@@ -150,7 +161,8 @@ impl Connection {
         });
         let mut connection = pin!(builder.serve_connection(io, service));
         let mut check =
-            pin!(tokio::time::sleep(app.limits.header_read_timeout.min(app.limits.write_stall_timeout)));
+            pin!(tokio::time::sleep(app.limits.header_read_timeout.min(look_interval(&app.limits))));
+        let mut judge = PaceJudge::new(Instant::now());
         let mut draining = *phase.borrow() != Phase::Serving;
         if draining {
             connection.as_mut().graceful_shutdown();
@@ -171,7 +183,7 @@ impl Connection {
                     draining = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                () = check.as_mut() => match seen.verdict(&app.limits) {
+                () = check.as_mut() => match seen.verdict(&mut judge, &app.limits) {
                     Verdict::Fine(next) => check.as_mut().reset(Instant::now() + next),
                     Verdict::Idle if !draining => {
                         draining = true;

@@ -2,12 +2,10 @@
 
 use std::path::Path;
 
-use axum::{body::Body, extract::Request, response::Response};
+use axum::{extract::Request, response::Response};
 use http::{HeaderValue, StatusCode, header};
-use tower::ServiceExt;
-use tower_http::services::ServeDir;
 
-use super::decode_path_part;
+use super::{decode_path_part, files::Files};
 
 /// Pages may change at any time: a browser asks each time, and is answered with 304 while nothing did.
 const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
@@ -15,12 +13,12 @@ const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
 /// A folder of pages.
 #[derive(Debug, Clone)]
 pub(super) struct StaticFiles {
-    dir: ServeDir,
+    files: Files,
 }
 
 impl StaticFiles {
     pub(super) fn new(dir: &Path) -> StaticFiles {
-        StaticFiles { dir: ServeDir::new(dir) }
+        StaticFiles { files: Files::new(dir) }
     }
 
     /// The file at the request's path; `None` if there is none that may be served.
@@ -28,8 +26,7 @@ impl StaticFiles {
         if !is_servable(request.uri().path()) {
             return None;
         }
-        let served = self.dir.clone().oneshot(request.map(|_| Body::empty())).await;
-        let mut response = served.unwrap_or_else(|never| match never {}).map(Body::new);
+        let mut response = self.files.serve(request).await;
         let refused = response.status().is_client_error()
             && ![StatusCode::PRECONDITION_FAILED, StatusCode::RANGE_NOT_SATISFIABLE]
                 .contains(&response.status());
@@ -41,11 +38,14 @@ impl StaticFiles {
     }
 }
 
-/// No part of the path may be hidden, climb, or hold a separator or a NUL once it is decoded.
+/// No part of the path may be hidden, climb, or hold a separator or a NUL once it is decoded; none but the last one may
+/// be empty, since a browser takes `//name/` for the address of another server.
 fn is_servable(path: &str) -> bool {
-    path.split('/').all(|part| {
+    let parts = path.strip_prefix('/').unwrap_or(path);
+    let is_shown = |part: &str| {
         decode_path_part(part).is_some_and(|part| !part.starts_with('.') && !part.contains(['/', '\\']))
-    })
+    };
+    !parts.starts_with('/') && !parts.contains("//") && parts.split('/').all(is_shown)
 }
 
 #[cfg(test)]
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn hidden_and_climbing_paths_are_refused() {
-        for path in ["/", "/index.html", "/a/b.css", "/a%20b", "/a..b"] {
+        for path in ["/", "/index.html", "/a/b.css", "/a%20b", "/a..b", "/a/"] {
             assert!(is_servable(path), "{path}");
         }
         let refused = [
@@ -69,6 +69,9 @@ mod tests {
             "/%ff",
             "/%2eenv",
             "/a%2f.env",
+            "//a",
+            "/a//b",
+            "/a//",
         ];
         for path in refused {
             assert!(!is_servable(path), "{path}");

@@ -14,6 +14,7 @@ use super::{
     process::Process,
     stats::{self, ACCOUNTS, DATABASE, EVENTS, EXTENSIONS, HTTP, PluginFigures, REQUEST_LOG, RouteFigures},
 };
+use crate::http::response_budget;
 
 /// The media type of the text.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -175,7 +176,9 @@ fn of_http(families: &mut Families<'_>) -> fmt::Result {
     let help = "Open connections";
     families.gauge("tinybase_http_connections", help, gauge(HTTP.connections.get()))?;
     let help = "Bytes of request bodies in memory";
-    families.gauge("tinybase_http_body_bytes", help, gauge(HTTP.body_bytes.get()))
+    families.gauge("tinybase_http_body_bytes", help, gauge(HTTP.body_bytes.get()))?;
+    let help = "Bytes of answers in memory";
+    families.gauge("tinybase_http_response_bytes", help, response_budget::held() as f64)
 }
 
 fn of_database(families: &mut Families<'_>) -> fmt::Result {

@@ -14,7 +14,10 @@ use crate::{
     audit::{self, Actor, Entry},
     db::DbError,
     error::ApiError,
-    http::query::Page,
+    http::{
+        etag::{self, IfMatch},
+        query::Page,
+    },
     sql::{Row, integer, optional_text, text},
 };
 
@@ -80,6 +83,15 @@ pub struct HistoryAnswer {
     pub offset: u64,
 }
 
+/// The settings as they are answered.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// By their names, with `updated_at`.
+    pub settings: Map<String, Json>,
+    /// The tag of this state.
+    pub tag: String,
+}
+
 /// What is stored at one moment.
 struct Stored {
     version: i64,
@@ -92,13 +104,18 @@ impl Stored {
         self.values.get(field.name).cloned().unwrap_or_else(|| field.default())
     }
 
+    fn tag(&self) -> String {
+        etag::tag(&[&self.version.to_string(), &self.updated_at])
+    }
+
     /// The settings as they are answered: every one but the secrets, of which it tells whether there is one.
-    fn answer(&self) -> Map<String, Json> {
+    fn answer(&self) -> Shown {
         let shown = FIELDS.iter().map(|field| match field.is_secret() {
             true => (format!("{}_is_set", field.name), self.values.contains_key(field.name).into()),
             false => (field.name.to_owned(), self.value(field)),
         });
-        shown.chain([("updated_at".to_owned(), self.updated_at.as_str().into())]).collect()
+        let shown = shown.chain([("updated_at".to_owned(), self.updated_at.as_str().into())]);
+        Shown { settings: shown.collect(), tag: self.tag() }
     }
 }
 
@@ -126,7 +143,7 @@ impl Settings {
     ///
     /// # Errors
     /// What the database answers.
-    pub async fn shown(&self) -> Result<Map<String, Json>, ApiError> {
+    pub async fn shown(&self) -> Result<Shown, ApiError> {
         Ok(self.stored().await?.answer())
     }
 
@@ -134,16 +151,18 @@ impl Settings {
     /// restart.
     ///
     /// # Errors
-    /// 422 for an unknown setting and a value of another form; 400 `timezone_unknown`, `interval_too_small`,
-    /// `redirect_url_invalid` and `portal_redirects_missing`.
+    /// 422 for an unknown setting and a value of another form; 412 `precondition_failed`; 400 `timezone_unknown`,
+    /// `interval_too_small`, `redirect_url_invalid` and `portal_redirects_missing`.
     pub async fn change(
         &self,
         actor: &Actor,
+        if_match: &IfMatch,
         asked: Map<String, Json>,
-    ) -> Result<Map<String, Json>, ApiError> {
+    ) -> Result<Shown, ApiError> {
         let wanted = rules::checked(asked)?;
         for _ in 0..ATTEMPTS_MAX {
             let stored = self.stored().await?;
+            if_match.check(&stored.tag())?;
             let changes = differences(&stored, &wanted);
             if changes.is_empty() {
                 return Ok(stored.answer());

@@ -9,6 +9,7 @@ use super::fields::{FIELDS, Field, Form, NUMBER_MAX, PORTAL_ENABLED, PORTAL_REDI
 use crate::{
     absolute_url::{is_absolute_url, is_plain},
     error::{ApiError, Fault},
+    http::extract::unknown_name,
 };
 
 /// What is wrong with one value.
@@ -30,8 +31,8 @@ pub(super) fn checked(asked: Map<String, Json>) -> Result<Vec<(&'static Field, J
         let checked = match Field::named(&name) {
             Some(field) => check(field, value).map(|value| (field, value)),
             None => {
-                let names = FIELDS.iter().map(|field| field.name).collect::<Vec<_>>().join(", ");
-                Err(Wrong::Form(format!("there is no such setting; there are {names}"), "extra_forbidden"))
+                let names = FIELDS.iter().map(|field| field.name).collect::<Vec<_>>();
+                Err(Wrong::Form(unknown_name("setting", &name, &names), "extra_forbidden"))
             }
         };
         match checked {

@@ -87,6 +87,9 @@ impl Host {
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
+        if !body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
         self.send(request.body(Body::from(body.to_owned())).unwrap()).await
     }
 

@@ -4,6 +4,7 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     accounts::Role,
+    http::etag,
     sql::{Row, integer, optional_text, text},
 };
 
@@ -49,6 +50,12 @@ fn name<S: Serializer>(role: &Role, serializer: S) -> Result<S::Ok, S::Error> {
 }
 
 impl UserAnswer {
+    /// The tag of what may be changed of the user. That somebody signed in is no other state.
+    pub fn tag(&self) -> String {
+        let flags = [self.is_active, self.mfa_enabled].map(|flag| if flag { "1" } else { "0" });
+        etag::tag(&[&self.id, &self.email, self.role.name(), flags[0], flags[1], &self.updated_at])
+    }
+
     /// Reads the columns of the statements beside this file.
     pub(super) fn from_row(row: &Row) -> UserAnswer {
         let role = Role::from_name(&text(row, 2)).unwrap_or_default();

@@ -20,6 +20,7 @@ use crate::{
     audit::{self, Actor, Entry},
     db::DbError,
     error::ApiError,
+    http::etag::IfMatch,
     sql::ApplyAfterError,
 };
 
@@ -89,12 +90,14 @@ impl Accounts {
     /// one that asks; a new role ends the access tokens that tell the old one.
     ///
     /// # Errors
-    /// 404 `user_not_found`; 400 `email_taken`, `last_admin` and `own_account`; 403 `role_required` and `scope_missing`.
+    /// 404 `user_not_found`; 412 `precondition_failed`; 400 `email_taken`, `last_admin` and `own_account`; 403
+    /// `role_required` and `scope_missing`.
     pub async fn update_user(
         &self,
         caller: &Caller,
         actor: &Actor,
         id: &str,
+        if_match: &IfMatch,
         change: UserChange,
     ) -> Result<UserAnswer, ApiError> {
         let mut password_hash = None;
@@ -102,6 +105,7 @@ impl Accounts {
             let before = self.user(id).await?;
             let after = change.over(&before);
             check_reach(caller, [before.role, after.role])?;
+            if_match.check(&before.tag())?;
             self.check_stays_administrable(caller, &before, Some(&after)).await?;
             if let (None, Some(password)) = (&password_hash, &change.password) {
                 password_hash = Some(self.passwords.hash(password.clone()).await?);
@@ -161,12 +165,19 @@ impl Accounts {
     /// schema says.
     ///
     /// # Errors
-    /// 404 `user_not_found`; 400 `last_admin` and `own_account`; 403 `role_required` and `scope_missing`; 409
-    /// `user_referenced`.
-    pub async fn delete_user(&self, caller: &Caller, actor: &Actor, id: &str) -> Result<(), ApiError> {
+    /// 404 `user_not_found`; 412 `precondition_failed`; 400 `last_admin` and `own_account`; 403 `role_required` and
+    /// `scope_missing`; 409 `user_referenced`.
+    pub async fn delete_user(
+        &self,
+        caller: &Caller,
+        actor: &Actor,
+        id: &str,
+        if_match: &IfMatch,
+    ) -> Result<(), ApiError> {
         for _ in 0..ATTEMPTS_MAX {
             let user = self.user(id).await?;
             check_reach(caller, [user.role, Role::User])?;
+            if_match.check(&user.tag())?;
             self.check_stays_administrable(caller, &user, None).await?;
             if self.try_delete(actor, &user).await? {
                 return Ok(());

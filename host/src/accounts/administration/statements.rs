@@ -24,13 +24,13 @@ pub(super) const OTHER_ADMIN: &str =
 /// Those of whom one must be left.
 const ADMINS: &str = "SELECT id FROM tb_users WHERE role = 'admin' AND is_active = 1 ORDER BY id";
 
-/// Holds what was read (?2, ?3, ?4), and that an admin is left.
+/// Holds what was read (?2, ?3, ?4, ?11), and that an admin is left.
 const UPDATE: &str = "UPDATE tb_users SET email = ?5, role = ?6, is_active = ?7, \
      password_hash = COALESCE(?8, password_hash), token_epoch = token_epoch + ?9, updated_at = ?10 \
-     WHERE id = ?1 AND email = ?2 AND role = ?3 AND is_active = ?4 \
+     WHERE id = ?1 AND email = ?2 AND role = ?3 AND is_active = ?4 AND updated_at = ?11 \
      AND (role <> 'admin' OR is_active = 0 OR (?6 = 'admin' AND ?7 = 1) OR EXISTS \
          (SELECT 1 FROM tb_users o WHERE o.role = 'admin' AND o.is_active = 1 AND o.id <> ?1))";
-const DELETE: &str = "DELETE FROM tb_users WHERE id = ?1 AND role = ?2 AND is_active = ?3 \
+const DELETE: &str = "DELETE FROM tb_users WHERE id = ?1 AND role = ?2 AND is_active = ?3 AND updated_at = ?4 \
      AND (role <> 'admin' OR is_active = 0 OR EXISTS \
          (SELECT 1 FROM tb_users o WHERE o.role = 'admin' AND o.is_active = 1 AND o.id <> ?1))";
 const DEACTIVATE: &str = "UPDATE tb_users SET is_active = 0 WHERE id = ?1";
@@ -57,6 +57,7 @@ pub(super) fn update(
         password_hash.map_or(ValueRef::Null, ValueRef::Text),
         ValueRef::Integer(ends_tokens.into()),
         ValueRef::Now,
+        ValueRef::Text(&before.updated_at),
     ];
     batch.push(UPDATE, params, Expect::Exactly(1));
 }
@@ -68,6 +69,7 @@ pub(super) fn delete(sql: &HostSql, batch: &mut BatchWriter, user: &UserAnswer) 
         ValueRef::Text(&user.id),
         ValueRef::Text(user.role.name()),
         ValueRef::Integer(user.is_active.into()),
+        ValueRef::Text(&user.updated_at),
     ];
     batch.push(DELETE, params, Expect::Exactly(1));
 }

@@ -18,7 +18,8 @@ pub(super) enum Proof {
 impl Proof {
     /// Takes exactly one of `code` and `recovery_code`.
     fn read(fields: &mut Fields) -> Option<Proof> {
-        match (fields.optional_text("code")?, fields.optional_text("recovery_code")?) {
+        let (code, recovery_code) = (fields.optional_text("code"), fields.optional_text("recovery_code"));
+        match (code?, recovery_code?) {
             (Some(code), None) => Some(Proof::Code(code)),
             (None, Some(code)) => Some(Proof::Recovery(code)),
             (None, None) => {

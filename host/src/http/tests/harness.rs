@@ -1,6 +1,12 @@
 //! A server with a plugin that does what the tests need, and a raw client.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture, stream};
@@ -91,6 +97,10 @@ pub(super) struct Signals {
     pub(super) entered: Notify,
     /// `/api/gate` may answer.
     pub(super) open: Notify,
+    /// Bytes that `/api/endless` has made.
+    pub(super) made: AtomicUsize,
+    /// An answer of `/api/endless` was given up.
+    pub(super) given_up: Notify,
 }
 
 fn route(table: &mut RouteTable, method: Method, pattern: &str, spec: RouteSpec, handler: Handler) {
@@ -134,6 +144,27 @@ async fn stream_back(_: PluginRequest) -> Result<PluginResponse, ApiError> {
     let mut response = PluginResponse::json(StatusCode::OK, "");
     response.body = ResponseBody::Stream(Box::pin(pieces));
     Ok(response)
+}
+
+/// Notes that what holds it is gone.
+struct GivenUp(Arc<Signals>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.given_up.notify_one();
+    }
+}
+
+fn endless(signals: Arc<Signals>) -> PluginResponse {
+    let piece = Bytes::from(vec![b'x'; 32 << 10]);
+    let given_up = GivenUp(signals);
+    let pieces = stream::repeat_with(move || {
+        given_up.0.made.fetch_add(piece.len(), Ordering::Relaxed);
+        Ok(piece.clone())
+    });
+    let mut response = PluginResponse::json(StatusCode::OK, "");
+    response.body = ResponseBody::Stream(Box::pin(pieces));
+    response
 }
 
 async fn odd(request: PluginRequest) -> Result<PluginResponse, ApiError> {
@@ -202,6 +233,13 @@ fn plugins(signals: &Arc<Signals>) -> TestPlugins {
         named(&[]),
         Box::new(move |_| Box::pin(std::future::ready(text(huge.clone())))),
     );
+    let endless_signals = Arc::clone(signals);
+    let endless = move |_| {
+        let answer = endless(Arc::clone(&endless_signals));
+        let called: Called = Box::pin(std::future::ready(Ok(answer)));
+        called
+    };
+    route(t, get.clone(), "/api/endless", named(&[]), Box::new(endless));
     let signals = Arc::clone(signals);
     let gate = move |_| {
         let signals = Arc::clone(&signals);

@@ -1,12 +1,14 @@
 //! The host's side of an answer: its own routes, pages, origins, compression.
 
+use std::time::Duration;
+
 use axum::Extension;
 use http::Method;
 
 use super::harness::{BIG_BYTES, Setup, TestServer};
 use crate::{
     config::Config,
-    http::{Access, RequestInfo},
+    http::{Access, Limits, RequestInfo},
 };
 
 #[tokio::test]
@@ -91,9 +93,103 @@ async fn only_named_origins_may_read_answers() {
         assert!(preflight.header("access-control-allow-methods").unwrap().contains("PATCH"));
     }
     assert!(!server.get("/health").await.head.contains("access-control"), "no origin, no headers");
+    let exposed = server.ask("GET /health", &[("origin", "https://app.example.org")], "").await;
+    let exposed = exposed.header("access-control-expose-headers").unwrap().to_owned();
+    for name in ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "etag", "retry-after"] {
+        assert!(exposed.split(',').any(|exposed| exposed == name), "{name}: {exposed}");
+    }
     let plain = TestServer::start().await;
     let reply = plain.ask("GET /health", &[("origin", "https://app.example.org")], "").await;
     assert!(!reply.head.contains("access-control"), "{reply:?}");
+}
+
+#[tokio::test]
+async fn every_answer_says_that_it_varies_by_origin() {
+    let pages = tempfile::tempdir().unwrap();
+    std::fs::write(pages.path().join("page.txt"), "content").unwrap();
+    let mut setup = Setup::default();
+    setup.config.cors.allow_origins = vec!["https://app.example.org".into()];
+    setup.config.public.static_dir = Some(pages.path().to_owned());
+    let server = TestServer::start_with(setup).await;
+    let tag = server.get("/page.txt").await.header("etag").unwrap().to_owned();
+    let (method, gzip) = (("access-control-request-method", "GET"), ("accept-encoding", "gzip"));
+    let cases: &[(&str, &[(&str, &str)], u16)] = &[
+        ("GET /health", &[], 200),
+        ("HEAD /health", &[], 200),
+        ("GET /api/echo/x", &[], 200),
+        ("GET /api/big", &[gzip], 200),
+        ("GET /api/stream", &[], 200),
+        ("GET /nothing", &[], 404),
+        ("POST /health", &[], 405),
+        ("GET /api/user", &[], 401),
+        ("GET /api/panics", &[], 500),
+        ("GET /api/echo/%ff", &[], 400),
+        ("GET /health", &[("host", "second")], 400),
+        ("GET /page.txt", &[], 200),
+        ("GET /page.txt", &[("if-none-match", &tag)], 304),
+        ("GET /page.txt", &[("range", "bytes=1-2")], 206),
+        ("GET /page.txt", &[("range", "bytes=99-")], 416),
+        ("OPTIONS /health", &[], 204),
+    ];
+    for (line, headers, status) in cases {
+        for origin in [None, Some("https://app.example.org"), Some("https://evil.example.org")] {
+            let mut headers = headers.to_vec();
+            headers.extend(origin.map(|origin| ("origin", origin)));
+            if line.starts_with("OPTIONS") && origin.is_some() {
+                headers.push(method);
+            }
+            let reply = server.ask(line, &headers, "").await;
+            let expected = if headers.contains(&method) { 200 } else { *status };
+            assert_eq!(reply.status, expected, "{line} {headers:?}");
+            let varies = reply.head.lines().filter_map(|line| line.strip_prefix("vary: "));
+            let names = varies.flat_map(|names| names.split(',')).map(str::trim);
+            assert_eq!(
+                names.filter(|name| *name == "origin").count(),
+                1,
+                "{line} {headers:?}: {}",
+                reply.head
+            );
+            let allowed = origin.filter(|origin| origin.contains("app"));
+            assert_eq!(reply.header("access-control-allow-origin"), allowed, "{line} {headers:?}");
+        }
+    }
+    let mut setup = Setup::default();
+    setup.config.cors.allow_origins = vec!["*".into()];
+    setup.limits = Some(Limits { request_timeout: Duration::from_millis(50), ..Limits::default() });
+    let late = TestServer::start_with(setup).await.get("/api/never").await;
+    assert_eq!((late.status, late.header("vary")), (504, Some("origin")));
+    let plain = TestServer::start().await;
+    assert_eq!(plain.get("/health").await.header("vary"), None);
+}
+
+#[tokio::test]
+async fn links_out_of_the_pages_are_not_followed() {
+    let outer = tempfile::tempdir().unwrap();
+    let pages = outer.path().join("pages");
+    std::fs::create_dir_all(outer.path().join("private")).unwrap();
+    std::fs::create_dir_all(pages.join("sub")).unwrap();
+    for name in ["private/index.html", "private/key", "pages/sub/page.html"] {
+        std::fs::write(outer.path().join(name), name).unwrap();
+    }
+    for (target, link) in
+        [("../private/key", "key"), ("../private", "folder"), ("/etc", "etc"), ("sub/page.html", "page.html")]
+    {
+        std::os::unix::fs::symlink(target, pages.join(link)).unwrap();
+    }
+    let mut config = Config::default();
+    config.public.static_dir = Some(pages);
+    let server = TestServer::start_with(Setup { config, ..Setup::default() }).await;
+    for path in
+        ["/key", "/folder", "/folder/", "/folder/key", "/folder/index.html", "/etc/passwd", "//sub", "//sub/"]
+    {
+        for method in ["GET", "HEAD"] {
+            let reply = server.ask(&format!("{method} {path}"), &[], "").await;
+            assert_eq!(reply.status, 404, "{method} {path}: {reply:?}");
+        }
+    }
+    assert_eq!(server.get("/page.html").await.body, "pages/sub/page.html", "a link within is");
+    let moved = server.get("http://evil.example/sub").await;
+    assert_eq!((moved.status, moved.header("location")), (307, Some("/sub/")));
 }
 
 #[tokio::test]
@@ -117,6 +213,9 @@ async fn large_answers_shrink_for_those_who_ask() {
     }
     let plain = server.get("/api/big").await;
     assert_eq!((plain.header("content-encoding"), plain.body.len()), (None, BIG_BYTES));
+    assert_eq!(plain.header("vary"), Some("accept-encoding"), "a cache would give it to those who ask");
+    let head = server.ask("HEAD /api/big", &[("accept-encoding", "gzip")], "").await;
+    assert_eq!((head.header("content-encoding"), head.header("content-length")), (Some("gzip"), None));
 }
 
 async fn who(Extension(info): Extension<RequestInfo>) -> String {

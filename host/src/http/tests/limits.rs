@@ -113,7 +113,7 @@ async fn a_call_that_never_ends_is_a_504() {
 
 #[tokio::test]
 async fn a_client_who_takes_nothing_makes_room_for_the_next() {
-    let limits = Limits { write_stall_timeout: SHORT, connections_max: 1, ..Limits::default() };
+    let limits = Limits { response_stall_timeout: SHORT, connections_max: 1, ..Limits::default() };
     let server = TestServer::start_limited(limits).await;
     let mut socket = server.connect().await;
     socket.write_all(b"GET /api/huge HTTP/1.1\r\nhost: t\r\n\r\n").await.unwrap();
@@ -127,7 +127,7 @@ async fn a_client_who_takes_nothing_makes_room_for_the_next() {
 #[tokio::test]
 async fn a_slow_reader_who_keeps_reading_gets_everything() {
     let limits =
-        Limits { write_stall_timeout: Duration::from_secs(5), idle_timeout: SHORT, ..Limits::default() };
+        Limits { response_stall_timeout: Duration::from_secs(5), idle_timeout: SHORT, ..Limits::default() };
     let server = TestServer::start_limited(limits).await;
     let mut socket = server.connect().await;
     socket.write_all(b"GET /api/huge HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n").await.unwrap();

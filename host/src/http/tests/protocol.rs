@@ -43,6 +43,40 @@ async fn broken_requests_are_refused_and_the_server_goes_on() {
 }
 
 #[tokio::test]
+async fn a_request_names_its_server_once() {
+    let server = TestServer::start().await;
+    for (hosts, status) in [
+        ("", 400),
+        ("host: a\r\n", 200),
+        ("host: a.example:8000\r\n", 200),
+        ("host: a\r\nhost: a\r\n", 400),
+        ("host: a\r\nHost: b\r\n", 400),
+        ("host: \r\n", 400),
+        ("host: a b\r\n", 400),
+        ("host: a/b\r\n", 400),
+        ("host: u@a\r\n", 400),
+        ("host: a:port\r\n", 400),
+    ] {
+        for path in ["/health", "/api/echo/x", "/nothing"] {
+            let answer = server.raw(format!("GET {path} HTTP/1.1\r\n{hosts}connection: close\r\n\r\n")).await;
+            let reply = Reply::parse(&answer);
+            match status {
+                400 => assert_eq!(reply.refusal(), (400, "host_invalid".into()), "{hosts:?} {path}"),
+                _ => assert_ne!(reply.status, 400, "{hosts:?} {path}"),
+            }
+        }
+    }
+    let (client, connection) = patiently(h2::client::handshake(server.connect().await)).await.unwrap();
+    tokio::spawn(connection);
+    for (host, status) in [("test", 200), ("TEST", 200), ("other", 400)] {
+        let request = Request::builder().uri("http://test/health").header("host", host).body(()).unwrap();
+        let mut ready = patiently(client.clone().ready()).await.unwrap();
+        let (response, _) = ready.send_request(request, true).unwrap();
+        assert_eq!(patiently(response).await.unwrap().status(), status, "{host}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_breaks_off_stores_nothing() {
     let server = TestServer::start().await;
     let mut socket = server.connect().await;

@@ -66,12 +66,15 @@ impl Drop for Faults {
 
 fn registration() -> Vec<u8> {
     let route = |path: &str| json!({"method": "GET", "path": path});
-    let mut routes = vec![route("/api/faults/{fault}"), json!({"method": "POST", "path": "/api/faults/{fault}"})];
+    let mut routes =
+        vec![route("/api/faults/{fault}"), json!({"method": "POST", "path": "/api/faults/{fault}"})];
     let mut services: Vec<Json> = Vec::new();
     match switch() {
         "registration_not_utf8" => return vec![b'{', 0xff, 0xfe, b'}'],
         "registration_not_json" => return b"routes: all of them".to_vec(),
-        "registration_endless" => routes = (0..100_000).map(|n| route(&format!("/api/faults/n{n}"))).collect(),
+        "registration_endless" => {
+            routes = (0..100_000).map(|n| route(&format!("/api/faults/n{n}"))).collect()
+        }
         "route_undeclared" => routes.push(json!({"method": "POST", "path": "/api/auth/login"})),
         "route_taken" => routes.push(route("/api/neighbour/hello")),
         "route_malformed" => routes.push(route("/api/faults/{a}{b}")),

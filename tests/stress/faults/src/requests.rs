@@ -93,6 +93,21 @@ pub(crate) fn answer(faults: &Faults, request: Request) -> RawFuture<RawResponse
         "error_cut" => ready(Err(error(400, vec![200, 0, 0, 0, 1]))),
         "error_status_0" => ready(Err(RawError::new(0, "odd", "a status that is none"))),
         "error_status_200" => ready(Err(RawError::new(200, "odd", "an error that succeeds"))),
+        "error_400" => ready(Err(RawError::new(400, "odd_name", "faults_secret is no name"))),
+        "error_409" => {
+            let details = r#"{"table": "faults_secret", "columns": ["x"]}"#;
+            ready(Err(RawError::with_details(409, "db_unique", "faults_secret.x is taken", details)))
+        }
+        "error_500" => ready(Err(RawError::with_details(
+            500,
+            "db_sql",
+            "no such table: faults_secret in /srv/data.db",
+            r#"{"table": "faults_secret"}"#,
+        ))),
+        "error_502" | "error_503" | "error_504" | "error_507" => {
+            let status = fault[6..].parse().unwrap_or(500);
+            ready(Err(RawError::new(status, "broken_off", "faults_secret could not be read at /srv/data.db")))
+        }
         "error_code_odd" => ready(Err(RawError::new(400, "Not A Code\r\n", "x"))),
         "error_details_garbage" => ready(Err(RawError::with_details(422, "odd", "x", "{not json"))),
         "body_100_mb" => ready(Ok(response(200, &[], vec![b' '; 100 << 20]))),

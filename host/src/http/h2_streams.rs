@@ -1,0 +1,73 @@
+//! The task of each HTTP/2 stream, which ends when its client takes the answer too slowly: that stream is reset, and the
+//! others on its connection go on. It never looks at what a stream is about.
+
+use std::{pin::pin, sync::Arc};
+
+use hyper::rt::Executor;
+use tokio::{sync::Notify, time::Instant};
+
+use super::{
+    Limits,
+    pace::{Pace, PaceJudge, look_interval},
+};
+
+tokio::task_local! {
+    static STREAM: Arc<StreamPace>;
+}
+
+/// The pace of one stream's client.
+#[derive(Debug, Default)]
+pub(super) struct StreamPace {
+    pub(super) pace: Pace,
+    answered: Notify,
+}
+
+impl StreamPace {
+    /// That of the stream whose task this is. Its answer is made from now on, and waits for the client.
+    pub(super) fn of_answer() -> Option<Arc<StreamPace>> {
+        let stream = STREAM.try_with(Arc::clone).ok()?;
+        stream.pace.wait();
+        stream.answered.notify_one();
+        Some(stream)
+    }
+
+    /// Returns once the client is too slow, with what is wrong.
+    async fn too_slow(&self, limits: &Limits) -> &'static str {
+        // Until then it is the server that is waited for, under other deadlines.
+        self.answered.notified().await;
+        let mut judge = PaceJudge::new(Instant::now());
+        loop {
+            tokio::time::sleep(look_interval(limits)).await;
+            if let Some(why) = judge.judge(&self.pace, Instant::now(), limits) {
+                return why;
+            }
+        }
+    }
+}
+
+/// Runs the streams of HTTP/2 connections.
+#[derive(Clone)]
+pub(super) struct StreamExecutor {
+    limits: Arc<Limits>,
+}
+
+impl StreamExecutor {
+    pub(super) fn new(limits: &Limits) -> StreamExecutor {
+        StreamExecutor { limits: Arc::new(limits.clone()) }
+    }
+}
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
+    fn execute(&self, stream: F) {
+        let limits = Arc::clone(&self.limits);
+        tokio::spawn(async move {
+            let pace = Arc::new(StreamPace::default());
+            let stream = pin!(STREAM.scope(Arc::clone(&pace), stream));
+            tokio::select! {
+                biased;
+                () = stream => {}
+                why = pace.too_slow(&limits) => tracing::debug!(why, "a stream was cut off"),
+            }
+        });
+    }
+}

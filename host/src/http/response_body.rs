@@ -1,0 +1,255 @@
+//! The body of an answer on its way out: whole, or pulled as fast as its client takes it. What it holds is counted in the
+//! budget of all answers. It never makes bytes itself.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http_body::{Body, Frame, SizeHint};
+
+use super::{
+    BoxError, ByteStream,
+    connection::RequestGuard,
+    h2_streams::StreamPace,
+    response_budget::{self, Share},
+};
+use crate::request_log::Unsent;
+
+/// The most bytes that an HTTP/2 stream is handed at once.
+const SLICE_BYTES_MAX: usize = 64 << 10;
+
+/// The body of an answer. Bytes that are there need no box.
+pub(super) struct AnswerBody {
+    kind: AnswerKind,
+    /// What is counted beside the bytes.
+    share: Share,
+    pulled: Option<Box<Pulled>>,
+    guards: Guards,
+    /// The request's row of the request log, which counts what is sent.
+    row: Option<Box<Unsent>>,
+}
+
+enum AnswerKind {
+    Whole(Option<Bytes>),
+    Axum(axum::body::Body),
+    Stream(ByteStream),
+}
+
+/// What must live until the answer is sent.
+#[derive(Default)]
+struct Guards {
+    _request: Option<RequestGuard>,
+    _hold: Option<Arc<dyn std::any::Any + Send + Sync>>,
+}
+
+/// What there is to watch of a body that is not handed over at once.
+struct Pulled {
+    bytes_max: usize,
+    stream: Option<Arc<StreamPace>>,
+    /// What is left of a piece that an HTTP/2 stream gets in slices.
+    rest: Bytes,
+    /// A piece that comes once all answers together hold less.
+    room: Option<BoxFuture<'static, ()>>,
+}
+
+impl AnswerBody {
+    pub(super) fn empty() -> AnswerBody {
+        AnswerBody::from_kind(AnswerKind::Whole(None))
+    }
+
+    pub(super) fn whole(bytes: Bytes) -> AnswerBody {
+        AnswerBody::from_kind(AnswerKind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
+    }
+
+    pub(super) fn axum(body: axum::body::Body) -> AnswerBody {
+        AnswerBody::from_kind(AnswerKind::Axum(body))
+    }
+
+    pub(super) fn stream(stream: ByteStream) -> AnswerBody {
+        AnswerBody::from_kind(AnswerKind::Stream(stream))
+    }
+
+    fn from_kind(kind: AnswerKind) -> AnswerBody {
+        AnswerBody { kind, share: Share::default(), pulled: None, guards: Guards::default(), row: None }
+    }
+
+    /// How many bytes are in memory before the first of them is sent; `None` for a body that is made while it is sent.
+    pub(super) fn held(&self) -> Option<usize> {
+        match &self.kind {
+            AnswerKind::Whole(bytes) => Some(bytes.as_ref().map_or(0, Bytes::len)),
+            AnswerKind::Axum(_) | AnswerKind::Stream(_) => None,
+        }
+    }
+
+    /// The bytes of a body that is whole, which leaves it empty.
+    pub(super) fn take_whole(&mut self) -> Option<Bytes> {
+        match &mut self.kind {
+            AnswerKind::Whole(bytes) => bytes.take(),
+            AnswerKind::Axum(_) | AnswerKind::Stream(_) => None,
+        }
+    }
+
+    /// Replaces the bytes of a body that is whole.
+    pub(super) fn put_whole(&mut self, bytes: Bytes) {
+        self.kind = AnswerKind::Whole(Some(bytes));
+    }
+
+    /// Counts the body by `share` for as long as it is held.
+    pub(super) fn count(&mut self, share: Share) {
+        let AnswerKind::Whole(Some(bytes)) = &mut self.kind else {
+            self.share = share;
+            return;
+        };
+        let (tracked, share) = response_budget::track(std::mem::take(bytes), share);
+        (*bytes, self.share) = (tracked, share);
+    }
+
+    /// Watches how fast the client takes it: each stream of HTTP/2, and what is made while it is sent.
+    pub(super) fn watch_pace(&mut self, is_h2: bool, bytes_max: usize) {
+        let is_made = !matches!(self.kind, AnswerKind::Whole(_));
+        if (is_h2 || is_made) && !self.is_end_stream() {
+            let stream = if is_h2 { StreamPace::of_answer() } else { None };
+            self.pulled = Some(Box::new(Pulled { bytes_max, stream, rest: Bytes::new(), room: None }));
+        }
+    }
+
+    pub(super) fn guard_request(&mut self, guard: RequestGuard) {
+        self.guards._request = Some(guard);
+    }
+
+    /// Counts what is sent for a row of the request log.
+    pub(super) fn log(&mut self, row: Option<Unsent>) {
+        self.row = row.map(Box::new);
+    }
+
+    pub(super) fn guard_hold(&mut self, hold: Option<Arc<dyn std::any::Any + Send + Sync>>) {
+        if matches!(self.kind, AnswerKind::Stream(_)) {
+            self.guards._hold = hold;
+        }
+    }
+}
+
+impl Default for AnswerBody {
+    fn default() -> AnswerBody {
+        AnswerBody::empty()
+    }
+}
+
+type Polled = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
+
+impl AnswerKind {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Polled {
+        match self {
+            AnswerKind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            AnswerKind::Axum(body) => Pin::new(body).poll_frame(context).map_err(BoxError::from),
+            AnswerKind::Stream(stream) => {
+                stream.as_mut().poll_next(context).map(|next| next.map(|piece| piece.map(Frame::data)))
+            }
+        }
+    }
+}
+
+impl Pulled {
+    fn poll_frame(&mut self, kind: &mut AnswerKind, context: &mut Context<'_>) -> Polled {
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(self.slice()))));
+        }
+        let polled = self.poll_piece(kind, context);
+        match (&polled, &self.stream) {
+            (Poll::Pending, Some(stream)) => stream.pace.catch_up(),
+            (Poll::Ready(_), Some(stream)) => stream.pace.wait(),
+            (_, None) => {}
+        }
+        let Poll::Ready(Some(Ok(frame))) = polled else { return polled };
+        let frame = match frame.into_data() {
+            Ok(bytes) => bytes,
+            Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+        };
+        let bytes = match kind {
+            AnswerKind::Whole(_) => frame,
+            AnswerKind::Axum(_) | AnswerKind::Stream(_) => {
+                let share = Share::forced(frame.len());
+                response_budget::track(frame, share).0
+            }
+        };
+        if self.stream.is_none() || bytes.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        self.rest = bytes;
+        Poll::Ready(Some(Ok(Frame::data(self.slice()))))
+    }
+
+    /// The next piece, once there is room for it.
+    fn poll_piece(&mut self, kind: &mut AnswerKind, context: &mut Context<'_>) -> Polled {
+        if !matches!(kind, AnswerKind::Whole(_)) {
+            if self.room.is_none() && response_budget::held() >= self.bytes_max {
+                self.room = Some(Box::pin(response_budget::room(self.bytes_max)));
+            }
+            if let Some(room) = &mut self.room {
+                ready!(room.as_mut().poll(context));
+                self.room = None;
+            }
+        }
+        kind.poll_frame(context)
+    }
+
+    /// A slice of the rest. The last byte of each piece goes alone: it is taken over only once the client has made room
+    /// for everything before it, so that nothing waits for the client where nobody watches.
+    fn slice(&mut self) -> Bytes {
+        let bytes = match self.rest.len() {
+            0 | 1 => std::mem::take(&mut self.rest),
+            len if len > SLICE_BYTES_MAX => self.rest.split_to(SLICE_BYTES_MAX),
+            len => self.rest.split_to(len - 1),
+        };
+        if let Some(stream) = &self.stream {
+            stream.pace.took(bytes.len());
+        }
+        bytes
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        let polled = match &mut this.pulled {
+            Some(pulled) => pulled.poll_frame(&mut this.kind, context),
+            None => this.kind.poll_frame(context),
+        };
+        if let Some(row) = &mut this.row
+            && let Poll::Ready(Some(Ok(frame))) = &polled
+        {
+            row.sent(frame.data_ref().map_or(0, Bytes::len));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let has_rest = self.pulled.as_ref().is_some_and(|pulled| !pulled.rest.is_empty());
+        !has_rest
+            && match &self.kind {
+                AnswerKind::Whole(bytes) => bytes.is_none(),
+                AnswerKind::Axum(body) => body.is_end_stream(),
+                AnswerKind::Stream(_) => false,
+            }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            AnswerKind::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            AnswerKind::Axum(body) => body.size_hint(),
+            AnswerKind::Stream(_) => SizeHint::default(),
+        }
+    }
+}
