@@ -2,8 +2,10 @@
 //! and packed, and never holds anything that the shipped binary needs.
 #![allow(clippy::print_stdout, reason = "a command line tool answers on stdout")]
 
+mod api_site;
 mod bench;
 mod build;
+mod clients;
 mod copy;
 mod crash;
 mod dist;
@@ -45,6 +47,8 @@ enum Command {
     Bench(bench::Options),
     /// Hold every answer of a live server against its OpenAPI document, as admin, as user and as nobody
     FuzzApi(fuzz_api::Options),
+    /// Make clients in TypeScript and Python from the document of a live server, compile them, and let them work
+    Clients,
     /// Kill the server under load, again and again, and look for what it acknowledged
     Crash(crash::Options),
     /// Copy a large instance from SQLite to PostgreSQL and back, killed once on each way
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         Command::Postgres(options) => postgres::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::FuzzApi(options) => fuzz_api::run(&options),
+        Command::Clients => clients::run(),
         Command::Crash(options) => crash::run(&options),
         Command::Copy(options) => copy::run(&options),
         Command::Dist(options) => dist::run(&options),

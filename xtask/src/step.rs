@@ -1,7 +1,7 @@
 //! Running one step of a command: its name before, its time after, and one clear line when it fails.
 //! It never decides what runs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,24 @@ pub(crate) fn quiet(name: &str, command: &mut Command) -> Result<()> {
         bail!("step \"{name}\" failed at {}: {}", describe(command), said.trim());
     }
     Ok(())
+}
+
+/// Installs Python packages in an environment in `dir` where their programs are not there, and answers the folder of those.
+///
+/// # Errors
+/// When Python is missing, or PyPI does not have them.
+pub(crate) fn python_environment(dir: &Path, programs: &[&str], packages: &[&str]) -> Result<PathBuf> {
+    let venv = dir.join("venv");
+    let folder = venv.join("bin");
+    if programs.iter().all(|program| folder.join(program).exists()) {
+        return Ok(folder);
+    }
+    let mut make = Command::new("python3");
+    run("prepare a Python environment", make.args(["-m", "venv", "--clear"]).arg(&venv))?;
+    let mut pip = Command::new(folder.join("python"));
+    pip.args(["-m", "pip", "install", "--quiet"]).args(packages).env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
+    run(&format!("install {}", programs.join(" and ")), &mut pip)?;
+    Ok(folder)
 }
 
 /// A duration as a person reads it, `12.3 s`.

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use tinybase_test_postgres::install::Installation;
 
 use crate::build;
+use crate::clients;
 use crate::fuzz_api;
 use crate::step;
 use crate::suite::Suite;
@@ -14,7 +15,7 @@ use crate::workspace::{Profile, Workspace, cargo};
 /// What `test` can be told.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Leave out the lints, the documentation's tests and the fuzzing of the API
+    /// Leave out the lints, the documentation's tests, the fuzzing of the API and the generated clients
     #[arg(long)]
     fast: bool,
 }
@@ -47,6 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let doc_tests = ["test", "--workspace", "--locked", "--doc"];
         step::run("documentation's tests", &mut cargo_in_root(&doc_tests))?;
         fuzz_api::bounded(&workspace)?;
+        clients::check(&workspace)?;
     }
     println!("==> SQLite: {on_sqlite}; PostgreSQL: {on_postgres}");
     println!("==> all passed in {}", step::seconds(started.elapsed()));

@@ -1,15 +1,13 @@
 //! `cargo xtask fuzz-api`: schemathesis against a live server, as admin, as user and as nobody, by the server's own OpenAPI
 //! document. No answer may be a 5xx or differ from what the document says. It never skips an operation.
 
-mod site;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use self::site::{Account, Site};
+use crate::api_site::{Account, Site};
 use crate::build;
 use crate::step;
 use crate::workspace::{Profile, Workspace};
@@ -96,17 +94,5 @@ fn fuzz(workspace: &Workspace, examples: u32, seed: Option<u64>) -> Result<()> {
 
 /// Installs both in an environment of their own where they are not there, and answers the folder of its programs.
 fn install(dir: &Path) -> Result<PathBuf> {
-    let venv = dir.join("venv");
-    let programs = venv.join("bin");
-    if ["schemathesis", "openapi-spec-validator"].iter().all(|program| programs.join(program).exists()) {
-        return Ok(programs);
-    }
-    let mut make = Command::new("python3");
-    step::run("prepare a Python environment", make.args(["-m", "venv", "--clear"]).arg(&venv))?;
-    let mut pip = Command::new(programs.join("python"));
-    pip.args(["-m", "pip", "install", "--quiet"])
-        .args(REQUIREMENTS)
-        .env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
-    step::run("install schemathesis", &mut pip)?;
-    Ok(programs)
+    step::python_environment(dir, &["schemathesis", "openapi-spec-validator"], &REQUIREMENTS)
 }

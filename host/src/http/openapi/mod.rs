@@ -2,6 +2,7 @@
 //! Routes bring their own operations; what they all have in common is added here. It never decides who may call.
 
 mod complete;
+mod generators;
 mod named;
 mod parts;
 
@@ -131,6 +132,7 @@ fn hex(bytes: &[u8]) -> String {
 /// The document of these routes. A route that is there already stays.
 fn assemble(routes: impl Iterator<Item = DescribedRoute>, mut schemas: Map<String, Json>) -> Json {
     schemas.insert("Error".to_owned(), complete::error_schema());
+    generators::adapt_all(&mut schemas);
     let mut paths = Map::new();
     let mut ids = BTreeSet::new();
     for route in routes {
@@ -139,6 +141,7 @@ fn assemble(routes: impl Iterator<Item = DescribedRoute>, mut schemas: Map<Strin
         let item = paths.entry(path).or_insert_with(|| json!({}));
         if item.get(&method).is_none() {
             let mut operation = complete::complete(&route);
+            generators::adapt_operation(&mut operation);
             make_unique(&mut operation, &mut ids);
             named::name_schemas(&mut operation, &mut schemas);
             item[method] = operation;

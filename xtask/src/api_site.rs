@@ -1,5 +1,5 @@
-//! The server that is fuzzed: a fresh folder with two accounts and collections of every type of field. It never leaves a
-//! process running.
+//! A server whose API is tried out by its document: a fresh folder with two accounts and collections of every type of field.
+//! It never leaves a process running.
 
 use std::fs;
 use std::path::Path;
@@ -21,25 +21,30 @@ const COLLECTIONS: [&str; 3] = ["authors", "everything", "notes"];
 const SPARE: &str = "spare";
 
 /// An account that a run signs in as.
-pub(super) struct Account {
-    pub(super) name: &'static str,
+pub(crate) struct Account {
+    pub(crate) name: &'static str,
     email: &'static str,
     id: String,
 }
 
 /// A server with data in it.
-pub(super) struct Site {
+pub(crate) struct Site {
     process: Running,
     url: String,
-    pub(super) admin: Account,
-    pub(super) user: Account,
+    pub(crate) admin: Account,
+    pub(crate) user: Account,
     records: Vec<String>,
 }
 
 impl Account {
     /// What the hooks need to sign in.
-    pub(super) fn variables(&self) -> [(&'static str, String); 2] {
+    pub(crate) fn variables(&self) -> [(&'static str, String); 2] {
         [("FUZZ_EMAIL", self.email.to_owned()), ("FUZZ_PASSWORD", PASSWORD.to_owned())]
+    }
+
+    /// What a client signs in by: email and password.
+    pub(crate) fn credentials(&self) -> (&'static str, &'static str) {
+        (self.email, PASSWORD)
     }
 }
 
@@ -48,7 +53,7 @@ impl Site {
     ///
     /// # Errors
     /// When the server does not come up, or refuses the data.
-    pub(super) fn prepare(binary: &Path, dir: &Path) -> Result<Site> {
+    pub(crate) fn prepare(binary: &Path, dir: &Path) -> Result<Site> {
         let data = dir.join("data");
         if data.exists() {
             fs::remove_dir_all(&data).with_context(|| format!("clearing {}", data.display()))?;
@@ -57,7 +62,7 @@ impl Site {
         let user = Account { name: "user", email: "user@example.com", id: String::new() };
         let mut init = Command::new(binary);
         init.arg("init").arg(&data).args(["--admin-email", admin.email, "--admin-password", PASSWORD]);
-        step::run("prepare a server to fuzz", &mut init)?;
+        step::run("prepare a server", &mut init)?;
         let port = free_port()?;
         let mut serve = guarded(binary);
         serve.args(["serve", "--host", "127.0.0.1", "--port", &port.to_string()]).current_dir(&data);
@@ -74,12 +79,12 @@ impl Site {
     }
 
     /// Where it is served.
-    pub(super) fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     /// What the hooks need to know of it.
-    pub(super) fn variables(&self) -> [(&'static str, String); 5] {
+    pub(crate) fn variables(&self) -> [(&'static str, String); 5] {
         [
             ("FUZZ_URL", self.url.clone()),
             ("FUZZ_ACCOUNTS", [self.admin.id.as_str(), &self.user.id].join(",")),
@@ -93,7 +98,7 @@ impl Site {
     ///
     /// # Errors
     /// When it is not answered.
-    pub(super) fn document(&self) -> Result<String> {
+    pub(crate) fn document(&self) -> Result<String> {
         let mut answer =
             ureq::get(format!("{}/openapi.json", self.url)).call().context("GET /openapi.json")?;
         Ok(answer.body_mut().read_to_string()?)
@@ -103,7 +108,7 @@ impl Site {
     ///
     /// # Errors
     /// When one cannot.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         for account in [&self.admin, &self.user] {
             let answer = self.sign_in(account)?;
             ensure!(
@@ -119,7 +124,7 @@ impl Site {
     ///
     /// # Errors
     /// When it does not end.
-    pub(super) fn stop(self) -> Result<()> {
+    pub(crate) fn stop(self) -> Result<()> {
         self.process.stop()
     }
 
