@@ -18,7 +18,7 @@ use tinybase_abi::{
     bytes::Bytes as AbiBytes,
     codec::Reader,
     error::RawError,
-    future::{PANICKED, RawFuture, guard},
+    future::{RawFuture, guard},
     request::{CallerRef, HostRequest},
     response::{RawResponse, RawStream},
 };
@@ -26,13 +26,13 @@ use tokio::sync::Mutex;
 use tracing::Instrument;
 
 use super::{
-    registration,
+    refusal, registration,
     running::{Running, is_own_fault},
     services::Limits,
 };
 use crate::{
     accounts::{Caller, Scopes},
-    error::{ApiError, Detail},
+    error::ApiError,
     http::{
         Access, BodyError, BodyMode, ByteStream, PathParams, PluginRequest, PluginResponse, PluginRoute,
         RequestBody, RequestId, ResponseBody, RouteAuth, RouteSpec,
@@ -147,54 +147,11 @@ async fn answer_within(
     }
 }
 
-/// A plugin's error as an API error. What a plugin says of a fault of the request is passed on; what it says of a fault of
-/// its own, and of what the database refused, may hold statements and names of tables: that stays in the log, which the
-/// answer's request id leads to. The code is passed on in any case.
+/// A plugin's error as an API error.
 fn refuse(plugin: &Running, error: &RawError) -> ApiError {
-    let words = error.words();
-    let status = StatusCode::from_u16(error.status).ok();
-    let Some(status) = status.filter(|status| status.is_client_error() || status.is_server_error()) else {
-        return broken(plugin, "an error without an error's status");
-    };
-    let is_own = status.is_server_error();
-    if is_own && words.code != PANICKED {
-        let (plugin, code) = (plugin.name(), words.code.as_str());
-        tracing::error!(plugin, code, details = words.details, "a request failed: {}", words.message);
-    }
-    if is_own || words.code.starts_with("db_") {
-        let error = ApiError::new(status, words.code, general(plugin.name(), status));
-        return if status == StatusCode::SERVICE_UNAVAILABLE { error.retry_after(1) } else { error };
-    }
-    let details: Option<Json> = serde_json::from_str(&words.details).ok();
-    let error = match details {
-        Some(details @ Json::Array(_)) if status == StatusCode::UNPROCESSABLE_ENTITY => {
-            ApiError::new(status, words.code, Detail::Json(details))
-        }
-        details => {
-            ApiError { details: details.map(Box::new), ..ApiError::new(status, words.code, words.message) }
-        }
-    };
-    if status == StatusCode::TOO_MANY_REQUESTS { error.retry_after(1) } else { error }
-}
-
-/// What is said of a failure whose own words stay in the log.
-fn general(extension: &str, status: StatusCode) -> String {
-    match status {
-        StatusCode::CONFLICT => "this goes against what is stored".to_owned(),
-        StatusCode::SERVICE_UNAVAILABLE => {
-            format!("the extension {extension} cannot do this now; try again shortly")
-        }
-        StatusCode::GATEWAY_TIMEOUT => {
-            format!("the extension {extension} took too long; ask for less at once")
-        }
-        StatusCode::BAD_GATEWAY => {
-            format!("what the extension {extension} asked another server for failed; the log says why")
-        }
-        StatusCode::INSUFFICIENT_STORAGE => "the server has no room to store more".to_owned(),
-        status if status.is_server_error() => {
-            format!("the extension {extension} failed on this request; the log says why, under its id")
-        }
-        _ => "the database cannot take what was sent".to_owned(),
+    match refusal::refused(plugin.name(), error) {
+        Some(refused) => refused,
+        None => broken(plugin, "an error without an error's status"),
     }
 }
 

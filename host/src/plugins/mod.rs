@@ -25,6 +25,7 @@ mod own_thread;
 pub mod probe;
 mod process;
 mod quarantine;
+mod refusal;
 pub mod registration;
 mod running;
 mod secret_settings;

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use tinybase_abi::{bytes::Bytes, codec::BatchWriter};
 
-use super::services::Shared;
+use super::{refusal, services::Shared};
 use crate::{
     accounts::{AccountEvent, AccountEvents},
     error::ApiError,
@@ -53,10 +53,9 @@ impl AccountEvents for UserEvents {
             let payload = Bytes::from(payload(event));
             let outcome = self.shared.bus.before(&generation, event.name, &event.user_id, payload).await;
             let outcome = outcome.map_err(|error| {
-                let words = error.words();
-                let status =
-                    http::StatusCode::from_u16(error.status).unwrap_or(http::StatusCode::BAD_REQUEST);
-                ApiError::new(status, words.code, words.message)
+                let what = "an extension's hook failed without an error's status";
+                refusal::refused("that looks at accounts", &error)
+                    .unwrap_or_else(|| ApiError::internal_logged(what, &error.status))
             })?;
             if !outcome.statements.is_empty() {
                 batch.append(&outcome.statements).map_err(|error| {

@@ -1,0 +1,93 @@
+//! An extension's error as clients read it. What it says of a fault of the request is passed on; what it says of a fault of
+//! its own, and of what the database refused, may hold statements and names of tables: that stays in the log, which the
+//! answer's request id leads to. The code is passed on in any case.
+
+use http::StatusCode;
+use serde_json::Value as Json;
+use tinybase_abi::{error::RawError, future::PANICKED};
+
+use crate::error::{ApiError, Detail};
+
+/// The error of this extension; `None` where its status is none of an error.
+pub(super) fn refused(extension: &str, error: &RawError) -> Option<ApiError> {
+    let words = error.words();
+    let status = StatusCode::from_u16(error.status).ok();
+    let status = status.filter(|status| status.is_client_error() || status.is_server_error())?;
+    let is_own = status.is_server_error();
+    if is_own && words.code != PANICKED {
+        let code = words.code.as_str();
+        tracing::error!(extension, code, details = words.details, "a request failed: {}", words.message);
+    }
+    if is_own || words.code.starts_with("db_") {
+        let error = ApiError::new(status, words.code, general(extension, status));
+        let is_busy = status == StatusCode::SERVICE_UNAVAILABLE;
+        return Some(if is_busy { error.retry_after(1) } else { error });
+    }
+    let details: Option<Json> = serde_json::from_str(&words.details).ok();
+    let error = match details {
+        Some(details @ Json::Array(_)) if status == StatusCode::UNPROCESSABLE_ENTITY => {
+            ApiError::new(status, words.code, Detail::Json(details))
+        }
+        details => {
+            ApiError { details: details.map(Box::new), ..ApiError::new(status, words.code, words.message) }
+        }
+    };
+    Some(if status == StatusCode::TOO_MANY_REQUESTS { error.retry_after(1) } else { error })
+}
+
+/// What is said of a failure whose own words stay in the log.
+fn general(extension: &str, status: StatusCode) -> String {
+    match status {
+        StatusCode::CONFLICT => "this goes against what is stored".to_owned(),
+        StatusCode::SERVICE_UNAVAILABLE => {
+            format!("the extension {extension} cannot do this now; try again shortly")
+        }
+        StatusCode::GATEWAY_TIMEOUT => {
+            format!("the extension {extension} took too long; ask for less at once")
+        }
+        StatusCode::BAD_GATEWAY => {
+            format!("what the extension {extension} asked another server for failed; the log says why")
+        }
+        StatusCode::INSUFFICIENT_STORAGE => "the server has no room to store more".to_owned(),
+        status if status.is_server_error() => {
+            format!("the extension {extension} failed on this request; the log says why, under its id")
+        }
+        _ => "the database cannot take what was sent".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(status: u16, code: &str) -> Option<String> {
+        let error = RawError::with_details(status, code, "no such table: secret", r#"{"table":"secret"}"#);
+        refused("notes", &error).map(|error| String::from_utf8(error.to_json()).unwrap())
+    }
+
+    #[test]
+    fn what_is_said_of_an_own_fault_is_told_to_nobody() {
+        for (status, code) in [
+            (500, "db_sql"),
+            (500, "odd"),
+            (502, "odd"),
+            (503, "odd"),
+            (504, "odd"),
+            (507, "odd"),
+            (599, "odd"),
+            (409, "db_unique"),
+            (400, "db_constraint"),
+            (422, "db_invalid_value"),
+        ] {
+            let answer = answered(status, code).unwrap();
+            assert!(!answer.contains("secret") && answer.contains(code), "{status} {code}: {answer}");
+        }
+        for status in [400, 404, 409, 422, 429] {
+            let answer = answered(status, "odd").unwrap();
+            assert!(answer.contains("no such table: secret"), "{status}: {answer}");
+        }
+        for status in [0, 200, 302, 999] {
+            assert_eq!(answered(status, "odd"), None, "{status}");
+        }
+    }
+}
