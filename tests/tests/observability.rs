@@ -137,7 +137,7 @@ fn requests_are_logged_without_what_nobody_may_read_later() {
     let server = site.serve();
     let admin = server.admin();
     let secrets = ["q-secret", "h-secret", "b-secret"];
-    let (query, body) = ("?token=q-secret", br#"{"email": "b-secret@example.com", "password": "b-secret"}"#);
+    let (query, body) = ("?_token=q-secret", br#"{"email": "b-secret@example.com", "password": "b-secret"}"#);
     let headers = [("content-type", "application/json"), ("x-api-key", "h-secret"), ("x-request-id", "one")];
     let client = server.client();
     assert_eq!(
