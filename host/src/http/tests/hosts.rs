@@ -103,6 +103,8 @@ async fn only_named_origins_may_read_answers() {
     assert!(!reply.head.contains("access-control"), "{reply:?}");
 }
 
+type Headers<'h> = &'h [(&'h str, &'h str)];
+
 #[tokio::test]
 async fn every_answer_says_that_it_varies_by_origin() {
     let pages = tempfile::tempdir().unwrap();
@@ -113,7 +115,7 @@ async fn every_answer_says_that_it_varies_by_origin() {
     let server = TestServer::start_with(setup).await;
     let tag = server.get("/page.txt").await.header("etag").unwrap().to_owned();
     let (method, gzip) = (("access-control-request-method", "GET"), ("accept-encoding", "gzip"));
-    let cases: &[(&str, &[(&str, &str)], u16)] = &[
+    let cases: &[(&str, Headers<'_>, u16)] = &[
         ("GET /health", &[], 200),
         ("HEAD /health", &[], 200),
         ("GET /api/echo/x", &[], 200),

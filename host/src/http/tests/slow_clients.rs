@@ -210,8 +210,8 @@ async fn take(ApiJson(Anything): ApiJson<Anything>) {}
 
 #[tokio::test]
 async fn bodies_of_the_hosts_routes_are_counted_too() {
-    let mut setup = Setup::default();
-    setup.limits = Some(Limits { bodies_bytes_max: 64, ..Limits::default() });
+    let limits = Limits { bodies_bytes_max: 64, ..Limits::default() };
+    let mut setup = Setup { limits: Some(limits), ..Setup::default() };
     setup.host.with(()).route(Method::POST, "/api/own", Access::OPEN, take, serde_json::json!({}));
     let server = TestServer::start_with(setup).await;
     let json = [("content-type", "application/json")];
