@@ -58,7 +58,11 @@ impl Fields {
         let known = std::mem::take(&mut self.known);
         let unknown = self.rest().into_iter().map(|(name, _)| name);
         for name in unknown.filter(|name| !known.contains(&name.as_str())).take(UNKNOWN_NAMES_MAX) {
-            self.fault(&name, unknown_name("field", &name, &known), "extra_forbidden");
+            let msg = unknown_name("field", &name, &known);
+            match is_plain(&name) {
+                true => self.fault(&name, msg, "extra_forbidden"),
+                false => self.faults.push(Fault::new(["body"], msg, "extra_forbidden")),
+            }
         }
     }
 
@@ -176,6 +180,13 @@ pub(crate) fn unknown_name(kind: &str, name: &str, known: &[&str]) -> String {
     }
 }
 
+/// Whether it is a name as fields have them. What is none, such as a password in the wrong place, is not repeated.
+fn is_plain(name: &str) -> bool {
+    const BYTES_MAX: usize = 64;
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    (1..=BYTES_MAX).contains(&name.len()) && name.bytes().all(is_word)
+}
+
 /// Whether the body of this content type is JSON. A page of another site can send other types without being asked for
 /// leave by the browser first, so none of those is read.
 pub(super) fn is_json(content_type: &HeaderValue) -> bool {
@@ -267,7 +278,7 @@ mod tests {
             (r#"{"name": "a", "other": null}"#, r#"["body","other"] extra_forbidden"#),
             (
                 r#"{"naem": "a", "": 1}"#,
-                r#"["body","name"] missing; ["body","naem"] extra_forbidden; ["body",""] extra_forbidden"#,
+                r#"["body","name"] missing; ["body","naem"] extra_forbidden; ["body"] extra_forbidden"#,
             ),
         ];
         for (body, expected) in cases {
