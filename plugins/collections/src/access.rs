@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    fault::{Faults, did_you_mean, shorten},
+    fault::{Faults, did_you_mean},
     filter::{Context, Filter, Record, SqlWriter, Writer},
     json::Json,
     limits,
@@ -175,15 +175,13 @@ impl Rules {
             return rules;
         };
         for (name, value) in members {
-            let path = format!("options.access.{}", shorten(name));
             let Some(action) = Action::ALL.into_iter().find(|action| action.name() == name) else {
                 let hint = did_you_mean(name, Action::ALL.into_iter().map(Action::name));
-                faults.push(
-                    path,
-                    format!("is not an action; there are list, read, create, update, delete{hint}"),
-                );
+                let message = format!("is not an action; there are list, read, create, update, delete{hint}");
+                faults.push_unknown("options.access", name, message);
                 continue;
             };
+            let path = format!("options.access.{action}");
             match value {
                 Json::Null => {}
                 Json::Text(text) => match rule(text, schema) {

@@ -6,13 +6,18 @@ use tinybase_plugin_api::Error;
 use crate::{
     access::{Action, Caller},
     catalog::Collection,
-    fault::{Fault, Faults},
+    fault::{Fault, Faults, did_you_mean, shorten},
+    limits,
     plugin::Collections,
     query::QueryFault,
 };
 
 impl From<QueryFault> for Error {
     fn from(fault: QueryFault) -> Error {
+        if !fault.unknown.is_empty() {
+            let names: Vec<&str> = fault.unknown.iter().map(String::as_str).collect();
+            return extra(fault.code, &["query"], (&[], &names), fault.known);
+        }
         let message = format!("{}: {}", fault.param, fault.message);
         let detail = json!([{"loc": ["query", fault.param], "msg": fault.message, "type": fault.code}]);
         Error::unprocessable(fault.code, message).with_details(detail)
@@ -28,9 +33,61 @@ pub(crate) fn validation(faults: &Faults) -> Error {
     Error::bad_request("validation_error", format!("Validation error: {faults}")).with_details(listed(faults))
 }
 
-/// 400: a collection's schema or options do not hold.
+/// 400: a collection's schema or options do not hold. 422 where one of their keys is not known.
 pub(crate) fn schema(faults: &Faults) -> Error {
+    if !faults.unknown().is_empty() {
+        return unknown_in_schema(faults);
+    }
     Error::bad_request("invalid_schema", format!("Invalid schema: {faults}")).with_details(listed(faults))
+}
+
+fn unknown_in_schema(faults: &Faults) -> Error {
+    let fault = |(at, fault): (usize, &Fault)| {
+        let mut loc = vec![Value::from("body")];
+        let unknown = faults.unknown().iter().find(|unknown| unknown.at == at);
+        loc.extend(steps(unknown.map_or(&fault.path, |unknown| &unknown.parent)));
+        loc.extend(unknown.map(|unknown| Value::from(unknown.name.as_str())));
+        let kind = if unknown.is_some() { EXTRA } else { "value_error" };
+        json!({"loc": loc, "msg": fault.message, "type": kind})
+    };
+    let detail: Vec<Value> = faults.list().iter().enumerate().map(fault).collect();
+    Error::unprocessable("invalid_body", faults.to_string()).with_details(Value::Array(detail))
+}
+
+/// The steps of a path such as `schema.fields[2].min`.
+fn steps(path: &str) -> Vec<Value> {
+    let words = path.split(['.', '[']).map(|word| word.trim_end_matches(']'));
+    words.map(|word| word.parse::<u64>().map_or_else(|_| word.into(), Value::from)).collect()
+}
+
+/// The type of a fault that is a name which nothing knows.
+const EXTRA: &str = "extra_forbidden";
+
+/// 422: a request brings names that are not known, and may lack others. `loc` is where the object with these names is.
+pub(crate) fn extra(
+    code: &'static str,
+    loc: &[&str],
+    (missing, names): (&[&str], &[&str]),
+    known: &[&str],
+) -> Error {
+    let there_are = match known {
+        [] => "there is none here".to_owned(),
+        known => format!("there are {}", known.join(", ")),
+    };
+    let fault = |name: &&str| {
+        let hint = did_you_mean(name, known.iter().copied());
+        let name = shorten(name);
+        let loc: Vec<&str> = loc.iter().copied().chain([name.as_str()]).collect();
+        json!({"loc": loc, "msg": format!("is not known; {there_are}{hint}"), "type": EXTRA})
+    };
+    let absent = missing.iter().map(|name| {
+        let loc: Vec<&str> = loc.iter().copied().chain([*name]).collect();
+        json!({"loc": loc, "msg": "is required", "type": "missing"})
+    });
+    let detail: Vec<Value> = absent.chain(names.iter().take(limits::FAULTS_MAX).map(fault)).collect();
+    let first = names.first().map(|name| shorten(name)).unwrap_or_default();
+    let message = format!("{}.{first}: is not known; {there_are}", loc.join("."));
+    Error::unprocessable(code, message).with_details(Value::Array(detail))
 }
 
 /// 422: a part of the body has the wrong shape.
@@ -67,6 +124,23 @@ pub(crate) fn refused(action: Action, caller: &Caller<'_>, collection: &Collecti
             Error::forbidden("access_denied", format!("the rule {action} of {name} does not let you do that"))
         }
     }
+}
+
+/// 401 or 403: whether a record is to be replaced or made, a rule refuses the caller. Which of the two it is would tell
+/// whether there is a record.
+pub(crate) fn replacement_refused(caller: &Caller<'_>, collection: &Collection) -> Error {
+    if caller.id.is_none() {
+        return refused(Action::Update, caller, collection);
+    }
+    let message = format!("the rules create and update of {} do not let you do that", collection.name);
+    Error::forbidden("access_denied", message)
+}
+
+/// 409: a reference leads to no record, or to none that the caller may read.
+pub(crate) fn reference_missing(field: &str, id: &str, target: &str) -> Error {
+    let message = format!("{field}: there is no record {id} in {target}");
+    let details = json!({"field": field, "collection": target});
+    Error::conflict("reference_violation", message).with_details(details)
 }
 
 /// 404: there is no such record.

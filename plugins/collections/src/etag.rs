@@ -1,4 +1,4 @@
-//! Entity tags of records, and the preconditions of `If-Match` and `If-None-Match`. It never reads storage.
+//! Entity tags of records and collections, and the preconditions of `If-Match` and `If-None-Match`. It never reads storage.
 
 /// The tag of a record: its version, and a digest of when it was created, so that a record that was deleted and made
 /// anew under its id does not pass for the one before it.
@@ -8,6 +8,12 @@ pub fn of_record(version: i64, created_at: &str) -> String {
         .bytes()
         .fold(0x811c_9dc5_u32, |digest, byte| (digest ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     format!("\"{version}-{digest:08x}\"")
+}
+
+/// The tag of a collection. One that is shown without its rules has another, so that neither passes for the other.
+pub fn of_collection(revision: i64, created_at: &str, with_rules: bool) -> String {
+    let tag = of_record(revision, created_at);
+    if with_rules { tag } else { format!("{}-public\"", tag.trim_end_matches('"')) }
 }
 
 /// Whether the value of an `If-Match` or `If-None-Match` header names `tag` (`*` names every tag).

@@ -26,6 +26,18 @@ impl fmt::Display for Fault {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     list: Vec<Fault>,
+    unknown: Vec<Unknown>,
+}
+
+/// A fault that is a name which nothing knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unknown {
+    /// Its position in the list of faults.
+    pub at: usize,
+    /// The path of the object that has a member of this name.
+    pub parent: String,
+    /// The name.
+    pub name: String,
 }
 
 impl Faults {
@@ -39,6 +51,20 @@ impl Faults {
     /// Whether no further one would be listed: then there is no use in looking for more.
     pub fn is_full(&self) -> bool {
         self.list.len() >= limits::FAULTS_MAX
+    }
+
+    /// Adds a fault: the object at `parent` has a member that is not known.
+    pub fn push_unknown(&mut self, parent: &str, name: &str, message: impl Into<String>) {
+        if self.list.len() < limits::FAULTS_MAX {
+            let (at, name) = (self.list.len(), shorten(name));
+            self.list.push(Fault { path: format!("{parent}.{name}"), message: message.into() });
+            self.unknown.push(Unknown { at, parent: parent.to_owned(), name });
+        }
+    }
+
+    /// The faults that are names which nothing knows.
+    pub fn unknown(&self) -> &[Unknown] {
+        &self.unknown
     }
 
     /// Whether there is none.

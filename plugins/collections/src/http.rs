@@ -2,7 +2,12 @@
 
 use tinybase_plugin_api::{Request, Result};
 
-use crate::{access::Caller, error, json::Json};
+use crate::{
+    access::Caller,
+    error,
+    json::Json,
+    query::{QueryFault, check_names, value},
+};
 
 /// Who calls.
 pub(crate) fn caller(request: &Request) -> Caller<'_> {
@@ -21,6 +26,41 @@ pub(crate) fn object(request: &Request) -> Result<Json<'_>> {
         Json::Object(_) => Ok(body),
         other => Err(error::body(&[], "object_type", format!("must be an object, is {}", other.kind()))),
     }
+}
+
+/// The body, an object that may have these members alone, of which the first few must be there.
+pub(crate) fn object_of<'a>(request: &'a Request, known: &[&str], required: usize) -> Result<Json<'a>> {
+    let body = object(request)?;
+    check_members(&body, known, required)?;
+    Ok(body)
+}
+
+/// Refuses members of an object of the body that are not known.
+pub(crate) fn check_members(object: &Json<'_>, known: &[&str], required: usize) -> Result<()> {
+    let members = object.as_object().unwrap_or_default();
+    let names = members.iter().map(|(name, _)| &**name);
+    let unknown: Vec<&str> = names.filter(|name| !known.contains(name)).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let missing: Vec<&str> =
+        known[..required].iter().copied().filter(|name| object.get(name).is_none()).collect();
+    Err(error::extra("invalid_body", &["body"], (&missing, &unknown), known))
+}
+
+/// Refuses parameters of the query that are not known.
+pub(crate) fn check_query(request: &Request, known: &'static [&'static str]) -> Result<(), QueryFault> {
+    if request.query().is_empty() {
+        return Ok(());
+    }
+    let pairs: Vec<_> = request.query_pairs().collect();
+    check_names(&pairs, known)?;
+    known.iter().try_for_each(|name| value(&pairs, name).map(drop))
+}
+
+/// Whether the caller sees the rules of collections.
+pub(crate) fn sees_rules(request: &Request) -> bool {
+    request.caller().is_some_and(|caller| matches!(caller.role(), "editor" | "admin"))
 }
 
 /// A member of the body that must be there.

@@ -18,6 +18,7 @@ pub mod json;
 pub mod limits;
 mod metrics;
 mod moving;
+mod number;
 mod paging;
 pub mod plugin;
 pub mod query;

@@ -82,6 +82,8 @@ pub const CASCADE_TIME_MAX: std::time::Duration = std::time::Duration::from_secs
 pub const CASCADE_STATEMENTS_MAX: usize = 1_000;
 /// Operations of one batch.
 pub const BATCH_OPERATIONS_MAX: usize = 1_000;
+/// Records that are looked through for the reference that keeps another from being deleted.
+pub const REFERRERS_FOLLOWED_MAX: usize = 10_000;
 /// Records that another extension reads at once by their ids.
 pub const SERVICE_IDS_MAX: usize = 200;
 /// Records of one page that another extension reads.

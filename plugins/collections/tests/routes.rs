@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! # a comment
-//! admin POST /api/collections          who (anon, admin, or a user's id), method, target
+//! admin POST /api/collections          who (anon, admin, editor, or a user's id), method, target
 //! > if-match: "1-abc"                  headers
 //! {"name": …}                          a body, on one line
 //! < 201 {"id": "$id", …}               the status and, where it matters, the whole body
@@ -50,6 +50,7 @@ impl Talk {
         request = match who {
             "anon" => request,
             "admin" => request.admin(),
+            "editor" => request.role("e1", "editor"),
             user => request.user(user),
         };
         for header in headers {

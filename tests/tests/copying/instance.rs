@@ -169,7 +169,7 @@ fn seen(site: &mut Site, url: &str) -> Vec<Json> {
     let mut seen = vec![
         status,
         read("/api/collections"),
-        read("/api/collections/places/records?limit=7&include_total=true&sort=-count"),
+        read("/api/collections/places/records?limit=7&sort=-count"),
         read("/api/collections/places/aggregate?sum=count"),
         read("/api/admin/settings"),
         read("/api/admin/application-tokens"),

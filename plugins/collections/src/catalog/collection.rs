@@ -4,6 +4,7 @@ use tinybase_plugin_api::log;
 
 use super::Options;
 use crate::{
+    access::{Action, Caller, Verdict},
     dialect::Dialect,
     fault::Faults,
     json::{Json, write_text},
@@ -52,8 +53,12 @@ pub struct Collection {
     pub schema: Schema,
     /// Who may do what with them.
     pub options: Options,
-    /// The collection as it is answered.
+    /// When it was created.
+    pub created_at: String,
+    /// The collection as it is answered to those who may see its rules.
     pub answer: String,
+    /// The same without its rules.
+    pub answer_without_rules: String,
     /// The table's name.
     pub table: String,
     /// The statements that every request of a kind shares.
@@ -71,8 +76,12 @@ pub struct Sql {
     pub list_oldest: String,
     /// A new record: id, owner, time, data.
     pub insert: String,
+    /// A record that was made elsewhere: id, owner, time of creation, time of the last change, data.
+    pub insert_whole: String,
     /// A record's data: data, time, id, version.
     pub update: String,
+    /// All that a record has but its id: data, owner, time of creation, time of the last change, id, version.
+    pub update_whole: String,
     /// The end of a record: id, version.
     pub delete: String,
 }
@@ -88,6 +97,7 @@ impl Collection {
         let schema = Schema::parse(&schema).map_err(|faults| broken("schema", &faults))?;
         let options = Json::parse(&meta.options).map_err(|error| broken("options", &error))?;
         let mut faults = Faults::default();
+        let without_rules = without_rules(&options);
         let options = Options::parse(&options, &schema, &mut faults);
         if !faults.list().iter().all(|fault| fault.path.starts_with("options.access.")) {
             return Err(broken("options", &faults));
@@ -106,12 +116,20 @@ impl Collection {
             id: meta.id.clone(),
             name: meta.name.clone(),
             revision: meta.revision,
-            answer: answer(meta),
+            created_at: meta.created_at.clone(),
+            answer: answer(meta, &meta.options),
+            answer_without_rules: answer(meta, &without_rules),
             sql: Sql::new(&table, meta, dialect),
             schema,
             options,
             table,
         })
+    }
+
+    /// Whether a caller knows of it: they may list or read records of it, some at least.
+    pub fn is_shown_to(&self, caller: &Caller<'_>) -> bool {
+        let may = |action| self.options.rules.of(action).verdict(action, caller) != Verdict::Deny;
+        may(Action::List) || may(Action::Read)
     }
 
     /// Where its records are.
@@ -140,18 +158,31 @@ impl Sql {
             update: format!(
                 "UPDATE {table} SET data=?1,updated_at=?2,version=version+1 WHERE id=?3 AND version=?4 AND {current}"
             ),
+            insert_whole: format!(
+                "INSERT INTO {table}(id,owner_id,created_at,updated_at,version,data) SELECT ?1,?2,?3,?4,1,?5 WHERE {current}"
+            ),
+            update_whole: format!(
+                "UPDATE {table} SET data=?1,owner_id=?2,created_at=?3,updated_at=?4,version=version+1 \
+                 WHERE id=?5 AND version=?6 AND {current}"
+            ),
             delete: format!("DELETE FROM {table} WHERE id=?1 AND version=?2 AND {current}"),
         }
     }
 }
 
-fn answer(meta: &Meta) -> String {
-    let mut out = String::with_capacity(256 + meta.schema.len() + meta.options.len());
+/// Options as text, without the rules: how somebody is kept out is not for everybody to read.
+fn without_rules(options: &Json<'_>) -> String {
+    let members = options.as_object().unwrap_or_default().iter();
+    Json::Object(members.filter(|(name, _)| name != "access").cloned().collect()).to_text()
+}
+
+fn answer(meta: &Meta, options: &str) -> String {
+    let mut out = String::with_capacity(256 + meta.schema.len() + options.len());
     for (name, text) in [("{\"id\":", &meta.id), (",\"name\":", &meta.name), (",\"label\":", &meta.label)] {
         out.push_str(name);
         write_text(&mut out, text);
     }
-    for (name, json) in [(",\"schema\":", &meta.schema), (",\"options\":", &meta.options)] {
+    for (name, json) in [(",\"schema\":", meta.schema.as_str()), (",\"options\":", options)] {
         out.push_str(name);
         out.push_str(json);
     }

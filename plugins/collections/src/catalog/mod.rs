@@ -12,6 +12,7 @@ use std::{
 pub use collection::{Collection, Meta};
 pub use options::Options;
 pub use store::CatalogStore;
+pub(crate) use store::not_found;
 
 use crate::schema::{OnDelete, Reference};
 
@@ -56,11 +57,6 @@ impl Catalog {
     /// All of them, in the order of their creation.
     pub fn all(&self) -> &[Arc<Collection>] {
         &self.in_order
-    }
-
-    /// The names of all of them.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.in_order.iter().map(|collection| collection.name.as_str())
     }
 
     /// The fields of any collection that lead to the one named `target` (or to the users).

@@ -2,7 +2,7 @@
 
 use crate::{
     access::Rules,
-    fault::{Faults, did_you_mean, shorten},
+    fault::{Faults, did_you_mean},
     json::Json,
     limits,
     schema::{Schema, UnknownFields},
@@ -41,8 +41,8 @@ impl Options {
                 ("unknown_fields", _) => faults.push("options.unknown_fields", "must be reject or drop"),
                 (name, _) => {
                     let hint = did_you_mean(name, KEYS.into_iter());
-                    let path = format!("options.{}", shorten(name));
-                    faults.push(path, format!("is not an option; there are access and unknown_fields{hint}"));
+                    let message = format!("is not an option; there are access and unknown_fields{hint}");
+                    faults.push_unknown("options", name, message);
                 }
             }
         }

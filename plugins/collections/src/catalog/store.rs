@@ -14,7 +14,7 @@ use tinybase_plugin_api::{
 };
 
 use super::{Catalog, Collection, Meta};
-use crate::{dialect::Dialect, limits};
+use crate::{access::Caller, dialect::Dialect, limits};
 
 /// What there is, and how large each one's description is: the descriptions themselves are read where they are not known.
 const SELECT_ALL: &str = "SELECT number,id,name,revision,octet_length(schema)+octet_length(options) \
@@ -126,8 +126,11 @@ impl Unknown {
     }
 }
 
-fn not_found(name: &str, catalog: &Catalog) -> Error {
-    let hint = crate::fault::did_you_mean(name, catalog.names());
+/// 404: there is no such collection, or none that the caller knows of.
+pub(crate) fn not_found(name: &str, catalog: &Catalog) -> Error {
+    // The hint is for everybody, and so names what everybody may see.
+    let shown = catalog.all().iter().filter(|collection| collection.is_shown_to(&Caller::default()));
+    let hint = crate::fault::did_you_mean(name, shown.map(|collection| collection.name.as_str()));
     let name = crate::fault::shorten(name);
     Error::not_found("collection_not_found", format!("there is no collection {name}{hint}"))
 }

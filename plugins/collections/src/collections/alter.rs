@@ -11,9 +11,10 @@ use tinybase_plugin_api::{
 
 use super::{
     audit::{self, Audited},
-    define,
+    changed, check_match, define,
     migrate::{Migration, Outcome},
     plan::Plan,
+    tag_of,
 };
 use crate::{
     access::Action,
@@ -32,7 +33,8 @@ use crate::{
 pub async fn alter(plugin: Arc<Collections>, request: Request) -> Result<Response> {
     let name = request.param(0);
     plugin.catalog.collection(name).await?;
-    let body = http::object(&request)?;
+    http::check_query(&request, &["dry_run"])?;
+    let body = http::object_of(&request, &["label", "schema", "options"], 0)?;
     let dry_run = match request.query_value("dry_run").as_deref() {
         None | Some("false") => false,
         Some("true" | "") => true,
@@ -42,6 +44,7 @@ pub async fn alter(plugin: Arc<Collections>, request: Request) -> Result<Respons
     // Nobody else changes the catalog while the transaction is open.
     plugin.catalog.reload().await?;
     let collection = plugin.catalog.collection(name).await?;
+    check_match(&request, &collection)?;
     define::run(&mut transaction, collection.dialect.lock(&collection.table)).await?;
     let next = Next::parse(&body, &collection)?;
     let numbers = define::numbers(&mut transaction).await?;
@@ -56,7 +59,7 @@ pub async fn alter(plugin: Arc<Collections>, request: Request) -> Result<Respons
     let outcome = migration.run(&mut transaction, &plan).await?;
     if dry_run {
         transaction.rollback().await?;
-        return would_do(&plan, &outcome);
+        return Ok(would_do(&plan, &outcome)?.with_header("etag", &tag_of(&collection)));
     }
     if outcome.failing > 0 {
         transaction.rollback().await?;
@@ -83,7 +86,7 @@ pub async fn alter(plugin: Arc<Collections>, request: Request) -> Result<Respons
     transaction.commit().await?;
     plugin.catalog.reload().await?;
     let collection = plugin.catalog.collection(name).await?;
-    Ok(Response::json_bytes(collection.answer.clone()))
+    Ok(changed(&collection))
 }
 
 /// What the collection is to be.

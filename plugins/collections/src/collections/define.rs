@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     audit::{self, Audited},
-    name_taken,
+    check_match, name_taken,
 };
 use crate::{
     catalog::{Collection, Options},
@@ -157,6 +157,7 @@ pub(super) async fn end(plugin: &Collections, name: &str, request: &Request) -> 
     // Within the transaction nobody else changes the catalog, so that it is read as it is.
     let catalog = plugin.catalog.reload().await?;
     let collection = plugin.catalog.collection(name).await?;
+    check_match(request, &collection)?;
     let referrers: Vec<String> = catalog
         .referrers(name)
         .filter(|referrer| referrer.collection.name != name)

@@ -16,29 +16,94 @@ pub(crate) use define::{Definition, make};
 pub(crate) use plan::convert;
 pub use status::{status, status_all};
 
-use crate::{budget::Budget, error, http, json::Json, plugin::Collections, schema};
+use crate::{
+    budget::Budget,
+    catalog::{Collection, not_found},
+    error, etag, http,
+    json::Json,
+    plugin::Collections,
+    schema,
+};
 
 /// `GET ""`: every collection.
-pub async fn list(plugin: Arc<Collections>, _request: Request) -> Result<Response> {
+pub async fn list(plugin: Arc<Collections>, request: Request) -> Result<Response> {
+    http::check_query(&request, &[])?;
     let catalog = plugin.catalog.current().await?;
+    let shown: Vec<Shown<'_>> =
+        catalog.all().iter().filter_map(|collection| Shown::to(&request, collection)).collect();
     let mut budget = Budget::of(&plugin);
     budget.take("[]".len())?;
-    for collection in catalog.all() {
-        budget.take(collection.answer.len() + 1)?;
+    for one in &shown {
+        budget.take(one.text.len() + 1)?;
     }
-    let answers: Vec<&str> = catalog.all().iter().map(|collection| collection.answer.as_str()).collect();
-    Ok(Response::json_bytes(format!("[{}]", answers.join(","))))
+    let answers: Vec<&str> = shown.iter().map(|one| one.text).collect();
+    Ok(varying(Response::json_bytes(format!("[{}]", answers.join(",")))))
 }
 
 /// `GET {name}`: one collection.
 pub async fn read(plugin: Arc<Collections>, request: Request) -> Result<Response> {
-    let collection = plugin.catalog.collection(request.param(0)).await?;
-    Ok(Response::json_bytes(collection.answer.clone()))
+    http::check_query(&request, &[])?;
+    let name = request.param(0);
+    let collection = plugin.catalog.collection(name).await?;
+    let catalog = plugin.catalog.current().await?;
+    let shown = Shown::to(&request, &collection).ok_or_else(|| not_found(name, &catalog))?;
+    if request.header("if-none-match").is_some_and(|header| etag::names(header, &shown.tag, true)) {
+        return Ok(varying(Response::empty(304)).with_header("etag", &shown.tag));
+    }
+    Ok(varying(Response::json_bytes(shown.text.to_owned())).with_header("etag", &shown.tag))
+}
+
+/// A collection as a caller sees it.
+struct Shown<'a> {
+    text: &'a str,
+    tag: String,
+}
+
+impl<'a> Shown<'a> {
+    /// Whole to those who manage the instance; without its rules to others who may list or read in it; else not at all.
+    fn to(request: &Request, collection: &'a Collection) -> Option<Shown<'a>> {
+        let with_rules = http::sees_rules(request);
+        if !with_rules && !collection.is_shown_to(&http::caller(request)) {
+            return None;
+        }
+        let text = if with_rules { &collection.answer } else { &collection.answer_without_rules };
+        Some(Shown {
+            text,
+            tag: etag::of_collection(collection.revision, &collection.created_at, with_rules),
+        })
+    }
+}
+
+/// What one caller is answered, no cache may answer another.
+fn varying(response: Response) -> Response {
+    response.with_header("vary", "authorization, cookie")
+}
+
+/// A collection as whoever changed it sees it.
+fn changed(collection: &Collection) -> Response {
+    Response::json_bytes(collection.answer.clone()).with_header("etag", &tag_of(collection))
+}
+
+/// The tag that `If-Match` names.
+fn tag_of(collection: &Collection) -> String {
+    etag::of_collection(collection.revision, &collection.created_at, true)
+}
+
+/// Refuses a change of a collection that is not the one which `If-Match` names.
+fn check_match(request: &Request, collection: &Collection) -> Result<()> {
+    let tag = tag_of(collection);
+    match request.header("if-match") {
+        Some(header) if !etag::names(header, &tag, false) => Err(error::precondition(format!(
+            "If-Match: the collection was changed meanwhile; its tag is {tag} now: read it again"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// `POST ""`: a new collection and its table.
 pub async fn create(plugin: Arc<Collections>, request: Request) -> Result<Response> {
-    let body = http::object(&request)?;
+    http::check_query(&request, &[])?;
+    let body = http::object_of(&request, &["name", "label", "schema", "options"], 3)?;
     let name = http::text(&body, "name")?;
     schema::check_collection_name(name).map_err(|fault| error::body_fault(&fault))?;
     let label = http::text(&body, "label")?;
@@ -46,11 +111,12 @@ pub async fn create(plugin: Arc<Collections>, request: Request) -> Result<Respon
     let options = body.get("options").unwrap_or(&Json::Null);
     let definition = Definition::parse(name, label, http::member(&body, "schema")?, options)?;
     let collection = make(&plugin, &definition, Some(&request)).await?;
-    Ok(Response::json_bytes(collection.answer.clone()).with_status(201))
+    Ok(changed(&collection).with_status(201))
 }
 
 /// `DELETE {name}`: the end of a collection, its table and its records.
 pub async fn delete(plugin: Arc<Collections>, request: Request) -> Result<Response> {
+    http::check_query(&request, &[])?;
     let name = request.param(0);
     plugin.catalog.collection(name).await?;
     define::end(&plugin, name, &request).await?;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     fault::{Faults, did_you_mean},
     json::Json,
+    number,
     schema::{Field, Kind, Schema, UnknownFields},
     validate,
 };
@@ -133,11 +134,7 @@ pub(crate) fn convert<'a>(value: &Json<'a>, kind: Kind) -> Json<'a> {
         (Kind::Integer, Json::Float(number)) => whole(*number).map(Json::Int),
         (Kind::Integer, Json::Text(text)) => text.parse().ok().map(Json::Int),
         (Kind::Integer, Json::Bool(flag)) => Some(Json::Int((*flag).into())),
-        (Kind::Number, Json::Text(text)) => match (text.parse(), text.parse::<f64>()) {
-            (Ok(integer), _) => Some(Json::Int(integer)),
-            (_, Ok(number)) if number.is_finite() => Some(Json::Float(number)),
-            _ => None,
-        },
+        (Kind::Number, Json::Text(text)) => number::exact(text),
         (Kind::Boolean, Json::Int(0 | 1)) => Some(Json::Bool(*value == Json::Int(1))),
         (Kind::Boolean, Json::Text(text)) => text.parse().ok().map(Json::Bool),
         (Kind::Array(_) | Kind::Object, Json::Text(text)) => owned_container(text),

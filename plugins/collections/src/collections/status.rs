@@ -11,7 +11,7 @@ use tinybase_plugin_api::{
 
 use crate::{
     catalog::{Catalog, Collection},
-    json, limits, paging,
+    http, json, limits, paging,
     plugin::Collections,
     schema::{Field, USERS, UnknownFields},
     storage::{Named, Shape},
@@ -19,7 +19,8 @@ use crate::{
 };
 
 /// `GET /api/admin/collections/status`: every collection, without looking at each record.
-pub async fn status_all(plugin: Arc<Collections>, _request: Request) -> Result<Response> {
+pub async fn status_all(plugin: Arc<Collections>, request: Request) -> Result<Response> {
+    http::check_query(&request, &[])?;
     let catalog = plugin.catalog.reload().await?;
     let mut collections = Vec::with_capacity(catalog.all().len());
     for collection in catalog.all() {
@@ -31,6 +32,7 @@ pub async fn status_all(plugin: Arc<Collections>, _request: Request) -> Result<R
 
 /// `GET /api/admin/collections/{name}/status`: one collection, every record checked against its schema.
 pub async fn status(plugin: Arc<Collections>, request: Request) -> Result<Response> {
+    http::check_query(&request, &[])?;
     let catalog = plugin.catalog.reload().await?;
     let collection = plugin.catalog.collection(request.param(0)).await?;
     let mut report = report(&plugin, &catalog, &collection).await?;

@@ -1,10 +1,10 @@
-//! `collections export`: a collection's records as a JSON array, one JSON object a line, or CSV, in the order of their
-//! creation. It holds one page in memory.
+//! `collections export`: a collection's records as a JSON array, one JSON object a line, or delimited text, in the order of
+//! their creation. It holds one page in memory, and puts a file in its place once it is complete.
 
 use std::{
     fs::File,
     io::{BufWriter, Write},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -14,10 +14,13 @@ use tinybase_plugin_api::{
     database::{Cost, Value},
 };
 
-use super::source::Format;
+use super::{
+    delimited::{write_cell, write_cell_text},
+    source::Format,
+};
 use crate::{
     catalog::Collection,
-    json::Json,
+    filter::RecordColumn,
     limits, paging,
     plugin::Collections,
     records::{Answer, parsed},
@@ -41,6 +44,42 @@ impl Sink {
     }
 }
 
+/// The file that is asked for, and the one that is written meanwhile: an export that fails leaves what was there.
+struct Target {
+    path: PathBuf,
+    written: PathBuf,
+}
+
+impl Target {
+    fn new(path: &Path) -> Result<Target> {
+        let path = path.to_owned();
+        // Into a device or a pipe it is written as it comes.
+        if path.metadata().is_ok_and(|found| !found.is_file()) {
+            return Ok(Target { written: path.clone(), path });
+        }
+        let name = path.file_name().ok_or_else(|| unwritable("it has no name"))?;
+        let name = format!("{}.partial-{}", name.to_string_lossy(), std::process::id());
+        Ok(Target { written: path.with_file_name(name), path })
+    }
+
+    fn finish(mut self) -> Result<()> {
+        if self.written != self.path {
+            std::fs::rename(&self.written, &self.path).map_err(unwritable)?;
+            // What is in its place is not to be removed.
+            self.written = self.path.clone();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if self.written != self.path {
+            let _ = std::fs::remove_file(&self.written);
+        }
+    }
+}
+
 fn unwritable(fault: impl std::fmt::Display) -> Error {
     Error::bad_request("file_unwritable", format!("the file cannot be written: {fault}"))
 }
@@ -49,18 +88,30 @@ fn unwritable(fault: impl std::fmt::Display) -> Error {
 pub async fn export(plugin: Arc<Collections>, arguments: Arguments, console: Console) -> Result<u32> {
     plugin.catalog.reload().await?;
     let collection = plugin.catalog.collection(arguments.required("name")?).await?;
-    let path = arguments.text("file").map(Path::new);
-    let format = Format::of(arguments.text("format"), path)?;
+    let path = arguments.text("file").filter(|file| *file != "-").map(Path::new);
+    let format =
+        Format::of(arguments.text("format"), path, arguments.text("delimiter"))?.unwrap_or(Format::Ndjson);
     let whole = arguments.flag("whole");
-    if whole && format == Format::Csv {
-        return Err(Error::bad_request("unknown_format", "whole records are written as JSON, not as CSV"));
+    let is_text = matches!(format, Format::Delimited(_));
+    let own = |name: &str| RecordColumn::ALL.iter().any(|own| own.name() == name);
+    if let Some(field) = collection.schema.fields().iter().find(|field| whole && is_text && own(&field.name))
+    {
+        let message = format!(
+            "the field {} is named like a column of every record: export whole records as json or jsonl",
+            field.name
+        );
+        return Err(Error::bad_request("unknown_format", message));
     }
-    let sink = match path {
+    let target = path.map(Target::new).transpose()?;
+    let sink = match &target {
         None => Sink::Console(console),
-        Some(path) => Sink::File(BufWriter::new(File::create(path).map_err(unwritable)?)),
+        Some(target) => Sink::File(BufWriter::new(File::create(&target.written).map_err(unwritable)?)),
     };
     let written =
         Run { plugin: &plugin, collection: &collection, console, format, whole, sink }.all().await?;
+    if let Some(target) = target {
+        target.finish()?;
+    }
     if let Some(path) = path {
         console.line(format!("{written} records of {} were written to {}", collection.name, path.display()));
     }
@@ -84,7 +135,7 @@ impl Run<'_> {
             self.collection.table
         );
         match self.format {
-            Format::Csv => self.sink.line(&self.csv_names()?)?,
+            Format::Delimited(delimiter) => self.sink.line(&self.names(delimiter.unwrap_or(b',')))?,
             Format::Json => self.sink.line("[")?,
             Format::Ndjson => {}
         }
@@ -122,39 +173,48 @@ impl Run<'_> {
     }
 
     fn line(&self, record: Answer<'_>, first: bool) -> Result<String> {
-        if self.format == Format::Csv {
-            return self.csv_line(record.data);
+        if let Format::Delimited(delimiter) = self.format {
+            return self.row(record, delimiter.unwrap_or(b','));
         }
         let text = if self.whole { record.to_json() } else { record.data.to_owned() };
         Ok(if self.format == Format::Json && !first { format!(",{text}") } else { text })
     }
 
-    fn csv_names(&self) -> Result<String> {
-        csv_text(self.collection.schema.fields().iter().map(|field| field.name.as_str()))
+    fn names(&self, delimiter: u8) -> String {
+        let own = RecordColumn::ALL.iter().map(|own| own.name()).filter(|_| self.whole);
+        let fields = self.collection.schema.fields().iter().map(|field| field.name.as_str());
+        let mut out = String::new();
+        for (at, name) in own.chain(fields).enumerate() {
+            separate(&mut out, delimiter, at);
+            out.push_str(name);
+        }
+        out
     }
 
-    fn csv_line(&self, data: &str) -> Result<String> {
-        let data = parsed(data)?;
-        let values: Vec<String> = self
-            .collection
-            .schema
-            .fields()
-            .iter()
-            .map(|field| match data.get(&field.name) {
-                None | Some(Json::Null) => String::new(),
-                Some(Json::Text(text)) => text.to_string(),
-                Some(other) => other.to_text(),
-            })
-            .collect();
-        csv_text(values.iter().map(String::as_str))
+    fn row(&self, record: Answer<'_>, delimiter: u8) -> Result<String> {
+        let data = parsed(record.data)?;
+        let mut out = String::new();
+        let mut at = 0;
+        if self.whole {
+            for own in [Some(record.id), record.owner_id, Some(record.created_at), Some(record.updated_at)] {
+                separate(&mut out, delimiter, at);
+                at += 1;
+                if let Some(own) = own {
+                    write_cell_text(&mut out, delimiter, own);
+                }
+            }
+        }
+        for field in self.collection.schema.fields() {
+            separate(&mut out, delimiter, at);
+            at += 1;
+            write_cell(&mut out, delimiter, data.get(&field.name));
+        }
+        Ok(out)
     }
 }
 
-fn csv_text<'a>(values: impl Iterator<Item = &'a str>) -> Result<String> {
-    let mut writer =
-        csv::WriterBuilder::new().terminator(csv::Terminator::Any(b'\n')).from_writer(Vec::new());
-    writer.write_record(values).map_err(unwritable)?;
-    let bytes = writer.into_inner().map_err(unwritable)?;
-    let text = String::from_utf8(bytes).map_err(unwritable)?;
-    Ok(text.trim_end_matches('\n').to_owned())
+fn separate(out: &mut String, delimiter: u8, at: usize) {
+    if at > 0 {
+        out.push(char::from(delimiter));
+    }
 }

@@ -1,48 +1,59 @@
-//! `collections import`: records from a file into a collection, which is made where it does not exist. Every record is
-//! validated; records are written in chunks, each of them whole or not at all. Events are not told of them.
+//! `collections import`: records from a file or standard input into a collection, which is made where it does not exist. Every
+//! record is validated; records are written in chunks, each of them whole or not at all. Events are not told of them.
 
-use std::{borrow::Cow, collections::HashMap, path::Path, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    sync::Arc,
+};
 
 use tinybase_plugin_api::{
     Error, Result,
     command::{Arguments, Console},
-    database::{Batch, Expect, ValueRef},
 };
-use uuid::Uuid;
 
 use super::{
     infer::{Inference, field_names},
-    source::{Format, Item, Source},
+    order,
+    row::{Reading, Row},
+    source::{Format, Input, Item, Source},
+    update::{Key, Written},
 };
 use crate::{
     catalog::Collection,
-    collections::{Definition, convert, make},
+    collections::{Definition, make},
     error,
     json::Json,
     plugin::Collections,
-    schema, validate,
+    schema,
 };
 
 /// Records that are written together.
 const CHUNK_RECORDS: usize = 2_000;
+/// Records that are looked up and written together.
+const CHUNK_RECORDS_BY_KEY: usize = 500;
 /// Bytes of records that are written together.
 const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 /// Faults that are printed one by one.
-const FAULTS_PRINTED_MAX: u64 = 20;
+const FAULTS_PRINTED_MAX: u64 = 1_000;
 
 /// Runs the command; answers its exit code.
 pub async fn import(plugin: Arc<Collections>, arguments: Arguments, console: Console) -> Result<u32> {
     let name = arguments.required("name")?;
-    let path = Path::new(arguments.required("file")?);
-    let format = Format::of(None, Some(path))?;
+    let file = arguments.required("file")?;
+    let path = Some(Path::new(file)).filter(|_| file != "-");
     let known = plugin.catalog.reload().await?.get(name).cloned();
+    let format = Format::of(arguments.text("format"), path, arguments.text("delimiter"))?;
+    let input = Input::open(file)?;
+    let format = format.map_or_else(|| input.guess(), Ok)?;
+    let whole = arguments.flag("whole");
     let mut read = Read::default();
     let collection = match known {
         Some(collection) => collection,
         None => {
             match arguments.text("schema") {
                 Some(file) => read.schema = read_schema(Path::new(file))?,
-                None => read = infer(path, format, &console)?,
+                None => read = infer(&input, format, whole, &console)?,
             }
             let label = arguments.text("label").unwrap_or(name);
             let collection = create(&plugin, name, label, &read.schema).await?;
@@ -50,22 +61,27 @@ pub async fn import(plugin: Arc<Collections>, arguments: Arguments, console: Con
             collection
         }
     };
-    let skip = arguments.text("on-error") == Some("skip");
+    let key = arguments.text("key").map(|key| Key::parse(key, &collection)).transpose()?;
+    let is_text = matches!(format, Format::Delimited(_));
     let mut run = Run {
         plugin: &plugin,
+        reading: Reading { collection: Arc::clone(&collection), names: read.names, is_text, whole },
         collection,
         console,
-        skip,
+        skip: arguments.text("on-error") == Some("skip"),
         total: read.records,
-        names: read.names,
-        written: 0,
+        key,
+        written: Written::default(),
         faults: 0,
         rows: Vec::new(),
+        keys: HashSet::new(),
         bytes: 0,
     };
-    let outcome = run.all(path, format).await;
+    let outcome = run.all(&input, format).await;
     run.report();
     match outcome {
+        // Where nothing of a file fits, nothing was done.
+        Ok(()) if run.faults > 0 && run.written.records == 0 => Ok(1),
         Ok(()) => Ok(0),
         Err(Stop::Reported) => Ok(1),
         Err(Stop::Failed(fault)) => Err(fault),
@@ -87,18 +103,29 @@ struct Read {
 }
 
 /// Reads the file once to learn what it holds, and how much.
-fn infer(path: &Path, format: Format, console: &Console) -> Result<Read> {
+fn infer(input: &Input, format: Format, whole: bool, console: &Console) -> Result<Read> {
     const STEP: u64 = 50_000;
-    let mut source = Source::open(path, format)?;
-    let mut inference = Inference::new(format == Format::Csv);
+    let mut source = Source::open(input, format)?;
+    let is_text = matches!(format, Format::Delimited(_));
+    let mut inference = Inference::new(is_text);
+    let fields: Vec<String> =
+        source.names().iter().filter(|name| !(whole && super::row::is_own(name))).cloned().collect();
+    inference.columns(&fields);
     while let Some(item) = source.next()? {
         let record = parse(&item)?;
-        inference.see(data_of(&record));
+        inference.see(&super::row::data_of(&record, is_text && whole), item.line);
         if inference.records().is_multiple_of(STEP) {
             console.progress(inference.records(), 0, "records read");
         }
     }
+    if inference.records() == 0 {
+        let message = "the file holds no records to read a schema off: give one with --schema";
+        return Err(Error::bad_request("file_malformed", message));
+    }
     let schema = inference.schema().map_err(|faults| error::schema(&faults))?;
+    for note in inference.notes() {
+        console.error_line(note);
+    }
     Ok(Read { schema, records: inference.records(), names: inference.names() })
 }
 
@@ -112,31 +139,10 @@ async fn create(plugin: &Collections, name: &str, label: &str, schema: &str) -> 
 }
 
 fn parse(item: &Item) -> Result<Json<'_>> {
-    Json::parse(&item.text).map_err(|fault| {
-        Error::bad_request("file_malformed", format!("line {}: no JSON: {fault}", item.line))
-    })
-}
-
-/// Whether a line is a whole record, as `export --whole` writes it.
-fn is_whole(record: &Json<'_>) -> bool {
-    let id = record.get("id").and_then(Json::as_text).is_some_and(validate::is_record_id);
-    id && record.get("collection_id").is_some()
-        && record.get("data").is_some_and(|data| data.as_object().is_some())
-}
-
-fn data_of<'a, 'json>(record: &'a Json<'json>) -> &'a Json<'json> {
-    match record.get("data") {
-        Some(data) if is_whole(record) => data,
-        _ => record,
-    }
-}
-
-/// A record that is ready to be written.
-struct Row {
-    line: u64,
-    id: String,
-    owner_id: Option<String>,
-    data: String,
+    let malformed =
+        |problem: String| Error::bad_request("file_malformed", format!("line {}: {problem}", item.line));
+    let text = item.text.as_ref().map_err(|problem| malformed(problem.clone()))?;
+    Json::parse(text).map_err(|fault| malformed(format!("no JSON: {fault}")))
 }
 
 /// Why a run ends early.
@@ -155,79 +161,60 @@ impl From<Error> for Stop {
 
 struct Run<'a> {
     plugin: &'a Collections,
+    reading: Reading,
     collection: Arc<Collection>,
     console: Console,
     skip: bool,
     total: u64,
-    names: HashMap<String, String>,
-    written: u64,
+    key: Option<Key>,
+    written: Written,
     faults: u64,
     rows: Vec<Row>,
+    /// The keys of the rows.
+    keys: HashSet<String>,
     bytes: usize,
 }
 
 impl Run<'_> {
-    async fn all(&mut self, path: &Path, format: Format) -> Result<(), Stop> {
-        let mut source = Source::open(path, format)?;
-        while let Some(item) = source.next()? {
-            match self.row(&item) {
-                Ok(row) => {
-                    self.bytes += row.data.len();
-                    self.rows.push(row);
+    async fn all(&mut self, input: &Input, format: Format) -> Result<(), Stop> {
+        let rows_max = if self.key.is_some() { CHUNK_RECORDS_BY_KEY } else { CHUNK_RECORDS };
+        let mut source = Source::open(input, format)?;
+        loop {
+            let item = match source.next() {
+                Ok(Some(item)) => item,
+                Ok(None) => break,
+                Err(fault) => {
+                    self.flush().await?;
+                    return Err(fault.into());
                 }
+            };
+            match self.reading.row(&item, self.key.as_ref()) {
+                Ok(row) => self.take(row).await?,
                 Err(problem) => self.fault(item.line, &problem).await?,
             }
-            if self.rows.len() == CHUNK_RECORDS || self.bytes > CHUNK_BYTES {
+            if self.rows.len() >= rows_max || self.bytes > CHUNK_BYTES {
                 self.flush().await?;
-                self.console.progress(self.written, self.total, "records");
+                self.console.progress(self.written.records, self.total, "records");
             }
         }
-        self.flush().await
+        self.flush().await?;
+        if self.written.with_times {
+            order::restore(self.plugin, &self.collection).await?;
+        }
+        Ok(())
     }
 
-    /// A record as it will be stored, or what is wrong with it.
-    fn row(&mut self, item: &Item) -> Result<Row, String> {
-        let record = Json::parse(&item.text).map_err(|fault| format!("no JSON: {fault}"))?;
-        let data = data_of(&record);
-        let Some(members) = data.as_object() else {
-            return Err(format!("must be an object, is {}", data.kind()));
-        };
-        let mut fitted = Vec::with_capacity(members.len());
-        for (name, value) in members {
-            let name = self.field_name(name);
-            let value = match self.collection.schema.field(&name) {
-                Some(field) => convert(value, field.kind),
-                None => value.clone(),
-            };
-            fitted.push((Cow::Owned(name), value));
+    async fn take(&mut self, row: Row) -> Result<(), Stop> {
+        if let Some(key) = &row.key
+            && self.keys.contains(key)
+        {
+            // The row before it must be there to be found.
+            self.flush().await?;
         }
-        let collection = &self.collection;
-        let data =
-            validate::data(&collection.schema, collection.options.unknown_fields, &Json::Object(fitted))
-                .map_err(|faults| faults.to_string())?;
-        let whole = |name: &str| record.get(name).filter(|_| is_whole(&record)).and_then(Json::as_text);
-        Ok(Row {
-            line: item.line,
-            id: whole("id").map_or_else(|| Uuid::now_v7().to_string(), str::to_owned),
-            owner_id: whole("owner_id").map(str::to_owned),
-            data,
-        })
-    }
-
-    /// The field that a name in the file means: the one of that name, or of the name that inference would make of it.
-    fn field_name(&mut self, name: &str) -> String {
-        if let Some(known) = self.names.get(name) {
-            return known.clone();
-        }
-        let schema = &self.collection.schema;
-        let made = field_names(&[name.to_owned()]).remove(0);
-        let field = if schema.field(name).is_none() && schema.field(&made).is_some() {
-            made
-        } else {
-            name.to_owned()
-        };
-        self.names.insert(name.to_owned(), field.clone());
-        field
+        self.keys.extend(row.key.clone());
+        self.bytes += row.data.len();
+        self.rows.push(row);
+        Ok(())
     }
 
     /// Prints a fault. To stop at it, what came before is written first.
@@ -249,11 +236,13 @@ impl Run<'_> {
     /// Writes what has been gathered. Where the database refuses a chunk, it is halved until the record is found.
     async fn flush(&mut self) -> Result<(), Stop> {
         let rows = std::mem::take(&mut self.rows);
+        self.keys.clear();
         self.bytes = 0;
         let mut chunks = vec![rows.as_slice()];
         while let Some(chunk) = chunks.pop() {
-            match (self.apply(chunk).await, chunk) {
-                (Ok(()), _) => self.written += chunk.len() as u64,
+            let key = self.key.as_ref();
+            match (super::update::apply(self.plugin, &self.collection, key, chunk).await, chunk) {
+                (Ok(written), _) => self.written.add(&written),
                 (Err(fault), _) if fault.is_retryable() || fault.status() >= 500 => return Err(fault.into()),
                 (Err(fault), [row]) => self.print(row.line, fault.message())?,
                 (Err(_), _) => {
@@ -265,28 +254,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn apply(&self, rows: &[Row]) -> Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let mut batch = Batch::default();
-        for row in rows {
-            let owner = row.owner_id.as_deref().map_or(ValueRef::Null, ValueRef::Text);
-            let values = [ValueRef::Text(&row.id), owner, ValueRef::Now, ValueRef::Text(&row.data)];
-            batch.push_refs(Expect::Exactly(1), &self.collection.sql.insert, values);
-        }
-        match self.plugin.database.apply(batch).await {
-            Ok(_) => Ok(()),
-            Err(fault) if fault.code() == "db_foreign_key" => {
-                Err(Error::conflict("reference_violation", "a reference leads to no record"))
-            }
-            Err(fault) => Err(error::not_stored(fault, std::iter::once(&*self.collection))),
-        }
-    }
-
     fn report(&self) {
         let name = &self.collection.name;
-        self.console.line(format!("{} records were imported into {name}", self.written));
+        if self.key.is_some() {
+            self.console.line(format!("{} of the records were there and were updated", self.written.updated));
+        }
+        self.console.line(format!("{} records were imported into {name}", self.written.records));
         if self.faults > FAULTS_PRINTED_MAX {
             self.console.error_line(format!("… and {} more", self.faults - FAULTS_PRINTED_MAX));
         }
@@ -296,4 +269,16 @@ impl Run<'_> {
             self.console.error_line(format!("{} records that do not fit {what}", self.faults));
         }
     }
+}
+
+/// The field that a name in the file means: the one of that name, or of the name that inference would make of it.
+pub(super) fn field_name(names: &mut HashMap<String, String>, schema: &schema::Schema, name: &str) -> String {
+    if let Some(known) = names.get(name) {
+        return known.clone();
+    }
+    let made = field_names(&[name.to_owned()]).remove(0);
+    let field =
+        if schema.field(name).is_none() && schema.field(&made).is_some() { made } else { name.to_owned() };
+    names.insert(name.to_owned(), field.clone());
+    field
 }

@@ -4,8 +4,10 @@
 use std::collections::HashMap;
 
 use crate::{
-    fault::Faults,
+    fault::{Faults, shorten},
+    filter::RecordColumn,
     json::{Json, write_text},
+    number,
     schema::{is_identifier, normalise_date},
 };
 
@@ -19,16 +21,41 @@ pub(super) struct Inference {
     from_text: bool,
 }
 
+/// The values of a field by their types.
 #[derive(Default)]
 struct Seen {
-    booleans: bool,
-    integers: bool,
-    numbers: bool,
-    dates: bool,
-    texts: bool,
-    arrays: bool,
-    objects: bool,
+    booleans: Mark,
+    integers: Mark,
+    numbers: Mark,
+    dates: Mark,
+    texts: Mark,
+    /// Text that is a number, and would be another text or another number afterwards.
+    inexact: Mark,
+    arrays: Mark,
+    objects: Mark,
     items: Items,
+}
+
+/// How many values there are of a type, and where the first of them is.
+#[derive(Default)]
+struct Mark {
+    count: u64,
+    line: u64,
+    sample: String,
+}
+
+impl Mark {
+    fn note(&mut self, value: &Json<'_>, line: u64) {
+        if self.count == 0 {
+            self.line = line;
+            self.sample = shorten(&value.as_text().map_or_else(|| value.to_text(), str::to_owned));
+        }
+        self.count += 1;
+    }
+
+    fn any(&self) -> bool {
+        self.count > 0
+    }
 }
 
 /// The types of an array's entries.
@@ -52,22 +79,52 @@ impl Inference {
         self.records
     }
 
-    /// Looks at a record.
-    pub(super) fn see(&mut self, record: &Json<'_>) {
+    /// Takes the columns of delimited text, which are fields even where they hold nothing.
+    pub(super) fn columns(&mut self, names: &[String]) {
+        for name in names {
+            self.field(name);
+        }
+    }
+
+    fn field(&mut self, name: &str) -> &mut Seen {
+        if !self.fields.contains_key(name) {
+            self.order.push(name.to_owned());
+        }
+        self.fields.entry(name.to_owned()).or_default()
+    }
+
+    /// Looks at a record that begins on this line.
+    pub(super) fn see(&mut self, record: &Json<'_>, line: u64) {
         self.records += 1;
         for (name, value) in record.as_object().unwrap_or_default() {
-            if !self.fields.contains_key(&**name) {
-                self.order.push(name.to_string());
-                self.fields.insert(name.to_string(), Seen::default());
-            }
-            let seen = self.fields.get_mut(&**name).expect("it was just put there");
-            seen.see(value, self.from_text);
+            let from_text = self.from_text;
+            self.field(name).see(value, line, from_text);
         }
     }
 
     /// The fields' names by those in the records.
     pub(super) fn names(&self) -> HashMap<String, String> {
         self.order.iter().cloned().zip(field_names(&self.order)).collect()
+    }
+
+    /// What became of fields in a way that is easily overlooked, a sentence each.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let names = field_names(&self.order);
+        let mut notes = Vec::new();
+        for (original, name) in self.order.iter().zip(&names) {
+            let seen = &self.fields[original];
+            if seen.kind() == Some("string")
+                && let Some(why) = seen.note(self.from_text)
+            {
+                notes.push(format!("{why}, so {name} holds text"));
+            }
+            if is_reserved(original) {
+                notes.push(format!(
+                    "{original} becomes the field {name}, since every record has an {original} of its own; --whole takes it as that"
+                ));
+            }
+        }
+        notes
     }
 
     /// The schema as JSON; the names of its fields are those that [`field_names`] makes.
@@ -78,10 +135,12 @@ impl Inference {
         for (at, (original, name)) in self.order.iter().zip(&names).enumerate() {
             let seen = &self.fields[original];
             let Some(kind) = seen.kind() else {
-                faults.push(
-                    original,
-                    "holds arrays or objects beside other values: give a schema with --schema",
+                let mark = if seen.arrays.any() { &seen.arrays } else { &seen.objects };
+                let message = format!(
+                    "holds arrays or objects beside other values, on line {} for the first time: give a schema with --schema",
+                    mark.line
                 );
+                faults.push(original, message);
                 continue;
             };
             out.push_str(if at > 0 { ",{\"name\":" } else { "{\"name\":" });
@@ -95,36 +154,49 @@ impl Inference {
 }
 
 impl Seen {
-    fn see(&mut self, value: &Json<'_>, from_text: bool) {
-        match value {
-            Json::Null => {}
-            Json::Bool(_) => self.booleans = true,
-            Json::Int(_) => self.integers = true,
-            Json::Uint(_) | Json::Float(_) => self.numbers = true,
-            Json::Text(text) if from_text && matches!(&**text, "true" | "false") => self.booleans = true,
-            Json::Text(text) if from_text && plain_integer(text) => self.integers = true,
-            Json::Text(text) if from_text && plain_number(text) => self.numbers = true,
-            Json::Text(text) if !self.texts && normalise_date(text).is_some() => self.dates = true,
-            Json::Text(_) => self.texts = true,
+    fn see(&mut self, value: &Json<'_>, line: u64, from_text: bool) {
+        let mark = match value {
+            Json::Null => return,
+            Json::Bool(_) => &mut self.booleans,
+            Json::Int(_) => &mut self.integers,
+            Json::Uint(_) | Json::Float(_) => &mut self.numbers,
+            Json::Text(text) => self.mark_of_text(text, from_text),
             Json::Array(entries) => {
-                self.arrays = true;
                 entries.iter().for_each(|entry| self.items.see(entry));
+                &mut self.arrays
             }
-            Json::Object(_) => self.objects = true,
+            Json::Object(_) => &mut self.objects,
+        };
+        mark.note(value, line);
+    }
+
+    fn mark_of_text(&mut self, text: &str, from_text: bool) -> &mut Mark {
+        match number::verbatim(text).filter(|_| from_text) {
+            Some(Json::Int(_)) => &mut self.integers,
+            Some(_) => &mut self.numbers,
+            None if from_text && matches!(text, "true" | "false") => &mut self.booleans,
+            None if from_text && number::looks_like_one(text) => &mut self.inexact,
+            // Among other texts a date is one of them, and is not looked for.
+            None if (!self.texts.any() || self.dates.any()) && is_whole_date(text) => &mut self.dates,
+            None => &mut self.texts,
         }
+    }
+
+    fn is_text(&self) -> bool {
+        self.texts.any() || self.inexact.any()
     }
 
     /// The type that holds every value seen; `None` where there is none.
     fn kind(&self) -> Option<&'static str> {
-        let numeric = self.integers || self.numbers;
-        let scalar = self.booleans || numeric || self.dates || self.texts;
-        Some(match (self.arrays, self.objects) {
+        let numeric = self.integers.any() || self.numbers.any();
+        let scalar = self.booleans.any() || numeric || self.dates.any() || self.is_text();
+        Some(match (self.arrays.any(), self.objects.any()) {
             (true, false) if !scalar => self.items.kind(),
             (false, true) if !scalar => "object",
-            (false, false) if self.texts || !scalar => "string",
-            (false, false) => match (self.booleans, numeric, self.dates) {
+            (false, false) if self.is_text() || !scalar => "string",
+            (false, false) => match (self.booleans.any(), numeric, self.dates.any()) {
                 (true, false, false) => "boolean",
-                (false, true, false) if self.numbers => "number",
+                (false, true, false) if self.numbers.any() => "number",
                 (false, true, false) => "integer",
                 (false, false, true) => "date",
                 // Whatever else is mixed fits text alone.
@@ -133,6 +205,39 @@ impl Seen {
             _ => return None,
         })
     }
+
+    /// Why a field is text although values of it are not: the first one that made it so.
+    fn note(&self, from_text: bool) -> Option<String> {
+        if self.inexact.any() && !self.texts.any() {
+            let Mark { line, sample, .. } = &self.inexact;
+            return Some(format!("line {line}: {sample} would not come back from a number as it is"));
+        }
+        let numeric = self.integers.count + self.numbers.count + self.inexact.count;
+        let kinds = [(self.booleans.count, "a boolean"), (numeric, "a number"), (self.dates.count, "a date")];
+        let (most, word) =
+            kinds.into_iter().max_by_key(|(count, _)| *count).filter(|(count, _)| *count > 0)?;
+        // Where most is text, a number among it is text as well; where values bring their types, half is enough.
+        if self.texts.any() && self.texts.count + u64::from(!from_text) > most {
+            return None;
+        }
+        let marks = [
+            (&self.texts, ""),
+            (&self.booleans, "a boolean"),
+            (if self.integers.any() { &self.integers } else { &self.numbers }, "a number"),
+            (&self.dates, "a date"),
+        ];
+        let odd =
+            marks.iter().filter(|(mark, of)| mark.any() && *of != word).min_by_key(|(mark, _)| mark.line)?;
+        Some(format!("line {}: {} is not {word}", odd.0.line, odd.0.sample))
+    }
+}
+
+/// Whether a text is a date of which nothing is cut off.
+fn is_whole_date(text: &str) -> bool {
+    const DIGITS_KEPT: usize = 6;
+    let fraction = text.split_once('.').map_or("", |(_, rest)| rest);
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+    digits <= DIGITS_KEPT && normalise_date(text).is_some()
 }
 
 impl Items {
@@ -157,17 +262,9 @@ impl Items {
     }
 }
 
-/// Whether text is an integer that is written the one usual way: `007` is no number but a code.
-fn plain_integer(text: &str) -> bool {
-    text.parse::<i64>().is_ok_and(|number| number.to_string() == text)
-}
-
-fn plain_number(text: &str) -> bool {
-    let digits = text.trim_start_matches('-');
-    let leading_zero = digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0.");
-    digits.starts_with(|first: char| first.is_ascii_digit())
-        && !leading_zero
-        && text.parse::<f64>().is_ok_and(f64::is_finite)
+/// Whether a name is that of what every record has.
+fn is_reserved(name: &str) -> bool {
+    RecordColumn::ALL.iter().any(|own| own.name().eq_ignore_ascii_case(name))
 }
 
 /// The names of fields for a file's own: what is no identifier has `_` in place of what does not fit, and a number
@@ -181,7 +278,7 @@ pub(super) fn field_names(originals: &[String]) -> Vec<String> {
             .take(CHARS_MAX)
             .map(|char| if char.is_ascii_alphanumeric() || char == '_' { char } else { '_' })
             .collect();
-        if !is_identifier(&name) {
+        if !is_identifier(&name) || is_reserved(&name) {
             name.insert(0, '_');
         }
         let taken = |name: &str| names.iter().any(|other| other.eq_ignore_ascii_case(name));
@@ -200,7 +297,8 @@ mod tests {
 
     fn inferred(records: &[&str], from_text: bool) -> String {
         let mut inference = Inference::new(from_text);
-        records.iter().for_each(|record| inference.see(&Json::parse(record).unwrap()));
+        let numbered = records.iter().zip(1..);
+        numbered.for_each(|(record, line)| inference.see(&Json::parse(record).unwrap(), line));
         inference.schema().unwrap_or_else(|faults| faults.to_string())
     }
 
@@ -235,5 +333,44 @@ mod tests {
             assert_eq!(inferred(records, from_text), format!("{{\"fields\":[{expected}]}}"), "{records:?}");
         }
         assert!(inferred(&[r#"{"a":[1]}"#, r#"{"a":1}"#], false).contains("give a schema with --schema"));
+    }
+
+    #[test]
+    fn numbers_that_would_not_come_back_are_text_and_odd_values_are_told() {
+        for (values, kind, note) in [
+            (
+                &["12345678901234567890123", "1"][..],
+                "string",
+                Some("line 1: 12345678901234567890123 would not come back"),
+            ),
+            (&["1.10", "2.5"], "string", Some("line 1: 1.10 would not come back")),
+            (&["1E10"], "string", Some("line 1: 1E10 would not")),
+            (&["007"], "string", Some("line 1: 007 would not")),
+            (&["1.5", "2", "18446744073709551615"], "number", None),
+            (&["1", "2", "n/a", "4"], "string", Some("line 3: n/a is not a number, so a holds text")),
+            (&["true", "false", "TRUE"], "string", Some("line 3: TRUE is not a boolean")),
+            (&["2026-01-01", "soon", "2026-01-02"], "string", Some("line 2: soon is not a date")),
+            (&["2026-01-01T00:00:00.1234567Z"], "string", None),
+            (&["true", "1", "true"], "string", Some("line 2: 1 is not a boolean")),
+            (&["one", "two", "3"], "string", None),
+        ] {
+            let mut inference = Inference::new(true);
+            for (value, line) in values.iter().zip(1..) {
+                inference.see(&Json::Object(vec![("a".into(), Json::Text((*value).into()))]), line);
+            }
+            let schema = inference.schema().unwrap();
+            assert!(schema.contains(&format!("\"type\":\"{kind}\"")), "{values:?}: {schema}");
+            let notes = inference.notes();
+            assert_eq!(notes.len(), usize::from(note.is_some()), "{notes:?}");
+            assert!(note.is_none_or(|note| notes[0].starts_with(note)), "{notes:?}");
+        }
+    }
+
+    #[test]
+    fn a_column_named_like_what_every_record_has_gets_another_name() {
+        let mut inference = Inference::new(true);
+        inference.see(&Json::parse(r#"{"id":"1","title":"x"}"#).unwrap(), 2);
+        assert_eq!(inference.names()["id"], "_id");
+        assert!(inference.notes()[0].starts_with("id becomes the field _id"), "{:?}", inference.notes());
     }
 }

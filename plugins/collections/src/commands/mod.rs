@@ -1,9 +1,13 @@
 //! The commands of the command line: `import` and `export`.
 
+mod delimited;
 mod export;
 mod import;
 mod infer;
+mod order;
+mod row;
 mod source;
+mod update;
 
 pub use export::export;
 pub use import::import;

@@ -1,15 +1,15 @@
-//! Records out of a file, one at a time: a JSON array, one JSON object a line, or CSV. It holds one record in memory,
-//! never the file.
+//! Records out of a file or of standard input, one at a time: a JSON array, one JSON object a line, or delimited text. It holds
+//! one record in memory, never the file.
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read, Seek},
     path::Path,
 };
 
 use tinybase_plugin_api::{Error, Result};
 
-use crate::json::write_text;
+use super::delimited::{self, Cell};
 
 /// The forms of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,21 +18,46 @@ pub(super) enum Format {
     Json,
     /// An object a line.
     Ndjson,
-    /// A line of names, then a line a record.
-    Csv,
+    /// A line of names, then a line a record; the cells are separated by this, or by what the line of names shows.
+    Delimited(Option<u8>),
 }
 
 impl Format {
-    /// The form of this name, or that the file's ending says.
-    pub(super) fn of(name: Option<&str>, path: Option<&Path>) -> Result<Format> {
+    /// The form of this name, or that the file's ending says; `None` where neither does.
+    pub(super) fn of(
+        name: Option<&str>,
+        path: Option<&Path>,
+        delimiter: Option<&str>,
+    ) -> Result<Option<Format>> {
         let ending = path.and_then(Path::extension).and_then(|ending| ending.to_str());
-        match name.or(ending).unwrap_or("ndjson").to_ascii_lowercase().as_str() {
-            "json" => Ok(Format::Json),
-            "ndjson" | "jsonl" => Ok(Format::Ndjson),
-            "csv" => Ok(Format::Csv),
+        let Some(word) = name.or(ending) else {
+            return delimiter.map(|name| Format::Delimited(None).separated_by(Some(name))).transpose();
+        };
+        let format = match word.to_ascii_lowercase().as_str() {
+            "json" => Format::Json,
+            "ndjson" | "jsonl" => Format::Ndjson,
+            "csv" => Format::Delimited(None),
+            "tsv" | "tab" => Format::Delimited(Some(b'\t')),
             other => {
+                let message = format!(
+                    "{other} is no known form of file: there are json, jsonl, csv and tsv; --format says which it is"
+                );
+                return Err(Error::bad_request("unknown_format", message));
+            }
+        };
+        format.separated_by(delimiter).map(Some)
+    }
+
+    fn separated_by(self, delimiter: Option<&str>) -> Result<Format> {
+        let Some(name) = delimiter else { return Ok(self) };
+        if !matches!(self, Format::Delimited(_)) {
+            return Err(Error::bad_request("unknown_format", "--delimiter is for csv and tsv alone"));
+        }
+        match delimited::delimiter_named(name) {
+            Some(byte) => Ok(Format::Delimited(Some(byte))),
+            None => {
                 let message =
-                    format!("{other} is no known form of file: there are .json, .ndjson, .jsonl and .csv");
+                    "--delimiter must be one character such as ; or one of comma, semicolon, tab, pipe";
                 Err(Error::bad_request("unknown_format", message))
             }
         }
@@ -43,42 +68,102 @@ impl Format {
 pub(super) struct Item {
     /// The line on which it begins, from 1.
     pub(super) line: u64,
-    /// JSON. Of CSV, an object whose values are all strings; empty ones are left out.
-    pub(super) text: String,
+    /// JSON, or what is wrong with the line. Of delimited text, an object whose values are strings and null; absent ones are
+    /// left out.
+    pub(super) text: std::result::Result<String, String>,
 }
 
 /// The bytes that a record may have; more is no record but a file of another form.
-const ITEM_BYTES_MAX: usize = 16 * 1024 * 1024;
+const ITEM_BYTES_MAX: usize = delimited::ROW_BYTES_MAX;
+
+/// What is read: a file that can be read twice.
+pub(super) struct Input {
+    file: File,
+    name: String,
+}
+
+impl Input {
+    /// Opens a file, or standard input for `-`. What cannot be read twice, such as a pipe, is copied to a temporary file.
+    pub(super) fn open(path: &str) -> Result<Input> {
+        let unreadable = |fault: io::Error| Error::bad_request("file_unreadable", format!("{path}: {fault}"));
+        let spool = |from: &mut dyn Read| -> io::Result<File> {
+            let mut file = tempfile::tempfile()?;
+            io::copy(from, &mut file)?;
+            Ok(file)
+        };
+        let file = if path == "-" {
+            spool(&mut io::stdin().lock()).map_err(unreadable)?
+        } else {
+            let mut file = File::open(path).map_err(unreadable)?;
+            let is_file = file.metadata().map_err(unreadable)?.is_file();
+            if is_file { file } else { spool(&mut file).map_err(unreadable)? }
+        };
+        Ok(Input { file, name: path.to_owned() })
+    }
+
+    /// A reader from the start, behind a byte order mark.
+    fn reader(&self) -> Result<BufReader<File>> {
+        const BUFFER_BYTES: usize = 256 * 1024;
+        const MARK: &[u8] = "\u{feff}".as_bytes();
+        let unreadable =
+            |fault: io::Error| Error::bad_request("file_unreadable", format!("{}: {fault}", self.name));
+        let mut file = self.file.try_clone().map_err(unreadable)?;
+        file.rewind().map_err(unreadable)?;
+        let mut reader = BufReader::with_capacity(BUFFER_BYTES, file);
+        if reader.fill_buf().map_err(unreadable)?.starts_with(MARK) {
+            reader.consume(MARK.len());
+        }
+        Ok(reader)
+    }
+
+    /// The form of what is read, where nobody says it: by its first character.
+    pub(super) fn guess(&self) -> Result<Format> {
+        Ok(match first_byte(&mut self.reader()?)? {
+            Some(b'[') => Format::Json,
+            Some(b'{') => Format::Ndjson,
+            _ => Format::Delimited(None),
+        })
+    }
+}
 
 /// Reads records one after another.
 pub(super) enum Source {
     Json(Array<BufReader<File>>),
     Ndjson { reader: BufReader<File>, line: u64 },
-    Csv { reader: Box<csv::Reader<BufReader<File>>>, names: Vec<String>, row: csv::StringRecord },
+    Delimited { reader: delimited::Reader<BufReader<File>>, names: Vec<String> },
 }
 
 impl Source {
-    /// Opens a file.
-    pub(super) fn open(path: &Path, format: Format) -> Result<Source> {
-        let file = File::open(path)
-            .map_err(|fault| Error::bad_request("file_unreadable", format!("{}: {fault}", path.display())))?;
-        const BUFFER_BYTES: usize = 256 * 1024;
-        let reader = BufReader::with_capacity(BUFFER_BYTES, file);
+    /// Begins to read.
+    pub(super) fn open(input: &Input, format: Format) -> Result<Source> {
+        // All readers of an input share its position: what is looked at beforehand is looked at before the last one is made.
+        let first = first_byte(&mut input.reader()?)?;
+        let delimiter = match format {
+            Format::Delimited(Some(delimiter)) => delimiter,
+            Format::Delimited(None) => {
+                let mut line = Vec::new();
+                let read = input.reader()?.take(ITEM_BYTES_MAX as u64).read_until(b'\n', &mut line);
+                read.map_err(|fault| broken(1, fault))?;
+                delimited::delimiter_of(&line)
+            }
+            Format::Json | Format::Ndjson => b',',
+        };
+        if first.is_none() {
+            return Err(Error::bad_request(
+                "file_malformed",
+                format!("{}: there is nothing in it", input.name),
+            ));
+        }
+        let reader = input.reader()?;
         match format {
             // One object a line is often named .json as well: the first character tells.
-            Format::Json => {
-                let mut reader = reader;
-                if first_byte(&mut reader)? == Some(b'{') {
-                    return Ok(Source::Ndjson { reader, line: 0 });
-                }
-                Ok(Source::Json(Array { reader, line: 1, state: State::Before }))
-            }
+            Format::Json if first == Some(b'{') => Ok(Source::Ndjson { reader, line: 0 }),
+            Format::Json => Ok(Source::Json(Array { reader, line: 1, state: State::Before })),
             Format::Ndjson => Ok(Source::Ndjson { reader, line: 0 }),
-            Format::Csv => {
-                let mut reader = Box::new(csv::Reader::from_reader(reader));
-                let names = reader.headers().map_err(|fault| broken(1, fault))?;
-                let names = names.iter().map(|name| name.trim_start_matches('\u{feff}').to_owned()).collect();
-                Ok(Source::Csv { reader, names, row: csv::StringRecord::new() })
+            Format::Delimited(_) => {
+                let mut reader = delimited::Reader::new(reader, delimiter);
+                let names = names(&mut reader)?;
+                Ok(Source::Delimited { reader, names })
             }
         }
     }
@@ -88,17 +173,61 @@ impl Source {
         match self {
             Source::Json(array) => array.next(),
             Source::Ndjson { reader, line } => next_line(reader, line),
-            Source::Csv { reader, names, row } => {
-                let at = reader.position().line();
-                if !reader.read_record(row).map_err(|fault| broken(at, fault))? {
-                    return Ok(None);
-                }
-                Ok(Some(Item {
-                    line: row.position().map_or(at, csv::Position::line),
-                    text: csv_object(names, row),
-                }))
-            }
+            Source::Delimited { reader, names } => next_row(reader, names),
         }
+    }
+
+    /// The names of the columns, where there are columns.
+    pub(super) fn names(&self) -> &[String] {
+        match self {
+            Source::Delimited { names, .. } => names,
+            _ => &[],
+        }
+    }
+}
+
+/// Reads the line of names.
+fn names(reader: &mut delimited::Reader<BufReader<File>>) -> Result<Vec<String>> {
+    let row = reader.next().map_err(|fault| broken(1, fault))?;
+    let cells = match row.map(|row| row.cells) {
+        Some(Ok(cells)) if !cells.is_empty() => cells,
+        Some(Err(problem)) => return Err(broken(1, problem)),
+        _ => return Err(broken(1, "the first line must hold the names of the columns")),
+    };
+    let mut names: Vec<String> = Vec::with_capacity(cells.len());
+    for cell in cells {
+        let name = match cell {
+            Cell::Text(name) => name,
+            Cell::Absent | Cell::Null => String::new(),
+        };
+        if name.contains(['\r', '\n']) {
+            return Err(broken(
+                1,
+                "the name of a column goes over several lines: is every line ended by a line feed?",
+            ));
+        }
+        if names.contains(&name) {
+            return Err(broken(1, format!("two columns are named {}", crate::fault::shorten(&name))));
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
+fn next_row(reader: &mut delimited::Reader<BufReader<File>>, names: &[String]) -> Result<Option<Item>> {
+    loop {
+        let Some(row) = reader.next().map_err(|fault| broken(0, fault))? else { return Ok(None) };
+        let line = row.line;
+        let text = match row.cells {
+            Err(problem) => Err(problem),
+            // Of one column, an empty line is a record without it.
+            Ok(cells) if cells.is_empty() && names.len() > 1 => continue,
+            Ok(cells) if !cells.is_empty() && cells.len() != names.len() => {
+                Err(format!("there are {} columns, and {} in the first line", cells.len(), names.len()))
+            }
+            Ok(cells) => Ok(delimited::object(names, &cells)),
+        };
+        return Ok(Some(Item { line, text }));
     }
 }
 
@@ -116,34 +245,22 @@ fn first_byte(reader: &mut impl BufRead) -> Result<Option<u8>> {
 
 fn next_line(reader: &mut impl BufRead, line: &mut u64) -> Result<Option<Item>> {
     loop {
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         *line += 1;
-        let read = reader.by_ref().take(ITEM_BYTES_MAX as u64 + 1).read_line(&mut text);
+        let read = reader.by_ref().take(ITEM_BYTES_MAX as u64 + 1).read_until(b'\n', &mut bytes);
         if read.map_err(|fault| broken(*line, fault))? == 0 {
             return Ok(None);
         }
-        if text.len() > ITEM_BYTES_MAX {
+        if bytes.len() > ITEM_BYTES_MAX {
             return Err(broken(*line, "the line is too long for a record"));
         }
-        let trimmed = text.trim_start_matches('\u{feff}').trim();
-        if !trimmed.is_empty() {
-            return Ok(Some(Item { line: *line, text: trimmed.to_owned() }));
-        }
+        let text = match String::from_utf8(bytes) {
+            Ok(text) if text.trim().is_empty() => continue,
+            Ok(text) => Ok(text.trim().to_owned()),
+            Err(_) => Err("the line is not UTF-8".to_owned()),
+        };
+        return Ok(Some(Item { line: *line, text }));
     }
-}
-
-fn csv_object(names: &[String], row: &csv::StringRecord) -> String {
-    let mut text = String::from("{");
-    for (name, value) in names.iter().zip(row).filter(|(_, value)| !value.is_empty()) {
-        if text.len() > 1 {
-            text.push(',');
-        }
-        write_text(&mut text, name);
-        text.push(':');
-        write_text(&mut text, value);
-    }
-    text.push('}');
-    text
 }
 
 fn broken(line: u64, fault: impl std::fmt::Display) -> Error {
@@ -239,7 +356,7 @@ impl<R: BufRead> Array<R> {
                 _ => {}
             }
         }
-        let text = String::from_utf8(text).map_err(|_| broken(line, "the object is not UTF-8"))?;
+        let text = String::from_utf8(text).map_err(|_| "the object is not UTF-8".to_owned());
         Ok(Item { line, text })
     }
 }
@@ -252,7 +369,7 @@ mod tests {
         let mut array = Array { reader: text.as_bytes(), line: 1, state: State::Before };
         let mut items = Vec::new();
         while let Some(item) = array.next().map_err(|fault| fault.message().to_owned())? {
-            items.push((item.line, item.text));
+            items.push((item.line, item.text.unwrap()));
         }
         Ok(items)
     }

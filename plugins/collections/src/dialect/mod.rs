@@ -215,8 +215,13 @@ impl Dialect {
     }
 
     /// The condition that an id is among those of `?1`, a JSON array.
-    pub(crate) fn among_ids(self) -> &'static str {
-        choose!(self, among_ids())
+    pub(crate) fn among_ids(self) -> String {
+        self.among("id")
+    }
+
+    /// The condition that a column holds one of the texts of `?1`, a JSON array.
+    pub(crate) fn among(self, column: &str) -> String {
+        choose!(self, among(column))
     }
 
     /// The statement that tells indexes, constraints and triggers by name and SQL: of the table `?1`, and triggers whose

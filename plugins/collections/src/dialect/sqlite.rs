@@ -132,8 +132,8 @@ pub(super) fn window(limit: u64, offset: u64, mut bind: impl FnMut(u64) -> Strin
     format!(" LIMIT {} OFFSET {}", bind(limit), bind(offset))
 }
 
-pub(super) fn among_ids() -> &'static str {
-    "id IN (SELECT value FROM json_each(?1))"
+pub(super) fn among(column: &str) -> String {
+    format!("{column} IN (SELECT value FROM json_each(?1))")
 }
 
 pub(super) fn made() -> &'static str {

@@ -7,10 +7,12 @@ use crate::limits;
 
 const TAG: &str = "collections";
 
+const IF_MATCH: &str = "The tag that the collection must have.";
+
 /// `GET /api/collections`
 pub(crate) fn list_collections() -> Operation {
     operation("listCollections", TAG)
-        .answers(200, "Every collection.", list(collection()))
+        .answers(200, "The collections that the caller may list or read in; their rules are shown to editors and admins alone.", list(collection()))
         .refuses(413, "The collections are too large together: read them one by one.")
 }
 
@@ -18,6 +20,7 @@ pub(crate) fn list_collections() -> Operation {
 pub(crate) fn create_collection() -> Operation {
     let body = json!({
         "type": "object",
+        "additionalProperties": false,
         "required": ["name", "label", "schema"],
         "properties": {
             "name": {"type": "string", "pattern": "^[a-z][a-z0-9_]*$", "maxLength": limits::NAME_BYTES_MAX},
@@ -28,37 +31,45 @@ pub(crate) fn create_collection() -> Operation {
     });
     operation("createCollection", TAG)
         .body(body)
-        .answers(201, "The collection.", collection())
+        .answers_tagged(201, "The collection.", collection())
         .refuses(400, "The name is taken or means something else, or the schema or the options do not hold.")
 }
 
 /// `GET /api/collections/{name}`
 pub(crate) fn get_collection() -> Operation {
-    named("getCollection").answers(200, "The collection.", collection())
+    named("getCollection")
+        .header("if-none-match", "The tag of the collection that the client has.")
+        .answers_tagged(200, "The collection; its rules are shown to editors and admins alone.", collection())
+        .answers_empty(304, "The collection is still the one of the tag.")
 }
 
 /// `PATCH /api/collections/{name}`
 pub(crate) fn change_collection() -> Operation {
     let body = json!({
         "type": "object",
+        "additionalProperties": false,
         "properties": {"label": nullable(label()), "schema": nullable(schema()), "options": nullable(options())},
     });
     named("changeCollection")
         .query("dry_run", json!({"type": "boolean", "default": false}), "Only say what would change.")
+        .header("if-match", IF_MATCH)
         .body(body)
-        .answers(
+        .answers_tagged(
             200,
             "The collection as it is now; in a dry run, what would change.",
             json!({"anyOf": [collection(), dry_run()]}),
         )
         .refuses(400, "The schema or the options do not hold, or records do not fit the new schema.")
+        .refuses(412, "The collection is not the one of the tag: somebody changed it meanwhile.")
 }
 
 /// `DELETE /api/collections/{name}`
 pub(crate) fn delete_collection() -> Operation {
     named("deleteCollection")
+        .header("if-match", IF_MATCH)
         .answers_empty(204, "It is gone, with its records.")
         .refuses(409, "Another collection refers to it.")
+        .refuses(412, "The collection is not the one of the tag: somebody changed it meanwhile.")
 }
 
 /// `GET /api/admin/collections/status`

@@ -74,10 +74,9 @@ impl Operation {
         )
     }
 
-    /// An answer that carries the record's tag.
+    /// An answer that carries the tag of what it shows.
     fn answers_tagged(self, status: u16, about: &str, schema: Json) -> Operation {
-        let tag =
-            json!({"schema": text(), "description": "The record's tag, for `If-Match` and `If-None-Match`."});
+        let tag = json!({"schema": text(), "description": "The tag, for `If-Match` and `If-None-Match`."});
         let content = json!({"application/json": {"schema": schema}});
         self.response(status, json!({"description": about, "headers": {"ETag": tag}, "content": content}))
     }

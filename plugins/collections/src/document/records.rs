@@ -150,6 +150,7 @@ pub(crate) fn apply_batch() -> Operation {
     let change = json!({
         "type": "object",
         "required": ["op", "collection"],
+        "additionalProperties": false,
         "properties": {
             "op": {"enum": ["create", "update", "replace", "delete"]},
             "collection": text(),
@@ -159,8 +160,10 @@ pub(crate) fn apply_batch() -> Operation {
         },
     });
     let operations = json!({"type": "array", "maxItems": limits::BATCH_OPERATIONS_MAX, "items": change});
-    let body =
-        json!({"type": "object", "required": ["operations"], "properties": {"operations": operations}});
+    let body = json!({
+        "type": "object", "required": ["operations"], "properties": {"operations": operations},
+        "additionalProperties": false,
+    });
     let result = json!({
         "type": "object",
         "required": ["op", "status"],
@@ -212,7 +215,9 @@ impl Operation {
 }
 
 fn with_data(data: &Json) -> Json {
-    json!({"type": "object", "required": ["data"], "properties": {"data": data}})
+    json!({
+        "type": "object", "required": ["data"], "properties": {"data": data}, "additionalProperties": false,
+    })
 }
 
 fn cursor() -> Json {

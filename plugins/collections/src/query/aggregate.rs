@@ -1,6 +1,6 @@
 //! Aggregates: `count=*&sum=price&avg=price,rating&group_by=genre&filter=…&sort=-count`. One statement answers them.
 
-use super::{Pairs, QueryFault, Statement, Table, list::parse_filter, value, window};
+use super::{Pairs, QueryFault, Statement, Table, check_names, list::parse_filter, value, window};
 use crate::{
     access::{Action, Rule, Verdict},
     dialect::Function,
@@ -11,6 +11,10 @@ use crate::{
     schema::{Kind, Schema},
     sql_value::SqlValue,
 };
+
+/// The parameters of an aggregate.
+const PARAMETERS: [&str; 10] =
+    ["count", "sum", "avg", "min", "max", "group_by", "filter", "sort", "limit", "offset"];
 
 /// A function of a field; of `*`, which counts records, there is none.
 #[derive(Debug, Clone)]
@@ -43,6 +47,7 @@ pub struct Aggregate {
 impl Aggregate {
     /// Reads `count, sum, avg, min, max, group_by, filter, sort, limit, offset`.
     pub fn parse(pairs: &Pairs<'_>, schema: &Schema) -> Result<Aggregate, QueryFault> {
+        check_names(pairs, &PARAMETERS)?;
         let (limit, offset) = window(pairs)?;
         let groups = match value(pairs, "group_by")? {
             Some(text) => parse_groups(text, schema)?,

@@ -1,7 +1,7 @@
 //! A page of records: its parameters, and the one statement that answers it.
 
 use super::{
-    Pairs, QueryFault,
+    Pairs, QueryFault, check_names,
     cursor::Position,
     expand,
     expand::ExpandNode,
@@ -38,6 +38,10 @@ pub mod columns {
     /// With a cursor: the first of the sort values.
     pub const SORT: usize = 7;
 }
+
+/// The parameters of a list.
+const PARAMETERS: [&str; 10] =
+    ["filter", "sort", "sort_by", "sort_order", "fields", "expand", "limit", "offset", "count", "cursor"];
 
 /// Whether an answer tells how many records there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +102,7 @@ pub struct Statement {
 impl ListQuery {
     /// Reads `filter, sort, sort_by, sort_order, fields, expand, limit, offset, count, cursor`.
     pub fn parse(pairs: &Pairs<'_>, schema: &Schema) -> Result<ListQuery, QueryFault> {
+        check_names(pairs, &PARAMETERS)?;
         let (limit, offset) = window(pairs)?;
         let filter_text = value(pairs, "filter")?.unwrap_or_default().trim().to_owned();
         let cursor = value(pairs, "cursor")?.map(str::to_owned);

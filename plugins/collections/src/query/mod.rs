@@ -29,20 +29,39 @@ pub struct QueryFault {
     pub code: &'static str,
     /// What is wrong and what would be right.
     pub message: String,
+    /// Parameters that are not known, where that is the fault.
+    pub unknown: Vec<String>,
+    /// Those that are, then.
+    pub known: &'static [&'static str],
 }
 
 impl QueryFault {
     /// A fault of a parameter.
     pub fn new(param: &str, code: &'static str, message: impl Into<String>) -> QueryFault {
-        QueryFault { param: param.to_owned(), code, message: message.into() }
+        let (unknown, known) = (Vec::new(), &[][..]);
+        QueryFault { param: param.to_owned(), code, message: message.into(), unknown, known }
     }
 }
 
 /// The pairs of a query string, decoded.
 pub type Pairs<'a> = [(Cow<'a, str>, Cow<'a, str>)];
 
+/// Refuses parameters that are not known. Those that begin with `_` are the client's own, for instance to pass a cache by.
+pub fn check_names(pairs: &Pairs<'_>, known: &'static [&'static str]) -> Result<(), QueryFault> {
+    let is_unknown = |name: &&str| !name.starts_with('_') && !known.contains(name);
+    let unknown: Vec<String> =
+        pairs.iter().map(|(name, _)| &**name).filter(is_unknown).map(str::to_owned).collect();
+    match unknown.first() {
+        None => Ok(()),
+        Some(first) => {
+            let fault = QueryFault::new(first, "invalid_query", "is not a parameter of this route");
+            Err(QueryFault { unknown, known, ..fault })
+        }
+    }
+}
+
 /// The value of a parameter; given twice, it is a fault.
-fn value<'a>(pairs: &'a Pairs<'_>, name: &str) -> Result<Option<&'a str>, QueryFault> {
+pub fn value<'a>(pairs: &'a Pairs<'_>, name: &str) -> Result<Option<&'a str>, QueryFault> {
     let mut values = pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| &**value);
     let first = values.next();
     if values.next().is_some() {

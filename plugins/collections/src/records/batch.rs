@@ -18,6 +18,7 @@ use super::{
     cascade, current,
     load::{self, Stored},
     prepare::{Asker, Change, Conditions, Prepared, Wish, prepare},
+    references::{self, Before},
     write::{self, Part},
 };
 use crate::{
@@ -30,7 +31,8 @@ pub async fn batch(plugin: Arc<Collections>, request: Request) -> Result<Respons
 }
 
 async fn apply(plugin: &Collections, request: &Request) -> Result<Response> {
-    let body = http::object(request)?;
+    http::check_query(request, &[])?;
+    let body = http::object_of(request, &["operations"], 1)?;
     let operations = match http::member(&body, "operations")? {
         Json::Array(operations) => operations,
         other => {
@@ -61,10 +63,15 @@ async fn apply(plugin: &Collections, request: &Request) -> Result<Response> {
         };
         work.answer.take(RESULTS_BYTES)?;
         for (at, operation) in operations.iter().enumerate() {
-            work.add(operation).await.map_err(|fault| placed(&fault, at))?;
+            let id = operation.get("id").and_then(Json::as_text);
+            work.add(operation).await.map_err(|fault| placed(&fault, at, id))?;
         }
         let Work { changes, parts, starts, mut pace, .. } = work;
-        if let Some(times) = write::apply(plugin, parts, &changes).await? {
+        let applied = write::apply(plugin, parts, &changes).await.map_err(|refused| match refused.at {
+            Some(at) => placed(&refused.error, at, Some(&changes[at].record.id)),
+            None => refused.error,
+        })?;
+        if let Some(times) = applied {
             // One whose data was let go of was heard by nobody when it was prepared.
             for change in
                 changes.iter().filter(|change| change.previous.is_some() || change.change == Change::Create)
@@ -80,12 +87,15 @@ async fn apply(plugin: &Collections, request: &Request) -> Result<Response> {
 }
 
 /// The same error, with the operation that it is about.
-fn placed(fault: &Error, at: usize) -> Error {
+fn placed(fault: &Error, at: usize, id: Option<&str>) -> Error {
     let message = format!("operations[{at}]: {}", fault.message());
     let mut details = fault.details().cloned().unwrap_or_else(|| json!({}));
     match &mut details {
         Value::Object(members) => {
             members.insert("operation".to_owned(), at.into());
+            if let Some(id) = id {
+                members.insert("id".to_owned(), crate::fault::shorten(id).into());
+            }
         }
         Value::Array(faults) => {
             for loc in faults.iter_mut().filter_map(|fault| fault["loc"].as_array_mut()) {
@@ -127,6 +137,7 @@ impl<'a> Work<'a> {
                 format!("must be an object, is {}", operation.kind()),
             ));
         }
+        http::check_members(operation, &["op", "collection", "id", "data", "if_match"], 2)?;
         let wish = wish(operation)?;
         let name = http::text(operation, "collection")?;
         scopes::check_write(self.request, name)?;
@@ -143,15 +154,17 @@ impl<'a> Work<'a> {
             Some(at) => self.left(*at),
             None => load::record(self.plugin.database, &collection, &id).await?,
         };
-        if stored.is_some() && matches!(wish, Wish::Create(_)) {
-            return Err(Error::conflict(
-                "record_exists",
-                format!("there is a record {id} in {} already", collection.name),
-            ));
-        }
-        let conditions =
-            Conditions { if_match: operation.get("if_match").and_then(Json::as_text), if_none_match: None };
+        let is_create = matches!(wish, Wish::Create(_));
+        let (taken, stored) = if is_create { (stored, None) } else { (None, stored) };
+        let conditions = Conditions { if_match: if_match(operation)?, if_none_match: None };
         let mut prepared = prepare(&collection, &id, stored, wish, conditions, &self.asker)?;
+        let before = Before { seen: &self.seen, changes: &self.changes };
+        references::check(self.plugin, &prepared, wish, &self.asker, Some(before)).await?;
+        // Only those who may create a record learn that its id is taken.
+        if taken.is_some() {
+            let message = format!("there is a record {id} in {} already", collection.name);
+            return Err(Error::conflict("record_exists", message));
+        }
         if prepared.change == Change::Delete
             && cascade::is_needed(self.plugin, &collection, &prepared.record.id).await?
         {
@@ -189,6 +202,18 @@ impl<'a> Work<'a> {
         }
         self.parts.push(Part { batch: Batch::default(), deep: Some(at) });
         self.starts.push(at);
+    }
+}
+
+/// The tag that the record must have.
+fn if_match<'a>(operation: &'a Json<'_>) -> Result<Option<&'a str>> {
+    match operation.get("if_match") {
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::Text(tag)) => Ok(Some(tag)),
+        Some(other) => {
+            let message = format!("must be a string, is {}", other.kind());
+            Err(error::body(&["if_match"], "string_type", message))
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod list;
 mod load;
 mod prepare;
 mod read;
+mod references;
 mod service;
 mod users;
 mod write;

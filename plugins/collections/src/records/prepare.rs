@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use tinybase_plugin_api::{
-    Request, Result,
+    Error, Request, Result,
     database::{Batch, Expect, ValueRef},
 };
 
@@ -33,6 +33,16 @@ pub(super) enum Wish<'a> {
     Replace(&'a Json<'a>),
     /// No record.
     Delete,
+}
+
+impl<'a> Wish<'a> {
+    /// The data that the client sends.
+    pub(super) fn data(self) -> Option<&'a Json<'a>> {
+        match self {
+            Wish::Create(data) | Wish::Merge(data) | Wish::Replace(data) => Some(data),
+            Wish::Delete => None,
+        }
+    }
 }
 
 /// What becomes of a record.
@@ -76,6 +86,11 @@ impl<'a> Asker<'a> {
     pub(super) fn of(request: &'a Request) -> Asker<'a> {
         Asker { caller: http::caller(request), method: request.method(), request_id: request.request_id() }
     }
+
+    /// What a rule's variables stand for.
+    fn context<'c>(&'c self, action: Action, now: &'c str, data: Option<&'c Json<'c>>) -> Context<'c> {
+        Context { caller: &self.caller, now, method: self.method, action: action.name(), data }
+    }
 }
 
 /// Decides on a wish about the record `id`, stored as `stored`.
@@ -90,13 +105,18 @@ pub(super) fn prepare(
     let action = action(wish, stored.is_some());
     // Those whom a rule refuses whatever the record learn nothing of which records there are.
     if collection.options.rules.of(action).verdict(action, &asker.caller) == Verdict::Deny {
-        return Err(error::refused(action, &asker.caller, collection));
+        return Err(refused(wish, action, asker, collection));
     }
     let Some(stored) = stored else {
-        check_absent(conditions)?;
         return match wish {
-            Wish::Create(data) | Wish::Replace(data) => create(collection, id, data, asker),
-            Wish::Merge(_) | Wish::Delete => Err(error::record_not_found(id, collection)),
+            Wish::Create(data) | Wish::Replace(data) => create(collection, id, data, wish, conditions, asker),
+            Wish::Merge(_) | Wish::Delete => {
+                let fault = absent(collection, action, id, asker, wish.data());
+                if fault.status() == 404 {
+                    check_absent(conditions)?;
+                }
+                Err(fault)
+            }
         };
     };
     check_rule(collection, action, &stored, wish, asker)?;
@@ -129,9 +149,55 @@ fn action(wish: Wish<'_>, is_stored: bool) -> Action {
     }
 }
 
-fn create(collection: &Arc<Collection>, id: &str, data: &Json<'_>, asker: &Asker<'_>) -> Result<Prepared> {
-    let text = validate::data(&collection.schema, collection.options.unknown_fields, data)
-        .map_err(|faults| error::validation(&faults))?;
+/// The refusal of a wish.
+fn refused(wish: Wish<'_>, action: Action, asker: &Asker<'_>, collection: &Collection) -> Error {
+    match wish {
+        Wish::Replace(_) => error::replacement_refused(&asker.caller, collection),
+        _ => error::refused(action, &asker.caller, collection),
+    }
+}
+
+/// What is said of a record that is not there: 404 to those who would learn by it no more than they may, and what
+/// is said of a record that the rule keeps from them to all others.
+pub(super) fn absent(
+    collection: &Collection,
+    action: Action,
+    id: &str,
+    asker: &Asker<'_>,
+    data: Option<&Json<'_>>,
+) -> Error {
+    let (rules, caller) = (&collection.options.rules, &asker.caller);
+    let rule = rules.of(action);
+    let all = |action| rules.of(action).verdict(action, caller) == Verdict::Allow;
+    let may_know = if all(action) {
+        true
+    } else if rule.is_about_caller() {
+        let (now, nothing) = (http::now(), Json::Object(Vec::new()));
+        let context = asker.context(action, &now, data);
+        let any = Record { id, owner_id: None, created_at: &now, updated_at: &now, data: &nothing };
+        rule.allows(action, &any, &context)
+    } else {
+        // What has no form of an id is none, and whoever may list or read all knows which there are.
+        !validate::is_record_id(id) || all(Action::List) || all(Action::Read)
+    };
+    if may_know {
+        error::record_not_found(id, collection)
+    } else {
+        error::refused(action, caller, collection)
+    }
+}
+
+fn create(
+    collection: &Arc<Collection>,
+    id: &str,
+    data: &Json<'_>,
+    wish: Wish<'_>,
+    conditions: Conditions<'_>,
+    asker: &Asker<'_>,
+) -> Result<Prepared> {
+    let outcome = validate::data(&collection.schema, collection.options.unknown_fields, data);
+    // Rights come first: where the data does not hold, the rule decides on it as it came.
+    let (text, faults) = outcome.map_or_else(|faults| (data.to_text(), Some(faults)), |text| (text, None));
     let record = Stored {
         id: id.to_owned(),
         owner_id: asker.caller.id.map(str::to_owned),
@@ -140,7 +206,11 @@ fn create(collection: &Arc<Collection>, id: &str, data: &Json<'_>, asker: &Asker
         data: text,
         version: 1,
     };
-    check_rule(collection, Action::Create, &record, Wish::Create(data), asker)?;
+    check_rule(collection, Action::Create, &record, wish, asker)?;
+    check_absent(conditions)?;
+    if let Some(faults) = faults {
+        return Err(error::validation(&faults));
+    }
     let (change, event_id) = (Change::Create, OnceLock::new());
     Ok(Prepared { collection: Arc::clone(collection), change, record, previous: None, event_id })
 }
@@ -158,17 +228,7 @@ fn check_rule(
         return Ok(());
     }
     let (now, data) = (http::now(), parsed(&record.data)?);
-    let given = match wish {
-        Wish::Create(data) | Wish::Merge(data) | Wish::Replace(data) => Some(data),
-        Wish::Delete => None,
-    };
-    let context = Context {
-        caller: &asker.caller,
-        now: &now,
-        method: asker.method,
-        action: action.name(),
-        data: given,
-    };
+    let context = asker.context(action, &now, wish.data());
     let seen = Record {
         id: &record.id,
         owner_id: record.owner_id.as_deref(),
@@ -179,7 +239,7 @@ fn check_rule(
     if rule.allows(action, &seen, &context) {
         return Ok(());
     }
-    Err(error::refused(action, &asker.caller, collection))
+    Err(refused(wish, action, asker, collection))
 }
 
 fn check_absent(conditions: Conditions<'_>) -> Result<()> {

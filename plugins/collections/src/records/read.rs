@@ -12,6 +12,7 @@ use super::{
     answer::Answer,
     current,
     expand::{self, Loading},
+    prepare::{Asker, absent},
 };
 use crate::{
     access::{Action, Verdict},
@@ -31,6 +32,7 @@ pub async fn read(plugin: Arc<Collections>, request: Request) -> Result<Response
 }
 
 async fn record(plugin: &Collections, request: &Request) -> Result<Response> {
+    http::check_query(request, &["fields", "expand"])?;
     let collection = plugin.catalog.collection(request.param(0)).await?;
     let (id, caller) = (request.param(1), http::caller(request));
     let rule = collection.options.rules.of(Action::Read);
@@ -40,7 +42,10 @@ async fn record(plugin: &Collections, request: &Request) -> Result<Response> {
     }
     let rows = plugin.database.query(Cost::Key, &collection.sql.read, &[Value::Text(id.to_owned())]).await;
     let rows = rows.map_err(error::of_read(plugin))?;
-    let Some(row) = rows.first() else { return Err(error::record_not_found(id, &collection)) };
+    let Some(row) = rows.first() else {
+        let asker = Asker::of(request);
+        return Err(absent(&collection, Action::Read, id, &asker, None));
+    };
     let record = Answer {
         collection_id: &collection.id,
         id: row.text(0)?,

@@ -1,11 +1,11 @@
 //! The routes that change one record, and applying a change: hooks, one batch, retries where others were faster.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::json;
 use tinybase_plugin_api::{
     Error, Request, Response, Result,
-    database::{Applied, Batch, Cost, Expect, Value},
+    database::{Applied, Batch, Expect},
     log,
 };
 use uuid::Uuid;
@@ -14,16 +14,16 @@ use super::{
     answer::Answer,
     cascade, current, load,
     prepare::{Asker, Change, Conditions, Prepared, Wish, prepare},
-    read::parsed,
+    references,
 };
-use crate::{
-    budget::Budget, error, etag, http, limits, plugin::Collections, schema::USERS, storage::table_name,
-    validate::is_record_id,
-};
+use crate::{budget::Budget, error, etag, http, limits, plugin::Collections, validate::is_record_id};
+
+/// The members of a body.
+const BODY: [&str; 1] = ["data"];
 
 /// `POST {name}/records`: a new record under the rule `create`.
 pub async fn create(plugin: Arc<Collections>, request: Request) -> Result<Response> {
-    let body = http::object(&request)?;
+    let body = http::object_of(&request, &BODY, 1)?;
     let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
     let id = Uuid::now_v7().hyphenated().encode_lower(&mut id);
     change(&plugin, &request, id, Wish::Create(http::data(&body)?)).await
@@ -31,13 +31,13 @@ pub async fn create(plugin: Arc<Collections>, request: Request) -> Result<Respon
 
 /// `PATCH {name}/records/{id}`: fields laid over a record under the rule `update`.
 pub async fn update(plugin: Arc<Collections>, request: Request) -> Result<Response> {
-    let body = http::object(&request)?;
+    let body = http::object_of(&request, &BODY, 1)?;
     change(&plugin, &request, request.param(1), Wish::Merge(http::data(&body)?)).await
 }
 
 /// `PUT {name}/records/{id}`: data in place of a record's, or a new record under this id.
 pub async fn replace(plugin: Arc<Collections>, request: Request) -> Result<Response> {
-    let body = http::object(&request)?;
+    let body = http::object_of(&request, &BODY, 1)?;
     let data = http::data(&body)?;
     let id = request.param(1);
     if !is_record_id(id) {
@@ -54,6 +54,7 @@ pub async fn delete(plugin: Arc<Collections>, request: Request) -> Result<Respon
 }
 
 async fn change(plugin: &Collections, request: &Request, id: &str, wish: Wish<'_>) -> Result<Response> {
+    http::check_query(request, &[])?;
     current(plugin, || try_change(plugin, request, id, wish)).await
 }
 
@@ -68,6 +69,7 @@ async fn try_change(plugin: &Collections, request: &Request, id: &str, wish: Wis
             _ => load::record(plugin.database, &collection, id).await?,
         };
         let mut prepared = prepare(&collection, id, stored, wish, conditions, &asker)?;
+        references::check(plugin, &prepared, wish, &asker, None).await?;
         let is_deep =
             prepared.change == Change::Delete && cascade::is_needed(plugin, &collection, id).await?;
         // Alone, a statement that affects nothing does no harm and needs no savepoint.
@@ -76,7 +78,7 @@ async fn try_change(plugin: &Collections, request: &Request, id: &str, wish: Wis
         apply_hooks(plugin, &mut prepared, &asker, &mut part.batch, alone).await?;
         // What is committed is answered: whether that can be is known before.
         Budget::of(plugin).take(answer_len_max(&prepared))?;
-        match apply(plugin, vec![part], std::slice::from_ref(&prepared)).await? {
+        match apply(plugin, vec![part], std::slice::from_ref(&prepared)).await.map_err(Refused::into_error)? {
             Some(times) => {
                 told(plugin, &prepared, &asker);
                 return Ok(answer(prepared, times.first().map_or("", String::as_str)));
@@ -110,6 +112,18 @@ pub(super) async fn apply_hooks(
     batch.append(passed.statements)
 }
 
+/// Why changes were not applied, and which of them it was where that is known.
+pub(super) struct Refused {
+    pub(super) error: Error,
+    pub(super) at: Option<usize>,
+}
+
+impl Refused {
+    fn into_error(self) -> Error {
+        self.error
+    }
+}
+
 /// Changes that are applied at once.
 #[derive(Debug, Default)]
 pub(super) struct Part {
@@ -124,7 +138,7 @@ pub(super) async fn apply(
     plugin: &Collections,
     mut parts: Vec<Part>,
     changes: &[Prepared],
-) -> Result<Option<Vec<String>>> {
+) -> Result<Option<Vec<String>>, Refused> {
     let is_deep = parts.iter().any(|part| part.deep.is_some());
     let applied = match parts.pop() {
         Some(Part { batch, deep: None }) if parts.is_empty() => plugin.database.apply(batch).await.map(first),
@@ -137,10 +151,14 @@ pub(super) async fn apply(
     match applied {
         Ok(times) => Ok(times),
         Err(fault) if fault.code() == "db_condition" => Ok(None),
-        Err(fault) if fault.code() == "db_foreign_key" => Err(reference_fault(plugin, changes).await),
+        Err(fault) if fault.code() == "db_foreign_key" => Err(references::refused(plugin, changes).await),
         // Two creates under one id: the later one finds the record there when it decides anew.
         Err(fault) if is_id_taken(&fault) => Ok(None),
-        Err(fault) => Err(error::not_stored(fault, changes.iter().map(|prepared| &*prepared.collection))),
+        Err(fault) => {
+            let error = error::not_stored(fault, changes.iter().map(|prepared| &*prepared.collection));
+            let at = references::holder_of_taken(plugin, changes, &error).await.unwrap_or(None);
+            Err(Refused { error, at })
+        }
     }
 }
 
@@ -205,66 +223,4 @@ pub(super) fn answered<'a>(prepared: &'a Prepared, now: &'a str) -> Answer<'a> {
         created_at: record.created_at.as_deref().unwrap_or(now),
         updated_at: record.updated_at.as_deref().unwrap_or(now),
     }
-}
-
-/// The database does not say which reference it refused: looks for it.
-async fn reference_fault(plugin: &Collections, changes: &[Prepared]) -> Error {
-    for prepared in changes {
-        let found = match prepared.change {
-            Change::Delete => who_refers(plugin, prepared).await,
-            Change::Create | Change::Update => dangling(plugin, prepared).await,
-        };
-        match found {
-            Ok(Some(found)) => return found,
-            Ok(None) => {}
-            Err(fault) => return fault,
-        }
-    }
-    Error::conflict("reference_violation", "a reference leads to no record, or a record is still referred to")
-}
-
-async fn exists(plugin: &Collections, table: &str, column: &str, value: &str) -> Result<bool> {
-    let sql = format!("SELECT 1 FROM {table} WHERE {column}=?1 LIMIT 1");
-    let rows = plugin.database.query(Cost::Short, &sql, &[Value::Text(value.to_owned())]).await?;
-    Ok(!rows.is_empty())
-}
-
-/// The reference of a written record that leads nowhere.
-async fn dangling(plugin: &Collections, prepared: &Prepared) -> Result<Option<Error>> {
-    let catalog = plugin.catalog.current().await?;
-    let data = parsed(&prepared.record.data)?;
-    for field in prepared.collection.schema.fields() {
-        let (Some(reference), Some(id)) =
-            (&field.reference, data.get(&field.name).and_then(|value| value.as_text()))
-        else {
-            continue;
-        };
-        let table: Cow<'_, str> = match catalog.get(&reference.collection) {
-            _ if reference.collection == USERS => "tb_users".into(),
-            Some(target) => table_name(target.number).into(),
-            None => continue,
-        };
-        if !exists(plugin, &table, "id", id).await? {
-            let message = format!("{}: there is no record {id} in {}", field.name, reference.collection);
-            let details = json!({"field": field.name, "collection": reference.collection});
-            return Ok(Some(Error::conflict("reference_violation", message).with_details(details)));
-        }
-    }
-    Ok(None)
-}
-
-/// What still refers to a record that was to be deleted.
-async fn who_refers(plugin: &Collections, prepared: &Prepared) -> Result<Option<Error>> {
-    let catalog = plugin.catalog.current().await?;
-    for referrer in catalog.referrers(&prepared.collection.name) {
-        let column = referrer.collection.dialect.column(referrer.field);
-        if exists(plugin, &referrer.collection.table, &column, &prepared.record.id).await? {
-            let name = &referrer.collection.name;
-            let message =
-                format!("{name}.{} still refers to the record: change or delete that first", referrer.field);
-            let details = json!({"field": referrer.field, "collection": name});
-            return Ok(Some(Error::conflict("record_referenced", message).with_details(details)));
-        }
-    }
-    Ok(None)
 }

@@ -36,10 +36,7 @@ pub(super) fn field(definition: &Json<'_>, path: &str, faults: &mut Faults) -> O
     for (key, _) in members {
         if !KEYS.contains(&&**key) {
             let hint = did_you_mean(key, KEYS.into_iter());
-            faults.push(
-                format!("{path}.{}", crate::fault::shorten(key)),
-                format!("is not an option of a field{hint}"),
-            );
+            faults.push_unknown(path, key, format!("is not an option of a field{hint}"));
         }
     }
     let mut reader = Reader { definition, path, faults };

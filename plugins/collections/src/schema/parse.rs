@@ -63,10 +63,7 @@ pub(super) fn schema(schema: &Json<'_>) -> Result<Schema, Faults> {
         return Err(faults);
     };
     for (key, _) in members.iter().filter(|(key, _)| key != "fields") {
-        faults.push(
-            format!("schema.{}", crate::fault::shorten(key)),
-            "is not known; a schema holds fields alone",
-        );
+        faults.push_unknown("schema", key, "is not known; a schema holds fields alone");
     }
     let Some(Json::Array(definitions)) = schema.get("fields") else {
         faults.push("schema.fields", "is required: an array of fields");

@@ -20,6 +20,20 @@ pub(crate) use value::is_record_id;
 /// A field that is not given takes its default; a required one without default must be given. Null is a value of every
 /// field that is not required, and no default takes its place.
 pub fn data(schema: &Schema, unknown: UnknownFields, data: &Json<'_>) -> Result<String, Faults> {
+    checked(schema, unknown, data, true)
+}
+
+/// Validates data that is a record's already, as a copy has it: a field that is not given has no default, it is not there.
+pub fn exact(schema: &Schema, unknown: UnknownFields, data: &Json<'_>) -> Result<String, Faults> {
+    checked(schema, unknown, data, false)
+}
+
+fn checked(
+    schema: &Schema,
+    unknown: UnknownFields,
+    data: &Json<'_>,
+    defaults: bool,
+) -> Result<String, Faults> {
     let mut faults = Faults::default();
     let Some(members) = data.as_object() else {
         faults.push("data", format!("must be an object, is {}", data.kind()));
@@ -30,7 +44,7 @@ pub fn data(schema: &Schema, unknown: UnknownFields, data: &Json<'_>) -> Result<
     for (name, value) in members {
         writer.member(name, value);
     }
-    let text = writer.finish(true);
+    let text = writer.finish(defaults);
     if text.len() > limits::DATA_BYTES_MAX {
         faults.push("data", format!("must have at most {} bytes as JSON", limits::DATA_BYTES_MAX));
     }

@@ -181,8 +181,8 @@ pub(in super::super) fn window(limit: u64, offset: u64, mut bind: impl FnMut(u64
     }
 }
 
-pub(in super::super) fn among_ids() -> &'static str {
-    "id = ANY(ARRAY(SELECT jsonb_array_elements_text(?1::jsonb)))"
+pub(in super::super) fn among(column: &str) -> String {
+    format!("{column} = ANY(ARRAY(SELECT jsonb_array_elements_text(?1::jsonb)))")
 }
 
 pub(in super::super) fn made() -> &'static str {

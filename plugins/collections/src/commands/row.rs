@@ -1,0 +1,147 @@
+//! One record of a file as it will be stored, or what is wrong with it. It writes nothing.
+
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
+
+use super::{import::field_name, source::Item, update::Key};
+use crate::{
+    catalog::Collection, collections::convert, filter::RecordColumn, json::Json, schema::normalise_date,
+    validate,
+};
+
+/// A record that is ready to be written.
+pub(super) struct Row {
+    pub(super) line: u64,
+    /// The id of a whole record.
+    pub(super) id: Option<String>,
+    pub(super) owner_id: Option<String>,
+    /// When a whole record was created and last changed.
+    pub(super) times: Option<(String, String)>,
+    /// What it is looked up by, in a form in which equal values are equal.
+    pub(super) key: Option<String>,
+    /// The data as it will be stored in a new record; with a key, the fields as they are given.
+    pub(super) data: String,
+}
+
+/// How records are read.
+pub(super) struct Reading {
+    pub(super) collection: Arc<Collection>,
+    /// The fields' names by those in the file.
+    pub(super) names: HashMap<String, String>,
+    /// The values come from delimited text.
+    pub(super) is_text: bool,
+    /// Every record must be a whole one.
+    pub(super) whole: bool,
+}
+
+/// Whether a name is that of what every record has.
+pub(super) fn is_own(name: &str) -> bool {
+    RecordColumn::ALL.iter().any(|own| own.name() == name)
+}
+
+/// Whether a line is a whole record, as `export --whole` writes it.
+fn is_whole(record: &Json<'_>) -> bool {
+    let id = record.get("id").and_then(Json::as_text).is_some_and(validate::is_record_id);
+    id && record.get("collection_id").is_some()
+        && record.get("data").is_some_and(|data| data.as_object().is_some())
+}
+
+/// The data of a record; `flat` where a whole record has its fields beside what is its own.
+pub(super) fn data_of<'a, 'json>(record: &'a Json<'json>, flat: bool) -> Cow<'a, Json<'json>> {
+    if let Some(members) = record.as_object().filter(|_| flat) {
+        return Cow::Owned(Json::Object(members.iter().filter(|(name, _)| !is_own(name)).cloned().collect()));
+    }
+    match record.get("data") {
+        Some(data) if is_whole(record) => Cow::Borrowed(data),
+        _ => Cow::Borrowed(record),
+    }
+}
+
+impl Reading {
+    /// A record as it will be stored, or what is wrong with it.
+    pub(super) fn row(&mut self, item: &Item, key: Option<&Key>) -> Result<Row, String> {
+        let text = item.text.as_ref().map_err(Clone::clone)?;
+        let record = Json::parse(text).map_err(|fault| format!("no JSON: {fault}"))?;
+        let flat = self.is_text && self.whole;
+        let keeps_own = flat || is_whole(&record);
+        if self.whole && !keeps_own {
+            return Err("is no whole record with id, collection_id and data, as `export --whole` writes it"
+                .to_owned());
+        }
+        let data = data_of(&record, flat);
+        let Some(members) = data.as_object() else {
+            return Err(format!("must be an object, is {}", data.kind()));
+        };
+        let fitted = Json::Object(self.fitted(members));
+        let own = if keeps_own { Own::of(&record)? } else { Own::default() };
+        let (schema, unknown) = (&self.collection.schema, self.collection.options.unknown_fields);
+        let data = match key {
+            // Beside what is stored it is checked once that is known.
+            Some(_) => Ok(fitted.to_text()),
+            None if keeps_own => validate::exact(schema, unknown, &fitted),
+            None => validate::data(schema, unknown, &fitted),
+        };
+        let data = data.map_err(|faults| faults.to_string())?;
+        let key = key.map(|key| key.of(&fitted, own.id.as_deref())).transpose()?;
+        Ok(Row { line: item.line, id: own.id, owner_id: own.owner_id, times: own.times, key, data })
+    }
+
+    /// The members under the names of fields, as values of these fields.
+    fn fitted<'a>(&mut self, members: &[(Cow<'a, str>, Json<'a>)]) -> Vec<(Cow<'a, str>, Json<'a>)> {
+        let fit = |(name, value): &(Cow<'a, str>, Json<'a>)| {
+            let name = field_name(&mut self.names, &self.collection.schema, name);
+            let value = match self.collection.schema.field(&name) {
+                Some(field) => convert(value, field.kind),
+                None => value.clone(),
+            };
+            (Cow::Owned(name), value)
+        };
+        members.iter().map(fit).collect()
+    }
+}
+
+/// What is a whole record's own.
+#[derive(Default)]
+struct Own {
+    id: Option<String>,
+    owner_id: Option<String>,
+    times: Option<(String, String)>,
+}
+
+impl Own {
+    fn of(record: &Json<'_>) -> Result<Own, String> {
+        let text = |name: &str| match record.get(name) {
+            None | Some(Json::Null) => Ok(None),
+            Some(Json::Text(text)) if text.contains('\0') => {
+                Err(format!("{name}: must not hold the character NUL"))
+            }
+            Some(Json::Text(text)) => Ok(Some(text.to_string())),
+            Some(other) => Err(format!("{name}: must be a string, is {}", other.kind())),
+        };
+        let id = text("id")?.ok_or("id: is required in a whole record")?;
+        if !validate::is_record_id(&id) {
+            return Err("id: must be a UUID in lower case".to_owned());
+        }
+        let time = |name: &str| {
+            text(name)?
+                .map(|time| moment(&time).ok_or_else(|| format!("{name}: must be an RFC 3339 date-time")))
+                .transpose()
+        };
+        let times = match (time("created_at")?, time("updated_at")?) {
+            (None, None) => None,
+            (Some(created_at), updated_at) => {
+                if created_at > crate::http::now() {
+                    return Err("created_at: must not be in the future".to_owned());
+                }
+                let updated_at = updated_at.unwrap_or_else(|| created_at.clone());
+                Some((created_at, updated_at))
+            }
+            (None, Some(_)) => return Err("created_at: is required beside updated_at".to_owned()),
+        };
+        Ok(Own { id: Some(id), owner_id: text("owner_id")?, times })
+    }
+}
+
+/// A date with a time in its normal form; a date alone is none.
+fn moment(text: &str) -> Option<String> {
+    normalise_date(text).filter(|moment| moment.contains('T'))
+}

@@ -1,0 +1,250 @@
+//! Writing rows of an import: new records, or changes of those that a key finds. A chunk is written whole or not at all.
+
+use std::collections::HashMap;
+
+use tinybase_plugin_api::{
+    Error, Result,
+    database::{Batch, Cost, Expect, ValueRef},
+};
+use uuid::Uuid;
+
+use super::row::Row;
+use crate::{
+    catalog::Collection,
+    error,
+    fault::{did_you_mean, shorten},
+    filter::{Datum, Place, RecordColumn, Side, SqlWriter},
+    json::Json,
+    limits,
+    plugin::Collections,
+    records::parsed,
+    schema::{Kind, normalise_date},
+    sql_value::SqlValue,
+    validate,
+};
+
+/// What was written.
+#[derive(Default)]
+pub(super) struct Written {
+    /// Records, new and changed ones.
+    pub(super) records: u64,
+    /// Those that were there.
+    pub(super) updated: u64,
+    /// Whether some came with the time of their creation.
+    pub(super) with_times: bool,
+}
+
+impl Written {
+    /// Adds what else was written.
+    pub(super) fn add(&mut self, other: &Written) {
+        self.records += other.records;
+        self.updated += other.updated;
+        self.with_times |= other.with_times;
+    }
+}
+
+/// The field by which a record is found that is there already.
+pub(super) struct Key {
+    name: String,
+    place: Place,
+}
+
+impl Key {
+    /// Reads the name of a field of one value, or `id`.
+    pub(super) fn parse(name: &str, collection: &Collection) -> Result<Key> {
+        let fault = |message: String| Err(Error::bad_request("invalid_key", format!("--key: {message}")));
+        if name == "id" {
+            return Ok(Key { name: name.to_owned(), place: Place::Record(RecordColumn::Id) });
+        }
+        let schema = &collection.schema;
+        match schema.field(name) {
+            Some(field) if field.kind.is_scalar() => {
+                let (kind, has_column) = (field.kind, field.has_column());
+                let place = Place::Field { name: name.to_owned(), kind, has_column, below: Vec::new() };
+                Ok(Key { name: name.to_owned(), place })
+            }
+            Some(field) => {
+                fault(format!("{name} is of type {}, which has no single value", field.kind.name()))
+            }
+            None => {
+                let hint = did_you_mean(name, schema.fields().iter().map(|field| field.name.as_str()));
+                fault(format!("{} has no field {}{hint}", collection.name, shorten(name)))
+            }
+        }
+    }
+
+    /// The value of a row; `None` where it has none.
+    fn value<'a>(&self, data: &Json<'a>, id: Option<&'a str>) -> Option<Json<'a>> {
+        let value = match &self.place {
+            Place::Record(_) => Json::Text(id?.into()),
+            Place::Field { name, kind: Kind::Date, .. } => match data.get(name)? {
+                Json::Text(text) => Json::Text(normalise_date(text)?.into()),
+                other => other.clone(),
+            },
+            Place::Field { name, .. } => data.get(name)?.clone(),
+        };
+        Some(value).filter(|value| *value != Json::Null)
+    }
+
+    /// The value of a row, in a form in which equal values are equal.
+    pub(super) fn of(&self, data: &Json<'_>, id: Option<&str>) -> Result<String, String> {
+        let value = self.value(data, id).ok_or_else(|| format!("{}: the key has no value", self.name))?;
+        Ok(form(&value))
+    }
+}
+
+/// Equal values have one form: 1 and 1.0 have.
+fn form(value: &Json<'_>) -> String {
+    match value {
+        Json::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => format!("{number:.0}"),
+        // A text is told from a number by its quotes.
+        other => other.to_text(),
+    }
+}
+
+/// A record that is there.
+struct Found {
+    id: String,
+    data: String,
+    version: i64,
+}
+
+/// Writes rows.
+pub(super) async fn apply(
+    plugin: &Collections,
+    collection: &Collection,
+    key: Option<&Key>,
+    rows: &[Row],
+) -> Result<Written> {
+    if rows.is_empty() {
+        return Ok(Written::default());
+    }
+    for _ in 1..limits::WRITE_ATTEMPTS_MAX {
+        match try_apply(plugin, collection, key, rows).await {
+            // Somebody changed one of the records since it was looked up.
+            Err(fault) if fault.code() == "db_condition" && key.is_some() => {}
+            outcome => return outcome,
+        }
+    }
+    try_apply(plugin, collection, key, rows).await
+}
+
+async fn try_apply(
+    plugin: &Collections,
+    collection: &Collection,
+    key: Option<&Key>,
+    rows: &[Row],
+) -> Result<Written> {
+    let found = match key {
+        Some(key) => find(plugin, collection, key, rows).await?,
+        None => HashMap::new(),
+    };
+    let mut written = Written { records: rows.len() as u64, ..Written::default() };
+    let mut batch = Batch::default();
+    for row in rows {
+        let there = row.key.as_ref().and_then(|key| found.get(key)).map(Vec::as_slice).unwrap_or_default();
+        match there {
+            [] => insert(collection, row, key.is_some(), &mut batch)?,
+            [record] => {
+                update(collection, row, record, &mut batch)?;
+                written.updated += 1;
+            }
+            several => {
+                let message = format!("{} records have this key, which must find one", several.len());
+                return Err(Error::bad_request("key_not_unique", message));
+            }
+        }
+        written.with_times |= row.times.is_some();
+    }
+    match plugin.database.apply(batch).await {
+        Ok(_) => Ok(written),
+        Err(fault) if fault.code() == "db_foreign_key" => {
+            Err(Error::conflict("reference_violation", "a reference leads to no record"))
+        }
+        Err(fault) => Err(error::not_stored(fault, std::iter::once(collection))),
+    }
+}
+
+/// The records that the keys of some rows find.
+async fn find(
+    plugin: &Collections,
+    collection: &Collection,
+    key: &Key,
+    rows: &[Row],
+) -> Result<HashMap<String, Vec<Found>>> {
+    let mut values = Vec::with_capacity(rows.len());
+    for row in rows {
+        let data = parsed(&row.data)?;
+        let value = key.value(&data, row.id.as_deref());
+        let value = value.map_or(SqlValue::Null, |value| Datum::of_json(&value).into_sql());
+        values.push(Side::Value(value));
+    }
+    let mut out = SqlWriter::new(collection.dialect);
+    out.push(&format!("SELECT id,data,version FROM {} WHERE ", collection.table));
+    collection.dialect.is_in(&mut out, &Side::Place(&key.place), &values, true);
+    let (sql, params) = out.finish();
+    let mut found: HashMap<String, Vec<Found>> = HashMap::new();
+    for row in &plugin.database.query(Cost::Unknown, &sql, &params).await? {
+        let record =
+            Found { id: row.text(0)?.to_owned(), data: row.text(1)?.to_owned(), version: row.integer(2)? };
+        let data = parsed(&record.data)?;
+        let form =
+            key.of(&data, Some(&record.id)).map_err(|problem| Error::internal("stored_data", problem))?;
+        drop(data);
+        found.entry(form).or_default().push(record);
+    }
+    Ok(found)
+}
+
+fn invalid(faults: &crate::fault::Faults) -> Error {
+    Error::bad_request("validation_error", faults.to_string())
+}
+
+fn insert(collection: &Collection, row: &Row, by_key: bool, batch: &mut Batch) -> Result<()> {
+    let id = row.id.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
+    let (schema, unknown) = (&collection.schema, collection.options.unknown_fields);
+    let checked = match (by_key, &row.id) {
+        (false, _) => None,
+        (true, Some(_)) => Some(validate::exact(schema, unknown, &parsed(&row.data)?)),
+        (true, None) => Some(validate::data(schema, unknown, &parsed(&row.data)?)),
+    };
+    let checked = checked.transpose().map_err(|faults| invalid(&faults))?;
+    let data = ValueRef::Text(checked.as_deref().unwrap_or(&row.data));
+    let owner = row.owner_id.as_deref().map_or(ValueRef::Null, ValueRef::Text);
+    let (created_at, updated_at) = match &row.times {
+        Some((created_at, updated_at)) => (ValueRef::Text(created_at), ValueRef::Text(updated_at)),
+        None => (ValueRef::Now, ValueRef::Now),
+    };
+    let values = [ValueRef::Text(&id), owner, created_at, updated_at, data];
+    batch.push_refs(Expect::Exactly(1), &collection.sql.insert_whole, values);
+    Ok(())
+}
+
+/// Lays a row over a record; a whole one takes its place.
+fn update(collection: &Collection, row: &Row, record: &Found, batch: &mut Batch) -> Result<()> {
+    let (schema, unknown) = (&collection.schema, collection.options.unknown_fields);
+    let (stored, given) = (parsed(&record.data)?, parsed(&row.data)?);
+    let is_whole = row.id.is_some();
+    let data = if is_whole {
+        validate::exact(schema, unknown, &given)
+    } else {
+        validate::merged(schema, unknown, &stored, &given)
+    };
+    let data = data.map_err(|faults| invalid(&faults))?;
+    if row.id.as_ref().is_some_and(|id| *id != record.id) {
+        let message = format!("id: the key finds the record {}, which has another id", record.id);
+        return Err(Error::bad_request("key_not_unique", message));
+    }
+    let (data, id, version) =
+        (ValueRef::Text(&data), ValueRef::Text(&record.id), ValueRef::Integer(record.version));
+    match &row.times {
+        Some((created_at, updated_at)) if is_whole => {
+            let owner = row.owner_id.as_deref().map_or(ValueRef::Null, ValueRef::Text);
+            let times = (ValueRef::Text(created_at), ValueRef::Text(updated_at));
+            let values = [data, owner, times.0, times.1, id, version];
+            batch.push_refs(Expect::Exactly(1), &collection.sql.update_whole, values);
+        }
+        _ => batch.push_refs(Expect::Exactly(1), &collection.sql.update, [data, ValueRef::Now, id, version]),
+    }
+    Ok(())
+}
