@@ -140,13 +140,12 @@ pub(super) async fn apply(
     changes: &[Prepared],
 ) -> Result<Option<Vec<String>>, Refused> {
     let is_deep = parts.iter().any(|part| part.deep.is_some());
-    let applied = match parts.pop() {
-        Some(Part { batch, deep: None }) if parts.is_empty() => plugin.database.apply(batch).await.map(first),
-        Some(part) if is_deep => {
-            parts.push(part);
-            apply_deep(plugin, parts, changes).await.map(Some)
-        }
-        _ => Err(Error::internal("changes_lost", "changes were put into parts that are none")),
+    let applied = if is_deep {
+        apply_deep(plugin, parts, changes).await.map(Some)
+    } else {
+        // Only deletions that go deep begin further parts.
+        let part = parts.pop().unwrap_or_default();
+        plugin.database.apply(part.batch).await.map(first)
     };
     match applied {
         Ok(times) => Ok(times),
