@@ -12,6 +12,7 @@ pub mod copy;
 pub mod db;
 pub mod error;
 pub mod http;
+pub mod isolation;
 pub mod logging;
 mod nearest;
 pub mod nodes;

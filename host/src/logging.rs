@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, stderr};
 
-use tracing::{Span, level_filters::LevelFilter};
+use tracing::{Instrument, Span, level_filters::LevelFilter};
 use tracing_subscriber::{
     Layer, Registry,
     filter::Targets,
@@ -71,6 +71,23 @@ pub fn start(level: LogLevel, format: LogFormat, other: Option<Other>) -> Result
 /// `request_id`. It is there at every level, since the error lines need it most.
 pub fn request_span(request_id: &str) -> Span {
     tracing::error_span!("request", request_id)
+}
+
+tokio::task_local! {
+    /// The span of the request that a task works for, where it is not the innermost one.
+    static REQUEST: Span;
+}
+
+/// Does `work` for the request with this span, inside of which others are entered.
+pub fn logged_in<F: Future>(request: Span, work: F) -> impl Future<Output = F::Output> {
+    REQUEST.scope(request, work)
+}
+
+/// Takes the spans that are entered here into another task: the innermost, and around it the request's, which the log's
+/// lines carry.
+pub fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    let request = REQUEST.try_with(Span::clone).unwrap_or_else(|_| Span::none());
+    REQUEST.scope(request.clone(), work.instrument(Span::current())).instrument(request)
 }
 
 #[cfg(test)]

@@ -81,6 +81,11 @@ impl Client {
         self
     }
 
+    /// Host and port.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// The token.
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()

@@ -4,6 +4,7 @@
 
 mod api_site;
 mod bench;
+mod blocked;
 mod build;
 mod clients;
 mod copy;
@@ -51,6 +52,8 @@ enum Command {
     Clients,
     /// Kill the server under load, again and again, and look for what it acknowledged
     Crash(crash::Options),
+    /// Start servers whose extensions block threads, again and again, and look whether all else goes on
+    Blocked(blocked::Options),
     /// Copy a large instance from SQLite to PostgreSQL and back, killed once on each way
     Copy(copy::Options),
     /// Pack one folder and one archive that run on a machine without Rust
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::FuzzApi(options) => fuzz_api::run(&options),
         Command::Clients => clients::run(),
         Command::Crash(options) => crash::run(&options),
+        Command::Blocked(options) => blocked::run(&options),
         Command::Copy(options) => copy::run(&options),
         Command::Dist(options) => dist::run(&options),
     };

@@ -17,18 +17,19 @@ mod prompt;
 mod serve;
 mod signals;
 mod site;
+mod stop;
 mod unclaimed;
 mod version;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 use self::site::Place;
 use crate::{
     config::{self, Config, LogFormat, LogLevel},
-    logging,
+    isolation, logging,
     plugins::probe::COMMAND as PROBE,
 };
 
@@ -185,12 +186,7 @@ impl Threads {
 }
 
 fn build_runtime(worker_threads: usize, blocking_threads_max: usize) -> Result<Threads, Failure> {
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(worker_threads)
-        .max_blocking_threads(blocking_threads_max)
-        .thread_name("tinybase-worker")
-        .enable_all()
-        .build();
+    let runtime = isolation::runtime(worker_threads, blocking_threads_max);
     runtime
         .map(Threads)
         .map_err(|cause| Failure::new(format!("the threads to work on cannot be started: {cause}")))

@@ -1,21 +1,15 @@
 //! `tinybase serve`: puts the host together in order, serves, and takes it apart in the opposite order.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{
-    net::TcpListener,
-    signal::unix::{Signal, SignalKind, signal},
-};
+use tokio::{net::TcpListener, time::Instant};
 
 use super::{
     Failure, output, serving_runtime, signals,
     site::{House, Place, check_migrated, house, open_database},
-    start_log, tell_warnings, unclaimed,
+    start_log,
+    stop::Stop,
+    tell_warnings, unclaimed,
 };
 use crate::{
     accounts,
@@ -24,6 +18,7 @@ use crate::{
     config::{Config, Flag},
     db::Database,
     http::{App, OwnRoutes, PluginDispatch, serve},
+    isolation::Watchdog,
     nodes,
     observe::{self, Observed},
     plugins::{self, Console, Purpose},
@@ -31,8 +26,8 @@ use crate::{
     telemetry::{self, Telemetry, Traced},
 };
 
-/// How long after the first signal that ends a server another one counts as the same.
-const SAME_REQUEST_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long plugins may take to end in any case, however long open requests took.
+const PLUGINS_END_TIME_MIN: Duration = Duration::from_millis(500);
 
 /// What `serve` can be told.
 #[derive(Debug, clap::Args)]
@@ -63,7 +58,7 @@ pub(super) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
     start_log(config.server.log_level, config.server.log_format, layer)?;
     tell_warnings(&config);
     serving_runtime(&config.server)?.block_on(async {
-        let mut stop = Stop::listen()?;
+        let mut stop = Stop::listen(&config.server)?;
         let _harmless = signals::take_harmless()?;
         let mut db = open_database(&config).await?;
         let traces = telemetry.as_ref().map(Telemetry::requests);
@@ -75,10 +70,12 @@ pub(super) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
         if let Some(telemetry) = telemetry {
             telemetry.shut_down().await;
         }
-        served
+        // Threads are watched until the last moment.
+        served.map(drop)
     })
 }
 
+/// Serves until it is asked to end. Answers what watches the threads, which is of use until the process ends.
 #[expect(clippy::cognitive_complexity, reason = "each macro of the log counts as several branches")]
 async fn serve_on(
     config: &Arc<Config>,
@@ -86,11 +83,12 @@ async fn serve_on(
     safe_mode: bool,
     traces: Option<telemetry::Requests>,
     stop: &mut Stop,
-) -> Result<(), Failure> {
+) -> Result<Watchdog, Failure> {
     check_migrated(db).await?;
     let house = house(config, db, Console::of_server())?;
     house.keys().note_or_check().await?;
     let House { sql, settings, accounts, plugins, nodes } = house;
+    let watchdog = plugins.watch_threads()?;
     plugins.follow_bundled().await?;
     plugins.load(Purpose::Serve, safe_mode).await?;
     let mut own = OwnRoutes::default();
@@ -128,20 +126,25 @@ async fn serve_on(
     output::line(format!("serving http://{address}"))?;
     tell_safe_mode(safe_mode)?;
     unclaimed::announce(&accounts).await?;
+    let timeout = Duration::from_millis(config.server.shutdown_timeout_ms);
+    let mut deadline = None;
     let asked = async {
         stop.asked().await;
         observed.ready().stop();
         tokio::time::sleep(Duration::from_millis(config.server.shutdown_delay_ms)).await;
+        deadline = Some(Instant::now() + timeout);
     };
     serve(listener, app, asked).await;
     if let Some(recorder) = &recorder {
         recorder.flush().await;
     }
     drop(revocations);
-    plugins.shut_down(Duration::from_millis(config.server.shutdown_timeout_ms)).await;
+    // What requests have left of the time is the plugins', and at least a moment.
+    let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
+    plugins.shut_down(left.max(PLUGINS_END_TIME_MIN)).await;
     membership.leave().await;
     tracing::info!("stopped");
-    Ok(())
+    Ok(watchdog)
 }
 
 /// Says so where extensions that were installed by hand are left out.
@@ -168,41 +171,4 @@ async fn listen(config: &Config) -> Result<TcpListener, Failure> {
         };
         Failure::new(format!("cannot listen on {place}: {cause}; {hint}"))
     })
-}
-
-/// The signals that end a server: SIGTERM and SIGINT.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn listen() -> Result<Stop, Failure> {
-        Ok(Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    /// Ready once the server is asked to end. From then on, a second time asked ends the process at once; not within the moment
-    /// in which one request may arrive twice, as from a program that signals a process and then its whole group.
-    async fn asked(&mut self) {
-        self.next().await;
-        tracing::info!("stopping: open requests may end; ask again to stop at once");
-        let begun = Instant::now();
-        if let Ok(mut again) = Stop::listen() {
-            tokio::spawn(async move {
-                again.next().await;
-                while begun.elapsed() < SAME_REQUEST_TIME_MAX {
-                    again.next().await;
-                }
-                tracing::warn!("stopped at once");
-                std::process::exit(1);
-            });
-        }
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }

@@ -169,15 +169,15 @@ sections! {
         header_read_timeout_ms: u64 = 10_000, "TINYBASE_SERVER_HEADER_READ_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
         /// How many connections are open at once; further ones wait to be accepted.
         connections_max: usize = 10_000, "TINYBASE_SERVER_CONNECTIONS_MAX", "1 or more", |n| *n >= 1;
-        /// How long open requests may take to end once the server stops.
+        /// How long open requests, and extensions behind them, may take to end once the server stops.
         shutdown_timeout_ms: u64 = 10_000, "TINYBASE_SERVER_SHUTDOWN_TIMEOUT_MS", "milliseconds, 0 to 86400000", |n| *n <= DAY_MS;
         /// How long the server goes on as before once it is asked to stop, while `/ready` tells whoever shares out requests to leave it out.
         shutdown_delay_ms: u64 = 0, "TINYBASE_SERVER_SHUTDOWN_DELAY_MS", "milliseconds, 0 to 86400000", |n| *n <= DAY_MS;
         /// The smallest body in bytes that is compressed.
         compression_bytes_min: u16 = 1024, "TINYBASE_SERVER_COMPRESSION_BYTES_MIN", "bytes, 0 to 65535", any;
-        /// How many threads serve requests; 0 is one a core.
+        /// How many threads serve requests; 0 is one a core. One more stands by for extensions that block.
         worker_threads: usize = 0, "TINYBASE_SERVER_WORKER_THREADS", "0 to 1024", |n| *n <= 1024;
-        /// How many threads run blocking work such as password hashing and file access.
+        /// How many threads run blocking work such as password hashing and file access; up to 64 more run code of extensions that blocks.
         blocking_threads_max: usize = 64, "TINYBASE_SERVER_BLOCKING_THREADS_MAX", "1 to 4096", |n| (1..=4096).contains(n);
     }
     /// The database.
@@ -351,6 +351,10 @@ sections! {
         http_concurrent_max: usize = 64, "TINYBASE_PLUGINS_HTTP_CONCURRENT_MAX", "1 to 10000", |n| (1..=10_000).contains(n);
         /// Which addresses plugins may reach beside the internet's: by default none of this machine, of private networks, or of a cloud's metadata.
         http_allow_networks: Vec<String> = Vec::new(), "TINYBASE_PLUGINS_HTTP_ALLOW_NETWORKS", "a list of addresses or networks such as 10.0.0.0/8", |list| is_list_of_networks(list);
+        /// After how long a call that does not give its thread back counts as blocking it.
+        blocked_after_ms: u64 = 5_000, "TINYBASE_PLUGINS_BLOCKED_AFTER_MS", "milliseconds, 100 to 86400000", |n| (100..=DAY_MS).contains(n);
+        /// How many threads a plugin may block at once before it is switched off; 0 leaves it on.
+        blocked_threads_max: usize = 4, "TINYBASE_PLUGINS_BLOCKED_THREADS_MAX", "0 to 32", |n| *n <= 32;
         /// How long what was replaced or disabled may be busy with what it began before the log says so.
         drain_timeout_ms: u64 = 30_000, "TINYBASE_PLUGINS_DRAIN_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
     }

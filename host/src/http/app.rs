@@ -160,7 +160,9 @@ impl App {
             let row = exchange.end(answer.status(), &id, self.recorder.as_ref());
             (answer, row)
         };
-        let (mut answer, row) = answering.instrument(traced_span).instrument(span).await;
+        let logged = if traced.is_some() { span.clone() } else { Span::none() };
+        let answering = logging::logged_in(logged, answering.instrument(traced_span));
+        let (mut answer, row) = answering.instrument(span).await;
         if let Some(traced) = traced {
             traced.end(exchange.route(), answer.status());
         }

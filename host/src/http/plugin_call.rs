@@ -1,6 +1,6 @@
 //! A plugin's route being called: authentication, body, deadline, answer. It never decides which route.
 
-use std::sync::Arc;
+use std::{panic::resume_unwind, sync::Arc};
 
 use futures_util::TryStreamExt;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -8,7 +8,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::{
-    App, BodyMode, BoxError, PluginRequest, PluginResponse, RequestBody, ResponseBody, RouteMatch,
+    App, BodyMode, BoxError, PluginRequest, PluginResponse, PluginRoute, RequestBody, ResponseBody,
+    RouteMatch,
     app::{Answer, RequestInfo, is_connection_header, request_timeout},
     body::{BudgetShare, LimitedBody},
     cookies,
@@ -16,7 +17,7 @@ use super::{
     exchange::Exchange,
     response_body::AnswerBody,
 };
-use crate::error::ApiError;
+use crate::{error::ApiError, isolation::OwnTask, logging};
 
 /// Calls the matched route with everything that it is promised.
 pub(super) async fn call(
@@ -53,12 +54,29 @@ pub(super) async fn call(
         )),
     };
     let request = PluginRequest { parts, params, caller, request_id: info.id, client: info.client, body };
-    let timeout = spec.timeout.unwrap_or(app.limits.request_timeout);
-    let called = within(timeout, route.call(request)).await;
-    let mut answer = called.unwrap_or_else(|| Err(request_timeout()))?;
+    let mut answer = within_limits(app, &*route, request).await?;
     cookies::hold(&mut answer.headers, &spec.cookie_paths, info.is_https)
         .map_err(|bad| bad_cookie(figures.pattern, bad))?;
     into_answer(answer, hold)
+}
+
+/// Calls the route in a task of its own, so that a handler that blocks its thread holds nothing but that.
+async fn within_limits(
+    app: &App,
+    route: &dyn PluginRoute,
+    request: PluginRequest,
+) -> Result<PluginResponse, ApiError> {
+    let task = OwnTask::spawn(logging::carried(route.call(request)));
+    let overall = app.limits.request_timeout;
+    let own = route.spec().timeout.filter(|own| *own <= overall);
+    match within(own.unwrap_or(overall), task).await {
+        Some(Ok(answer)) => answer,
+        Some(Err(error)) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(_) => Err(ApiError::unavailable("shutting_down", "the server stops")),
+        },
+        None => Err(own.map_or_else(request_timeout, |own| route.timed_out(own))),
+    }
 }
 
 fn into_answer(

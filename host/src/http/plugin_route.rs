@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use serde_json::Value;
 use smallvec::SmallVec;
 
-use super::{Access, Caller, RequestId, openapi::DescribedRoute};
+use super::{Access, Caller, RequestId, app::request_timeout, openapi::DescribedRoute};
 use crate::{error::ApiError, observe::stats::RouteFigures};
 
 /// An error that ends a stream of body bytes.
@@ -68,10 +68,15 @@ pub trait PluginRoute: Send + Sync + 'static {
     /// What the server must know before it calls.
     fn spec(&self) -> &RouteSpec;
 
-    /// Serves one request. Authentication, the body limit and the body itself are done by then. A panic while this is
-    /// polled is answered with a 500; a call that outlasts the server's request timeout is dropped and answered with
-    /// a 504.
+    /// Serves one request, in a task of its own. Authentication, the body limit and the body itself are done by then. A
+    /// panic while this is polled is answered with a 500; a call that outlasts its timeout, or the server's, is
+    /// left behind, dropped as soon as it gives its thread back, and answered with a 504.
     fn call(&self, request: PluginRequest) -> BoxFuture<'static, Result<PluginResponse, ApiError>>;
+
+    /// The answer of a call that outlasted the route's own timeout.
+    fn timed_out(&self, _timeout: Duration) -> ApiError {
+        request_timeout()
+    }
 }
 
 /// How a route wants the request's body.

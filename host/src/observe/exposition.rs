@@ -80,6 +80,14 @@ impl Families<'_> {
         Ok(())
     }
 
+    fn gauges(&mut self, name: &str, help: &str, rows: impl Iterator<Item = (Labels, i64)>) -> fmt::Result {
+        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in rows {
+            encoder.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
     /// Histograms whose values are divided by `unit`. Those that counted nothing are left out.
     fn histograms<'h>(
         &mut self,
@@ -225,7 +233,12 @@ fn of_plugins(families: &mut Families<'_>) -> fmt::Result {
     let help = "Requests of an extension to other servers that got no answer";
     families.counters("tinybase_plugin_http_errors", help, errors)?;
     let panics = plugins.iter().map(|plugin| (vec![("plugin", plugin.name)], plugin.panics.get()));
-    families.counters("tinybase_plugin_panics", "Calls of an extension that panicked", panics)
+    families.counters("tinybase_plugin_panics", "Calls of an extension that panicked", panics)?;
+    let blocked = plugins.iter().map(|plugin| (of_plugin(plugin), plugin.blocked.get()));
+    let help = "How often an extension began to block a thread";
+    families.counters("tinybase_plugin_thread_blocks", help, blocked)?;
+    let blocked = plugins.iter().map(|plugin| (of_plugin(plugin), plugin.blocked_threads.get()));
+    families.gauges("tinybase_plugin_blocked_threads", "Threads that an extension blocks", blocked)
 }
 
 fn of_extensions(families: &mut Families<'_>) -> fmt::Result {
@@ -271,6 +284,7 @@ mod tests {
         let plugin = stats::plugin("exposed");
         plugin.requests.note(Duration::from_micros(70), true);
         plugin.http.note(Duration::from_millis(70), true);
+        plugin.blocked_threads.step(2);
         let text = write(Moment { outbox_backlog: Some(3), nodes: 2, process: Process::default() }).unwrap();
         for line in [
             r#"tinybase_http_requests_total{method="GET",route="/api/exposed/{id}",status="2xx"} 1"#,
@@ -279,6 +293,7 @@ mod tests {
             r#"tinybase_http_request_duration_seconds_bucket{le="0.0005",method="GET",route="/api/exposed/{id}"} 1"#,
             r#"tinybase_plugin_errors_total{plugin="exposed",kind="request"} 1"#,
             r#"tinybase_plugin_panics_total{plugin="exposed"} 0"#,
+            r#"tinybase_plugin_blocked_threads{plugin="exposed"} 2"#,
             r#"tinybase_plugin_http_duration_seconds_count{plugin="exposed"} 1"#,
             r#"tinybase_plugin_http_errors_total{plugin="exposed"} 1"#,
             "tinybase_outbox_backlog 3.0",

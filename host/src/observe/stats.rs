@@ -154,6 +154,10 @@ pub struct PluginFigures {
     pub http: Calls,
     /// Calls that ended in a panic.
     pub panics: Counter,
+    /// Threads that it blocks now.
+    pub blocked_threads: Gauge,
+    /// How often it began to block one.
+    pub blocked: Counter,
 }
 
 /// Calls of one kind.
@@ -215,8 +219,15 @@ pub fn plugin(name: &str) -> &'static PluginFigures {
     }
     let name = if plugins.len() < LABELS_MAX { kept(name) } else { "other" };
     let made = || -> &'static PluginFigures {
-        let (requests, other, http, panics) = (Calls::new(), Calls::new(), Calls::new(), Counter::new());
-        Box::leak(Box::new(PluginFigures { name, requests, other, http, panics }))
+        Box::leak(Box::new(PluginFigures {
+            name,
+            requests: Calls::new(),
+            other: Calls::new(),
+            http: Calls::new(),
+            panics: Counter::new(),
+            blocked_threads: Gauge::new(),
+            blocked: Counter::new(),
+        }))
     };
     plugins.entry(name).or_insert_with(made)
 }

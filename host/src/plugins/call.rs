@@ -2,16 +2,13 @@
 //! believed: what HTTP does not allow becomes a 502.
 
 use std::{
-    future::poll_fn,
     net::IpAddr,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::Value as Json;
 use tinybase_abi::{
@@ -20,7 +17,7 @@ use tinybase_abi::{
     error::RawError,
     future::{RawFuture, guard},
     request::{CallerRef, HostRequest},
-    response::{RawResponse, RawStream},
+    response::RawResponse,
 };
 use tokio::sync::Mutex;
 use tracing::Instrument;
@@ -29,6 +26,7 @@ use super::{
     refusal, registration,
     running::{Running, is_own_fault},
     services::Limits,
+    streamed::streamed,
 };
 use crate::{
     accounts::{Caller, Scopes},
@@ -37,6 +35,7 @@ use crate::{
         Access, BodyError, BodyMode, ByteStream, PathParams, PluginRequest, PluginResponse, PluginRoute,
         RequestBody, RequestId, ResponseBody, RouteAuth, RouteSpec,
     },
+    isolation::{Work, threads},
     telemetry,
 };
 
@@ -63,7 +62,7 @@ impl PluginCall {
             access: access(route, plugin.name()),
             body: if route.stream_body { BodyMode::Streamed } else { BodyMode::Collected },
             body_bytes_max: route.body_bytes_max.map(|max| usize::try_from(max).unwrap_or(usize::MAX)),
-            timeout: None,
+            timeout: Some(limits.call_timeout),
             param_names: param_names(&route.path),
             cookie_paths: plugin.manifest().route_prefixes(&route.path),
             document: document(route),
@@ -89,7 +88,7 @@ pub(super) fn access(route: &registration::Route, extension: &str) -> Access {
     }
 }
 
-fn param_names(pattern: &str) -> Vec<String> {
+pub(super) fn param_names(pattern: &str) -> Vec<String> {
     let parts = pattern.split('{').skip(1).filter_map(|part| part.split_once('}'));
     parts.map(|(name, _)| name.trim_start_matches('*').to_owned()).collect()
 }
@@ -110,17 +109,18 @@ impl PluginRoute for PluginCall {
     }
 
     fn call(&self, request: PluginRequest) -> BoxFuture<'static, Result<PluginResponse, ApiError>> {
-        let (plugin, limits) = (Arc::clone(&self.plugin), self.limits);
-        let begun = Instant::now();
-        let answer = plugin.instance().handle(self.position, LentRequest::new(request));
-        // `plugin` is held until the answer's future is gone, so that nothing of it runs after its end.
+        let (position, limits, begun) = (self.position, self.limits, Instant::now());
+        let make = move |plugin: &Arc<Running>| plugin.instance().handle(position, LentRequest::new(request));
+        let mut call = self.plugin.guarded(Work::Request, make);
         async move {
-            let answer = answer_within(&plugin, answer, limits.call_timeout).await;
+            let answer = (&mut call).await;
+            let plugin = call.hold();
+            let answer = plugin.told(answer);
             let failed = answer.as_ref().err().is_some_and(is_own_fault);
             plugin.figures().requests.note(begun.elapsed(), failed);
             match answer {
-                Ok(response) => accept(&plugin, response, limits.response_bytes_max),
-                Err(error) => Err(refuse(&plugin, &error)),
+                Ok(response) => accept(plugin, response, limits),
+                Err(error) => Err(refuse(plugin, &error)),
             }
         }
         .instrument(tracing::trace_span!(
@@ -131,19 +131,11 @@ impl PluginRoute for PluginCall {
         ))
         .boxed()
     }
-}
 
-/// Awaits the answer. One that is there at once costs no timer.
-async fn answer_within(
-    plugin: &Running,
-    mut answer: RawFuture<RawResponse>,
-    timeout: Duration,
-) -> Result<RawResponse, RawError> {
-    let mut poll = |context: &mut Context<'_>| catch_unwind(AssertUnwindSafe(|| answer.poll_unpin(context)));
-    let Ok(first) = poll_fn(|context| Poll::Ready(poll(context))).await else { return Err(plugin.broke()) };
-    match first {
-        Poll::Ready(result) => result.into_result().inspect_err(|error| plugin.log_panic(error)),
-        Poll::Pending => plugin.within(timeout, answer).await,
+    fn timed_out(&self, timeout: Duration) -> ApiError {
+        self.plugin.figures().requests.note(timeout, true);
+        let words = self.plugin.timed_out(timeout).words();
+        ApiError::timeout(words.code, words.message)
     }
 }
 
@@ -162,7 +154,8 @@ fn broken(plugin: &Running, what: &str) -> ApiError {
 }
 
 /// Turns an answer into one that HTTP allows, or says what is wrong with it.
-fn accept(plugin: &Arc<Running>, raw: RawResponse, bytes_max: usize) -> Result<PluginResponse, ApiError> {
+fn accept(plugin: &Arc<Running>, raw: RawResponse, limits: Limits) -> Result<PluginResponse, ApiError> {
+    let bytes_max = limits.response_bytes_max;
     let status = StatusCode::from_u16(raw.status).ok().filter(|status| (200..600).contains(&status.as_u16()));
     let Some(status) = status else { return Err(broken(plugin, "a status that HTTP does not have")) };
     let Ok(mut headers) = read_headers(&raw.headers) else {
@@ -177,7 +170,7 @@ fn accept(plugin: &Arc<Running>, raw: RawResponse, bytes_max: usize) -> Result<P
         headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
     }
     let body = if raw.stream.is_present() {
-        ResponseBody::Stream(pulled(Arc::clone(plugin), raw.body, raw.stream))
+        ResponseBody::Stream(streamed(plugin, raw.body, raw.stream, limits.call_timeout))
     } else if raw.body.is_empty() {
         ResponseBody::Empty
     } else {
@@ -200,21 +193,6 @@ fn read_headers(packed: &[u8]) -> Result<HeaderMap, BadHeader> {
         headers.append(name, value);
     }
     Ok(headers)
-}
-
-/// A body that the plugin makes part by part. It holds the plugin until it ends or the client goes away.
-fn pulled(plugin: Arc<Running>, first: AbiBytes, stream: RawStream) -> ByteStream {
-    let start = stream::iter((!first.is_empty()).then(|| Ok(Bytes::from_owner(first))));
-    let rest = stream::try_unfold((stream, plugin), |(mut stream, plugin)| async move {
-        let part = stream.pull().await.map_err(|error| {
-            let words = error.words();
-            tracing::error!(plugin = plugin.name(), code = words.code, "a body broke off: {}", words.message);
-            words.message
-        })?;
-        let more = (!part.is_empty()).then(|| Bytes::from_owner(part));
-        Ok(more.map(|part| (part, (stream, plugin))))
-    });
-    Box::pin(start.chain(rest))
 }
 
 /// The HTTP server's request, lent to a plugin.
@@ -302,7 +280,8 @@ impl HostRequest for LentRequest {
         guard(async move {
             let Some(stream) = stream else { return Ok(AbiBytes::empty()) };
             // An empty part would mean the end.
-            while let Some(part) = stream.lock().await.next().await {
+            // A part that was taken wakes the connection, which must not wait for this plugin's thread.
+            while let Some(part) = threads::displacing(async { stream.lock().await.next().await }).await {
                 let part = part.map_err(|error| body_error(&*error))?;
                 if !part.is_empty() {
                     return Ok(AbiBytes::from(part.to_vec()));

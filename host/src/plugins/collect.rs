@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use tinybase_abi::{bytes::Bytes, error::RawError};
 
 use super::{Plugins, call, generation::Hook};
+use crate::isolation::Work;
 
 /// What one plugin answered.
 #[derive(Debug, Clone)]
@@ -62,8 +63,9 @@ pub(super) async fn ask(
     time_max: Duration,
 ) -> Result<Option<Part>, RawError> {
     let hooks = hook.plugin.hooks().ok_or_else(|| RawError::new(500, "plugin_no_hooks", "no hooks"))?;
-    let call = hooks.before(hook.position, topic, "", Bytes::from(payload.to_string()));
-    let outcome = hook.plugin.bounded(time_max, call).await?;
+    let (position, of, payload) = (hook.position, topic.to_owned(), Bytes::from(payload.to_string()));
+    let call = move || hooks.before(position, &of, "", payload);
+    let outcome = hook.plugin.bounded(time_max, Work::Hook, call).await?;
     if outcome.payload.is_empty() {
         return Ok(None);
     }

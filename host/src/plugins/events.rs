@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     db::{Attached, Scope},
+    isolation::{Work, threads},
     observe::stats::EVENTS,
 };
 
@@ -151,8 +152,10 @@ impl EventBus {
         payload: &[u8],
     ) -> Result<(Bytes, Vec<Attached>), RawError> {
         let hooks = hook.plugin.hooks().ok_or_else(|| RawError::new(500, "plugin_no_hooks", "no hooks"))?;
-        let call = hooks.before(hook.position, topic, subject, Bytes::from(payload.to_vec()));
-        let outcome = hook.plugin.bounded(self.call_timeout, call).await?;
+        let (position, payload) = (hook.position, Bytes::from(payload.to_vec()));
+        let (of, about) = (topic.to_owned(), subject.to_owned());
+        let call = move || hooks.before(position, &of, &about, payload);
+        let outcome = hook.plugin.bounded(self.call_timeout, Work::Hook, call).await?;
         // Looked at here, so that the hook's plugin is named and not the one whose event it is.
         let added = self.taken(hook.plugin.scope(), &outcome).map_err(|problem| {
             let plugin = hook.plugin.name();
@@ -220,6 +223,7 @@ impl EventBus {
                 );
             }
         }
+        threads::displace_inside();
     }
 }
 
@@ -237,10 +241,11 @@ pub fn start_listener(plugin: Arc<Running>, position: u32, call_timeout: Duratio
             let Some(hooks) = plugin.hooks() else { return };
             let payload = Bytes::from(told.payload.to_vec());
             waiting.fetch_sub(payload.len(), Ordering::Relaxed);
-            let call = hooks.after(position, &told.topic, &told.subject, payload);
-            if let Err(error) = plugin.bounded(call_timeout, call).await {
+            let topic = Arc::clone(&told.topic);
+            let call = move || hooks.after(position, &told.topic, &told.subject, payload);
+            if let Err(error) = plugin.bounded(call_timeout, Work::Listener, call).await {
                 let words = error.words();
-                let (plugin, topic) = (plugin.name(), &*told.topic);
+                let (plugin, topic) = (plugin.name(), &*topic);
                 tracing::warn!(plugin, topic, code = words.code, "a listener failed: {}", words.message);
             }
         }

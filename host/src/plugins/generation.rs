@@ -22,7 +22,10 @@ use super::{
     running::Running,
     services::Limits,
 };
-use crate::http::{RouteError, RouteTable};
+use crate::{
+    http::{RouteError, RouteTable},
+    isolation::Work,
+};
 
 /// Services that several extensions may offer beside each other: the host asks each of them.
 const SHARED_SERVICES: &[&str] = &["identity"];
@@ -70,8 +73,9 @@ impl Service {
         let Some(offered) = self.plugin.offered() else {
             return Err(RawError::new(503, "service_unavailable", "the extension offers no services"));
         };
-        let call = offered.call(self.position, method, payload);
-        self.plugin.bounded(timeout, call).await
+        let (position, method) = (self.position, method.to_owned());
+        let call = move || offered.call(position, &method, payload);
+        self.plugin.bounded(timeout, Work::Service, call).await
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 use tokio::{sync::watch, task::AbortHandle};
 
 use super::{registration::Job, running::Running};
+use crate::isolation::Work;
 
 /// A job's task. When this is dropped its clock stops; a run that is under way ends by itself.
 pub struct JobTask {
@@ -39,7 +40,7 @@ pub fn start_job(plugin: Arc<Running>, position: u32, job: &Job) -> JobTask {
             }
             let Some(jobs) = plugin.jobs() else { return };
             let begun = Instant::now();
-            let ended = plugin.caught(jobs.run(position)).await;
+            let ended = plugin.caught(Work::Job, move || jobs.run(position)).await;
             plugin.figures().other.note(begun.elapsed(), ended.is_err());
             if let Err(error) = ended {
                 let words = error.words();

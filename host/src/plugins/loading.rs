@@ -20,6 +20,7 @@ use super::{
     process::Outlook,
     quarantine::Loading,
     store::{Desired, Installed},
+    switch_off,
 };
 use crate::db::{
     Scope,
@@ -82,6 +83,9 @@ impl Plugins {
     pub(super) async fn follow(&self) -> Result<Followed, LoadError> {
         let desired = self.store.desired().await?;
         let all: Vec<Installed> = desired.iter().map(|one| one.installed.clone()).collect();
+        self.process.keep_closed(|name| {
+            all.iter().any(|one| one.name == name && one.is_enabled && one.quarantined_reason.is_some())
+        });
         let wanted = dependencies::in_order(all.iter().filter(|one| self.is_served(one)).cloned().collect());
         let current = self.shared.current.load_full();
         let runs = |one: &Installed| current.member(&one.name).filter(|member| member.hash() == one.hash);
@@ -149,6 +153,11 @@ impl Plugins {
         let mut next = Generation::to_serve();
         for member in &members {
             next.join(member, self.shared.limits)?;
+        }
+        for (name, routes) in self.process.closed() {
+            if next.member(&name).is_none() {
+                switch_off::close(&mut next.routes, &name, &routes);
+            }
         }
         next.arm(self.shared.limits, self.process.purpose() == Purpose::Serve);
         let next = Arc::new(next);

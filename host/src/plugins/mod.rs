@@ -32,6 +32,8 @@ mod secret_settings;
 mod services;
 mod settings_schema;
 pub mod store;
+mod streamed;
+mod switch_off;
 mod teller;
 pub mod tickets;
 pub mod trial;
@@ -44,7 +46,7 @@ use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use http::Method;
 use serde_json::Value as Json;
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{runtime::Handle, sync::watch, time::Instant};
 
 pub use collect::Part;
 pub use console::Console;
@@ -67,6 +69,7 @@ use crate::{
     config::{Config, ExtensionSet},
     db::Database,
     http::{DescribedRoute, Found, PluginDispatch},
+    isolation::Bulkhead,
     nodes::Nodes,
     outbound::{self, Outbound},
     settings::Settings,
@@ -137,6 +140,8 @@ impl Plugins {
             migration_timeout: Duration::from_millis(config.extensions.migration_timeout_ms),
             nodes_timeout: Duration::from_millis(config.extensions.nodes_timeout_ms),
             snapshots_kept: config.extensions.snapshots_kept,
+            blocked_after: Duration::from_millis(config.plugins.blocked_after_ms),
+            blocked_threads_max: config.plugins.blocked_threads_max,
         };
         let folder = config.path(&config.extensions.dir);
         let store = Store::new(HostSql::new(Arc::clone(&parts.database)));
@@ -232,11 +237,13 @@ impl Plugins {
         self.shared.current.load().members.iter().map(|member| member.name().to_owned()).collect()
     }
 
-    /// Takes everything out of service and waits until every plugin has ended, at most this long.
+    /// Takes everything out of service and waits until every plugin has ended, at most this long. Those that block threads are
+    /// not waited for.
     pub async fn shut_down(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
         self.process.stop();
         // What is being brought up is brought up before it is taken down, where that does not take too long.
-        let turn = tokio::time::timeout(timeout, self.process.turn.lock()).await;
+        let turn = tokio::time::timeout_at(deadline, self.process.turn.lock()).await;
         let empty = Arc::new(Generation::default());
         self.shared.bus.count_listeners(&empty);
         let current = self.shared.current.swap(Arc::clone(&empty));
@@ -245,7 +252,8 @@ impl Plugins {
         self.shared.bus.outbox_wake.notify_one();
         drop(turn);
         let mut alive = self.shared.alive.subscribe();
-        if tokio::time::timeout(timeout, alive.wait_for(|alive| *alive == 0)).await.is_err() {
+        let blocking = Bulkhead::all().iter().filter(|bulkhead| bulkhead.blocked() > 0).count();
+        if tokio::time::timeout_at(deadline, alive.wait_for(|alive| *alive <= blocking)).await.is_err() {
             let left = *self.shared.alive.borrow();
             tracing::warn!(left, "plugins were still busy when the server stopped");
         }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     db::DbError,
+    isolation::Work,
     observe::stats::EVENTS,
     sql::{HostSql, Row, integer, text},
 };
@@ -163,8 +164,9 @@ async fn tell(
     };
     let mut batch = BatchWriter::default();
     let Some(hooks) = listener.plugin.hooks() else { return Ok(false) };
-    let call = hooks.after(listener.position, &topic, &subject, Bytes::from(payload));
-    match listener.plugin.bounded(shared.limits.call_timeout, call).await {
+    let (position, of) = (listener.position, topic.clone());
+    let call = move || hooks.after(position, &of, &subject, Bytes::from(payload));
+    match listener.plugin.bounded(shared.limits.call_timeout, Work::Listener, call).await {
         Ok(()) => {
             EVENTS.told.add_one();
             batch.push(DONE, [ValueRef::Integer(id)], Expect::Any);

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::{Mutex, Notify, watch};
 
-use super::{LoadError, Purpose, lifecycle::ChangeError, store::Installed};
+use super::{LoadError, Purpose, lifecycle::ChangeError, store::Installed, switch_off::ClosedRoutes};
 
 /// What this process does with plugins.
 #[derive(Debug, Default)]
@@ -25,6 +25,8 @@ pub(super) struct Process {
     failed: parking_lot::Mutex<Failures>,
     /// How many instances of each extension have left service and not ended yet.
     draining: watch::Sender<BTreeMap<String, usize>>,
+    /// The routes of what was switched off, by name.
+    closed: parking_lot::Mutex<BTreeMap<String, ClosedRoutes>>,
     /// The id of the change that this process carries out.
     carried: parking_lot::Mutex<Option<String>>,
 }
@@ -152,6 +154,21 @@ impl Process {
     /// Notes that this one runs after all.
     pub(super) fn forget_failure(&self, name: &str) {
         self.failed.lock().remove(name);
+    }
+
+    /// Notes that an extension is switched off, and which routes it had.
+    pub(super) fn close(&self, name: &str, routes: ClosedRoutes) {
+        self.closed.lock().insert(name.to_owned(), routes);
+    }
+
+    /// Forgets those for which `stays` does not hold.
+    pub(super) fn keep_closed(&self, stays: impl Fn(&str) -> bool) {
+        self.closed.lock().retain(|name, _| stays(name));
+    }
+
+    /// What is switched off.
+    pub(super) fn closed(&self) -> BTreeMap<String, ClosedRoutes> {
+        self.closed.lock().clone()
     }
 
     /// Notes which change this process carries out.

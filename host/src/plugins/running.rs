@@ -2,14 +2,12 @@
 //! Everything that calls it holds an `Arc` of it; the last one to go ends it.
 
 use std::{
-    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures_util::FutureExt;
 use tinybase_abi::{
-    error::RawError,
+    error::{RawError, RawResult},
     future::{PANICKED, RawFuture},
     interfaces::{commands, hooks, jobs, lifecycle, offered},
     loaded::LoadedInstance,
@@ -19,6 +17,8 @@ use tokio::sync::watch;
 use super::{loader, manifest::Manifest, registration::Registration, services::PluginHost};
 use crate::{
     db::Scope,
+    isolation::{Bulkhead, Guarded, OwnTask, Work},
+    logging,
     observe::stats::{self, PluginFigures},
 };
 
@@ -75,6 +75,11 @@ impl Running {
         self.figures
     }
 
+    /// What keeps its threads from everything else.
+    pub fn bulkhead(&self) -> &'static Bulkhead {
+        self.host.bulkhead()
+    }
+
     /// In whose name its statements run.
     pub fn scope(&self) -> &Scope {
         self.host.scope()
@@ -121,47 +126,65 @@ impl Running {
     }
 
     /// Awaits a call of this plugin that is not a request, at most this long, and counts it. A panic in it is logged here.
+    /// `make` begins the call.
     pub async fn bounded<T: Send + 'static>(
-        &self,
+        self: &Arc<Self>,
         timeout: Duration,
-        call: RawFuture<T>,
+        work: Work,
+        make: impl FnOnce() -> RawFuture<T> + Send + 'static,
     ) -> Result<T, RawError> {
         let begun = Instant::now();
-        let answer = self.within(timeout, call).await;
+        let answer = self.within(timeout, work, make).await;
         self.figures.other.note(begun.elapsed(), answer.as_ref().err().is_some_and(is_own_fault));
         answer
     }
 
-    /// Awaits a call of this plugin, at most this long. A panic in it is logged here.
+    /// Awaits a call of this plugin, at most this long, whatever it does to its thread: it runs in a task of its own, which is
+    /// left behind where it does not end. A panic in it is logged here.
     pub async fn within<T: Send + 'static>(
-        &self,
+        self: &Arc<Self>,
         timeout: Duration,
-        call: RawFuture<T>,
+        work: Work,
+        make: impl FnOnce() -> RawFuture<T> + Send + 'static,
     ) -> Result<T, RawError> {
-        match tokio::time::timeout(timeout, self.caught(call)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                let message =
-                    format!("the extension {} did not answer within {} ms", self.name(), timeout.as_millis());
-                tracing::error!(plugin = self.name(), "{message}");
-                Err(RawError::new(504, "plugin_timeout", message))
-            }
+        let call = logging::carried(self.guarded(work, |_| make()));
+        match tokio::time::timeout(timeout, OwnTask::spawn(call)).await {
+            Ok(Ok(answer)) => self.told(answer),
+            // Nothing unwinds out of the call, so the runtime ends.
+            Ok(Err(_)) => Err(RawError::new(503, "shutting_down", "the server stops")),
+            Err(_) => Err(self.timed_out(timeout)),
         }
     }
 
-    /// Awaits a call of this plugin, however long it takes. A panic in it is logged here.
-    pub async fn caught<T: Send + 'static>(&self, call: RawFuture<T>) -> Result<T, RawError> {
-        match AssertUnwindSafe(call).catch_unwind().await {
-            Ok(answer) => answer.into_result().inspect_err(|error| self.log_panic(error)),
-            Err(_) => Err(self.broke()),
-        }
+    /// Awaits a call of this plugin in the caller's own task, however long it takes. A panic in it is logged here.
+    pub async fn caught<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: Work,
+        make: impl FnOnce() -> RawFuture<T> + Send + 'static,
+    ) -> Result<T, RawError> {
+        self.told(self.guarded(work, |_| make()).await)
     }
 
-    /// The error of a call whose panic came through: the SDK lets none through, code without it may.
-    pub fn broke(&self) -> RawError {
-        let error = RawError::new(500, PANICKED, "the plugin panicked, with nothing to catch it");
-        self.log_panic(&error);
-        error
+    /// A call of this plugin that can stop nothing else, and that holds the plugin. `make` begins it.
+    pub fn guarded<M, F>(self: &Arc<Self>, work: Work, make: M) -> Guarded<Arc<Running>, M, F>
+    where
+        M: FnOnce(&Arc<Running>) -> F + Send + 'static,
+        F: Future + Unpin + Send + 'static,
+    {
+        Guarded::new(self.bulkhead(), Arc::clone(self), work, make)
+    }
+
+    /// What a call came to. A panic is logged.
+    pub fn told<T>(&self, answer: Result<RawResult<T>, RawError>) -> Result<T, RawError> {
+        answer.and_then(RawResult::into_result).inspect_err(|error| self.log_panic(error))
+    }
+
+    /// The error of a call that took too long. It is logged.
+    pub fn timed_out(&self, timeout: Duration) -> RawError {
+        let message =
+            format!("the extension {} did not answer within {} ms", self.name(), timeout.as_millis());
+        tracing::error!(plugin = self.name(), "{message}");
+        RawError::new(504, "plugin_timeout", message)
     }
 
     /// Logs an error that is a panic.

@@ -11,7 +11,10 @@ use serde_json::{Value as Json, json};
 use tinybase_abi::{bytes::Bytes, error::RawError};
 
 use super::{Plugins, generation::Service};
-use crate::http::{Access, OwnRoutes, extract::json_response};
+use crate::{
+    http::{Access, OwnRoutes, extract::json_response},
+    isolation::Work,
+};
 
 /// The service by which an extension offers ways to sign in, and its major.
 const SERVICE: (&str, u16) = ("identity", 1);
@@ -89,8 +92,9 @@ impl Plugins {
 async fn ask(service: &Service, timeout: Duration) -> Result<Bytes, String> {
     let words = |error: RawError| error.words().message;
     let offered = service.plugin.offered().ok_or("it offers no services")?;
-    let call = offered.call(service.position, "methods", Bytes::from("{}"));
-    service.plugin.bounded(timeout, call).await.map_err(words)
+    let position = service.position;
+    let call = move || offered.call(position, "methods", Bytes::from("{}"));
+    service.plugin.bounded(timeout, Work::Service, call).await.map_err(words)
 }
 
 fn read(answer: &[u8]) -> Result<Vec<SignInMethod>, String> {

@@ -7,7 +7,7 @@ use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 use super::change::ChangeError;
 use crate::{
     db::DbError,
-    plugins::{Plugins, process::Failure, store::Installed},
+    plugins::{Plugins, process::Failure, store::Installed, switch_off},
     sql::{optional_text, text},
 };
 
@@ -41,7 +41,8 @@ pub struct NodeState {
     pub hash: String,
     /// `running` or `failed`.
     pub state: String,
-    /// Why it failed, as a stable word; `plugin_stuck` where it runs, and a version of it holds a thread.
+    /// Why it failed, as a stable word; where it runs, `threads_blocked` if it does not give threads back, or `plugin_stuck` if a
+    /// version of it holds one.
     pub code: Option<String>,
     /// The same in words.
     pub message: Option<String>,
@@ -115,6 +116,7 @@ impl Plugins {
         for member in current.members.iter().filter(|member| !failed.contains_key(member.name())) {
             // It runs, and something that ran before it holds a thread.
             let error = stuck.get(member.name()).map(|told| ChangeError::new("plugin_stuck", told));
+            let error = error.or_else(|| switch_off::blocking(member));
             let (name, hash) = (member.name().to_owned(), member.hash().to_owned());
             lines.push(Line { name, hash, is_failed: false, error });
         }

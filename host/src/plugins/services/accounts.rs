@@ -10,7 +10,7 @@ use tinybase_abi::{
     interfaces::{identity, settings},
 };
 
-use super::{PluginHost, raw_error};
+use super::{PluginHost, apart, raw_error};
 use crate::{
     error::ApiError,
     plugins::{manifest::Manifest, secret_settings, settings_schema},
@@ -78,7 +78,7 @@ impl settings::Server for PluginHost {
 
     fn update(&self, values: Bytes) -> RawFuture<()> {
         let (settings, manifest) = (Arc::clone(&self.shared.settings), Arc::clone(&self.manifest));
-        guard(async move {
+        apart(async move {
             let changes: Map<String, Json> = serde_json::from_slice(&values).map_err(|error| {
                 RawError::new(422, "settings_not_an_object", format!("settings are a JSON object: {error}"))
             })?;

@@ -11,7 +11,10 @@ use tinybase_abi::{
 };
 
 use super::{OpenTransaction, PluginHost};
-use crate::db::{Answer, Cost, DbError, Engine, Query};
+use crate::{
+    db::{Answer, Cost, DbError, Engine, Query},
+    isolation::threads,
+};
 
 /// The most transactions that a plugin may have open at once: each keeps every other writer waiting.
 const TRANSACTIONS_MAX: usize = 64;
@@ -48,9 +51,9 @@ fn packed(answer: Answer<Vec<u8>>) -> RawFuture<Bytes> {
             let result = result.expect("an answer is taken once");
             ready(result.map(Bytes::from).map_err(|error| raw_error(&error)))
         }
-        Answer::Later(future) => {
-            guard(async { future.await.map(Bytes::from).map_err(|error| raw_error(&error)) })
-        }
+        Answer::Later(future) => guard(async {
+            threads::displacing(future).await.map(Bytes::from).map_err(|error| raw_error(&error))
+        }),
     }
 }
 
@@ -73,6 +76,7 @@ impl database::Server for PluginHost {
     }
 
     fn query(&self, sql: &str, params: &[u8], cost: u8, deadline_ms: u32) -> RawFuture<Bytes> {
+        let _host = threads::in_host();
         packed(self.shared.database.query(Query {
             scope: &self.scope,
             sql,
@@ -87,6 +91,7 @@ impl database::Server for PluginHost {
     }
 
     fn apply(&self, batch: Bytes) -> RawFuture<Bytes> {
+        let _host = threads::in_host();
         packed(self.shared.database.apply(&self.scope, batch.into_vec()))
     }
 
@@ -133,6 +138,7 @@ impl database::Server for PluginHost {
     fn transaction_abandon(&self, transaction: u64) {
         // Dropped, it is rolled back; where a call of it is under way, as soon as that call ends.
         self.transactions.lock().open.remove(&transaction);
+        threads::displace_inside();
     }
 
     fn foreign_changes(&self) -> u64 {

@@ -4,11 +4,13 @@ use std::{fs, time::Duration};
 
 use tinybase_abi::{
     bytes::Bytes,
+    error::RawResult,
     future::{RawFuture, guard},
     interfaces::{console, limits, log, storage, timers},
 };
 
 use super::PluginHost;
+use crate::isolation::{Guarded, Work, threads};
 
 /// The most tasks that a plugin may have spawned at once; further ones are dropped with a log line.
 const TASKS_MAX: usize = 10_000;
@@ -63,15 +65,18 @@ impl timers::Server for PluginHost {
             return;
         }
         let name = self.manifest.name.clone();
+        // Dropped with its task, before the plugin ends.
+        let task = Guarded::new(self.bulkhead, (), Work::Task, move |_: &()| task);
         tasks.spawn_on(
             async move {
-                if let Err(error) = task.await.into_result() {
+                if let Err(error) = task.await.and_then(RawResult::into_result) {
                     let words = error.words();
                     tracing::error!(plugin = name, code = words.code, "a task failed: {}", words.message);
                 }
             },
             &self.shared.runtime,
         );
+        threads::displace_inside();
     }
 }
 

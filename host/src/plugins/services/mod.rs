@@ -18,7 +18,11 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tinybase_abi::host::HostServices;
+use tinybase_abi::{
+    error::RawError,
+    future::{RawFuture, guard},
+    host::HostServices,
+};
 use tokio::{runtime::Handle, sync::watch, task::JoinSet};
 
 pub use database::raw_error;
@@ -27,6 +31,8 @@ use super::{console::Console, events::EventBus, generation::Generation, manifest
 use crate::{
     accounts::Accounts,
     db::{Database, Scope, Transaction},
+    isolation::{Bulkhead, OwnTask},
+    logging,
     outbound::{Outbound, Places},
     settings::Settings,
 };
@@ -52,6 +58,35 @@ pub struct Limits {
     pub nodes_timeout: Duration,
     /// How many snapshots of the database are kept.
     pub snapshots_kept: usize,
+    /// After how long without coming back a call blocks its thread.
+    pub blocked_after: Duration,
+    /// How many threads a plugin may block before it is switched off; 0 is never.
+    pub blocked_threads_max: usize,
+}
+
+impl Limits {
+    /// How many threads run the code of a plugin that was seen to block.
+    fn moved_threads_max(&self) -> usize {
+        match self.blocked_threads_max {
+            0 => MOVED_THREADS_DEFAULT,
+            max => max,
+        }
+    }
+}
+
+/// See [`Limits::moved_threads_max`], where no plugin is switched off.
+const MOVED_THREADS_DEFAULT: usize = 4;
+
+/// Host's work for a plugin in a task of its own: it may hold what others wait for, and must not stand still where the
+/// plugin never polls it again.
+fn apart<T: Send + 'static>(
+    work: impl Future<Output = Result<T, RawError>> + Send + 'static,
+) -> RawFuture<T> {
+    let work = logging::carried(work);
+    guard(async move {
+        let stopping = |_| RawError::new(503, "shutting_down", "the server stops");
+        OwnTask::spawn(work).await.map_err(stopping)?
+    })
 }
 
 /// What all plugins share of the host.
@@ -95,6 +130,7 @@ pub struct PluginHost {
     tasks: Mutex<JoinSet<()>>,
     sign_ins: Mutex<sessions::SignIns>,
     places: Places,
+    bulkhead: &'static Bulkhead,
 }
 
 #[derive(Default)]
@@ -108,6 +144,7 @@ impl PluginHost {
     pub fn leak(shared: Arc<Shared>, manifest: Arc<Manifest>) -> &'static PluginHost {
         let scope = Scope::Extension(manifest.name.as_str().into());
         let places = shared.outbound.places();
+        let bulkhead = Bulkhead::leak(&manifest.name, shared.limits.moved_threads_max());
         Box::leak(Box::new(PluginHost {
             shared,
             manifest,
@@ -116,7 +153,13 @@ impl PluginHost {
             tasks: Mutex::default(),
             sign_ins: Mutex::default(),
             places,
+            bulkhead,
         }))
+    }
+
+    /// What keeps the plugin's threads from everything else.
+    pub fn bulkhead(&self) -> &'static Bulkhead {
+        self.bulkhead
     }
 
     /// In whose name the plugin's statements run.

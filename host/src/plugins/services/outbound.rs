@@ -4,15 +4,11 @@
 use std::{sync::Arc, time::Instant};
 
 use tinybase_abi::{
-    bytes::Bytes,
-    codec::http::Request,
-    error::RawError,
-    future::{RawFuture, guard},
-    interfaces::http,
+    bytes::Bytes, codec::http::Request, error::RawError, future::RawFuture, interfaces::http,
 };
 use tracing::{Instrument, Span, field::Empty};
 
-use super::PluginHost;
+use super::{PluginHost, apart};
 use crate::{
     observe::stats,
     outbound::{Failure, server_of},
@@ -52,7 +48,7 @@ impl http::Server for PluginHost {
     fn send(&self, request: Bytes) -> RawFuture<Bytes> {
         let (outbound, places) = (Arc::clone(&self.shared.outbound), self.places.clone());
         let figures = stats::plugin(&self.manifest.name);
-        guard(async move {
+        apart(async move {
             let request = Request::read(&request)
                 .map_err(|error| RawError::new(500, "http_request_invalid", error.to_string()))?;
             let span = span(&request);

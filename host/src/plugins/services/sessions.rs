@@ -7,11 +7,11 @@ use serde::Deserialize;
 use tinybase_abi::{
     bytes::Bytes,
     error::RawError,
-    future::{RawFuture, guard, ready},
+    future::{RawFuture, ready},
     interfaces::sessions,
 };
 
-use super::{PluginHost, accounts::refused};
+use super::{PluginHost, accounts::refused, apart};
 use crate::{
     accounts::{Client, ToldSignIn, Who},
     audit::{Actor, ActorKind},
@@ -100,7 +100,7 @@ impl sessions::Server for PluginHost {
             return ready(Err(error));
         }
         let accounts = Arc::clone(&self.shared.accounts);
-        guard(async move {
+        apart(async move {
             let answer = accounts.sign_in_told(told).await.map_err(|error| refused(&error))?;
             let answer = serde_json::to_string(&answer).map_err(|error| {
                 RawError::new(500, "internal_error", format!("an answer is no JSON: {error}"))

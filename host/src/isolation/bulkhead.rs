@@ -1,0 +1,127 @@
+//! What is known of one plugin's threads, and what it may still use of the server's. The watchdog decides; calls ask.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use parking_lot::Mutex;
+use tinybase_abi::error::RawError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+
+use crate::observe::stats::{self, PluginFigures};
+
+/// How many threads run plugin code that was moved away from the workers, of all plugins together.
+pub const MOVED_THREADS_MAX: usize = 64;
+
+static MOVED: Semaphore = Semaphore::const_new(MOVED_THREADS_MAX);
+static ALL: Mutex<Vec<&'static Bulkhead>> = Mutex::new(Vec::new());
+
+/// Keeps what one plugin does to threads from everything else. It lives as long as the process, as the plugin's library
+/// does.
+pub struct Bulkhead {
+    number: u16,
+    name: String,
+    /// It was seen to hold a thread for long: its code runs beside the workers.
+    is_slow: AtomicBool,
+    is_off: AtomicBool,
+    blocked: AtomicUsize,
+    moved: Arc<Semaphore>,
+    figures: &'static PluginFigures,
+}
+
+/// The right to run plugin code on a thread that is no worker.
+pub struct MovedPermit {
+    _own: OwnedSemaphorePermit,
+    _all: SemaphorePermit<'static>,
+}
+
+impl Bulkhead {
+    /// Of a plugin that is about to be created. At most `threads_max` threads run its code once that was seen to block.
+    pub fn leak(name: &str, threads_max: usize) -> &'static Bulkhead {
+        let mut all = ALL.lock();
+        let bulkhead: &'static Bulkhead = Box::leak(Box::new(Bulkhead {
+            // Plugins beyond that are not told apart; nobody loads so many.
+            number: u16::try_from(all.len() + 1).unwrap_or(u16::MAX),
+            name: name.to_owned(),
+            is_slow: AtomicBool::new(false),
+            is_off: AtomicBool::new(false),
+            blocked: AtomicUsize::new(0),
+            moved: Arc::new(Semaphore::new(threads_max)),
+            figures: stats::plugin(name),
+        }));
+        all.push(bulkhead);
+        bulkhead
+    }
+
+    /// The one with this number.
+    pub fn find(number: u16) -> Option<&'static Bulkhead> {
+        ALL.lock().get(usize::from(number).checked_sub(1)?).copied()
+    }
+
+    /// Of every plugin that was ever created.
+    pub fn all() -> Vec<&'static Bulkhead> {
+        ALL.lock().clone()
+    }
+
+    /// Its number, from 1.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// The extension's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether its code runs beside the workers.
+    pub fn is_slow(&self) -> bool {
+        self.is_slow.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_slow(&self, is_slow: bool) {
+        self.is_slow.store(is_slow, Ordering::Relaxed);
+    }
+
+    /// How many threads it blocks.
+    pub fn blocked(&self) -> usize {
+        self.blocked.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_blocked(&self, threads: usize) {
+        let before = self.blocked.swap(threads, Ordering::Relaxed);
+        let step = i64::try_from(threads).unwrap_or(i64::MAX) - i64::try_from(before).unwrap_or(i64::MAX);
+        self.figures.blocked_threads.step(step);
+    }
+
+    pub(super) fn count_blocked(&self) {
+        self.figures.blocked.add_one();
+    }
+
+    /// Whether it is not called any more.
+    pub fn is_off(&self) -> bool {
+        self.is_off.load(Ordering::Relaxed)
+    }
+
+    /// Calls it no more.
+    pub(super) fn switch_off(&self) {
+        self.is_off.store(true, Ordering::Relaxed);
+        // Whoever waits for a thread is answered at once.
+        self.moved.close();
+    }
+
+    /// Waits for the right to run its code on a thread that is no worker; `None` where it is switched off.
+    pub(super) async fn permit(&self) -> Option<MovedPermit> {
+        let own = Arc::clone(&self.moved).acquire_owned().await.ok()?;
+        let all = MOVED.acquire().await.ok()?;
+        Some(MovedPermit { _own: own, _all: all })
+    }
+}
+
+/// The answer of everything that an extension offered, once it is switched off.
+pub fn switched_off(extension: &str) -> RawError {
+    let message = format!(
+        "the extension {extension} is switched off, since it blocked the server's threads; an admin can enable it again"
+    );
+    RawError::new(503, "extension_switched_off", message)
+}

@@ -1,0 +1,273 @@
+//! Plugin code as a future that cannot stop the server: made, polled and dropped where a blocked thread does no harm. It
+//! sets no deadline; whoever awaits it does, from another task.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use futures_util::future::BoxFuture;
+use tinybase_abi::{error::RawError, future::PANICKED};
+use tokio::{
+    runtime::Handle,
+    task::{JoinError, JoinHandle},
+};
+
+use super::{
+    Bulkhead, Work,
+    bulkhead::{MovedPermit, switched_off},
+    threads::{self, Inside, Way},
+};
+
+/// How long the last worker stays outside of plugin code before it hands its work to another thread. The others are out
+/// within microseconds, unless they block.
+const LAST_WORKER_PATIENCE: Duration = Duration::from_millis(1);
+
+/// What is done to a call.
+enum Call<M, F> {
+    New(M),
+    Begun(F),
+    Over,
+}
+
+/// A call of a plugin, from before it is made until after it is dropped. `H` is what must outlive it: the plugin, where
+/// nothing else keeps that alive.
+pub struct Guarded<H, M, F>
+where
+    H: Send + 'static,
+    M: Send + 'static,
+    F: Send + 'static,
+{
+    bulkhead: &'static Bulkhead,
+    work: Work,
+    call: Call<M, F>,
+    last_since: Option<Instant>,
+    permit: Option<BoxFuture<'static, Option<MovedPermit>>>,
+    /// Set while plugin code runs, for whoever wants to know.
+    running: Option<Arc<AtomicBool>>,
+    /// Dropped behind the call, so that nothing of the plugin runs after its end.
+    hold: Option<H>,
+}
+
+impl<H: Send + 'static, M: Send + 'static, F: Send + 'static> Unpin for Guarded<H, M, F> {}
+
+impl<H, M, F> Guarded<H, M, F>
+where
+    H: Send + 'static,
+    M: FnOnce(&H) -> F + Send + 'static,
+    F: Future + Unpin + Send + 'static,
+{
+    /// A call of a plugin. `make` begins it, and runs plugin code already.
+    pub fn new(bulkhead: &'static Bulkhead, hold: H, work: Work, make: M) -> Guarded<H, M, F> {
+        let call = Call::New(make);
+        Guarded { bulkhead, work, call, last_since: None, permit: None, running: None, hold: Some(hold) }
+    }
+
+    /// What outlives the call.
+    pub fn hold(&self) -> &H {
+        self.hold.as_ref().expect("it is taken in drop alone")
+    }
+
+    /// Tells by `running` whether plugin code runs.
+    #[must_use]
+    pub fn telling(mut self, running: Arc<AtomicBool>) -> Guarded<H, M, F> {
+        self.running = Some(running);
+        self
+    }
+
+    /// Runs plugin code: begins the call where it is new, and polls it. What has ended is dropped here too.
+    fn run(&mut self, context: &mut Context<'_>) -> Poll<Result<F::Output, RawError>> {
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            if matches!(self.call, Call::New(_))
+                && let Call::New(make) = std::mem::replace(&mut self.call, Call::Over)
+            {
+                self.call = Call::Begun(make(self.hold()));
+            }
+            match &mut self.call {
+                Call::Begun(future) => Pin::new(future).poll(context),
+                // It was polled behind its end.
+                _ => Poll::Pending,
+            }
+        }));
+        match polled {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(output)) => {
+                self.forget_call();
+                Poll::Ready(Ok(output))
+            }
+            Err(payload) => {
+                // A payload may panic when it is dropped.
+                std::mem::forget(payload);
+                self.forget_call();
+                Poll::Ready(Err(RawError::new(
+                    500,
+                    PANICKED,
+                    "the plugin panicked, with nothing to catch it",
+                )))
+            }
+        }
+    }
+
+    /// Whether the last worker waits a little longer for another one to come out.
+    fn may_wait(&mut self) -> bool {
+        let since = self.last_since.get_or_insert_with(Instant::now);
+        !threads::is_spent() && since.elapsed() < LAST_WORKER_PATIENCE
+    }
+
+    fn run_inside(&mut self, inside: Inside, context: &mut Context<'_>) -> Poll<Result<F::Output, RawError>> {
+        if let Some(running) = &self.running {
+            running.store(true, Ordering::Release);
+        }
+        let polled = self.run(context);
+        drop(inside);
+        if let Some(running) = &self.running {
+            running.store(false, Ordering::Release);
+        }
+        polled
+    }
+
+    /// Runs plugin code on this thread once that is no worker any more.
+    fn run_moved(&mut self, context: &mut Context<'_>) -> Poll<Result<F::Output, RawError>> {
+        let bulkhead = self.bulkhead;
+        let permit = self.permit.get_or_insert_with(|| Box::pin(bulkhead.permit()));
+        let permit = ready!(permit.as_mut().poll(context));
+        self.permit = None;
+        let Some(_permit) = permit else {
+            return Poll::Ready(Err(switched_off(bulkhead.name())));
+        };
+        tokio::task::block_in_place(|| {
+            self.run_inside(threads::enter_outside(bulkhead.number(), self.work), context)
+        })
+    }
+}
+
+impl<H: Send + 'static, M: Send + 'static, F: Send + 'static> Guarded<H, M, F> {
+    /// Drops what there is of the call. A panic in that stays here.
+    fn forget_call(&mut self) {
+        let call = std::mem::replace(&mut self.call, Call::Over);
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(call))) {
+            std::mem::forget(payload);
+        }
+    }
+}
+
+impl<H, M, F> Future for Guarded<H, M, F>
+where
+    H: Send + 'static,
+    M: FnOnce(&H) -> F + Send + 'static,
+    F: Future + Unpin + Send + 'static,
+{
+    type Output = Result<F::Output, RawError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let is_new = matches!(this.call, Call::New(_));
+        if is_new && this.bulkhead.is_off() {
+            this.call = Call::Over;
+            return Poll::Ready(Err(switched_off(this.bulkhead.name())));
+        }
+        if this.bulkhead.is_slow() || this.permit.is_some() {
+            return this.run_moved(context);
+        }
+        match threads::enter(this.bulkhead.number(), this.work) {
+            Way::Open(inside) => {
+                this.last_since = None;
+                if !is_new {
+                    // A new task has pushed out what was waiting there when it was spawned.
+                    threads::displace();
+                }
+                this.run_inside(inside, context)
+            }
+            Way::Last if this.may_wait() => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Way::Last => this.run_moved(context),
+        }
+    }
+}
+
+impl<H, M, F> Drop for Guarded<H, M, F>
+where
+    H: Send + 'static,
+    M: Send + 'static,
+    F: Send + 'static,
+{
+    fn drop(&mut self) {
+        if matches!(self.call, Call::Over) {
+            return;
+        }
+        let (bulkhead, work) = (self.bulkhead, self.work);
+        if !bulkhead.is_slow()
+            && let Way::Open(_inside) = threads::enter(bulkhead.number(), work)
+        {
+            threads::displace();
+            self.forget_call();
+            return;
+        }
+        let left = Left { call: std::mem::replace(&mut self.call, Call::Over), _hold: self.hold.take() };
+        // Without a runtime the process ends, and nothing is dropped any more.
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(left.drop_moved(bulkhead, work))),
+            Err(_) => std::mem::forget(left),
+        }
+    }
+}
+
+/// What is left of a call that nobody waits for.
+struct Left<H, M, F> {
+    call: Call<M, F>,
+    /// Dropped behind the call.
+    _hold: Option<H>,
+}
+
+impl<H, M, F> Left<H, M, F> {
+    /// Drops it on a thread that is no worker, as soon as it may have one. What is left of an extension that is switched off
+    /// is left as it is.
+    async fn drop_moved(self, bulkhead: &'static Bulkhead, work: Work) {
+        let Left { call, _hold } = self;
+        let Some(_permit) = bulkhead.permit().await else {
+            std::mem::forget(call);
+            return;
+        };
+        tokio::task::block_in_place(|| {
+            let _inside = threads::enter_outside(bulkhead.number(), work);
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(call))) {
+                std::mem::forget(payload);
+            }
+        });
+    }
+}
+
+/// A task that ends with whoever waits for it.
+pub struct OwnTask<T>(JoinHandle<T>);
+
+impl<T: Send + 'static> OwnTask<T> {
+    /// Spawns `work` as a task of its own.
+    pub fn spawn(work: impl Future<Output = T> + Send + 'static) -> OwnTask<T> {
+        let task = OwnTask(tokio::spawn(work));
+        // Where a plugin waits for it, it must not depend on that plugin's thread.
+        threads::displace_inside();
+        task
+    }
+}
+
+impl<T> Future for OwnTask<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}
+
+impl<T> Drop for OwnTask<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,277 @@
+//! Which plugin each thread of the runtime runs, and how many workers are in plugin code. It knows nothing of what plugins
+//! do there.
+//!
+//! A thread notes what it runs in a word of its own, which nobody else writes. The one number that threads share
+//! is how many workers are inside of plugin code.
+
+use std::{
+    cell::Cell,
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+};
+
+use parking_lot::Mutex;
+
+use super::Work;
+
+// From low to high: the plugin's number, what it is called for, whether the plugin called the host back, whether the
+// thread is a worker, and a count that tells one call from the next.
+const PLUGIN_BITS: u64 = 0xffff;
+const WORK_SHIFT: u32 = 16;
+const WORK_BITS: u64 = 0x7;
+const HOST_BIT: u64 = 1 << 19;
+const WORKER_BIT: u64 = 1 << 20;
+const COUNT_SHIFT: u32 = 21;
+const CALL_BITS: u64 = (1 << COUNT_SHIFT) - 1;
+
+/// A number on cache lines of its own.
+#[repr(align(128))]
+struct Shared(AtomicUsize);
+
+/// How many workers are in plugin code.
+static INSIDE: Shared = Shared(AtomicUsize::new(0));
+/// How many may be.
+static INSIDE_MAX: Shared = Shared(AtomicUsize::new(usize::MAX));
+/// Whether all of these have been there for long, so that none is to be waited for.
+static IS_SPENT: AtomicBool = AtomicBool::new(false);
+/// The notes of every thread there ever was. One that ended leaves its place to the next.
+static NOTES: Mutex<Vec<&'static Note>> = Mutex::new(Vec::new());
+
+thread_local! {
+    static NOTE: Cell<Option<&'static Note>> = const { Cell::new(None) };
+}
+
+/// What one thread notes of itself.
+#[repr(align(128))]
+pub struct Note {
+    word: AtomicU64,
+    is_taken: AtomicBool,
+}
+
+/// What a thread runs, as it was noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Noted {
+    /// The plugin's number; 0 is none.
+    pub plugin: u16,
+    /// What it was called for.
+    pub work: Work,
+    /// Whether it took a worker with it.
+    pub is_worker: bool,
+    /// Whether the plugin has called the host, so that it is the host's code that runs.
+    pub in_host: bool,
+    /// Tells this call on this thread from all others.
+    pub call: u64,
+}
+
+impl Note {
+    /// What the thread runs now.
+    pub fn read(&self) -> Noted {
+        let word = self.word.load(Ordering::Acquire);
+        let work = usize::try_from((word >> WORK_SHIFT) & WORK_BITS).unwrap_or_default();
+        Noted {
+            plugin: u16::try_from(word & PLUGIN_BITS).unwrap_or_default(),
+            work: Work::ALL[work.min(Work::ALL.len() - 1)],
+            is_worker: word & WORKER_BIT != 0,
+            in_host: word & HOST_BIT != 0,
+            call: word >> COUNT_SHIFT,
+        }
+    }
+
+    fn enter(&self, plugin: u16, work: Work, is_worker: bool) -> u64 {
+        let before = self.word.load(Ordering::Relaxed);
+        let count = (before >> COUNT_SHIFT).wrapping_add(1);
+        let worker = if is_worker { WORKER_BIT } else { before & WORKER_BIT };
+        let call = u64::from(plugin) | ((work as u64) << WORK_SHIFT) | worker;
+        self.word.store((count << COUNT_SHIFT) | call, Ordering::Release);
+        before
+    }
+
+    fn leave(&self, before: u64) {
+        let count = self.word.load(Ordering::Relaxed) & !CALL_BITS;
+        self.word.store(count | (before & CALL_BITS), Ordering::Release);
+    }
+}
+
+/// Takes a new thread of the runtime in.
+pub fn thread_started() {
+    let mut notes = NOTES.lock();
+    let free = notes.iter().copied().find(|note| !note.is_taken.load(Ordering::Relaxed));
+    let note = free.unwrap_or_else(|| {
+        let note: &'static Note =
+            Box::leak(Box::new(Note { word: AtomicU64::new(0), is_taken: AtomicBool::new(true) }));
+        notes.push(note);
+        note
+    });
+    note.is_taken.store(true, Ordering::Relaxed);
+    NOTE.set(Some(note));
+}
+
+/// The thread ends.
+pub fn thread_stopped() {
+    if let Some(note) = NOTE.take() {
+        note.leave(0);
+        note.is_taken.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Sets how many workers may be in plugin code at once: one less than there are.
+pub fn set_inside_max(workers: usize) {
+    INSIDE_MAX.0.store(workers, Ordering::Relaxed);
+}
+
+/// Whether no worker but the last is left, as the watchdog saw it.
+pub fn is_spent() -> bool {
+    IS_SPENT.load(Ordering::Relaxed)
+}
+
+/// Notes how many workers have been in plugin code for long.
+pub fn note_lost(workers: usize) {
+    IS_SPENT.store(workers >= INSIDE_MAX.0.load(Ordering::Relaxed), Ordering::Relaxed);
+}
+
+/// The notes of all threads.
+pub fn notes() -> Vec<&'static Note> {
+    NOTES.lock().clone()
+}
+
+/// How a thread may go into plugin code.
+pub enum Way {
+    /// As it is.
+    Open(Inside),
+    /// Not as it is: the last worker stays outside.
+    Last,
+}
+
+/// A thread in plugin code. Dropped, it is outside again.
+pub struct Inside {
+    note: Option<&'static Note>,
+    before: u64,
+    is_counted: bool,
+}
+
+/// Goes into plugin code, unless no worker would be left outside. Threads that are not the runtime's always may.
+pub fn enter(plugin: u16, work: Work) -> Way {
+    let Some(note) = NOTE.get() else {
+        return Way::Open(Inside { note: None, before: 0, is_counted: false });
+    };
+    // A thread that is inside was counted when it went in.
+    let is_counted = note.word.load(Ordering::Relaxed) & PLUGIN_BITS == 0;
+    if is_counted && INSIDE.0.fetch_add(1, Ordering::AcqRel) >= INSIDE_MAX.0.load(Ordering::Relaxed) {
+        INSIDE.0.fetch_sub(1, Ordering::AcqRel);
+        return Way::Last;
+    }
+    Way::Open(Inside { note: Some(note), before: note.enter(plugin, work, is_counted), is_counted })
+}
+
+/// Goes into plugin code on a thread that is no worker, or is none any more.
+pub fn enter_outside(plugin: u16, work: Work) -> Inside {
+    let note = NOTE.get();
+    Inside { note, before: note.map_or(0, |note| note.enter(plugin, work, false)), is_counted: false }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let Some(note) = self.note else { return };
+        note.leave(self.before);
+        if self.is_counted {
+            INSIDE.0.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// The host's own code, called by a plugin. Dropped, the plugin's runs again.
+pub struct InHost(Option<&'static Note>);
+
+/// Notes that what runs from here on is the host's, and that its time is not the plugin's.
+pub fn in_host() -> InHost {
+    let note = NOTE.get().filter(|note| {
+        let word = note.word.load(Ordering::Relaxed);
+        word & PLUGIN_BITS != 0 && word & HOST_BIT == 0
+    });
+    if let Some(note) = note {
+        note.word.store(note.word.load(Ordering::Relaxed) | HOST_BIT, Ordering::Release);
+    }
+    InHost(note)
+}
+
+impl Drop for InHost {
+    fn drop(&mut self) {
+        if let Some(note) = self.0 {
+            note.word.store(note.word.load(Ordering::Relaxed) & !HOST_BIT, Ordering::Release);
+        }
+    }
+}
+
+/// Makes every task that this thread has woken one that other workers can take. The task that a worker woke last waits
+/// in a place of its own, where it would stay for as long as the worker is blocked; a further one pushes it out. To be
+/// called between what may wake a task and plugin code.
+pub fn displace() {
+    if NOTE.get().is_some() {
+        drop(tokio::spawn(std::future::ready(())));
+    }
+}
+
+/// The same where this thread is in plugin code; elsewhere nothing.
+pub fn displace_inside() {
+    if NOTE.get().is_some_and(|note| note.word.load(Ordering::Relaxed) & PLUGIN_BITS != 0) {
+        displace();
+    }
+}
+
+/// Awaits `work` of the host's on behalf of a plugin that polls it, and leaves no task behind that only this thread can run.
+pub async fn displacing<F: Future>(work: F) -> F::Output {
+    let mut work = std::pin::pin!(work);
+    std::future::poll_fn(move |context| {
+        let polled = {
+            let _host = in_host();
+            work.as_mut().poll(context)
+        };
+        displace_inside();
+        polled
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers are the process's, which nextest runs each test in.
+    #[test]
+    fn all_workers_but_one_go_into_plugin_code() {
+        set_inside_max(2);
+        let enters = || {
+            thread_started();
+            let way = enter(7, Work::Hook);
+            let is_open = matches!(way, Way::Open(_));
+            let noted = NOTE.get().expect("the thread was taken in").read();
+            (way, is_open, noted)
+        };
+        let (first, is_open, noted) = enters();
+        assert!(is_open);
+        assert_eq!((noted.plugin, noted.work, noted.in_host), (7, Work::Hook, false));
+        // A call within a call takes no further place.
+        let nested = enter(8, Work::Service);
+        assert!(matches!(nested, Way::Open(_)));
+        let note = NOTE.get().expect("the thread was taken in");
+        assert_eq!(note.read().plugin, 8);
+        {
+            let _host = in_host();
+            assert!(note.read().in_host);
+        }
+        assert!(!note.read().in_host);
+        drop(nested);
+        assert_eq!((note.read().plugin, note.read().work), (7, Work::Hook));
+
+        let others = std::thread::spawn(move || {
+            let (second, is_open, _) = enters();
+            assert!(is_open);
+            let third = std::thread::spawn(move || enters().1).join().expect("it does not panic");
+            assert!(!third, "the last worker stays outside");
+            drop(second);
+            std::thread::spawn(move || enters().1).join().expect("it does not panic")
+        });
+        assert!(others.join().expect("it does not panic"), "a place that was left is taken again");
+        drop(first);
+        assert_eq!(note.read().plugin, 0);
+    }
+}

@@ -1,0 +1,199 @@
+//! Looks, from a thread of its own, at what the runtime's threads run, and acts where plugin code does not come back. It
+//! never touches a thread.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tokio::runtime::Handle;
+
+use super::{
+    Bulkhead,
+    threads::{self, Note, Noted},
+};
+
+/// How often it looks.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// After how many looks in a row at the same call its plugin counts as slow.
+const SLOW_LOOKS: u32 = 2;
+/// For how many looks a plugin counts as slow after the last such call: ten seconds.
+const SLOW_FOR_LOOKS: u32 = 200;
+
+/// What it tells.
+pub enum Report {
+    /// The number of threads that an extension blocks has changed.
+    Changed(&'static Bulkhead),
+    /// An extension blocks too many, and is called no more.
+    SwitchedOff(&'static Bulkhead),
+}
+
+/// Watches for as long as it is kept.
+pub struct Watchdog {
+    is_stopped: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watchdog {
+    /// Begins to watch the threads of this runtime. A thread counts as blocked after `blocked_after`; an extension that blocks
+    /// `threads_max` is switched off, unless that is 0.
+    ///
+    /// # Errors
+    /// Where there is no thread for it.
+    pub fn start(
+        runtime: Handle,
+        blocked_after: Duration,
+        threads_max: usize,
+        report: impl Fn(Report) + Send + 'static,
+    ) -> std::io::Result<Watchdog> {
+        let is_stopped = Arc::new(AtomicBool::new(false));
+        let looks = blocked_after.as_millis().div_ceil(LOOK_EVERY.as_millis());
+        let mut watch = Watch {
+            runtime,
+            blocked_looks: u32::try_from(looks).unwrap_or(u32::MAX).max(1),
+            threads_max,
+            seen: HashMap::new(),
+            slow: HashMap::new(),
+            report: Box::new(report),
+        };
+        let stopped = Arc::clone(&is_stopped);
+        let thread = thread::Builder::new().name("tinybase-watchdog".to_owned()).spawn(move || {
+            while !stopped.load(Ordering::Acquire) {
+                watch.look();
+                thread::park_timeout(LOOK_EVERY);
+            }
+        })?;
+        Ok(Watchdog { is_stopped, thread: Some(thread) })
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.is_stopped.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A panic in it was logged, and changes nothing here.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A call on a thread, and how often it was seen there.
+struct Seen {
+    noted: Noted,
+    looks: u32,
+    is_blocked: bool,
+}
+
+struct Watch {
+    runtime: Handle,
+    blocked_looks: u32,
+    threads_max: usize,
+    /// By the note's place in memory.
+    seen: HashMap<usize, Seen>,
+    /// For how many looks a plugin still counts as slow.
+    slow: HashMap<u16, u32>,
+    report: Box<dyn Fn(Report) + Send>,
+}
+
+impl Watch {
+    fn look(&mut self) {
+        let mut blocked: HashMap<u16, usize> = HashMap::new();
+        let (mut is_busy, mut lost) = (false, 0);
+        for note in threads::notes() {
+            let Some((noted, looks, is_blocked)) = self.look_at(note) else { continue };
+            is_busy |= looks > 0 || noted.in_host;
+            if looks >= SLOW_LOOKS {
+                self.slow.insert(noted.plugin, SLOW_FOR_LOOKS);
+                lost += usize::from(noted.is_worker);
+            }
+            if is_blocked {
+                *blocked.entry(noted.plugin).or_default() += 1;
+            }
+        }
+        if is_busy {
+            // The worker that is in there may be the one that waited for sockets and timers, and others may sleep who
+            // know nothing of that: a task from outside wakes one, which then waits in its place.
+            drop(self.runtime.spawn(std::future::ready(())));
+        }
+        threads::note_lost(lost);
+        for bulkhead in Bulkhead::all() {
+            self.settle(bulkhead, blocked.get(&bulkhead.number()).copied().unwrap_or_default());
+        }
+    }
+
+    /// What a thread runs of a plugin, how often it was seen at that before, and whether that is too often.
+    fn look_at(&mut self, note: &'static Note) -> Option<(Noted, u32, bool)> {
+        let (place, noted) = (std::ptr::from_ref(note).addr(), note.read());
+        if let Some(seen) = self.seen.get_mut(&place)
+            && noted.plugin != 0
+            && noted.call == seen.noted.call
+        {
+            // Time that the host takes is not the plugin's.
+            seen.looks += u32::from(!noted.in_host);
+            if seen.looks >= self.blocked_looks && !seen.is_blocked {
+                seen.is_blocked = true;
+                note_blocked(&noted, self.blocked_looks);
+            }
+            return Some((noted, seen.looks, seen.is_blocked));
+        }
+        if let Some(before) = self.seen.remove(&place) {
+            note_returned(&before);
+        }
+        if noted.plugin == 0 {
+            return None;
+        }
+        self.seen.insert(place, Seen { noted, looks: 0, is_blocked: false });
+        Some((noted, 0, false))
+    }
+
+    /// Acts on how many threads a plugin blocks.
+    fn settle(&mut self, bulkhead: &'static Bulkhead, blocked: usize) {
+        let left = self.slow.get_mut(&bulkhead.number());
+        let is_slow = left.is_some_and(|left| {
+            *left = left.saturating_sub(1);
+            *left > 0
+        });
+        if is_slow != bulkhead.is_slow() {
+            bulkhead.set_slow(is_slow);
+        }
+        let has_changed = blocked != bulkhead.blocked();
+        if has_changed {
+            bulkhead.set_blocked(blocked);
+        }
+        if self.threads_max > 0 && blocked >= self.threads_max && !bulkhead.is_off() {
+            bulkhead.switch_off();
+            tracing::error!(
+                plugin = bulkhead.name(),
+                blocked,
+                "the extension is switched off: it blocks {blocked} threads; enable it again once it is repaired, and \
+                 restart the server to get the threads back"
+            );
+            (self.report)(Report::SwitchedOff(bulkhead));
+        } else if has_changed {
+            (self.report)(Report::Changed(bulkhead));
+        }
+    }
+}
+
+fn note_blocked(noted: &Noted, looks: u32) {
+    let Some(bulkhead) = Bulkhead::find(noted.plugin) else { return };
+    bulkhead.count_blocked();
+    let millis = u128::from(looks) * LOOK_EVERY.as_millis();
+    tracing::error!(
+        plugin = bulkhead.name(),
+        "the extension blocks a thread with {}, for {millis} ms and more: its code must not wait or compute for long",
+        noted.work.name()
+    );
+}
+
+fn note_returned(seen: &Seen) {
+    let Some(bulkhead) = Bulkhead::find(seen.noted.plugin).filter(|_| seen.is_blocked) else { return };
+    let millis = u128::from(seen.looks) * LOOK_EVERY.as_millis();
+    tracing::warn!(plugin = bulkhead.name(), "the extension gave a thread back after {millis} ms");
+}

@@ -1,0 +1,102 @@
+//! The body of an answer that a plugin makes part by part. The parts are made in a task of their own, so that neither a
+//! part that never comes nor the drop of the body holds the connection.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
+use tinybase_abi::{bytes::Bytes as AbiBytes, error::RawError, response::RawStream};
+use tokio::sync::mpsc;
+
+use super::running::Running;
+use crate::{
+    http::ByteStream,
+    isolation::{OwnTask, Work, threads},
+    logging,
+};
+
+/// How many parts are made before the client has taken them.
+const PARTS_AHEAD: usize = 1;
+
+type Part = Result<Bytes, String>;
+
+/// A body of `first` and what `rest` makes. It holds the plugin until it ends or the client goes away. A part may come as
+/// late as it likes, but may not block its thread for longer than `call_timeout`.
+pub fn streamed(
+    plugin: &Arc<Running>,
+    first: AbiBytes,
+    rest: RawStream,
+    call_timeout: Duration,
+) -> ByteStream {
+    let (sender, parts) = mpsc::channel(PARTS_AHEAD);
+    let running = Arc::new(AtomicBool::new(false));
+    let make = move |plugin: &Arc<Running>| -> BoxFuture<'static, ()> {
+        pull(Arc::clone(plugin), rest, sender).boxed()
+    };
+    let pulling = plugin.guarded(Work::Stream, make).telling(Arc::clone(&running));
+    let task = OwnTask::spawn(logging::carried(pulling));
+    let name = plugin.name().to_owned();
+    let start = stream::iter((!first.is_empty()).then(|| Ok(Bytes::from_owner(first))));
+    let rest = stream::unfold(Some((parts, task)), move |state| {
+        let (running, name) = (Arc::clone(&running), name.clone());
+        async move {
+            let (mut parts, task) = state?;
+            match next(&mut parts, &running, call_timeout).await {
+                Next::Part(Ok(part)) => Some((Ok(part), Some((parts, task)))),
+                Next::Part(Err(message)) => Some((Err(message.into()), None)),
+                Next::End => None,
+                Next::Blocked => {
+                    tracing::error!(plugin = name, "a body broke off: the extension blocks its thread");
+                    Some((Err("the extension makes no further part".into()), None))
+                }
+            }
+        }
+    });
+    Box::pin(start.chain(rest))
+}
+
+enum Next {
+    Part(Part),
+    End,
+    Blocked,
+}
+
+async fn next(parts: &mut mpsc::Receiver<Part>, running: &AtomicBool, call_timeout: Duration) -> Next {
+    let mut was_running = false;
+    loop {
+        match tokio::time::timeout(call_timeout, parts.recv()).await {
+            Ok(part) => return part.map_or(Next::End, Next::Part),
+            // Seen twice in plugin code and without a part in between: a poll takes no time where nothing blocks.
+            Err(_) if running.load(Ordering::Acquire) && was_running => return Next::Blocked,
+            Err(_) => was_running = running.load(Ordering::Acquire),
+        }
+    }
+}
+
+/// Pulls part by part, as fast as they are taken. A panic ends it with an error.
+async fn pull(plugin: Arc<Running>, mut stream: RawStream, parts: mpsc::Sender<Part>) {
+    loop {
+        let part = match stream.pull().await {
+            Ok(part) if part.is_empty() => return,
+            Ok(part) => Ok(Bytes::from_owner(part)),
+            Err(error) => Err(broke_off(&plugin, &error)),
+        };
+        let is_last = part.is_err();
+        // The connection that this wakes must not wait for the thread of this plugin.
+        if threads::displacing(parts.send(part)).await.is_err() || is_last {
+            return;
+        }
+    }
+}
+
+fn broke_off(plugin: &Running, error: &RawError) -> String {
+    let words = error.words();
+    tracing::error!(plugin = plugin.name(), code = words.code, "a body broke off: {}", words.message);
+    words.message
+}

@@ -1,0 +1,122 @@
+//! What follows when an extension blocks threads: it is named where operators look, and one that blocks too many is taken
+//! out of service. It never decides how many are too many.
+
+use std::{io, sync::Arc, time::Duration};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use http::Method;
+
+use super::{Plugins, call, lifecycle::ChangeError, member::Member, registration::Registration};
+use crate::{
+    db::DbError,
+    error::ApiError,
+    http::{BodyMode, PluginRequest, PluginResponse, PluginRoute, RouteSpec, RouteTable},
+    isolation::{Bulkhead, Report, Watchdog, switched_off},
+};
+
+/// How long to wait before what could not be written down is written once more.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// What of an extension is answered with 503 once it is switched off: the method and the pattern of each of its routes.
+pub(super) type ClosedRoutes = Vec<(Method, String)>;
+
+fn routes_of(registration: &Registration) -> ClosedRoutes {
+    let routes = registration.routes.iter();
+    routes.filter_map(|route| Some((route.method.parse().ok()?, route.path.clone()))).collect()
+}
+
+/// Puts the routes of a switched-off extension into a table. Where another extension has taken one, that one serves it.
+pub(super) fn close(table: &mut RouteTable, extension: &str, routes: &ClosedRoutes) {
+    for (method, path) in routes {
+        let spec = RouteSpec {
+            // The body is of no use.
+            body: BodyMode::Streamed,
+            param_names: call::param_names(path),
+            ..RouteSpec::default()
+        };
+        let route = ClosedRoute { extension: extension.to_owned(), spec };
+        let _ = table.insert(method.clone(), path, Arc::new(route));
+    }
+}
+
+/// A route of an extension that is switched off.
+struct ClosedRoute {
+    extension: String,
+    spec: RouteSpec,
+}
+
+impl PluginRoute for ClosedRoute {
+    fn spec(&self) -> &RouteSpec {
+        &self.spec
+    }
+
+    fn call(&self, _request: PluginRequest) -> BoxFuture<'static, Result<PluginResponse, ApiError>> {
+        let words = switched_off(&self.extension).words();
+        std::future::ready(Err(ApiError::unavailable(words.code, words.message))).boxed()
+    }
+}
+
+impl Plugins {
+    /// Watches the threads of this process for as long as the answer is kept.
+    ///
+    /// # Errors
+    /// Where there is no thread for it.
+    pub fn watch_threads(&self) -> io::Result<Watchdog> {
+        let (plugins, limits) = (self.clone(), self.shared.limits);
+        let report = move |report| {
+            let plugins = plugins.clone();
+            let runtime = plugins.shared.runtime.clone();
+            drop(runtime.spawn(async move { plugins.take_report(report).await }));
+        };
+        let runtime = self.shared.runtime.clone();
+        Watchdog::start(runtime, limits.blocked_after, limits.blocked_threads_max, report)
+    }
+
+    async fn take_report(&self, report: Report) {
+        if let Report::SwitchedOff(bulkhead) = report {
+            self.take_out_of_service(bulkhead).await;
+        }
+        if let Err(error) = self.tell_state().await {
+            tracing::warn!(%error, "how the extensions are could not be written down");
+        }
+    }
+
+    /// Quarantines what a bulkhead stands for, unless something else has taken its place.
+    async fn take_out_of_service(&self, bulkhead: &'static Bulkhead) {
+        let serving = self.shared.current.load_full();
+        let Some(member) = serving.member(bulkhead.name()) else { return };
+        if !std::ptr::eq(member.plugin().bulkhead(), bulkhead) {
+            return;
+        }
+        self.process.close(member.name(), routes_of(member.plugin().registration()));
+        let reason = format!(
+            "it was switched off, since it blocked {} threads; enable it again once it is repaired",
+            bulkhead.blocked()
+        );
+        while let Err(error) = self.quarantine(member, &reason).await {
+            if self.process.is_stopped() {
+                return;
+            }
+            tracing::error!(plugin = member.name(), %error, "that it is switched off could not be written down");
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+        self.process.woken.notify_one();
+    }
+
+    async fn quarantine(&self, member: &Member, reason: &str) -> Result<(), DbError> {
+        let installed = self.store.find(member.name()).await?;
+        match installed.filter(|installed| installed.hash == member.hash() && installed.is_wanted()) {
+            Some(_) => self.store.quarantine(member.name(), reason).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// What is said of an extension that blocks threads.
+pub(super) fn blocking(member: &Member) -> Option<ChangeError> {
+    let blocked = member.plugin().bulkhead().blocked();
+    (blocked > 0).then(|| ChangeError {
+        code: "threads_blocked".into(),
+        message: format!("it blocks {blocked} of this node's threads"),
+    })
+}
