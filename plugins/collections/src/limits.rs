@@ -43,6 +43,10 @@ pub const FILTER_TERMS_MAX: usize = 100;
 pub const FILTER_LIST_MAX: usize = 500;
 /// Wildcards of one `like` pattern.
 pub const LIKE_WILDCARDS_MAX: usize = 16;
+/// Bytes of one `like` pattern.
+pub const LIKE_PATTERN_BYTES_MAX: usize = 1_000;
+/// Comparisons of a filter that a request's own thread may make with a few records.
+pub const SHORT_TERMS_MAX: usize = 8;
 /// Steps of one dotted path.
 pub const PATH_STEPS_MAX: usize = 16;
 

@@ -1,6 +1,6 @@
 //! The shapes of a filter: as parsed, with where each part stood, and as checked against a schema. Data alone.
 
-use crate::{schema::Kind, sql_value::SqlValue};
+use crate::{limits, schema::Kind, sql_value::SqlValue};
 
 /// One step of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -214,6 +214,27 @@ impl Expr {
             Expr::Not(inner) => inner.has_entries(),
             Expr::Has(..) => true,
             _ => false,
+        }
+    }
+
+    /// Whether to ask a record takes a time that its size alone bounds: a few values are compared, no text is searched
+    /// and no array walked through.
+    pub fn is_light(&self) -> bool {
+        let mut terms = 0;
+        self.is_light_within(&mut terms) && terms <= limits::SHORT_TERMS_MAX
+    }
+
+    fn is_light_within(&self, terms: &mut usize) -> bool {
+        *terms += 1;
+        match self {
+            Expr::And(parts) | Expr::Or(parts) => parts.iter().all(|part| part.is_light_within(terms)),
+            Expr::Not(part) => part.is_light_within(terms),
+            Expr::Compare { .. } | Expr::Constant(_) | Expr::IsNull(_) => true,
+            Expr::In(_, entries) => {
+                *terms += entries.len();
+                true
+            }
+            Expr::Like { .. } | Expr::Has(..) => false,
         }
     }
 }

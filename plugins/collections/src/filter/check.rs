@@ -121,6 +121,10 @@ impl Checker<'_> {
         let TermKind::Text(text) = &pattern.kind else {
             return self.fault(pattern.at, "expected a pattern in quotes, as in 'The %'");
         };
+        if text.len() > limits::LIKE_PATTERN_BYTES_MAX {
+            let message = format!("the pattern is longer than {} bytes", limits::LIKE_PATTERN_BYTES_MAX);
+            return self.fault(pattern.at, message);
+        }
         if text.matches(['%', '_']).count() > limits::LIKE_WILDCARDS_MAX {
             return self.fault(
                 pattern.at,

@@ -3,6 +3,8 @@
 
 use std::{borrow::Cow, cmp::Ordering};
 
+use tinybase_like::Like;
+
 use super::{
     Context,
     ast::{Compare, Expr, Operand, Place, RecordColumn, Step, Variable},
@@ -182,7 +184,7 @@ pub(super) fn expr(node: &Expr, record: &Record<'_>, context: &Context<'_>) -> O
             all(none).map(|held| !held)
         }
         Expr::Like { operand: tested, pattern } => match operand(tested, record, context) {
-            Datum::Text(text) => Some(like(&text, pattern)),
+            Datum::Text(text) => Some(Like::new(pattern, Some('\\')).matches(&text)),
             _ => None,
         },
         Expr::IsNull(tested) => Some(operand(tested, record, context) == Datum::Null),
@@ -221,56 +223,4 @@ fn holds(compare: Compare, ordering: Ordering) -> bool {
         Compare::Greater => ordering == Ordering::Greater,
         Compare::GreaterOrEqual => ordering != Ordering::Less,
     }
-}
-
-#[derive(Clone, Copy)]
-enum Part {
-    Any,
-    One,
-    Char(char),
-}
-
-/// `like` as SQLite does it: `%`, `_`, the escape `\`, and the case of ASCII letters ignored.
-fn like(text: &str, pattern: &str) -> bool {
-    let text: Vec<char> = text.chars().collect();
-    let parts = parts_of(pattern);
-    let (mut at, mut part) = (0, 0);
-    let mut last_any: Option<(usize, usize)> = None;
-    while at < text.len() {
-        match parts.get(part) {
-            Some(Part::Any) => {
-                last_any = Some((part, at));
-                part += 1;
-                continue;
-            }
-            Some(Part::One) => {
-                (at, part) = (at + 1, part + 1);
-                continue;
-            }
-            Some(Part::Char(char)) if char.eq_ignore_ascii_case(&text[at]) => {
-                (at, part) = (at + 1, part + 1);
-                continue;
-            }
-            _ => {}
-        }
-        // No fit from here: let the last % take one character more.
-        let Some((any, from)) = last_any else { return false };
-        last_any = Some((any, from + 1));
-        (at, part) = (from + 1, any + 1);
-    }
-    parts[part..].iter().all(|part| matches!(part, Part::Any))
-}
-
-fn parts_of(pattern: &str) -> Vec<Part> {
-    let mut parts = Vec::new();
-    let mut chars = pattern.chars();
-    while let Some(char) = chars.next() {
-        parts.push(match char {
-            '%' => Part::Any,
-            '_' => Part::One,
-            '\\' => Part::Char(chars.next().unwrap_or('\\')),
-            _ => Part::Char(char),
-        });
-    }
-    parts
 }

@@ -169,7 +169,8 @@ impl ListQuery {
         self.sort.write_sql(&mut out);
         out.push_window(rows, self.offset);
         let depends = rule.verdict(Action::List, context.caller) == Verdict::Depends;
-        let is_short = self.is_short(table.schema, condition.is_some(), depends);
+        let is_short =
+            self.is_light(rule, depends) && self.is_short(table.schema, condition.is_some(), depends);
         let (sql, params) = out.finish();
         Statement { sql, params, is_short }
     }
@@ -215,6 +216,16 @@ impl ListQuery {
         }
         let condition = std::mem::take(&mut out.text);
         (!condition.is_empty()).then_some(condition)
+    }
+
+    /// Whether what is asked of each row takes little time, whatever the row holds: else not even one row is read on a
+    /// request's own thread.
+    fn is_light(&self, rule: &Rule, depends: bool) -> bool {
+        let of_rule = match rule {
+            Rule::Expression(filter) if depends => filter.root().is_light(),
+            _ => true,
+        };
+        of_rule && self.filter.as_ref().is_none_or(|filter| filter.root().is_light())
     }
 
     /// Whether the statement reads few rows, whatever the table holds.
