@@ -188,9 +188,35 @@ pub fn stored_time(time: Timestamp) -> String {
     format!("{time:.6}")
 }
 
+/// How far a sweep goes: up to `until`, and no further than `step_seconds` behind the oldest of what there is. So a clock that
+/// is ahead for a while costs little more than what the next sweeps would have taken anyway.
+pub fn a_step_at_most(oldest: &str, step_seconds: i64, until: &str) -> String {
+    let step = SignedDuration::from_secs(step_seconds);
+    let reached = match oldest.parse::<Timestamp>() {
+        Ok(oldest) => stored_time(oldest.saturating_add(step).expect("the sum of two times saturates")),
+        // No time at all: what there is of it, and nothing behind.
+        Err(_) => format!("{oldest}0"),
+    };
+    if reached.as_str() < until { reached } else { until.to_owned() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sweep_goes_a_step_at_most() {
+        let (old, day) = ("2026-01-01T00:00:00.000000Z", 86_400);
+        let soon = "2026-01-01T12:00:00.000000Z";
+        for (oldest, until, reached) in [
+            (old, "2027-01-01T00:00:00.000000Z", "2026-01-02T00:00:00.000000Z"),
+            (old, soon, soon),
+            (soon, old, old),
+            ("2020", old, "20200"),
+        ] {
+            assert_eq!(a_step_at_most(oldest, day, until), reached);
+        }
+    }
 
     #[test]
     fn times_are_stored_with_microseconds_and_sort_as_text() {

@@ -219,6 +219,23 @@ async fn what_has_expired_is_swept_out_and_nothing_else() {
     assert_eq!(host.accounts.sweep().await.unwrap(), 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_ahead_ends_few_sessions() {
+    let host = host().await;
+    for _ in 0..3 {
+        host.session(ADA).await;
+    }
+    // As a clock that is far ahead finds them: all have ended, one of them two days before the others.
+    let first = "UPDATE tb_sessions SET expires_at = '2020-01-01T00:00:00.000000Z' WHERE id = (SELECT max(id) FROM tb_sessions)";
+    let others =
+        "UPDATE tb_sessions SET expires_at = '2020-01-03T00:00:00.000000Z' WHERE expires_at > '2021'";
+    apply(&host.fresh.db, &[(first, &NONE, Expect::Exactly(1)), (others, &NONE, Expect::Exactly(2))])
+        .await
+        .unwrap();
+    host.accounts.sweep().await.unwrap();
+    assert_eq!(host.count("tb_sessions").await, 2);
+}
+
 /// Waits until it holds.
 async fn until(holds: impl AsyncFn() -> bool) {
     let waits = async {

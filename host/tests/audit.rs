@@ -15,7 +15,9 @@ use support_db::{Fresh, apply_as};
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 use tinybase_host::{
     accounts::{Caller, Role, Scopes},
-    audit::{Actor, ActorKind, AuditLog, Entry, Retention, push, push_of_extension, routes, sweep},
+    audit::{
+        Actor, ActorKind, AuditLog, Entry, Retention, push, push_of_extension, routes, sweep, sweep_a_step,
+    },
     db::{Database, DbError, Engine, Scope, migrations::Migrator},
     error::ApiError,
     http::{Authenticate, OwnRoutes},
@@ -159,6 +161,25 @@ async fn what_is_older_than_its_retention_is_deleted_however_much_it_is() {
     let too_near = sweep(&sql, &time_from_now(-3600)).await;
     assert!(too_near.is_err_and(|error| error.to_string().contains("at least a day")));
     assert_eq!(actions(&sql).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_ahead_empties_no_log() {
+    let (_fresh, sql) = fresh().await;
+    for days_ago in [50, 40, 39, 3] {
+        old_entry(&sql, &format!("d{days_ago}.x"), days_ago * DAY_SECONDS).await;
+    }
+    // As a sweep by a clock that is a month ahead would ask.
+    let keep_from = time_from_now(-2 * DAY_SECONDS);
+    assert_eq!(sweep_a_step(&sql, &keep_from).await.unwrap(), 1);
+    assert_eq!(actions(&sql).await, ["d40.x", "d39.x", "d3.x"]);
+    // The oldest day that there is, and not a day of the calendar in which there is nothing.
+    assert_eq!(sweep_a_step(&sql, &keep_from).await.unwrap(), 1);
+    assert_eq!(actions(&sql).await, ["d39.x", "d3.x"]);
+    let usual = time_from_now(-30 * DAY_SECONDS);
+    assert_eq!(sweep_a_step(&sql, &usual).await.unwrap(), 1);
+    assert_eq!(sweep_a_step(&sql, &usual).await.unwrap(), 0);
+    assert_eq!(actions(&sql).await, ["d3.x"]);
 }
 
 #[tokio::test]

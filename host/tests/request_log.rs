@@ -23,7 +23,7 @@ use tinybase_host::{
     db::migrations::Migrator,
     error::ApiError,
     http::{Authenticate, OwnRoutes, REQUEST_ID, RequestId},
-    request_log::{Answered, Recorder, Retention, routes, sweep},
+    request_log::{Answered, Recorder, Retention, routes, sweep, sweep_a_step},
     sql::{HostSql, integer, text, time_from_now},
 };
 use tower::ServiceExt;
@@ -272,6 +272,17 @@ async fn what_is_too_old_or_too_much_is_deleted_however_much_it_is() {
     assert_eq!(counts(&sql).await, [("b".into(), 1500), ("c".into(), 400)]);
     assert_eq!(sweep(&sql, None, 1000).await.unwrap(), 900);
     assert_eq!(counts(&sql).await, [("b".into(), 600), ("c".into(), 400)]);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_ahead_empties_no_log() {
+    let (_fresh, sql) = fresh().await;
+    old_rows(&sql, "a", 7200, 3).await;
+    old_rows(&sql, "b", 1800, 3).await;
+    let now = time_from_now(DAY_SECONDS);
+    assert_eq!(sweep_a_step(&sql, Some(&now), 1000).await.unwrap(), 3);
+    assert_eq!(counts(&sql).await, [("b".to_owned(), 3)]);
+    assert_eq!(sweep_a_step(&sql, None, 1000).await.unwrap(), 0);
 }
 
 #[tokio::test]

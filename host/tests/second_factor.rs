@@ -134,6 +134,17 @@ async fn a_sign_in_takes_both_factors_and_a_code_works_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_was_used_while_the_clock_was_ahead_keeps_nobody_out() {
+    let mut ada = enrolled().await;
+    let later = "UPDATE tb_second_factors SET last_step = last_step + 1000000";
+    apply(&ada.host.fresh.db, &[(later, &NONE, Expect::Exactly(1))]).await.unwrap();
+    let (first, second) = (ada.ticket().await, ada.ticket().await);
+    let code = ada.app.code();
+    assert_eq!(ada.verify(&first, "code", &code).await.0, 200);
+    assert_eq!(ada.verify(&second, "code", &code).await, (401, "mfa_code_invalid".into()), "it works once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_dies_of_wrong_codes_of_use_and_of_a_sign_out() {
     let mut ada = enrolled().await;
     let ticket = ada.ticket().await;

@@ -1,4 +1,5 @@
-//! What has expired is deleted, few rows at a time: sessions, refresh tokens, one-time tokens. It never ends what still holds.
+//! What has expired is deleted, few rows at a time and a day's worth at most, since the clock may be wrong: sessions, refresh
+//! tokens, one-time tokens. It never ends what still holds.
 
 use std::{
     sync::Arc,
@@ -9,7 +10,10 @@ use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 use tokio::task::AbortHandle;
 
 use super::Accounts;
-use crate::db::DbError;
+use crate::{
+    db::DbError,
+    sql::{a_step_at_most, text},
+};
 
 /// How many rows one batch deletes, so that other writers hardly wait.
 const DELETED_AT_ONCE_MAX: u64 = 500;
@@ -23,29 +27,45 @@ const INTERVAL: &str = "token_cleanup_interval";
 /// How often it comes where nothing is set, in minutes.
 const INTERVAL_MINUTES_DEFAULT: u64 = 60;
 
-/// Deletes at most `?2` rows whose time was over at `?1`.
-const DELETES: [&str; 3] = [
-    "DELETE FROM tb_refresh_tokens WHERE token_hash IN ( \
-     SELECT token_hash FROM tb_refresh_tokens WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
-    "DELETE FROM tb_sessions WHERE id IN ( \
-     SELECT id FROM tb_sessions WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
-    "DELETE FROM tb_one_time_tokens WHERE token_hash IN ( \
-     SELECT token_hash FROM tb_one_time_tokens WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
+/// How far one sweep goes behind what ended first: a clock that is ahead for the time of one takes what ends within a day.
+const STEP_SECONDS: i64 = 86_400;
+
+/// What ends, and how it is deleted: at most `?2` rows whose time was over at `?1`.
+const DELETES: [(&str, &str); 3] = [
+    (
+        "SELECT expires_at FROM tb_refresh_tokens ORDER BY expires_at LIMIT 1",
+        "DELETE FROM tb_refresh_tokens WHERE token_hash IN ( \
+         SELECT token_hash FROM tb_refresh_tokens WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
+    ),
+    (
+        "SELECT expires_at FROM tb_sessions ORDER BY expires_at LIMIT 1",
+        "DELETE FROM tb_sessions WHERE id IN ( \
+         SELECT id FROM tb_sessions WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
+    ),
+    (
+        "SELECT expires_at FROM tb_one_time_tokens ORDER BY expires_at LIMIT 1",
+        "DELETE FROM tb_one_time_tokens WHERE token_hash IN ( \
+         SELECT token_hash FROM tb_one_time_tokens WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
+    ),
 ];
 
 impl Accounts {
-    /// Deletes every session and every token whose time is over, and the waits of guessers that are forgotten. Answers how many rows were deleted.
+    /// Deletes the sessions and tokens whose time is over, of each kind those of a day at most, and the waits of guessers that
+    /// are forgotten. Answers how many rows were deleted.
     ///
     /// # Errors
     /// What the database answers; what was deleted before stays so.
     pub async fn sweep(&self) -> Result<u64, DbError> {
         let mut all = 0;
-        for delete in DELETES {
+        for (first, delete) in DELETES {
+            let sql = self.users.sql();
+            let Some(first) = sql.row(first, &[]).await? else { continue };
+            let until = a_step_at_most(&text(&first, 0), STEP_SECONDS, &sql.time_from_now(0));
             loop {
                 let mut batch = BatchWriter::default();
                 let limit = ValueRef::Integer(DELETED_AT_ONCE_MAX.cast_signed());
-                batch.push(delete, [ValueRef::Now, limit], Expect::Any);
-                let deleted = self.users.sql().apply(batch).await?.affected.iter().sum::<u64>();
+                batch.push(delete, [ValueRef::Text(&until), limit], Expect::Any);
+                let deleted = sql.apply(batch).await?.affected.iter().sum::<u64>();
                 all += deleted;
                 if deleted < DELETED_AT_ONCE_MAX {
                     break;

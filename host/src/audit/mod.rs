@@ -16,5 +16,5 @@ pub use actor::{Actor, ActorKind};
 pub use change::{CHANGE_BYTES_MAX, changed};
 pub use entry::{Entry, push, push_of_extension};
 pub use log::AuditLog;
-pub use retention::{Retention, sweep};
+pub use retention::{Retention, sweep, sweep_a_step};
 pub use routes::routes;

@@ -10,6 +10,6 @@ mod row;
 
 pub use keep::Keep;
 pub use recorder::Recorder;
-pub use retention::{Retention, sweep};
+pub use retention::{Retention, sweep, sweep_a_step};
 pub use routes::routes;
 pub use row::{Answered, Unsent};

@@ -1,4 +1,5 @@
-//! Retention: rows that are older or more than the operator wants are deleted, few at a time. It never deletes others.
+//! Retention: rows that are older or more than the operator wants are deleted, few at a time, and of the older ones no more
+//! than an hour of the log in a minute, since the clock may be wrong. It never deletes others.
 
 use std::time::Duration;
 
@@ -8,14 +9,17 @@ use tokio::task::AbortHandle;
 use crate::{
     config,
     db::DbError,
-    sql::{HostSql, time_from_now},
+    sql::{HostSql, a_step_at_most, text, time_from_now},
 };
 
 /// How often rows are counted and old ones looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// How much of the log one look deletes for its age: a clock that is ahead for a minute takes the oldest hour and no more.
+const STEP_SECONDS: i64 = 3600;
 /// How many rows one batch deletes, so that other writers hardly wait.
 const DELETED_AT_ONCE_MAX: u64 = 500;
 
+const OLDEST: &str = "SELECT at FROM tb_request_log ORDER BY at LIMIT 1";
 const DELETE_OLD: &str = "DELETE FROM tb_request_log WHERE id IN \
      (SELECT id FROM tb_request_log WHERE at < ?1 ORDER BY at LIMIT ?2)";
 /// Ids have no gaps but where rows were deleted, so there are never more rows than this leaves.
@@ -35,7 +39,7 @@ impl Retention {
             loop {
                 clock.tick().await;
                 let keep_from = (days > 0).then(|| time_from_now(-i64::from(days) * 86_400));
-                match sweep(&sql, keep_from.as_deref(), rows_max).await {
+                match sweep_a_step(&sql, keep_from.as_deref(), rows_max).await {
                     Ok(0) => {}
                     Ok(deleted) => tracing::debug!(deleted, "deleted old rows of the request log"),
                     Err(error) => tracing::error!(%error, "old rows of the request log could not be deleted"),
@@ -50,6 +54,21 @@ impl Drop for Retention {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// As [`sweep`], but of rows from before `keep_from` no more than the oldest hour that the log holds.
+///
+/// # Errors
+/// Those of [`sweep`].
+pub async fn sweep_a_step(sql: &HostSql, keep_from: Option<&str>, rows_max: u64) -> Result<u64, DbError> {
+    let oldest = match keep_from {
+        Some(_) => sql.row(OLDEST, &[]).await?,
+        None => None,
+    };
+    let keep_from = oldest
+        .zip(keep_from)
+        .map(|(oldest, keep_from)| a_step_at_most(&text(&oldest, 0), STEP_SECONDS, keep_from));
+    sweep(sql, keep_from.as_deref(), rows_max).await
 }
 
 /// Deletes rows from before `keep_from` (RFC 3339 UTC with microseconds), and the oldest of more than `rows_max`.

@@ -13,8 +13,8 @@ use crate::{accounts::tokens::now_seconds, error::ApiError};
 
 /// A proof that holds, to be used up by the change that it allows.
 pub(super) enum Proved {
-    /// A code of this time step.
-    Step(i64),
+    /// A code of this time step, and the newest step that a code may be of now.
+    Step(i64, i64),
     /// The recovery code with this hash.
     Recovery(CodeHash),
 }
@@ -23,7 +23,7 @@ impl Proved {
     /// The method's name.
     pub(super) fn method(&self) -> &'static str {
         match self {
-            Proved::Step(_) => "totp",
+            Proved::Step(..) => "totp",
             Proved::Recovery(_) => "recovery_code",
         }
     }
@@ -31,7 +31,7 @@ impl Proved {
     /// Adds its use to a batch, which fails with a condition where another request used it first.
     pub(super) fn push(&self, batch: &mut BatchWriter, user_id: &str) {
         match self {
-            Proved::Step(step) => store::use_step(batch, user_id, *step),
+            Proved::Step(step, newest) => store::use_step(batch, user_id, *step, *newest),
             Proved::Recovery(hash) => store::use_code(batch, user_id, hash),
         }
     }
@@ -59,10 +59,12 @@ impl SecondFactors {
             Proof::Code(code) => {
                 self.code_guesses.take_try(user_id).await?;
                 let secret = self.open(user_id, factor)?;
-                let step = totp::step_of(&secret, code, now_seconds());
-                let step = step.filter(|step| *step > factor.last_step).ok_or_else(wrong)?;
+                let now = now_seconds();
+                let newest = totp::newest_step(now);
+                let unused = |step: &i64| *step > factor.last_step || factor.last_step > newest;
+                let step = totp::step_of(&secret, code, now).filter(unused).ok_or_else(wrong)?;
                 self.code_guesses.succeeded(user_id).await?;
-                Ok(Proved::Step(step))
+                Ok(Proved::Step(step, newest))
             }
             Proof::Recovery(code) => {
                 let hash = recovery::hash(user_id, code);

@@ -17,9 +17,10 @@ const ENROL: &str = "INSERT INTO tb_second_factors (user_id, secret, created_at)
      WHERE tb_second_factors.confirmed_at IS NULL";
 const CONFIRM: &str = "UPDATE tb_second_factors SET confirmed_at = ?4, last_step = ?3 \
      WHERE user_id = ?1 AND secret = ?2 AND confirmed_at IS NULL";
-// A step that is used moves forward only: a code works once, also when two requests bring it at once.
+// A step that is used moves forward only: a code works once, also when two requests bring it at once. One that no code
+// can be of yet was used while the clock was ahead, and keeps nobody out now that it is right.
 const USE_STEP: &str = "UPDATE tb_second_factors SET last_step = ?2 \
-     WHERE user_id = ?1 AND last_step < ?2 AND confirmed_at IS NOT NULL";
+     WHERE user_id = ?1 AND (last_step < ?2 OR last_step > ?3) AND confirmed_at IS NOT NULL";
 const USE_CODE: &str = "DELETE FROM tb_recovery_codes WHERE user_id = ?1 AND code_hash = ?2";
 const DELETE: &str = "DELETE FROM tb_second_factors WHERE user_id = ?1 AND confirmed_at IS NOT NULL";
 const FACTOR: &str = "SELECT user_id FROM tb_second_factors WHERE user_id = ?1";
@@ -69,9 +70,10 @@ pub(super) fn confirm(batch: &mut BatchWriter, user_id: &str, sealed: &str, step
     batch.push(CONFIRM, params, Expect::Exactly(1));
 }
 
-/// Adds the use of a time step to a batch; fails with a condition where it, or a later one, was used.
-pub(super) fn use_step(batch: &mut BatchWriter, user_id: &str, step: i64) {
-    batch.push(USE_STEP, [ValueRef::Text(user_id), ValueRef::Integer(step)], Expect::Exactly(1));
+/// Adds the use of a time step to a batch; fails with a condition where it, or a later one up to `newest`, was used.
+pub(super) fn use_step(batch: &mut BatchWriter, user_id: &str, step: i64, newest: i64) {
+    let params = [ValueRef::Text(user_id), ValueRef::Integer(step), ValueRef::Integer(newest)];
+    batch.push(USE_STEP, params, Expect::Exactly(1));
 }
 
 /// Adds the use of a recovery code to a batch; fails with a condition where there is none such.

@@ -48,6 +48,11 @@ pub(super) fn step_of(secret: &[u8], code: &str, now_seconds: u64) -> Option<i64
     Some(step.cast_signed())
 }
 
+/// The newest time step that a code may be of.
+pub(super) fn newest_step(now_seconds: u64) -> i64 {
+    (now_seconds / STEP_SECONDS + u64::from(STEPS_AROUND)).cast_signed()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
