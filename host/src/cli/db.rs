@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{
     Failure, command_runtime, db_copy, output, prompt,
+    serving::Serving,
     site::{House, Place, house, open_database, refuse_served},
 };
 use crate::{
@@ -93,6 +94,7 @@ async fn on_tables(config: &Arc<Config>, db: &Arc<dyn Database>, command: Comman
         Command::Downgrade { version, extension, yes } => {
             let owned = one(config, db, extension).await?;
             let _unserved = refuse_served(config, db).await?;
+            let _alone = Serving::take(config, "nothing was changed")?;
             downgrade(&owned, version, yes).await
         }
         Command::History { json } => history(&all(config, db).await?, json).await,

@@ -15,6 +15,7 @@ mod password;
 pub mod probe;
 mod prompt;
 mod serve;
+mod serving;
 mod signals;
 mod site;
 mod stop;

@@ -5,7 +5,9 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, time::Instant};
 
 use super::{
-    Failure, output, serving_runtime, signals,
+    Failure, output,
+    serving::Serving,
+    serving_runtime, signals,
     site::{House, Place, check_migrated, house, open_database},
     start_log,
     stop::Stop,
@@ -60,6 +62,7 @@ pub(super) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
     serving_runtime(&config.server)?.block_on(async {
         let mut stop = Stop::listen(&config.server)?;
         let _harmless = signals::take_harmless()?;
+        let _serving = Serving::take(&config, "this server cannot start")?;
         let mut db = open_database(&config).await?;
         let traces = telemetry.as_ref().map(Telemetry::requests);
         if traces.is_some() {
