@@ -5,6 +5,7 @@ mod boundary;
 pub(crate) mod data;
 mod extensions;
 mod figures;
+mod imports;
 mod load;
 mod paced;
 mod pocketbase;
@@ -77,6 +78,8 @@ pub(crate) enum Figure {
     Start,
     /// Import a million records
     Import,
+    /// The same with one indexed and one unique field, beside SQLite itself
+    Imports,
     /// Read one record while full scans run
     Scans,
     /// Read one record with a token, and while a hundred people sign in
@@ -158,6 +161,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if plan.wants(Figure::Import) || plan.wants(Figure::Scans) {
         load::install_wrk()?;
         rows.extend(taken("import and scans", figures::import_and_scans(&plan)));
+    }
+    if plan.wants(Figure::Imports) {
+        rows.extend(taken("imports beside SQLite", imports::rows(&plan)));
     }
     if plan.wants(Figure::SignIn) {
         load::install_wrk()?;

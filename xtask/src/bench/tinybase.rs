@@ -124,6 +124,22 @@ impl Site {
             .envs(self.database());
         Running::start(&mut command, &self.log.with_extension("import.log"))
     }
+
+    /// As [`Site::import`], into a collection that is made with the schema in a file.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn import_with(&self, collection: &str, file: &Path, schema: &Path) -> Result<Running> {
+        let mut command = guarded(&self.binary);
+        command
+            .args(["collections", "import", collection])
+            .arg(file)
+            .arg("--schema")
+            .arg(schema)
+            .current_dir(&self.dir)
+            .envs(self.database());
+        Running::start(&mut command, &self.log.with_extension("import.log"))
+    }
 }
 
 impl Served {
