@@ -263,6 +263,12 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// A write that the place where data is kept did not take.
+fn not_stored(status: StatusCode, code: &'static str, detail: &'static str, cause: &str) -> ApiError {
+    tracing::error!(code, cause, "a write was refused");
+    ApiError::new(status, code, detail).retry_after(RETRY_AFTER_OVERLOAD_SECONDS)
+}
+
 impl From<DbError> for ApiError {
     fn from(error: DbError) -> ApiError {
         match &error {
@@ -276,6 +282,16 @@ impl From<DbError> for ApiError {
                 ApiError::unavailable(error.code(), "the database is overloaded; try again shortly")
             }
             DbError::Closed(_) => ApiError::unavailable(error.code(), "the server is shutting down"),
+            DbError::DiskFull(cause) => {
+                let detail =
+                    "the server's disk is full, so nothing was stored; try again once its operator made room";
+                not_stored(StatusCode::INSUFFICIENT_STORAGE, error.code(), detail, cause)
+            }
+            DbError::FileReplaced(cause) => {
+                let detail =
+                    "the server's database file is not the one that it opened, so nothing was stored";
+                not_stored(StatusCode::SERVICE_UNAVAILABLE, error.code(), detail, cause)
+            }
             DbError::Unavailable(_) => {
                 ApiError::unavailable(error.code(), "the database does not answer; try again shortly")
             }
@@ -322,6 +338,8 @@ mod tests {
             (DbError::Busy, 503, "db_busy"),
             (DbError::Closed("tb_secret".into()), 503, "db_closed"),
             (DbError::Unavailable("tb_secret".into()), 503, "db_unavailable"),
+            (DbError::DiskFull("tb_secret".into()), 507, "disk_full"),
+            (DbError::FileReplaced("tb_secret".into()), 503, "database_file_replaced"),
             (DbError::SchemaChanged("tb_secret".into()), 503, "db_schema_changed"),
             (DbError::InvalidValue("no such text".into()), 422, "validation_error"),
             (DbError::Timeout(Duration::from_millis(5)), 504, "db_timeout"),
@@ -338,7 +356,7 @@ mod tests {
             let body = String::from_utf8(answer.to_json()).unwrap();
             assert!(!body.contains("tb_"), "{told} told the client {body}");
             let retry = answer.headers.is_some_and(|headers| headers.contains_key(header::RETRY_AFTER));
-            assert_eq!(retry, status == 503, "{told}");
+            assert_eq!(retry, matches!(status, 503 | 507), "{told}");
         }
     }
 

@@ -225,13 +225,13 @@ fn a_new_migration_is_a_numbered_pair() {
 
 #[test]
 fn a_server_serves_until_it_is_asked_to_stop() {
-    let dir = prepared();
+    let (dir, elsewhere) = (prepared(), prepared());
     for signal in ["-TERM", "-INT"] {
         let server = Server::start(dir.path());
         assert_eq!(server.call("GET /health", "", ""), (200, json!({"status": "healthy"})));
         assert_eq!(server.login(PASSWORD).0, 200);
         let port = server.address.rsplit(':').next().unwrap().to_owned();
-        let second = run(dir.path(), &format!("serve --port {port}"));
+        let second = run(elsewhere.path(), &format!("serve --port {port}"));
         let stderr = String::from_utf8(second.stderr).unwrap();
         assert_eq!(second.status.code(), Some(1));
         assert!(stderr.contains("choose another port with --port"), "{stderr}");

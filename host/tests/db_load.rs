@@ -129,6 +129,25 @@ async fn extensions_have_a_limit_of_their_own_and_large_short_reads_leave_the_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_was_called_short_keeps_no_thread_for_long() {
+    if sqlite_only("the SQLite engine") {
+        return;
+    }
+    let fresh = FreshSqlite::open_with(|options| options.query_timeout = Duration::from_secs(2));
+    let params = pack_values([]);
+    let endless =
+        Query { scope: &Scope::Host, sql: ENDLESS, params: &params, cost: Cost::Short, deadline: None };
+    let begun = Instant::now();
+    let answer = fresh.db.query(endless);
+    // The call itself is what keeps the caller's thread.
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(matches!(answer.await, Err(DbError::Timeout(time)) if time == Duration::from_secs(2)));
+    // One that is longer than short, and no longer than it may be, is answered all the same.
+    let long = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400000) SELECT max(i) FROM n";
+    assert_eq!(query(&fresh.db, Cost::Short, long, &NONE).await.unwrap(), [[400_000.into()]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_value_comes_back_as_it_went_in() {
     if sqlite_only("the SQLite engine") {
         return;

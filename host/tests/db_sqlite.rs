@@ -184,3 +184,34 @@ async fn a_closed_database_says_so() {
     let again = fresh.reopen();
     assert_eq!(query(&again.db, Cost::Short, "SELECT count(*) FROM t", &NONE).await.unwrap(), [[0.into()]]);
 }
+
+#[tokio::test]
+async fn times_go_on_behind_those_of_a_clock_that_was_ahead() {
+    if sqlite_only("the times of the SQLite writer") {
+        return;
+    }
+    let fresh = FreshSqlite::open();
+    apply(&fresh.db, &[("CREATE TABLE t (a)", &NONE, Expect::Any)]).await.unwrap();
+    let told = async |fresh: &FreshSqlite| {
+        let done =
+            apply(&fresh.db, &[("INSERT INTO t VALUES (?1)", &[Value::Now], Expect::Any)]).await.unwrap();
+        done.now.parse::<jiff::Timestamp>().unwrap()
+    };
+    let on_file = |fresh: &FreshSqlite, statement: &str| -> Option<i64> {
+        let file = rusqlite::Connection::open(&fresh.options.path).unwrap();
+        let mut statement = file.prepare(statement).unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().next().transpose().unwrap()
+    };
+    let before = told(&fresh).await;
+    fresh.db.shut_down().await;
+    // As a server leaves it whose clock was an hour ahead.
+    let kept = on_file(&fresh, "PRAGMA user_version").unwrap();
+    assert_eq!(1_577_836_800 + kept, before.as_second());
+    on_file(&fresh, &format!("PRAGMA user_version = {}", kept + 3600));
+    let fresh = fresh.reopen();
+    let (first, second) = (told(&fresh).await, told(&fresh).await);
+    assert!(first.as_second() >= before.as_second() + 3600 && second > first, "{before} {first} {second}");
+    fresh.db.shut_down().await;
+    let fresh = fresh.reopen();
+    assert!(told(&fresh).await > second, "also behind a restart, with the clock put right");
+}

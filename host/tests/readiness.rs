@@ -45,3 +45,16 @@ async fn a_closed_database_is_not_ready_and_is_asked_once_a_second() {
     assert_eq!(code(&readiness(Arc::clone(&fresh.db))).await, "database_not_ready");
     assert_eq!(code(&asked_before).await, "ready", "the answer of a moment ago holds");
 }
+
+#[tokio::test]
+async fn a_database_whose_file_is_gone_is_not_ready_until_it_is_back() {
+    if sqlite_only("the file of the database") {
+        return;
+    }
+    let fresh = FreshSqlite::open();
+    let aside = fresh.dir.path().join("aside");
+    std::fs::rename(&fresh.options.path, &aside).unwrap();
+    assert_eq!(code(&readiness(Arc::clone(&fresh.db) as _)).await, "database_file_replaced");
+    std::fs::rename(&aside, &fresh.options.path).unwrap();
+    assert_eq!(code(&readiness(Arc::clone(&fresh.db) as _)).await, "ready");
+}

@@ -7,6 +7,7 @@ pub mod postgres;
 pub mod sqlite;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod turns;
 
 use std::{
     future::Future,
@@ -146,6 +147,13 @@ pub enum DbError {
     /// The server does not answer, or is about to stop or to start; the same call may go through later.
     #[error("the database is not available: {0}")]
     Unavailable(String),
+    /// There is no room left where the data is kept. Nothing of the change was applied; once there is room the same goes
+    /// through.
+    #[error("the disk of the database is full ({0}); free some space and try again")]
+    DiskFull(String),
+    /// The database file was removed, or another was put in its place, while it was open: what is written reaches nobody.
+    #[error("{0}")]
+    FileReplaced(String),
     /// A packed buffer was malformed.
     #[error(transparent)]
     Codec(#[from] CodecError),
@@ -170,6 +178,8 @@ impl DbError {
             DbError::InvalidValue(_) => "db_invalid_value",
             DbError::SchemaChanged(_) => "db_schema_changed",
             DbError::Unavailable(_) => "db_unavailable",
+            DbError::DiskFull(_) => "disk_full",
+            DbError::FileReplaced(_) => "database_file_replaced",
             DbError::Codec(_) => "db_codec",
             DbError::Closed(_) => "db_closed",
         }
@@ -248,6 +258,8 @@ pub trait Database: Send + Sync + 'static {
     /// A number that changes whenever another process has changed what nodes keep in memory: on SQLite any data, on
     /// PostgreSQL what a trigger of `tb_note_change` watches. Where that cannot be known, it is another at each call.
     fn foreign_changes(&self) -> u64;
+    /// Writes something that is never read, as durably as every write: whether the disk takes it.
+    fn write_probe(&self) -> BoxFuture<'static, Result<(), DbError>>;
     /// Copies the whole database, as it is at one moment, into a file that is not there yet. Answers false where the engine
     /// has no file to copy.
     fn snapshot(&self, into: PathBuf) -> BoxFuture<'static, Result<bool, DbError>>;

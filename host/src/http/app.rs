@@ -37,8 +37,8 @@ use super::{
     system,
 };
 use crate::{
-    config::Config, error::ApiError, logging, nodes::NodeCount, request_log::Recorder, sql::HostSql,
-    telemetry,
+    config::Config, db::turns::CallerKey, error::ApiError, logging, nodes::NodeCount, request_log::Recorder,
+    sql::HostSql, telemetry,
 };
 
 /// An answer on its way out.
@@ -243,11 +243,12 @@ impl App {
     async fn call_host(&self, request: Request<Incoming>, info: RequestInfo, exchange: &Exchange) -> Answer {
         let is_options = request.method() == Method::OPTIONS;
         let (mut parts, body) = request.into_parts();
+        let key = CallerKey::of(None, info.client);
         parts.extensions.insert(info);
         let body = LimitedBody::new(body, self.limits.body_bytes_max, &self.limits).counted(&self.budget);
         let request = Request::from_parts(parts, axum::body::Body::new(body));
-        let Some(response) = within(self.limits.request_timeout, self.host.clone().oneshot(request)).await
-        else {
+        let served = key.scope(self.host.clone().oneshot(request));
+        let Some(response) = within(self.limits.request_timeout, served).await else {
             return answer_error(request_timeout());
         };
         let mut response = response.unwrap_or_else(|never| match never {});

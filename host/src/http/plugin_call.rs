@@ -17,7 +17,7 @@ use super::{
     exchange::Exchange,
     response_body::AnswerBody,
 };
-use crate::{error::ApiError, isolation::OwnTask, logging};
+use crate::{db::turns::CallerKey, error::ApiError, isolation::OwnTask, logging};
 
 /// Calls the matched route with everything that it is promised.
 pub(super) async fn call(
@@ -66,7 +66,8 @@ async fn within_limits(
     route: &dyn PluginRoute,
     request: PluginRequest,
 ) -> Result<PluginResponse, ApiError> {
-    let task = OwnTask::spawn(logging::carried(route.call(request)));
+    let key = CallerKey::of(request.caller.as_deref(), request.client);
+    let task = OwnTask::spawn(logging::carried(key.scope(route.call(request))));
     let overall = app.limits.request_timeout;
     let own = route.spec().timeout.filter(|own| *own <= overall);
     match within(own.unwrap_or(overall), task).await {

@@ -208,6 +208,9 @@ fn of_database(families: &mut Families<'_>) -> fmt::Result {
     families.histograms("tinybase_db_gathered_reads", help, 1.0, groups)?;
     let help = "Pages of the write-ahead log after the last commit";
     families.gauge("tinybase_db_wal_pages", help, DATABASE.wal_pages.load(Ordering::Relaxed) as f64)?;
+    let help = "How far this machine's clock is behind the times of what is stored";
+    let behind = DATABASE.clock_behind_seconds.load(Ordering::Relaxed) as f64;
+    families.gauge("tinybase_db_clock_behind_seconds", help, behind)?;
     families.counter("tinybase_db_busy", "Calls that were refused as busy", DATABASE.busy.get())?;
     let help = "Statements that took longer than their deadline";
     families.counter("tinybase_db_timeouts", help, DATABASE.timeouts.get())

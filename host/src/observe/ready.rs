@@ -1,15 +1,14 @@
-//! Whether the server can do its work: the database answers, the writer writes, nobody has asked it to end. It never
-//! tells a stranger more than a word.
+//! Whether the server can do its work: the database answers, what is written reaches the disk, nobody has asked it to end. It
+//! never tells a stranger more than a word.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
-use tinybase_abi::codec::BatchWriter;
 use tokio::{sync::Mutex, time::timeout};
 
-use crate::{error::ApiError, sql::HostSql};
+use crate::{db::DbError, error::ApiError, sql::HostSql};
 
 /// How long the database may take for its part before the server counts as not ready.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -22,6 +21,8 @@ const ANSWER_KEPT: Duration = Duration::from_secs(1);
 enum Problem {
     Reads,
     Writes,
+    DiskFull,
+    FileReplaced,
 }
 
 /// Knows whether the server is ready.
@@ -44,7 +45,7 @@ impl Readiness {
     }
 
     /// # Errors
-    /// 503 `shutting_down`, `database_not_ready` or `writer_not_ready`.
+    /// 503 `shutting_down`, `database_not_ready`, `writer_not_ready`, `disk_full` or `database_file_replaced`.
     pub async fn check(&self) -> Result<(), ApiError> {
         if self.stopping.load(Ordering::Acquire) {
             return Err(ApiError::unavailable("shutting_down", "the server is about to end"));
@@ -52,6 +53,11 @@ impl Readiness {
         self.state().await.map_err(|problem| match problem {
             Problem::Reads => ApiError::unavailable("database_not_ready", "the database does not answer"),
             Problem::Writes => ApiError::unavailable("writer_not_ready", "the database takes no writes"),
+            Problem::DiskFull => ApiError::unavailable("disk_full", "the disk of the database is full"),
+            Problem::FileReplaced => ApiError::unavailable(
+                "database_file_replaced",
+                "the database file is not the one that was opened",
+            ),
         })
     }
 
@@ -72,9 +78,17 @@ impl Readiness {
 
     async fn probe(&self) -> Result<(), Problem> {
         let read = timeout(ANSWER_WAIT_MAX, self.sql.scan("SELECT 1", &[])).await;
-        read.ok().and_then(Result::ok).ok_or(Problem::Reads)?;
-        // A batch without statements goes the way of every write, to the disk and back, and changes nothing.
-        let written = timeout(ANSWER_WAIT_MAX, self.sql.apply(BatchWriter::default())).await;
-        written.ok().and_then(Result::ok).map(drop).ok_or(Problem::Writes)
+        read.unwrap_or(Err(DbError::Busy)).map_err(|error| problem(&error, Problem::Reads))?;
+        let written = timeout(ANSWER_WAIT_MAX, self.sql.database().write_probe()).await;
+        written.unwrap_or(Err(DbError::Busy)).map_err(|error| problem(&error, Problem::Writes))
+    }
+}
+
+/// What is told of an error, where it says no more than that something `failed`.
+fn problem(error: &DbError, failed: Problem) -> Problem {
+    match error {
+        DbError::DiskFull(_) => Problem::DiskFull,
+        DbError::FileReplaced(_) => Problem::FileReplaced,
+        _ => failed,
     }
 }

@@ -48,6 +48,8 @@ pub struct Database {
     pub reads_queued: Histogram,
     /// Pages of the write-ahead log after the last commit.
     pub wal_pages: AtomicI64,
+    /// How far this machine's clock is behind the times of what is stored, in seconds; 0 where it is not.
+    pub clock_behind_seconds: AtomicI64,
     /// Calls that were refused as busy.
     pub busy: Counter,
     /// Statements that took longer than their deadline.
@@ -64,6 +66,7 @@ pub static DATABASE: Database = Database {
     gathered: Histogram::new(GROUP_JOBS),
     reads_queued: Histogram::new(MICROS),
     wal_pages: AtomicI64::new(0),
+    clock_behind_seconds: AtomicI64::new(0),
     busy: Counter::new(),
     timeouts: Counter::new(),
 };
@@ -258,6 +261,11 @@ impl RouteFigures {
 /// Sets the pages of the write-ahead log.
 pub fn set_wal_pages(pages: i32) {
     DATABASE.wal_pages.store(pages.into(), Ordering::Relaxed);
+}
+
+/// Sets how far this machine's clock is behind the times of what is stored, in seconds.
+pub fn set_clock_behind(seconds: i64) {
+    DATABASE.clock_behind_seconds.store(seconds, Ordering::Relaxed);
 }
 
 #[cfg(test)]

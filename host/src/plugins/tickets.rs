@@ -153,6 +153,10 @@ impl Database for Redeeming {
         Box::pin(async move { Ok(Box::new(RedeemingTransaction { inner: begun.await?, tickets }) as _) })
     }
 
+    fn write_probe(&self) -> BoxFuture<'static, Result<(), DbError>> {
+        self.inner.write_probe()
+    }
+
     fn snapshot(&self, into: PathBuf) -> BoxFuture<'static, Result<bool, DbError>> {
         self.inner.snapshot(into)
     }

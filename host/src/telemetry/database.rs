@@ -91,6 +91,10 @@ impl Database for Traced {
         Box::pin(self.0.begin(scope, deadline).instrument(span))
     }
 
+    fn write_probe(&self) -> BoxFuture<'static, Result<(), DbError>> {
+        self.0.write_probe()
+    }
+
     fn snapshot(&self, into: PathBuf) -> BoxFuture<'static, Result<bool, DbError>> {
         self.0.snapshot(into)
     }

@@ -33,6 +33,8 @@ pub enum ServerError {
     Cancelled,
     /// The server takes no more connections.
     Busy,
+    /// The server's disk is full.
+    DiskFull(String),
     /// The connection is lost, or about to be.
     Lost(String),
     /// The statement is not valid, or fails at run time.
@@ -65,10 +67,7 @@ impl ServerError {
             "0A000" if error.routine() == Some("RevalidateCachedQuery") => ServerError::Stale(message()),
             "57014" => ServerError::Cancelled,
             "53300" => ServerError::Busy,
-            "53100" => ServerError::Sql(format!(
-                "the disk of the database is full ({}); free some space and try again",
-                message()
-            )),
+            "53100" => ServerError::DiskFull(message()),
             code if code.starts_with("08") || code.starts_with("57P") || code.starts_with("58") => {
                 ServerError::Lost(message())
             }

@@ -75,6 +75,7 @@ impl From<ServerError> for Fault {
             ServerError::Stale(problem) => Fault::Stale(problem),
             ServerError::Cancelled => Fault::Told(DbError::Timeout(std::time::Duration::ZERO)),
             ServerError::Busy => Fault::Told(DbError::Busy),
+            ServerError::DiskFull(problem) => Fault::Told(DbError::DiskFull(problem)),
             ServerError::Lost(problem) => Fault::Lost(problem),
             ServerError::Sql(problem) => Fault::Told(DbError::Sql(problem)),
         }

@@ -10,6 +10,7 @@ mod health;
 mod options;
 mod pool;
 mod run;
+mod shares;
 mod statement;
 mod tls;
 mod transaction;
@@ -35,9 +36,10 @@ use self::{
     gather::Turn,
     health::Health,
     pool::{Lent, Links},
+    shares::Shares,
     statement::Statements,
 };
-use super::{Answer, Attached, Cost, Database, DbError, Engine, Query, Scope, Transaction};
+use super::{Answer, Attached, Cost, Database, DbError, Engine, Query, Scope, Transaction, turns::CallerKey};
 use crate::observe::stats::DATABASE;
 
 pub use self::options::PostgresOptions;
@@ -48,6 +50,7 @@ const SERVER_VERSION_MIN: i32 = 140_000;
 /// What everything that runs on the pool shares.
 struct Shared {
     links: Links,
+    shares: Arc<Shares>,
     statements: Statements,
     clock: Arc<Clock>,
     changes: Arc<Changes>,
@@ -86,6 +89,7 @@ impl Postgres {
         let watcher = tokio::spawn(watcher.run(listener)).abort_handle();
         let shared = Arc::new(Shared {
             links,
+            shares: Arc::new(Shares::new(options.connections_max, options.acquire_timeout)),
             statements: Statements::new(options.statement_cache_entries),
             clock,
             changes,
@@ -258,8 +262,13 @@ impl Database for Postgres {
         let (scope, sql) = (query.scope.clone(), query.sql.to_owned());
         let params: Arc<[u8]> = query.params.into();
         let time_max = query.deadline.unwrap_or(self.shared.query_timeout);
-        let (begun, cost) = (Instant::now(), query.cost);
+        let (begun, cost, caller) = (Instant::now(), query.cost, CallerKey::current());
         Answer::Later(self.within(async move {
+            // Reads by key hardly hold a connection, and go together with those of others.
+            let _share = match cost {
+                Cost::Key => None,
+                Cost::Short | Cost::Unknown => shared.shares.take(caller).await?,
+            };
             let (answer, times) = match cost {
                 Cost::Key => {
                     (shared.read_by_key(&scope, &sql, &params, time_max).await, &DATABASE.reads_short)
@@ -275,7 +284,11 @@ impl Database for Postgres {
     fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<Attached>) -> Answer<Vec<u8>> {
         let shared = Arc::clone(&self.shared);
         let parts = Parts { scope: scope.clone(), packed: batch, attached };
-        Answer::Later(self.within(async move { batch::apply(&shared, &parts).await }))
+        let caller = CallerKey::current();
+        Answer::Later(self.within(async move {
+            let _share = shared.shares.take(caller).await?;
+            batch::apply(&shared, &parts).await
+        }))
     }
 
     fn begin(
@@ -289,6 +302,18 @@ impl Database for Postgres {
             Scope::Extension(_) => deadline.min(self.shared.transaction_time_max),
         };
         self.within(transaction::begin(Arc::clone(&self.shared), scope.clone(), time_max))
+    }
+
+    fn write_probe(&self) -> BoxFuture<'static, Result<(), DbError>> {
+        let shared = Arc::clone(&self.shared);
+        self.within(async move {
+            let mut lent = shared.links.lend().await?;
+            // With a number of its own, a transaction is written to the server's log when it ends.
+            match lent.engine("SELECT pg_current_xact_id()").await {
+                Ok(()) => Ok(()),
+                Err(error) => Err(shared.explain(&mut lent, error.into(), shared.query_timeout).await),
+            }
+        })
     }
 
     fn snapshot(&self, _into: PathBuf) -> BoxFuture<'static, Result<bool, DbError>> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tinybase_abi::codec::{BatchResultWriter, Expect, Reader};
 
-use super::link::Link;
+use super::link::{Link, looks_like_script};
 use crate::db::{Attached, DbError, Scope};
 
 /// What became of a batch.
@@ -24,24 +24,49 @@ pub(super) struct Parts<'a> {
     pub(super) attached: &'a [Attached],
 }
 
+impl Parts<'_> {
+    /// How many statements there are, as far as the buffers say.
+    pub(super) fn statements(&self) -> u64 {
+        let packed =
+            std::iter::once(self.packed).chain(self.attached.iter().map(|(_, packed)| packed.as_slice()));
+        packed.map(|packed| u64::from(Reader::new(packed).u32().unwrap_or(0))).sum()
+    }
+}
+
+/// What undoes a batch that fails part way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Undo {
+    /// A savepoint around it, so that the transaction goes on without it. SQLite keeps the old pages of all that a savepoint
+    /// holds in a list and walks it behind each statement: the cost grows with the square of a batch's length.
+    Savepoint,
+    /// The transaction: whatever else that holds is applied anew. It costs nothing unless a batch fails.
+    Transaction,
+}
+
 /// Applies all parts within the transaction that is open on `link`.
-pub(super) fn apply(link: &mut Link, parts: &Parts<'_>, now: &str, time_max: Duration) -> Outcome {
-    let Parts { scope, packed, attached } = *parts;
-    let mut head = Reader::new(packed);
-    let parsed = head.u32().and_then(|count| Ok((count, head.clone().statement()?.expect)));
-    let alone = match parsed {
-        Ok((count, expect)) => count == 1 && expect == Expect::Any,
+pub(super) fn apply(
+    link: &mut Link,
+    parts: &Parts<'_>,
+    now: &str,
+    time_max: Duration,
+    undo: Undo,
+) -> Outcome {
+    let mut head = Reader::new(parts.packed);
+    let parsed = head.u32().and_then(|count| Ok((count, head.clone().statement()?)));
+    let (is_alone, first) = match parsed {
+        Ok((count, first)) => (count == 1 && first.expect == Expect::Any, first.sql),
         // A batch without statements is applied by doing nothing.
-        Err(_) if packed == [0; 4] => true,
+        Err(_) if parts.packed == [0; 4] => (true, ""),
         Err(error) => return Outcome::Answered(Err(error.into())),
     };
-    if alone && attached.is_empty() {
-        return apply_alone(link, scope, packed, now, time_max);
+    let is_undone_by_itself = is_alone && parts.attached.is_empty() && changes_rows_alone(first);
+    if undo == Undo::Transaction || is_undone_by_itself {
+        return apply_bare(link, parts, now, time_max, changes_rows_alone(first));
     }
     if let Err(error) = link.engine("SAVEPOINT job") {
         return Outcome::Spoiled(link.guard.explain(error));
     }
-    let result = run_parts(link, parts, now, time_max);
+    let result = run_parts(link, parts, now, time_max, &mut 0);
     link.take_must_undo();
     if link.connection.is_autocommit() {
         return Outcome::Spoiled(result.err().unwrap_or_else(transaction_lost));
@@ -56,32 +81,59 @@ pub(super) fn apply(link: &mut Link, parts: &Parts<'_>, now: &str, time_max: Dur
     }
 }
 
-/// A single statement needs no savepoint: SQLite undoes a statement that fails. Where one did not (`OR FAIL`, or rows
-/// that were too many to return), the change it left behind spoils the transaction.
-fn apply_alone(link: &mut Link, scope: &Scope, packed: &[u8], now: &str, time_max: Duration) -> Outcome {
+/// Without a savepoint. SQLite undoes a statement that fails, so a batch whose first statement was refused has left
+/// nothing behind, unless the count of changes tells that it did (`OR FAIL`, rows that were too many to return, or more
+/// rows than were to be affected): then the change spoils the transaction, as that of any earlier statement does.
+fn apply_bare(
+    link: &mut Link,
+    parts: &Parts<'_>,
+    now: &str,
+    time_max: Duration,
+    first_is_counted: bool,
+) -> Outcome {
     let changes_before = link.connection.total_changes();
-    match run_statements(link, scope, packed, now, time_max) {
+    let mut begun = 0;
+    match run_parts(link, parts, now, time_max, &mut begun) {
         Ok(result) if !link.connection.is_autocommit() => Outcome::Answered(Ok(result)),
         Ok(_) => Outcome::Spoiled(transaction_lost()),
         Err(error) => {
-            let left_behind = link.take_must_undo() || link.connection.total_changes() != changes_before;
-            if left_behind || link.connection.is_autocommit() {
-                Outcome::Spoiled(error)
-            } else {
+            let nothing_left = begun <= 1
+                && first_is_counted
+                && !link.take_must_undo()
+                && link.connection.total_changes() == changes_before;
+            link.take_must_undo();
+            if nothing_left && !link.connection.is_autocommit() {
                 Outcome::Answered(Err(error))
+            } else {
+                Outcome::Spoiled(error)
             }
         }
     }
+}
+
+/// Whether the text is one statement that changes rows, which SQLite counts; it counts nothing of a schema. What only looks
+/// otherwise is undone at a higher price.
+fn changes_rows_alone(sql: &str) -> bool {
+    let word = sql.trim_start().split(|char: char| !char.is_ascii_alphabetic()).next().unwrap_or_default();
+    let known = ["INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "SELECT"];
+    sql.is_empty() || (known.iter().any(|known| word.eq_ignore_ascii_case(known)) && !looks_like_script(sql))
 }
 
 fn transaction_lost() -> DbError {
     DbError::Sql("the statement ended the transaction it ran in".to_owned())
 }
 
-fn run_parts(link: &mut Link, parts: &Parts<'_>, now: &str, time_max: Duration) -> Result<Vec<u8>, DbError> {
-    let result = run_statements(link, parts.scope, parts.packed, now, time_max)?;
+/// `begun` counts the statements that were begun.
+fn run_parts(
+    link: &mut Link,
+    parts: &Parts<'_>,
+    now: &str,
+    time_max: Duration,
+    begun: &mut usize,
+) -> Result<Vec<u8>, DbError> {
+    let result = run_statements(link, parts.scope, parts.packed, now, time_max, begun)?;
     for (scope, packed) in parts.attached {
-        run_statements(link, scope, packed, now, time_max)?;
+        run_statements(link, scope, packed, now, time_max, begun)?;
     }
     Ok(result)
 }
@@ -92,11 +144,13 @@ fn run_statements(
     packed: &[u8],
     now: &str,
     time_max: Duration,
+    begun: &mut usize,
 ) -> Result<Vec<u8>, DbError> {
     let mut reader = Reader::new(packed);
     let mut result = BatchResultWriter::new(now);
     let (mut bytes, bytes_max) = (0, link.rows_bytes_max(scope));
     for position in 0..reader.u32()? as usize {
+        *begun += 1;
         let head = reader.statement()?;
         let effect = link.execute(scope, head.sql, &mut reader, now, time_max)?;
         let met = match head.expect {

@@ -1,20 +1,44 @@
-//! The time that `ValueRef::Now` stands for: RFC 3339 in UTC with microseconds, never decreasing. It stores nothing.
+//! The time that `ValueRef::Now` stands for: RFC 3339 in UTC with microseconds, never decreasing, also over restarts. It is
+//! kept in the database file's header, and nothing else is.
+//!
+//! Where this machine's clock was ahead and was put right, the times that were given in the meantime lie in the future. Records
+//! are read in the order of their creation by their times, so later ones must not be earlier: each gets the last time and a
+//! microsecond, until the clock has caught up. The log says so, and `/metrics` tells by how much.
 
 use std::{
     path::Path,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+use super::link::Link;
+use crate::observe::stats;
 
 /// A file's time stamp may lie this much behind the clock that wrote it.
 const FILE_TIME_LAG_MAX: Duration = Duration::from_millis(10);
+
+/// How often the last time is kept while writes go on.
+const KEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// From when on a clock that is behind is told of.
+const BEHIND_MIN: SignedDuration = SignedDuration::from_secs(2);
+
+/// How often it is told of.
+const WARN_EVERY: Duration = Duration::from_secs(3600);
+
+/// What the kept number counts from, in seconds since 1970: 2020-01-01. It has 32 bits.
+const KEPT_FROM: i64 = 1_577_836_800;
 
 /// A clock that never goes back.
 #[derive(Debug, Clone)]
 pub(super) struct Clock {
     last: Timestamp,
     text: String,
+    kept_at: Option<Instant>,
+    /// How many rows had been changed when it was kept.
+    changes_kept: u64,
+    warned_at: Option<Instant>,
 }
 
 impl Clock {
@@ -26,22 +50,82 @@ impl Clock {
             .max()
             .unwrap_or(SystemTime::UNIX_EPOCH);
         let last = Timestamp::try_from(written + FILE_TIME_LAG_MAX).unwrap_or(Timestamp::UNIX_EPOCH);
-        Clock { last, text: String::new() }
+        Clock { last, text: String::new(), kept_at: None, changes_kept: 0, warned_at: None }
     }
 
-    /// The time now, or the last answer where the clock went back.
+    /// Goes on no earlier than the time that was kept in the database.
+    pub(super) fn go_on_behind(&mut self, link: &Link) -> rusqlite::Result<()> {
+        let kept = link.engine_number("PRAGMA user_version")?;
+        // Only where the clock went back, else a server that is often restarted would run ahead. It was rounded down.
+        if kept > 0
+            && let Ok(kept) = Timestamp::from_second(KEPT_FROM + kept)
+            && kept > Timestamp::now()
+        {
+            let behind = kept.saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
+            self.last = self.last.max(behind);
+        }
+        Ok(())
+    }
+
+    /// Keeps the last time in the database, by a statement that writes a page.
+    pub(super) fn keep(&mut self, link: &Link) -> rusqlite::Result<()> {
+        let seconds = self.last.as_second() - KEPT_FROM;
+        link.guard.enter_engine();
+        let kept = i32::try_from(seconds).unwrap_or(i32::MAX).max(0);
+        link.connection.execute_batch(&format!("PRAGMA user_version = {kept}"))?;
+        self.kept_at = Some(Instant::now());
+        self.changes_kept = link.connection.total_changes();
+        Ok(())
+    }
+
+    /// Keeps the last time at the end, where rows were changed since it was kept.
+    pub(super) fn keep_at_end(&mut self, link: &Link) -> rusqlite::Result<()> {
+        if link.connection.total_changes() == self.changes_kept { Ok(()) } else { self.keep(link) }
+    }
+
+    /// Keeps the last time, where it was not for long and rows were changed since.
+    pub(super) fn keep_if_due(&mut self, link: &Link) -> rusqlite::Result<()> {
+        if self.kept_at.is_some_and(|at| at.elapsed() < KEEP_EVERY) {
+            return Ok(());
+        }
+        self.keep_at_end(link)
+    }
+
+    /// The time now, or a little later than the last answer where the clock went back.
     pub(super) fn tick(&mut self) -> &str {
-        self.advance(Timestamp::now())
+        let now = Timestamp::now();
+        if now < self.last {
+            self.warn_of(self.last.duration_since(now));
+        } else if self.warned_at.take().is_some() {
+            stats::set_clock_behind(0);
+            tracing::info!("the clock has caught up with the times of what is stored");
+        }
+        self.advance(now)
     }
 
     fn advance(&mut self, now: Timestamp) -> &str {
-        if now > self.last || self.text.is_empty() {
-            self.last = self.last.max(now);
+        let next = self.last.saturating_add(SignedDuration::from_micros(1)).unwrap_or(Timestamp::MAX);
+        if now > self.last || self.text.is_empty() || self.last.duration_since(now) > BEHIND_MIN {
+            self.last = if now > self.last { now } else { next };
             self.text.clear();
             use std::fmt::Write;
             write!(self.text, "{:.6}", self.last).expect("writing to a string does not fail");
         }
         &self.text
+    }
+
+    fn warn_of(&mut self, behind: SignedDuration) {
+        if behind < BEHIND_MIN || self.warned_at.is_some_and(|at| at.elapsed() < WARN_EVERY) {
+            return;
+        }
+        self.warned_at = Some(Instant::now());
+        stats::set_clock_behind(behind.as_secs());
+        tracing::warn!(
+            behind_seconds = behind.as_secs(),
+            last = %self.last,
+            "clock_behind: this machine's clock is behind the times of what is stored; until it has caught up, what is \
+             stored gets the last of those times. Check the clock"
+        );
     }
 }
 
@@ -54,9 +138,23 @@ pub(super) fn now_text() -> String {
 mod tests {
     use super::*;
 
+    fn clock_at(last: Timestamp) -> Clock {
+        Clock { last, text: String::new(), kept_at: None, changes_kept: 0, warned_at: None }
+    }
+
+    #[test]
+    fn a_clock_that_goes_far_back_gives_later_times_all_the_same() {
+        let mut clock = clock_at(Timestamp::UNIX_EPOCH);
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        assert_eq!(clock.advance(at(86_400)), "1970-01-02T00:00:00.000000Z");
+        assert_eq!(clock.advance(at(60)), "1970-01-02T00:00:00.000001Z");
+        assert_eq!(clock.advance(at(61)), "1970-01-02T00:00:00.000002Z");
+        assert_eq!(clock.advance(at(86_401)), "1970-01-02T00:00:01.000000Z");
+    }
+
     #[test]
     fn a_clock_that_goes_back_stands_still() {
-        let mut clock = Clock { last: Timestamp::UNIX_EPOCH, text: String::new() };
+        let mut clock = clock_at(Timestamp::UNIX_EPOCH);
         let at = |micros| Timestamp::from_microsecond(micros).unwrap();
         assert_eq!(clock.advance(at(1_500_000)), "1970-01-01T00:00:01.500000Z");
         assert_eq!(clock.advance(at(1_000_000)), "1970-01-01T00:00:01.500000Z");

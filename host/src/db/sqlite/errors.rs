@@ -1,5 +1,7 @@
 //! Turns rusqlite's errors into `DbError`s. It decides no policy: what is retried or closed is its callers' choice.
 
+use std::io;
+
 use rusqlite::{Error, ErrorCode, ffi};
 
 use crate::{db::DbError, observe::stats::DATABASE};
@@ -30,15 +32,26 @@ fn map_failure(failure: ffi::Error, message: Option<String>) -> DbError {
             DATABASE.busy.add_one();
             DbError::Busy
         }
-        ErrorCode::DiskFull => DbError::Sql(format!(
-            "the disk of the database is full ({message}); free some space and try again"
-        )),
+        ErrorCode::DiskFull => DbError::DiskFull(message),
+        ErrorCode::SystemIoFailure if is_for_want_of_room(&failure) => DbError::DiskFull(message),
         ErrorCode::SystemIoFailure => DbError::Closed(format!("its disk failed: {message}")),
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
             DbError::Closed(format!("its file is damaged: {message}; restore a backup"))
         }
         _ => DbError::Sql(message),
     }
+}
+
+/// Whether a failed call of the system says that there is no room: SQLite knows `ENOSPC` of a write alone. The index of the
+/// write-ahead log can only fail to grow; a quota is told by the system's last error, which nothing has replaced yet where
+/// SQLite went no further.
+fn is_for_want_of_room(failure: &ffi::Error) -> bool {
+    failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE || is_full(&io::Error::last_os_error())
+}
+
+/// Whether an error of the system says that there is no room.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn map_constraint(extended_code: i32, message: String) -> DbError {

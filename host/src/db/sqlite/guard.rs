@@ -30,6 +30,8 @@ pub(super) struct Guard {
     deadline_nanos: AtomicU64,
     time_max: Mutex<Duration>,
     interrupted: AtomicBool,
+    /// Whether the end of a statement's time is counted.
+    counts_timeouts: AtomicBool,
     abandoned: Mutex<Option<Arc<AtomicBool>>>,
     gate: Mutex<Gate>,
 }
@@ -42,6 +44,7 @@ impl Guard {
             deadline_nanos: AtomicU64::new(NO_DEADLINE),
             time_max: Mutex::new(Duration::ZERO),
             interrupted: AtomicBool::new(false),
+            counts_timeouts: AtomicBool::new(true),
             abandoned: Mutex::new(None),
             gate: Mutex::new(Gate::new()),
         });
@@ -54,7 +57,8 @@ impl Guard {
         Ok(guard)
     }
 
-    fn must_stop(&self) -> bool {
+    /// Whether the statement has to end here: its time is over, or nobody waits for it any more.
+    pub(super) fn must_stop(&self) -> bool {
         let deadline = self.deadline_nanos.load(Ordering::Relaxed);
         if deadline == NO_DEADLINE {
             return false;
@@ -88,6 +92,11 @@ impl Guard {
         *self.abandoned.lock() = abandoned;
     }
 
+    /// Whether statements whose time is over are counted: not where they are done anew.
+    pub(super) fn count_timeouts(&self, whether: bool) {
+        self.counts_timeouts.store(whether, Ordering::Relaxed);
+    }
+
     /// Whether the statement altered a table, of which SQLite does not tell the new name beforehand.
     pub(super) fn altered(&self) -> bool {
         self.gate.lock().alters
@@ -101,7 +110,9 @@ impl Guard {
         if self.interrupted.load(Ordering::Relaxed)
             && error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted)
         {
-            DATABASE.timeouts.add_one();
+            if self.counts_timeouts.load(Ordering::Relaxed) {
+                DATABASE.timeouts.add_one();
+            }
             return DbError::Timeout(*self.time_max.lock());
         }
         errors::map(error)

@@ -6,7 +6,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use rusqlite::{Connection, OpenFlags, Statement, config::DbConfig, types::ValueRef as SqlRef};
 use tinybase_abi::codec::{CodecError, Reader, RowsWriter, ValueRef};
 
-use super::{SqliteOptions, clock, errors, guard::Guard};
+use super::{SqliteOptions, clock, errors, functions, guard::Guard};
 use crate::db::{DbError, Scope};
 
 /// What a connection is for.
@@ -54,6 +54,7 @@ impl Link {
         set_pragmas(&connection, options, role)?;
         connection.set_prepared_statement_cache_capacity(options.statement_cache_entries);
         let guard = Guard::install(&mut connection)?;
+        functions::install(&connection, &guard)?;
         Ok(Link {
             connection,
             guard,
@@ -250,7 +251,7 @@ fn key_sql<'a>(buffer: &'a mut String, scope: &Scope, sql: &'a str) -> Result<&'
 
 /// Whether the text goes on behind a `;`, or may hold nothing but a comment. What only looks so runs as well, without
 /// the cache of statements.
-fn looks_like_script(sql: &str) -> bool {
+pub(super) fn looks_like_script(sql: &str) -> bool {
     let text = sql.trim();
     text.is_empty() || text.starts_with("--") || text.trim_end_matches(';').contains(';')
 }

@@ -5,7 +5,9 @@ mod batch;
 mod checkpoint;
 mod clock;
 mod errors;
+mod functions;
 mod guard;
+mod identity;
 mod link;
 mod options;
 mod readers;
@@ -24,6 +26,7 @@ use tokio::sync::oneshot;
 use self::{
     checkpoint::Checkpoints,
     clock::Clock,
+    identity::Identity,
     link::{Link, Role, wal_path},
     readers::Readers,
     sync::{Acknowledger, Health},
@@ -39,6 +42,7 @@ pub struct Sqlite {
     writer: WriterHandle,
     transaction_time_max: Duration,
     path: PathBuf,
+    identity: Arc<Identity>,
 }
 
 impl Sqlite {
@@ -54,24 +58,30 @@ impl Sqlite {
             DbError::Closed(format!("cannot open {}: {problem}", options.path.display()))
         };
         create_private(options).map_err(|error| fail(&error))?;
-        let clock = Clock::behind(&options.path);
+        let mut clock = Clock::behind(&options.path);
         let mut link = Link::open(options, Role::Writer).map_err(|error| fail(&errors::map(error)))?;
+        clock.go_on_behind(&link).map_err(|error| fail(&errors::map(error)))?;
+        let identity = Arc::new(Identity::of(&options.path).map_err(|error| fail(&error))?);
         let health = Arc::new(Health::default());
         let acknowledger = match options.durability {
-            Durability::Normal => Acknowledger::AtOnce,
-            Durability::Full => Acknowledger::after_sync(&wal_path(&options.path), Arc::clone(&health))
-                .map_err(|error| fail(&error))?,
+            Durability::Normal => Acknowledger::AtOnce(Arc::clone(&identity)),
+            Durability::Full => {
+                let log = wal_path(&options.path);
+                Acknowledger::after_sync(&log, Arc::clone(&health), Arc::clone(&identity))
+                    .map_err(|error| fail(&error))?
+            }
         };
         let checkpoints = Checkpoints::start(options, &mut link.connection, Arc::clone(&health))
             .map_err(|error| fail(&errors::map(error)))?;
         let seat = Seat { link, clock, acknowledger, checkpoints, health };
         let writer = WriterHandle::start(options, seat).map_err(|error| fail(&error))?;
-        let readers = Readers::start(options).map_err(|error| fail(&error))?;
+        let readers = Readers::start(options, Arc::clone(&identity)).map_err(|error| fail(&error))?;
         Ok(Arc::new(Sqlite {
             readers,
             writer,
             transaction_time_max: options.transaction_time_max,
             path: options.path.clone(),
+            identity,
         }))
     }
 
@@ -169,9 +179,20 @@ impl Database for Sqlite {
         self.writer.foreign_changes.load(std::sync::atomic::Ordering::Relaxed)
     }
 
+    fn write_probe(&self) -> BoxFuture<'static, Result<(), DbError>> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.writer.send(Message::Probe(reply));
+        Box::pin(async move {
+            sent?;
+            answer.await.unwrap_or_else(|_| Err(gone()))
+        })
+    }
+
     fn snapshot(&self, into: PathBuf) -> BoxFuture<'static, Result<bool, DbError>> {
         let path = self.path.clone();
+        let identity = Arc::clone(&self.identity);
         Box::pin(async move {
+            identity.check()?;
             let taken = tokio::task::spawn_blocking(move || snapshot::take(&path, &into)).await;
             taken.map_err(|error| DbError::Sql(error.to_string()))?.map(|()| true)
         })

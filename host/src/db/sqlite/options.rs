@@ -11,8 +11,10 @@ pub struct SqliteOptions {
     pub path: PathBuf,
     /// When a write is acknowledged.
     pub durability: Durability,
-    /// How many threads answer reads of unknown cost. Each has a connection.
+    /// How many threads answer reads of unknown cost, and how many one caller has at most. Each has a connection.
     pub reader_threads: usize,
+    /// How many there are with those that are started for callers for whom none works, while the others are busy.
+    pub reader_threads_max: usize,
     /// How many connections short reads may spread over; threads beyond that share them.
     pub short_connections_max: usize,
     /// How long a statement may take that names no deadline of its own.
@@ -39,6 +41,8 @@ pub struct SqliteOptions {
     pub queue_jobs_max: usize,
     /// How many reads of unknown cost may wait; beyond that a read answers busy.
     pub queue_reads_max: usize,
+    /// How many of those may be one caller's.
+    pub queue_reads_of_one_max: usize,
     /// How many prepared statements each connection keeps.
     pub statement_cache_entries: usize,
     /// How much of the file each connection for short reads caches, in bytes.
@@ -56,6 +60,7 @@ impl SqliteOptions {
             path: path.into(),
             durability: Durability::Full,
             reader_threads: 4,
+            reader_threads_max: 16,
             short_connections_max: std::thread::available_parallelism()
                 .map_or(4, |cores| cores.get() * 2)
                 .min(32),
@@ -71,6 +76,7 @@ impl SqliteOptions {
             group_time_max: Duration::from_millis(20),
             queue_jobs_max: 4096,
             queue_reads_max: 1024,
+            queue_reads_of_one_max: 256,
             statement_cache_entries: 256,
             page_cache_bytes: 4 << 20,
             writer_cache_bytes: 4 << 20,

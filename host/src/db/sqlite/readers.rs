@@ -1,5 +1,5 @@
 //! Reads: short ones on the calling thread, each thread on a connection of its own as far as there are enough, and
-//! those of unknown cost on a few threads behind a queue. It never writes.
+//! those of unknown cost on a few threads, where callers take turns. It never writes.
 
 use std::{
     cell::Cell,
@@ -11,23 +11,30 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::{
     SqliteOptions, errors,
+    identity::Identity,
     link::{Link, Role},
     writer::Reply,
 };
 use crate::{
-    db::{Answer, DbError, Query, Scope},
+    db::{
+        Answer, DbError, Query, Scope,
+        turns::{CallerKey, Next, TurnLimits, Turns},
+    },
     observe::stats::DATABASE,
 };
 
 /// How far the reader threads stand back for all others: at 0, four scans on two cores made short reads wait about
 /// half a millisecond for a core; at 10 they wait as on a quiet machine, and scans still get what is idle.
 const SCAN_NICENESS: i32 = 10;
+
+/// How long a read that was called short may keep its caller's thread. One that takes longer is given up there and done anew
+/// by a reader thread, with all of its time.
+const SHORT_TIME_MAX: Duration = Duration::from_millis(100);
 
 /// A read that waits for a thread.
 struct ReadJob {
@@ -39,18 +46,14 @@ struct ReadJob {
     reply: Reply<Vec<u8>>,
 }
 
-enum Message {
-    Read(ReadJob),
-    Stop(oneshot::Sender<()>),
-}
-
 /// All reading connections of one database.
 pub(super) struct Readers {
     options: SqliteOptions,
+    identity: Arc<Identity>,
     closed: AtomicBool,
     short: Box<[Mutex<Option<Link>>]>,
-    messages: Sender<Message>,
-    queued: Arc<AtomicUsize>,
+    turns: Arc<Turns<ReadJob>>,
+    threads: AtomicUsize,
 }
 
 fn closed() -> DbError {
@@ -59,22 +62,44 @@ fn closed() -> DbError {
 
 impl Readers {
     /// Starts the reader threads; connections are opened as they are first needed.
-    pub(super) fn start(options: &SqliteOptions) -> std::io::Result<Readers> {
-        let (messages, inbox) = crossbeam_channel::unbounded();
-        let queued = Arc::new(AtomicUsize::new(0));
-        for number in 0..options.reader_threads.max(1) {
-            let (inbox, queued, options) = (inbox.clone(), Arc::clone(&queued), options.clone());
-            std::thread::Builder::new()
-                .name(format!("db-reader-{number}"))
-                .spawn(move || serve(&options, &inbox, &queued))?;
-        }
+    pub(super) fn start(options: &SqliteOptions, identity: Arc<Identity>) -> std::io::Result<Readers> {
+        let threads = options.reader_threads.max(1);
+        let turns = Turns::new(TurnLimits {
+            waiting_max: options.queue_reads_max,
+            waiting_of_one_max: options.queue_reads_of_one_max,
+            threads,
+            threads_max: options.reader_threads_max.max(threads),
+        });
         let short = (0..options.short_connections_max.max(1)).map(|_| Mutex::new(None)).collect();
-        Ok(Readers { options: options.clone(), closed: AtomicBool::new(false), short, messages, queued })
+        let readers = Readers {
+            options: options.clone(),
+            identity,
+            closed: AtomicBool::new(false),
+            short,
+            turns: Arc::new(turns),
+            threads: AtomicUsize::new(0),
+        };
+        (0..threads).try_for_each(|_| readers.start_thread())?;
+        Ok(readers)
     }
 
-    /// Reads on the calling thread, and again on a reader thread where that is more than a short read returns.
+    fn start_thread(&self) -> std::io::Result<()> {
+        let number = self.threads.fetch_add(1, Ordering::Relaxed);
+        let (turns, options, identity) =
+            (Arc::clone(&self.turns), self.options.clone(), Arc::clone(&self.identity));
+        std::thread::Builder::new()
+            .name(format!("db-reader-{number}"))
+            .spawn(move || serve(&options, &identity, &turns))
+            .map(drop)
+    }
+
+    /// Reads on the calling thread, and again on a reader thread where that takes too long, or is more than a short read
+    /// returns.
     pub(super) fn short_or_queue(&self, query: Query<'_>) -> Answer<Vec<u8>> {
-        match self.short(query) {
+        let time_max = query.deadline.unwrap_or(self.options.query_timeout);
+        let is_first_try = time_max > SHORT_TIME_MAX;
+        match self.short(query, time_max.min(SHORT_TIME_MAX), is_first_try) {
+            Err(DbError::Timeout(_)) if is_first_try => self.queue(query),
             Err(DbError::TooLarge { bytes_max }) if bytes_max == self.options.short_rows_bytes_max => {
                 self.queue(query)
             }
@@ -83,14 +108,14 @@ impl Readers {
     }
 
     /// Reads on the calling thread.
-    fn short(&self, query: Query<'_>) -> Result<Vec<u8>, DbError> {
+    fn short(&self, query: Query<'_>, time_max: Duration, is_first_try: bool) -> Result<Vec<u8>, DbError> {
         let mut slot = self.slot();
         if self.closed.load(Ordering::Acquire) {
             return Err(closed());
         }
-        let time_max = query.deadline.unwrap_or(self.options.query_timeout);
         let begun = Instant::now();
-        let link = link_in(&mut slot, &self.options, Role::ShortReader)?;
+        let link = link_in(&mut slot, &self.options, &self.identity, Role::ShortReader)?;
+        link.guard.count_timeouts(!is_first_try);
         let bytes_max = link.rows_bytes_max(query.scope).min(self.options.short_rows_bytes_max);
         let answer = link.query_within(query.scope, query.sql, query.params, time_max, bytes_max);
         DATABASE.reads_short.observe_time(begun.elapsed());
@@ -113,11 +138,6 @@ impl Readers {
         if self.closed.load(Ordering::Acquire) {
             return Answer::ready(Err(closed()));
         }
-        if self.queued.fetch_add(1, Ordering::Relaxed) >= self.options.queue_reads_max {
-            self.queued.fetch_sub(1, Ordering::Relaxed);
-            DATABASE.busy.add_one();
-            return Answer::ready(Err(DbError::Busy));
-        }
         let (reply, answer) = oneshot::channel();
         let abandoned = Arc::new(AtomicBool::new(false));
         let job = ReadJob {
@@ -128,8 +148,15 @@ impl Readers {
             abandoned: Arc::clone(&abandoned),
             reply,
         };
-        if self.messages.send(Message::Read(job)).is_err() {
-            return Answer::ready(Err(closed()));
+        match self.turns.push(CallerKey::current(), job) {
+            Ok(false) => {}
+            Ok(true) => {
+                if let Err(error) = self.start_thread() {
+                    self.turns.not_started();
+                    tracing::warn!(%error, "no further reader thread could be started; the read waits for one that is there");
+                }
+            }
+            Err(error) => return Answer::ready(Err(error)),
         }
         let watch = Watch(abandoned);
         Answer::Later(Box::pin(async move {
@@ -141,17 +168,17 @@ impl Readers {
     /// Lets running reads end, then closes every connection.
     pub(super) fn stop(&self) -> Vec<oneshot::Receiver<()>> {
         self.closed.store(true, Ordering::Release);
-        let threads = (0..self.options.reader_threads.max(1)).map(|_| {
-            let (done, ended) = oneshot::channel();
-            // A thread that is gone drops the message, which ends the wait as well.
-            let _ = self.messages.send(Message::Stop(done));
-            ended
-        });
-        let threads = threads.collect();
+        let threads = self.turns.stop();
         for slot in &self.short {
             drop(slot.lock().take());
         }
         threads
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        drop(self.stop());
     }
 }
 
@@ -175,43 +202,53 @@ fn thread_number() -> usize {
 fn link_in<'a>(
     slot: &'a mut Option<Link>,
     options: &SqliteOptions,
+    identity: &Identity,
     role: Role,
 ) -> Result<&'a mut Link, DbError> {
     match slot {
         Some(link) => Ok(link),
-        None => Ok(slot.insert(Link::open(options, role).map_err(errors::map)?)),
+        None => {
+            // By its name, another file would be opened, and that during the opening too.
+            identity.check()?;
+            let link = Link::open(options, role).map_err(errors::map);
+            identity.check()?;
+            Ok(slot.insert(link?))
+        }
     }
 }
 
-fn serve(options: &SqliteOptions, inbox: &Receiver<Message>, queued: &AtomicUsize) {
+fn serve(options: &SqliteOptions, identity: &Identity, turns: &Turns<ReadJob>) {
     if let Err(error) = rustix::process::setpriority_process(None, SCAN_NICENESS) {
         tracing::debug!(%error, "reads of unknown cost run at the priority of all others");
     }
     let mut slot = None;
-    while let Ok(message) = inbox.recv() {
-        let job = match message {
-            Message::Read(job) => job,
-            Message::Stop(done) => {
+    loop {
+        let (caller, job) = match turns.next() {
+            Next::Job(caller, job) => (caller, job),
+            Next::End(done) => {
                 drop(slot.take());
-                let _ = done.send(());
+                done.map(|done| done.send(()));
                 return;
             }
         };
-        queued.fetch_sub(1, Ordering::Relaxed);
-        if job.abandoned.load(Ordering::Relaxed) {
-            continue;
+        if !job.abandoned.load(Ordering::Relaxed) {
+            read(options, identity, &mut slot, job);
         }
-        let begun = Instant::now();
-        let read = catch_unwind(AssertUnwindSafe(|| {
-            let link = link_in(&mut slot, options, Role::Reader)?;
-            link.guard.watch(Some(Arc::clone(&job.abandoned)));
-            link.query(&job.scope, &job.sql, &job.params, job.time_max)
-        }));
-        let result = read.unwrap_or_else(|_| {
-            slot = None;
-            Err(DbError::Sql("the read panicked; the log says where".to_owned()))
-        });
-        DATABASE.reads_queued.observe_time(begun.elapsed());
-        let _ = job.reply.send(result);
+        turns.done(caller);
     }
+}
+
+fn read(options: &SqliteOptions, identity: &Identity, slot: &mut Option<Link>, job: ReadJob) {
+    let begun = Instant::now();
+    let read = catch_unwind(AssertUnwindSafe(|| {
+        let link = link_in(slot, options, identity, Role::Reader)?;
+        link.guard.watch(Some(Arc::clone(&job.abandoned)));
+        link.query(&job.scope, &job.sql, &job.params, job.time_max)
+    }));
+    let result = read.unwrap_or_else(|_| {
+        *slot = None;
+        Err(DbError::Sql("the read panicked; the log says where".to_owned()))
+    });
+    DATABASE.reads_queued.observe_time(begun.elapsed());
+    let _ = job.reply.send(result);
 }

@@ -26,7 +26,10 @@
 //! 5. *A failed sync is final.* The kernel may mark pages clean that never reached the disk, and a second sync would
 //!    then succeed with nothing done. So on the first failure every waiting call is answered `Closed`, writes are
 //!    refused until a restart, and no checkpoint runs any more, also not on close: it would rest on that log.
-//!    A checkpoint whose own sync failed closes the database for writes in the same way.
+//!    A checkpoint whose own sync failed closes the database for writes in the same way. Where the sync failed for want
+//!    of room, calls are told so, and a restart is needed all the same.
+//! 6. *The files are those that a restart finds.* Whoever removes or replaces them leaves this process with files that have no
+//!    name. So before a group is answered its files are looked up by their names.
 //!
 //! What a reader sees may be a group that is not on disk yet. Whoever acts on it by writing is answered after a later
 //! sync, which covers both.
@@ -46,7 +49,11 @@ use std::{
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
-use super::writer::{Applied, Reply, gone};
+use super::{
+    errors::is_full,
+    identity::Identity,
+    writer::{Applied, Reply, gone},
+};
 use crate::{db::DbError, observe::stats::DATABASE};
 
 /// How many committed groups may wait for the disk before the writer waits with them.
@@ -56,24 +63,38 @@ const GROUPS_UNSYNCED_MAX: usize = 2;
 #[derive(Debug, Default)]
 pub(super) struct Health {
     failed: AtomicBool,
-    problem: Mutex<String>,
+    problem: Mutex<Option<DbError>>,
 }
 
 impl Health {
     /// Closes the database for writes.
     pub(super) fn fail(&self, problem: String) {
-        tracing::error!(problem, "the database is closed for writes; check the disk, then restart");
-        *self.problem.lock() = problem;
+        self.close(DbError::Closed(format!("its disk failed: {problem}; check it, then restart")));
+    }
+
+    /// Closes the database for writes, because what was written did not reach the disk.
+    fn fail_to_sync(&self, error: &io::Error) {
+        if is_full(error) {
+            let problem =
+                format!("the write-ahead log could not be synced: {error}; make room, then restart");
+            self.close(DbError::DiskFull(problem));
+        } else {
+            self.fail(format!("the write-ahead log could not be synced: {error}"));
+        }
+    }
+
+    fn close(&self, error: DbError) {
+        tracing::error!(%error, "the database is closed for writes; check the disk, then restart");
+        *self.problem.lock() = Some(error);
         self.failed.store(true, Ordering::Release);
     }
 
     /// The error of every write since the disk failed.
     pub(super) fn check(&self) -> Result<(), DbError> {
-        if self.failed.load(Ordering::Acquire) {
-            return Err(DbError::Closed(format!(
-                "its disk failed: {}; check it, then restart",
-                self.problem.lock()
-            )));
+        if self.failed.load(Ordering::Acquire)
+            && let Some(error) = &*self.problem.lock()
+        {
+            return Err(error.clone());
         }
         Ok(())
     }
@@ -108,8 +129,8 @@ impl Ack {
 
 /// Answers commits once they are as durable as they must be.
 pub(super) enum Acknowledger {
-    /// At once.
-    AtOnce,
+    /// At once, where the files are those that were opened.
+    AtOnce(Arc<Identity>),
     /// After a sync, by a thread of its own.
     AfterSync {
         /// Commits in their order.
@@ -121,7 +142,11 @@ pub(super) enum Acknowledger {
 
 impl Acknowledger {
     /// Starts the syncer on the log at `wal_path`, which must exist.
-    pub(super) fn after_sync(wal_path: &Path, health: Arc<Health>) -> io::Result<Acknowledger> {
+    pub(super) fn after_sync(
+        wal_path: &Path,
+        health: Arc<Health>,
+        identity: Arc<Identity>,
+    ) -> io::Result<Acknowledger> {
         let log = File::open(wal_path)?;
         if let Some(directory) = wal_path.parent().filter(|path| !path.as_os_str().is_empty()) {
             File::open(directory)?.sync_all()?;
@@ -131,14 +156,14 @@ impl Acknowledger {
         let (waiting, inbox) = crossbeam_channel::bounded(GROUPS_UNSYNCED_MAX);
         let thread = std::thread::Builder::new()
             .name("db-syncer".to_owned())
-            .spawn(move || serve(&inbox, &health, || log.sync_data()))?;
+            .spawn(move || serve(&inbox, &health, &identity, || log.sync_data()))?;
         Ok(Acknowledger::AfterSync { waiting, thread })
     }
 
     /// Hands over a commit that has returned.
     pub(super) fn committed(&self, ack: Ack) {
         match self {
-            Acknowledger::AtOnce => ack.send(Ok(())),
+            Acknowledger::AtOnce(identity) => ack.send(identity.check()),
             Acknowledger::AfterSync { waiting, .. } => {
                 if let Err(unsent) = waiting.send(ack) {
                     unsent.into_inner().send(Err(gone()));
@@ -158,16 +183,21 @@ impl Acknowledger {
     }
 }
 
-fn serve(inbox: &Receiver<Ack>, health: &Health, mut sync: impl FnMut() -> io::Result<()>) {
+fn serve(
+    inbox: &Receiver<Ack>,
+    health: &Health,
+    identity: &Identity,
+    mut sync: impl FnMut() -> io::Result<()>,
+) {
     while let Ok(first) = inbox.recv() {
         let waiting: Vec<Ack> = std::iter::once(first).chain(inbox.try_iter()).collect();
         let begun = Instant::now();
         if health.check().is_ok()
             && let Err(error) = sync().inspect(|()| DATABASE.sync.observe_time(begun.elapsed()))
         {
-            health.fail(format!("the write-ahead log could not be synced: {error}"));
+            health.fail_to_sync(&error);
         }
-        let durable = health.check();
+        let durable = health.check().and_then(|()| identity.check());
         for ack in waiting {
             ack.send(durable.clone());
         }
@@ -192,13 +222,13 @@ mod tests {
         }
         drop(waiting);
         let mut syncs = 0;
-        serve(&inbox, &health, || {
+        serve(&inbox, &health, &Identity::none(), || {
             syncs += 1;
             Err(io::Error::from(io::ErrorKind::StorageFull))
         });
         assert_eq!(syncs, 1);
         for answer in answers {
-            assert!(matches!(answer.blocking_recv().unwrap(), Err(DbError::Closed(_))));
+            assert!(matches!(answer.blocking_recv().unwrap(), Err(DbError::DiskFull(_))));
         }
         assert!(health.check().is_err());
     }
@@ -216,7 +246,7 @@ mod tests {
         // The sender is dropped with its second commit, so that `serve` ends.
         let mut waiting = Some(waiting);
         let mut syncs = 0;
-        serve(&inbox, &Health::default(), || {
+        serve(&inbox, &Health::default(), &Identity::none(), || {
             syncs += 1;
             let answered = before.try_recv().is_ok();
             assert_eq!(answered, syncs == 2, "answered before its sync, or not behind it");

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::{
-    batch::{self, Outcome},
+    batch::{self, Outcome, Undo},
     clock::Clock,
     link::Link,
     writer::{Reply, gone},
@@ -141,7 +141,7 @@ fn apply(
         return Err(error.clone());
     }
     let parts = batch::Parts { scope, packed: batch, attached: &[] };
-    match batch::apply(link, &parts, now, time_left) {
+    match batch::apply(link, &parts, now, time_left, Undo::Savepoint) {
         Outcome::Answered(result) => result.map_err(|error| whole(error, time_max)),
         Outcome::Spoiled(error) => {
             let error = whole(error, time_max);

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::{
     SqliteOptions,
-    batch::{self, Outcome},
+    batch::{self, Outcome, Undo},
     checkpoint::Checkpoints,
     clock::Clock,
     link::Link,
@@ -33,6 +33,13 @@ const IDLE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// How many jobs a group may take in any case, however few wait.
 const GROUP_JOBS_MIN: usize = 16;
 
+/// A job of more statements than this never has a savepoint: another commit costs less.
+const STATEMENTS_SAVED_MAX: u64 = 64;
+
+/// For how many groups each job has a savepoint, once one failed part way: so that whoever sends one after the other that
+/// fails does not make the writer do all work twice.
+const CAREFUL_GROUPS: u32 = 8;
+
 pub(super) type Reply<T> = oneshot::Sender<Result<T, DbError>>;
 
 /// A batch that waits to be applied.
@@ -47,6 +54,10 @@ impl Job {
     fn parts(&self) -> batch::Parts<'_> {
         batch::Parts { scope: &self.scope, packed: &self.batch, attached: &self.attached }
     }
+
+    fn is_long(&self) -> bool {
+        self.parts().statements() > STATEMENTS_SAVED_MAX
+    }
 }
 
 /// What the writer is asked.
@@ -55,6 +66,8 @@ pub(super) enum Message {
     Apply(Job),
     /// Serve one transaction's calls until it ends.
     Begin { scope: Scope, time_max: Duration, reply: Reply<Sender<TransactionCall>> },
+    /// Write something that is never read, as every write is written.
+    Probe(Reply<()>),
     /// Finish, and close once the readers have closed.
     Stop { done: oneshot::Sender<()>, readers: Vec<oneshot::Receiver<()>> },
 }
@@ -81,6 +94,7 @@ impl WriterHandle {
             foreign_changes: Arc::clone(&foreign_changes),
             data_version: None,
             put_back: None,
+            careful_groups: 0,
             query_timeout: options.query_timeout,
             group_jobs_max: options.group_jobs_max,
             group_time_max: options.group_time_max,
@@ -132,6 +146,8 @@ struct Writer {
     data_version: Option<i64>,
     /// A message that ended a group and is served behind it.
     put_back: Option<Message>,
+    /// For how many further groups each job has a savepoint.
+    careful_groups: u32,
     query_timeout: Duration,
     group_jobs_max: usize,
     group_time_max: Duration,
@@ -152,6 +168,7 @@ impl Writer {
                 Ok(Message::Begin { scope, time_max, reply }) => {
                     self.serve_transaction(&scope, time_max, reply)
                 }
+                Ok(Message::Probe(reply)) => self.serve_probe(reply),
                 Ok(Message::Stop { done, readers }) => {
                     for reader in readers {
                         // One that is gone has closed as well.
@@ -187,7 +204,7 @@ impl Writer {
         let message = self.inbox.try_recv().ok()?;
         self.taken();
         match message {
-            Message::Apply(job) => Some(job),
+            Message::Apply(job) if !self.must_be_alone(&job) => Some(job),
             other => {
                 self.put_back = Some(other);
                 None
@@ -200,7 +217,8 @@ impl Writer {
             return Ack::Group(vec![Applied { job: first, result: Err(error) }]).send(Ok(()));
         }
         let started = Instant::now();
-        let jobs_max = self.jobs_of_a_group();
+        let jobs_max = if self.must_be_alone(&first) { 1 } else { self.jobs_of_a_group() };
+        self.careful_groups = self.careful_groups.saturating_sub(1);
         let mut group = Vec::new();
         let mut next = Some(first);
         while let Some(job) = next {
@@ -219,13 +237,16 @@ impl Writer {
     fn jobs_of_a_group(&self) -> usize {
         match self.seat.acknowledger {
             Acknowledger::AfterSync { .. } => self.group_jobs_max,
-            Acknowledger::AtOnce => (self.inbox.len() / 2).max(GROUP_JOBS_MIN).min(self.group_jobs_max),
+            Acknowledger::AtOnce(_) => (self.inbox.len() / 2).max(GROUP_JOBS_MIN).min(self.group_jobs_max),
         }
     }
 
     /// Applies a job and puts it to the group. Fails only where no transaction can be had.
     fn apply_into(&mut self, group: &mut Vec<Applied>, job: Job) -> Result<(), DbError> {
-        match batch::apply(&mut self.seat.link, &job.parts(), self.seat.clock.tick(), self.query_timeout) {
+        let is_saved = self.careful_groups > 0 && !job.is_long();
+        let undo = if is_saved { Undo::Savepoint } else { Undo::Transaction };
+        let now = self.seat.clock.tick();
+        match batch::apply(&mut self.seat.link, &job.parts(), now, self.query_timeout, undo) {
             Outcome::Answered(result) => group.push(Applied { job, result }),
             Outcome::Spoiled(error) => {
                 let fatal = matches!(error, DbError::Closed(_));
@@ -233,13 +254,25 @@ impl Writer {
                 if fatal {
                     return Err(error);
                 }
+                self.careful_groups = CAREFUL_GROUPS;
+                if group.iter().any(|applied| applied.job.is_long()) {
+                    self.roll_back();
+                    std::mem::take(group).into_iter().for_each(|applied| self.serve_alone(applied));
+                    return self.begin();
+                }
                 self.replay(group)?;
             }
         }
         Ok(())
     }
 
-    /// Applies anew what a spoiled transaction had held. A job that fails by now is refused, and the rest tried again.
+    /// Whether a job is its own group, so that its transaction can be undone without taking others with it.
+    fn must_be_alone(&self, job: &Job) -> bool {
+        self.careful_groups > 0 && job.is_long()
+    }
+
+    /// Applies anew what a spoiled transaction had held, each job with a savepoint. A job that fails by now is refused, and
+    /// where that spoiled the transaction once more the rest is tried again.
     fn replay(&mut self, group: &mut [Applied]) -> Result<(), DbError> {
         'again: loop {
             self.roll_back();
@@ -247,7 +280,13 @@ impl Writer {
             for applied in group.iter_mut().filter(|applied| applied.result.is_ok()) {
                 let job = &applied.job;
                 let now = self.seat.clock.tick();
-                match batch::apply(&mut self.seat.link, &job.parts(), now, self.query_timeout) {
+                match batch::apply(
+                    &mut self.seat.link,
+                    &job.parts(),
+                    now,
+                    self.query_timeout,
+                    Undo::Savepoint,
+                ) {
                     Outcome::Answered(result) => applied.result = result,
                     Outcome::Spoiled(error) => {
                         applied.result = Err(error);
@@ -261,7 +300,8 @@ impl Writer {
 
     fn commit_group(&mut self, group: Vec<Applied>) {
         let begun = Instant::now();
-        match self.seat.link.engine("COMMIT") {
+        let Seat { link, clock, .. } = &mut self.seat;
+        match clock.keep_if_due(link).and_then(|()| link.engine("COMMIT")) {
             Ok(()) => {
                 DATABASE.commit.observe_time(begun.elapsed());
                 DATABASE.group_jobs.observe(group.len() as u64);
@@ -333,6 +373,20 @@ impl Writer {
         }
     }
 
+    fn serve_probe(&mut self, reply: Reply<()>) {
+        let written = self.begin().and_then(|()| {
+            let Seat { link, clock, .. } = &mut self.seat;
+            clock.keep(link).and_then(|()| link.engine("COMMIT")).map_err(|error| link.guard.explain(error))
+        });
+        match written {
+            Ok(()) => self.committed(Ack::Transaction(reply)),
+            Err(error) => {
+                self.roll_back();
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+
     fn note_foreign_changes(&mut self) {
         match self.seat.link.engine_number("PRAGMA data_version") {
             Ok(version) if self.data_version == Some(version) => {}
@@ -346,7 +400,12 @@ impl Writer {
     }
 
     fn close(self) {
-        let Seat { link, acknowledger, checkpoints, health, .. } = self.seat;
+        let Seat { link, mut clock, acknowledger, checkpoints, health } = self.seat;
+        if health.check().is_ok()
+            && let Err(error) = clock.keep_at_end(&link)
+        {
+            tracing::warn!(%error, "the time of the last write could not be kept");
+        }
         acknowledger.finish();
         checkpoints.finish();
         close_file(link, &health);

@@ -25,6 +25,8 @@ pub fn raw_error(error: &DbError) -> RawError {
         DbError::Unique { .. } | DbError::ForeignKey | DbError::Condition { .. } => (409, false),
         DbError::Constraint(_) => (400, false),
         DbError::Timeout(_) => (504, true),
+        DbError::DiskFull(_) => (507, true),
+        DbError::FileReplaced(_) => (503, false),
         DbError::InvalidValue(_) => (422, false),
         DbError::Busy | DbError::Closed(_) | DbError::Unavailable(_) | DbError::SchemaChanged(_) => {
             (503, true)

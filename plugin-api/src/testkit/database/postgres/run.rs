@@ -96,6 +96,7 @@ fn of(fault: &sqlx::Error, meaning: fn(&PgDatabaseError) -> ServerError) -> Fail
             error(504, "db_timeout", "the statement took longer than a test may wait", true)
         }
         ServerError::Contended | ServerError::Busy => error(503, "db_busy", "the database is busy", true),
+        ServerError::DiskFull(problem) => error(507, "disk_full", &problem, true),
         ServerError::Lost(problem) => error(503, "db_unavailable", &problem, true),
         ServerError::Sql(problem) => error(500, "db_sql", &problem, false),
     })

@@ -1,0 +1,104 @@
+//! How many of the pool's connections one caller may hold: a part of them, so that others find some. It lends none itself.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    db::{DbError, turns::CallerKey},
+    observe::stats::DATABASE,
+};
+
+/// Of each four connections, one is left to others.
+const LEFT_TO_OTHERS: usize = 4;
+
+/// What callers hold.
+#[derive(Debug)]
+pub(super) struct Shares {
+    of_one_max: usize,
+    wait_max: Duration,
+    held: Mutex<HashMap<CallerKey, Arc<Semaphore>>>,
+}
+
+/// One connection's worth of a caller's share; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Share {
+    shares: Arc<Shares>,
+    caller: CallerKey,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Shares {
+    /// Of a pool of so many connections; a caller who waits for its own share longer than `wait_max` is refused.
+    pub(super) fn new(connections_max: usize, wait_max: Duration) -> Shares {
+        let left = connections_max.div_ceil(LEFT_TO_OTHERS);
+        let of_one_max = connections_max.saturating_sub(left).max(1);
+        Shares { of_one_max, wait_max, held: Mutex::default() }
+    }
+
+    /// Waits for a part of this caller's share. What nobody asked for is not limited.
+    pub(super) async fn take(self: &Arc<Self>, caller: CallerKey) -> Result<Option<Share>, DbError> {
+        if caller == CallerKey::NOBODY {
+            return Ok(None);
+        }
+        let semaphore = {
+            let mut held = self.held.lock();
+            Arc::clone(held.entry(caller).or_insert_with(|| Arc::new(Semaphore::new(self.of_one_max))))
+        };
+        let mut share = Share { shares: Arc::clone(self), caller, permit: None };
+        match tokio::time::timeout(self.wait_max, semaphore.acquire_owned()).await {
+            Ok(permit) => share.permit = permit.ok(),
+            Err(_) => {
+                DATABASE.busy.add_one();
+                return Err(DbError::Busy);
+            }
+        }
+        Ok(Some(share))
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut held = self.shares.held.lock();
+        drop(self.permit.take());
+        // Whoever waits holds the semaphore too.
+        if held.get(&self.caller).is_some_and(|semaphore| {
+            Arc::strong_count(semaphore) == 1 && semaphore.available_permits() == self.shares.of_one_max
+        }) {
+            held.remove(&self.caller);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_caller_has_three_of_four_and_nothing_is_remembered() {
+        let shares = Arc::new(Shares::new(8, Duration::from_millis(20)));
+        let caller = |address: &str| CallerKey::of(None, address.parse::<IpAddr>().unwrap());
+        let (one, other) = (caller("192.0.2.1"), caller("192.0.2.2"));
+        let mut held = Vec::new();
+        for _ in 0..6 {
+            held.push(shares.take(one).await.unwrap());
+        }
+        assert!(matches!(shares.take(one).await, Err(DbError::Busy)));
+        held.push(shares.take(other).await.unwrap());
+        assert!(shares.take(CallerKey::NOBODY).await.unwrap().is_none());
+        held.remove(0);
+        held.push(shares.take(one).await.unwrap());
+        drop(held);
+        assert!(shares.held.lock().is_empty());
+    }
+
+    #[test]
+    fn a_small_pool_has_something_for_each() {
+        for (connections, of_one) in [(1, 1), (2, 1), (3, 2), (10, 7), (32, 24)] {
+            assert_eq!(Shares::new(connections, Duration::ZERO).of_one_max, of_one, "{connections}");
+        }
+    }
+}

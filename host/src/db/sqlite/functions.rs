@@ -1,0 +1,143 @@
+//! Functions of SQL that take the place of SQLite's own, whose time grows with the product of two texts and which nothing
+//! interrupts: `like`, `instr` and `replace`. They answer what SQLite's answer.
+
+use std::{borrow::Cow, panic::AssertUnwindSafe, sync::Arc};
+
+use memchr::memmem;
+use rusqlite::{
+    Connection, Error, ffi,
+    functions::{Context, FunctionFlags},
+    limits::Limit,
+    types::ValueRef,
+};
+use tinybase_like::{Like, PATTERN_BYTES_MAX, Stopped};
+
+use super::guard::Guard;
+
+/// The longest text or blob that a statement may make, and so the largest row, in bytes.
+const VALUE_BYTES_MAX: i32 = 64 << 20;
+/// The longest pattern of `GLOB`, whose time grows with the product of pattern and text, in bytes.
+const GLOB_BYTES_MAX: i32 = 256;
+
+/// As SQLite's own: the same arguments give the same answer, and a schema may rest on it.
+const FLAGS: FunctionFlags = FunctionFlags::SQLITE_UTF8
+    .union(FunctionFlags::SQLITE_DETERMINISTIC)
+    .union(FunctionFlags::SQLITE_INNOCUOUS);
+
+/// Puts them and the limits in place on a connection.
+pub(super) fn install(connection: &Connection, guard: &Arc<Guard>) -> rusqlite::Result<()> {
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, GLOB_BYTES_MAX)?;
+    for arguments in [2, 3] {
+        let guard = AssertUnwindSafe(Arc::clone(guard));
+        connection.create_scalar_function("like", arguments, FLAGS, move |context| like(context, &guard))?;
+    }
+    connection.create_scalar_function("instr", 2, FLAGS, instr)?;
+    connection.create_scalar_function("replace", 3, FLAGS, replace)
+}
+
+/// A pattern that was read, and the escape that it was read with.
+struct Read {
+    escape: Option<char>,
+    like: Like,
+}
+
+/// `like(pattern, text)` and `like(pattern, text, escape)`, which `text LIKE pattern ESCAPE escape` calls.
+fn like(context: &Context<'_>, guard: &Guard) -> rusqlite::Result<Option<bool>> {
+    let escape = if context.len() == 3 {
+        let Some(escape) = text(context.get_raw(2)) else { return Ok(None) };
+        let escape = String::from_utf8_lossy(&escape);
+        let mut chars = escape.chars();
+        match (chars.next(), chars.next()) {
+            (Some(char), None) => Some(char),
+            _ => return Err(fault("ESCAPE expression must be a single character")),
+        }
+    } else {
+        None
+    };
+    let read = |value: ValueRef<'_>| {
+        let pattern = text(value).ok_or_else(|| fault(""))?;
+        if pattern.len() > PATTERN_BYTES_MAX {
+            return Err(fault("LIKE or GLOB pattern too complex"));
+        }
+        Ok(Read { escape, like: Like::new(&String::from_utf8_lossy(&pattern), escape) })
+    };
+    if context.get_raw(0) == ValueRef::Null {
+        return Ok(None);
+    }
+    let Some(tested) = text(context.get_raw(1)) else { return Ok(None) };
+    // SQLite keeps what was read for as long as the statement runs, where the pattern is always the same.
+    let mut pattern = context.get_or_create_aux(0, read)?;
+    if pattern.escape != escape {
+        pattern = Arc::new(read(context.get_raw(0))?);
+    }
+    let fits = pattern.like.matches_unless(&String::from_utf8_lossy(&tested), || guard.must_stop());
+    fits.map(Some).map_err(|Stopped| Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_INTERRUPT), None))
+}
+
+/// `instr(text, part)`: where the part begins, in characters from 1, or in bytes if both are blobs; 0 where it is not.
+fn instr(context: &Context<'_>) -> rusqlite::Result<Option<i64>> {
+    let (whole, part) = (context.get_raw(0), context.get_raw(1));
+    let are_blobs = matches!((whole, part), (ValueRef::Blob(_), ValueRef::Blob(_)));
+    let (Some(whole), Some(part)) = (text(whole), text(part)) else { return Ok(None) };
+    // A character begins with any byte but one that goes on.
+    let begins = |at: &usize| are_blobs || part.is_empty() || whole[*at] & 0xC0 != 0x80 || *at == 0;
+    let position = memmem::find_iter(&whole, &part[..]).find(begins).map_or(0, |at| {
+        let before = &whole[..at];
+        1 + if are_blobs { at } else { before.iter().filter(|byte| **byte & 0xC0 != 0x80).count() }
+    });
+    Ok(i64::try_from(position).ok())
+}
+
+/// `replace(text, part, other)`.
+fn replace(context: &Context<'_>) -> rusqlite::Result<Option<String>> {
+    let (Some(whole), Some(part)) = (text(context.get_raw(0)), text(context.get_raw(1))) else {
+        return Ok(None);
+    };
+    if part.first().is_none_or(|byte| *byte == 0) {
+        return utf8(whole.into_owned()).map(Some);
+    }
+    let Some(other) = text(context.get_raw(2)) else { return Ok(None) };
+    let mut made = Vec::with_capacity(whole.len());
+    let mut rest = 0;
+    for at in memmem::find_iter(&whole, &part[..]) {
+        made.extend_from_slice(&whole[rest..at]);
+        made.extend_from_slice(&other);
+        rest = at + part.len();
+        if made.len() > VALUE_BYTES_MAX as usize {
+            return Err(Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_TOOBIG), None));
+        }
+    }
+    made.extend_from_slice(&whole[rest..]);
+    utf8(made).map(Some)
+}
+
+fn utf8(bytes: Vec<u8>) -> rusqlite::Result<String> {
+    String::from_utf8(bytes).map_err(|_| fault("a text in the database is not UTF-8"))
+}
+
+fn fault(message: &str) -> Error {
+    Error::UserFunctionError(message.into())
+}
+
+/// A value as SQLite makes a text of it; `None` is null.
+fn text(value: ValueRef<'_>) -> Option<Cow<'_, [u8]>> {
+    match value {
+        ValueRef::Null => None,
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(Cow::Borrowed(bytes)),
+        ValueRef::Integer(number) => Some(Cow::Owned(number.to_string().into_bytes())),
+        ValueRef::Real(number) => Some(Cow::Owned(real_text(number).into_bytes())),
+    }
+}
+
+/// A number as SQLite writes it, which nobody else does digit by digit: asked of a database without a file.
+fn real_text(number: f64) -> String {
+    thread_local! {
+        static WRITER: Option<Connection> = Connection::open_in_memory().ok();
+    }
+    let written = WRITER.with(|writer| {
+        let mut statement = writer.as_ref()?.prepare_cached("SELECT CAST(?1 AS TEXT)").ok()?;
+        statement.query_row([number], |row| row.get(0)).ok()
+    });
+    written.unwrap_or_else(|| number.to_string())
+}
