@@ -11,11 +11,14 @@ mod copy;
 mod crash;
 mod dist;
 mod fuzz_api;
+mod hostile;
 mod postgres;
 mod process;
+mod raw_http;
 mod registry;
 mod sdk;
 mod serve;
+mod soak;
 mod step;
 mod suite;
 mod test;
@@ -56,6 +59,8 @@ enum Command {
     Blocked(blocked::Options),
     /// Copy a large instance from SQLite to PostgreSQL and back, killed once on each way
     Copy(copy::Options),
+    /// Run a server for a long time under a kind of load, and look for what it lost, leaked or refused
+    Soak(soak::Options),
     /// Pack one folder and one archive that run on a machine without Rust
     Dist(dist::Options),
 }
@@ -72,6 +77,7 @@ fn main() -> ExitCode {
         Command::Crash(options) => crash::run(&options),
         Command::Blocked(options) => blocked::run(&options),
         Command::Copy(options) => copy::run(&options),
+        Command::Soak(options) => soak::run(&options),
         Command::Dist(options) => dist::run(&options),
     };
     match result {

@@ -5,6 +5,7 @@ mod boundary;
 pub(crate) mod data;
 mod extensions;
 mod figures;
+mod hostile;
 mod imports;
 mod load;
 mod paced;
@@ -12,7 +13,7 @@ mod pocketbase;
 mod postgres;
 mod report;
 mod sign_in;
-mod tinybase;
+pub(crate) mod tinybase;
 
 use std::fs;
 use std::path::PathBuf;
@@ -88,6 +89,10 @@ pub(crate) enum Figure {
     Boundary,
     /// Install an extension, start with fifty, and requests while one comes and goes
     Extensions,
+    /// Memory and `/health` beside requests that try to stop the server
+    Hostile,
+    /// Delete a record on which ten thousand others depend
+    Cascade,
 }
 
 /// How much is measured, and where.
@@ -174,6 +179,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if plan.wants(Figure::Extensions) {
         rows.extend(taken("extensions", extensions::rows(&plan)));
+    }
+    if plan.wants(Figure::Hostile) {
+        rows.extend(taken("hostile requests", hostile::rows(&plan)));
+    }
+    if plan.wants(Figure::Cascade) {
+        rows.extend(taken("cascade", hostile::cascade(&plan)));
     }
     finish(&plan, options, rows)
 }

@@ -1,12 +1,12 @@
 //! A load at a steady rate: requests are due at fixed times, and one that comes late is late from when it was due. It never
 //! slows down because the server does.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
+
+use crate::raw_http::{self, Connection, Origin};
 
 /// Connections, each with a thread of its own.
 pub(super) const CONNECTIONS: usize = 8;
@@ -83,7 +83,7 @@ fn connection(mix: &Mix, number: usize, rate: Option<f64>, stop: &AtomicBool) ->
             due += every;
         }
         let asked = if every.is_some() { due - every.unwrap_or_default() } else { Instant::now() };
-        match ask(&mut stream, &request(mix, at)) {
+        match stream.send(&request(mix, at)) {
             Ok(status) if (200..300).contains(&status) => outcome.latencies.push(asked.elapsed()),
             Ok(status) => outcome.failures.push(format!("status {status}")),
             Err(error) => {
@@ -96,44 +96,13 @@ fn connection(mix: &Mix, number: usize, rate: Option<f64>, stop: &AtomicBool) ->
     Ok(outcome)
 }
 
-fn connect(port: u16) -> Result<BufReader<TcpStream>> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).context("connecting")?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(ANSWER_WAIT_MAX))?;
-    Ok(BufReader::new(stream))
+fn connect(port: u16) -> Result<Connection> {
+    Connection::open(Origin::new(raw_http::ORDINARY, ANSWER_WAIT_MAX), port)
 }
 
 fn request(mix: &Mix, at: usize) -> String {
     if at.is_multiple_of(WRITES_ONE_IN) {
-        let (path, body) = (&mix.create, &mix.body);
-        let length = body.len();
-        return format!(
-            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-        );
+        return raw_http::with_json("POST", &mix.create, &mix.body);
     }
-    format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", mix.reads[at % mix.reads.len()])
-}
-
-/// Sends a request and reads its answer to the end.
-fn ask(stream: &mut BufReader<TcpStream>, request: &str) -> Result<u16> {
-    stream.get_mut().write_all(request.as_bytes())?;
-    let (mut status, mut length, mut line) = (None, 0_u64, String::new());
-    loop {
-        line.clear();
-        if stream.read_line(&mut line)? == 0 {
-            bail!("the server closed the connection");
-        }
-        if line == "\r\n" {
-            break;
-        }
-        match line.split_once(':') {
-            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                length = value.trim().parse()?
-            }
-            Some(_) => {}
-            None => status = line.split(' ').nth(1).and_then(|status| status.parse().ok()),
-        }
-    }
-    std::io::copy(&mut stream.by_ref().take(length), &mut std::io::sink())?;
-    status.context("an answer begins with a status")
+    raw_http::get(&mix.reads[at % mix.reads.len()])
 }

@@ -12,8 +12,8 @@ use crate::process::{Running, free_port, guarded};
 use crate::step;
 use crate::workspace::Profile;
 
-pub(super) const EMAIL: &str = "bench@example.com";
-pub(super) const PASSWORD: &str = "bench-password";
+pub(crate) const EMAIL: &str = "bench@example.com";
+pub(crate) const PASSWORD: &str = "bench-password";
 
 /// A data folder, and the binary that serves it.
 pub(crate) struct Site {
@@ -52,10 +52,24 @@ impl Site {
         durability: &'static str,
         database_url: Option<String>,
     ) -> Result<Self> {
+        Self::init_at(plan.workspace.binary(Profile::Dist), &plan.dir, name, durability, database_url)
+    }
+
+    /// The same with this binary, in the folders `data` and `logs` of `folder`.
+    ///
+    /// # Errors
+    /// When `tinybase init` fails.
+    pub(crate) fn init_at(
+        binary: PathBuf,
+        folder: &Path,
+        name: &str,
+        durability: &'static str,
+        database_url: Option<String>,
+    ) -> Result<Self> {
         let site = Self {
-            binary: plan.workspace.binary(Profile::Dist),
-            dir: plan.dir.join("data").join(name),
-            log: plan.dir.join("logs").join(format!("{name}.log")),
+            binary,
+            dir: folder.join("data").join(name),
+            log: folder.join("logs").join(format!("{name}.log")),
             durability,
             database_url,
         };
