@@ -2,6 +2,7 @@
 //! It never opens a library.
 
 pub mod archive;
+pub mod boundary;
 pub mod library;
 pub mod manifest;
 pub mod unpacked;

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use thiserror::Error;
 
+use crate::boundary::{host_prefix, host_tree, is_name};
+
 /// The manifest's file name.
 pub const FILE_NAME: &str = "extension.toml";
-/// The longest name of an extension: table names carry it as a prefix.
-pub const NAME_CHARS_MAX: usize = 40;
 /// The largest manifest.
 pub const MANIFEST_BYTES_MAX: usize = 256 << 10;
 /// Names that would clash with the host's own tables, commands and actions in the audit log.
@@ -22,8 +22,6 @@ const RESERVED_NAMES: &[&str] = &[
     "session",
     "settings",
     "user",
-    "tb",
-    "sqlite",
     "tinybase",
     "host",
     "version",
@@ -312,8 +310,15 @@ impl Manifest {
 
     fn check(&self) -> Result<(), ManifestError> {
         let fault = |field, problem: String| Err(ManifestError::Value { field, problem });
-        if !is_word(&self.name) || self.name.len() > NAME_CHARS_MAX {
+        if !is_name(&self.name) {
             return fault("name", format!("{:?} is not [a-z][a-z0-9_]*, 40 characters at most", self.name));
+        }
+        if let Some(prefix) = host_prefix(&self.name) {
+            let problem = format!(
+                "{:?} is reserved: its tables would be among those of the server, which begin with {prefix}_",
+                self.name
+            );
+            return fault("name", problem);
         }
         if is_reserved(&self.name) {
             return fault("name", format!("{:?} is reserved for the host", self.name));
@@ -325,8 +330,16 @@ impl Manifest {
             }
         }
         for prefix in &self.routes {
-            if !prefix.starts_with('/') || prefix.len() < 2 || prefix.ends_with('/') || prefix.contains('{') {
+            if !is_path_prefix(prefix) {
                 return fault("routes", format!("{prefix:?} is no path prefix such as /api/notes"));
+            }
+            if let Some(tree) = host_tree(prefix) {
+                let problem = format!(
+                    "{prefix:?} overlaps {tree}, which belongs to the host: take a path of the extension's own, such as \
+                     /api/{}",
+                    self.name
+                );
+                return fault("routes", problem);
             }
         }
         if !self.settings.is_null() && !self.settings.is_object() {
@@ -395,7 +408,17 @@ impl Manifest {
 
 /// Whether an extension may not be called so, since the host is.
 pub fn is_reserved(name: &str) -> bool {
-    RESERVED_NAMES.contains(&name)
+    RESERVED_NAMES.contains(&name) || host_prefix(name).is_some()
+}
+
+/// Whether a text is the beginning of a path as clients send it, segment by segment.
+fn is_path_prefix(prefix: &str) -> bool {
+    let is_plain = |segment: &str| {
+        !segment.is_empty()
+            && !matches!(segment, "." | "..")
+            && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~@!$&'()*+,=:".contains(&byte))
+    };
+    prefix.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_plain))
 }
 
 fn is_below(path: &str, prefix: &str) -> bool {
@@ -447,9 +470,19 @@ mod tests {
             ("name = \"keys\"\nversion = \"0.1.0\"\nabi = 1".to_owned(), "reserved"),
             ("name = \"help\"\nversion = \"0.1.0\"\nabi = 1".to_owned(), "reserved"),
             ("name = \"backup\"\nversion = \"0.1.0\"\nabi = 1".to_owned(), "reserved"),
+            ("name = \"tb_application\"\nversion = \"0.1.0\"\nabi = 1".to_owned(), "which begin with tb_"),
+            ("name = \"pg_x\"\nversion = \"0.1.0\"\nabi = 1".to_owned(), "which begin with pg_"),
+            ("name = \"information\"\nversion = \"0.1.0\"\nabi = 1".to_owned(), "information_schema_"),
             ("name = \"user\"\nversion = \"0.1.0\"\nabi = 1".to_owned(), "reserved"),
             (with("capabilities = [\"root\"]"), "\"root\" is unknown"),
             (with("routes = [\"/\"]"), "is no path prefix"),
+            (with("routes = [\"/api//a\"]"), "is no path prefix"),
+            (with("routes = [\"/api/a/../auth\"]"), "is no path prefix"),
+            (with("routes = [\"/api/%61uth\"]"), "is no path prefix"),
+            (with("routes = [\"/api\"]"), "belongs to the host"),
+            (with("routes = [\"/API/Auth\"]"), "belongs to the host"),
+            (with("routes = [\"/api/admin/users\"]"), "belongs to the host"),
+            (with("routes = [\"/docs/app.js\"]"), "belongs to the host"),
             (with("offers = [\"mail\"]"), "name@major"),
             (with("colour = 1"), "unknown field `colour`"),
             (with("settings = 3"), "JSON Schema"),

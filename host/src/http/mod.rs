@@ -55,7 +55,8 @@ pub use plugin_route::{
 };
 pub use rate_limit::Sweeping;
 pub use request_id::{REQUEST_ID, REQUEST_ID_BYTES_MAX, RequestId};
-pub use routes::{PATTERN_BYTES_MAX, RouteError, RouteTable};
+pub(crate) use routes::takes_paths_below;
+pub use routes::{PATTERN_BYTES_MAX, RouteError, RouteTable, check_pattern};
 pub(crate) use security_headers::is_content_security_policy;
 pub use server::{Drained, serve};
 

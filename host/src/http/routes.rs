@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use http::{HeaderValue, Method};
 use smallvec::SmallVec;
+use tinybase_package::boundary;
 
 use super::{
     openapi::DescribedRoute,
@@ -15,17 +16,11 @@ use crate::observe::stats::{self, RouteFigures};
 /// The most bytes of a route's pattern.
 pub const PATTERN_BYTES_MAX: usize = 512;
 
-/// Paths that belong to the host, with everything below them.
-const RESERVED_TREES: &[&str] = &["/admin", "/auth", "/.well-known", "/api/auth"];
-
-/// Single paths that belong to the host.
-const RESERVED_PATHS: &[&str] = &["/", "/health", "/healthz", "/ready", "/metrics", "/openapi.json", "/docs"];
-
 /// Below these a pattern's next segment must be literal, so that no plugin takes a neighbour's or the host's paths.
 const SHARED_TREES: &[&str] = &["/", "/api/", "/api/admin/"];
 
 /// Why a route was not taken into the table.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum RouteError {
     /// The pattern itself does not hold.
     #[error("route pattern {pattern:?}: {reason}")]
@@ -196,24 +191,52 @@ fn normalise(pattern: &str) -> Result<(String, Vec<String>), RouteError> {
         rest = tail;
     }
     normal.push_str(rest);
-    let stray = rest.contains('}') || normal.contains(['?', '#', '%', ' ']) || normal.contains("//");
-    if stray || normal.contains('\0') {
-        return Err(bad("it may hold no stray }, ?, #, %, blank, NUL or empty segment"));
+    let is_stray = |c: char| matches!(c, '?' | '#' | '%' | '\\') || c.is_whitespace() || c.is_control();
+    if rest.contains('}') || normal.contains(is_stray) || normal.contains("//") {
+        return Err(bad("it may hold no stray }, ?, #, %, \\, blank, control character or empty segment"));
+    }
+    if normal.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return Err(bad("it may hold no segment . or .."));
     }
     Ok((normal, names))
 }
 
+/// The part of a pattern before its first parameter, and whether there is one.
+fn literal_part(pattern: &str) -> (&str, bool) {
+    match pattern.split_once('{') {
+        Some((literal, _)) => (literal.rsplit_once('/').map_or("", |(before, _)| before), true),
+        None => (pattern, false),
+    }
+}
+
+/// Whether a pattern takes paths at or below `prefix`.
+pub(crate) fn takes_paths_below(pattern: &str, prefix: &str) -> bool {
+    let (literal, has_params) = literal_part(pattern);
+    let is_above = literal.len() < prefix.len();
+    boundary::overlaps(literal, prefix) && (has_params || !is_above)
+}
+
+/// Whether a plugin may have a route of this pattern, whoever else is there.
+///
+/// # Errors
+/// [`RouteError::Pattern`] for what is no pattern, [`RouteError::Reserved`] for what belongs to the host.
+pub fn check_pattern(pattern: &str) -> Result<(), RouteError> {
+    normalise(pattern).map(drop)?;
+    refuse_reserved(pattern)
+}
+
 fn refuse_reserved(pattern: &str) -> Result<(), RouteError> {
     let reserved = || Err(RouteError::Reserved { pattern: pattern.to_owned() });
-    let in_tree = |tree: &&str| {
-        pattern.strip_prefix(*tree).is_some_and(|below| below.is_empty() || below.starts_with('/'))
-    };
-    if RESERVED_PATHS.contains(&pattern) || RESERVED_TREES.iter().any(in_tree) {
+    if boundary::HOST_TREES.iter().any(|tree| takes_paths_below(pattern, tree)) {
         return reserved();
     }
+    let lower = pattern.to_ascii_lowercase();
     for tree in SHARED_TREES {
-        let Some(below) = pattern.strip_prefix(tree) else { continue };
-        let segment = below.split('/').next().unwrap_or("");
+        if lower == tree.trim_end_matches('/') {
+            return reserved();
+        }
+        let Some(below) = lower.strip_prefix(tree) else { continue };
+        let segment = below.split('/').next().unwrap_or_default();
         if segment.is_empty() || segment.contains('{') {
             return reserved();
         }

@@ -23,7 +23,7 @@ use super::{
     services::Limits,
 };
 use crate::{
-    http::{RouteError, RouteTable},
+    http::{RouteError, RouteTable, takes_paths_below},
     isolation::Work,
 };
 
@@ -104,6 +104,18 @@ pub enum JoinError {
     /// A route is another's, or not allowed.
     #[error(transparent)]
     Route(#[from] RouteError),
+    /// A route lies below a path of another extension.
+    #[error("the plugin registers {method} {path}, which lies below {prefix} of the extension {owner}")]
+    ForeignPath {
+        /// The method.
+        method: Method,
+        /// The route's path.
+        path: String,
+        /// The other's path.
+        prefix: String,
+        /// The other extension.
+        owner: String,
+    },
     /// Another plugin offers that service.
     #[error("the service {name}@{major} is offered by the extension {by} already")]
     Service {
@@ -143,10 +155,23 @@ impl Generation {
             let method = Method::from_bytes(route.method.as_bytes()).map_err(|_| {
                 RegistrationError::Method { method: route.method.clone(), path: route.path.clone() }
             })?;
+            self.refuse_foreign_path(&method, &route.path)?;
             let call = PluginCall::new(Arc::clone(plugin), at(position), route, limits);
             self.routes.insert(method, &route.path, Arc::new(call))?;
         }
         self.members.push(Arc::clone(member));
+        Ok(())
+    }
+
+    /// Whoever is there first keeps the paths that its manifest declares.
+    fn refuse_foreign_path(&self, method: &Method, path: &str) -> Result<(), JoinError> {
+        for member in &self.members {
+            let prefixes = &member.plugin().manifest().routes;
+            if let Some(prefix) = prefixes.iter().find(|prefix| takes_paths_below(path, prefix)) {
+                let (method, path, prefix) = (method.clone(), path.to_owned(), prefix.clone());
+                return Err(JoinError::ForeignPath { method, path, prefix, owner: member.name().to_owned() });
+            }
+        }
         Ok(())
     }
 

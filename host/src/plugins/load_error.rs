@@ -43,7 +43,9 @@ pub enum LoadError {
         host: String,
     },
     /// Its tables could not be told from another extension's.
-    #[error("its tables would begin like those of the installed extension {other}: rename {name}")]
+    #[error(
+        "its tables would begin like those of the extension {other}, which is installed or left tables behind: rename {name}"
+    )]
     PrefixTaken {
         /// Its name.
         name: String,

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{
     LoadError, Plugins, Purpose, dependencies, follower,
     generation::{Generation, JoinError},
-    lifecycle::Unfinished,
+    lifecycle::{Unfinished, check_prefix},
     loader,
     manifest::Manifest,
     member::{Leaving, Member},
@@ -223,6 +223,7 @@ impl Plugins {
     ) -> Result<Arc<Member>, LoadError> {
         let package = self.verified(&desired.installed).await?;
         check_needs(&package.manifest)?;
+        check_prefix(&desired.installed.name, beside.iter().map(|member| member.name()))?;
         self.bring_up(&package, beside, self.migrate(&package, desired)).await
     }
 

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use thiserror::Error;
 
 use super::manifest::{Manifest, ServiceName};
+use crate::http::{RouteError, check_pattern};
 
 /// The most entries of each kind that a plugin may register.
 pub const REGISTRATIONS_MAX: usize = 1000;
@@ -131,6 +132,9 @@ pub enum RegistrationError {
         /// The path.
         path: String,
     },
+    /// A route that is no pattern, or that belongs to the host.
+    #[error(transparent)]
+    Route(#[from] RouteError),
     /// A method that HTTP does not have.
     #[error("the plugin registers {path} with the method {method:?}, which is none")]
     Method {
@@ -181,6 +185,7 @@ impl Registration {
             if !manifest.allows_route(&path) {
                 return Err(RegistrationError::UndeclaredRoute { method, path });
             }
+            check_pattern(&path)?;
             if Method::from_bytes(method.as_bytes()).is_err() {
                 return Err(RegistrationError::Method { method, path });
             }

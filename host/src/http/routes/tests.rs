@@ -85,7 +85,7 @@ fn a_path_finds_its_route() {
 
 #[test]
 fn what_would_take_anothers_path_is_refused() {
-    let cases: [(&str, &[&str], &str); 20] = [
+    let cases: [(&str, &[&str], &str); 44] = [
         ("/api/collections", &[], "conflicts with the registered \"/api/collections\""),
         ("/api/collections/{other}", &["other"], "conflicts with the registered \"/api/collections/{name}\""),
         ("/files/{*other}", &["other"], "conflicts with the registered"),
@@ -106,6 +106,30 @@ fn what_would_take_anothers_path_is_refused() {
         ("/api/x/{", &[], "has no }"),
         ("/api/x/{a}/{a}", &["a", "a"], "a word of its own"),
         ("/api/x//y", &[], "empty segment"),
+        ("/api/admin/users", &[], "belongs to the host"),
+        ("/api/admin/users/{id}", &["id"], "belongs to the host"),
+        ("/api/admin/users/{id}/more", &["id"], "belongs to the host"),
+        ("/api/admin/settings", &[], "belongs to the host"),
+        ("/api/admin/settings/{*rest}", &["rest"], "belongs to the host"),
+        ("/api/admin/extensions/x", &[], "belongs to the host"),
+        ("/api/admin/application-tokens", &[], "belongs to the host"),
+        ("/api/admin", &[], "belongs to the host"),
+        ("/api/admin/{*rest}", &["rest"], "belongs to the host"),
+        ("/api/{*rest}", &["rest"], "belongs to the host"),
+        ("/api/admin/us{x}", &["x"], "belongs to the host"),
+        ("/API/Admin/Users", &[], "belongs to the host"),
+        ("/Api/{x}", &["x"], "belongs to the host"),
+        ("/docs/app.js", &[], "belongs to the host"),
+        ("/docs/{*file}", &["file"], "belongs to the host"),
+        ("/docs", &[], "belongs to the host"),
+        ("/metrics/x", &[], "belongs to the host"),
+        ("/openapi.json", &[], "belongs to the host"),
+        ("/.well-known/jwks.json", &[], "belongs to the host"),
+        ("/api/x/../auth/me", &[], "no segment . or .."),
+        ("/api/./auth/me", &[], "no segment . or .."),
+        ("/api/%61uth/me", &[], "%"),
+        ("/api\\auth\\me", &[], "\\"),
+        ("/api/x\ty", &[], "blank"),
     ];
     let mut table = table();
     for (pattern, names, expected) in cases {
@@ -115,4 +139,21 @@ fn what_would_take_anothers_path_is_refused() {
     assert_eq!(table.iter().count(), 6, "a refused route leaves nothing behind");
     table.insert(Method::GET, "/authors", stub(&[])).unwrap();
     table.insert(Method::GET, "/api/admin/functions/metrics", stub(&[])).unwrap();
+}
+
+#[test]
+fn every_route_of_the_host_lies_in_its_trees() {
+    let matrix = include_str!("../../../../tests/access.matrix");
+    let routes =
+        matrix.lines().filter_map(|line| line.split_whitespace().nth(1)).filter(|path| path.starts_with('/'));
+    let mut count = 0;
+    for path in routes.filter(|path| !path.contains("/collections")) {
+        let is_covered = path == "/" || boundary::HOST_TREES.iter().any(|tree| takes_paths_below(path, tree));
+        assert!(
+            is_covered,
+            "{path} is a route of the host and not in tinybase_package::boundary::HOST_TREES"
+        );
+        count += 1;
+    }
+    assert!(count > 30, "{count} routes were looked at");
 }

@@ -32,6 +32,7 @@ impl Work<'_> {
         let before = self.plugins.store.find(&self.entry.name).await?;
         let is_enabled = before.as_ref().is_none_or(|before| before.is_enabled);
         checks::check_package(&package, &self.plugins.store.all().await?, is_enabled)?;
+        self.plugins.check_tables_left(&package.manifest.name).await?;
         self.note_before(before.clone(), &package).await?;
         let changes_tables = self.check_way_back(&package)?;
         let package = self.put_into_place(&package).await?;

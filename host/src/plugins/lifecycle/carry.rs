@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::{
     change::{ChangeError, Changed, Kind},
+    checks,
     crash_point::crash_point,
     journal::{self, Entry, Journal, RENEW_EVERY, Step},
 };
@@ -114,7 +115,9 @@ impl Work<'_> {
         let before = plugins.installed(&self.entry.name).await?;
         let after = Installed { is_enabled: true, quarantined_reason: None, ..before.clone() };
         let package = plugins.verified(&before).await?;
-        dependencies::check_needs(&package.manifest, &plugins.store.all().await?)?;
+        let installed = plugins.store.all().await?;
+        checks::check_prefix(&before.name, installed.iter().map(|other| other.name.as_str()))?;
+        dependencies::check_needs(&package.manifest, &installed)?;
         self.note_before(Some(before), &package).await?;
         self.prepare_others().await?;
         self.bring_up(&package, &after, Tables::Up(&package)).await

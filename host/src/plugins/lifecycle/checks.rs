@@ -2,6 +2,7 @@
 //! back. It changes nothing.
 
 use semver::Version;
+use tinybase_package::boundary::shares_tables;
 
 use super::change::ChangeError;
 use crate::{
@@ -10,6 +11,7 @@ use crate::{
         migrations::{Migration, Migrator},
     },
     plugins::{LoadError, Plugins, dependencies, migrations, package::Package, store::Installed},
+    sql::text,
 };
 
 /// Whether a package may take its place among what is installed.
@@ -19,7 +21,7 @@ pub(super) fn check_package(
     is_enabled: bool,
 ) -> Result<(), ChangeError> {
     check_range(package)?;
-    check_prefix(package, installed)?;
+    check_prefix(&package.manifest.name, installed.iter().map(|other| other.name.as_str()))?;
     if is_enabled {
         dependencies::check_needs(&package.manifest, installed)?;
     }
@@ -37,12 +39,13 @@ pub(super) fn check_range(package: &Package) -> Result<(), LoadError> {
 }
 
 /// Tables are told apart by their prefix: no extension's name may be another's with `_` behind it.
-pub(super) fn check_prefix(package: &Package, installed: &[Installed]) -> Result<(), LoadError> {
-    let name = &package.manifest.name;
-    let overlaps =
-        |other: &str| name.starts_with(&format!("{other}_")) || other.starts_with(&format!("{name}_"));
-    match installed.iter().find(|installed| overlaps(&installed.name)) {
-        Some(other) => Err(LoadError::PrefixTaken { name: name.clone(), other: other.name.clone() }),
+pub(in crate::plugins) fn check_prefix<'n>(
+    name: &str,
+    others: impl IntoIterator<Item = &'n str>,
+) -> Result<(), LoadError> {
+    let taken = others.into_iter().find(|other| *other != name && shares_tables(name, other));
+    match taken {
+        Some(other) => Err(LoadError::PrefixTaken { name: name.to_owned(), other: other.to_owned() }),
         None => Ok(()),
     }
 }
@@ -79,6 +82,14 @@ pub(super) fn check_way_back(name: &str, migrations: &[Migration]) -> Result<(),
 }
 
 impl Plugins {
+    /// Whether no tables are there that an extension left behind whose names could be this one's.
+    pub(super) async fn check_tables_left(&self, name: &str) -> Result<(), ChangeError> {
+        let rows =
+            self.store.rows("SELECT DISTINCT owner FROM tb_migrations WHERE owner <> 'host'", &[]).await?;
+        let owners: Vec<String> = rows.iter().map(|row| text(row, 0)).collect();
+        Ok(check_prefix(name, owners.iter().map(String::as_str))?)
+    }
+
     /// The row of an extension.
     pub(super) async fn installed(&self, name: &str) -> Result<Installed, ChangeError> {
         self.store.find(name).await?.ok_or_else(|| ChangeError::not_installed(name))

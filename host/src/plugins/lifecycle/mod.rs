@@ -23,6 +23,7 @@ mod undo;
 
 pub use bring::RollbackPlan;
 pub use change::{Change, ChangeError, Changed, Kind, Origin};
+pub(super) use checks::check_prefix;
 pub(super) use hold::Hold;
 pub use hold::{ServerLock, server_lock};
 pub use state::{ExtensionState, NodeState};
