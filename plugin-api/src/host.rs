@@ -38,11 +38,58 @@ pub struct User {
     pub id: String,
     /// The user's email, normalised.
     pub email: String,
-    /// Whether the user is an admin.
+    /// Whether the user is an admin. Of a token's user: whether the token may do all that an admin may, which one that is
+    /// limited to scopes never may.
     pub is_admin: bool,
     /// When the account was made, RFC 3339.
     #[serde(default)]
     pub created_at: String,
+    /// The user's role: `user`, `viewer`, `editor` or `admin`.
+    #[serde(default)]
+    pub role: String,
+    /// The scopes, separated by spaces, that the application token is limited to; `None` for a signed-in user, and for one
+    /// that was found by id.
+    #[serde(default)]
+    pub scopes: Option<String>,
+    /// The application token's id; `None` for a signed-in user.
+    #[serde(default)]
+    pub token_id: Option<String>,
+}
+
+impl User {
+    /// Whether the token that was authenticated may be used for `scope`: a signed-in user's always, an application token
+    /// where it has it. It says nothing of the role.
+    pub fn allows(&self, scope: &str) -> bool {
+        self.scopes.as_deref().is_none_or(|scopes| tinybase_abi::scopes::covers(scopes, scope))
+    }
+}
+
+/// What the host answers of a token. Scopes must be told, as `null` too: a token whose scopes were forgotten would be a user
+/// who may do everything.
+#[derive(serde::Deserialize)]
+struct Authenticated {
+    id: String,
+    email: String,
+    role: String,
+    #[serde(deserialize_with = "crate::caller::told")]
+    scopes: Option<Vec<String>>,
+    #[serde(default)]
+    token_id: Option<String>,
+}
+
+impl From<Authenticated> for User {
+    fn from(told: Authenticated) -> User {
+        let Authenticated { id, email, role, scopes, token_id } = told;
+        User {
+            id,
+            email,
+            is_admin: role == "admin" && scopes.is_none(),
+            created_at: String::new(),
+            role,
+            scopes: scopes.map(|scopes| scopes.join(" ")),
+            token_id,
+        }
+    }
 }
 
 impl Host {
@@ -85,16 +132,17 @@ impl Host {
         Ok(client.update(values.to_string().into()).await.into_result()?)
     }
 
-    /// The user whose access token this is. Capability `identity`.
+    /// The user whose access token or application token this is, with what the token is limited to: ask
+    /// [`User::allows`] before anything is done in its name. Capability `identity`.
     pub async fn authenticate(&self, token: &str) -> Result<User> {
         let user = granted!(self, identity)?.authenticate(token).await.into_result()?;
-        parse_user(&user)
+        parse::<Authenticated>(&user).map(User::from)
     }
 
     /// A user by id. Capability `identity`.
     pub async fn user(&self, id: &str) -> Result<Option<User>> {
         let user = granted!(self, identity)?.user(id).await.into_result()?;
-        if &*user == b"null" { Ok(None) } else { parse_user(&user).map(Some) }
+        if &*user == b"null" { Ok(None) } else { parse(&user).map(Some) }
     }
 
     /// Begins a session of somebody whom the extension has verified. Answers what `POST /api/auth/login` does, to be passed on
@@ -170,7 +218,29 @@ impl Host {
     }
 }
 
-fn parse_user(user: &[u8]) -> Result<User> {
+fn parse<T: DeserializeOwned>(user: &[u8]) -> Result<T> {
     serde_json::from_slice(user)
         .map_err(|error| Error::internal("identity_shape", format!("the host answered no user: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_never_loses_its_scopes_on_the_way() {
+        let read = |json: &str| parse::<Authenticated>(json.as_bytes()).map(User::from);
+        let user = |rest: &str| read(&format!(r#"{{"id":"u","email":"u@x.y","role":"admin"{rest}}}"#));
+        assert!(user("").is_err(), "scopes are told or it is refused");
+        assert!(
+            read(r#"{"id":"u","email":"u@x.y","is_admin":true,"scopes":null}"#).is_err(),
+            "so is the role"
+        );
+        let signed_in = user(r#","scopes":null"#).unwrap();
+        assert!(signed_in.is_admin && signed_in.allows("anything") && signed_in.token_id.is_none());
+        let narrow = user(r#","scopes":["a:read"],"token_id":"t""#).unwrap();
+        assert!(!narrow.is_admin && narrow.allows("a:read:x") && !narrow.allows("b"));
+        assert_eq!((narrow.role.as_str(), narrow.token_id.as_deref()), ("admin", Some("t")));
+        assert!(!user(r#","scopes":[]"#).unwrap().allows("a"));
+    }
 }

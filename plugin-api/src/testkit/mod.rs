@@ -42,7 +42,6 @@ use crate::{
     Error, Plugin, Result,
     database::{Batch, Value},
     events::Event,
-    host::User,
     http::{HttpRequest, HttpResponse},
     instance::Instance,
 };
@@ -335,9 +334,14 @@ impl<P: Plugin> TestHost<P> {
     /// Where the database cannot be written.
     pub fn add_user(&self, id: &str, email: &str, is_admin: bool) {
         self.services.database.add_user(id).expect("the host's own table takes any id");
-        let (id, email) = (id.to_owned(), email.to_owned());
-        let created_at = "2026-01-01T00:00:00.000000Z".to_owned();
-        lock(&self.services.users).push(User { id, email, is_admin, created_at });
+        let account = services::account(id, email, is_admin, "2026-01-01T00:00:00.000000Z");
+        lock(&self.services.users).push(account);
+    }
+
+    /// Adds an application token of the account with this id, limited to these scopes, which are separated by spaces.
+    pub fn add_token(&self, token: &str, user_id: &str, scopes: &str) {
+        let of = (user_id.to_owned(), scopes.to_owned());
+        lock(&self.services.tokens).insert(token.to_owned(), of);
     }
 
     /// Changes settings, given as a JSON object.
@@ -412,6 +416,7 @@ fn new_services(engine: &TestEngine, folder: &Path) -> Result<Services, String> 
         database,
         audit: Mutex::default(),
         users: Mutex::default(),
+        tokens: Mutex::default(),
         offered: Mutex::new(HashMap::new()),
         outbound: outbound::Outbound::default(),
         out_lines: Mutex::default(),

@@ -41,6 +41,8 @@ pub(super) struct Services {
     pub(super) audit: Mutex<AuditLog>,
     pub(super) settings: Mutex<Map<String, Json>>,
     pub(super) users: Mutex<Vec<User>>,
+    /// Application tokens: whose each is, and what it is limited to.
+    pub(super) tokens: Mutex<HashMap<String, (String, String)>>,
     pub(super) offered: Mutex<HashMap<String, ServiceStub>>,
     pub(super) outbound: Outbound,
     pub(super) out_lines: Mutex<Vec<String>>,
@@ -155,9 +157,24 @@ impl events::Server for Services {
 
 impl identity::Server for Services {
     fn authenticate(&self, token: &str) -> RawFuture<Bytes> {
-        let id = token.strip_prefix("token-").unwrap_or_default();
-        let user = lock(&self.users).iter().find(|user| user.id == id).map(user_json);
-        ready(user.ok_or_else(|| RawError::new(401, "invalid_token", "the token is not valid")))
+        let limited = lock(&self.tokens).get(token).cloned();
+        let id = limited.as_ref().map(|(user, _)| user.as_str()).or_else(|| token.strip_prefix("token-"));
+        let users = lock(&self.users);
+        let user = id.and_then(|id| users.iter().find(|user| user.id == id));
+        let scopes = limited.as_ref().map(|(_, scopes)| scopes.split_whitespace().collect::<Vec<_>>());
+        let told = user.map(|user| {
+            let User { id, email, is_admin, role, .. } = user;
+            let json = serde_json::json!({
+                "id": id,
+                "email": email,
+                "is_admin": *is_admin && scopes.is_none(),
+                "role": role,
+                "scopes": scopes,
+                "token_id": scopes.as_ref().map(|_| token),
+            });
+            Bytes::from(json.to_string())
+        });
+        ready(told.ok_or_else(|| RawError::new(401, "invalid_token", "the token is not valid")))
     }
 
     fn user(&self, id: &str) -> RawFuture<Bytes> {
@@ -167,9 +184,24 @@ impl identity::Server for Services {
 }
 
 fn user_json(user: &User) -> Bytes {
-    let User { id, email, is_admin, created_at } = user;
-    let json = serde_json::json!({"id": id, "email": email, "is_admin": is_admin, "created_at": created_at});
+    let User { id, email, is_admin, created_at, role, .. } = user;
+    let json = serde_json::json!({
+        "id": id, "email": email, "is_admin": is_admin, "role": role, "created_at": created_at
+    });
     json.to_string().into()
+}
+
+/// An account of the test's.
+pub(super) fn account(id: &str, email: &str, is_admin: bool, created_at: &str) -> User {
+    User {
+        id: id.to_owned(),
+        email: email.to_owned(),
+        is_admin,
+        created_at: created_at.to_owned(),
+        role: if is_admin { "admin" } else { "user" }.to_owned(),
+        scopes: None,
+        token_id: None,
+    }
 }
 
 impl log::Server for Services {
@@ -222,7 +254,7 @@ impl Services {
             (None, Some(email)) => {
                 let id = format!("user-{}", users.len() + 1);
                 self.database.add_user(&id)?;
-                let user = User { id, email: email.to_owned(), is_admin: false, created_at: String::new() };
+                let user = account(&id, email, false, "");
                 users.push(user.clone());
                 user
             }

@@ -32,9 +32,11 @@ impl identity::Server for PluginHost {
             let user = json!({
                 "id": caller.user_id,
                 "email": caller.email,
-                "is_admin": caller.role.is_admin(),
+                // For extensions of before, which read nothing else: a token that is limited is no admin.
+                "is_admin": caller.role.is_admin() && caller.scopes.is_none(),
                 "role": caller.role.name(),
                 "scopes": caller.scopes.as_ref().map(|scopes| scopes.iter().collect::<Vec<_>>()),
+                "token_id": caller.token_id.as_deref(),
             });
             Ok(Bytes::from(user.to_string()))
         })
