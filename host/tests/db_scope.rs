@@ -153,7 +153,13 @@ async fn an_extension_has_nothing_else() {
             &[("INSERT INTO a_more (x) VALUES (1)", &NONE, Expect::Any), (sql, &NONE, Expect::Any)],
         ] {
             let answer = apply_as(&fresh.db, &scope, batch).await;
-            assert!(matches!(answer, Err(DbError::Denied { .. })), "{sql}: {answer:?}");
+            // SQLite itself lets nobody write the tables behind a virtual one.
+            let is_refused = match &answer {
+                Err(DbError::Denied { .. }) => true,
+                Err(DbError::Sql(problem)) => problem.contains("may not be modified"),
+                _ => false,
+            };
+            assert!(is_refused, "{sql}: {answer:?}");
         }
     }
     assert_eq!(schema().await.unwrap(), before);

@@ -32,6 +32,28 @@ pub enum Engine {
     Postgres,
 }
 
+/// What keeps an extension's statements to its own tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExtensionRights {
+    /// SQLite's authorizer, which is asked about whatever a statement touches.
+    Authorizer,
+    /// A database role of the extension's own, and the text of its statements.
+    Roles,
+    /// The text of its statements alone.
+    Text,
+}
+
+impl ExtensionRights {
+    /// The word by which the administration shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ExtensionRights::Authorizer => "authorizer",
+            ExtensionRights::Roles => "roles",
+            ExtensionRights::Text => "text",
+        }
+    }
+}
+
 /// When a write counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
@@ -260,6 +282,10 @@ pub trait Database: Send + Sync + 'static {
     fn foreign_changes(&self) -> u64;
     /// Writes something that is never read, as durably as every write: whether the disk takes it.
     fn write_probe(&self) -> BoxFuture<'static, Result<(), DbError>>;
+    /// What keeps extensions' statements to their own tables.
+    fn extension_rights(&self) -> ExtensionRights;
+    /// Forgets an extension whose tables were dropped: what the engine itself keeps for it is taken away.
+    fn forget_extension(&self, name: &str) -> BoxFuture<'static, Result<(), DbError>>;
     /// Copies the whole database, as it is at one moment, into a file that is not there yet. Answers false where the engine
     /// has no file to copy.
     fn snapshot(&self, into: PathBuf) -> BoxFuture<'static, Result<bool, DbError>>;

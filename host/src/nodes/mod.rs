@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     config,
-    db::{DbError, Engine},
+    db::{DbError, Engine, ExtensionRights},
     sql::{HostSql, Row, integer, text},
 };
 
@@ -205,6 +205,11 @@ impl Nodes {
             self.apply(&self.statements.forget_stopped, &timeout).await?;
         }
         Ok(())
+    }
+
+    /// What keeps extensions' statements to their own tables.
+    pub fn extension_rights(&self) -> ExtensionRights {
+        self.sql.database().extension_rights()
     }
 
     async fn apply(&self, sql: &str, params: &[ValueRef<'_>]) -> Result<Vec<Row>, DbError> {

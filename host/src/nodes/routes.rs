@@ -25,7 +25,8 @@ pub fn routes(own: &mut OwnRoutes, nodes: Arc<Nodes>) {
 }
 
 async fn list(State(nodes): State<Arc<Nodes>>) -> Result<Response, ApiError> {
-    Ok(json_response(StatusCode::OK, &json!({"nodes": nodes.list().await?})))
+    let answer = json!({"nodes": nodes.list().await?, "extension_rights": nodes.extension_rights().name()});
+    Ok(json_response(StatusCode::OK, &answer))
 }
 
 fn list_operation() -> Json {
@@ -39,11 +40,16 @@ fn list_operation() -> Json {
         ("uptime_seconds", schema::integer(0)),
         ("is_self", schema::flag()),
     ]);
-    let nodes = schema::object(&[("nodes", schema::list(schema::named("Node", node)))]);
+    let nodes = schema::object(&[
+        ("nodes", schema::list(schema::named("Node", node))),
+        ("extension_rights", schema::one_of(&["authorizer", "roles", "text"])),
+    ]);
     operation("listNodes", "administration", "The nodes that serve this database")
         .describe(
             "The longest-serving first; `is_self` is the one that answers. One that ends leaves the list at once, one that \
-             is lost after `node.timeout_ms`.",
+             is lost after `node.timeout_ms`. `extension_rights` is what keeps extensions' statements to their own tables: \
+             SQLite's `authorizer`, `roles` of PostgreSQL and the text of statements, or where the server lets no roles be \
+             made the `text` alone.",
         )
         .answers(200, "The nodes.", nodes)
         .into()

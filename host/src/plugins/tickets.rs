@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tinybase_abi::codec::split_tickets;
 
-use crate::db::{Answer, Attached, Database, DbError, Engine, Query, Scope, Transaction};
+use crate::db::{Answer, Attached, Database, DbError, Engine, ExtensionRights, Query, Scope, Transaction};
 
 /// The most tickets that may wait to be redeemed.
 const TICKETS_MAX: usize = 10_000;
@@ -28,7 +28,6 @@ const TICKET_AGE_MAX: Duration = Duration::from_secs(60);
 /// The statements that wait for their change.
 #[derive(Default)]
 pub struct Tickets {
-    next: AtomicU64,
     waiting: AtomicUsize,
     kept: Mutex<Kept>,
 }
@@ -57,6 +56,16 @@ impl Kept {
         self.bytes = self.tickets.values().map(|waiting| waiting.bytes).sum();
     }
 
+    /// A number that nobody guesses: whoever has it has the ticket, and another extension must not.
+    fn free_number(&self) -> u64 {
+        loop {
+            let number = rand::random();
+            if !self.tickets.contains_key(&number) {
+                return number;
+            }
+        }
+    }
+
     fn take(&mut self, ticket: u64) -> Option<Vec<Attached>> {
         let waiting = self.tickets.remove(&ticket)?;
         self.bytes -= waiting.bytes;
@@ -75,7 +84,7 @@ impl Tickets {
                 return None;
             }
         }
-        let ticket = self.next.fetch_add(1, Ordering::Relaxed);
+        let ticket = kept.free_number();
         kept.tickets.insert(ticket, Waiting { issued: Instant::now(), statements, bytes });
         kept.bytes += bytes;
         self.waiting.store(kept.tickets.len(), Ordering::Release);
@@ -157,6 +166,14 @@ impl Database for Redeeming {
         self.inner.write_probe()
     }
 
+    fn extension_rights(&self) -> ExtensionRights {
+        self.inner.extension_rights()
+    }
+
+    fn forget_extension(&self, name: &str) -> BoxFuture<'static, Result<(), DbError>> {
+        self.inner.forget_extension(name)
+    }
+
     fn snapshot(&self, into: PathBuf) -> BoxFuture<'static, Result<bool, DbError>> {
         self.inner.snapshot(into)
     }
@@ -227,5 +244,70 @@ mod tests {
             tickets.issue(some(1)).unwrap();
         }
         assert!(tickets.issue(some(1)).is_none());
+    }
+
+    #[test]
+    fn a_ticket_cannot_be_guessed() {
+        let tickets = Tickets::default();
+        let issued: Vec<u64> =
+            (0..64).map(|_| tickets.issue(vec![(Scope::Host, vec![0])]).unwrap()).collect();
+        for ticket in &issued {
+            for guess in [ticket.wrapping_sub(1), ticket.wrapping_add(1), 0, 1, 2, 63] {
+                assert!(issued.contains(&guess) || tickets.redeem(&[guess]).is_err(), "{guess} was redeemed");
+            }
+        }
+        tickets.redeem(&issued).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_ticket_carries_runs_in_the_name_of_whose_it_is() {
+        use tinybase_abi::codec::{BatchWriter, Expect};
+
+        let dir = tempfile::tempdir().unwrap();
+        let options = crate::db::sqlite::SqliteOptions::new(dir.path().join("t.db"));
+        let (db, tickets) =
+            (crate::db::sqlite::Sqlite::open(&options).unwrap(), Arc::new(Tickets::default()));
+        let redeeming = Redeeming::new(db, Arc::clone(&tickets));
+        let scope = |name: &str| Scope::Extension(name.into());
+        let batch = |sql: &str, ticket: Option<u64>| {
+            let mut batch = BatchWriter::default();
+            batch.push(sql, [], Expect::Any);
+            if let Some(ticket) = ticket {
+                batch.push_ticket(ticket);
+            }
+            batch.finish()
+        };
+        for name in ["a", "b"] {
+            let made = batch(&format!("CREATE TABLE {name}_t (x)"), None);
+            redeeming.apply(&scope(name), made).await.unwrap();
+        }
+        // A hook of b adds its own statement, or one on a table of a, to a change of a.
+        for (added, goes_through) in
+            [("INSERT INTO b_t VALUES (1)", true), ("INSERT INTO a_t VALUES (1)", false)]
+        {
+            let ticket = tickets.issue(vec![(scope("b"), batch(added, None))]).unwrap();
+            let applied =
+                redeeming.apply(&scope("a"), batch("INSERT INTO a_t VALUES (2)", Some(ticket))).await;
+            match applied {
+                Ok(_) => assert!(goes_through, "{added}"),
+                Err(DbError::Denied { scope, .. }) => {
+                    assert_eq!((goes_through, scope.as_str()), (false, "b"))
+                }
+                Err(other) => panic!("{added}: {other}"),
+            }
+        }
+        let count = "SELECT (SELECT count(*) FROM a_t) * 10 + (SELECT count(*) FROM b_t)";
+        let params = tinybase_abi::codec::pack_values([]);
+        let query = Query {
+            scope: &Scope::Host,
+            sql: count,
+            params: &params,
+            cost: crate::db::Cost::Short,
+            deadline: None,
+        };
+        let rows = redeeming.query(query).await.unwrap();
+        let head = tinybase_abi::codec::RowsHead::read(&rows).unwrap();
+        let counted = tinybase_abi::codec::Reader::new(&rows[head.start..]).value().unwrap().to_owned();
+        assert_eq!(counted, 11.into(), "what was refused took its whole change with it");
     }
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tracing::{Instrument, Span, field::Empty};
 
 use super::TARGET;
-use crate::db::{Answer, Attached, Database, DbError, Engine, Query, Scope, Transaction};
+use crate::db::{Answer, Attached, Database, DbError, Engine, ExtensionRights, Query, Scope, Transaction};
 
 /// A database whose calls are seen in traces.
 pub struct Traced(Arc<dyn Database>);
@@ -93,6 +93,14 @@ impl Database for Traced {
 
     fn write_probe(&self) -> BoxFuture<'static, Result<(), DbError>> {
         self.0.write_probe()
+    }
+
+    fn extension_rights(&self) -> ExtensionRights {
+        self.0.extension_rights()
+    }
+
+    fn forget_extension(&self, name: &str) -> BoxFuture<'static, Result<(), DbError>> {
+        self.0.forget_extension(name)
     }
 
     fn snapshot(&self, into: PathBuf) -> BoxFuture<'static, Result<bool, DbError>> {

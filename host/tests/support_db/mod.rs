@@ -33,6 +33,21 @@ impl Fresh {
         Fresh { db: open(on_server.as_ref(), &dir).await, dir, on_server }
     }
 
+    /// A database on a server where no extension gets a role of its own, or SQLite's as ever.
+    pub(crate) async fn open_without_roles() -> Fresh {
+        let mut fresh = Fresh::open().await;
+        if let Some(database) = &fresh.on_server {
+            let options = PostgresOptions { extension_roles: false, ..PostgresOptions::new(database.url()) };
+            fresh.db = Postgres::open(&options).await.unwrap();
+        }
+        fresh
+    }
+
+    /// The database on the server that the run is on.
+    pub(crate) fn on_server(&self) -> Option<&tinybase_test_postgres::Database> {
+        self.on_server.as_ref()
+    }
+
     /// The same database once more, as another process would open it.
     pub(crate) async fn beside(&self) -> Arc<dyn Database> {
         open(self.on_server.as_ref(), &self.dir).await

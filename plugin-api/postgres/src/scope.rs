@@ -1,14 +1,19 @@
 //! What a statement of an extension may touch, read off its text before it is ever prepared: its own tables, the ids of
 //! users, and catalogs that tell of its own tables. What cannot be understood is refused. The host's own are not looked
-//! at. It keeps mistakes and undeclared uses out; native code that means harm is not confined by it.
+//! at. What is not known to be harmless is refused: constructs, functions and types. Where the server lets the host make
+//! roles, an extension's statements run as one without rights on others' tables as well; native code that means harm is
+//! confined by neither.
 
+mod bodies;
 mod definitions;
+mod functions;
 mod names;
 mod queries;
+mod tables;
 
 use sqlparser::{
     dialect::PostgreSqlDialect,
-    tokenizer::{Token, Tokenizer},
+    tokenizer::{Token, Tokenizer, Whitespace},
 };
 
 use self::names::Owner;
@@ -62,12 +67,64 @@ fn kind_of_host(sql: &str) -> StatementKind {
     }
 }
 
-/// The tokens of a text, without white space and comments.
+/// The tokens of a text, without white space and comments. What the server might read otherwise is refused.
 fn tokens(sql: &str) -> Result<Vec<Token>, StatementError> {
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql)
         .tokenize()
         .map_err(|error| StatementError::Sql(format!("the statement cannot be understood: {error}")))?;
-    Ok(tokens.into_iter().filter(|token| !matches!(token, Token::Whitespace(_))).collect())
+    for pair in tokens.windows(2) {
+        // `U&"…"` is one name to the server.
+        if let [Token::Word(word), Token::Ampersand] = pair
+            && word.quote_style.is_none()
+            && word.value.eq_ignore_ascii_case("u")
+        {
+            return Err(not_plain("a name or text with U&"));
+        }
+    }
+    if let Some(problem) = tokens.iter().find_map(ambiguous) {
+        return Err(not_plain(problem));
+    }
+    let tokens: Vec<Token> =
+        tokens.into_iter().filter(|token| !matches!(token, Token::Whitespace(_))).collect();
+    let is_text = |token: &Token| matches!(token, Token::SingleQuotedString(_));
+    if tokens.windows(2).any(|pair| pair.iter().all(is_text)) {
+        return Err(not_plain("a text in several pieces"));
+    }
+    Ok(tokens)
+}
+
+fn not_plain(what: &str) -> StatementError {
+    StatementError::Sql(format!("the statement holds {what}; write it plainly, or as a parameter"))
+}
+
+/// What is wrong with a token whose end the server might see elsewhere, or whose value is written in a roundabout way.
+fn ambiguous(token: &Token) -> Option<&'static str> {
+    match token {
+        Token::EscapedStringLiteral(_) | Token::UnicodeStringLiteral(_) => {
+            Some("a text with escapes (E'…' or U&'…')")
+        }
+        Token::NationalStringLiteral(_)
+        | Token::TripleSingleQuotedString(_)
+        | Token::TripleDoubleQuotedString(_)
+        | Token::DoubleQuotedString(_)
+        | Token::QuoteDelimitedStringLiteral(_)
+        | Token::NationalQuoteDelimitedStringLiteral(_) => Some("a text of another kind than '…'"),
+        Token::Char(_) | Token::Backslash => Some("a character that stands for nothing"),
+        Token::Whitespace(Whitespace::SingleLineComment { comment, prefix }) if prefix == "--" => {
+            comment.trim_end_matches(['\r', '\n']).contains('\r').then_some("a comment with a return in it")
+        }
+        Token::Whitespace(Whitespace::SingleLineComment { .. }) => Some("a comment of another kind than --"),
+        Token::Whitespace(_)
+        | Token::Word(_)
+        | Token::SingleQuotedString(_)
+        | Token::DollarQuotedString(_)
+        | Token::HexStringLiteral(_)
+        | Token::SingleQuotedByteStringLiteral(_) => None,
+        other => {
+            let text = other.to_string();
+            (text.contains("--") || text.contains("/*")).then_some("an operator with a comment in it")
+        }
+    }
 }
 
 fn first_word(tokens: &[Token]) -> String {

@@ -54,6 +54,13 @@ impl Drop for Database {
     fn drop(&mut self) {
         // The server may be gone already, and the database with it.
         let _ = psql(&self.server, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+        // The roles of extensions belong to the server; one that owns something in a copy of the database stays.
+        let roles = format!(
+            "DO $$ DECLARE one RECORD; BEGIN FOR one IN SELECT rolname FROM pg_roles WHERE starts_with(rolname, \
+             'tb_' || substr(md5('{}'), 1, 12) || '_') LOOP EXECUTE format('DROP ROLE %I', one.rolname); END LOOP; END $$",
+            self.name
+        );
+        let _ = psql(&self.server, &roles);
     }
 }
 

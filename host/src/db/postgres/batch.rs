@@ -5,7 +5,12 @@ use std::time::{Duration, Instant};
 
 use tinybase_abi::codec::{BatchResultWriter, Expect, Reader};
 
-use super::{Shared, errors::Fault, pool::Lent, run};
+use super::{
+    Shared,
+    errors::Fault,
+    pool::{Lent, Purpose},
+    run,
+};
 use crate::db::{Attached, DbError, Scope};
 
 /// How long a batch waits at most before it is tried for the second time; doubled with each further time.
@@ -37,7 +42,7 @@ impl Parts {
 /// Applies a batch in a transaction of its own; answers a packed result.
 pub(super) async fn apply(shared: &Shared, parts: &Parts) -> Result<Vec<u8>, DbError> {
     let is_alone = parts.is_alone()?;
-    let mut lent = shared.links.lend().await?;
+    let mut lent = shared.links.lend(Purpose::Write).await?;
     let mut was_stale = false;
     let mut attempt = 1;
     loop {
@@ -94,6 +99,9 @@ pub(super) fn forget_packed(shared: &Shared, scope: &Scope, packed: &[u8]) -> Re
 }
 
 async fn enclosed(shared: &Shared, lent: &mut Lent, parts: &Parts, now: &str) -> Result<Vec<u8>, Fault> {
+    // Before the transaction: what begins in it ends with it, where that is undone.
+    shared.roles.assume(lent, &parts.scope).await?;
+    let role = lent.role.clone();
     lent.is_open = true;
     lent.engine("BEGIN").await?;
     match run_parts(shared, lent, parts, now).await {
@@ -101,12 +109,16 @@ async fn enclosed(shared: &Shared, lent: &mut Lent, parts: &Parts, now: &str) ->
             // Refused here, it is undone by the server.
             let committed = lent.engine("COMMIT").await;
             lent.is_open = lent.is_broken;
+            if committed.is_err() {
+                lent.role = role;
+            }
             committed?;
             Ok(result)
         }
         Err(fault) => {
             if lent.engine("ROLLBACK").await.is_ok() {
                 lent.is_open = false;
+                lent.role = role;
             }
             Err(fault)
         }

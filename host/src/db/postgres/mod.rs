@@ -9,6 +9,7 @@ mod gather;
 mod health;
 mod options;
 mod pool;
+mod roles;
 mod run;
 mod shares;
 mod statement;
@@ -35,11 +36,15 @@ use self::{
     errors::Fault,
     gather::Turn,
     health::Health,
-    pool::{Lent, Links},
+    pool::{Lent, Links, Purpose},
+    roles::Roles,
     shares::Shares,
     statement::Statements,
 };
-use super::{Answer, Attached, Cost, Database, DbError, Engine, Query, Scope, Transaction, turns::CallerKey};
+use super::{
+    Answer, Attached, Cost, Database, DbError, Engine, ExtensionRights, Query, Scope, Transaction,
+    turns::CallerKey,
+};
 use crate::observe::stats::DATABASE;
 
 pub use self::options::PostgresOptions;
@@ -50,7 +55,9 @@ const SERVER_VERSION_MIN: i32 = 140_000;
 /// What everything that runs on the pool shares.
 struct Shared {
     links: Links,
-    shares: Arc<Shares>,
+    read_shares: Arc<Shares>,
+    write_shares: Arc<Shares>,
+    roles: Roles,
     statements: Statements,
     clock: Arc<Clock>,
     changes: Arc<Changes>,
@@ -82,14 +89,18 @@ impl Postgres {
         let health = Arc::new(Health::new());
         let links = Links::new(options, Arc::clone(&health))?;
         check_server(&links).await?;
+        let roles = open_roles(&links, options.extension_roles).await?;
         let (changes, clock) = (Arc::new(Changes::new(options.change_age_max)), Arc::new(Clock::new()));
         let parts = (Arc::clone(&changes), Arc::clone(&health), Arc::clone(&clock));
         let watcher = Watcher::new(options, pool::connect_options(options)?, parts);
         let listener = watcher.listen().await.map_err(|error| errors::of_connecting(&error))?;
         let watcher = tokio::spawn(watcher.run(listener)).abort_handle();
+        let (readers, writers) = pool::split(options.connections_max);
         let shared = Arc::new(Shared {
             links,
-            shares: Arc::new(Shares::new(options.connections_max, options.acquire_timeout)),
+            read_shares: Arc::new(Shares::new(readers, options.acquire_timeout)),
+            write_shares: Arc::new(Shares::new(writers, options.acquire_timeout)),
+            roles,
             statements: Statements::new(options.statement_cache_entries),
             clock,
             changes,
@@ -126,10 +137,26 @@ impl Drop for Postgres {
     }
 }
 
+/// Looks whether extensions have roles of their own, and says so where they have none.
+async fn open_roles(links: &Links, wanted: bool) -> Result<Roles, DbError> {
+    let mut lent = links.lend(Purpose::Write).await?;
+    let roles = Roles::open(&mut lent, wanted).await;
+    let roles = roles.map_err(|error| DbError::Unavailable(error.to_string()))?;
+    if roles.are_made() {
+        tracing::info!("extensions' statements run under database roles of their own");
+    } else {
+        tracing::warn!(
+            "the database lets this server make no roles: extensions' statements are checked by their text alone; give \
+             the server's database user CREATEROLE and the ownership of its schema, see docs/engines.md"
+        );
+    }
+    Ok(roles)
+}
+
 async fn check_server(links: &Links) -> Result<(), DbError> {
     const ASK: &str =
         "SELECT current_setting('server_version_num')::integer, current_setting('server_encoding')";
-    let mut lent = links.lend().await?;
+    let mut lent = links.lend(Purpose::Write).await?;
     let unavailable = |error: sqlx::Error| DbError::Unavailable(error.to_string());
     let row =
         sqlx::query(ASK).persistent(false).fetch_one(&mut lent.connection).await.map_err(unavailable)?;
@@ -186,7 +213,7 @@ impl Shared {
         params: &[u8],
         time_max: Duration,
     ) -> Result<Vec<u8>, DbError> {
-        let mut lent = self.links.lend().await?;
+        let mut lent = self.links.lend(Purpose::Read).await?;
         let (mut was_stale, mut was_lost) = (false, false);
         loop {
             let now = self.clock.tick();
@@ -205,7 +232,7 @@ impl Shared {
                 Fault::Lost(_) if !was_lost => {
                     was_lost = true;
                     self.health.doubt();
-                    drop(std::mem::replace(&mut lent, self.links.lend().await?));
+                    drop(std::mem::replace(&mut lent, self.links.lend(Purpose::Read).await?));
                 }
                 fault => return Err(self.explain(&mut lent, fault, time_max).await),
             }
@@ -267,7 +294,7 @@ impl Database for Postgres {
             // Reads by key hardly hold a connection, and go together with those of others.
             let _share = match cost {
                 Cost::Key => None,
-                Cost::Short | Cost::Unknown => shared.shares.take(caller).await?,
+                Cost::Short | Cost::Unknown => shared.read_shares.take(caller).await?,
             };
             let (answer, times) = match cost {
                 Cost::Key => {
@@ -286,7 +313,7 @@ impl Database for Postgres {
         let parts = Parts { scope: scope.clone(), packed: batch, attached };
         let caller = CallerKey::current();
         Answer::Later(self.within(async move {
-            let _share = shared.shares.take(caller).await?;
+            let _share = shared.write_shares.take(caller).await?;
             batch::apply(&shared, &parts).await
         }))
     }
@@ -307,7 +334,7 @@ impl Database for Postgres {
     fn write_probe(&self) -> BoxFuture<'static, Result<(), DbError>> {
         let shared = Arc::clone(&self.shared);
         self.within(async move {
-            let mut lent = shared.links.lend().await?;
+            let mut lent = shared.links.lend(Purpose::Write).await?;
             // With a number of its own, a transaction is written to the server's log when it ends.
             match lent.engine("SELECT pg_current_xact_id()").await {
                 Ok(()) => Ok(()),
@@ -318,6 +345,22 @@ impl Database for Postgres {
 
     fn snapshot(&self, _into: PathBuf) -> BoxFuture<'static, Result<bool, DbError>> {
         Box::pin(std::future::ready(Ok(false)))
+    }
+
+    fn extension_rights(&self) -> ExtensionRights {
+        if self.shared.roles.are_made() { ExtensionRights::Roles } else { ExtensionRights::Text }
+    }
+
+    fn forget_extension(&self, name: &str) -> BoxFuture<'static, Result<(), DbError>> {
+        let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
+        self.within(async move {
+            let mut lent = shared.links.lend(Purpose::Write).await?;
+            let dropped = shared.roles.drop(&mut lent, &name).await;
+            match dropped {
+                Ok(()) => Ok(()),
+                Err(fault) => Err(shared.explain(&mut lent, fault, shared.query_timeout).await),
+            }
+        })
     }
 
     fn now(&self) -> Timestamp {

@@ -9,6 +9,8 @@ use crate::{db::Durability, secrets::Secret};
 pub struct PostgresOptions {
     /// The server and the database, as `postgres://user:password@host:port/database?sslmode=…`.
     pub url: Secret,
+    /// Whether extensions' statements run under roles of their own, where the server lets such be made.
+    pub extension_roles: bool,
     /// When a write is acknowledged: with [`Durability::Normal`], before the server has synced its log.
     pub durability: Durability,
     /// How many connections this process opens for statements. One more listens for changes.
@@ -45,6 +47,7 @@ impl PostgresOptions {
     pub fn new(url: impl Into<String>) -> PostgresOptions {
         PostgresOptions {
             url: Secret::from(url.into()),
+            extension_roles: true,
             durability: Durability::Full,
             connections_max: 32,
             connect_timeout: Duration::from_secs(5),

@@ -8,7 +8,8 @@ use std::{
 };
 
 use deadpool::managed::{
-    Manager, Metrics, Object, Pool, PoolConfig, PoolError, RecycleError, RecycleResult, TimeoutType, Timeouts,
+    Manager, Metrics, Object, Pool, PoolConfig, PoolError, QueueMode, RecycleError, RecycleResult,
+    TimeoutType, Timeouts,
 };
 use sqlx::{
     ConnectOptions, Connection, Row,
@@ -34,6 +35,8 @@ pub(super) struct Link {
     pub(super) backend: i32,
     /// The losses that it has outlived.
     losses: u64,
+    /// The extension in whose name it runs statements; `None` for the host.
+    pub(super) role: Option<Arc<str>>,
     /// Set while a statement is under way on it.
     pub(super) is_busy: bool,
     /// Set while a transaction is open on it.
@@ -74,6 +77,15 @@ pub(super) struct Maker {
     options: PgConnectOptions,
     connect_timeout: Duration,
     health: Arc<Health>,
+}
+
+/// What connections are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Reads outside of transactions: the server lets them change nothing.
+    Read,
+    /// Everything else.
+    Write,
 }
 
 /// A connection that is lent. Dropped, it goes back; in the middle of something, it is closed, and what it still does
@@ -124,6 +136,7 @@ impl Manager for Maker {
                 sqlx::query("SELECT pg_backend_pid()").persistent(false).fetch_one(&mut connection).await?;
             Ok(Link {
                 backend: row.try_get(0)?,
+                role: None,
                 connection,
                 losses,
                 is_busy: false,
@@ -150,33 +163,46 @@ impl Manager for Maker {
     }
 }
 
+/// How many of a process's connections are for reads, and how many for everything else. A single one is for both.
+pub(super) fn split(connections_max: usize) -> (usize, usize) {
+    let readers = connections_max / 2;
+    (readers.max(1), (connections_max - readers).max(1))
+}
+
 /// The pool of a process.
 #[derive(Debug, Clone)]
 pub(super) struct Links {
-    pool: Pool<Maker>,
+    writers: Pool<Maker>,
+    /// `None` where there is one connection for everything.
+    readers: Option<Pool<Maker>>,
     health: Arc<Health>,
     runtime: Handle,
 }
 
 impl Links {
     pub(super) fn new(options: &PostgresOptions, health: Arc<Health>) -> Result<Links, DbError> {
-        let maker = Maker {
-            options: connect_options(options)?,
-            connect_timeout: options.connect_timeout,
-            health: Arc::clone(&health),
-        };
         let timeouts = Timeouts {
             wait: Some(options.acquire_timeout),
             create: Some(options.connect_timeout),
             recycle: Some(PING_TIMEOUT),
         };
-        let config = PoolConfig { timeouts, ..PoolConfig::new(options.connections_max) };
-        let pool = Pool::builder(maker)
-            .config(config)
-            .runtime(deadpool::Runtime::Tokio1)
-            .build()
-            .map_err(|error| DbError::Closed(error.to_string()))?;
-        Ok(Links { pool, health, runtime: Handle::current() })
+        let build = |connect: PgConnectOptions, count: usize| {
+            let maker = Maker {
+                options: connect,
+                connect_timeout: options.connect_timeout,
+                health: Arc::clone(&health),
+            };
+            // The one that came back last goes first: it most likely has the role that is asked for.
+            let config = PoolConfig { timeouts, queue_mode: QueueMode::Lifo, ..PoolConfig::new(count) };
+            let pool = Pool::builder(maker).config(config).runtime(deadpool::Runtime::Tokio1).build();
+            pool.map_err(|error| DbError::Closed(error.to_string()))
+        };
+        let connect = connect_options(options)?;
+        let (readers, writers) = split(options.connections_max);
+        let writers = build(connect.clone(), writers)?;
+        let read_only = connect.options([("default_transaction_read_only", "on")]);
+        let readers = if options.connections_max < 2 { None } else { Some(build(read_only, readers)?) };
+        Ok(Links { writers, readers, health, runtime: Handle::current() })
     }
 
     /// The runtime that drives the connections.
@@ -185,9 +211,13 @@ impl Links {
     }
 
     /// A connection that nobody else uses.
-    pub(super) async fn lend(&self) -> Result<Lent, DbError> {
+    pub(super) async fn lend(&self, purpose: Purpose) -> Result<Lent, DbError> {
         self.health.check()?;
-        match self.pool.get().await {
+        let pool = match (&self.readers, purpose) {
+            (Some(readers), Purpose::Read) => readers,
+            _ => &self.writers,
+        };
+        match pool.get().await {
             Ok(object) => Ok(Lent { object: Some(object), links: self.clone() }),
             Err(PoolError::Timeout(TimeoutType::Wait)) => {
                 DATABASE.busy.add_one();
@@ -209,7 +239,12 @@ impl Links {
     pub(super) fn cancel(&self, backend: i32) {
         let links = self.clone();
         self.runtime.spawn(async move {
-            if let Ok(mut lent) = links.lend().await {
+            if let Ok(mut lent) = links.lend(Purpose::Read).await {
+                // An extension's role ends nothing of the host's.
+                if lent.role.is_some() && lent.engine("RESET ROLE").await.is_err() {
+                    return;
+                }
+                lent.role = None;
                 lent.is_busy = true;
                 let cancel = sqlx::query("SELECT pg_cancel_backend($1)").bind(backend);
                 match cancel.execute(&mut lent.connection).await {
@@ -222,7 +257,10 @@ impl Links {
 
     /// Refuses every further call; connections close as they come back.
     pub(super) fn close(&self) {
-        self.pool.close();
+        self.writers.close();
+        if let Some(readers) = &self.readers {
+            readers.close();
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
     Shared,
     errors::{self, Fault},
     gather::Waiting,
-    pool::{Lent, Link},
+    pool::{Lent, Link, Purpose},
     statement::Prepared,
 };
 use crate::db::{DbError, Scope};
@@ -61,6 +61,7 @@ pub(super) async fn query(
     params: &[u8],
     now: &str,
 ) -> Result<Vec<u8>, Fault> {
+    shared.roles.assume(link, scope).await?;
     let prepared = shared.statements.prepare(link, scope, sql).await?;
     if prepared.kind != StatementKind::Read {
         return Err(DbError::Sql("a query must change nothing; apply it in a batch".to_owned()).into());
@@ -84,8 +85,11 @@ pub(super) async fn change(
 ) -> Result<Effect, Fault> {
     if params.clone().u32().map_err(DbError::from)? == 0 && is_script(sql) {
         params.u32().map_err(DbError::from)?;
-        return script(link, scope, sql).await;
+        scope::check(scope.extension(), sql)?;
+        shared.roles.assume(link, scope).await?;
+        return script(link, sql).await;
     }
+    shared.roles.assume(link, scope).await?;
     let prepared = shared.statements.prepare(link, scope, sql).await?;
     let effect = execute(shared.rows_bytes_max(scope), link, &prepared, params, now).await?;
     if effect.is_outdated {
@@ -152,7 +156,10 @@ pub(super) async fn together(
     prepared: &Prepared,
     waiting: &[Waiting],
 ) -> Result<Vec<Option<Vec<u8>>>, DbError> {
-    let mut lent = shared.links.lend().await?;
+    let mut lent = shared.links.lend(Purpose::Read).await?;
+    if shared.roles.assume(&mut lent, &prepared.scope).await.is_err() {
+        return Ok(Vec::new());
+    }
     let now = shared.clock.tick();
     let done = match waiting {
         [] => Ok(Vec::new()),
@@ -216,8 +223,7 @@ async fn for_many(
     Ok(answers.into_iter().map(|answer| answer.map(RowsWriter::finish)).collect())
 }
 
-async fn script(link: &mut Link, scope: &Scope, sql: &str) -> Result<Effect, Fault> {
-    scope::check(scope.extension(), sql)?;
+async fn script(link: &mut Link, sql: &str) -> Result<Effect, Fault> {
     link.is_busy = true;
     match sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut link.connection).await {
         Ok(done) => {

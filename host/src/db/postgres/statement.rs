@@ -33,6 +33,8 @@ pub(super) struct Prepared {
     pub(super) params: Vec<Param>,
     pub(super) columns: Vec<Wire>,
     names: Vec<String>,
+    /// In whose name it runs.
+    pub(super) scope: Scope,
     /// Whether it reads or changes.
     pub(super) kind: StatementKind,
     /// Whether connections keep it.
@@ -136,6 +138,7 @@ impl Statements {
         let gate = (is_kept && kind == StatementKind::Read).then(|| Gate::of(sql, &params)).flatten();
         let known = Arc::new(Prepared {
             sql: text,
+            scope: scope.clone(),
             params,
             columns: prepared.columns().iter().map(|column| Wire::of(column.type_info())).collect(),
             names: prepared.columns().iter().map(|column| column.name().to_owned()).collect(),

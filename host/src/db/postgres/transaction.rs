@@ -9,7 +9,12 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Shared, batch, errors::Fault, pool::Lent, run};
+use super::{
+    Shared, batch,
+    errors::Fault,
+    pool::{Lent, Purpose},
+    run,
+};
 use crate::db::{DbError, Scope, Transaction};
 
 /// A caller asks one thing after the other; more than this are waiting only if it drops its futures.
@@ -37,7 +42,11 @@ pub(super) async fn begin(
     let late = |_| DbError::Timeout(time_max);
     // One of this process waits at the server, so that those that wait do not hold all its connections.
     let turn = timeout_at(ends_at, Arc::clone(&shared.turn).lock_owned()).await.map_err(late)?;
-    let mut lent = shared.links.lend().await?;
+    let mut lent = shared.links.lend(Purpose::Write).await?;
+    if let Err(fault) = shared.roles.assume(&mut lent, &scope).await {
+        return Err(shared.explain(&mut lent, fault, time_max).await);
+    }
+    let role = lent.role.clone();
     let begun = timeout_at(ends_at, async {
         lent.is_open = true;
         lent.engine("BEGIN").await?;
@@ -49,7 +58,7 @@ pub(super) async fn begin(
         return Err(shared.explain(&mut lent, error.into(), time_max).await);
     }
     let (calls, inbox) = mpsc::channel(CALLS_QUEUED_MAX);
-    let open = Open { shared, lent, scope, ends_at, time_max, _turn: turn };
+    let open = Open { shared, lent, role, scope, ends_at, time_max, _turn: turn };
     tokio::spawn(open.serve(inbox));
     Ok(Box::new(PostgresTransaction { calls, ends_at, time_max }))
 }
@@ -113,6 +122,8 @@ impl Transaction for PostgresTransaction {
 struct Open {
     shared: Arc<Shared>,
     lent: Lent,
+    /// The role that the connection had before.
+    role: Option<Arc<str>>,
     scope: Scope,
     ends_at: Instant,
     time_max: Duration,
@@ -186,6 +197,7 @@ impl Open {
     }
 
     async fn enclosed(&mut self, step: &Step<'_>, now: &str) -> Result<Vec<u8>, Fault> {
+        let role = self.lent.role.clone();
         self.lent.engine("SAVEPOINT tb_step").await?;
         let done = match step {
             Step::Query(sql, params) => {
@@ -203,6 +215,7 @@ impl Open {
             Err(fault) => {
                 if !(self.lent.is_broken || self.lent.is_busy) {
                     self.lent.engine("ROLLBACK TO SAVEPOINT tb_step").await?;
+                    self.lent.role = role;
                     self.lent.engine("RELEASE SAVEPOINT tb_step").await?;
                 }
                 Err(fault)
@@ -215,11 +228,15 @@ impl Open {
         match ended {
             Ok(Ok(())) => {
                 self.lent.is_open = false;
+                if how == "ROLLBACK" {
+                    self.lent.role = self.role.take();
+                }
                 Ok(())
             }
             Ok(Err(error)) => {
                 // A commit that is refused is undone by the server.
                 self.lent.is_open = self.lent.is_broken;
+                self.lent.role = self.role.take();
                 Err(self.shared.explain(&mut self.lent, error.into(), self.time_max).await)
             }
             Err(_) => Err(self.shared.timed_out(self.shared.query_timeout)),

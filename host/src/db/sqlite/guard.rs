@@ -12,7 +12,10 @@ use std::{
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
-use super::{errors, scope::Gate};
+use super::{
+    errors,
+    scope::{Gate, Made},
+};
 use crate::{
     db::{DbError, Scope},
     observe::stats::DATABASE,
@@ -100,6 +103,11 @@ impl Guard {
     /// Whether the statement altered a table, of which SQLite does not tell the new name beforehand.
     pub(super) fn altered(&self) -> bool {
         self.gate.lock().alters
+    }
+
+    /// What the statement makes, of which SQLite does not tell everything beforehand.
+    pub(super) fn take_made(&self) -> Vec<Made> {
+        self.gate.lock().take_made()
     }
 
     /// The database's error for one that this connection has just met.

@@ -3,10 +3,14 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use rusqlite::{Connection, OpenFlags, Statement, config::DbConfig, types::ValueRef as SqlRef};
+use rusqlite::{
+    Batch, Connection, OpenFlags, Statement, config::DbConfig, fallible_iterator::FallibleIterator,
+    types::ValueRef as SqlRef,
+};
 use tinybase_abi::codec::{CodecError, Reader, RowsWriter, ValueRef};
+use tinybase_package::boundary::host_prefix;
 
-use super::{SqliteOptions, clock, errors, functions, guard::Guard};
+use super::{SqliteOptions, clock, errors, functions, guard::Guard, made};
 use crate::db::{DbError, Scope};
 
 /// What a connection is for.
@@ -132,15 +136,37 @@ impl Link {
             }
             return self.execute_script(scope, sql, time_max);
         }
-        bind(&mut statement, params, Some(now)).map_err(|fault| fault.explain(&self.guard))?;
-        let rows = if statement.column_count() == 0 {
-            statement.raw_execute().map_err(|error| self.guard.explain(error))?;
-            Vec::new()
+        // SQLite asks about a statement while it reads it: what makes something is read anew each time, and looked at.
+        let mut made = self.guard.take_made();
+        let rows = if made.is_empty() {
+            let rows = self.run(&mut statement, params, now, bytes_max)?;
+            drop(statement);
+            rows
         } else {
-            pack_rows(&mut statement, bytes_max).map_err(|fault| fault.explain(&self.guard))?
+            statement.discard();
+            let mut alone = self.connection.prepare(key).map_err(|error| self.guard.explain(error))?;
+            self.run(&mut alone, params, now, bytes_max)?
         };
         let changed = self.connection.total_changes() != changes_before;
-        Ok(Effect { affected: if changed { self.connection.changes() } else { 0 }, rows })
+        let affected = if changed { self.connection.changes() } else { 0 };
+        made.extend(self.guard.take_made());
+        self.check(scope, &made, time_max)?;
+        Ok(Effect { affected, rows })
+    }
+
+    fn run(
+        &self,
+        statement: &mut Statement<'_>,
+        params: &mut Reader<'_>,
+        now: &str,
+        bytes_max: usize,
+    ) -> Result<Vec<u8>, DbError> {
+        bind(statement, params, Some(now)).map_err(|fault| fault.explain(&self.guard))?;
+        if statement.column_count() == 0 {
+            statement.raw_execute().map_err(|error| self.guard.explain(error))?;
+            return Ok(Vec::new());
+        }
+        pack_rows(statement, bytes_max).map_err(|fault| fault.explain(&self.guard))
     }
 
     /// Runs a script. SQLite tells nobody beforehand how a table will be called behind `ALTER TABLE … RENAME TO`, so
@@ -148,9 +174,14 @@ impl Link {
     fn execute_script(&mut self, scope: &Scope, sql: &str, time_max: Duration) -> Result<Effect, DbError> {
         let others_before = self.tables_of_others(scope)?;
         let changes_before = self.connection.total_changes();
-        let key = key_sql(&mut self.keyed_sql, scope, sql)?;
-        self.guard.enter(scope, time_max);
-        self.connection.execute_batch(key).map_err(|error| self.guard.explain(error))?;
+        let key = key_sql(&mut self.keyed_sql, scope, sql)?.to_owned();
+        let mut made = Vec::new();
+        if let Err(error) = self.run_each(scope, &key, time_max, &mut made) {
+            // What came before in the script is not among the changes that SQLite counts where it was a table.
+            self.must_undo = true;
+            return Err(error);
+        }
+        self.check(scope, &made, time_max)?;
         let affected = self.connection.total_changes() - changes_before;
         if let Scope::Extension(name) = scope
             && self.tables_of_others(scope)? != others_before
@@ -160,6 +191,49 @@ impl Link {
             return Err(DbError::Denied { scope: name.to_string(), table });
         }
         Ok(Effect { affected, rows: Vec::new() })
+    }
+
+    /// Each statement is asked about alone: what one changes of the schema gives the next no rights.
+    fn run_each(
+        &self,
+        scope: &Scope,
+        script: &str,
+        time_max: Duration,
+        made: &mut Vec<made::Made>,
+    ) -> Result<(), DbError> {
+        let mut statements = Batch::new(&self.connection, script);
+        loop {
+            self.guard.enter(scope, time_max);
+            let Some(mut statement) = statements.next().map_err(|error| self.guard.explain(error))? else {
+                return Ok(());
+            };
+            let run = statement.query([]).and_then(|mut rows| {
+                while rows.next()?.is_some() {}
+                Ok(())
+            });
+            run.map_err(|error| self.guard.explain(error))?;
+            made.extend(self.guard.take_made());
+        }
+    }
+
+    /// Looks at what statements of an extension have made; what they must not have made is to be undone.
+    fn check(&mut self, scope: &Scope, made: &[made::Made], time_max: Duration) -> Result<(), DbError> {
+        let Scope::Extension(name) = scope else { return Ok(()) };
+        if made.is_empty() {
+            return Ok(());
+        }
+        let checked = made::check(self, name, made, time_max);
+        self.must_undo |= checked.is_err();
+        checked
+    }
+
+    /// Runs a query of the engine's own about one name, which returns two texts a row.
+    pub(super) fn engine_pairs(&self, sql: &str, name: &str) -> Result<Vec<(String, String)>, DbError> {
+        self.guard.enter_engine();
+        let pairs = self.connection.prepare_cached(sql).and_then(|mut statement| {
+            statement.query_map([name], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        });
+        pairs.map_err(|error| self.guard.explain(error))
     }
 
     fn tables_of_others(&self, scope: &Scope) -> Result<i64, DbError> {
@@ -217,6 +291,8 @@ fn set_pragmas(connection: &Connection, options: &SqliteOptions, role: Role) -> 
     }
     // Otherwise a statement whose plan looked at a bound value, as that of a LIMIT, is parsed anew at each call.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    // Nobody writes the tables behind a virtual one, or the schema itself.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     // NORMAL syncs around checkpoints; the sync of each commit is the syncer's.
     connection.execute_batch("PRAGMA synchronous = NORMAL")?;
     // What a read sorts or groups may be as large as the data: beyond a cache it goes to a file.
@@ -235,11 +311,12 @@ fn set_pragmas(connection: &Connection, options: &SqliteOptions, role: Role) -> 
 fn key_sql<'a>(buffer: &'a mut String, scope: &Scope, sql: &'a str) -> Result<&'a str, DbError> {
     let Scope::Extension(name) = scope else { return Ok(sql) };
     if name.is_empty()
+        || host_prefix(name).is_some()
         || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
     {
         return Err(DbError::Denied {
             scope: name.to_string(),
-            table: "any table: its name is no name".to_owned(),
+            table: "any table: its name is no name, or the host's".to_owned(),
         });
     }
     buffer.clear();

@@ -9,6 +9,7 @@ mod functions;
 mod guard;
 mod identity;
 mod link;
+mod made;
 mod options;
 mod readers;
 mod scope;
@@ -32,7 +33,9 @@ use self::{
     sync::{Acknowledger, Health},
     writer::{Job, Message, Seat, WriterHandle, gone},
 };
-use super::{Answer, Attached, Cost, Database, DbError, Durability, Engine, Query, Scope, Transaction};
+use super::{
+    Answer, Attached, Cost, Database, DbError, Durability, Engine, ExtensionRights, Query, Scope, Transaction,
+};
 
 pub use self::options::SqliteOptions;
 
@@ -186,6 +189,14 @@ impl Database for Sqlite {
             sent?;
             answer.await.unwrap_or_else(|_| Err(gone()))
         })
+    }
+
+    fn extension_rights(&self) -> ExtensionRights {
+        ExtensionRights::Authorizer
+    }
+
+    fn forget_extension(&self, _name: &str) -> BoxFuture<'static, Result<(), DbError>> {
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn snapshot(&self, into: PathBuf) -> BoxFuture<'static, Result<bool, DbError>> {

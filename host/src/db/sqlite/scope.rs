@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use tinybase_package::boundary::host_prefix;
 
 use crate::db::{DbError, Scope};
 
@@ -43,18 +44,41 @@ pub(super) struct Gate {
     schema_changes: bool,
     /// The statement renames or alters a table; its new name is known only afterwards.
     pub(super) alters: bool,
-    denied: Option<String>,
+    /// What an extension's statement makes or alters. Its text is looked at afterwards: SQLite does not ask about it.
+    made: Vec<Made>,
+    denied: Option<Denial>,
+}
+
+/// What a statement makes whose text decides what it may touch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Made {
+    /// A table, which may refer to others.
+    Table(String),
+    /// A virtual table, which may keep its content in another.
+    Virtual(String),
+    /// A view.
+    View(String),
+    /// A trigger, on this table or view.
+    Trigger(String),
+}
+
+/// What was refused, and to which trigger or view where it was not the statement itself.
+#[derive(Debug)]
+struct Denial {
+    within: Option<String>,
+    table: String,
 }
 
 impl Gate {
     pub(super) fn new() -> Gate {
-        Gate { who: Who::Engine, schema_changes: false, alters: false, denied: None }
+        Gate { who: Who::Engine, schema_changes: false, alters: false, made: Vec::new(), denied: None }
     }
 
     /// Opens the gate for the next statement.
     pub(super) fn enter(&mut self, scope: &Scope) {
         self.schema_changes = false;
         self.alters = false;
+        self.made.clear();
         self.denied = None;
         match (&self.who, scope) {
             (Who::Host, Scope::Host) => {}
@@ -72,19 +96,29 @@ impl Gate {
 
     /// The error of the denial since the last `enter`, if there was one.
     pub(super) fn take_denied(&mut self) -> Option<DbError> {
-        let table = self.denied.take()?;
-        let scope = match &self.who {
-            Who::Engine | Who::Host => "the host".to_owned(),
-            Who::Extension(name) => name.to_string(),
+        let Denial { within, table } = self.denied.take()?;
+        let scope = match (&self.who, within) {
+            (_, Some(name)) => format!("{name}, a trigger or view of an extension,"),
+            (Who::Engine | Who::Host, None) => "the host".to_owned(),
+            (Who::Extension(name), None) => name.to_string(),
         };
         Some(DbError::Denied { scope, table })
+    }
+
+    /// What the statement since the last `enter` makes.
+    pub(super) fn take_made(&mut self) -> Vec<Made> {
+        std::mem::take(&mut self.made)
     }
 
     /// SQLite's question about one action of the statement it prepares.
     pub(super) fn authorize(&mut self, context: &AuthContext<'_>) -> Authorization {
         let refused = match &self.who {
-            Who::Engine => None,
-            Who::Host => refused_to_all(&context.action),
+            Who::Engine | Who::Host => match context.accessor.filter(|name| host_prefix(name).is_none()) {
+                // The host's statement has fired an extension's trigger, or reads an extension's view.
+                Some(within) => refused_within(within, &context.action),
+                None if matches!(self.who, Who::Engine) => None,
+                None => refused_to_all(&context.action),
+            },
             Who::Extension(name) => {
                 let name = Arc::clone(name);
                 refused_to_all(&context.action).or_else(|| self.refused_to_extension(&name, &context.action))
@@ -92,8 +126,9 @@ impl Gate {
         };
         match refused {
             None => Authorization::Allow,
-            Some(what) => {
-                self.denied.get_or_insert(what);
+            Some(table) => {
+                let within = context.accessor.filter(|_| !matches!(self.who, Who::Extension(_)));
+                self.denied.get_or_insert(Denial { within: within.map(str::to_owned), table });
                 Authorization::Deny
             }
         }
@@ -112,16 +147,20 @@ impl Gate {
             A::Insert { table_name } | A::Update { table_name, .. } | A::Delete { table_name } => {
                 unless(own(table_name) || self.is_tended(table_name), table_name)
             }
-            A::CreateTable { table_name } | A::DropTable { table_name } => {
-                self.schema_changes = true;
+            A::CreateTable { table_name } => {
+                self.makes(Made::Table(table_name.to_owned()));
                 unless(own(table_name) || table_name == "sqlite_sequence", table_name)
             }
-            A::CreateVtable { table_name, module_name } | A::DropVtable { table_name, module_name } => {
+            A::DropTable { table_name } => {
                 self.schema_changes = true;
+                unless(own(table_name), table_name)
+            }
+            A::CreateVtable { table_name, module_name } | A::DropVtable { table_name, module_name } => {
+                self.makes(Made::Virtual(table_name.to_owned()));
                 unless(own(table_name) && module_name.eq_ignore_ascii_case("fts5"), table_name)
             }
             A::AlterTable { table_name, .. } => {
-                self.schema_changes = true;
+                self.makes(Made::Table(table_name.to_owned()));
                 self.alters = true;
                 unless(own(table_name), table_name)
             }
@@ -129,11 +168,19 @@ impl Gate {
                 self.schema_changes = true;
                 unless(own(table_name) && (own(index_name) || is_automatic(index_name)), table_name)
             }
-            A::CreateTrigger { trigger_name, table_name } | A::DropTrigger { trigger_name, table_name } => {
+            A::CreateTrigger { trigger_name, table_name } => {
+                self.makes(Made::Trigger(table_name.to_owned()));
+                unless(own(table_name) && own(trigger_name), table_name)
+            }
+            A::DropTrigger { trigger_name, table_name } => {
                 self.schema_changes = true;
                 unless(own(table_name) && own(trigger_name), table_name)
             }
-            A::CreateView { view_name } | A::DropView { view_name } => {
+            A::CreateView { view_name } => {
+                self.makes(Made::View(view_name.to_owned()));
+                unless(own(view_name), view_name)
+            }
+            A::DropView { view_name } => {
                 self.schema_changes = true;
                 unless(own(view_name), view_name)
             }
@@ -145,19 +192,60 @@ impl Gate {
         }
     }
 
+    fn makes(&mut self, made: Made) {
+        self.schema_changes = true;
+        self.made.push(made);
+    }
+
     fn may_read(&self, name: &str, table: &str, column: &str) -> bool {
         is_own(name, table)
-            || self.is_tended(table)
-            || matches!(table, "json_each" | "json_tree")
-            || (table.eq_ignore_ascii_case(REFERABLE.0) && column.eq_ignore_ascii_case(REFERABLE.1))
+            || is_schema(table)
+            // Where the schema changes, SQLite looks up which of its own rows are about what is changed.
+            || (self.is_tended(table) && matches!(column, "name" | "tbl" | "idx"))
+            || is_readable_to_all(table, column)
             || table.strip_prefix("pragma_").is_some_and(|pragma| PRAGMAS_OF_A_TABLE.contains(&pragma))
     }
 
     /// SQLite's own tables, which it tends itself where the schema changes. It lets nobody write `sqlite_master`.
     fn is_tended(&self, table: &str) -> bool {
-        matches!(table, "sqlite_master" | "sqlite_schema" | "sqlite_temp_master" | "sqlite_temp_schema")
+        is_schema(table)
             || (self.schema_changes && (table == "sqlite_sequence" || table.starts_with("sqlite_stat")))
     }
+}
+
+fn is_schema(table: &str) -> bool {
+    matches!(table, "sqlite_master" | "sqlite_schema" | "sqlite_temp_master" | "sqlite_temp_schema")
+}
+
+/// Table-valued functions over values, and the ids of users.
+fn is_readable_to_all(table: &str, column: &str) -> bool {
+    matches!(table, "json_each" | "json_tree")
+        || (table.eq_ignore_ascii_case(REFERABLE.0) && column.eq_ignore_ascii_case(REFERABLE.1))
+}
+
+/// What a trigger or view of an extension may not, where a statement of the host fires or reads it: whoever it is, it has
+/// the rights of its extension and no others. Its name and those of its extension's tables begin alike.
+fn refused_within(within: &str, action: &AuthAction<'_>) -> Option<String> {
+    use AuthAction as A;
+    let unless = |allowed: bool, what: &str| (!allowed).then(|| what.to_owned());
+    let own = |table: &str| begin_alike(within, table);
+    match *action {
+        A::Select | A::Recursive => None,
+        A::Function { function_name } => unless(!is_unsafe_function(function_name), function_name),
+        A::Read { table_name, column_name } => {
+            unless(own(table_name) || is_readable_to_all(table_name, column_name), table_name)
+        }
+        A::Insert { table_name } | A::Update { table_name, .. } | A::Delete { table_name } => {
+            unless(own(table_name), table_name)
+        }
+        _ => Some(format!("{action:?}")),
+    }
+}
+
+/// Whether two names may be of one extension: up to the first `_` they are the same, and not the host's.
+fn begin_alike(one: &str, other: &str) -> bool {
+    let start = |name: &str| name.split_once('_').map(|(start, _)| start.to_ascii_lowercase());
+    host_prefix(other).is_none() && start(one).is_some() && start(one) == start(other)
 }
 
 /// What nobody may: transactions are the engine's, and there is one file.
@@ -180,7 +268,7 @@ fn is_unsafe_function(name: &str) -> bool {
 }
 
 /// Whether `table` begins with the extension's name and `_`; SQLite compares names without regard to ASCII case.
-fn is_own(name: &str, table: &str) -> bool {
+pub(super) fn is_own(name: &str, table: &str) -> bool {
     let (table, name) = (table.as_bytes(), name.as_bytes());
     table.len() > name.len() + 1
         && table[..name.len()].eq_ignore_ascii_case(name)

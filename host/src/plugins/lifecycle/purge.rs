@@ -2,6 +2,7 @@
 //! on disk.
 
 use tinybase_abi::codec::{BatchWriter, Expect, Value, ValueRef};
+use tinybase_package::boundary::host_prefix;
 
 use super::{
     carry::Work,
@@ -60,6 +61,13 @@ impl Plugins {
         }
     }
 
+    /// Extensions whose names begin with `name` and `_`, which older versions of the host let in.
+    async fn names_within(&self, name: &str) -> Result<Vec<String>, ChangeError> {
+        let prefix = format!("{name}_");
+        let installed = self.store.all().await?;
+        Ok(installed.into_iter().map(|other| other.name).filter(|other| other.starts_with(&prefix)).collect())
+    }
+
     /// Drops every table of an extension, and forgets its migrations and settings, with `batch` behind it.
     async fn purge(&self, name: &str, mut batch: BatchWriter) -> Result<(), ChangeError> {
         let prefix = format!("{name}_");
@@ -72,8 +80,19 @@ impl Plugins {
             // They may refer to each other: what counts is that none is left in the end.
             drop.push("PRAGMA defer_foreign_keys = ON", [], Expect::Any);
         }
+        let others = self.names_within(name).await?;
+        let is_others = |table: &str| others.iter().any(|other| table.starts_with(&format!("{other}_")));
         for row in &tables {
-            let (kind, table) = (text(row, 0), text(row, 1).replace('"', "\"\""));
+            let (kind, table) = (text(row, 0), text(row, 1));
+            if host_prefix(name).is_some() || is_others(&table) {
+                tracing::warn!(
+                    plugin = name,
+                    table,
+                    "the table stays: its name is the host's or another extension's"
+                );
+                continue;
+            }
+            let table = table.replace('"', "\"\"");
             let others = if engine == Engine::Postgres { " CASCADE" } else { "" };
             drop.push(&format!("DROP {kind} IF EXISTS \"{table}\"{others}"), [], Expect::Any);
         }
@@ -91,6 +110,9 @@ impl Plugins {
         transaction.apply(drop.finish()).await?;
         transaction.apply(batch.finish()).await?;
         transaction.commit().await?;
+        if host_prefix(name).is_none() && others.is_empty() {
+            self.shared.database.forget_extension(name).await?;
+        }
         self.shared.settings.forget_cached();
         Ok(())
     }

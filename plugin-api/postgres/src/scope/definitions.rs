@@ -1,22 +1,30 @@
 //! Checks statements that change the schema, word by word: each name where a table, index, trigger or function is named
-//! must be the extension's own, and so must the tables that the body of a function names.
-
-use std::collections::HashSet;
+//! must be the extension's own, no word may be one of the host's names, and what a view or a new table selects is checked
+//! as any query.
 
 use sqlparser::tokenizer::{Token, Word};
 
-use super::names::{NOTE_CHANGE, Owner, USERS};
+use super::{
+    StatementKind,
+    bodies::{Body, Place},
+    names::{NOTE_CHANGE, Owner, USERS, is_of_the_host},
+    queries,
+};
 use crate::StatementError;
 
 /// What an extension may make, change and drop.
-const OBJECTS: [&str; 7] = ["TABLE", "INDEX", "VIEW", "TRIGGER", "FUNCTION", "AGGREGATE", "SEQUENCE"];
+pub(super) const OBJECTS: [&str; 7] =
+    ["TABLE", "INDEX", "VIEW", "TRIGGER", "FUNCTION", "AGGREGATE", "SEQUENCE"];
+/// What it may change.
+const ALTERED: [&str; 4] = ["TABLE", "INDEX", "VIEW", "SEQUENCE"];
 /// Words between the verb and what it is about.
 const BETWEEN: [&str; 9] =
     ["OR", "REPLACE", "UNIQUE", "UNLOGGED", "CONSTRAINT", "MATERIALIZED", "IN", "ONLY", "CONCURRENTLY"];
-/// Words that lead out of an extension's own: other rights, other schemas, other sessions.
-const REFUSED: [&str; 14] = [
+/// Words that lead out of an extension's own: other rights, other schemas, other sessions, other tables.
+const REFUSED: [&str; 24] = [
     "SECURITY",
     "OWNER",
+    "OWNED",
     "SCHEMA",
     "ROLE",
     "SESSION",
@@ -29,9 +37,19 @@ const REFUSED: [&str; 14] = [
     "EXTENSION",
     "POLICY",
     "RULE",
+    "INHERITS",
+    "INHERIT",
+    "ATTACH",
+    "ATOMIC",
+    "LEAKPROOF",
+    "SUPPORT",
+    "TRANSFORM",
+    "SORTOP",
+    "TRUSTED",
 ];
-/// What may stand between a kind of object and its name.
-const BEFORE_NAME: [&str; 5] = ["IF", "NOT", "EXISTS", "ONLY", "CONCURRENTLY"];
+/// Functions of an aggregate, which stand behind `=`.
+const OF_AGGREGATES: [&str; 8] =
+    ["SFUNC", "FINALFUNC", "COMBINEFUNC", "SERIALFUNC", "DESERIALFUNC", "MSFUNC", "MINVFUNC", "MFINALFUNC"];
 
 /// Checks one statement.
 pub(super) fn check(owner: &Owner, tokens: &[Token]) -> Result<(), StatementError> {
@@ -40,15 +58,43 @@ pub(super) fn check(owner: &Owner, tokens: &[Token]) -> Result<(), StatementErro
         other => Some(other.unwrap_or_default()),
     });
     let object = object.unwrap_or_default();
-    let is_lock = word(&tokens[0]).as_deref() == Some("LOCK");
-    if !is_lock && !OBJECTS.contains(&object.as_str()) {
-        return Err(owner.denied(&format!("the definition of {object}")));
+    let verb = word(&tokens[0]).unwrap_or_default();
+    let known = if verb == "ALTER" { &ALTERED[..] } else { &OBJECTS[..] };
+    if verb != "LOCK" && !known.contains(&object.as_str()) {
+        return Err(owner.denied(&format!("{verb} {object}")));
     }
-    Scan { owner, tokens, declared: declared(tokens), is_body: false }.run()
+    let query = match object.as_str() {
+        "VIEW" | "TABLE" if verb == "CREATE" => query_within(tokens),
+        _ => None,
+    };
+    let (head, query) = tokens.split_at(query.unwrap_or(tokens.len()));
+    let definition = Definition { owner, tokens: head, verb: &verb, object: &object };
+    definition.run()?;
+    match query {
+        [] => Ok(()),
+        // Behind the `AS`.
+        [_, query @ ..] => match queries::check(owner, query)? {
+            StatementKind::Read => Ok(()),
+            StatementKind::Change => Err(owner.denied("a change within a definition")),
+        },
+    }
+}
+
+/// Where the query of a view or a table begins: the `AS` outside of all parentheses.
+fn query_within(tokens: &[Token]) -> Option<usize> {
+    let mut depth = 0_usize;
+    tokens.iter().position(|token| {
+        match token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && word(token).as_deref() == Some("AS")
+    })
 }
 
 /// An unquoted word in upper case.
-fn word(token: &Token) -> Option<String> {
+pub(super) fn word(token: &Token) -> Option<String> {
     match token {
         Token::Word(Word { value, quote_style: None, .. }) => Some(value.to_ascii_uppercase()),
         _ => None,
@@ -56,7 +102,7 @@ fn word(token: &Token) -> Option<String> {
 }
 
 /// A name as the server folds it.
-fn name(token: &Token) -> Option<String> {
+pub(super) fn name(token: &Token) -> Option<String> {
     match token {
         Token::Word(Word { value, quote_style: None, .. }) => Some(value.to_ascii_lowercase()),
         Token::Word(Word { value, .. }) => Some(value.clone()),
@@ -64,43 +110,35 @@ fn name(token: &Token) -> Option<String> {
     }
 }
 
-/// Names that the text itself gives to rows: `WITH x AS (`, `NEW TABLE AS x`.
-fn declared(tokens: &[Token]) -> HashSet<String> {
-    let is_as = |token: &Token| word(token).as_deref() == Some("AS");
-    let mut found = HashSet::new();
-    for window in tokens.windows(3) {
-        if is_as(&window[1]) && window[2] == Token::LParen {
-            found.extend(name(&window[0]));
-        }
-        if word(&window[0]).as_deref() == Some("TABLE") && is_as(&window[1]) {
-            found.extend(name(&window[2]));
-        }
-    }
-    found
-}
-
-struct Scan<'a> {
+struct Definition<'a> {
     owner: &'a Owner,
     tokens: &'a [Token],
-    declared: HashSet<String>,
-    /// Whether it is what a function does, in place of a definition.
-    is_body: bool,
+    verb: &'a str,
+    object: &'a str,
 }
 
-impl Scan<'_> {
-    fn word(&self, at: usize) -> String {
-        self.tokens.get(at).and_then(word).unwrap_or_default()
-    }
-
-    fn before(&self, at: usize) -> String {
-        at.checked_sub(1).map(|at| self.word(at)).unwrap_or_default()
+impl Definition<'_> {
+    fn place(&self, at: usize) -> Place<'_> {
+        Place { owner: self.owner, tokens: self.tokens, at }
     }
 
     fn run(&self) -> Result<(), StatementError> {
+        if matches!(self.verb, "DROP" | "LOCK") {
+            self.list()?;
+        }
+        if self.object == "TRIGGER" && self.has("CONSTRAINT") && !self.has("TB_NOTE_CHANGE") {
+            // It may run at the end of the transaction, in whoever's name that ends.
+            return Err(self.owner.denied("a constraint trigger with a function of its own"));
+        }
+        if self.object == "FUNCTION" && self.verb == "CREATE" && self.has("SET") {
+            return Err(self.owner.denied("a function with settings of its own"));
+        }
         for (at, token) in self.tokens.iter().enumerate() {
             match token {
-                Token::DollarQuotedString(body) => self.body(&body.value)?,
-                Token::SingleQuotedString(body) if self.before(at) == "AS" => self.body(body)?,
+                Token::DollarQuotedString(body) => Body::check(self.owner, &body.value)?,
+                Token::SingleQuotedString(body) if self.place(at).before() == "AS" => {
+                    Body::check(self.owner, body)?;
+                }
                 Token::Word(_) => self.at_word(at)?,
                 _ => {}
             }
@@ -108,108 +146,77 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn body(&self, text: &str) -> Result<(), StatementError> {
-        let tokens = super::tokens(text)?;
-        let mut declared = declared(&tokens);
-        declared.extend(self.declared.iter().cloned());
-        Scan { owner: self.owner, tokens: &tokens, declared, is_body: true }.run()
+    fn has(&self, wanted: &str) -> bool {
+        self.tokens.iter().any(|token| word(token).as_deref() == Some(wanted))
+    }
+
+    /// Each name of a list, such as those that are dropped together.
+    fn list(&self) -> Result<(), StatementError> {
+        let mut depth = 0_usize;
+        for (at, token) in self.tokens.iter().enumerate() {
+            match token {
+                Token::LParen => depth += 1,
+                Token::RParen => depth = depth.saturating_sub(1),
+                Token::Comma if depth == 0 => self.place(at + 1).own_name()?,
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn at_word(&self, at: usize) -> Result<(), StatementError> {
-        let (word, before, next) = (self.word(at), self.before(at), self.word(at + 1));
-        if REFUSED.contains(&word.as_str()) && !self.is_column(at) {
+        let place = self.place(at);
+        let (word, before, next) = (place.word(), place.before(), place.next());
+        if REFUSED.contains(&word.as_str()) && !place.is_column() {
             return Err(self.owner.denied(&word));
         }
+        self.refuse_host(&place, &before)?;
         // Behind these, a name with a list in parentheses is that of a table, or is looked at below.
-        let is_named = matches!(before.as_str(), "REFERENCES" | "FUNCTION" | "PROCEDURE");
-        if !is_named && self.tokens.get(at + 1) == Some(&Token::LParen) {
-            let called = name(&self.tokens[at]).unwrap_or_default();
-            self.owner.check_function(&called)?;
+        let is_named = matches!(before.as_str(), "REFERENCES" | "FUNCTION" | "PROCEDURE" | "AGGREGATE");
+        if !is_named {
+            place.called()?;
         }
         match word.as_str() {
-            "EXECUTE" if matches!(next.as_str(), "FUNCTION" | "PROCEDURE") => self.trigger_function(at + 2),
+            "EXECUTE" if matches!(next.as_str(), "FUNCTION" | "PROCEDURE") => {
+                self.place(at + 2).trigger_function()
+            }
             "EXECUTE" => Err(self.owner.denied("EXECUTE, which runs text as SQL")),
             "FUNCTION" | "PROCEDURE" if before == "EXECUTE" => Ok(()),
             "TABLE" if matches!(before.as_str(), "NEW" | "OLD" | "RETURNS") => Ok(()),
             "TRIGGER" if before == "RETURNS" => Ok(()),
-            "LANGUAGE" if !matches!(next.as_str(), "SQL" | "PLPGSQL") && !self.is_column(at) => {
+            "LANGUAGE" if !matches!(next.as_str(), "SQL" | "PLPGSQL") && !place.is_column() => {
                 Err(self.owner.denied("this language"))
             }
+            // `(LIKE other)`, `OF type`, `PARTITION OF other`: columns of another table or type.
+            "LIKE" if self.object == "TABLE" && place.begins_a_column() => Err(self.owner.denied("LIKE")),
+            "OF" if self.object == "TABLE" => Err(self.owner.denied("OF")),
+            "RETURN" => Err(self.owner.denied("RETURN in place of a body")),
             "INDEX" if next == "ON" => Ok(()),
-            "TRIGGER" => self.trigger_name(at + 1),
-            kind if OBJECTS.contains(&kind) => self.own_name(at + 1, false),
-            "LOCK" if next != "TABLE" && !self.is_body => self.own_name(at + 1, false),
-            "REFERENCES" => self.own_name(at + 1, true),
-            "TO" if before == "RENAME" => self.own_name(at + 1, false),
-            "ON" if !self.is_body
-                && !matches!(next.as_str(), "DELETE" | "UPDATE" | "COMMIT" | "CONFLICT") =>
-            {
-                self.own_name(at + 1, false)
+            "TRIGGER" => self.place(at + 1).trigger_name(),
+            kind if OBJECTS.contains(&kind) && !place.is_column() => self.place(at + 1).own_name(),
+            "LOCK" if next != "TABLE" => self.place(at + 1).own_name(),
+            "REFERENCES" => self.place(at + 1).referable(),
+            "TO" if before == "RENAME" => self.place(at + 1).own_name(),
+            "ON" if !matches!(next.as_str(), "DELETE" | "UPDATE" | "COMMIT" | "CONFLICT") => {
+                self.place(at + 1).own_name()
             }
-            "FROM" if before != "DISTINCT" => self.tables(at + 1),
-            "JOIN" => self.tables(at + 1),
-            "INTO" if matches!(before.as_str(), "INSERT" | "MERGE") => self.own_name(at + 1, false),
-            "UPDATE" if self.is_update(&before, &next) => self.own_name(at + 1, false),
+            // No definition has a query of its own but those that are split off before.
+            "FROM" if before == "DISTINCT" => Ok(()),
+            "FROM" | "JOIN" | "SELECT" => Err(self.owner.denied("a query within a definition")),
+            function if OF_AGGREGATES.contains(&function) => self.place(at + 2).function_name(),
             _ => Ok(()),
         }
     }
 
-    /// Whether a word can be the name of a column alone: in a list, behind a row's name, behind `COLUMN`.
-    fn is_column(&self, at: usize) -> bool {
-        let before = at.checked_sub(1).map(|before| &self.tokens[before]);
-        let in_a_list = matches!(before, Some(Token::LParen | Token::Comma | Token::Period));
-        // `ADD COLUMN a TEXT, OWNER TO other` is a list too.
-        (in_a_list || self.before(at) == "COLUMN") && self.word(at + 1) != "TO"
-    }
-
-    fn is_update(&self, before: &str, next: &str) -> bool {
-        self.is_body && !matches!(before, "FOR" | "DO" | "KEY") && !matches!(next, "SET" | "")
-    }
-
-    /// A trigger's name in any case: triggers run in the order of their names, where capitals come first. They stand on
-    /// tables that are the extension's own.
-    fn trigger_name(&self, at: usize) -> Result<(), StatementError> {
-        match self.tokens.get(at) {
-            Some(Token::Word(Word { value, quote_style: Some(_), .. }))
-                if self.owner.owns(&value.to_ascii_lowercase()) =>
-            {
-                Ok(())
-            }
-            _ => self.own_name(at, false),
-        }
-    }
-
-    fn trigger_function(&self, at: usize) -> Result<(), StatementError> {
-        match self.tokens.get(at).and_then(name) {
-            Some(function) if function == NOTE_CHANGE => Ok(()),
-            _ => self.own_name(at, false),
-        }
-    }
-
-    /// Checks the name at `at`, behind words such as `IF NOT EXISTS`.
-    fn own_name(&self, mut at: usize, may_be_users: bool) -> Result<(), StatementError> {
-        while BEFORE_NAME.contains(&self.word(at).as_str()) {
-            at += 1;
-        }
-        let found = self.tokens.get(at).and_then(name).unwrap_or_default();
-        let is_qualified = self.tokens.get(at + 1) == Some(&Token::Period);
-        let allowed = self.owner.owns(&found)
-            || (may_be_users && found == USERS)
-            || (self.is_body && self.declared.contains(&found));
-        if allowed && !is_qualified { Ok(()) } else { Err(self.owner.denied(&found)) }
-    }
-
-    /// Checks the tables of a `FROM` from `at` on: names, or calls of functions, with commas between them.
-    fn tables(&self, mut at: usize) -> Result<(), StatementError> {
-        loop {
-            let is_name = matches!(self.tokens.get(at), Some(Token::Word(_))) && self.word(at) != "LATERAL";
-            if is_name && self.tokens.get(at + 1) != Some(&Token::LParen) {
-                self.own_name(at, false)?;
-            }
-            // Past the name and what it is called here.
-            let comma = (at + 1..at + 4).find(|at| self.tokens.get(*at) == Some(&Token::Comma));
-            let Some(comma) = comma.filter(|_| is_name) else { return Ok(()) };
-            at = comma + 1;
+    /// No name of the host's or of the server's stands in a definition, but where it may be referred to.
+    fn refuse_host(&self, place: &Place<'_>, before: &str) -> Result<(), StatementError> {
+        let Some(name) = place.name().filter(|name| is_of_the_host(name)) else { return Ok(()) };
+        let is_known = (name == USERS && before == "REFERENCES")
+            || (name == NOTE_CHANGE && matches!(before, "FUNCTION" | "PROCEDURE"));
+        if is_known && self.verb != "DROP" || place.is_call_of_catalogs() {
+            Ok(())
+        } else {
+            Err(self.owner.denied(&name))
         }
     }
 }

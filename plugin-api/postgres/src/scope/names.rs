@@ -2,14 +2,24 @@
 
 use sqlparser::ast::{Ident, ObjectName};
 
+use super::functions;
 use crate::StatementError;
 
 /// The one table of the host that an extension may refer to, by its id.
 pub(super) const USERS: &str = "tb_users";
 
-/// What is known of users beside their id.
-const COLUMNS_OF_USERS: [&str; 7] =
-    ["email", "password_hash", "role", "token_epoch", "is_active", "is_admin", "last_login_at"];
+/// What is known of users beside their id, and what their table has had in older versions.
+const COLUMNS_OF_USERS: [&str; 9] = [
+    "email",
+    "password_hash",
+    "role",
+    "token_epoch",
+    "is_active",
+    "is_admin",
+    "last_login_at",
+    "ctid",
+    "xmin",
+];
 
 /// Catalogs that tell about tables and hold none of their content.
 const CATALOGS: [&str; 10] = [
@@ -25,38 +35,6 @@ const CATALOGS: [&str; 10] = [
     "pg_type",
 ];
 
-/// Functions of the server's own administration that tell about tables alone.
-const FUNCTIONS: [&str; 12] = [
-    "pg_backend_pid",
-    "pg_get_constraintdef",
-    "pg_get_expr",
-    "pg_get_functiondef",
-    "pg_get_indexdef",
-    "pg_get_triggerdef",
-    "pg_indexes_size",
-    "pg_relation_size",
-    "pg_table_is_visible",
-    "pg_table_size",
-    "pg_total_relation_size",
-    "pg_typeof",
-];
-
-/// Functions that run text as SQL, read files, or change the session, by how their names begin.
-const REFUSED: [&str; 12] = [
-    "pg_",
-    "lo_",
-    "dblink",
-    "query_to_",
-    "table_to_",
-    "cursor_to_",
-    "schema_to_",
-    "database_to_",
-    "set_config",
-    "current_setting",
-    "ts_stat",
-    "tb_",
-];
-
 /// The host's function that an extension's triggers may call.
 pub(super) const NOTE_CHANGE: &str = "tb_note_change";
 
@@ -69,9 +47,10 @@ pub(super) struct Owner {
 impl Owner {
     pub(super) fn new(name: &str) -> Result<Owner, StatementError> {
         let is_name = !name.is_empty()
+            && !is_reserved(name)
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
         let owner = Owner { name: name.to_owned(), prefix: format!("{}_", name.to_ascii_lowercase()) };
-        if is_name { Ok(owner) } else { Err(owner.denied("any table: its name is no name")) }
+        if is_name { Ok(owner) } else { Err(owner.denied("any table: its name is no name, or the host's")) }
     }
 
     pub(super) fn denied(&self, what: &str) -> StatementError {
@@ -83,11 +62,37 @@ impl Owner {
         name.len() > self.prefix.len() && name.starts_with(&self.prefix)
     }
 
-    /// Checks the name of a function that is called.
+    /// Checks the name of a function that is called: the server's own that are known to be harmless, and the extension's
+    /// own. No name of an extension makes a function of the server's its own.
     pub(super) fn check_function(&self, name: &str) -> Result<(), StatementError> {
-        let refused = REFUSED.iter().any(|start| name.starts_with(start));
-        if self.owns(name) || !refused || FUNCTIONS.contains(&name) { Ok(()) } else { Err(self.denied(name)) }
+        let is_own = self.owns(name) && !functions::is_of_the_server(name);
+        if is_own || functions::is_allowed(name) {
+            Ok(())
+        } else {
+            Err(self.denied(&format!("the function {name}")))
+        }
     }
+}
+
+/// Prefixes of the host's tables and of the server's own, without the `_` after them: those that the packages of extensions
+/// keep out as well (`boundary.rs` there), which this crate does not depend on.
+const HOST_PREFIXES: [&str; 4] = ["tb", "sqlite", "pg", "information_schema"];
+
+/// Whether an extension of this name would share tables with the host or the server.
+pub(super) fn is_reserved(name: &str) -> bool {
+    let name = format!("{}_", name.to_ascii_lowercase());
+    HOST_PREFIXES.iter().any(|prefix| {
+        let prefix = format!("{prefix}_");
+        name.starts_with(&prefix) || prefix.starts_with(&name)
+    })
+}
+
+/// Whether a name is one of the host's or of the server's, whatever it names.
+pub(super) fn is_of_the_host(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    HOST_PREFIXES
+        .iter()
+        .any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('_')))
 }
 
 /// A name as the server folds it: in lower case unless it is quoted.

@@ -1,11 +1,14 @@
-//! Checks queries and changes of rows: every table they name, every function they call, and of users nothing but ids.
+//! Checks queries and changes of rows: every table they name, every function they call, every type they cast to, and of
+//! users nothing but ids. A construct that is not known here is refused.
 
 use std::{collections::HashSet, ops::ControlFlow};
 
 use sqlparser::{
     ast::{
-        Expr, ObjectName, Query, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement,
-        TableFactor, Visit, Visitor,
+        AccessExpr, BinaryOperator, Expr, FromTable, Function, FunctionArg, FunctionArgExpr,
+        FunctionArguments, ObjectName, Query, Select, SelectFlavor, SelectItem,
+        SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor, TableObject, TableWithJoins, Visit,
+        Visitor,
     },
     dialect::PostgreSqlDialect,
     parser::Parser,
@@ -14,7 +17,9 @@ use sqlparser::{
 
 use super::{
     StatementKind,
-    names::{self, Owner, USERS, folded, simple},
+    functions::is_plain_type,
+    names::{Owner, folded, simple},
+    tables::Tables,
 };
 use crate::StatementError;
 
@@ -28,183 +33,270 @@ pub(super) fn check(owner: &Owner, tokens: &[Token]) -> Result<StatementKind, St
         .with_tokens(tokens.to_vec())
         .parse_statements()
         .map_err(|error| StatementError::Sql(format!("the statement cannot be understood: {error}")))?;
-    let mut walk = Walk {
-        owner,
-        kind: StatementKind::Read,
-        ctes: HashSet::new(),
-        functions: HashSet::new(),
-        users: HashSet::new(),
-        tells_of_users: None,
-        has_wildcard: false,
-        catalogs: false,
-    };
+    let mut walk =
+        Walk { owner, kind: StatementKind::Read, tables: Tables::new(owner), functions: HashSet::new() };
     for statement in &statements {
         if let ControlFlow::Break(refused) = statement.visit(&mut walk) {
             return Err(refused);
         }
     }
-    walk.end()
+    walk.tables.end(tokens, walk.kind)?;
+    Ok(walk.kind)
 }
 
 struct Walk<'a> {
     owner: &'a Owner,
     kind: StatementKind,
-    ctes: HashSet<String>,
+    tables: Tables<'a>,
     /// Functions that stand where tables stand.
     functions: HashSet<String>,
-    /// The names by which the users' table is known in the statement.
-    users: HashSet<String>,
-    tells_of_users: Option<String>,
-    has_wildcard: bool,
-    catalogs: bool,
 }
 
+type Flow = ControlFlow<StatementError>;
+
 impl Walk<'_> {
-    fn end(self) -> Result<StatementKind, StatementError> {
-        if !self.users.is_empty() {
-            if let Some(column) = self.tells_of_users {
-                return Err(self.owner.denied(&format!("{USERS}.{column}")));
-            }
-            if self.has_wildcard || self.kind == StatementKind::Change && self.users.contains("") {
-                return Err(self.owner.denied(USERS));
-            }
-        }
-        if self.catalogs && self.kind == StatementKind::Change {
-            return Err(self.owner.denied("a catalog"));
-        }
-        Ok(self.kind)
+    fn refuse(&self, what: &str) -> Flow {
+        ControlFlow::Break(self.owner.denied(what))
     }
 
-    fn function(&self, name: &ObjectName) -> ControlFlow<StatementError> {
+    fn allow_if(&self, allowed: bool, what: &str) -> Flow {
+        if allowed { ControlFlow::Continue(()) } else { self.refuse(what) }
+    }
+
+    fn function(&self, name: &ObjectName) -> Flow {
         let checked = match simple(name) {
             Some(name) => self.owner.check_function(&name),
-            None => Err(self.owner.denied(&name.to_string())),
+            None => Err(self.owner.denied(&format!("the function {name}"))),
         };
         checked.map_or_else(ControlFlow::Break, ControlFlow::Continue)
     }
 
-    fn table(&mut self, name: &ObjectName, changed: bool) -> ControlFlow<StatementError> {
-        if names::is_catalog(name) && !changed {
-            self.catalogs = true;
-            return ControlFlow::Continue(());
-        }
-        match simple(name) {
-            Some(table) if self.owner.owns(&table) || self.ctes.contains(&table) => ControlFlow::Continue(()),
-            Some(table) if table == USERS && !changed => {
-                self.users.insert(table);
-                ControlFlow::Continue(())
+    fn call(&mut self, function: &Function) -> Flow {
+        if let FunctionArguments::List(list) = &function.args {
+            for argument in &list.args {
+                self.tables.has_wildcard |= is_row(argument);
             }
-            _ => ControlFlow::Break(self.owner.denied(&name.to_string())),
         }
+        self.function(&function.name)
+    }
+
+    /// What is changed must be the extension's own, though a read of it would be let through.
+    fn changed(&self, name: Option<&ObjectName>) -> Flow {
+        let table = name.and_then(simple);
+        let is_own = table.as_deref().is_some_and(|table| self.owner.owns(table));
+        self.allow_if(is_own, &name.map_or_else(String::new, ToString::to_string))
+    }
+}
+
+/// Whether an argument is a whole row, `t.*`.
+fn is_row(argument: &FunctionArg) -> bool {
+    let (FunctionArg::Named { arg, .. } | FunctionArg::ExprNamed { arg, .. } | FunctionArg::Unnamed(arg)) =
+        argument;
+    matches!(arg, FunctionArgExpr::QualifiedWildcard(_) | FunctionArgExpr::WildcardWithOptions(_))
+}
+
+fn name_of(table: &TableWithJoins) -> Option<&ObjectName> {
+    match &table.relation {
+        TableFactor::Table { name, args: None, .. } if table.joins.is_empty() => Some(name),
+        _ => None,
+    }
+}
+
+/// The first part of a query's body that is not known to be harmless.
+fn odd_body(body: &SetExpr) -> Option<&'static str> {
+    match body {
+        SetExpr::Select(_)
+        | SetExpr::Query(_)
+        | SetExpr::Values(_)
+        | SetExpr::Insert(_)
+        | SetExpr::Update(_)
+        | SetExpr::Delete(_) => None,
+        SetExpr::SetOperation { left, right, .. } => odd_body(left).or_else(|| odd_body(right)),
+        SetExpr::Table(_) => Some("TABLE, which stands for SELECT * FROM"),
+        SetExpr::Merge(_) => Some("the statement MERGE"),
     }
 }
 
 impl Visitor for Walk<'_> {
     type Break = StatementError;
 
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<StatementError> {
-        let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
-        self.ctes.extend(ctes.map(|cte| folded(&cte.alias.name)));
-        if let SetExpr::Select(select) = &*query.body
-            && select.into.is_some()
-        {
-            return ControlFlow::Break(self.owner.denied("a table that SELECT INTO makes"));
+    fn pre_visit_query(&mut self, query: &Query) -> Flow {
+        self.tables.enter(query);
+        if !query.locks.is_empty() {
+            self.kind = StatementKind::Change;
         }
+        let is_plain = query.for_clause.is_none()
+            && query.settings.is_none()
+            && query.format_clause.is_none()
+            && query.pipe_operators.is_empty();
+        match odd_body(&query.body) {
+            Some(odd) => self.refuse(odd),
+            None => self.allow_if(is_plain, "a clause that PostgreSQL has not"),
+        }
+    }
+
+    fn post_visit_query(&mut self, query: &Query) -> Flow {
+        self.tables.leave(query);
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_select(&mut self, select: &sqlparser::ast::Select) -> ControlFlow<StatementError> {
+    fn pre_visit_select(&mut self, select: &Select) -> Flow {
         for item in &select.projection {
             match item {
-                SelectItem::Wildcard(_) => self.has_wildcard = true,
+                SelectItem::Wildcard(_) => self.tables.has_wildcard = true,
                 SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(_), _) => {
-                    self.has_wildcard = true;
+                    self.tables.has_wildcard = true;
                 }
-                _ => {}
+                SelectItem::QualifiedWildcard(..) => return self.refuse("a row as columns"),
+                SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. } => {}
+                _ => return self.refuse("a column of an unknown kind"),
             }
         }
-        ControlFlow::Continue(())
+        if select.into.is_some() {
+            return self.refuse("a table that SELECT INTO makes");
+        }
+        let is_plain = select.flavor == SelectFlavor::Standard
+            && select.top.is_none()
+            && select.exclude.is_none()
+            && select.lateral_views.is_empty()
+            && select.connect_by.is_empty()
+            && select.value_table_mode.is_none();
+        self.allow_if(is_plain, "a clause that PostgreSQL has not")
     }
 
-    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<StatementError> {
+    fn pre_visit_statement(&mut self, statement: &Statement) -> Flow {
         match statement {
-            Statement::Query(_) => return ControlFlow::Continue(()),
-            Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => {
-                self.kind = StatementKind::Change
+            Statement::Query(_) => ControlFlow::Continue(()),
+            Statement::Insert(insert) => {
+                self.kind = StatementKind::Change;
+                self.changed(match &insert.table {
+                    TableObject::TableName(name) => Some(name),
+                    _ => None,
+                })
+            }
+            Statement::Update(update) => {
+                self.kind = StatementKind::Change;
+                self.changed(name_of(&update.table))
+            }
+            Statement::Delete(delete) => {
+                self.kind = StatementKind::Change;
+                let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &delete.from;
+                if delete.tables.is_empty() && from.len() == 1 {
+                    self.changed(name_of(&from[0]))
+                } else {
+                    self.refuse("a deletion from several tables")
+                }
             }
             other => {
                 let word = other.to_string();
-                let word = word.split(' ').next().unwrap_or_default();
-                return ControlFlow::Break(self.owner.denied(&format!("the statement {word}")));
+                self.refuse(&format!("the statement {}", word.split(' ').next().unwrap_or_default()))
             }
         }
-        ControlFlow::Continue(())
     }
 
-    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<StatementError> {
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> Flow {
         match factor {
             TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
-                if let Some(name) = simple(name) {
-                    self.functions.insert(name);
-                }
+                self.functions.extend(simple(name));
                 self.function(name)
             }
-            TableFactor::Table { name, alias: Some(alias), .. }
-                if simple(name).is_some_and(|name| name == USERS) =>
-            {
-                self.users.insert(folded(&alias.name));
+            TableFactor::Table { name, alias, version: None, json_path: None, sample: None, .. } => {
+                self.tables.named(name, alias.as_ref());
                 ControlFlow::Continue(())
             }
-            _ => ControlFlow::Continue(()),
+            TableFactor::Derived { sample: None, .. }
+            | TableFactor::NestedJoin { .. }
+            | TableFactor::UNNEST { .. } => ControlFlow::Continue(()),
+            _ => self.refuse("a table of an unknown kind"),
         }
     }
 
-    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<StatementError> {
+    fn pre_visit_relation(&mut self, name: &ObjectName) -> Flow {
         if simple(name).is_some_and(|name| self.functions.contains(&name)) {
             return ControlFlow::Continue(());
         }
-        self.table(name, false)
+        self.tables.relation(name).map_or_else(ControlFlow::Break, ControlFlow::Continue)
     }
 
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<StatementError> {
+    fn pre_visit_expr(&mut self, expr: &Expr) -> Flow {
         match expr {
-            Expr::Function(function) => return self.function(&function.name),
-            // A table's name where a value stands is its whole row.
+            Expr::Function(function) => self.call(function),
             Expr::Identifier(ident) => {
-                let name = folded(ident);
-                if names::tells_of_users(&name) || name == USERS {
-                    self.tells_of_users.get_or_insert(name);
-                }
+                self.tables.identifiers.push(vec![folded(ident)]);
+                ControlFlow::Continue(())
             }
             Expr::CompoundIdentifier(parts) => {
-                let column = parts.last().map(folded).unwrap_or_default();
-                if names::tells_of_users(&column) {
-                    self.tells_of_users.get_or_insert(column);
-                }
+                self.tables.identifiers.push(parts.iter().map(folded).collect());
+                ControlFlow::Continue(())
             }
-            _ => {}
+            Expr::Cast { data_type, .. } => {
+                self.allow_if(is_plain_type(data_type), &format!("the type {data_type}"))
+            }
+            Expr::TypedString(typed) => {
+                self.allow_if(is_plain_type(&typed.data_type), &format!("the type {}", typed.data_type))
+            }
+            Expr::CompoundFieldAccess { access_chain, .. } => {
+                let is_field = access_chain.iter().any(|access| matches!(access, AccessExpr::Dot(_)));
+                self.allow_if(!is_field, "a field of a row")
+            }
+            Expr::BinaryOp { op: BinaryOperator::PGCustomBinaryOperator(name), .. } => {
+                self.allow_if(name.len() == 1, "an operator of another schema")
+            }
+            Expr::Wildcard(_) => ControlFlow::Continue(()),
+            Expr::QualifiedWildcard(..) => {
+                self.tables.has_wildcard = true;
+                ControlFlow::Continue(())
+            }
+            other => self.allow_if(is_known(other), "an expression of an unknown kind"),
         }
-        ControlFlow::Continue(())
     }
+}
 
-    fn post_visit_statement(&mut self, statement: &Statement) -> ControlFlow<StatementError> {
-        // What is changed must be the extension's own, though a read of it would be let through.
-        let changed = match statement {
-            Statement::Insert(insert) => Some(insert.table.to_string()),
-            Statement::Update(update) => Some(update.table.relation.to_string()),
-            Statement::Delete(delete) => {
-                let (sqlparser::ast::FromTable::WithFromKeyword(from)
-                | sqlparser::ast::FromTable::WithoutKeyword(from)) = &delete.from;
-                from.first().map(|table| table.relation.to_string())
-            }
-            _ => None,
-        };
-        let Some(changed) = changed else { return ControlFlow::Continue(()) };
-        let table = changed.split([' ', '(']).next().unwrap_or_default().trim_matches('"');
-        if self.owner.owns(&table.to_ascii_lowercase()) {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(self.owner.denied(table))
-        }
-    }
+/// Whether an expression computes with its parts alone; they are looked at by themselves.
+fn is_known(expr: &Expr) -> bool {
+    use Expr as E;
+    matches!(
+        expr,
+        E::IsFalse(_)
+            | E::IsNotFalse(_)
+            | E::IsTrue(_)
+            | E::IsNotTrue(_)
+            | E::IsNull(_)
+            | E::IsNotNull(_)
+            | E::IsUnknown(_)
+            | E::IsNotUnknown(_)
+            | E::IsDistinctFrom(..)
+            | E::IsNotDistinctFrom(..)
+            | E::IsJson { .. }
+            | E::IsNormalized { .. }
+            | E::In { .. }
+            | E::Between { .. }
+            | E::BinaryOp { .. }
+            | E::Like { .. }
+            | E::ILike { .. }
+            | E::SimilarTo { .. }
+            | E::AnyOp { .. }
+            | E::AllOp { .. }
+            | E::UnaryOp { .. }
+            | E::AtTimeZone { .. }
+            | E::Extract { .. }
+            | E::Ceil { .. }
+            | E::Floor { .. }
+            | E::Position { .. }
+            | E::Substring { .. }
+            | E::Trim { .. }
+            | E::Overlay { .. }
+            | E::Collate { .. }
+            | E::Nested(_)
+            | E::Value(_)
+            | E::Case { .. }
+            | E::Exists { .. }
+            | E::Subquery(_)
+            | E::GroupingSets(_)
+            | E::Cube(_)
+            | E::Rollup(_)
+            | E::Tuple(_)
+            | E::Array(_)
+            | E::Interval(_)
+    )
 }

@@ -130,3 +130,39 @@ fn the_host_is_not_looked_at() {
     );
     assert_eq!(kind("INSERT INTO tb_users DEFAULT VALUES"), StatementKind::Change);
 }
+
+/// Every migration of the extensions in this repository goes through, up and down.
+#[test]
+fn migrations_of_this_repositorys_extensions_are_innocent() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut count = 0;
+    for (folder, name) in [
+        ("plugins/collections", "collections"),
+        ("examples/notes", "notes"),
+        ("examples/audit", "audit"),
+        ("examples/search", "search"),
+        ("examples/webhooks", "webhooks"),
+    ] {
+        // Beside the SDK alone there is no repository.
+        let Ok(files) = std::fs::read_dir(root.join(folder).join("migrations/postgres")) else { continue };
+        for file in files {
+            let path = file.unwrap().path();
+            let sql = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(check(Some(name), &sql), Ok(StatementKind::Change), "{}", path.display());
+            count += 1;
+        }
+    }
+    assert!(count == 0 || count >= 10, "{count} files were checked");
+}
+
+/// What is refused here and in the packages of extensions is the same.
+#[test]
+fn reserved_names_own_nothing() {
+    for name in ["tb", "tb_application", "TB_x", "sqlite", "pg", "pg_x", "information", "information_schema"]
+    {
+        assert!(matches!(check(Some(name), "SELECT 1"), Err(StatementError::Denied { .. })), "{name}");
+    }
+    for name in ["tba", "pgx", "info", "notes"] {
+        assert_eq!(check(Some(name), "SELECT 1"), Ok(StatementKind::Read), "{name}");
+    }
+}

@@ -1,0 +1,141 @@
+//! The roles under which extensions' statements run, where the server lets the host make them: each owns its extension's
+//! tables and has no rights on others', but for the ids of users. Where it does not, only the text of statements is looked
+//! at. A connection keeps the role that it has until another scope asks for it.
+
+use std::{collections::HashSet, sync::Arc};
+
+use parking_lot::RwLock;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::{errors::Fault, pool::Link};
+use crate::db::{DbError, Scope};
+
+/// Held while a role is made, so that nodes that start together do not cross each other's way.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(7453010331047503);";
+
+/// Whether roles can be made: by whom, on which version, and how their names begin. A role belongs to all databases of a
+/// server, so the database is part of its name.
+const ASK: &str = "SELECT rolsuper OR (rolcreaterole AND has_schema_privilege(current_schema(), 'CREATE WITH GRANT OPTION')), \
+     'tb_' || substr(md5(current_database()), 1, 12) || '_' FROM pg_roles WHERE rolname = current_user";
+
+/// Makes the role of an extension, or brings it to what it must be, and gives it what is the extension's. `$prefix$` and
+/// `$name$` are replaced.
+const MAKE: &str = include_str!("make_role.sql");
+
+/// Takes a role away, with what it owns.
+const DROP: &str = include_str!("drop_role.sql");
+
+/// The roles of this database as far as this process knows them.
+#[derive(Debug)]
+pub(super) struct Roles {
+    /// How their names begin; `None` where they cannot be made.
+    prefix: Option<String>,
+    /// Extensions whose roles are as they must be.
+    made: RwLock<HashSet<Arc<str>>>,
+}
+
+impl Roles {
+    /// Asks the server whether it lets the host make roles, unless they are not wanted.
+    pub(super) async fn open(link: &mut Link, wanted: bool) -> Result<Roles, sqlx::Error> {
+        let row = sqlx::query(ASK).persistent(false).fetch_one(&mut link.connection).await?;
+        let (can_make, prefix): (bool, String) = (row.try_get(0)?, row.try_get(1)?);
+        Ok(Roles { prefix: Some(prefix).filter(|_| can_make && wanted), made: RwLock::default() })
+    }
+
+    /// Whether extensions' statements run under roles of their own.
+    pub(super) fn are_made(&self) -> bool {
+        self.prefix.is_some()
+    }
+
+    /// Lets a connection run the next statement in the name of `scope`. It asks the server only where the connection was
+    /// another's before.
+    pub(super) async fn assume(&self, link: &mut Link, scope: &Scope) -> Result<(), Fault> {
+        let Some(prefix) = &self.prefix else { return Ok(()) };
+        match (scope, &link.role) {
+            (Scope::Host, None) => return Ok(()),
+            (Scope::Extension(name), Some(role)) if name == role => return Ok(()),
+            _ => {}
+        }
+        let Scope::Extension(name) = scope else {
+            link.engine("RESET ROLE").await?;
+            link.role = None;
+            return Ok(());
+        };
+        check_name(name)?;
+        if !self.made.read().contains(name) {
+            self.make(link, prefix, name).await?;
+        }
+        let sql = format!("SET ROLE \"{prefix}{name}\"");
+        if let Err(error) = run(link, &sql).await {
+            // Another node may have taken it away with its extension.
+            self.made.write().remove(name);
+            return Err(error.into());
+        }
+        link.role = Some(Arc::clone(name));
+        Ok(())
+    }
+
+    async fn make(&self, link: &mut Link, prefix: &str, name: &Arc<str>) -> Result<(), Fault> {
+        if link.role.is_some() {
+            link.engine("RESET ROLE").await?;
+            link.role = None;
+        }
+        alone(link, &filled(MAKE, prefix, name)).await?;
+        if !link.is_open {
+            // Within a transaction it is made only once that is committed.
+            self.made.write().insert(Arc::clone(name));
+        }
+        Ok(())
+    }
+
+    /// Takes the role of an extension away, with what is left of its tables and functions.
+    pub(super) async fn drop(&self, link: &mut Link, name: &str) -> Result<(), Fault> {
+        let Some(prefix) = &self.prefix else { return Ok(()) };
+        check_name(name)?;
+        self.assume(link, &Scope::Host).await?;
+        self.made.write().remove(name);
+        Ok(alone(link, &filled(DROP, prefix, name)).await?)
+    }
+}
+
+fn filled(script: &str, prefix: &str, name: &str) -> String {
+    script.replace("$prefix$", prefix).replace("$name$", name)
+}
+
+/// A name is put into SQL: it is a plain one, in small letters.
+fn check_name(name: &str) -> Result<(), DbError> {
+    if tinybase_package::boundary::is_name(name) && tinybase_package::boundary::host_prefix(name).is_none() {
+        return Ok(());
+    }
+    Err(DbError::Denied {
+        scope: name.to_owned(),
+        table: "any table: its name is no name, or the host's".to_owned(),
+    })
+}
+
+/// Runs a script that changes roles, one node after the other: in the transaction that is open, or in one of its own, also on
+/// a connection that only reads.
+async fn alone(link: &mut Link, script: &str) -> Result<(), sqlx::Error> {
+    if link.is_open {
+        return run(link, &format!("{LOCK}{script}")).await;
+    }
+    let ran = run(link, &format!("BEGIN READ WRITE;{LOCK}{script};COMMIT")).await;
+    if ran.is_err() && !link.is_broken {
+        link.engine("ROLLBACK").await?;
+    }
+    ran
+}
+
+async fn run(link: &mut Link, sql: &str) -> Result<(), sqlx::Error> {
+    link.is_busy = true;
+    match sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut link.connection).await {
+        Ok(_) => {
+            link.is_busy = false;
+            Ok(())
+        }
+        Err(error) => {
+            link.settle(&error);
+            Err(error)
+        }
+    }
+}
