@@ -35,7 +35,7 @@ async fn time_of(rows: i64) -> Duration {
         CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT); CREATE INDEX t_b ON t (b); \
         WITH RECURSIVE m (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM m WHERE i < 30000) \
             INSERT INTO t SELECT i + 1000000, printf('%08d', i) || hex(zeroblob(400)) FROM m; \
-        CREATE TRIGGER t_i AFTER INSERT ON t BEGIN UPDATE n SET c = c + 1; END;";
+        CREATE TRIGGER tb_t_i AFTER INSERT ON t BEGIN UPDATE n SET c = c + 1; END;";
     apply(&fresh.db, &[(setup, &NONE, Expect::Any)]).await.unwrap();
     let rows = spread(rows);
     let begun = Instant::now();

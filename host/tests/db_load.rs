@@ -274,7 +274,7 @@ async fn the_log_is_cut_back_once_a_long_read_has_ended() {
     let row = [Value::from("x".repeat(20_000))];
     let insert = [("INSERT INTO t VALUES (?1)", row.as_slice(), Expect::Any)];
     apply(&fresh.db, &insert).await.unwrap();
-    let endless = "WITH RECURSIVE n (i) AS (SELECT length(a) FROM t UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+    let endless = "WITH RECURSIVE tb_n (i) AS (SELECT length(a) FROM t UNION ALL SELECT i + 1 FROM tb_n) SELECT max(i) FROM tb_n";
     let scan = later(&fresh.db, endless, Duration::from_secs(600));
     wait_until("a log over its limit", async || {
         apply(&fresh.db, &insert).await.unwrap();

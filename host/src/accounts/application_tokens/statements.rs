@@ -49,10 +49,11 @@ const INSERT_CHILD: &str = "INSERT INTO tb_application_tokens \
      SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, p.id FROM tb_application_tokens p \
      WHERE p.id = ?9 AND p.user_id = ?3 AND p.is_active = 1 AND p.scopes = ?10 \
      AND (p.expires_at IS NULL OR p.expires_at > ?7)";
-/// Who is switched off takes along what it made; none of these wakes up before it does.
+/// Who is switched off takes along what it made; none of these wakes up before it does. A common table expression of the
+/// host's needs the host's prefix: SQLite's authorizer names it as it names an extension's view.
 const SWITCH_OFF_BELOW: &str = "UPDATE tb_application_tokens SET is_active = 0 WHERE id IN ( \
-     WITH RECURSIVE below (id) AS (SELECT id FROM tb_application_tokens WHERE parent_id = ?1 \
-     UNION SELECT t.id FROM tb_application_tokens t JOIN below ON t.parent_id = below.id) SELECT id FROM below)";
+     WITH RECURSIVE tb_below (id) AS (SELECT id FROM tb_application_tokens WHERE parent_id = ?1 \
+     UNION SELECT t.id FROM tb_application_tokens t JOIN tb_below ON t.parent_id = tb_below.id) SELECT id FROM tb_below)";
 const PARENT_IS_ACTIVE: &str =
     "UPDATE tb_application_tokens SET is_active = 1 WHERE id = ?1 AND is_active = 1";
 const HAS_CHILDREN: &str = "UPDATE tb_application_tokens SET name = name WHERE id = ?1 \
