@@ -35,6 +35,8 @@ pub(super) struct Link {
     extension_rows_bytes_max: usize,
     keyed_sql: String,
     must_undo: bool,
+    /// The extension in whose name a statement was last run to change something.
+    last_writer: Option<Arc<str>>,
 }
 
 /// What one statement of a batch did.
@@ -66,6 +68,7 @@ impl Link {
             extension_rows_bytes_max: options.extension_rows_bytes_max,
             keyed_sql: String::new(),
             must_undo: false,
+            last_writer: None,
         })
     }
 
@@ -119,6 +122,7 @@ impl Link {
         now: &str,
         time_max: Duration,
     ) -> Result<Effect, DbError> {
+        self.flush_tables_of_others(scope).map_err(errors::map)?;
         let bytes_max = self.rows_bytes_max(scope);
         let key = key_sql(&mut self.keyed_sql, scope, sql)?;
         self.guard.enter(scope, time_max);
@@ -152,6 +156,20 @@ impl Link {
         made.extend(self.guard.take_made());
         self.check(scope, &made, time_max)?;
         Ok(Effect { affected, rows })
+    }
+
+    /// Has full-text tables write out what they hold back since another extension changed them. A savepoint makes them do it
+    /// now, in the engine's name; later they would do it in the midst of this extension's statement, and be denied.
+    fn flush_tables_of_others(&mut self, scope: &Scope) -> rusqlite::Result<()> {
+        let Scope::Extension(name) = scope else { return Ok(()) };
+        if self.last_writer.as_ref().is_some_and(|last| Arc::ptr_eq(last, name) || last == name) {
+            return Ok(());
+        }
+        if self.last_writer.replace(Arc::clone(name)).is_some() && !self.connection.is_autocommit() {
+            self.engine("SAVEPOINT tb_flush")?;
+            self.engine("RELEASE tb_flush")?;
+        }
+        Ok(())
     }
 
     fn run(
