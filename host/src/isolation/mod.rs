@@ -28,6 +28,10 @@ pub use bulkhead::{Bulkhead, switched_off};
 pub use guarded::{Guarded, OwnTask};
 pub use watchdog::{Report, Watchdog};
 
+/// The stack of each thread. A statement of an extension on PostgreSQL is as deep as a filter has terms, and is walked through
+/// by recursion; memory is taken only for what is used.
+const THREAD_STACK_BYTES: usize = 16 << 20;
+
 /// The runtime that plugin code runs on: so many threads that serve requests, and for other blocking work at most so many. To
 /// be made once in a process.
 ///
@@ -36,6 +40,7 @@ pub use watchdog::{Report, Watchdog};
 pub fn runtime(worker_threads: usize, blocking_threads_max: usize) -> io::Result<Runtime> {
     threads::set_inside_max(worker_threads);
     Builder::new_multi_thread()
+        .thread_stack_size(THREAD_STACK_BYTES)
         // The last worker never goes into plugin code.
         .worker_threads(worker_threads + 1)
         .max_blocking_threads(blocking_threads_max + bulkhead::MOVED_THREADS_MAX)
