@@ -281,6 +281,7 @@ impl From<DbError> for ApiError {
             DbError::Busy => {
                 ApiError::unavailable(error.code(), "the database is overloaded; try again shortly")
             }
+            DbError::NoRoom => ApiError::unavailable(error.code(), error.to_string()),
             DbError::Closed(_) => ApiError::unavailable(error.code(), "the server is shutting down"),
             DbError::DiskFull(cause) => {
                 let detail =

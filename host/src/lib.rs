@@ -14,6 +14,7 @@ pub mod error;
 pub mod http;
 pub mod isolation;
 pub mod logging;
+pub mod memory;
 mod nearest;
 pub mod nodes;
 pub mod observe;

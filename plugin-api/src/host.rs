@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
-use tinybase_abi::{future, host::HostClients};
+use tinybase_abi::{bytes::Bytes, future, host::HostClients};
 
 use crate::{
     Error, Result, audit::Audit, command::Console, database::Database, events::Topic, http::Http,
@@ -212,10 +212,30 @@ impl Host {
         usize::try_from(if told == 0 { UNKNOWN } else { told }).unwrap_or(usize::MAX)
     }
 
+    /// Makes room for so many bytes that the extension is about to hold, among what all requests may hold together: waits a while
+    /// where there is none. To be called before an answer or a batch of more than some hundred kilobytes is put together; small
+    /// ones need no room of their own. A host before ABI 1.3 does not count.
+    ///
+    /// # Errors
+    /// 503 `overloaded`, where others hold too much for too long.
+    pub async fn reserve(&self, bytes: usize) -> Result<Reserved> {
+        let room = match self.clients.limits {
+            Some(client) => client.reserve(bytes as u64).await.into_result()?,
+            None => Bytes::empty(),
+        };
+        Ok(Reserved { _room: room })
+    }
+
     /// A number that changes whenever another process has changed the data: what is cached of it is stale then.
     pub fn foreign_changes(&self) -> Result<u64> {
         granted!(self, database).map(|client| client.foreign_changes())
     }
+}
+
+/// Room among what all requests may hold; given back when dropped.
+#[derive(Debug)]
+pub struct Reserved {
+    _room: Bytes,
 }
 
 fn parse<T: DeserializeOwned>(user: &[u8]) -> Result<T> {

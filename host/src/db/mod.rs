@@ -142,6 +142,9 @@ pub enum DbError {
     /// The engine is overloaded, or another process holds it; the same call may go through later.
     #[error("the database is busy")]
     Busy,
+    /// What is held for all requests leaves no room for the result; the same call may go through later.
+    #[error("the server holds too much for other requests at once; try again shortly")]
+    NoRoom,
     /// The result is larger than a result may be.
     #[error("the result is larger than {bytes_max} bytes")]
     TooLarge {
@@ -194,6 +197,7 @@ impl DbError {
             DbError::Condition { .. } => "db_condition",
             DbError::Timeout(_) => "db_timeout",
             DbError::Busy => "db_busy",
+            DbError::NoRoom => "overloaded",
             DbError::TooLarge { .. } => "db_result_too_large",
             DbError::Denied { .. } => "db_denied",
             DbError::Sql(_) => "db_sql",

@@ -32,13 +32,12 @@ use super::{
     rate_limit::{RateLimits, Sweeping},
     request_id::REQUEST_ID,
     response_body::AnswerBody,
-    response_budget,
     security_headers::{self, SecurityHeaders},
     system,
 };
 use crate::{
-    config::Config, db::turns::CallerKey, error::ApiError, logging, nodes::NodeCount, request_log::Recorder,
-    sql::HostSql, telemetry,
+    config::Config, db::turns::CallerKey, error::ApiError, logging, memory, nodes::NodeCount,
+    request_log::Recorder, sql::HostSql, telemetry,
 };
 
 /// An answer on its way out.
@@ -85,6 +84,7 @@ impl App {
         mut own: OwnRoutes,
     ) -> App {
         let limits = Limits::from_config(config);
+        memory::limit(limits.memory());
         let static_dir = config.public.static_dir.as_deref();
         system::routes(&mut own, static_dir);
         docs::routes(&mut own);
@@ -111,6 +111,7 @@ impl App {
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> App {
         self.budget = BodyBudget::new(limits.bodies_bytes_max);
+        memory::limit(limits.memory());
         self.limits = limits;
         self
     }
@@ -206,7 +207,8 @@ impl App {
         if !traits.is_head
             && let Some(bytes) = answer.body().held().filter(|bytes| *bytes > 0)
         {
-            match response_budget::admit(bytes, traits.is_change, &self.limits).await {
+            let kept = answer.body_mut().take_kept();
+            match memory::admit(bytes, traits.is_change, kept, self.limits.memory()).await {
                 Some(share) => answer.body_mut().count(share),
                 None => return answer_error(no_room()),
             }

@@ -1,6 +1,7 @@
 //! A request's body under its limit, its deadline and the budget of all bodies. It never parses one.
 
 use std::{
+    ops::RangeInclusive,
     pin::Pin,
     sync::{
         Arc,
@@ -19,8 +20,8 @@ use tokio::time::{Instant, Sleep};
 use super::Limits;
 use crate::{error::ApiError, observe::stats::HTTP};
 
-/// The most that is set aside for a body before its bytes are there, whatever its `content-length` claims.
-const RESERVE_BYTES_MAX: usize = 64 << 10;
+/// The smallest and the largest block that a body is gathered in, whatever its `content-length` claims.
+const BLOCK_BYTES: RangeInclusive<usize> = (16 << 10)..=(1 << 20);
 
 /// Up to how many bytes a body counts as small: the last quarter of the budget is kept for those, so that uploads keep
 /// nobody from signing in.
@@ -114,6 +115,44 @@ fn signed(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
+/// What is there of a body. A buffer that grows as one would take up to three times its bytes while it is copied.
+#[derive(Default)]
+struct Blocks {
+    full: Vec<BytesMut>,
+    last: BytesMut,
+    bytes: usize,
+}
+
+impl Blocks {
+    fn push(&mut self, mut piece: &[u8]) {
+        while !piece.is_empty() {
+            let room = self.last.capacity() - self.last.len();
+            if room == 0 {
+                let block = self.bytes.max(piece.len()).clamp(*BLOCK_BYTES.start(), *BLOCK_BYTES.end());
+                let full = std::mem::replace(&mut self.last, BytesMut::with_capacity(block));
+                self.full.push(full);
+                continue;
+            }
+            let (fits, rest) = piece.split_at(room.min(piece.len()));
+            self.last.extend_from_slice(fits);
+            self.bytes += fits.len();
+            piece = rest;
+        }
+    }
+
+    /// All of it in one piece. Each block is given back as soon as it is copied.
+    fn join(self) -> Bytes {
+        if self.bytes == self.last.len() {
+            return self.last.freeze();
+        }
+        let mut whole = BytesMut::with_capacity(self.bytes);
+        for block in self.full.into_iter().chain([self.last]) {
+            whole.extend_from_slice(&block);
+        }
+        whole.freeze()
+    }
+}
+
 /// A request's body that ends in an error once it is too large or too slow.
 pub(super) struct LimitedBody<B> {
     inner: B,
@@ -180,16 +219,15 @@ impl<B: Body<Data = Bytes> + Unpin> LimitedBody<B> {
         }
         let Some(first) = self.next_data(share).await? else { return Ok(Bytes::new()) };
         let Some(second) = self.next_data(share).await? else { return Ok(first) };
-        let reserve = usize::try_from(claimed)
-            .unwrap_or(0)
-            .clamp(first.len() + second.len(), RESERVE_BYTES_MAX.max(first.len() + second.len()));
-        let mut whole = BytesMut::with_capacity(reserve);
-        whole.extend_from_slice(&first);
-        whole.extend_from_slice(&second);
+        let mut blocks = Blocks::default();
+        blocks.push(&first);
+        drop(first);
+        blocks.push(&second);
+        drop(second);
         while let Some(piece) = self.next_data(share).await? {
-            whole.extend_from_slice(&piece);
+            blocks.push(&piece);
         }
-        Ok(whole.freeze())
+        Ok(blocks.join())
     }
 
     async fn next_data(&mut self, share: &mut BudgetShare) -> Result<Option<Bytes>, BodyError> {
@@ -245,5 +283,26 @@ impl<B: Body<Data = Bytes> + Unpin> Body for LimitedBody<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_in_pieces_is_joined_in_order() {
+        for bytes in [1, 100, 16 << 10, (16 << 10) + 1, 5 << 20] {
+            let body: Vec<u8> = (0..bytes).map(|at| (at % 251) as u8).collect();
+            for piece in [1, 7, 9_000, 300_000, 3 << 20] {
+                if bytes / piece > 100_000 {
+                    continue;
+                }
+                let mut blocks = Blocks::default();
+                body.chunks(piece).for_each(|piece| blocks.push(piece));
+                assert!(blocks.full.iter().all(|block| block.capacity() <= *BLOCK_BYTES.end()));
+                assert!(blocks.join() == body, "{bytes} bytes by {piece}");
+            }
+        }
     }
 }

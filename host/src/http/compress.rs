@@ -16,7 +16,8 @@ use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::compression::{CompressionBody, CompressionLayer, CompressionLevel, predicate::SizeAbove};
 
-use super::{app::Answer, response_body::AnswerBody, response_budget::Share};
+use super::{app::Answer, response_body::AnswerBody};
+use crate::memory::Share;
 
 /// How much is compressed at once: about a millisecond's work.
 const SLICE_BYTES_MAX: usize = 256 << 10;

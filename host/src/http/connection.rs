@@ -15,18 +15,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep},
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     Limits,
+    linger::Linger,
     pace::{Pace, PaceJudge, look_interval},
 };
-
-/// Bytes that are read and thrown away after the last answer.
-const LINGER_BYTES_MAX: usize = 4 << 20;
 
 /// Times and counts of one connection. Times are milliseconds since it was opened, plus one; 0 is "not".
 #[derive(Debug)]
@@ -135,12 +130,6 @@ pub(super) struct WatchedIo<S> {
     linger: Option<Linger>,
 }
 
-/// The end of a socket whose way out is closed.
-struct Linger {
-    bytes: usize,
-    timer: Pin<Box<Sleep>>,
-}
-
 impl<S> WatchedIo<S> {
     pub(super) fn new(inner: S, watch: Arc<Watch>, linger_timeout: Duration) -> WatchedIo<S> {
         WatchedIo { inner, watch, linger_timeout, linger: None }
@@ -198,29 +187,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedIo<S> {
         flushed
     }
 
-    /// Closes the way out. A socket that is dropped with unread bytes in it is reset, and the reset can overtake the
-    /// answer (a 413, say) on its way to the client: so what a client is still sending is read and thrown away first.
+    /// Closes the way out, and reads on for a while.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.linger.is_none() {
             ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
         }
         let timeout = this.linger_timeout;
-        let linger = this.linger.get_or_insert_with(|| Linger { bytes: 0, timer: Box::pin(sleep(timeout)) });
-        let mut scrap = [0_u8; 8192];
-        while linger.bytes < LINGER_BYTES_MAX {
-            let mut buf = ReadBuf::new(&mut scrap);
-            match Pin::new(&mut this.inner).poll_read(cx, &mut buf) {
-                Poll::Ready(Ok(())) if !buf.filled().is_empty() => linger.bytes += buf.filled().len(),
-                Poll::Ready(_) => break,
-                Poll::Pending if linger.bytes == 0 && !this.watch.unread.load(Ordering::Relaxed) => break,
-                Poll::Pending => {
-                    ready!(linger.timer.as_mut().poll(cx));
-                    break;
-                }
-            }
-        }
-        Poll::Ready(Ok(()))
+        let is_unread = this.watch.unread.load(Ordering::Relaxed);
+        let linger = this.linger.get_or_insert_with(|| Linger::new(timeout));
+        linger.poll(&mut this.inner, is_unread, cx).map(Ok)
     }
 }
 

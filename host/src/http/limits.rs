@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::config::Config;
+use crate::{config::Config, memory::MemoryLimits};
+
+/// How many of the largest answers all requests may hold together, at least: one request may hold several on its way to one.
+const ANSWERS_MIN: usize = 8;
 
 /// What the server bears. Every figure that an operator may set comes from [`Config`]; the others are fixed here.
 #[derive(Debug, Clone)]
@@ -25,7 +28,7 @@ pub struct Limits {
     pub response_rate_bytes_per_second_min: u32,
     /// The time over which [`Limits::response_rate_bytes_per_second_min`] is reckoned.
     pub response_rate_grace: Duration,
-    /// Bytes of all answers that are held in memory at once; more is a 503.
+    /// Bytes of all answers, and of the work on them, that are held in memory at once; more is a 503.
     pub responses_bytes_max: usize,
     /// How long an answer waits for room among those.
     pub responses_wait_timeout: Duration,
@@ -86,6 +89,11 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// What all answers, and the work on them, may hold.
+    pub(crate) fn memory(&self) -> MemoryLimits {
+        MemoryLimits { bytes_max: self.responses_bytes_max, wait_timeout: self.responses_wait_timeout }
+    }
+
     /// The limits that `config` asks for.
     pub fn from_config(config: &Config) -> Limits {
         let server = &config.server;
@@ -99,7 +107,9 @@ impl Limits {
             response_stall_timeout: Duration::from_millis(server.response_stall_timeout_ms),
             response_rate_bytes_per_second_min: server.response_rate_bytes_per_second_min,
             response_rate_grace: Duration::from_millis(server.response_rate_grace_ms),
-            responses_bytes_max: server.responses_bytes_max.max(2 * config.plugins.response_bytes_max),
+            responses_bytes_max: server
+                .responses_bytes_max
+                .max(ANSWERS_MIN * config.plugins.response_bytes_max),
             request_timeout: Duration::from_millis(server.request_timeout_ms),
             shutdown_timeout: Duration::from_millis(server.shutdown_timeout_ms),
             compression_bytes_min: server.compression_bytes_min,

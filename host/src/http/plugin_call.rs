@@ -17,7 +17,13 @@ use super::{
     exchange::Exchange,
     response_body::AnswerBody,
 };
-use crate::{db::turns::CallerKey, error::ApiError, isolation::OwnTask, logging};
+use crate::{
+    db::turns::CallerKey,
+    error::ApiError,
+    isolation::OwnTask,
+    logging,
+    memory::{self, Share},
+};
 
 /// Calls the matched route with everything that it is promised.
 pub(super) async fn call(
@@ -54,24 +60,27 @@ pub(super) async fn call(
         )),
     };
     let request = PluginRequest { parts, params, caller, request_id: info.id, client: info.client, body };
-    let mut answer = within_limits(app, &*route, request).await?;
+    let (mut answer, reserved) = within_limits(app, &*route, request).await?;
     cookies::hold(&mut answer.headers, &spec.cookie_paths, info.is_https)
         .map_err(|bad| bad_cookie(figures.pattern, bad))?;
-    into_answer(answer, hold)
+    let mut answer = into_answer(answer, hold)?;
+    answer.body_mut().keep(reserved);
+    Ok(answer)
 }
 
-/// Calls the route in a task of its own, so that a handler that blocks its thread holds nothing but that.
+/// Calls the route in a task of its own, so that a handler that blocks its thread holds nothing but that. Beside the answer
+/// stands what was reserved for it.
 async fn within_limits(
     app: &App,
     route: &dyn PluginRoute,
     request: PluginRequest,
-) -> Result<PluginResponse, ApiError> {
+) -> Result<(PluginResponse, Share), ApiError> {
     let key = CallerKey::of(request.caller.as_deref(), request.client);
-    let task = OwnTask::spawn(logging::carried(key.scope(route.call(request))));
+    let task = OwnTask::spawn(logging::carried(key.scope(memory::of_call(route.call(request)))));
     let overall = app.limits.request_timeout;
     let own = route.spec().timeout.filter(|own| *own <= overall);
     match within(own.unwrap_or(overall), task).await {
-        Some(Ok(answer)) => answer,
+        Some(Ok((answer, reserved))) => answer.map(|answer| (answer, reserved)),
         Some(Err(error)) => match error.try_into_panic() {
             Ok(panic) => resume_unwind(panic),
             Err(_) => Err(ApiError::unavailable("shutting_down", "the server stops")),

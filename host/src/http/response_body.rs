@@ -11,12 +11,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http_body::{Body, Frame, SizeHint};
 
-use super::{
-    BoxError, ByteStream,
-    connection::RequestGuard,
-    h2_streams::StreamPace,
-    response_budget::{self, Share},
-};
+use super::{BoxError, ByteStream, connection::RequestGuard, h2_streams::StreamPace};
+use crate::memory::{self, Share};
 use crate::request_log::Unsent;
 
 /// The most bytes that an HTTP/2 stream is handed at once.
@@ -104,8 +100,18 @@ impl AnswerBody {
             self.share = share;
             return;
         };
-        let (tracked, share) = response_budget::track(std::mem::take(bytes), share);
+        let (tracked, share) = memory::track(std::mem::take(bytes), share);
         (*bytes, self.share) = (tracked, share);
+    }
+
+    /// Keeps what was reserved for it while it was made, until it is counted.
+    pub(super) fn keep(&mut self, reserved: Share) {
+        self.share = reserved;
+    }
+
+    /// What was reserved for it.
+    pub(super) fn take_kept(&mut self) -> Share {
+        std::mem::take(&mut self.share)
     }
 
     /// Watches how fast the client takes it: each stream of HTTP/2, and what is made while it is sent.
@@ -173,7 +179,7 @@ impl Pulled {
             AnswerKind::Whole(_) => frame,
             AnswerKind::Axum(_) | AnswerKind::Stream(_) => {
                 let share = Share::forced(frame.len());
-                response_budget::track(frame, share).0
+                memory::track(frame, share).0
             }
         };
         if self.stream.is_none() || bytes.is_empty() {
@@ -186,8 +192,8 @@ impl Pulled {
     /// The next piece, once there is room for it.
     fn poll_piece(&mut self, kind: &mut AnswerKind, context: &mut Context<'_>) -> Polled {
         if !matches!(kind, AnswerKind::Whole(_)) {
-            if self.room.is_none() && response_budget::held() >= self.bytes_max {
-                self.room = Some(Box::pin(response_budget::room(self.bytes_max)));
+            if self.room.is_none() && memory::held() >= self.bytes_max {
+                self.room = Some(Box::pin(memory::room(self.bytes_max)));
             }
             if let Some(room) = &mut self.room {
                 ready!(room.as_mut().poll(context));

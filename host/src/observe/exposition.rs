@@ -14,7 +14,7 @@ use super::{
     process::Process,
     stats::{self, ACCOUNTS, DATABASE, EVENTS, EXTENSIONS, HTTP, PluginFigures, REQUEST_LOG, RouteFigures},
 };
-use crate::http::response_budget;
+use crate::memory;
 
 /// The media type of the text.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -186,7 +186,7 @@ fn of_http(families: &mut Families<'_>) -> fmt::Result {
     let help = "Bytes of request bodies in memory";
     families.gauge("tinybase_http_body_bytes", help, gauge(HTTP.body_bytes.get()))?;
     let help = "Bytes of answers in memory";
-    families.gauge("tinybase_http_response_bytes", help, response_budget::held() as f64)
+    families.gauge("tinybase_http_response_bytes", help, memory::held() as f64)
 }
 
 fn of_database(families: &mut Families<'_>) -> fmt::Result {

@@ -133,6 +133,7 @@ impl Plugins {
         let limits = Limits {
             call_timeout: Duration::from_millis(config.plugins.call_timeout_ms),
             response_bytes_max: config.plugins.response_bytes_max,
+            memory: crate::http::Limits::from_config(config).memory(),
             start_timeout: Duration::from_millis(config.plugins.start_timeout_ms),
             probe_timeout: Duration::from_millis(config.plugins.probe_timeout_ms),
             drain_timeout: Duration::from_millis(config.plugins.drain_timeout_ms),

@@ -84,10 +84,27 @@ unsafe extern "C" fn free_vec(owner: *mut c_void, capacity: usize) {
     drop(unsafe { Vec::from_raw_parts(owner.cast::<u8>(), 0, capacity) });
 }
 
+struct Held<G> {
+    bytes: Vec<u8>,
+    _guard: G,
+}
+
+unsafe extern "C" fn free_held<G>(owner: *mut c_void, _capacity: usize) {
+    // SAFETY: `Bytes::guarded` took the pointer from a `Box` of this very type.
+    drop(unsafe { Box::from_raw(owner.cast::<Held<G>>()) });
+}
+
 impl Bytes {
     /// No bytes; costs no allocation.
     pub const fn empty() -> Bytes {
         Bytes { ptr: std::ptr::null(), len: 0, owner: std::ptr::null_mut(), capacity: 0, free: None }
+    }
+
+    /// Owned bytes that keep `guard` until they are dropped.
+    pub fn guarded<G: Send + 'static>(bytes: Vec<u8>, guard: G) -> Bytes {
+        let held = Box::new(Held { bytes, _guard: guard });
+        let (ptr, len) = (held.bytes.as_ptr(), held.bytes.len());
+        Bytes { ptr, len, owner: Box::into_raw(held).cast(), capacity: 0, free: Some(free_held::<G>) }
     }
 
     /// Copies the bytes into a `Vec`.
@@ -171,6 +188,17 @@ mod tests {
         let address = source.as_ptr();
         let back = Bytes::from(source).into_vec();
         assert_eq!((back.as_slice(), back.as_ptr()), (b"hello".as_slice(), address));
+    }
+
+    #[test]
+    fn a_guard_lives_as_long_as_its_bytes() {
+        let guard = std::sync::Arc::new(());
+        for bytes in [&b"hello"[..], b""] {
+            let held = Bytes::guarded(bytes.to_vec(), std::sync::Arc::clone(&guard));
+            assert_eq!((&*held, std::sync::Arc::strong_count(&guard)), (bytes, 2));
+            assert_eq!(held.into_vec(), bytes);
+            assert_eq!(std::sync::Arc::strong_count(&guard), 1);
+        }
     }
 
     #[test]

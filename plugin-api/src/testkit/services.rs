@@ -291,6 +291,10 @@ impl limits::Server for Services {
     fn response_bytes_max(&self) -> u64 {
         self.response_bytes_max.load(Ordering::Relaxed)
     }
+
+    fn reserve(&self, _bytes: u64) -> RawFuture<Bytes> {
+        ready(Ok(Bytes::empty()))
+    }
 }
 
 impl storage::Server for Services {

@@ -20,7 +20,10 @@ use super::{
     pool::{Lent, Link, Purpose},
     statement::Prepared,
 };
-use crate::db::{DbError, Scope};
+use crate::{
+    db::{DbError, Scope},
+    memory::{Gathering, NoRoom},
+};
 
 /// What a statement did.
 #[derive(Debug)]
@@ -112,7 +115,7 @@ async fn execute(
     let query =
         sqlx::query_with(AssertSqlSafe(Arc::clone(&prepared.sql)), arguments).persistent(prepared.is_kept);
     let mut rows: Option<Rows<'_>> = None;
-    let mut affected = 0;
+    let (mut affected, mut gathering) = (0, Gathering::default());
     link.is_busy = true;
     let mut answers = link.connection.fetch_many(query);
     while let Some(answer) = answers.next().await {
@@ -124,6 +127,7 @@ async fn execute(
                 if rows.writer.len_bytes() > bytes_max {
                     return Err(DbError::TooLarge { bytes_max }.into());
                 }
+                gathering.grow_to(rows.writer.len_bytes()).map_err(|NoRoom| DbError::NoRoom)?;
             }
             Err(error) => {
                 drop(answers);

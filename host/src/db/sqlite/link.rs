@@ -11,7 +11,10 @@ use tinybase_abi::codec::{CodecError, Reader, RowsWriter, ValueRef};
 use tinybase_package::boundary::host_prefix;
 
 use super::{SqliteOptions, clock, errors, functions, guard::Guard, made};
-use crate::db::{DbError, Scope};
+use crate::{
+    db::{DbError, Scope},
+    memory::{Gathering, NoRoom},
+};
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -413,7 +416,7 @@ fn bind_one(
 }
 
 fn pack_rows(statement: &mut Statement<'_>, bytes_max: usize) -> Result<Vec<u8>, Fault> {
-    let mut writer = None;
+    let (mut writer, mut gathering) = (None, Gathering::default());
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next()? {
         // SQLite may prepare the statement anew on its first step, so the columns are asked for behind it.
@@ -426,6 +429,7 @@ fn pack_rows(statement: &mut Statement<'_>, bytes_max: usize) -> Result<Vec<u8>,
             writer.push(value);
         }
         writer.end_row();
+        gathering.grow_to(writer.len_bytes()).map_err(|NoRoom| Fault::Own(DbError::NoRoom))?;
     }
     drop(rows);
     Ok(writer.unwrap_or_else(|| start_rows(statement)).finish())

@@ -10,9 +10,8 @@ use super::harness::{BIG_BYTES, HUGE_BYTES, Setup, TestServer, patiently, read_t
 use crate::http::{
     Access, Limits,
     extract::{ApiJson, Fields, Input},
-    response_budget,
 };
-use crate::observe::stats::HTTP;
+use crate::{memory, observe::stats::HTTP};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -35,7 +34,7 @@ async fn begin(client: &H2Client, path: &str) -> http::Response<h2::RecvStream> 
 
 async fn nothing_is_held() {
     patiently(async {
-        while response_budget::held() > 0 {
+        while memory::held() > 0 {
             tokio::task::yield_now().await;
         }
     })
@@ -63,7 +62,7 @@ async fn streams_that_take_nothing_share_a_budget_and_are_reset() {
                 refused += 1;
             }
         }
-        assert!(response_budget::held() <= 20 * BIG_BYTES);
+        assert!(memory::held() <= 20 * BIG_BYTES);
     }
     assert!(taken.len() >= 15 && refused > 0, "{} taken, {refused} refused", taken.len());
     assert_eq!(server.get("/health").await.status, 200, "small answers have room of their own");
@@ -88,7 +87,7 @@ async fn an_answer_is_held_until_its_last_byte_is_taken() {
             Some(Ok(piece)) => bytes += piece.len(),
             ended => break ended,
         }
-        assert!(response_budget::held() >= BIG_BYTES || bytes == BIG_BYTES - 1);
+        assert!(memory::held() >= BIG_BYTES || bytes == BIG_BYTES - 1);
     };
     assert_eq!(bytes, BIG_BYTES - 1);
     assert_eq!(ended.unwrap().unwrap_err().reason(), Some(h2::Reason::CANCEL));
@@ -111,7 +110,7 @@ async fn a_client_who_takes_too_little_is_cut_off() {
     let (mut taken, mut little) = (0, [0; 512]);
     patiently(socket.readable()).await.unwrap();
     patiently(async {
-        while response_budget::held() > 0 {
+        while memory::held() > 0 {
             taken += socket.read(&mut little).await.unwrap_or(0);
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -157,7 +156,7 @@ async fn a_stream_is_made_as_fast_as_its_client_takes_it() {
 async fn a_stream_waits_while_others_hold_everything() {
     let limits = Limits { responses_bytes_max: BIG_BYTES * 3 / 2, ..Limits::default() };
     let server = TestServer::start_limited(limits).await;
-    let held = response_budget::test_share(BIG_BYTES * 2);
+    let held = memory::test_share(BIG_BYTES * 2);
     let client = h2_client(&server, 1 << 20).await;
     let mut body = begin(&client, "/api/endless").await.into_body();
     assert_eq!(server.signals.made.load(Ordering::Relaxed), 0, "there is no room for a piece");
@@ -173,8 +172,8 @@ async fn a_change_is_answered_though_there_is_no_room() {
         ..Limits::default()
     };
     let server = TestServer::start_limited(limits).await;
-    let _held = response_budget::test_share(1000);
-    let refused = server.get("/api/echo/x").await;
+    let _held = memory::test_share(1000);
+    let refused = server.get("/api/big").await;
     assert_eq!(refused.refusal(), (503, "overloaded".into()));
     assert!(refused.header("retry-after").is_some());
     assert_eq!(server.ask("POST /api/echo", &[], "").await.status, 200);
@@ -196,7 +195,7 @@ async fn compressed_answers_are_counted_as_they_are_sent() {
         let length: usize = response.headers()["content-length"].to_str().unwrap().parse().unwrap();
         assert!((1..BIG_BYTES / 10).contains(&length));
         patiently(async {
-            while response_budget::held() != length {
+            while memory::held() != length {
                 tokio::task::yield_now().await;
             }
         })

@@ -14,10 +14,14 @@ use super::{OpenTransaction, PluginHost};
 use crate::{
     db::{Answer, Cost, DbError, Engine, Query},
     isolation::threads,
+    memory::Share,
 };
 
 /// The most transactions that a plugin may have open at once: each keeps every other writer waiting.
 const TRANSACTIONS_MAX: usize = 64;
+
+/// From how many bytes on what a plugin is handed is counted.
+const COUNTED_BYTES_MIN: usize = 64 << 10;
 
 /// A database error as a plugin sees it. Codes are [`DbError::code`].
 pub fn raw_error(error: &DbError) -> RawError {
@@ -28,9 +32,11 @@ pub fn raw_error(error: &DbError) -> RawError {
         DbError::DiskFull(_) => (507, true),
         DbError::FileReplaced(_) => (503, false),
         DbError::InvalidValue(_) => (422, false),
-        DbError::Busy | DbError::Closed(_) | DbError::Unavailable(_) | DbError::SchemaChanged(_) => {
-            (503, true)
-        }
+        DbError::Busy
+        | DbError::NoRoom
+        | DbError::Closed(_)
+        | DbError::Unavailable(_)
+        | DbError::SchemaChanged(_) => (503, true),
         DbError::TooLarge { .. } => (413, false),
         DbError::Denied { .. } | DbError::Sql(_) | DbError::Codec(_) => (500, false),
     };
@@ -51,12 +57,21 @@ fn packed(answer: Answer<Vec<u8>>) -> RawFuture<Bytes> {
     match answer {
         Answer::Ready(result) => {
             let result = result.expect("an answer is taken once");
-            ready(result.map(Bytes::from).map_err(|error| raw_error(&error)))
+            ready(result.map(counted).map_err(|error| raw_error(&error)))
         }
-        Answer::Later(future) => guard(async {
-            threads::displacing(future).await.map(Bytes::from).map_err(|error| raw_error(&error))
-        }),
+        Answer::Later(future) => {
+            guard(async { threads::displacing(future).await.map(counted).map_err(|error| raw_error(&error)) })
+        }
     }
+}
+
+/// What a plugin is handed: much of it counts as held for as long as the plugin keeps it.
+fn counted(bytes: Vec<u8>) -> Bytes {
+    if bytes.len() < COUNTED_BYTES_MIN {
+        return bytes.into();
+    }
+    let share = Share::forced(bytes.capacity());
+    Bytes::guarded(bytes, share)
 }
 
 impl PluginHost {
@@ -113,7 +128,7 @@ impl database::Server for PluginHost {
             let open = open?;
             let mut open = open.lock().await;
             let rows = open.as_mut().ok_or_else(no_transaction)?.query(sql, params).await;
-            rows.map(Bytes::from).map_err(|error| raw_error(&error))
+            rows.map(counted).map_err(|error| raw_error(&error))
         })
     }
 
@@ -123,7 +138,7 @@ impl database::Server for PluginHost {
             let open = open?;
             let mut open = open.lock().await;
             let applied = open.as_mut().ok_or_else(no_transaction)?.apply(batch.into_vec()).await;
-            applied.map(Bytes::from).map_err(|error| raw_error(&error))
+            applied.map(counted).map_err(|error| raw_error(&error))
         })
     }
 

@@ -4,13 +4,16 @@ use std::{fs, time::Duration};
 
 use tinybase_abi::{
     bytes::Bytes,
-    error::RawResult,
+    error::{RawError, RawResult},
     future::{RawFuture, guard},
     interfaces::{console, limits, log, storage, timers},
 };
 
 use super::PluginHost;
-use crate::isolation::{Guarded, Work, threads};
+use crate::{
+    isolation::{Guarded, Work, threads},
+    memory,
+};
 
 /// The most tasks that a plugin may have spawned at once; further ones are dropped with a log line.
 const TASKS_MAX: usize = 10_000;
@@ -18,6 +21,22 @@ const TASKS_MAX: usize = 10_000;
 impl limits::Server for PluginHost {
     fn response_bytes_max(&self) -> u64 {
         u64::try_from(self.shared.limits.response_bytes_max).unwrap_or(u64::MAX)
+    }
+
+    fn reserve(&self, bytes: u64) -> RawFuture<Bytes> {
+        let limits = self.shared.limits.memory;
+        guard(async move {
+            let reserved = memory::reserve(usize::try_from(bytes).unwrap_or(usize::MAX), limits).await;
+            match reserved {
+                Some(reserved) => Ok(Bytes::guarded(Vec::new(), reserved)),
+                None => {
+                    let message = "the server holds too much for other requests at once; try again shortly";
+                    let mut error = RawError::new(503, "overloaded", message);
+                    error.retryable = true.into();
+                    Err(error)
+                }
+            }
+        })
     }
 }
 

@@ -33,6 +33,7 @@ use crate::{
     db::{Database, Scope, Transaction},
     isolation::{Bulkhead, OwnTask},
     logging,
+    memory::MemoryLimits,
     outbound::{Outbound, Places},
     settings::Settings,
 };
@@ -44,6 +45,8 @@ pub struct Limits {
     pub call_timeout: Duration,
     /// The largest answer of a plugin in bytes.
     pub response_bytes_max: usize,
+    /// What all requests may hold together.
+    pub memory: MemoryLimits,
     /// How long a plugin may take to be created and to start, each.
     pub start_timeout: Duration,
     /// How long the probe process may take.

@@ -70,6 +70,9 @@ interface! {
         /// The largest answer in bytes that the host passes on from a plugin; also the most bytes of rows that one read
         /// returns to it.
         fn response_bytes_max() -> u64;
+        /// Waits until so many bytes more may be held by all requests together, and takes them up. They are given back when
+        /// the answer, which is empty, is dropped. An error with 503 `overloaded` where there is no room for too long.
+        fn reserve(bytes: u64) -> RawFuture<Bytes>;
     }
 }
 

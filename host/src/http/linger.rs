@@ -1,0 +1,128 @@
+//! The end of a connection: what its client is still sending is read and thrown away for a while. A socket that is dropped
+//! with unread bytes in it is reset, and the reset can overtake the answer (a 413, say) on its way to the client.
+//! It never takes more of the machine than a set rate, however many connections end like this at once.
+
+use std::{
+    pin::Pin,
+    sync::atomic::{AtomicU32, Ordering},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    time::{Instant, Sleep, sleep},
+};
+
+/// Bytes that are read and thrown away of one connection.
+const BYTES_MAX: usize = 4 << 20;
+
+/// Bytes that are read before a pause of as many milliseconds as there are connections at their end: 64 MB a second over all.
+const PART_BYTES: usize = 64 << 10;
+
+/// Connections at their end.
+static LINGERING: AtomicU32 = AtomicU32::new(0);
+
+/// The end of a socket whose way out is closed.
+pub(super) struct Linger {
+    bytes: usize,
+    /// Bytes since the last pause.
+    part: usize,
+    is_paused: bool,
+    ends: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Linger {
+    /// One that takes so long at most.
+    pub(super) fn new(timeout: Duration) -> Linger {
+        LINGERING.fetch_add(1, Ordering::Relaxed);
+        let ends = Instant::now() + timeout;
+        Linger { bytes: 0, part: 0, is_paused: false, ends, timer: Box::pin(sleep(timeout)) }
+    }
+
+    /// Reads until the client ends, or has had its time or its bytes. One of whom nothing is known to be unread
+    /// (`is_unread`) and nothing comes is not waited for.
+    pub(super) fn poll<S: AsyncRead + Unpin>(
+        &mut self,
+        socket: &mut S,
+        is_unread: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let mut scrap = [0_u8; 16 << 10];
+        while self.bytes < BYTES_MAX {
+            if self.is_paused {
+                ready!(self.timer.as_mut().poll(cx));
+                self.is_paused = false;
+                self.part = 0;
+                self.timer.as_mut().reset(self.ends);
+            }
+            if Instant::now() >= self.ends {
+                break;
+            }
+            let mut buf = ReadBuf::new(&mut scrap);
+            match Pin::new(&mut *socket).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => self.read(buf.filled().len()),
+                Poll::Ready(_) => break,
+                Poll::Pending if self.bytes == 0 && !is_unread => break,
+                Poll::Pending => {
+                    ready!(self.timer.as_mut().poll(cx));
+                    break;
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn read(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.part += bytes;
+        if self.part >= PART_BYTES {
+            let pause = Duration::from_millis(LINGERING.load(Ordering::Relaxed).into());
+            self.timer.as_mut().reset((Instant::now() + pause).min(self.ends));
+            self.is_paused = true;
+        }
+    }
+}
+
+impl Drop for Linger {
+    fn drop(&mut self) {
+        LINGERING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    /// A client who never stops sending.
+    struct Endless;
+
+    impl AsyncRead for Endless {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            buf.advance(buf.remaining());
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// How many bytes are taken of such a client within `timeout`, beside others.
+    async fn thrown_away(timeout: Duration, others: u32) -> usize {
+        let _others: Vec<_> = (0..others).map(|_| Linger::new(timeout)).collect();
+        let mut linger = Linger::new(timeout);
+        poll_fn(|cx| linger.poll(&mut Endless, true, cx)).await;
+        linger.bytes
+    }
+
+    #[tokio::test]
+    async fn connections_at_their_end_share_a_rate() {
+        assert_eq!(thrown_away(Duration::from_secs(20), 0).await, BYTES_MAX);
+        let bytes = thrown_away(Duration::from_millis(300), 99).await;
+        assert!((1..512 << 10).contains(&bytes), "{bytes} bytes");
+    }
+}

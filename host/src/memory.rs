@@ -1,0 +1,383 @@
+//! How many bytes of memory all requests hold together beyond small change: rows that reads returned, what is made of them,
+//! and answers until their clients have taken them. It is one number of the process; it never looks into what it counts.
+
+use std::{
+    cell::Cell,
+    future::Future,
+    pin::pin,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{sync::Notify, time::Instant};
+
+/// Up to how many bytes an answer counts as small: the last quarter of the budget is kept for those.
+const SMALL_BYTES_MAX: usize = 64 << 10;
+
+/// From how many bytes on an answer is counted until the last of them has left. Smaller ones are counted until the
+/// protocol's layer has taken them over, which costs no allocation.
+const TRACKED_BYTES_MIN: usize = 16 << 10;
+
+/// What small answers hold, and what all else does.
+static SMALL: AtomicUsize = AtomicUsize::new(0);
+static LARGE: AtomicUsize = AtomicUsize::new(0);
+/// What reads may gather at most; see [`Gathering`].
+static GATHERED_MAX: AtomicUsize = AtomicUsize::new(usize::MAX);
+/// Bytes of answers that wait for room; they are not among those held.
+static QUEUED: AtomicUsize = AtomicUsize::new(0);
+static WAITERS: AtomicUsize = AtomicUsize::new(0);
+static ROOM: Notify = Notify::const_new();
+
+/// Bytes that are held in this process.
+pub(crate) fn held() -> usize {
+    SMALL.load(Ordering::Relaxed).saturating_add(LARGE.load(Ordering::Relaxed))
+}
+
+/// How much all requests may hold, and how long one waits for room.
+#[derive(Debug, Clone, Copy)]
+pub struct MemoryLimits {
+    /// In bytes.
+    pub bytes_max: usize,
+    /// How long whoever finds no room waits for it.
+    pub wait_timeout: Duration,
+}
+
+impl MemoryLimits {
+    /// What may be held for others than small answers.
+    fn large_bytes_max(self) -> usize {
+        self.bytes_max / 4 * 3
+    }
+}
+
+/// A part of the budget; given back when dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Share {
+    bytes: usize,
+    is_small: bool,
+}
+
+impl Share {
+    /// Counts what is there in any case.
+    pub(crate) fn forced(bytes: usize) -> Share {
+        LARGE.fetch_add(bytes, Ordering::SeqCst);
+        Share { bytes, is_small: false }
+    }
+
+    /// Counts it if it fits. One that is alone always does.
+    fn large(bytes: usize, bytes_max: usize) -> Option<Share> {
+        let more = |held: usize| {
+            let sum = held.saturating_add(bytes);
+            (held == 0 || sum <= bytes_max).then_some(sum)
+        };
+        let counted = LARGE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
+        counted.ok().map(|_| Share { bytes, is_small: false })
+    }
+
+    /// Counts a small answer if it fits: into the last quarter of the budget, or into what the others leave of it.
+    fn small(bytes: usize, limits: MemoryLimits) -> Option<Share> {
+        let left = limits.bytes_max.saturating_sub(LARGE.load(Ordering::SeqCst));
+        let bytes_max = left.max(limits.bytes_max - limits.large_bytes_max());
+        let more = |held: usize| {
+            let sum = held.saturating_add(bytes);
+            (held == 0 || sum <= bytes_max).then_some(sum)
+        };
+        let counted = SMALL.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
+        counted.ok().map(|_| Share { bytes, is_small: true })
+    }
+
+    /// Adds what another of the same kind counts.
+    fn merge(&mut self, mut other: Share) {
+        if self.bytes == 0 {
+            std::mem::swap(self, &mut other);
+            return;
+        }
+        debug_assert!(other.bytes == 0 || self.is_small == other.is_small);
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    /// Takes a part of so many bytes out, or all where there are fewer.
+    fn split(&mut self, bytes: usize) -> Share {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Share { bytes, is_small: self.is_small }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            let held = if self.is_small { &SMALL } else { &LARGE };
+            held.fetch_sub(self.bytes, Ordering::SeqCst);
+            if WAITERS.load(Ordering::SeqCst) > 0 {
+                ROOM.notify_waiters();
+            }
+        }
+    }
+}
+
+/// What a read has gathered so far, counted in larger parts. It waits for nothing: whoever gathers holds a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Gathering {
+    share: Share,
+}
+
+/// All that is held leaves no room for what a read gathers.
+#[derive(Debug)]
+pub(crate) struct NoRoom;
+
+impl Gathering {
+    /// From how many bytes more on they are counted.
+    const PART_BYTES: usize = 1 << 20;
+
+    /// Counts what is there now.
+    ///
+    /// # Errors
+    /// Where that is a large part, and does not fit.
+    pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), NoRoom> {
+        let more = bytes.saturating_sub(self.share.bytes);
+        if more < Gathering::PART_BYTES {
+            return Ok(());
+        }
+        let part = Share::large(more, GATHERED_MAX.load(Ordering::Relaxed)).ok_or(NoRoom)?;
+        self.share.merge(part);
+        Ok(())
+    }
+}
+
+/// Sets what all requests of this process may hold, for those who gather rows.
+pub(crate) fn limit(limits: MemoryLimits) {
+    GATHERED_MAX.store(limits.bytes_max, Ordering::Relaxed);
+}
+
+/// Bytes that are counted for as long as any part of them is held anywhere.
+struct Tracked {
+    bytes: Bytes,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Tracked {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Ties the share to the bytes where they are many; else gives it back to be held beside them.
+pub(crate) fn track(bytes: Bytes, share: Share) -> (Bytes, Share) {
+    if bytes.len() < TRACKED_BYTES_MIN {
+        return (bytes, share);
+    }
+    (Bytes::from_owner(Tracked { bytes, _share: share }), Share::default())
+}
+
+/// Counts an answer of so many bytes, of which `kept` are counted already. `None`: there is no room, and none came about within
+/// [`MemoryLimits::wait_timeout`]. The answer to a request that changed something (`is_change`) says what became of
+/// the change, so it may go beyond the budget by as much again.
+pub(crate) async fn admit(
+    bytes: usize,
+    is_change: bool,
+    mut kept: Share,
+    limits: MemoryLimits,
+) -> Option<Share> {
+    if bytes <= SMALL_BYTES_MAX && !is_change {
+        drop(kept);
+        return match Share::small(bytes, limits) {
+            Some(share) => Some(share),
+            None => Box::pin(wait(bytes, limits, || Share::small(bytes, limits))).await,
+        };
+    }
+    let mut share = kept.split(bytes);
+    drop(kept);
+    let bytes_max = if is_change { limits.bytes_max.saturating_mul(2) } else { limits.large_bytes_max() };
+    let more = bytes - share.bytes;
+    if more > 0 {
+        share.merge(match Share::large(more, bytes_max) {
+            Some(more) => more,
+            None => Box::pin(wait(more, limits, || Share::large(more, bytes_max))).await?,
+        });
+    }
+    Some(share)
+}
+
+/// Room for bytes that a call is about to hold; see [`Reserved`]. `None` as in [`admit`].
+pub(crate) async fn reserve(bytes: usize, limits: MemoryLimits) -> Option<Reserved> {
+    let mut share = take_kept().split(bytes);
+    let more = bytes - share.bytes;
+    if more > 0 {
+        let bytes_max = limits.large_bytes_max();
+        share.merge(match Share::large(more, bytes_max) {
+            Some(more) => more,
+            None => wait(0, limits, || Share::large(more, bytes_max)).await?,
+        });
+    }
+    Some(Reserved(share))
+}
+
+/// Room that a call reserved. Once it is dropped within the call, it is kept for the call's answer, so that nobody else
+/// takes the room for an answer that is made already.
+#[derive(Debug)]
+pub(crate) struct Reserved(Share);
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let share = std::mem::take(&mut self.0);
+        if share.bytes == 0 {
+            return;
+        }
+        // Outside of a call it is simply given back.
+        let _ = KEPT.try_with(|kept| {
+            let mut sum = kept.take();
+            sum.merge(share);
+            kept.set(sum);
+        });
+    }
+}
+
+tokio::task_local! {
+    /// What the running call has reserved and does not use at the moment.
+    static KEPT: Cell<Share>;
+}
+
+fn take_kept() -> Share {
+    KEPT.try_with(Cell::take).unwrap_or_default()
+}
+
+/// Runs a call, and returns beside its outcome what it has reserved.
+pub(crate) async fn of_call<F: Future>(call: F) -> (F::Output, Share) {
+    let call = async {
+        let outcome = call.await;
+        (outcome, take_kept())
+    };
+    KEPT.scope(Cell::default(), call).await
+}
+
+/// Waits until `share` finds room. Of what is there while it waits (`there`, in bytes) only so much may wait.
+async fn wait(there: usize, limits: MemoryLimits, share: impl Fn() -> Option<Share>) -> Option<Share> {
+    let (_waiter, queued) = Waiter::new(there);
+    if queued > limits.bytes_max / 4 {
+        return None;
+    }
+    let deadline = Instant::now() + limits.wait_timeout;
+    loop {
+        let mut room = pin!(ROOM.notified());
+        room.as_mut().enable();
+        if let Some(share) = share() {
+            return Some(share);
+        }
+        tokio::time::timeout_at(deadline, room).await.ok()?;
+    }
+}
+
+/// Waits until the budget has room again, before a stream makes its next piece.
+pub(crate) async fn room(bytes_max: usize) {
+    let _waiter = Waiter::new(0);
+    loop {
+        let mut room = pin!(ROOM.notified());
+        room.as_mut().enable();
+        if held() < bytes_max {
+            return;
+        }
+        room.await;
+    }
+}
+
+/// Whoever waits, and with how many bytes.
+struct Waiter(usize);
+
+impl Waiter {
+    /// Answers how many bytes wait now.
+    fn new(bytes: usize) -> (Waiter, usize) {
+        WAITERS.fetch_add(1, Ordering::SeqCst);
+        let before = QUEUED.fetch_add(bytes, Ordering::Relaxed);
+        (Waiter(bytes), before + bytes)
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        WAITERS.fetch_sub(1, Ordering::SeqCst);
+        QUEUED.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+/// What a test has the others hold.
+#[cfg(test)]
+pub(crate) fn test_share(bytes: usize) -> Share {
+    Share::forced(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: MemoryLimits = MemoryLimits { bytes_max: 1 << 20, wait_timeout: Duration::from_millis(20) };
+
+    async fn admitted(bytes: usize, is_change: bool) -> Option<Share> {
+        admit(bytes, is_change, Share::default(), LIMITS).await
+    }
+
+    /// The budget is one a process, so everything about it stands in one test.
+    #[tokio::test]
+    async fn answers_share_one_budget() {
+        let large = admitted(700 << 10, false).await.unwrap();
+        assert!(admitted(100 << 10, false).await.is_none(), "more than three quarters");
+        let small = admitted(60 << 10, false).await.unwrap();
+        let change = admitted(1 << 20, true).await.unwrap();
+        assert!(admitted(64 << 10, false).await.is_some(), "small answers have room of their own");
+        assert_eq!(held(), (760 << 10) + (1 << 20));
+        drop(change);
+
+        let patient = MemoryLimits { wait_timeout: Duration::from_secs(20), ..LIMITS };
+        let waiting = tokio::spawn(async move { admit(100 << 10, false, Share::default(), patient).await });
+        while WAITERS.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(admitted(200 << 10, false).await.is_none(), "too much would wait");
+        drop((large, small));
+        let share = waiting.await.unwrap().expect("room came about");
+        assert_eq!(held(), 100 << 10);
+        drop(share);
+
+        let (bytes, share) = track(Bytes::from(vec![1; 20 << 10]), Share::forced(20 << 10));
+        drop(share);
+        let last = bytes.slice(bytes.len() - 1..);
+        drop(bytes);
+        assert_eq!(held(), 20 << 10, "a part of it is still there");
+        drop(last);
+        assert_eq!(held(), 0);
+        let alone = admitted(10 << 20, false).await;
+        assert!(alone.is_some(), "what is alone fits");
+        room(20 << 20).await;
+        drop(alone);
+
+        let (answer, mut kept) = of_call(async {
+            let first = reserve(300 << 10, LIMITS).await.unwrap();
+            assert!(reserve(500 << 10, LIMITS).await.is_none(), "more than three quarters");
+            drop(first);
+            assert_eq!(held(), 300 << 10, "it is kept for the answer");
+            drop(reserve(400 << 10, LIMITS).await.unwrap());
+            assert_eq!(held(), 400 << 10, "what was kept is used first");
+            350 << 10
+        })
+        .await;
+        let others = Share::forced(360 << 10);
+        let share = admit(answer, false, std::mem::take(&mut kept), LIMITS).await.unwrap();
+        assert_eq!(
+            held(),
+            (350 << 10) + (360 << 10),
+            "an answer takes what was reserved for it, and gives the rest back"
+        );
+        drop((share, others));
+        drop(reserve(100, LIMITS).await);
+        assert_eq!(held(), 0, "nothing is kept outside of a call");
+
+        limit(LIMITS);
+        let mut gathering = Gathering::default();
+        gathering.grow_to(1 << 19).unwrap();
+        assert_eq!(held(), 0, "a part that is not large is not counted");
+        gathering.grow_to(3 << 20).expect("one that is alone may be as large as it likes");
+        assert!(Gathering::default().grow_to(1 << 20).is_err());
+        drop(gathering);
+        assert_eq!(held(), 0, "nothing is kept outside of a call");
+    }
+}
