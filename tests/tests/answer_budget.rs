@@ -25,7 +25,12 @@ struct Hostile {
 
 impl Hostile {
     fn new() -> Hostile {
+        Hostile::with(&[])
+    }
+
+    fn with(settings: &[(&str, &str)]) -> Hostile {
         let mut site = Site::new();
+        settings.iter().for_each(|(name, value)| site.set(name, value));
         site.set("TINYBASE_PLUGINS_RESPONSE_BYTES_MAX", &ANSWER_BYTES_MAX.to_string());
         site.set("TINYBASE_PLUGINS_CALL_TIMEOUT_MS", "25000");
         let server = site.serve();
@@ -151,6 +156,51 @@ fn large_records_are_listed_sorted_and_grouped_within_the_limit() {
     assert_eq!(operations.len(), LARGE_RECORDS);
     hostile.anyone.post("/api/collections/batch", &json!({"operations": operations})).expect(200);
     hostile.stays_small(before, "deletes");
+}
+
+#[test]
+fn answers_that_are_made_at_once_share_a_budget() {
+    const ALL_BYTES_MAX: u64 = 8 * ANSWER_BYTES_MAX;
+    const CLIENTS: usize = 24;
+    let hostile = Hostile::with(&[("TINYBASE_SERVER_RESPONSES_BYTES_MAX", &ALL_BYTES_MAX.to_string())]);
+    hostile.large();
+    let before = hostile.server.peak_bytes();
+    let list = "/api/collections/large/records?limit=35&count=none";
+    let outcomes = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| scope.spawn(|| [(); 3].map(|()| hostile.anyone.get(list).outcome())))
+            .collect();
+        while clients.iter().any(|client| !client.is_finished()) {
+            assert_eq!(hostile.anyone.get("/api/collections/large").status, 200, "it holds next to nothing");
+        }
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect::<Vec<_>>()
+    });
+    let answered = outcomes.iter().filter(|outcome| outcome.0 == 200).count();
+    let refused = outcomes.iter().filter(|outcome| **outcome == (503, "overloaded".to_owned())).count();
+    assert!(answered > 0, "{outcomes:?}");
+    assert_eq!(answered + refused, outcomes.len(), "{outcomes:?}");
+    let grown = hostile.server.peak_bytes().saturating_sub(before);
+    assert!(grown < 3 * ALL_BYTES_MAX, "the server grew by {} MB; {answered} were answered", grown >> 20);
+}
+
+#[test]
+fn a_body_is_refused_before_its_values_take_many_times_its_size() {
+    let hostile = Hostile::new();
+    hostile.make("any", json!([{"name": "s", "type": "string"}]));
+    let before = hostile.server.peak_bytes();
+    let digits = format!("{{\"data\":{{\"s\":[0{}]}}}}", ",0".repeat(4 << 20));
+    let operations = format!("{{\"operations\":[{{}}{}]}}", ",{}".repeat(3 << 20));
+    for (path, body) in [
+        ("/api/collections/any/records", &digits),
+        ("/api/collections/batch", &digits),
+        ("/api/collections/batch", &operations),
+    ] {
+        let json = [("content-type", "application/json")];
+        let refused = hostile.anyone.try_send("POST", path, &json, body.as_bytes()).unwrap();
+        assert_eq!(refused.outcome(), (413, "body_too_large".into()), "{path}: {}", &body[..40]);
+    }
+    let grown = hostile.server.peak_bytes().saturating_sub(before);
+    assert!(grown < 100 << 20, "the server grew by {} MB", grown >> 20);
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! Bytes that one request may still take: counted before they are held. What is passed is refused with 413.
+//! Bytes that one request may still take, counted before they are held: what is passed is refused with 413. And the room for
+//! them among what all requests hold: what finds none for too long is refused with 503.
 
-use tinybase_plugin_api::Result;
+use tinybase_plugin_api::{Result, host::Reserved};
 
-use crate::{error, plugin::Collections};
+use crate::{error, limits, plugin::Collections};
 
 /// What is left of the largest answer.
 #[derive(Debug, Clone, Copy)]
@@ -20,9 +21,8 @@ impl Budget {
 
     /// What may be held for an answer of that size: what is stored, and what was there before.
     pub(crate) fn of_memory(plugin: &Collections) -> Budget {
-        const ANSWERS: usize = 3;
         let bytes_max = plugin.answer_bytes_max();
-        Budget { bytes_max, left: bytes_max.saturating_mul(ANSWERS) }
+        Budget { bytes_max, left: bytes_max.saturating_mul(limits::MEMORY_ANSWERS_MAX) }
     }
 
     /// Takes bytes, where they are left.
@@ -34,5 +34,97 @@ impl Budget {
     /// How much may be taken, in bytes.
     pub(crate) fn left(&self) -> usize {
         self.left
+    }
+}
+
+/// What a request holds, and the room that it has for that; given back when dropped.
+pub(crate) struct Room<'a> {
+    plugin: &'a Collections,
+    held: usize,
+    reserved: usize,
+    parts: Vec<Reserved>,
+}
+
+impl<'a> Room<'a> {
+    /// Nothing is held.
+    pub(crate) fn of(plugin: &'a Collections) -> Room<'a> {
+        Room { plugin, held: 0, reserved: limits::UNRESERVED_BYTES_MAX, parts: Vec::new() }
+    }
+
+    /// Makes room for so many bytes that are about to be held.
+    pub(crate) async fn grow(&mut self, bytes: usize) -> Result<()> {
+        self.held = self.held.saturating_add(bytes);
+        if self.held <= self.reserved {
+            return Ok(());
+        }
+        let more = (self.held - self.reserved).max(limits::RESERVED_PART_BYTES);
+        self.parts.push(self.plugin.reserve(more).await?);
+        self.reserved = self.reserved.saturating_add(more);
+        Ok(())
+    }
+
+    /// Makes room for a request's body once it is parsed.
+    ///
+    /// # Errors
+    /// 413 `body_too_large`, where that would take more than a request may hold.
+    pub(crate) async fn for_body(plugin: &'a Collections, body: &[u8]) -> Result<Room<'a>> {
+        let mut room = Room::of(plugin);
+        if body.len() <= limits::BODY_UNMEASURED_BYTES_MAX {
+            return Ok(room);
+        }
+        let bytes = parsed_bytes(body);
+        let bytes_max = plugin.answer_bytes_max().saturating_mul(limits::MEMORY_ANSWERS_MAX);
+        if bytes > bytes_max {
+            return Err(error::body_too_large(bytes_max));
+        }
+        room.grow(bytes).await?;
+        Ok(room)
+    }
+}
+
+/// About how much memory JSON takes once it is parsed: a value takes about as much however short it is.
+pub(crate) fn parsed_bytes(json: &[u8]) -> usize {
+    const VALUE_BYTES: usize = 48;
+    let values = json.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
+    json.len() + VALUE_BYTES * values
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+
+    use super::*;
+    use crate::json::Json;
+
+    /// What a value takes of memory, beyond itself.
+    fn heap_bytes(value: &Json<'_>) -> usize {
+        match value {
+            Json::Array(entries) => {
+                entries.capacity() * size_of::<Json<'_>>() + entries.iter().map(heap_bytes).sum::<usize>()
+            }
+            Json::Object(members) => {
+                let member = size_of::<(std::borrow::Cow<'_, str>, Json<'_>)>();
+                members.capacity() * member
+                    + members.iter().map(|(_, value)| heap_bytes(value)).sum::<usize>()
+            }
+            _ => 0,
+        }
+    }
+
+    #[test]
+    fn parsed_json_takes_about_what_was_reckoned() {
+        let many = |entry: &str| format!("[{}]", vec![entry; 70_000].join(","));
+        for text in [
+            many("0"),
+            many("[]"),
+            many("[[0]]"),
+            many("[1,2]"),
+            many(r#"{"a":0}"#),
+            many(r#"{"a":0,"b":[]}"#),
+        ] {
+            let taken = heap_bytes(&Json::parse(&text).unwrap());
+            let reckoned = parsed_bytes(text.as_bytes());
+            assert!(taken <= reckoned * 2, "{}…: {taken} of {reckoned}", &text[..20]);
+        }
     }
 }

@@ -169,6 +169,13 @@ pub(crate) fn answer_too_large(bytes_max: usize) -> Error {
     Error::too_large("answer_too_large", message).with_details(json!({"bytes_max": bytes_max}))
 }
 
+/// 413: the body holds more values than a request may.
+pub(crate) fn body_too_large(bytes_max: usize) -> Error {
+    let message =
+        format!("the body would take more than {bytes_max} bytes once it is read: send it in smaller parts");
+    Error::too_large("body_too_large", message).with_details(json!({"bytes_max": bytes_max}))
+}
+
 /// The error of a read, which is 413 where the database stopped at the size of the largest answer.
 pub(crate) fn of_read(plugin: &Collections) -> impl Fn(Error) -> Error {
     let bytes_max = plugin.answer_bytes_max();

@@ -13,6 +13,7 @@ mod error;
 pub mod etag;
 pub mod fault;
 pub mod filter;
+mod heavy;
 mod http;
 pub mod json;
 pub mod limits;

@@ -84,6 +84,16 @@ pub const CASCADE_REFERENCES_MAX: usize = 200_000;
 pub const CASCADE_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(30);
 /// Statements that are applied at once while they are deleted, and records that one of those deletes.
 pub const CASCADE_STATEMENTS_MAX: usize = 1_000;
+/// Bytes that a request may hold, in answers of the largest size.
+pub const MEMORY_ANSWERS_MAX: usize = 3;
+/// Bytes that a request holds without room reserved for them.
+pub const UNRESERVED_BYTES_MAX: usize = 64 * 1024;
+/// Bytes for which room is reserved at once, at least.
+pub const RESERVED_PART_BYTES: usize = 1024 * 1024;
+/// Bytes of JSON that are read or checked without a turn at heavy work: a fraction of a millisecond.
+pub const LIGHT_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of a body that is parsed without a look at what that takes: not much, whatever stands in it.
+pub const BODY_UNMEASURED_BYTES_MAX: usize = 4 * 1024;
 /// Operations of one batch.
 pub const BATCH_OPERATIONS_MAX: usize = 1_000;
 /// Records that are looked through for the reference that keeps another from being deleted.

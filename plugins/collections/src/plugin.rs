@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tinybase_plugin_api::{Auth, Host, Plugin, Registry, Result, audit::Audit, database::Database};
+use tinybase_plugin_api::{
+    Auth, Host, Plugin, Registry, Result, audit::Audit, database::Database, host::Reserved,
+};
 
 use crate::{
     catalog::CatalogStore, collections, commands, dialect::Dialect, document, metrics, moving, records,
@@ -27,6 +29,11 @@ impl Collections {
     /// The largest answer in bytes: the host passes no larger one on.
     pub(crate) fn answer_bytes_max(&self) -> usize {
         self.host.response_bytes_max()
+    }
+
+    /// Room for what is about to be held.
+    pub(crate) async fn reserve(&self, bytes: usize) -> Result<Reserved> {
+        self.host.reserve(bytes).await
     }
 }
 

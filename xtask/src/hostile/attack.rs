@@ -42,11 +42,15 @@ pub(crate) enum Attack {
     SlowBodies,
     /// Large bodies that are read whole and refused.
     LargeBodies,
+    /// Large bodies of as many values as fit, which take many times their size once they are parsed.
+    WideBodies,
+    /// Smaller ones of the same shape, which are let in.
+    WideRecords,
 }
 
 impl Attack {
     /// All of them.
-    pub(crate) const ALL: [Attack; 11] = [
+    pub(crate) const ALL: [Attack; 13] = [
         Attack::Expand,
         Attack::LikeByKey,
         Attack::LikeScan,
@@ -58,6 +62,8 @@ impl Attack {
         Attack::SlowReaders,
         Attack::SlowBodies,
         Attack::LargeBodies,
+        Attack::WideBodies,
+        Attack::WideRecords,
     ];
 
     /// What it is called in a table.
@@ -74,6 +80,8 @@ impl Attack {
             Attack::SlowReaders => "large answers read at 800 B/s",
             Attack::SlowBodies => "10 MB bodies without their end",
             Attack::LargeBodies => "10 MB bodies of nonsense",
+            Attack::WideBodies => "10 MB bodies of single digits",
+            Attack::WideRecords => "records of 1 MB of single digits",
         }
     }
 
@@ -81,6 +89,7 @@ impl Attack {
     pub(crate) fn connections(self) -> usize {
         match self {
             Attack::SlowReaders | Attack::SlowBodies => 60,
+            Attack::WideRecords => 16,
             Attack::Scans | Attack::LikeScan => 8,
             _ => 4,
         }
@@ -154,6 +163,8 @@ impl Attack {
                 let body = "[".repeat((10 << 20) - 1);
                 with_json("POST", "/api/collections/large/records", &body)
             }
+            Attack::WideBodies => with_json("POST", "/api/collections/batch", &digits(10 << 20)),
+            Attack::WideRecords => with_json("POST", "/api/collections/large/records", &digits(1 << 20)),
             Attack::StalledStreams | Attack::SlowReaders | Attack::SlowBodies => get(LARGE_LIST),
         }
     }
@@ -170,6 +181,11 @@ impl Attack {
             _ => Ok(()),
         }
     }
+}
+
+/// A body of about so many bytes that is nothing but a list of digits.
+fn digits(bytes: usize) -> String {
+    format!("{{\"data\":{{\"s\":[0{}]}}}}", ",0".repeat(bytes / 2 - 20))
 }
 
 /// One or two words for an error, so that they can be counted.

@@ -30,6 +30,9 @@ pub(crate) struct Options {
     /// Ordinary requests a second
     #[arg(long, default_value_t = 200.0)]
     rate: f64,
+    /// Only the kinds whose name holds this
+    #[arg(long, default_value = "")]
+    only: String,
     /// Connections of each kind of attack, instead of what each would make alone
     #[arg(long)]
     connections: Option<usize>,
@@ -62,8 +65,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn attack(options: &Options, mut served: Served, stock: &Stock) -> Result<()> {
-    let (stop, all): (_, Vec<_>) =
-        (AtomicBool::new(false), Attack::ALL.map(|a| (a, Outcomes::default())).into());
+    let kinds = Attack::ALL.into_iter().filter(|attack| attack.name().contains(&options.only));
+    let all: Vec<_> = kinds.map(|attack| (attack, Outcomes::default())).collect();
+    ensure!(!all.is_empty(), "no kind has {:?} in its name", options.only);
+    let stop = AtomicBool::new(false);
     let (mut health, outcome, memory) = thread::scope(|scope| {
         let mut number = 0;
         for (attack, outcomes) in &all {

@@ -7,7 +7,7 @@ use tinybase_plugin_api::{Error, Request, Response, Result, database::Cost, task
 use super::current;
 use crate::{
     access::{Action, Verdict},
-    budget::Budget,
+    budget::{Budget, Room},
     error,
     filter::Context,
     http,
@@ -40,7 +40,7 @@ async fn groups(plugin: &Collections, request: &Request) -> Result<Response> {
     let statement = aggregate.statement(collection.table(), rule, &context);
     let rows = plugin.database.query(Cost::Unknown, &statement.sql, &statement.params).await;
     let rows = rows.map_err(overflow).map_err(error::of_read(plugin))?;
-    let (mut budget, mut pace) = (Budget::of(plugin), Pace::default());
+    let (mut budget, mut room, mut pace) = (Budget::of(plugin), Room::of(plugin), Pace::default());
     budget.take(GROUPS_BYTES)?;
     let mut out = String::from("{\"groups\":[");
     for (at, row) in rows.iter().enumerate() {
@@ -50,6 +50,8 @@ async fn groups(plugin: &Collections, request: &Request) -> Result<Response> {
         let before = out.len();
         aggregate.write_row(&row.values()?, &mut out);
         budget.take(out.len() - before + 1)?;
+        // As long as it grows, it is copied to a place of twice its size.
+        room.grow(2 * (out.len() - before)).await?;
         pace.worked(out.len() - before).await;
     }
     out.push_str(&format!("],\"limit\":{},\"offset\":{}}}", aggregate.limit, aggregate.offset));

@@ -22,7 +22,13 @@ use super::{
     write::{self, Part},
 };
 use crate::{
-    budget::Budget, error, http, json::Json, limits, plugin::Collections, scopes, validate::is_record_id,
+    budget::{Budget, Room},
+    error, heavy, http,
+    json::Json,
+    limits,
+    plugin::Collections,
+    scopes,
+    validate::is_record_id,
 };
 
 /// Applies a batch.
@@ -32,7 +38,10 @@ pub async fn batch(plugin: Arc<Collections>, request: Request) -> Result<Respons
 
 async fn apply(plugin: &Collections, request: &Request) -> Result<Response> {
     http::check_query(request, &[])?;
+    let _room = Room::for_body(plugin, request.body()).await?;
+    let turn = heavy::turn(request.body().len()).await;
     let body = http::object_of(request, &["operations"], 1)?;
+    drop(turn);
     let operations = match http::member(&body, "operations")? {
         Json::Array(operations) => operations,
         other => {
@@ -59,6 +68,7 @@ async fn apply(plugin: &Collections, request: &Request) -> Result<Response> {
             starts: vec![0],
             answer: Budget::of(plugin),
             memory: Budget::of_memory(plugin),
+            room: Room::of(plugin),
             pace: Pace::default(),
         };
         work.answer.take(RESULTS_BYTES)?;
@@ -66,7 +76,7 @@ async fn apply(plugin: &Collections, request: &Request) -> Result<Response> {
             let id = operation.get("id").and_then(Json::as_text);
             work.add(operation).await.map_err(|fault| placed(&fault, at, id))?;
         }
-        let Work { changes, parts, starts, mut pace, .. } = work;
+        let Work { changes, parts, starts, mut pace, room: _room, .. } = work;
         let applied = write::apply(plugin, parts, &changes).await.map_err(|refused| match refused.at {
             Some(at) => placed(&refused.error, at, Some(&changes[at].record.id)),
             None => refused.error,
@@ -125,6 +135,8 @@ struct Work<'a> {
     answer: Budget,
     /// What may still be held until the batch is applied.
     memory: Budget,
+    /// Room for all of it.
+    room: Room<'a>,
     pace: Pace,
 }
 
@@ -157,7 +169,9 @@ impl<'a> Work<'a> {
         let is_create = matches!(wish, Wish::Create(_));
         let (taken, stored) = if is_create { (stored, None) } else { (None, stored) };
         let conditions = Conditions { if_match: if_match(operation)?, if_none_match: None };
+        let turn = heavy::turn(stored.as_ref().map_or(0, |stored| stored.data.len())).await;
         let mut prepared = prepare(&collection, &id, stored, wish, conditions, &self.asker)?;
+        drop(turn);
         let before = Before { seen: &self.seen, changes: &self.changes };
         references::check(self.plugin, &prepared, wish, &self.asker, Some(before)).await?;
         // Only those who may create a record learn that its id is taken.
@@ -180,7 +194,10 @@ impl<'a> Work<'a> {
         }
         let kept = prepared.record.data.len() + prepared.previous.as_ref().map_or(0, String::len);
         self.memory.take(stored + kept)?;
-        self.answer.take(RESULT_BYTES + write::answer_len_max(&prepared))?;
+        let answered = RESULT_BYTES + write::answer_len_max(&prepared);
+        self.answer.take(answered)?;
+        // The host copies what it is to store.
+        self.room.grow(2 * stored + kept + answered).await?;
         self.seen.insert(key, self.changes.len());
         self.changes.push(prepared);
         self.pace.worked(worked).await;

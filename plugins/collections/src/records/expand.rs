@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     access::{Action, Verdict},
-    budget::Budget,
+    budget::{Budget, Room},
     catalog::{Catalog, Collection},
     error,
     fault::did_you_mean,
@@ -39,6 +39,7 @@ pub(super) struct Loading<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) request: &'a Request,
     pub(super) budget: Budget,
+    pub(super) room: Room<'a>,
     pub(super) pace: Pace,
 }
 
@@ -166,6 +167,7 @@ async fn fetch(loading: &mut Loading<'_>, target: &Collection, ids: &[Option<Str
     let rows = plugin.database.query(cost, &sql, &[Value::Text(list)]).await;
     let rows = rows.map_err(error::of_read(plugin))?;
     loading.budget.take(rows.len_bytes())?;
+    loading.room.grow(rows.len_bytes()).await?;
     let now = http::now();
     let context = Context {
         caller: &caller,
@@ -198,20 +200,29 @@ fn answer<'a>(target: &'a Collection, row: &Row<'a>) -> Result<Answer<'a>> {
     })
 }
 
-/// Appends a record as JSON, with what its references lead to: `all` is of its page, where it stands at `at`.
-pub(super) fn write(
-    record: &Answer<'_>,
-    all: &[Followed],
-    at: usize,
-    out: &mut String,
-    budget: &mut Budget,
-) -> Result<()> {
+/// Takes from the budget what [`write`] appends at most for a record.
+pub(super) fn measure(record: &Answer<'_>, all: &[Followed], at: usize, budget: &mut Budget) -> Result<()> {
     budget.take(record.len_max())?;
+    if all.is_empty() {
+        return Ok(());
+    }
+    budget.take(",\"expand\":{}".len())?;
+    for followed in all {
+        budget.take(followed.field.len() + "\"\":null,".len())?;
+        if let Some(place) = followed.leads[at] {
+            let record = followed.records[place].answer(&followed.target);
+            measure(&record, &followed.below, place, budget)?;
+        }
+    }
+    Ok(())
+}
+
+/// Appends a record as JSON, with what its references lead to: `all` is of its page, where it stands at `at`.
+pub(super) fn write(record: &Answer<'_>, all: &[Followed], at: usize, out: &mut String) {
     record.write_open(out);
     if !all.is_empty() {
         out.push_str(",\"expand\":{");
         for (position, followed) in all.iter().enumerate() {
-            budget.take(followed.field.len() + "\"\":null,".len())?;
             if position > 0 {
                 out.push(',');
             }
@@ -221,12 +232,11 @@ pub(super) fn write(
                 None => out.push_str("null"),
                 Some(place) => {
                     let record = followed.records[place].answer(&followed.target);
-                    write(&record, &followed.below, place, out, budget)?;
+                    write(&record, &followed.below, place, out);
                 }
             }
         }
         out.push('}');
     }
     out.push('}');
-    Ok(())
 }

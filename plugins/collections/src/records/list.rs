@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     access::{Action, Caller, Rule, Verdict},
-    budget::Budget,
+    budget::{Budget, Room},
     catalog::Collection,
     error,
     filter::Context,
@@ -112,7 +112,10 @@ async fn plain_page(
     };
     let (mut budget, mut pace) = (Budget::of(plugin), Pace::default());
     budget.take(PAGE_BYTES)?;
-    let mut out = start(&rows, budget);
+    let bytes = len_max(&rows).min(budget.left());
+    let mut room = Room::of(plugin);
+    room.grow(bytes).await?;
+    let mut out = start(bytes);
     for (at, row) in rows.iter().enumerate() {
         separate(&mut out, at);
         let record = answer(collection, &row)?;
@@ -131,10 +134,14 @@ fn integer(number: u64) -> Value {
 /// Bytes of a page beside its records and its cursor: names and numbers.
 const PAGE_BYTES: usize = 256;
 
-/// Begins a page, with room for the rows as they are.
-fn start(rows: &Rows, budget: Budget) -> String {
-    let bytes = PAGE_BYTES + rows.len_bytes() + rows.len() * FRAME_BYTES;
-    let mut out = String::with_capacity(bytes.min(budget.left()));
+/// How many bytes a page of these rows takes at most, as they are.
+fn len_max(rows: &Rows) -> usize {
+    PAGE_BYTES + rows.len_bytes() + rows.len() * FRAME_BYTES
+}
+
+/// Begins a page of so many bytes.
+fn start(bytes: usize) -> String {
+    let mut out = String::with_capacity(bytes);
     out.push_str("{\"records\":[");
     out
 }
@@ -200,19 +207,28 @@ impl Page<'_> {
             catalog: &catalog,
             request: self.request,
             budget,
+            room: Room::of(self.plugin),
             pace: Pace::default(),
         };
         let followed = expand::load(&mut loading, self.collection, &self.query.expand, data.clone()).await?;
-        let mut out =
-            if self.query.pick.is_some() { start(&Rows::default(), budget) } else { start(&rows, budget) };
-        for (at, row) in shown.iter().enumerate() {
-            separate(&mut out, at);
-            let picked = self.query.pick.as_ref().map(|pick| read::pick(pick, data[at])).transpose()?;
+        let picked = self.picked(&data, &mut loading).await?;
+        let records = shown.iter().enumerate().map(|(at, row)| {
             let record = answer(self.collection, row)?;
-            let record = Answer { data: picked.as_deref().unwrap_or(record.data), ..record };
+            Ok(Answer { data: picked.as_ref().map_or(record.data, |picked| picked[at].as_str()), ..record })
+        });
+        let records = records.collect::<Result<Vec<_>>>()?;
+        let before = budget.left();
+        for (at, record) in records.iter().enumerate() {
+            expand::measure(record, &followed, at, &mut budget)?;
+        }
+        let bytes = PAGE_BYTES + before - budget.left();
+        loading.room.grow(bytes).await?;
+        let mut out = start(bytes);
+        for (at, record) in records.iter().enumerate() {
+            separate(&mut out, at);
             let before = out.len();
-            expand::write(&record, &followed, at, &mut out, &mut budget)?;
-            loading.pace.worked(data[at].len() + out.len() - before).await;
+            expand::write(record, &followed, at, &mut out);
+            loading.pace.worked(out.len() - before).await;
         }
         finish(&mut out, total, self.query.limit, self.query.offset);
         if self.query.cursor.is_some() {
@@ -225,6 +241,19 @@ impl Page<'_> {
             out.push('}');
         }
         Ok(Response::json_bytes(out))
+    }
+
+    /// The picked fields of each record, where only some are asked for.
+    async fn picked(&self, data: &[&str], loading: &mut Loading<'_>) -> Result<Option<Vec<String>>> {
+        let Some(pick) = &self.query.pick else { return Ok(None) };
+        let mut all = Vec::with_capacity(data.len());
+        for data in data {
+            let picked = read::pick(pick, data)?;
+            loading.room.grow(picked.len()).await?;
+            all.push(picked);
+            loading.pace.worked(data.len()).await;
+        }
+        Ok(Some(all))
     }
 
     async fn run(&self, statement: &Statement) -> Result<Rows> {

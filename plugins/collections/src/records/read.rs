@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     access::{Action, Verdict},
-    budget::Budget,
+    budget::{Budget, Room},
     catalog::Collection,
     error, etag,
     filter::{Context, Record},
@@ -73,6 +73,8 @@ async fn record(plugin: &Collections, request: &Request) -> Result<Response> {
     }
     let json = if request.query().is_empty() {
         Budget::of(plugin).take(record.len_max())?;
+        let mut room = Room::of(plugin);
+        room.grow(record.len_max()).await?;
         record.to_json()
     } else {
         shaped(plugin, request, &collection, record).await?
@@ -95,11 +97,16 @@ async fn shaped(
     let nodes = value("expand").map(|text| parse_expand(&text)).transpose()?.unwrap_or_default();
     let catalog = plugin.catalog.current().await?;
     let mut budget = Budget::of(plugin);
-    let mut loading = Loading { plugin, catalog: &catalog, request, budget, pace: Pace::default() };
+    let (room, pace) = (Room::of(plugin), Pace::default());
+    let mut loading = Loading { plugin, catalog: &catalog, request, budget, room, pace };
     let followed = expand::load(&mut loading, collection, &nodes, vec![record.data]).await?;
     let record = Answer { data: picked.as_deref().unwrap_or(record.data), ..record };
-    let mut out = String::with_capacity(record.len_max());
-    expand::write(&record, &followed, 0, &mut out, &mut budget)?;
+    let before = budget.left();
+    expand::measure(&record, &followed, 0, &mut budget)?;
+    let bytes = before - budget.left();
+    loading.room.grow(bytes).await?;
+    let mut out = String::with_capacity(bytes);
+    expand::write(&record, &followed, 0, &mut out);
     Ok(out)
 }
 

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     access::{Action, Caller, Verdict},
+    budget::parsed_bytes,
     catalog::Collection,
     error,
     filter::Context,
@@ -123,7 +124,7 @@ async fn read(plugin: &Collections, asked: &Read) -> Result<Json> {
         let visible =
             verdict == Verdict::Allow || rule.allows(action, &seen(&record, &parsed(record.data)?), &context);
         if visible {
-            memory += memory_of(record.data);
+            memory += parsed_bytes(record.data.as_bytes());
             if memory > limits::SERVICE_PAGE_MEMORY_BYTES && !found.is_empty() {
                 return Err(error::answer_too_large(limits::SERVICE_PAGE_MEMORY_BYTES));
             }
@@ -164,7 +165,7 @@ async fn list(plugin: &Collections, asked: &List) -> Result<Json> {
     let (mut last, mut memory, mut pace) = (None, 0, Pace::default());
     for row in &rows {
         let record = answer(&collection, &row)?;
-        memory += memory_of(record.data);
+        memory += parsed_bytes(record.data.as_bytes());
         if memory > limits::SERVICE_PAGE_MEMORY_BYTES && last.is_some() {
             if asked.ids.is_some() {
                 return Err(error::answer_too_large(limits::SERVICE_PAGE_MEMORY_BYTES));
@@ -183,13 +184,6 @@ async fn list(plugin: &Collections, asked: &List) -> Result<Json> {
         "records": records,
         "next": next,
     }))
-}
-
-/// About how much memory a record's data takes once they are parsed: a value takes about as much however short it is.
-fn memory_of(data: &str) -> usize {
-    const VALUE_BYTES: usize = 48;
-    let values = data.bytes().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
-    data.len() + VALUE_BYTES * values
 }
 
 /// A page of all records, which ends early where they are large, and whether there may be more.

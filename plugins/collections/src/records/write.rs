@@ -16,14 +16,22 @@ use super::{
     prepare::{Asker, Change, Conditions, Prepared, Wish, prepare},
     references,
 };
-use crate::{budget::Budget, error, etag, http, limits, plugin::Collections, validate::is_record_id};
+use crate::{
+    budget::{Budget, Room},
+    error, etag, heavy, http, limits,
+    plugin::Collections,
+    validate::is_record_id,
+};
 
 /// The members of a body.
 const BODY: [&str; 1] = ["data"];
 
 /// `POST {name}/records`: a new record under the rule `create`.
 pub async fn create(plugin: Arc<Collections>, request: Request) -> Result<Response> {
+    let _room = Room::for_body(&plugin, request.body()).await?;
+    let turn = heavy::turn(request.body().len()).await;
     let body = http::object_of(&request, &BODY, 1)?;
+    drop(turn);
     let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
     let id = Uuid::now_v7().hyphenated().encode_lower(&mut id);
     change(&plugin, &request, id, Wish::Create(http::data(&body)?)).await
@@ -31,13 +39,19 @@ pub async fn create(plugin: Arc<Collections>, request: Request) -> Result<Respon
 
 /// `PATCH {name}/records/{id}`: fields laid over a record under the rule `update`.
 pub async fn update(plugin: Arc<Collections>, request: Request) -> Result<Response> {
+    let _room = Room::for_body(&plugin, request.body()).await?;
+    let turn = heavy::turn(request.body().len()).await;
     let body = http::object_of(&request, &BODY, 1)?;
+    drop(turn);
     change(&plugin, &request, request.param(1), Wish::Merge(http::data(&body)?)).await
 }
 
 /// `PUT {name}/records/{id}`: data in place of a record's, or a new record under this id.
 pub async fn replace(plugin: Arc<Collections>, request: Request) -> Result<Response> {
+    let _room = Room::for_body(&plugin, request.body()).await?;
+    let turn = heavy::turn(request.body().len()).await;
     let body = http::object_of(&request, &BODY, 1)?;
+    drop(turn);
     let data = http::data(&body)?;
     let id = request.param(1);
     if !is_record_id(id) {
@@ -68,7 +82,10 @@ async fn try_change(plugin: &Collections, request: &Request, id: &str, wish: Wis
             Wish::Create(_) => None,
             _ => load::record(plugin.database, &collection, id).await?,
         };
+        let turn =
+            heavy::turn(request.body().len() + stored.as_ref().map_or(0, |stored| stored.data.len())).await;
         let mut prepared = prepare(&collection, id, stored, wish, conditions, &asker)?;
+        drop(turn);
         references::check(plugin, &prepared, wish, &asker, None).await?;
         let is_deep =
             prepared.change == Change::Delete && cascade::is_needed(plugin, &collection, id).await?;
@@ -78,6 +95,9 @@ async fn try_change(plugin: &Collections, request: &Request, id: &str, wish: Wis
         apply_hooks(plugin, &mut prepared, &asker, &mut part.batch, alone).await?;
         // What is committed is answered: whether that can be is known before.
         Budget::of(plugin).take(answer_len_max(&prepared))?;
+        let mut room = Room::of(plugin);
+        // The host copies what it is to store.
+        room.grow(2 * part.batch.len_bytes() + answer_len_max(&prepared)).await?;
         match apply(plugin, vec![part], std::slice::from_ref(&prepared)).await.map_err(Refused::into_error)? {
             Some(times) => {
                 told(plugin, &prepared, &asker);
