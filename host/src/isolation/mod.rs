@@ -20,7 +20,7 @@ mod tests;
 pub mod threads;
 mod watchdog;
 
-use std::io;
+use std::{io, time::Duration};
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -32,6 +32,9 @@ pub use watchdog::{Report, Watchdog};
 /// by recursion; memory is taken only for what is used.
 const THREAD_STACK_BYTES: usize = 16 << 20;
 
+/// How long a thread that took a worker's place stays for the next time. Each keeps some memory of what it freed.
+const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(2);
+
 /// The runtime that plugin code runs on: so many threads that serve requests, and for other blocking work at most so many. To
 /// be made once in a process.
 ///
@@ -41,6 +44,7 @@ pub fn runtime(worker_threads: usize, blocking_threads_max: usize) -> io::Result
     threads::set_inside_max(worker_threads);
     Builder::new_multi_thread()
         .thread_stack_size(THREAD_STACK_BYTES)
+        .thread_keep_alive(THREAD_KEEP_ALIVE)
         // The last worker never goes into plugin code.
         .worker_threads(worker_threads + 1)
         .max_blocking_threads(blocking_threads_max + bulkhead::MOVED_THREADS_MAX)
