@@ -3,6 +3,9 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+/// Whether a token with some scopes, separated by spaces, may be used for another scope.
+pub use tinybase_abi::scopes::covers as scopes_cover;
+
 use crate::Request;
 
 /// Who called the extension that calls a service. Nobody is `null` in its place.

@@ -47,6 +47,10 @@ pub struct User {
     /// The user's role: `user`, `viewer`, `editor` or `admin`.
     #[serde(default)]
     pub role: String,
+    /// Whether the account is switched on. Whatever is done for a user who is not there to ask must look: an account that an
+    /// admin switched off is still found by id.
+    #[serde(default = "switched_on")]
+    pub is_active: bool,
     /// The scopes, separated by spaces, that the application token is limited to; `None` for a signed-in user, and for one
     /// that was found by id.
     #[serde(default)]
@@ -54,6 +58,11 @@ pub struct User {
     /// The application token's id; `None` for a signed-in user.
     #[serde(default)]
     pub token_id: Option<String>,
+}
+
+/// A host of before tells of no account whether it is switched on.
+fn switched_on() -> bool {
+    true
 }
 
 impl User {
@@ -86,6 +95,8 @@ impl From<Authenticated> for User {
             is_admin: role == "admin" && scopes.is_none(),
             created_at: String::new(),
             role,
+            // Nobody else's token is authenticated.
+            is_active: true,
             scopes: scopes.map(|scopes| scopes.join(" ")),
             token_id,
         }

@@ -5,7 +5,7 @@ use tinybase_plugin_api::{database::Row, prelude::*};
 use crate::{Webhooks, time::Moment};
 
 const COLUMNS: &str = "id, url, description, collections, events, headers, include_record, is_active, inactive_reason, \
-                       secret_version, previous_secret_until, failures, created_at, updated_at";
+                       secret_version, previous_secret_until, failures, created_at, updated_at, owner_id, owner_scopes";
 
 /// A hook.
 #[derive(Debug, Clone)]
@@ -27,6 +27,11 @@ pub(crate) struct Hook {
     failures: i64,
     created_at: String,
     updated_at: String,
+    /// Who made it: it is told of what this user may read. Those of an earlier version have none, and are told of what anybody
+    /// may read.
+    pub(crate) owner_id: Option<String>,
+    /// What it is limited to besides, where it was made or changed with an application token: scopes, separated by spaces.
+    pub(crate) owner_scopes: Option<String>,
 }
 
 /// Stored JSON, which this extension wrote itself.
@@ -53,6 +58,8 @@ impl Hook {
             failures: 0,
             created_at: now.text(),
             updated_at: now.text(),
+            owner_id: None,
+            owner_scopes: None,
         }
     }
 
@@ -73,6 +80,8 @@ impl Hook {
             failures: row.integer(11)?,
             created_at: row.text(12)?.to_owned(),
             updated_at: row.text(13)?.to_owned(),
+            owner_id: row.text_or_null(14)?.map(str::to_owned),
+            owner_scopes: row.text_or_null(15)?.map(str::to_owned),
         })
     }
 
@@ -100,6 +109,8 @@ impl Hook {
             "failures": self.failures,
             "created_at": self.created_at,
             "updated_at": self.updated_at,
+            "owner_id": self.owner_id,
+            "owner_scopes": self.owner_scopes.as_deref().map(|scopes| scopes.split_ascii_whitespace().collect::<Vec<_>>()),
         })
     }
 
@@ -133,6 +144,8 @@ impl Hook {
             self.failures,
             self.created_at.as_str(),
             self.updated_at.as_str(),
+            self.owner_id.clone(),
+            self.owner_scopes.clone(),
         ]
         .to_vec()
     }
@@ -141,7 +154,8 @@ impl Hook {
     pub(crate) fn insert(&self) -> Batch {
         let mut batch = Batch::default();
         let sql = format!(
-            "INSERT INTO webhooks_hooks ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
+            "INSERT INTO webhooks_hooks ({COLUMNS}) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"
         );
         batch.push(&sql, &self.values());
         batch
@@ -155,8 +169,8 @@ impl Hook {
         let mut batch = Batch::default();
         let sql = "UPDATE webhooks_hooks SET url = ?2, description = ?3, collections = ?4, events = ?5, headers = ?6, \
                    include_record = ?7, is_active = ?8, inactive_reason = ?9, secret_version = ?10, \
-                   previous_secret_until = ?11, failures = ?12, created_at = ?13, updated_at = ?14 \
-                   WHERE id = ?1 AND updated_at = ?15";
+                   previous_secret_until = ?11, failures = ?12, created_at = ?13, updated_at = ?14, \
+                   owner_id = ?15, owner_scopes = ?16 WHERE id = ?1 AND updated_at = ?17";
         batch.push_expecting(Expect::Exactly(1), sql, &values);
         batch
     }

@@ -5,9 +5,11 @@
 //! hooks and deliveries ([`routes`], [`deliveries`]).
 #![forbid(unsafe_code)]
 
+mod access;
 mod deliveries;
 mod hook;
 mod input;
+mod owner;
 mod page;
 mod queue;
 mod routes;

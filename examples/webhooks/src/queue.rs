@@ -5,22 +5,32 @@ use serde::Deserialize;
 use tinybase_plugin_api::prelude::*;
 use uuid::Uuid;
 
-use crate::{Webhooks, hook::Hook, settings::Settings, time::Moment};
+use crate::{
+    Webhooks,
+    access::{Judged, Permitted},
+    hook::Hook,
+    settings::Settings,
+    time::Moment,
+};
 
 /// What is heard of; the subject is the collection's name.
 pub(crate) const TOPICS: [&str; 3] = ["record.create", "record.update", "record.delete"];
 
 const INSERT: &str = "INSERT INTO webhooks_deliveries (id, hook_id, event_id, event_type, payload, state, attempts, \
-                      next_attempt_at, created_at) \
-                      SELECT ?1, id, ?2, ?3, ?4, 'pending', 0, ?5, ?5 FROM webhooks_hooks WHERE id = ?6 \
+                      next_attempt_at, created_at, judged) \
+                      SELECT ?1, id, ?2, ?3, ?4, 'pending', 0, ?5, ?5, ?7 FROM webhooks_hooks WHERE id = ?6 \
                       ON CONFLICT (hook_id, event_id) DO NOTHING";
 
 /// An event of the collections extension.
 #[derive(Debug, Deserialize)]
 struct Change {
     event_id: String,
+    // Missing in an event that a server of before wrote down.
+    collection_id: Option<String>,
     id: String,
     owner_id: Option<String>,
+    created_at: Option<String>,
+    updated_at: Option<String>,
     #[serde(default)]
     record: Json,
     #[serde(default)]
@@ -41,35 +51,54 @@ impl Message<'_> {
     }
 }
 
-/// The statement that queues a message for a hook; answers the delivery's id as well.
+/// The statement that queues a message for a hook; returns the delivery's id as well.
 pub(crate) fn push(
     batch: &mut Batch,
     hook_id: &str,
     message: &Message<'_>,
-    body: &str,
+    (body, judged): (&str, Option<&Judged>),
     now: Moment,
 ) -> String {
     let (id, now) = (Uuid::now_v7().to_string(), now.text());
-    let params = params![id.as_str(), message.event_id, message.event_type, body, now, hook_id];
+    let judged = judged.map(Judged::stored);
+    let params = params![id.as_str(), message.event_id, message.event_type, body, now, hook_id, judged];
     batch.push(INSERT, params);
     id
 }
 
 impl Change {
-    /// The message for a hook: with the record where the hook wants it and it fits.
+    /// What decides who may be told of it.
+    fn judged(&self, collection: &str, now: Moment) -> Judged {
+        // A change gives its record its times, so an event that comes with it does not know them yet.
+        let created_at = self.created_at.clone().unwrap_or_else(|| now.text());
+        Judged {
+            collection: collection.to_owned(),
+            collection_id: self.collection_id.clone(),
+            id: self.id.clone(),
+            owner_id: self.owner_id.clone(),
+            updated_at: self.updated_at.clone().unwrap_or_else(|| now.text()),
+            created_at,
+            record: self.record.clone(),
+            old: self.previous.clone(),
+        }
+    }
+
+    /// The message for a hook: with what its owner may read of the record, where the hook wants it and it fits.
     fn message(
         &self,
         hook: &Hook,
         event: &Event,
         event_type: &'static str,
-        bytes_max: usize,
+        (permitted, bytes_max): (Permitted, usize),
         now: Moment,
     ) -> (Message<'_>, String) {
         let bare = json!({"collection": event.subject, "id": self.id, "owner_id": self.owner_id});
         let mut data = bare.clone();
         if hook.include_record {
-            for (name, value) in [("record", &self.record), ("old", &self.previous)] {
-                if !value.is_null() {
+            for (name, value, is_permitted) in
+                [("record", &self.record, permitted.record), ("old", &self.previous, permitted.old)]
+            {
+                if is_permitted && !value.is_null() {
                     data[name] = value.clone();
                 }
             }
@@ -105,10 +134,20 @@ impl Webhooks {
         let change: Change = event.parse()?;
         let Settings { payload_bytes_max, .. } = self.settings().await?;
         let now = Moment::now(self.database).await?;
+        let judged = change.judged(&event.subject, now);
+        let permitted = self.permitted_of_each(&hooks, &judged).await?;
         let mut batch = Batch::default();
-        for hook in &hooks {
-            let (message, body) = change.message(hook, &event, event_type, payload_bytes_max, now);
-            push(&mut batch, &hook.id, &message, &body, now);
+        for (hook, permitted) in hooks.iter().zip(permitted) {
+            if !permitted.any() {
+                continue;
+            }
+            let permitted = (permitted, payload_bytes_max);
+            let (message, body) = change.message(hook, &event, event_type, permitted, now);
+            let left_out = judged.without(&message.data);
+            push(&mut batch, &hook.id, &message, (&body, Some(&left_out)), now);
+        }
+        if batch.is_empty() {
+            return Ok(());
         }
         self.database.apply(batch).await.map(|_| ())
     }
@@ -120,7 +159,7 @@ impl Webhooks {
         let message =
             Message { event_id: &event_id, event_type: "webhook.test", data: json!({"hook_id": hook.id}) };
         let mut batch = Batch::default();
-        let id = push(&mut batch, &hook.id, &message, &message.body(now), now);
+        let id = push(&mut batch, &hook.id, &message, (&message.body(now), None), now);
         self.database.apply(batch).await?;
         Ok(id)
     }

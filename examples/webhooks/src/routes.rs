@@ -55,6 +55,7 @@ impl Webhooks {
         let input: Input = request.json()?;
         let now = Moment::now(self.database).await?;
         let mut hook = Hook::new(Uuid::now_v7().to_string(), now);
+        hook.belong_to(&request);
         input.put_into(&mut hook)?;
         if self.hooks().await?.len() >= HOOKS_MAX {
             return Err(Error::conflict("too_many_webhooks", "there are 200 hooks, which is the most"));
@@ -73,8 +74,10 @@ impl Webhooks {
     async fn change_hook(self: Arc<Self>, request: Request) -> Result<Response> {
         let input: Input = request.json()?;
         let mut hook = self.hook(request.param(0)).await?;
+        hook.check_owner(&request)?;
         let (before, headers) = (hook.audited(), hook.headers.clone());
         input.put_into(&mut hook)?;
+        hook.limit_to(&request);
         let mut change = hook.audited();
         if let (Some(fields), Some(before)) = (change.as_object_mut(), before.as_object()) {
             fields.retain(|name, value| before.get(name) != Some(value));
@@ -98,6 +101,7 @@ impl Webhooks {
 
     async fn delete_hook(self: Arc<Self>, request: Request) -> Result<Response> {
         let hook = self.hook(request.param(0)).await?;
+        hook.check_owner(&request)?;
         let mut batch = Batch::default();
         batch.push("DELETE FROM webhooks_hooks WHERE id = ?1", params![hook.id.as_str()]);
         let entry =
@@ -109,6 +113,7 @@ impl Webhooks {
 
     async fn rotate_secret(self: Arc<Self>, request: Request) -> Result<Response> {
         let mut hook = self.hook(request.param(0)).await?;
+        hook.check_owner(&request)?;
         let (settings, key) = (self.settings().await?, self.make_signing_key().await?);
         let now = Moment::now(self.database).await?;
         hook.secret_version += 1;

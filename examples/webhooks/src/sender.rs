@@ -34,7 +34,7 @@ const HOOKS_WITH_WORK: &str = "SELECT id FROM webhooks_hooks WHERE is_active = 1
 const TAKE: &str = "UPDATE webhooks_deliveries SET attempts = attempts + 1, last_attempt_at = ?2, next_attempt_at = ?3 \
      WHERE id IN (SELECT id FROM webhooks_deliveries WHERE hook_id = ?1 AND state = 'pending' AND next_attempt_at <= ?2 \
      ORDER BY next_attempt_at LIMIT ?4) AND state = 'pending' AND next_attempt_at <= ?2 \
-     RETURNING id, event_id, payload, attempts";
+     RETURNING id, event_id, payload, attempts, judged";
 // The number of attempts tells whether the lease is still this one.
 const DELIVERED: &str = "UPDATE webhooks_deliveries SET state = 'delivered', response_status = ?3, error = NULL, \
      finished_at = ?4 WHERE id = ?1 AND attempts = ?2 AND state = 'pending'";
@@ -92,6 +92,8 @@ struct Taken {
     event_id: String,
     body: String,
     attempts: i64,
+    /// What the owner's rights are judged by, beside the body.
+    judged: Option<String>,
 }
 
 /// What came of a try.
@@ -160,6 +162,7 @@ impl Webhooks {
                 event_id: row.text(1)?.to_owned(),
                 body: row.text(2)?.to_owned(),
                 attempts: row.integer(3)?,
+                judged: row.text_or_null(4)?.map(str::to_owned),
             })
         })
         .collect()
@@ -167,7 +170,10 @@ impl Webhooks {
 
     async fn deliver(&self, hook: &Hook, settings: &Settings, key: &SigningKey, taken: &Taken) -> Result<()> {
         let now = Moment::now(self.database).await?;
-        let outcome = self.http.send(&request(hook, settings, key, taken, now)).await;
+        let Some(body) = self.still_permitted(hook, &taken.body, taken.judged.as_deref()).await? else {
+            return self.withheld(taken, now).await;
+        };
+        let outcome = self.http.send(&request(hook, settings, key, (taken, &body), now)).await;
         let now = Moment::now(self.database).await?;
         let failure = match outcome {
             Ok(answer) if answer.is_success() => return self.delivered(hook, taken, &answer, now).await,
@@ -178,6 +184,16 @@ impl Webhooks {
             Err(error) => Failure { status: None, problem: error.to_string() },
         };
         self.failed(hook, settings, taken, failure, now).await
+    }
+
+    /// Notes that a delivery is not sent. It says nothing of the receiver, and so counts as no failure of the hook.
+    async fn withheld(&self, taken: &Taken, now: Moment) -> Result<()> {
+        let status: Option<i64> = None;
+        let problem = "not sent: the hook's owner may not read the record";
+        let mut batch = Batch::default();
+        let (id, attempts, now) = (taken.id.as_str(), taken.attempts, now.text());
+        batch.push(FAILED, params![id, attempts, "dead", status, problem, now.as_str(), now.as_str()]);
+        self.database.apply(batch).await.map(|_| ())
     }
 
     async fn delivered(&self, hook: &Hook, taken: &Taken, answer: &HttpResponse, now: Moment) -> Result<()> {
@@ -247,15 +263,22 @@ impl Webhooks {
     }
 }
 
-/// The request of a try: the body is the same each time, the time and so the signature are new.
-fn request(hook: &Hook, settings: &Settings, key: &SigningKey, taken: &Taken, now: Moment) -> HttpRequest {
+/// The request of a try: the body is the same each time, as long as the owner may read it; the time and so the signature are
+/// new.
+fn request(
+    hook: &Hook,
+    settings: &Settings,
+    key: &SigningKey,
+    (taken, body): (&Taken, &str),
+    now: Moment,
+) -> HttpRequest {
     let mut request = HttpRequest::post(&hook.url)
         .with_header("content-type", "application/json")
         .with_header("user-agent", concat!("tinybase-webhooks/", env!("CARGO_PKG_VERSION")))
         .with_header("webhook-id", taken.event_id.as_str())
         .with_header("webhook-timestamp", now.seconds().to_string())
-        .with_header("webhook-signature", key.sign(hook, now, &taken.event_id, &taken.body))
-        .with_body(taken.body.as_str())
+        .with_header("webhook-signature", key.sign(hook, now, &taken.event_id, body))
+        .with_body(body)
         .with_timeout(settings.timeout())
         .with_response_bytes_max(ANSWER_BYTES_MAX);
     for (name, value) in &hook.headers {

@@ -16,8 +16,24 @@ const URL: &str = "https://example.org/in?key=1";
 
 fn host() -> TestHost<Webhooks> {
     let host = TestHost::start(env!("CARGO_MANIFEST_DIR"));
+    for (id, role) in [("ed", "editor"), ("eve", "editor"), ("admin", "admin")] {
+        host.add_user(id, &format!("{id}@example.org"), false);
+        host.change_user(id, role, true);
+    }
+    rule(&host, |_, _| true);
     answer(&host, 200);
     host
+}
+
+/// From now on this decides whether a caller may read a record with such data.
+fn rule(host: &TestHost<Webhooks>, allows: impl Fn(&Json, &Json) -> bool + Send + Sync + 'static) {
+    host.offer("records", 1, move |method, asked| {
+        assert_eq!((method, &asked["collection"]), ("may_read", &json!("posts")));
+        assert_eq!(asked["collection_id"], "c1");
+        let records = asked["records"].as_array().unwrap().iter();
+        let allowed: Vec<bool> = records.map(|record| allows(&asked["caller"], &record["data"])).collect();
+        Ok(json!({"allowed": allowed}))
+    });
 }
 
 /// From now on every receiver answers this status.
@@ -39,8 +55,8 @@ fn path(hook: &Json, rest: &str) -> String {
 
 fn change(event_id: &str, text: &str) -> Json {
     json!({
-        "event_id": event_id, "collection": "posts", "id": "r1", "owner_id": "u1", "record": {"text": text},
-        "previous": null, "caller": null, "request_id": "q1",
+        "event_id": event_id, "collection": "posts", "collection_id": "c1", "id": "r1", "owner_id": "u1", "version": 1,
+        "created_at": null, "updated_at": null, "record": {"text": text}, "previous": null, "caller": null, "request_id": "q1",
     })
 }
 
@@ -306,4 +322,153 @@ fn settings_change_but_for_the_key() {
     assert_eq!(patch(json!({"attempts_max": 4})).json()["attempts_max"], 4);
     assert_eq!(host.audited()[0].change, json!({"attempts_max": {"from": 12, "to": 4}}));
     assert_eq!(code(&patch(json!({"signing_key": "x".repeat(44)}))), (422, "setting_invalid".into()));
+}
+
+fn data_of(host: &TestHost<Webhooks>, event_id: &str) -> Vec<Json> {
+    let requests = host.http_requests();
+    let of_event = requests.iter().filter(|request| request.header("webhook-id") == Some(event_id));
+    let data = |request: &HttpRequest| {
+        String::from_utf8_lossy(request.body()).parse::<Json>().map(|body| body["data"].clone())
+    };
+    of_event.map(|request| data(request).unwrap()).collect()
+}
+
+fn states(host: &TestHost<Webhooks>, event_id: &str) -> Vec<(Json, Json)> {
+    let of_event = deliveries(host).into_iter().filter(|delivery| delivery["event_id"] == event_id);
+    of_event.map(|delivery| (delivery["state"].clone(), delivery["error"].clone())).collect()
+}
+
+/// Admins read all, others what is not secret.
+fn by_secrecy(caller: &Json, data: &Json) -> bool {
+    caller["role"] == "admin" || data["text"] != "secret"
+}
+
+#[test]
+fn a_hook_is_told_of_what_its_owner_may_read_and_of_nothing_else() {
+    let host = host();
+    rule(&host, by_secrecy);
+    assert_eq!(add(&host, json!({}))["owner_id"], "ed");
+    add(&host, json!({"include_record": false}));
+    let (open, secret) = (json!({"text": "open"}), json!({"text": "secret"}));
+    for (event_id, topic, record, old, expected) in [
+        ("c-open", "record.create", &open, &Json::Null, Some(json!({"record": open}))),
+        ("c-secret", "record.create", &secret, &Json::Null, None),
+        ("u-open", "record.update", &open, &open, Some(json!({"record": open, "old": open}))),
+        ("u-opened", "record.update", &open, &secret, Some(json!({"record": open}))),
+        ("u-closed", "record.update", &secret, &open, None),
+        ("d-open", "record.delete", &Json::Null, &open, Some(json!({"old": open}))),
+        ("d-secret", "record.delete", &Json::Null, &secret, None),
+    ] {
+        let mut event = change(event_id, "");
+        (event["record"], event["previous"]) = (record.clone(), old.clone());
+        host.after(topic, "posts", &event).unwrap();
+        send(&host);
+        let told = data_of(&host, event_id);
+        let Some(expected) = expected else {
+            assert!(told.is_empty(), "{event_id}: {told:?}");
+            assert!(states(&host, event_id).is_empty(), "{event_id} is not written down either");
+            continue;
+        };
+        assert_eq!(told.len(), 2, "{event_id}");
+        for name in ["record", "old"] {
+            assert_eq!(told[0].get(name), expected.get(name), "{event_id}");
+            assert_eq!(told[1].get(name), None, "{event_id}: the second hook wants no records");
+        }
+    }
+}
+
+#[test]
+fn what_waits_is_judged_again_before_each_try() {
+    type Change = fn(&TestHost<Webhooks>);
+    let changes: [(&str, Change, bool); 6] = [
+        ("nothing", |_| {}, true),
+        ("the rule", |host| rule(host, |_, _| false), false),
+        ("the role", |host| host.change_user("ed", "viewer", true), false),
+        ("the account is off", |host| host.change_user("ed", "editor", false), false),
+        ("the account is gone", |host| host.delete_user("ed"), false),
+        (
+            "the collection is another",
+            |host| {
+                host.offer("records", 1, |_, _| {
+                    Err(Error::not_found(
+                        "collection_not_found",
+                        "the collection posts is another one by now",
+                    ))
+                });
+            },
+            false,
+        ),
+    ];
+    for (name, becomes, is_told) in changes {
+        let host = host();
+        answer(&host, 500);
+        add(&host, json!({}));
+        add(&host, json!({"include_record": false}));
+        host.after("record.create", "posts", &change("e1", "hi")).unwrap();
+        send(&host);
+        assert_eq!(data_of(&host, "e1").len(), 2, "{name}: queued and tried while it was allowed");
+        answer(&host, 200);
+        becomes(&host);
+        host.advance(Duration::from_secs(2));
+        send(&host);
+        assert_eq!(data_of(&host, "e1").len(), if is_told { 4 } else { 2 }, "{name}");
+        for (state, error) in states(&host, "e1") {
+            let expected = if is_told { "delivered" } else { "dead" };
+            assert_eq!((&state, error.as_str().is_some()), (&json!(expected), !is_told), "{name}");
+        }
+        host.after("record.create", "posts", &change("e2", "hi")).unwrap();
+        assert_eq!(states(&host, "e2").len(), if is_told { 2 } else { 0 }, "{name}");
+    }
+}
+
+#[test]
+fn of_a_change_that_waits_the_old_record_is_left_out_once_it_is_closed() {
+    let host = host();
+    answer(&host, 500);
+    add(&host, json!({}));
+    let mut event = change("e1", "open");
+    event["previous"] = json!({"text": "secret"});
+    host.after("record.update", "posts", &event).unwrap();
+    send(&host);
+    rule(&host, by_secrecy);
+    host.advance(Duration::from_secs(2));
+    send(&host);
+    let told = data_of(&host, "e1");
+    assert!(told[0].get("old").is_some() && told[1].get("old").is_none(), "{told:?}");
+    assert_eq!(told[1]["record"], json!({"text": "open"}));
+}
+
+#[test]
+fn nobody_gets_more_by_a_hook_than_they_may_read_themselves() {
+    let host = host();
+    rule(&host, by_secrecy);
+    let of_admin = host.post("/api/webhooks").admin().json(&json!({"url": URL})).send().json();
+    let of_editor = add(&host, json!({}));
+    let told = |event_id: &str| {
+        host.after("record.create", "posts", &change(event_id, "secret")).unwrap();
+        send(&host);
+        data_of(&host, event_id).len()
+    };
+    assert_eq!(told("e1"), 1, "the admin's hook alone");
+    for (method, rest) in [("PATCH", ""), ("DELETE", ""), ("POST", "/rotate-secret")] {
+        for who in ["ed", "eve"] {
+            let target = path(if who == "ed" { &of_admin } else { &of_editor }, rest);
+            let refused = host.request(method, &target).role(who, "editor").json(&json!({"url": URL})).send();
+            assert_eq!(code(&refused), (403, "webhook_of_another".into()), "{method} {target} by {who}");
+        }
+    }
+    // An admin who changes an editor's hook does not make it an admin's.
+    let patch = |hook: &Json| host.request("PATCH", &path(hook, "")).json(&json!({"description": "x"}));
+    assert_eq!(patch(&of_editor).admin().send().json()["owner_id"], "ed");
+    assert_eq!(told("e2"), 1);
+    // A token takes away what it may not read, and its user, signed in, gives that back.
+    let scopes = |hook: &Json| hook["owner_scopes"].clone();
+    let token = "admin:webhooks:write collections:read:notes";
+    let limited = patch(&of_admin).admin().scopes(token).send().json();
+    assert_eq!(scopes(&limited), json!(["admin:webhooks:write", "collections:read:notes"]));
+    let further = patch(&of_admin).admin().scopes("admin:webhooks collections:read").send().json();
+    assert_eq!(scopes(&further), scopes(&limited));
+    assert_eq!(scopes(&patch(&of_admin).admin().send().json()), Json::Null);
+    let made = host.post("/api/webhooks").admin().scopes("admin:webhooks").json(&json!({"url": URL})).send();
+    assert_eq!(scopes(&made.json()), json!(["admin:webhooks"]));
 }

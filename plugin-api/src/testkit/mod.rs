@@ -334,8 +334,24 @@ impl<P: Plugin> TestHost<P> {
     /// Where the database cannot be written.
     pub fn add_user(&self, id: &str, email: &str, is_admin: bool) {
         self.services.database.add_user(id).expect("the host's own table takes any id");
-        let account = services::account(id, email, is_admin, "2026-01-01T00:00:00.000000Z");
+        let role = if is_admin { "admin" } else { "user" };
+        let account = services::account(id, email, role, "2026-01-01T00:00:00.000000Z");
         lock(&self.services.users).push(account);
+    }
+
+    /// Changes an account as an admin of the server might: its role, or whether it is switched on.
+    ///
+    /// # Panics
+    /// Where there is no account of this id.
+    pub fn change_user(&self, id: &str, role: &str, is_active: bool) {
+        let mut users = lock(&self.services.users);
+        let user = users.iter_mut().find(|user| user.id == id).expect("the account was added before");
+        (user.role, user.is_admin, user.is_active) = (role.to_owned(), role == "admin", is_active);
+    }
+
+    /// Deletes an account; rows that refer to it in `tb_users` are left as they are.
+    pub fn delete_user(&self, id: &str) {
+        lock(&self.services.users).retain(|user| user.id != id);
     }
 
     /// Adds an application token of the account with this id, limited to these scopes, which are separated by spaces.

@@ -160,7 +160,7 @@ impl identity::Server for Services {
         let limited = lock(&self.tokens).get(token).cloned();
         let id = limited.as_ref().map(|(user, _)| user.as_str()).or_else(|| token.strip_prefix("token-"));
         let users = lock(&self.users);
-        let user = id.and_then(|id| users.iter().find(|user| user.id == id));
+        let user = id.and_then(|id| users.iter().find(|user| user.id == id && user.is_active));
         let scopes = limited.as_ref().map(|(_, scopes)| scopes.split_whitespace().collect::<Vec<_>>());
         let told = user.map(|user| {
             let User { id, email, is_admin, role, .. } = user;
@@ -184,21 +184,22 @@ impl identity::Server for Services {
 }
 
 fn user_json(user: &User) -> Bytes {
-    let User { id, email, is_admin, created_at, role, .. } = user;
+    let User { id, email, is_admin, created_at, role, is_active, .. } = user;
     let json = serde_json::json!({
-        "id": id, "email": email, "is_admin": is_admin, "role": role, "created_at": created_at
+        "id": id, "email": email, "is_admin": is_admin, "role": role, "created_at": created_at, "is_active": is_active
     });
     json.to_string().into()
 }
 
 /// An account of the test's.
-pub(super) fn account(id: &str, email: &str, is_admin: bool, created_at: &str) -> User {
+pub(super) fn account(id: &str, email: &str, role: &str, created_at: &str) -> User {
     User {
         id: id.to_owned(),
         email: email.to_owned(),
-        is_admin,
+        is_admin: role == "admin",
         created_at: created_at.to_owned(),
-        role: if is_admin { "admin" } else { "user" }.to_owned(),
+        role: role.to_owned(),
+        is_active: true,
         scopes: None,
         token_id: None,
     }
@@ -254,7 +255,7 @@ impl Services {
             (None, Some(email)) => {
                 let id = format!("user-{}", users.len() + 1);
                 self.database.add_user(&id)?;
-                let user = account(&id, email, false, "");
+                let user = account(&id, email, "user", "");
                 users.push(user.clone());
                 user
             }

@@ -157,6 +157,17 @@ fn what_cannot_be_meant_is_refused_by_name() {
         ("list", json!({"collection": "c", "ids": [], "limit": 3}), (422, "invalid_payload")),
         ("list", json!({"collection": "c", "caller": null}), (422, "invalid_payload")),
         ("collections", json!({"name": "x"}), (404, "collection_not_found")),
+        ("may_read", json!({"collection": "c", "caller": null, "records": []}), (422, "invalid_payload")),
+        (
+            "may_read",
+            json!({"collection": "c", "collection_id": null, "caller": null, "records": [{"id": "r", "data": {}}]}),
+            (422, "invalid_payload"),
+        ),
+        (
+            "may_read",
+            json!({"collection": "c", "collection_id": "another", "caller": null, "records": []}),
+            (404, "collection_not_found"),
+        ),
         ("write", json!({}), (404, "method_unknown")),
     ] {
         let error = call(&host, method, payload.clone()).unwrap_err();
@@ -184,5 +195,77 @@ fn an_event_tells_the_version_and_when_the_record_was_created() {
     ] {
         let event = events.iter().find(|event| event.topic == topic).unwrap();
         assert_eq!((&event.payload["version"], &event.payload["created_at"]), (&json!(version), created_at));
+        assert_eq!(event.payload["collection_id"], record["collection_id"]);
+        let updated_at = if topic == "record.delete" { &record["updated_at"] } else { &Value::Null };
+        assert_eq!(&event.payload["updated_at"], updated_at);
+    }
+}
+
+/// Whether each of these may read a record of ada's with this text, which is stored where an id is given.
+fn may_read(host: &TestHost<Collections>, collection: &str, id: &str, text: &str) -> [bool; 4] {
+    let callers = [
+        Value::Null,
+        user("bob", "editor", Value::Null),
+        user("ada", "user", Value::Null),
+        user("root", "admin", Value::Null),
+    ];
+    let of_id = call(host, "collections", json!({"name": collection})).unwrap();
+    let time = "2026-01-01T00:00:00.000000Z";
+    let record = json!({
+        "id": id, "owner_id": "ada", "created_at": time, "updated_at": time, "data": {"t": text},
+    });
+    callers.map(|caller| {
+        let asked = json!({
+            "collection": collection, "collection_id": of_id["collections"][0]["id"], "caller": caller,
+            "records": [record],
+        });
+        call(host, "may_read", asked).unwrap()["allowed"] == json!([true])
+    })
+}
+
+#[test]
+fn an_event_may_be_told_to_whom_both_rules_let_at_the_record_then_and_now() {
+    let host = host();
+    // By the rules list and read: nobody, bob, ada, an admin.
+    for (number, (list, read, expected)) in [
+        ("public", "public", [true, true, true, true]),
+        ("auth", "public", [false, true, true, true]),
+        ("owner", "public", [false, false, true, true]),
+        ("admin", "public", [false, false, false, true]),
+        ("public", "admin", [false, false, false, true]),
+        ("public", "t = 'open' or owner_id = @me", [false, false, true, true]),
+        ("@me.email like 'bob@%'", "auth", [false, true, false, true]),
+        ("created_at < '2026-02-01' and t = 'secret'", "public", [true, true, true, true]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("c{number}");
+        make(&host, &name, list, read);
+        assert_eq!(may_read(&host, &name, "gone", "secret"), expected, "{list} and {read}");
+    }
+    // What was open and is closed by now is closed with all that it was.
+    make(&host, "c", "public", "t = 'open'");
+    let id = add(&host, "c", "ada", "secret");
+    assert_eq!(may_read(&host, "c", &id, "open"), [false, false, false, true]);
+    assert_eq!(may_read(&host, "c", "gone", "open"), [true; 4]);
+    let open = add(&host, "c", "ada", "open");
+    assert_eq!(may_read(&host, "c", &open, "open"), [true; 4]);
+    assert_eq!(may_read(&host, "c", &open, "secret"), [false, false, false, true]);
+    // A token of an admin is told of what it has the scope for.
+    for (scopes, expected) in
+        [("collections:read", true), ("collections:read:c", true), ("collections:write", false), ("", false)]
+    {
+        let time = "2026-01-01T00:00:00.000000Z";
+        let record = json!({"id": "r", "owner_id": null, "created_at": time, "updated_at": time, "data": {}});
+        let asked = json!({
+            "collection": "c", "collection_id": null, "caller": user("root", "admin", json!(scopes)),
+            "records": [record, record],
+        });
+        assert_eq!(
+            call(&host, "may_read", asked).unwrap()["allowed"],
+            json!([expected, expected]),
+            "{scopes:?}"
+        );
     }
 }

@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, process::Command};
 use receiver::{Received, Receiver, Reply, wait_until};
 use serde_json::{Value as Json, json};
 use tinybase_test_postgres::server_url;
-use tinybase_tests::{Client, Site, root, site::PASSWORD, third_party::build_extension};
+use tinybase_tests::{Client, Server, Site, root, site::PASSWORD, third_party::build_extension};
 
 const RECORDS: &str = "/api/collections/posts/records";
 
@@ -163,7 +163,7 @@ fn an_event_that_is_told_twice_is_sent_once() {
     let receiver = Receiver::start();
     add(&admin, &receiver);
     let payload = json!({
-        "event_id": "0000-told-twice", "collection": "posts", "id": "r1", "owner_id": null, "record": {"text": "x"},
+        "event_id": "0000-told-twice", "collection": "posts", "collection_id": null, "id": "r1", "owner_id": null, "record": {"text": "x"},
         "previous": null, "caller": null, "request_id": "q1",
     });
     let bytes = match site.database_url() {
@@ -286,6 +286,152 @@ fn hooks_are_for_editors_and_for_tokens_with_the_scope() {
         let client = server.client().with_token(token["token_value"].as_str().unwrap());
         assert_eq!(client.get("/api/webhooks").status, expected, "{scopes}");
     }
+}
+
+/// A new user of this role, signed in.
+fn user(server: &Server, admin: &Client, email: &str, role: &str) -> (Client, String) {
+    let user = json!({"email": email, "password": PASSWORD, "role": role});
+    let made = admin.post("/api/admin/users", &user).expect(201);
+    (server.client().signed_in(email), made["id"].as_str().unwrap().to_owned())
+}
+
+/// What messages tell of records of `collection`: type, the text now, the text before.
+fn told(receiver: &Receiver, collection: &str) -> Vec<(String, Json, Json)> {
+    let of_message = |one: &Received| {
+        let (message, text) = (one.json(), |data: &Json| data["text"].clone());
+        let data = &message["data"];
+        (data["collection"] == collection).then(|| {
+            let kind = message["type"].as_str().unwrap().to_owned();
+            (kind, text(&data["record"]), text(&data["old"]))
+        })
+    };
+    receiver.received().iter().filter_map(of_message).collect()
+}
+
+/// Waits until everything that was written is told to the hook that is told of all.
+fn settle(all: &Receiver, admin: &Client, writer: &Client) {
+    let id = write(writer, "settled");
+    wait_until("all is told", || records(&all.received()).contains(&id));
+    wait_until("nothing waits", || deliveries(admin, "state=pending").is_empty());
+}
+
+#[test]
+fn a_hook_is_told_of_what_its_owner_may_read() {
+    let site = site();
+    let server = site.serve();
+    let admin = server.admin();
+    prepare(&admin);
+    let make = |name: &str, rule: &str| {
+        let fields = json!([{"name": "text", "type": "string"}, {"name": "is_open", "type": "boolean"}]);
+        let access =
+            json!({"list": rule, "read": rule, "create": "auth", "update": "auth", "delete": "auth"});
+        let body =
+            json!({"name": name, "label": name, "schema": {"fields": fields}, "options": {"access": access}});
+        admin.post("/api/collections", &body).expect(201);
+    };
+    for (name, rule) in [("vault", "admin"), ("own", "owner_id = @me"), ("some", "is_open = true")] {
+        make(name, rule);
+    }
+    let (editor, editor_id) = user(&server, &admin, "ed@example.com", "editor");
+    let (other, _) = user(&server, &admin, "bo@example.com", "user");
+    let (all, limited, by_token) = (Receiver::start(), Receiver::start(), Receiver::start());
+    add(&admin, &all);
+    add(&editor, &limited);
+    let scopes = json!(["admin:webhooks:write", "collections:read:own"]);
+    let token =
+        admin.post("/api/admin/application-tokens", &json!({"name": "t", "scopes": scopes})).expect(201);
+    add(&server.client().with_token(token["token_value"].as_str().unwrap()), &by_token);
+
+    let records = |name: &str| format!("/api/collections/{name}/records");
+    for (client, who) in [(&editor, "mine"), (&other, "another's")] {
+        for name in ["vault", "own", "some"] {
+            let data = json!({"text": who, "is_open": true});
+            let made = client.post(&records(name), &json!({"data": data})).expect(201);
+            let record = format!("{}/{}", records(name), made["id"].as_str().unwrap());
+            client.patch(&record, &json!({"data": {"text": "then", "is_open": false}})).expect(200);
+            client.delete(&record).expect(204);
+        }
+    }
+    settle(&all, &admin, &other);
+    assert_eq!(told(&all, "vault").len(), 6);
+    assert_eq!(told(&limited, "vault"), []);
+    let of_own = |text: &str| {
+        vec![
+            ("record.created".to_owned(), json!(text), Json::Null),
+            ("record.deleted".to_owned(), Json::Null, json!("then")),
+            ("record.updated".to_owned(), json!("then"), json!(text)),
+        ]
+    };
+    let sorted = |mut told: Vec<(String, Json, Json)>| {
+        told.sort_by_key(|(kind, ..)| kind.clone());
+        told
+    };
+    assert_eq!(sorted(told(&limited, "own")), of_own("mine"), "and nothing of another's");
+    // What was open when it was told may be closed by now, in which case it is told no more.
+    let closed: Vec<_> =
+        told(&limited, "some").into_iter().filter(|(kind, ..)| kind != "record.created").collect();
+    assert_eq!(closed, []);
+    assert_eq!((told(&by_token, "vault"), told(&by_token, "posts").len()), (vec![], 0));
+    assert_eq!(told(&by_token, "own").len(), 6, "an admin's token reads what it has the scope for");
+
+    // The owner's account is switched off: public collections are told of no more either.
+    let before = told(&limited, "posts").len();
+    assert!(before > 0);
+    admin.patch(&format!("/api/admin/users/{editor_id}"), &json!({"is_active": false})).expect(200);
+    settle(&all, &admin, &other);
+    assert_eq!(told(&limited, "posts").len(), before);
+
+    // Hooks of a version that knew no owners are told of what anybody may read.
+    site.sql("UPDATE webhooks_hooks SET owner_id = NULL, owner_scopes = NULL");
+    let data = json!({"text": "for admins", "is_open": true});
+    admin.post(&records("vault"), &json!({"data": data})).expect(201);
+    settle(&all, &admin, &other);
+    assert_eq!((told(&all, "vault").len(), told(&limited, "posts").len()), (6, before + 1));
+}
+
+#[test]
+fn what_waits_is_told_to_nobody_who_may_not_read_it_any_more() {
+    let site = site();
+    let server = site.serve();
+    let admin = server.admin();
+    prepare(&admin);
+    let (editor, editor_id) = user(&server, &admin, "ed@example.com", "editor");
+    let receivers = [(); 2].map(|()| Receiver::start());
+    for receiver in &receivers {
+        receiver.otherwise(Reply::Status(500));
+        add(&editor, receiver);
+    }
+    let settings = json!({"backoff_min_ms": 200, "backoff_max_ms": 200, "attempts_max": 50, "disable_after_failures": 0});
+    admin.patch("/api/webhooks/settings", &settings).expect(200);
+    let rules = |rule: &str| json!({"options": {"access": {"list": rule, "read": rule}}});
+    write(&admin, "waits");
+    receivers.iter().for_each(|receiver| drop(receiver.wait_for(1)));
+    // The rule is another one: nothing that waits is told, though it was open when it was queued.
+    admin.patch("/api/collections/posts", &rules("admin")).expect(200);
+    wait_until("both are given up", || deliveries(&admin, "state=dead").len() == 2);
+    receivers.iter().for_each(|receiver| receiver.otherwise(Reply::Status(200)));
+    for delivery in deliveries(&admin, "") {
+        assert!(delivery["error"].as_str().unwrap().contains("may not read"), "{delivery}");
+    }
+    // A collection of the same name that anybody may read says nothing of the records of the one before.
+    admin.delete("/api/collections/posts").expect(204);
+    let schema = json!({"fields": [{"name": "text", "type": "string"}]});
+    admin.post("/api/collections", &json!({"name": "posts", "label": "Posts", "schema": schema})).expect(201);
+    let (tries, dead) = (receivers[0].received().len(), deliveries(&admin, "state=dead"));
+    for delivery in &dead {
+        let again = format!("/api/webhooks/deliveries/{}/retry", delivery["id"].as_str().unwrap());
+        editor.post(&again, &json!({})).expect(202);
+    }
+    wait_until("both are given up again", || deliveries(&admin, "state=dead").len() == 2);
+    assert_eq!(receivers[0].received().len(), tries);
+    // Whoever is no editor any more is told of nothing.
+    receivers.iter().for_each(|receiver| receiver.otherwise(Reply::Status(500)));
+    write(&admin, "waits too");
+    receivers.iter().for_each(|receiver| {
+        wait_until("it was tried", || receiver.received().iter().any(|one| one.body.contains("waits too")));
+    });
+    admin.patch(&format!("/api/admin/users/{editor_id}"), &json!({"role": "user"})).expect(200);
+    wait_until("these are given up", || deliveries(&admin, "state=dead").len() == 4);
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Events of records: what hooks and listeners of other extensions are told. It changes nothing itself.
 //!
 //! Topics `record.create`, `record.update` and `record.delete`, the collection's name as subject. The payload is
-//! `{"event_id", "collection", "id", "owner_id", "version", "created_at", "record", "previous", "caller", "request_id"}`:
+//! `{"event_id", "collection", "collection_id", "id", "owner_id", "version", "created_at", "updated_at", "record", "previous",
+//! "caller", "request_id"}`:
 //! `event_id` is the same for all who hear of a change, however often they are told, `record` is the data (null on delete),
 //! `previous` the data before (null on create), `version` the record's after the change (on delete, the last that it had),
-//! `created_at` when it was created (null on create, where the change gives it its time), `caller`
+//! `created_at` when it was created (null on create, where the change gives it its time), `updated_at` when it was last
+//! changed (null but on delete, likewise), `caller`
 //! `{"user_id", "email", "is_admin"}` or null. A hook may alter `record`, which is validated again, refuse by an error, or
 //! add statements that commit with the change.
 
@@ -29,10 +31,12 @@ pub struct Events {
 struct Payload<'a> {
     event_id: Uuid,
     collection: &'a str,
+    collection_id: &'a str,
     id: &'a str,
     owner_id: Option<&'a str>,
     version: i64,
     created_at: Option<&'a str>,
+    updated_at: Option<&'a str>,
     record: Option<&'a RawValue>,
     previous: Option<&'a RawValue>,
     caller: Option<PayloadCaller<'a>>,
@@ -94,10 +98,12 @@ fn payload<'a>(prepared: &'a Prepared, asker: &Asker<'a>) -> Result<Payload<'a>>
     Ok(Payload {
         event_id: *prepared.event_id.get_or_init(Uuid::now_v7),
         collection: &prepared.collection.name,
+        collection_id: &prepared.collection.id,
         id: &prepared.record.id,
         owner_id: prepared.record.owner_id.as_deref(),
         version: prepared.record.version,
         created_at: prepared.record.created_at.as_deref(),
+        updated_at: prepared.record.updated_at.as_deref(),
         record: if deleted { None } else { Some(raw(&prepared.record.data)?) },
         previous: prepared.previous.as_deref().map(raw).transpose()?,
         caller: asker.caller.id.map(|id| PayloadCaller {

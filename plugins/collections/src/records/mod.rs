@@ -8,6 +8,7 @@ mod events;
 mod expand;
 mod list;
 mod load;
+mod may_read;
 mod prepare;
 mod read;
 mod references;

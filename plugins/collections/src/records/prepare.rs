@@ -136,7 +136,10 @@ pub(super) fn prepare(
     let data = data.map_err(|faults: Faults| error::validation(&faults))?;
     let version = stored.version + i64::from(change == Change::Update);
     let previous = Some(stored.data);
-    let record = Stored { data, version, updated_at: None, ..Stored { data: String::new(), ..stored } };
+    // A change gives the record a new time; a deletion tells when it was changed last.
+    let updated_at = stored.updated_at.filter(|_| change == Change::Delete);
+    let record =
+        Stored { data, version, updated_at, ..Stored { data: String::new(), updated_at: None, ..stored } };
     Ok(Prepared { collection: Arc::clone(collection), change, record, previous, event_id: OnceLock::new() })
 }
 

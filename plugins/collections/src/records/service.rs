@@ -16,6 +16,7 @@ use tinybase_plugin_api::{
 use super::{
     answer::Answer,
     current,
+    may_read::may_read,
     read::{parsed, seen},
 };
 use crate::{
@@ -33,7 +34,7 @@ use crate::{
 const COLUMNS: &str = "id,owner_id,created_at,updated_at,data,version,seq";
 
 /// As what rules see a call: services are asked to read.
-const METHOD: &str = "GET";
+pub(super) const METHOD: &str = "GET";
 
 /// Answers a call.
 pub async fn call(plugin: Arc<Collections>, method: String, payload: Json) -> Result<Json> {
@@ -46,9 +47,14 @@ pub async fn call(plugin: Arc<Collections>, method: String, payload: Json) -> Re
             let asked = shape(payload)?;
             current(&plugin, || list(&plugin, &asked)).await
         }
+        "may_read" => {
+            let asked = shape(payload)?;
+            current(&plugin, || may_read(&plugin, &asked)).await
+        }
         "collections" => collections(&plugin, &shape(payload)?).await,
         _ => {
-            let message = format!("records@1 has no method {method}; there are read, list and collections");
+            let message =
+                format!("records@1 has no method {method}; there are read, list, may_read and collections");
             Err(Error::not_found("method_unknown", message))
         }
     }
@@ -58,11 +64,20 @@ fn shape<T: DeserializeOwned>(payload: Json) -> Result<T> {
     serde_json::from_value(payload).map_err(|fault| invalid(fault.to_string()))
 }
 
+/// The caller that a payload tells of, as rules see them.
+pub(super) fn caller(told: Option<&ToldCaller>) -> Caller<'_> {
+    told.map_or_else(Caller::default, |told| Caller {
+        id: Some(&told.user_id),
+        email: Some(&told.email),
+        is_admin: told.is_admin(),
+    })
+}
+
 fn invalid(problem: String) -> Error {
     Error::unprocessable("invalid_payload", problem)
 }
 
-fn check_ids(ids: &[String]) -> Result<()> {
+pub(super) fn check_ids(ids: &[String]) -> Result<()> {
     if ids.len() > limits::SERVICE_IDS_MAX {
         return Err(invalid(format!("ids: {} at most are read at once", limits::SERVICE_IDS_MAX)));
     }
@@ -103,11 +118,7 @@ async fn read(plugin: &Collections, asked: &Read) -> Result<Json> {
     check_ids(&asked.ids)?;
     let collection = plugin.catalog.collection(&asked.collection).await?;
     scopes::check_told(asked.caller.as_ref(), &collection.name)?;
-    let caller = asked.caller.as_ref().map_or_else(Caller::default, |told| Caller {
-        id: Some(&told.user_id),
-        email: Some(&told.email),
-        is_admin: told.is_admin(),
-    });
+    let caller = caller(asked.caller.as_ref());
     let action = asked.rule.action();
     let rule = collection.options.rules.of(action);
     let verdict = rule.verdict(action, &caller);
@@ -212,14 +223,14 @@ async fn page(
     Ok((rows, is_full || end < behind))
 }
 
-async fn of_ids(plugin: &Collections, collection: &Collection, ids: &[String]) -> Result<Rows> {
+pub(super) async fn of_ids(plugin: &Collections, collection: &Collection, ids: &[String]) -> Result<Rows> {
     let list = serde_json::to_string(ids).expect("a list of texts is JSON");
     let among = collection.dialect.among_ids();
     let sql = format!("SELECT {COLUMNS} FROM {} WHERE {among}", collection.table);
     plugin.database.query(Cost::Short, &sql, &[Value::Text(list)]).await.map_err(error::of_read(plugin))
 }
 
-fn answer<'a>(collection: &'a Collection, row: &Row<'a>) -> Result<Answer<'a>> {
+pub(super) fn answer<'a>(collection: &'a Collection, row: &Row<'a>) -> Result<Answer<'a>> {
     Ok(Answer {
         collection_id: &collection.id,
         id: row.text(0)?,

@@ -1,0 +1,230 @@
+//! What a hook may be told: what its owner may read, by the rules of the collection as `records@1` knows them. It is judged when
+//! an event is queued, and again before each try, since roles, rules and records change meanwhile.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use tinybase_plugin_api::{caller::ToldCaller, prelude::*};
+
+use crate::{Webhooks, hook::Hook};
+
+/// A record before and after a change, with what rules may look at.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Judged {
+    pub(crate) collection: String,
+    pub(crate) collection_id: Option<String>,
+    pub(crate) id: String,
+    pub(crate) owner_id: Option<String>,
+    pub(crate) created_at: String,
+    pub(crate) updated_at: String,
+    /// Null after a deletion.
+    #[serde(default)]
+    pub(crate) record: Json,
+    /// Null after a creation.
+    #[serde(default)]
+    pub(crate) old: Json,
+}
+
+/// Which of the two may be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Permitted {
+    pub(crate) record: bool,
+    pub(crate) old: bool,
+    /// Whether the record is one that was deleted, of which only `old` is left.
+    is_deletion: bool,
+}
+
+impl Permitted {
+    /// Whether anything may be told: what the record is now must be readable, or what it was last.
+    pub(crate) fn any(self) -> bool {
+        if self.is_deletion { self.old } else { self.record }
+    }
+}
+
+impl Judged {
+    /// It without what the message says anyway, to be stored beside it.
+    pub(crate) fn without(&self, data: &Json) -> Judged {
+        let left =
+            |name: &str, value: &Json| if data.get(name).is_some() { Json::Null } else { value.clone() };
+        Judged { record: left("record", &self.record), old: left("old", &self.old), ..self.clone() }
+    }
+
+    /// It as it is stored.
+    pub(crate) fn stored(&self) -> String {
+        let mut stored = json!({
+            "collection": self.collection,
+            "collection_id": self.collection_id,
+            "id": self.id,
+            "owner_id": self.owner_id,
+            "created_at": self.created_at,
+            "updated_at": self.updated_at,
+        });
+        for (name, value) in [("record", &self.record), ("old", &self.old)] {
+            if !value.is_null() {
+                stored[name] = value.clone();
+            }
+        }
+        stored.to_string()
+    }
+
+    /// What was judged of a queued message; `None` where that tells of no record.
+    fn of(message: &Json, stored: Option<&str>) -> Result<Option<Judged>> {
+        let data = &message["data"];
+        let Some(stored) = stored else { return Ok(Judged::of_message(message)) };
+        let stored: Json =
+            stored.parse().map_err(|error| Error::internal("stored_delivery", format!("{error}")))?;
+        let mut judged = Judged::deserialize(stored)
+            .map_err(|error| Error::internal("stored_delivery", error.to_string()))?;
+        for (name, value) in [("record", &mut judged.record), ("old", &mut judged.old)] {
+            if let Some(told) = data.get(name) {
+                *value = told.clone();
+            }
+        }
+        Ok(Some(judged))
+    }
+
+    /// What can be told from a message alone, as one was queued by an earlier version.
+    fn of_message(message: &Json) -> Option<Judged> {
+        let data = &message["data"];
+        let text = |value: &Json| value.as_str().map(str::to_owned);
+        let time = text(&message["timestamp"]).unwrap_or_default();
+        Some(Judged {
+            collection: text(&data["collection"])?,
+            collection_id: None,
+            id: text(&data["id"])?,
+            owner_id: text(&data["owner_id"]),
+            created_at: time.clone(),
+            updated_at: time,
+            record: data["record"].clone(),
+            old: data["old"].clone(),
+        })
+    }
+
+    /// What is asked of `records@1` for a caller: the record as it is now and as it was, as far as there are both.
+    fn question(&self, caller: Option<&ToldCaller>) -> Json {
+        let snapshots = [&self.record, &self.old].into_iter().filter(|data| data.is_object());
+        let snapshots = snapshots.map(|data| {
+            json!({
+                "id": self.id,
+                "owner_id": self.owner_id,
+                "created_at": self.created_at,
+                "updated_at": self.updated_at,
+                "data": data,
+            })
+        });
+        json!({
+            "collection": self.collection,
+            "collection_id": self.collection_id,
+            "caller": caller,
+            "records": snapshots.collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl Webhooks {
+    /// What the owner of a hook may read of a record now.
+    pub(crate) async fn permitted(&self, hook: &Hook, judged: &Judged) -> Result<Permitted> {
+        let is_deletion = judged.record.is_null();
+        let nothing = Permitted { record: false, old: false, is_deletion };
+        let caller = match &hook.owner_id {
+            None => None,
+            Some(id) => match self.owner(id, hook).await? {
+                None => return Ok(nothing),
+                caller => caller,
+            },
+        };
+        let question = judged.question(caller.as_ref());
+        let answer = match self.host.call("records", 1, "may_read", &question).await {
+            Ok(answer) => answer,
+            // The collection is gone, and its rules with it.
+            Err(error) if error.code() == "collection_not_found" => return Ok(nothing),
+            Err(error) => return Err(error),
+        };
+        let mut allowed = answer["allowed"].as_array().into_iter().flatten().map(|one| *one == true);
+        let mut next = |data: &Json| data.is_object() && allowed.next().unwrap_or(false);
+        Ok(Permitted { record: next(&judged.record), old: next(&judged.old), is_deletion })
+    }
+
+    /// The owner of a hook as a caller; `None` for one who may have no hooks any more: who is gone, switched off, or neither
+    /// editor nor admin.
+    async fn owner(&self, id: &str, hook: &Hook) -> Result<Option<ToldCaller>> {
+        let user = self.host.user(id).await?;
+        let user = user.filter(|user| user.is_active && matches!(user.role.as_str(), "editor" | "admin"));
+        Ok(user.map(|user| ToldCaller {
+            user_id: user.id,
+            email: user.email,
+            role: user.role,
+            scopes: hook.owner_scopes.clone(),
+        }))
+    }
+
+    /// The same for several hooks of one event: each owner is asked for once.
+    pub(crate) async fn permitted_of_each(&self, hooks: &[Hook], judged: &Judged) -> Result<Vec<Permitted>> {
+        let mut known: HashMap<(Option<&str>, Option<&str>), Permitted> = HashMap::new();
+        let mut all = Vec::with_capacity(hooks.len());
+        for hook in hooks {
+            let owner = (hook.owner_id.as_deref(), hook.owner_scopes.as_deref());
+            let permitted = match known.get(&owner) {
+                Some(permitted) => *permitted,
+                None => self.permitted(hook, judged).await?,
+            };
+            known.insert(owner, permitted);
+            all.push(permitted);
+        }
+        Ok(all)
+    }
+
+    /// The body of a delivery without what the hook's owner may not read by now; `None` where nothing is left to tell.
+    pub(crate) async fn still_permitted(
+        &self,
+        hook: &Hook,
+        body: &str,
+        judged: Option<&str>,
+    ) -> Result<Option<String>> {
+        let mut message: Json =
+            body.parse().map_err(|error| Error::internal("stored_delivery", format!("{error}")))?;
+        // A test tells of no record.
+        let Some(judged) = Judged::of(&message, judged)? else { return Ok(Some(body.to_owned())) };
+        let permitted = self.permitted(hook, &judged).await?;
+        if !permitted.any() {
+            return Ok(None);
+        }
+        let hides_old = !permitted.old && message["data"].get("old").is_some();
+        if let Some(data) = message["data"].as_object_mut().filter(|_| hides_old) {
+            data.remove("old");
+        }
+        Ok(Some(if hides_old { message.to_string() } else { body.to_owned() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_out_of_a_message_comes_back_and_an_earlier_versions_message_stands_for_itself() {
+        let whole = Judged {
+            collection: "posts".to_owned(),
+            collection_id: Some("c1".to_owned()),
+            id: "r1".to_owned(),
+            owner_id: None,
+            created_at: "t1".to_owned(),
+            updated_at: "t2".to_owned(),
+            record: json!({"a": 1}),
+            old: json!({"a": 0}),
+        };
+        for data in [json!({}), json!({"record": {"a": 1}}), json!({"record": {"a": 1}, "old": {"a": 0}})] {
+            let stored = whole.without(&data).stored();
+            assert_eq!(stored.contains("\"a\":0"), data.get("old").is_none(), "nothing is stored twice");
+            let judged = Judged::of(&json!({"data": data}), Some(&stored)).unwrap().unwrap();
+            assert_eq!(judged.stored(), whole.stored());
+        }
+        let data = json!({"collection": "posts", "id": "r1", "owner_id": null, "record": {"a": 1}});
+        let judged = Judged::of(&json!({"timestamp": "t", "data": data}), None).unwrap().unwrap();
+        assert_eq!(
+            (judged.collection_id, judged.created_at, judged.record),
+            (None, "t".into(), json!({"a": 1}))
+        );
+        assert!(Judged::of(&json!({"data": {"hook_id": "h"}}), None).unwrap().is_none(), "a test");
+    }
+}
