@@ -118,7 +118,11 @@ impl Next {
         let schema = Schema::parse_new(of("schema")).map_err(|faults| error::schema(&faults))?;
         let mut faults = Faults::default();
         schema::check_field_names(&schema, Some(&collection.schema), &mut faults);
-        let options = Options::parse(of("options"), &schema, &mut faults);
+        let options = match given("options") {
+            Some(change) => Options::merged(stored.get("options").unwrap_or(&Json::Null), change),
+            None => of("options").clone(),
+        };
+        let options = Options::parse(&options, &schema, &mut faults);
         lost_in_rules(&collection.schema, &schema, &options, &mut faults);
         faults.into_result().map_err(|faults| error::schema(&faults))?;
         Ok(Next { label, schema, options })

@@ -22,22 +22,42 @@ use crate::{
     error, etag, http,
     json::Json,
     plugin::Collections,
-    schema,
+    query, schema,
 };
 
-/// `GET ""`: every collection.
+/// Bytes of a page of collections without the collections, at most.
+const PAGE_BYTES: usize = 128;
+
+/// `GET ""`: every collection, or a page of them where `limit` or `offset` is given.
 pub async fn list(plugin: Arc<Collections>, request: Request) -> Result<Response> {
-    http::check_query(&request, &[])?;
+    http::check_query(&request, &["limit", "offset"])?;
+    let pairs: Vec<_> = request.query_pairs().collect();
+    let window = match pairs.iter().any(|(name, _)| name == "limit" || name == "offset") {
+        true => Some(query::window(&pairs)?),
+        false => None,
+    };
     let catalog = plugin.catalog.current().await?;
-    let shown: Vec<Shown<'_>> =
+    let mut shown: Vec<Shown<'_>> =
         catalog.all().iter().filter_map(|collection| Shown::to(&request, collection)).collect();
+    let total = shown.len();
+    if let Some((limit, offset)) = window {
+        let at_most = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        shown.drain(..at_most(offset).min(total));
+        shown.truncate(at_most(limit));
+    }
     let mut budget = Budget::of(&plugin);
-    budget.take("[]".len())?;
+    budget.take(PAGE_BYTES)?;
     for one in &shown {
         budget.take(one.text.len() + 1)?;
     }
     let answers: Vec<&str> = shown.iter().map(|one| one.text).collect();
-    Ok(varying(Response::json_bytes(format!("[{}]", answers.join(",")))))
+    let answers = answers.join(",");
+    Ok(varying(Response::json_bytes(match window {
+        None => format!("[{answers}]"),
+        Some((limit, offset)) => {
+            format!("{{\"collections\":[{answers}],\"total\":{total},\"limit\":{limit},\"offset\":{offset}}}")
+        }
+    })))
 }
 
 /// `GET {name}`: one collection.

@@ -11,9 +11,19 @@ const IF_MATCH: &str = "The tag that the collection must have.";
 
 /// `GET /api/collections`
 pub(crate) fn list_collections() -> Operation {
+    let page = object(json!({
+        "collections": list(collection()), "total": count(), "limit": page_limit(), "offset": count(),
+    }));
     operation("listCollections", TAG)
-        .answers(200, "The collections that the caller may list or read in; their rules are shown to editors and admins alone.", list(collection()))
-        .refuses(413, "The collections are too large together: read them one by one.")
+        .query("limit", page_limit(), "The most collections of a page.")
+        .query("offset", count(), "How many to leave out first.")
+        .answers(
+            200,
+            "The collections that the caller may list or read in, in the order of their creation; their rules are shown to editors \
+             and admins alone. With `limit` or `offset` a page of them.",
+            json!({"anyOf": [list(collection()), page]}),
+        )
+        .refuses(413, "The collections are too large together: ask for pages, or for smaller ones.")
 }
 
 /// `POST /api/collections`
@@ -51,6 +61,10 @@ pub(crate) fn change_collection() -> Operation {
         "properties": {"label": nullable(label()), "schema": nullable(schema()), "options": nullable(options())},
     });
     named("changeCollection")
+        .describe(
+            "`schema` is given whole. Of `options` and of `options.access` what is not named stays, and null takes an option or a \
+             rule back to its default.",
+        )
         .query("dry_run", json!({"type": "boolean", "default": false}), "Only say what would change.")
         .header("if-match", IF_MATCH)
         .body(body)
@@ -94,6 +108,10 @@ fn named(operation_id: &str) -> Operation {
 /// A collection's name as a part of a path.
 pub(super) fn name_in_path() -> Json {
     json!({"type": "string", "minLength": 1})
+}
+
+fn page_limit() -> Json {
+    json!({"type": "integer", "minimum": 1, "maximum": limits::PAGE_LIMIT_MAX})
 }
 
 fn label() -> Json {

@@ -32,6 +32,11 @@ fn operation(id: &str, tag: &str) -> Operation {
 }
 
 impl Operation {
+    fn describe(mut self, text: &str) -> Operation {
+        self.0.insert("description".to_owned(), text.into());
+        self
+    }
+
     fn parameter(mut self, place: &str, name: &str, schema: Json, about: &str) -> Operation {
         let parameter = json!({
             "name": name, "in": place, "required": place == "path", "schema": schema, "description": about,

@@ -80,7 +80,7 @@ fn number(pairs: &Pairs<'_>, name: &str, min: u64, max: u64, default: u64) -> Re
 }
 
 /// `limit` and `offset`.
-fn window(pairs: &Pairs<'_>) -> Result<(u64, u64), QueryFault> {
+pub fn window(pairs: &Pairs<'_>) -> Result<(u64, u64), QueryFault> {
     let limit = number(pairs, "limit", 1, limits::PAGE_LIMIT_MAX, limits::PAGE_LIMIT_DEFAULT)?;
     let offset = number(pairs, "offset", 0, limits::PAGE_OFFSET_MAX, 0)?;
     Ok((limit, offset))
