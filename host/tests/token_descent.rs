@@ -13,7 +13,7 @@ use tinybase_host::{
     accounts::{NewToken, TokenAnswer, TokenChange, TokenCreated},
     audit::{Actor, ActorKind},
     error::ApiError,
-    http::extract::read_json,
+    http::{etag::IfMatch, extract::read_json},
 };
 
 /// Makes a token by one that is signed in with `by`.
@@ -26,7 +26,15 @@ async fn made(host: &Host, by: &str, asked: Json) -> Result<TokenCreated, ApiErr
 async fn changed(host: &Host, by: &str, id: &str, change: Json) -> Result<TokenAnswer, ApiError> {
     let caller = host.accounts.authenticate(by).await?;
     let change: TokenChange = read_json(change.to_string().as_bytes())?;
-    host.accounts.update_application_token(&caller, &Actor::of_request(Some(&caller), None), id, change).await
+    host.accounts
+        .update_application_token(
+            &caller,
+            &Actor::of_request(Some(&caller), None),
+            id,
+            &IfMatch::default(),
+            change,
+        )
+        .await
 }
 
 /// An administrator's access token, a token that it made, and what that one made: each with its value.
@@ -86,7 +94,7 @@ async fn what_is_switched_off_or_deleted_takes_along_what_it_made() {
     assert_eq!(codes(&host, &line).await, ["ok", "ok", "ok", "token_revoked"]);
 
     let actor = Actor::local(ActorKind::System, "test");
-    host.accounts.delete_application_token(&actor, &line[0].token.id).await.unwrap();
+    host.accounts.delete_application_token(&actor, &line[0].token.id, &IfMatch::default()).await.unwrap();
     assert_eq!(codes(&host, &line).await, ["token_invalid"; 4]);
     assert_eq!(host.count("tb_application_tokens").await, 0);
 }

@@ -166,6 +166,79 @@ fn of_two_who_change_a_user_the_second_learns_of_the_first() {
 }
 
 #[test]
+fn of_two_who_change_an_application_token_the_second_learns_of_the_first() {
+    let site = Site::new();
+    let server = site.serve();
+    let admin = server.admin();
+    let all = "/api/admin/application-tokens";
+    let made = admin.post(all, &json!({"name": "t", "description": "", "scopes": ["collections:read"]}));
+    let (token, tag) = (made.expect(201), tag_of(&made));
+    let path = format!("{all}/{}", token["token"]["id"].as_str().unwrap());
+    assert_eq!(tag, tag_of(&admin.get(&path)));
+    let used = server.client().with_token(token["token_value"].as_str().unwrap());
+    assert_eq!(used.get("/api/collections").status, 200);
+    assert_eq!(tag, tag_of(&admin.get(&path)), "that it was used changes nothing that is changed here");
+    for body in [
+        json!({"name": "u"}),
+        json!({"description": null}),
+        json!({"scopes": ["collections:read", "collections:write"]}),
+        json!({"is_active": false}),
+    ] {
+        let read = tag_of(&admin.get(&path));
+        let changed = change(&admin, "PATCH", &path, &read, &body);
+        assert_eq!(changed.status, 200, "{body}");
+        assert_ne!(tag_of(&changed), read, "{body}");
+        for (method, other) in [("PATCH", json!({"scopes": ["*"], "is_active": true})), ("DELETE", json!({}))]
+        {
+            let late = change(&admin, method, &path, &read, &other);
+            assert_eq!(late.outcome(), (412, PRECONDITION.into()), "{method} after {body}");
+        }
+    }
+    let now = admin.get(&path);
+    assert_eq!((&now.json()["name"], &now.json()["is_active"]), (&json!("u"), &json!(false)));
+    assert_eq!(admin.patch(&path, &json!({"name": "v"})).status, 200, "nobody must name a tag");
+    assert_eq!(change(&admin, "DELETE", &path, "*", &json!({})).status, 204);
+    assert_eq!(change(&admin, "DELETE", &path, "*", &json!({})).status, 404);
+}
+
+#[test]
+fn of_two_who_change_an_extension_the_second_learns_of_the_first() {
+    let site = Site::new();
+    site.install_stress("pulse");
+    let server = site.serve();
+    let admin = server.admin();
+    let path = "/api/admin/extensions/pulse";
+    let roll_back = format!("{path}/rollback");
+    let read = tag_of(&admin.get(path));
+    assert_eq!(read, tag_of(&admin.get(path)));
+    // All at once with one tag: they wait for each other, and one of them is first.
+    let off = json!({"is_enabled": false});
+    let outcomes: Vec<u16> = std::thread::scope(|scope| {
+        let send = || scope.spawn(|| change(&admin, "PATCH", path, &read, &off).status);
+        let sent: Vec<_> = (0..4).map(|_| send()).collect();
+        sent.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert_eq!(outcomes.iter().filter(|status| **status == 200).count(), 1, "{outcomes:?}");
+    assert_eq!(outcomes.iter().filter(|status| **status == 412).count(), 3, "{outcomes:?}");
+    for (method, path, body) in [
+        ("PATCH", path, json!({"is_enabled": true})),
+        ("PATCH", path, json!({"version": "*"})),
+        ("DELETE", path, json!({})),
+        ("POST", &*roll_back, json!({})),
+    ] {
+        let late = change(&admin, method, path, &read, &body);
+        assert_eq!(late.outcome(), (412, PRECONDITION.into()), "{method} {path} {body}");
+    }
+    let now = admin.get(path);
+    assert_eq!(now.json()["is_enabled"], false, "nothing of it was done");
+    let on = change(&admin, "PATCH", path, &tag_of(&now), &json!({"is_enabled": true}));
+    assert_eq!((on.status, on.json()["is_enabled"].as_bool()), (200, Some(true)));
+    assert_eq!(tag_of(&on), tag_of(&admin.get(path)));
+    assert_eq!(change(&admin, "DELETE", path, &tag_of(&on), &json!({})).status, 204);
+    assert_eq!(change(&admin, "DELETE", path, "*", &json!({})).status, 404);
+}
+
+#[test]
 fn what_an_extension_says_of_its_own_fault_stays_in_the_log() {
     let site = Site::new();
     site.install_stress("faults");

@@ -14,12 +14,13 @@ use super::known_scopes::KnownScopes;
 use crate::{
     accounts::{
         Accounts, DESCRIPTION_CHARS_MAX, EXPIRES_DAYS_MAX, NAME_CHARS_MAX, NewToken, ROLES_SCOPE,
-        SCOPE_BYTES_MAX, SCOPES_DEFAULT, SCOPES_MAX, TokenChange, TokenCreated,
+        SCOPE_BYTES_MAX, SCOPES_DEFAULT, SCOPES_MAX, TokenAnswer, TokenChange, TokenCreated,
     },
     audit::Actor,
     error::ApiError,
     http::{
         Access, OwnRoutes, SignedIn,
+        etag::{self, IfMatch},
         extract::{ApiJson, json_response},
         operation::{Operation, operation, schema},
         query::Query,
@@ -75,13 +76,14 @@ async fn create(
 ) -> Answer {
     let warnings = tokens.known.warnings(&new.asked);
     let created = tokens.accounts.create_application_token(&caller, &actor, new).await?;
+    let tag = created.token.tag();
     let mut response = json_response(StatusCode::CREATED, &Created { created, warnings });
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    Ok(etag::tagged(response, &tag))
 }
 
 async fn read(State(tokens): State<Tokens>, Path(id): Path<String>) -> Answer {
-    Ok(json_response(StatusCode::OK, &tokens.accounts.application_token(&id).await?))
+    Ok(answer(&tokens.accounts.application_token(&id).await?))
 }
 
 async fn update(
@@ -89,15 +91,25 @@ async fn update(
     Path(id): Path<String>,
     SignedIn(caller): SignedIn,
     actor: Actor,
+    if_match: IfMatch,
     ApiJson(change): ApiJson<TokenChange>,
 ) -> Answer {
-    let changed = tokens.accounts.update_application_token(&caller, &actor, &id, change).await?;
-    Ok(json_response(StatusCode::OK, &changed))
+    Ok(answer(&tokens.accounts.update_application_token(&caller, &actor, &id, &if_match, change).await?))
 }
 
-async fn delete(State(tokens): State<Tokens>, Path(id): Path<String>, actor: Actor) -> Answer {
-    tokens.accounts.delete_application_token(&actor, &id).await?;
+async fn delete(
+    State(tokens): State<Tokens>,
+    Path(id): Path<String>,
+    actor: Actor,
+    if_match: IfMatch,
+) -> Answer {
+    tokens.accounts.delete_application_token(&actor, &id, &if_match).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// A token, with the tag that a change may name.
+fn answer(token: &TokenAnswer) -> Response {
+    etag::tagged(json_response(StatusCode::OK, token), &token.tag())
 }
 
 fn named(id: &str, summary: &str) -> Operation {
@@ -136,7 +148,7 @@ fn list_operation() -> Operation {
 }
 
 fn read_operation() -> Operation {
-    missing(named("getApplicationToken", "An application token")).answers(200, "The token.", token())
+    missing(named("getApplicationToken", "An application token")).answers_tagged(200, "The token.", token())
 }
 
 fn scopes() -> Json {
@@ -163,7 +175,7 @@ fn create_operation() -> Operation {
              within its scopes. A scope that no route asks for is taken, and named in `warnings`.",
         )
         .body(schema::input(&["name"], &fields))
-        .answers(201, "The token and its value.", schema::object(&answer))
+        .answers_tagged(201, "The token and its value.", schema::object(&answer))
 }
 
 fn update_operation() -> Operation {
@@ -174,11 +186,13 @@ fn update_operation() -> Operation {
         ("is_active", schema::flag()),
     ];
     missing(named("updateApplicationToken", "Change an application token, or switch it off or on"))
+        .changes_tagged()
         .body(schema::input(&[], &fields))
-        .answers(200, "The token.", token())
+        .answers_tagged(200, "The token.", token())
 }
 
 fn delete_operation() -> Operation {
     missing(named("deleteApplicationToken", "End an application token for good"))
+        .changes_tagged()
         .answers_empty(204, "The token is ended.")
 }

@@ -33,6 +33,16 @@ pub fn tagged(mut response: Response, tag: &str) -> Response {
 pub struct IfMatch(Option<String>);
 
 impl IfMatch {
+    /// The header as it was kept for later.
+    pub fn kept(header: Option<String>) -> IfMatch {
+        IfMatch(header)
+    }
+
+    /// The header, to be kept for later.
+    pub fn header(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
     /// Holds the state with this tag against the header. A tag that is marked as weak names no state.
     ///
     /// # Errors

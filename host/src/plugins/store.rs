@@ -8,6 +8,7 @@ use super::{lifecycle::Origin, package::Package};
 use crate::{
     audit::{self, Actor, Entry},
     db::{DbError, Engine, Transaction, migrations::Applied},
+    http::etag,
     sql::{HostSql, Row, integer, is_null, read_rows, text},
 };
 
@@ -97,6 +98,22 @@ pub struct Desired {
 }
 
 impl Installed {
+    /// The tag of what may be changed of it. What each node makes of it is no other state.
+    pub fn tag(&self) -> String {
+        let is_enabled = if self.is_enabled { "1" } else { "0" };
+        let quarantined = self.quarantined_reason.as_deref().unwrap_or_default();
+        let previous = self.previous_hash.as_deref().unwrap_or_default();
+        etag::tag(&[
+            &self.name,
+            &self.version,
+            &self.hash,
+            is_enabled,
+            quarantined,
+            previous,
+            &self.updated_at,
+        ])
+    }
+
     /// Of this name, disabled and with nothing else known of it.
     pub(super) fn named(name: &str, version: &str, manifest: Json) -> Installed {
         Installed {

@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::{
     accounts::Scopes,
+    http::etag,
     sql::{Row, integer, optional_text, text},
 };
 
@@ -86,6 +87,14 @@ impl TokenAnswer {
             is_active,
             is_valid: is_active && !is_over && integer(row, 10) != 0,
         }
+    }
+
+    /// The tag of what may be changed of the token. That it was used, or expired, is no other state.
+    pub fn tag(&self) -> String {
+        let description = self.description.as_deref();
+        let flags = [description.is_some(), self.is_active].map(|flag| if flag { "1" } else { "0" });
+        let scopes = self.scopes.join(" ");
+        etag::tag(&[&self.id, &self.name, flags[0], description.unwrap_or_default(), &scopes, flags[1]])
     }
 
     /// Its scopes.

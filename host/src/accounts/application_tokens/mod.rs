@@ -17,7 +17,7 @@ use crate::{
     audit::{self, Actor, Entry},
     db::DbError,
     error::ApiError,
-    http::query::Page,
+    http::{etag::IfMatch, query::Page},
     sql::{integer, time_from_now},
 };
 
@@ -108,7 +108,7 @@ impl Accounts {
     /// Changes an application token.
     ///
     /// # Errors
-    /// 404 `application_token_not_found`; 403 `scope_missing` where a token would wake one with scopes that it has not, or give
+    /// 404 `application_token_not_found`; 412 `precondition_failed`; 403 `scope_missing` where a token would wake one with scopes that it has not, or give
     /// it some, or where it would have one that the token which made it lacks; 409 `application_token_parent_ended` where that
     /// one is switched off.
     pub async fn update_application_token(
@@ -116,11 +116,13 @@ impl Accounts {
         caller: &Caller,
         actor: &Actor,
         id: &str,
+        if_match: &IfMatch,
         change: TokenChange,
     ) -> Result<TokenAnswer, ApiError> {
         for _ in 0..ATTEMPTS_MAX {
             let before = self.application_token(id).await?;
             let after = change.over(&before);
+            if_match.check(&before.tag())?;
             if (after.is_active && !before.is_active) || after.scopes != before.scopes {
                 check_grants(caller, &after.granted())?;
             }
@@ -142,31 +144,45 @@ impl Accounts {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(ApiError::unavailable(
-            "application_token_contended",
-            "this token is changing all the time; try again shortly",
-        ))
+        Err(contended())
     }
 
     /// Ends an application token for good.
     ///
     /// # Errors
-    /// 404 `application_token_not_found`.
-    pub async fn delete_application_token(&self, actor: &Actor, id: &str) -> Result<(), ApiError> {
-        let before = self.application_token(id).await?;
-        let mut batch = BatchWriter::default();
-        statements::delete(&mut batch, id);
-        let told = audit::changed(&before.changeable(), &Map::new());
-        push_entry(&mut batch, actor, "application_token.delete", id, told);
-        match self.users.sql().apply(batch).await {
-            Ok(_) => {
-                self.user_changed(&before.user_id);
-                Ok(())
+    /// 404 `application_token_not_found`; 412 `precondition_failed`.
+    pub async fn delete_application_token(
+        &self,
+        actor: &Actor,
+        id: &str,
+        if_match: &IfMatch,
+    ) -> Result<(), ApiError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let before = self.application_token(id).await?;
+            if_match.check(&before.tag())?;
+            let mut batch = BatchWriter::default();
+            statements::delete(&mut batch, &before);
+            let told = audit::changed(&before.changeable(), &Map::new());
+            push_entry(&mut batch, actor, "application_token.delete", id, told);
+            match self.users.sql().apply(batch).await {
+                Ok(_) => {
+                    self.user_changed(&before.user_id);
+                    return Ok(());
+                }
+                // It was changed or deleted since it was read.
+                Err(DbError::Condition { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
-            Err(DbError::Condition { .. }) => Err(not_found()),
-            Err(error) => Err(error.into()),
         }
+        Err(contended())
     }
+}
+
+fn contended() -> ApiError {
+    ApiError::unavailable(
+        "application_token_contended",
+        "this token is changing all the time; try again shortly",
+    )
 }
 
 /// A token grants nothing that it has not itself; a person who may make tokens grants anything.

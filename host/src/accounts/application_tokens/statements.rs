@@ -62,7 +62,8 @@ const NARROW: &str = "UPDATE tb_application_tokens SET scopes = ?2 WHERE id = ?1
 const UPDATE: &str = "UPDATE tb_application_tokens SET name = ?2, description = ?3, is_active = ?4, \
      scopes = ?5 WHERE id = ?1 AND name = ?6 AND description IS NOT DISTINCT FROM ?7 AND is_active = ?8 AND scopes = ?9";
 const USED: &str = "UPDATE tb_application_tokens SET last_used_at = ?2 WHERE id = ?1";
-const DELETE: &str = "DELETE FROM tb_application_tokens WHERE id = ?1";
+const DELETE: &str = "DELETE FROM tb_application_tokens WHERE id = ?1 AND name = ?2 \
+     AND description IS NOT DISTINCT FROM ?3 AND is_active = ?4 AND scopes = ?5";
 
 fn or_null(text: Option<&str>) -> ValueRef<'_> {
     text.map_or(ValueRef::Null, ValueRef::Text)
@@ -148,7 +149,15 @@ pub(super) fn used(batch: &mut BatchWriter, id: &str) {
     batch.push(USED, [ValueRef::Text(id), ValueRef::Now], Expect::Any);
 }
 
-/// Adds the end of a token to a batch, which fails with a condition where there is none.
-pub(super) fn delete(batch: &mut BatchWriter, id: &str) {
-    batch.push(DELETE, [ValueRef::Text(id)], Expect::Exactly(1));
+/// Adds the end of a token to a batch, which fails with a condition where there is none, or another by then.
+pub(super) fn delete(batch: &mut BatchWriter, before: &TokenAnswer) {
+    let scopes = before.scopes.join(" ");
+    let params = [
+        ValueRef::Text(&before.id),
+        ValueRef::Text(&before.name),
+        or_null(before.description.as_deref()),
+        ValueRef::Integer(before.is_active.into()),
+        ValueRef::Text(&scopes),
+    ];
+    batch.push(DELETE, params, Expect::Exactly(1));
 }

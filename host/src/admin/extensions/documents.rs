@@ -18,6 +18,11 @@ fn changing(operation: Operation) -> Operation {
         .refuses(409, "Another change is under way, or other extensions need it.")
 }
 
+/// A change of one that is there, which may be held to the state that was read.
+fn changing_one(operation: Operation) -> Operation {
+    changing(missing(operation)).changes_tagged()
+}
+
 fn any_object() -> Json {
     json!({"type": "object"})
 }
@@ -135,7 +140,7 @@ pub(super) fn install() -> Json {
                  of a package. With `dry_run` nothing is changed, and the answer says what would be.",
             )
             .body(body)
-            .answers(201, "It is installed and serves.", extension())
+            .answers_tagged(201, "It is installed and serves.", extension())
             .answers(200, "What would be done.", plan)
             .refuses(404, "No registry has it."),
     )
@@ -143,7 +148,7 @@ pub(super) fn install() -> Json {
 }
 
 pub(super) fn read() -> Json {
-    missing(named("getExtension", "An installed extension").answers(200, "It.", extension())).into()
+    missing(named("getExtension", "An installed extension").answers_tagged(200, "It.", extension())).into()
 }
 
 pub(super) fn update() -> Json {
@@ -151,31 +156,31 @@ pub(super) fn update() -> Json {
         &[],
         &[("is_enabled", schema::flag()), ("version", schema::text()), ("accept_publisher", schema::flag())],
     );
-    changing(missing(
+    changing_one(
         named("updateExtension", "Enable, disable or update an extension")
             .describe(
                 "With `version`, a requirement such as `^1.2` or `*`, the newest that fits is installed.",
             )
             .body(body)
-            .answers(200, "As it is now.", extension()),
-    ))
+            .answers_tagged(200, "As it is now.", extension()),
+    )
     .into()
 }
 
 pub(super) fn uninstall() -> Json {
-    changing(missing(
+    changing_one(
         named("uninstallExtension", "Take an extension away")
             .query("purge", schema::flag(), "`true` removes its tables, settings and files too.")
             .answers_empty(204, "It is gone."),
-    ))
+    )
     .into()
 }
 
 pub(super) fn roll_back() -> Json {
-    changing(missing(named("rollBackExtension", "Bring an extension back to the version before").answers(
+    changing_one(named("rollBackExtension", "Bring an extension back to the version before").answers_tagged(
         200,
         "As it is now.",
         extension(),
-    )))
+    ))
     .into()
 }

@@ -25,6 +25,7 @@ use crate::{
     error::ApiError,
     http::{
         Access, OwnRoutes,
+        etag::{self, IfMatch},
         extract::{ApiJson, json_response},
         query::Query,
     },
@@ -122,44 +123,44 @@ async fn install(
         upgrade: false,
         accept_publisher: install.accept_publisher,
     };
-    let name = extensions.carry_on(actor, wish, install.dry_run).await?;
+    let name = extensions.carry_on(actor, wish, install.dry_run, IfMatch::default()).await?;
     match name {
         Outcome::Planned(plan) => Ok(json_response(StatusCode::OK, &json!({"plan": plan}))),
         Outcome::Done(name) => {
             let state = extensions.one(&name).await?;
-            Ok(json_response(StatusCode::CREATED, &answer(&state, None)))
+            Ok(tagged(StatusCode::CREATED, &state))
         }
     }
 }
 
 async fn read(State(extensions): State<Extensions>, Path(name): Path<String>) -> Answer {
-    Ok(json_response(StatusCode::OK, &answer(&extensions.one(&name).await?, None)))
+    Ok(tagged(StatusCode::OK, &extensions.one(&name).await?))
 }
 
 async fn update(
     State(extensions): State<Extensions>,
     Path(name): Path<String>,
     actor: Actor,
+    mut if_match: IfMatch,
     ApiJson(patch): ApiJson<Patch>,
 ) -> Answer {
-    extensions.one(&name).await?;
-    match patch.is_enabled {
-        Some(true) => {
+    if_match.check(&extensions.one(&name).await?.installed.tag())?;
+    if let Some(is_enabled) = patch.is_enabled {
+        let change = if is_enabled {
             extensions.check_not_revoked(&name, Which::Installed).await?;
-            extensions.change(actor.clone(), Change::Enable { name: name.clone() }).await?;
-        }
-        Some(false) => {
-            let change = Change::Disable { name: name.clone(), revoked: None };
-            extensions.change(actor.clone(), change).await?;
-        }
-        None => {}
+            Change::Enable { name: name.clone() }
+        } else {
+            Change::Disable { name: name.clone(), revoked: None }
+        };
+        // What comes behind it is about the state that it leads to.
+        extensions.change(actor.clone(), change, std::mem::take(&mut if_match)).await?;
     }
     if let Some(requirement) = patch.version {
         let asked = vec![Asked::Named { name: name.clone(), requirement }];
         let wish = Wish { asked, upgrade: true, accept_publisher: patch.accept_publisher };
-        extensions.carry_on(actor, wish, false).await?;
+        extensions.carry_on(actor, wish, false, if_match).await?;
     }
-    Ok(json_response(StatusCode::OK, &answer(&extensions.one(&name).await?, None)))
+    Ok(tagged(StatusCode::OK, &extensions.one(&name).await?))
 }
 
 async fn uninstall(
@@ -167,18 +168,31 @@ async fn uninstall(
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
     actor: Actor,
+    if_match: IfMatch,
 ) -> Answer {
     let mut query = Query::parse(query.as_deref(), &["purge"]);
     let purge = query.flag("purge").unwrap_or(false);
     query.finish()?;
-    extensions.change(actor, Change::Uninstall { name, purge }).await?;
+    if_match.check(&extensions.one(&name).await?.installed.tag())?;
+    extensions.change(actor, Change::Uninstall { name, purge }, if_match).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn roll_back(State(extensions): State<Extensions>, Path(name): Path<String>, actor: Actor) -> Answer {
+async fn roll_back(
+    State(extensions): State<Extensions>,
+    Path(name): Path<String>,
+    actor: Actor,
+    if_match: IfMatch,
+) -> Answer {
+    if_match.check(&extensions.one(&name).await?.installed.tag())?;
     extensions.check_not_revoked(&name, Which::Previous).await?;
-    extensions.change(actor, Change::Rollback { name: name.clone() }).await?;
-    Ok(json_response(StatusCode::OK, &answer(&extensions.one(&name).await?, None)))
+    extensions.change(actor, Change::Rollback { name: name.clone() }, if_match).await?;
+    Ok(tagged(StatusCode::OK, &extensions.one(&name).await?))
+}
+
+/// An extension, with the tag that a change may name.
+fn tagged(status: StatusCode, extension: &ExtensionState) -> Response {
+    etag::tagged(json_response(status, &answer(extension, None)), &extension.installed.tag())
 }
 
 /// What asking to install comes to.
@@ -211,28 +225,39 @@ impl Extensions {
     }
 
     /// Carries a change out to its end, whether or not the client waits that long.
-    async fn change(&self, actor: Actor, change: Change) -> Result<(), ApiError> {
+    async fn change(&self, actor: Actor, change: Change, if_match: IfMatch) -> Result<(), ApiError> {
         let plugins = Arc::clone(&self.plugins);
-        let changed = tokio::spawn(async move { plugins.change(change, &actor).await });
+        let changed = tokio::spawn(async move { plugins.change_if(change, &actor, &if_match).await });
         changed.await.map_err(lost)?.map_err(InstallError::from)?;
         Ok(())
     }
 
     /// Fetches and installs what is wished for, to the end, whether or not the client waits that long.
-    async fn carry_on(&self, actor: Actor, wish: Wish, dry_run: bool) -> Result<Outcome, ApiError> {
+    /// Of what is wished for by name, the state must be one that `if_match` names.
+    async fn carry_on(
+        &self,
+        actor: Actor,
+        wish: Wish,
+        dry_run: bool,
+        if_match: IfMatch,
+    ) -> Result<Outcome, ApiError> {
         let Extensions { plugins, config } = self.clone();
         let done = tokio::spawn(async move {
             let prepared = registry::prepare(&config, &plugins, &wish, &()).await?;
             if dry_run {
                 return Ok(Outcome::Planned(prepared.steps.iter().map(Step::described).collect()));
             }
-            let mut last = match wish.asked.first() {
+            let asked = match wish.asked.first() {
                 Some(Asked::Named { name, .. }) => name.clone(),
                 _ => String::new(),
             };
+            let mut last = asked.clone();
             for step in prepared.steps {
                 let (package, origin) = (step.package, step.origin);
-                last = plugins.change(Change::Install { package, origin }, &actor).await?.name;
+                let if_match =
+                    if package.manifest.name == asked { if_match.clone() } else { IfMatch::default() };
+                let change = Change::Install { package, origin };
+                last = plugins.change_if(change, &actor, &if_match).await?.name;
             }
             Ok::<_, InstallError>(Outcome::Done(last))
         });

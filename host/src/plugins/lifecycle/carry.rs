@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     db::{Scope, migrations::Migrator},
+    http::etag::IfMatch,
     plugins::{
         LoadError, Plugins, Purpose, dependencies,
         loading::version_among,
@@ -82,6 +83,7 @@ impl Plugins {
 
 impl Work<'_> {
     async fn run(&mut self) -> Result<(), ChangeError> {
+        self.check_match().await?;
         match self.entry.kind {
             Kind::Install | Kind::Update => self.bring_package().await,
             Kind::Rollback => self.bring_back().await,
@@ -89,6 +91,19 @@ impl Work<'_> {
             Kind::Disable => self.disable().await,
             Kind::Uninstall => self.uninstall().await,
         }
+    }
+
+    /// Refuses a change of something else than whoever asked for it has seen. While a change is open nobody makes another.
+    async fn check_match(&self) -> Result<(), ChangeError> {
+        let if_match = IfMatch::kept(self.entry.details.if_match.clone());
+        if if_match.header().is_none() {
+            return Ok(());
+        }
+        let installed = self.plugins.installed(&self.entry.name).await?;
+        if_match.check(&installed.tag()).map_err(|_| {
+            let told = "somebody changed it since it was read: read it again, and change what is there now";
+            ChangeError::new("precondition_failed", told)
+        })
     }
 
     pub(super) fn changed(&self) -> Changed {

@@ -172,6 +172,7 @@ impl ChangeError {
     pub fn status(&self) -> StatusCode {
         match &*self.code {
             "extension_not_installed" => StatusCode::NOT_FOUND,
+            "precondition_failed" => StatusCode::PRECONDITION_FAILED,
             "change_in_progress"
             | "extension_changed"
             | "extension_needed"

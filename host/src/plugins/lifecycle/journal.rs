@@ -116,6 +116,9 @@ pub(in crate::plugins) struct Details {
     /// The only version that it is about.
     #[serde(default)]
     pub only_version: Option<String>,
+    /// The states of the extension of which one must hold when the change begins: a header `If-Match`.
+    #[serde(default)]
+    pub if_match: Option<String>,
     /// The row as it was, to go back to.
     #[serde(default)]
     pub before: Option<Installed>,

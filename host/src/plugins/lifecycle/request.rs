@@ -11,6 +11,7 @@ use super::{
 use crate::{
     audit::Actor,
     db::{DbError, Engine},
+    http::etag::IfMatch,
     plugins::{LoadError, Plugins, Purpose, install, process::Outlook, store},
 };
 
@@ -29,13 +30,26 @@ impl Plugins {
     /// # Errors
     /// A [`ChangeError`] with a stable code; what ran before runs then as it did.
     pub async fn change(&self, change: Change, actor: &Actor) -> Result<Changed, ChangeError> {
-        let (plugins, actor) = (self.clone(), actor.clone());
+        self.change_if(change, actor, &IfMatch::default()).await
+    }
+
+    /// The same, done only while the extension is in a state that `if_match` names.
+    ///
+    /// # Errors
+    /// `precondition_failed` as well.
+    pub async fn change_if(
+        &self,
+        change: Change,
+        actor: &Actor,
+        if_match: &IfMatch,
+    ) -> Result<Changed, ChangeError> {
+        let (plugins, actor, if_match) = (self.clone(), actor.clone(), if_match.clone());
         let is_server = self.process.purpose() == Purpose::Serve && self.hold.may_carry();
         let made = tokio::spawn(async move {
             if is_server {
-                plugins.change_here(&change, &actor).await
+                plugins.change_here(&change, &actor, &if_match).await
             } else {
-                plugins.change_from_outside(&change, &actor).await
+                plugins.change_from_outside(&change, &actor, &if_match).await
             }
         });
         made.await.map_err(|error| LoadError::Panicked(error.to_string()))?
@@ -50,11 +64,16 @@ impl Plugins {
     }
 
     /// Writes the change down as soon as no other one is open, and carries it out in this process.
-    async fn change_here(&self, change: &Change, actor: &Actor) -> Result<Changed, ChangeError> {
+    async fn change_here(
+        &self,
+        change: &Change,
+        actor: &Actor,
+        if_match: &IfMatch,
+    ) -> Result<Changed, ChangeError> {
         let journal = self.journal();
         let deadline = self.change_deadline();
         loop {
-            let entry = self.entry_of(change, actor).await?;
+            let entry = self.entry_of(change, actor, if_match).await?;
             if journal.request(&entry).await? {
                 if let Some(outcome) = self.claim_and_carry_out(&entry).await? {
                     return outcome;
@@ -71,21 +90,26 @@ impl Plugins {
     }
 
     /// As a command does it.
-    async fn change_from_outside(&self, change: &Change, actor: &Actor) -> Result<Changed, ChangeError> {
+    async fn change_from_outside(
+        &self,
+        change: &Change,
+        actor: &Actor,
+        if_match: &IfMatch,
+    ) -> Result<Changed, ChangeError> {
         let journal = self.journal();
         let deadline = self.change_deadline();
         loop {
             if self.take_over_from_servers().await? {
                 if self.process.purpose() == Purpose::Serve {
-                    return self.change_here(change, actor).await;
+                    return self.change_here(change, actor, if_match).await;
                 }
-                return self.change_alone(change, actor).await;
+                return self.change_alone(change, actor, if_match).await;
             }
             if let Change::Install { package, .. } | Change::Update { package, .. } = change {
                 // The server may not reach the folder that it lies in.
                 self.hand_over(package).await?;
             }
-            let entry = self.entry_of(change, actor).await?;
+            let entry = self.entry_of(change, actor, if_match).await?;
             if journal.request(&entry).await?
                 && let Some(outcome) = self.claimed_outcome(&entry, deadline).await
             {
@@ -103,9 +127,14 @@ impl Plugins {
         Ok(self.hold.take().map_err(|error| LoadError::file("the lock of changes", &error))?)
     }
 
-    async fn change_alone(&self, change: &Change, actor: &Actor) -> Result<Changed, ChangeError> {
+    async fn change_alone(
+        &self,
+        change: &Change,
+        actor: &Actor,
+        if_match: &IfMatch,
+    ) -> Result<Changed, ChangeError> {
         self.load(Purpose::Command, false).await?;
-        let changed = self.change_here(change, actor).await;
+        let changed = self.change_here(change, actor, if_match).await;
         self.shut_down(self.shared.limits.call_timeout).await;
         changed
     }
@@ -189,13 +218,20 @@ impl Plugins {
         }
     }
 
-    async fn entry_of(&self, change: &Change, actor: &Actor) -> Result<Entry, ChangeError> {
+    async fn entry_of(
+        &self,
+        change: &Change,
+        actor: &Actor,
+        if_match: &IfMatch,
+    ) -> Result<Entry, ChangeError> {
         let installed = self.store.find(change.name()).await?;
         if installed.is_none() && !matches!(change, Change::Install { .. }) {
             return Err(ChangeError::not_installed(change.name()));
         }
         let from = installed.as_ref().map(|one| (one.version.as_str(), one.hash.as_str()));
-        Ok(Entry::new(change, from, actor))
+        let mut entry = Entry::new(change, from, actor);
+        entry.details.if_match = if_match.header().map(str::to_owned);
+        Ok(entry)
     }
 
     /// Carries out what somebody else asked for and nobody has taken up. An error is one of the database's.
