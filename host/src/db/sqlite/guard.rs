@@ -105,6 +105,11 @@ impl Guard {
         self.gate.lock().alters
     }
 
+    /// Whether the statement was read, and not found among those that were read before.
+    pub(super) fn was_asked(&self) -> bool {
+        self.gate.lock().is_asked
+    }
+
     /// What the statement makes, of which SQLite does not tell everything beforehand.
     pub(super) fn take_made(&self) -> Vec<Made> {
         self.gate.lock().take_made()

@@ -4,13 +4,13 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use rusqlite::{
-    Batch, Connection, OpenFlags, Statement, config::DbConfig, fallible_iterator::FallibleIterator,
-    types::ValueRef as SqlRef,
+    Batch, CachedStatement, Connection, OpenFlags, Statement, config::DbConfig,
+    fallible_iterator::FallibleIterator, types::ValueRef as SqlRef,
 };
 use tinybase_abi::codec::{CodecError, Reader, RowsWriter, ValueRef};
 use tinybase_package::boundary::host_prefix;
 
-use super::{SqliteOptions, clock, errors, functions, guard::Guard, made};
+use super::{SqliteOptions, clock, errors, functions, guard::Guard, joins, made};
 use crate::{
     db::{DbError, Scope},
     memory::{Gathering, NoRoom},
@@ -106,7 +106,7 @@ impl Link {
     ) -> Result<Vec<u8>, DbError> {
         let key = key_sql(&mut self.keyed_sql, scope, sql)?;
         self.guard.enter(scope, time_max);
-        let mut statement = self.connection.prepare_cached(key).map_err(|error| self.guard.explain(error))?;
+        let mut statement = read(&self.connection, &self.guard, (scope, sql, key), time_max)?;
         if !statement.readonly() {
             return Err(DbError::Sql("a query may not change anything; apply a batch for that".to_owned()));
         }
@@ -134,7 +134,7 @@ impl Link {
             params.u32()?;
             return self.execute_script(scope, sql, time_max);
         }
-        let mut statement = self.connection.prepare_cached(key).map_err(|error| self.guard.explain(error))?;
+        let mut statement = read(&self.connection, &self.guard, (scope, sql, key), time_max)?;
         if self.guard.altered() {
             statement.discard();
             let given = params.u32()? as usize;
@@ -193,6 +193,7 @@ impl Link {
     /// Runs a script. SQLite tells nobody beforehand how a table will be called behind `ALTER TABLE … RENAME TO`, so
     /// an extension's script is checked for that behind its end.
     fn execute_script(&mut self, scope: &Scope, sql: &str, time_max: Duration) -> Result<Effect, DbError> {
+        joins::check(&self.connection, &self.guard, scope, sql)?;
         let others_before = self.tables_of_others(scope)?;
         let changes_before = self.connection.total_changes();
         let key = key_sql(&mut self.keyed_sql, scope, sql)?.to_owned();
@@ -285,6 +286,23 @@ impl Link {
         self.guard.enter_engine();
         self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))
     }
+}
+
+/// Reads a statement, or finds it read. One that joins by the names of columns is looked at, and then read once more.
+fn read<'c>(
+    connection: &'c Connection,
+    guard: &Guard,
+    (scope, sql, key): (&Scope, &str, &str),
+    time_max: Duration,
+) -> Result<CachedStatement<'c>, DbError> {
+    let statement = connection.prepare_cached(key).map_err(|error| guard.explain(error))?;
+    if !guard.was_asked() || !joins::may_join(sql) {
+        return Ok(statement);
+    }
+    statement.discard();
+    joins::check(connection, guard, scope, sql)?;
+    guard.enter(scope, time_max);
+    connection.prepare_cached(key).map_err(|error| guard.explain(error))
 }
 
 fn set_pragmas(connection: &Connection, options: &SqliteOptions, role: Role) -> rusqlite::Result<()> {

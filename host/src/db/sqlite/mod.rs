@@ -8,6 +8,7 @@ mod errors;
 mod functions;
 mod guard;
 mod identity;
+mod joins;
 mod link;
 mod made;
 mod options;

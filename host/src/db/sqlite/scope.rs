@@ -46,6 +46,8 @@ pub(super) struct Gate {
     pub(super) alters: bool,
     /// What an extension's statement makes or alters. Its text is looked at afterwards: SQLite does not ask about it.
     made: Vec<Made>,
+    /// SQLite has asked about the statement, which it does while it reads it and never when it finds it read.
+    pub(super) is_asked: bool,
     denied: Option<Denial>,
 }
 
@@ -71,7 +73,14 @@ struct Denial {
 
 impl Gate {
     pub(super) fn new() -> Gate {
-        Gate { who: Who::Engine, schema_changes: false, alters: false, made: Vec::new(), denied: None }
+        Gate {
+            who: Who::Engine,
+            schema_changes: false,
+            alters: false,
+            made: Vec::new(),
+            is_asked: false,
+            denied: None,
+        }
     }
 
     /// Opens the gate for the next statement.
@@ -79,6 +88,7 @@ impl Gate {
         self.schema_changes = false;
         self.alters = false;
         self.made.clear();
+        self.is_asked = false;
         self.denied = None;
         match (&self.who, scope) {
             (Who::Host, Scope::Host) => {}
@@ -112,6 +122,7 @@ impl Gate {
 
     /// SQLite's question about one action of the statement it prepares.
     pub(super) fn authorize(&mut self, context: &AuthContext<'_>) -> Authorization {
+        self.is_asked = true;
         let refused = match &self.who {
             Who::Engine | Who::Host => match context.accessor.filter(|name| host_prefix(name).is_none()) {
                 // The host's statement has fired an extension's trigger, or reads an extension's view.
