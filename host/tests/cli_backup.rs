@@ -123,9 +123,12 @@ fn over_an_instance_it_asks_and_keeps_what_was_there() {
     }
     assert!(dir.path().join("functions/new.py").exists() && !dir.path().join(".tinybase-restore").exists());
 
+    // As a server that was killed leaves it: beside the restored file it would be taken for that one's.
+    fs::write(dir.path().join("tinybase.db-wal"), "a log").unwrap();
     let restored = json_of(dir.path(), &format!("{restore} --yes --json"));
     let kept = PathBuf::from(restored["kept"].as_str().unwrap());
     assert!(kept.join("functions/new.py").exists() && kept.join("tinybase.db").exists());
+    assert!(kept.join("tinybase.db-wal").exists() && !dir.path().join("tinybase.db-wal").exists());
     assert!(kept.join(".tinybase/keys").exists() && !dir.path().join("functions/new.py").exists());
     assert!(archive.exists(), "the backup itself went aside");
     let server = Server::start(dir.path());
@@ -151,6 +154,34 @@ fn what_is_not_whole_changes_nothing() {
     assert_eq!(run(dir.path(), "backup restore nowhere --yes").status.code(), Some(1));
     assert!(done(dir.path(), "backup list").contains("damaged"));
     assert!(names(dir.path()).iter().all(|name| !name.starts_with("before-restore")));
+}
+
+#[test]
+fn what_would_reach_beyond_its_folder_is_refused() {
+    let dir = instance();
+    let outside = tempfile::tempdir().unwrap();
+    let mine = outside.path().join("mine");
+    fs::write(&mine, "mine").unwrap();
+    let settings = dir.path().join("tinybase.toml");
+    let text = fs::read_to_string(&settings).unwrap();
+    let elsewhere = format!("[extensions]\ndir = {:?}", outside.path().display().to_string());
+    fs::write(&settings, text.replacen("[extensions]", &elsewhere, 1)).unwrap();
+    let restore = format!("backup restore {} --yes", create(dir.path()).display());
+    let other_engine = match server_url() {
+        None => ("postgres://nobody@127.0.0.1:9/none", "the backup is of a sqlite database"),
+        Some(_) => ("sqlite://./x.db", "the backup is of a postgres database"),
+    };
+    // Another instance's folder, as far as anybody knows; and a database of the other engine.
+    for (url, words) in [(None, "that may be another instance"), (Some(other_engine.0), other_engine.1)] {
+        let other = fresh();
+        let mut command = tinybase(other.path());
+        command.args(restore.split(' ')).envs(url.map(|url| ("TINYBASE_DB_URL", url)));
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(errors(&output).contains(words), "{words:?} is not in {output:?}");
+        assert_eq!(names(other.path()), Vec::<String>::new(), "{words}");
+        assert_eq!(fs::read_to_string(&mine).unwrap(), "mine");
+    }
 }
 
 #[test]

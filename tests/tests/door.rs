@@ -5,7 +5,10 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value as Json, json};
-use tinybase_tests::{Answer, Client, Site, site::PASSWORD};
+use tinybase_tests::{
+    Answer, Client, Site,
+    site::{ADMIN_EMAIL, PASSWORD},
+};
 use totp_rs::{Builder, Secret};
 
 const CODE: &str = "314159";
@@ -56,6 +59,42 @@ fn an_extension_signs_in_whom_it_has_verified() {
         (&created["entries"][0]["actor_kind"], &created["entries"][0]["actor_name"]),
         (&json!("extension"), &json!("door"))
     );
+}
+
+#[test]
+fn a_token_is_what_it_is_to_extensions_too() {
+    let site = Site::new();
+    site.install_stress("door");
+    let server = site.serve();
+    let (admin, client) = (server.admin(), server.client());
+    let who = |token: &Json| client.post("/api/door/who", &json!({"token": token})).expect(200);
+    let login = json!({"email": ADMIN_EMAIL, "password": PASSWORD});
+    let signed_in = who(&client.post("/api/auth/login", &login).expect(200)["access_token"]);
+    let of_admin = json!({
+        "email": ADMIN_EMAIL, "role": "admin", "is_admin": true, "scopes": null, "token_id": null, "may_write": true,
+    });
+    assert_eq!(signed_in, of_admin);
+    let narrow = json!({"name": "narrow", "scopes": ["collections:read"]});
+    let made = admin.post("/api/admin/application-tokens", &narrow).expect(201);
+    let of_token = json!({
+        "email": ADMIN_EMAIL, "role": "admin", "is_admin": false, "scopes": "collections:read",
+        "token_id": made["token"]["id"], "may_write": false,
+    });
+    assert_eq!(who(&made["token_value"]), of_token);
+    assert_eq!(client.post("/api/door/who", &json!({"token": "none"})).status, 401);
+}
+
+#[test]
+fn nobody_is_registered_before_there_is_an_administrator() {
+    let site = Site::without_admin();
+    site.install_stress("door");
+    let server = site.serve();
+    let client = server.client();
+    let new = json!({"email": "ada@example.com", "register": true});
+    assert_eq!(enter(&client, &new).outcome(), (403, "setup_needed".into()));
+    let login = json!({"email": "bob@example.com", "password": PASSWORD});
+    assert_eq!(client.post("/api/auth/login", &login).expect(200)["admin_created"], true);
+    enter(&client, &new).expect(200);
 }
 
 #[test]

@@ -210,3 +210,105 @@ fn add_folder(writer: &mut Writer<'_>, part: Part, root: &Path) -> Result<(), Ba
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::BoxFuture;
+    use tinybase_abi::codec::{BatchWriter, Expect};
+
+    use super::*;
+    use crate::db::{
+        Answer, Attached, ExtensionRights, Query, Scope, Transaction,
+        migrations::Migrator,
+        sqlite::{Sqlite, SqliteOptions},
+    };
+
+    const CHANGE: &str = "INSERT INTO tb_extension_changes (id, kind, name, details, step, who, created_at, ended_at) \
+         VALUES ('x', 'enable', 'pulse', '{}', 'drained', '{}', '-', '-')";
+
+    /// A database in which an extension is changed right behind the first copy.
+    struct Meddled {
+        inner: Arc<dyn Database>,
+        copies: AtomicUsize,
+    }
+
+    impl Database for Meddled {
+        fn engine(&self) -> Engine {
+            self.inner.engine()
+        }
+
+        fn query(&self, query: Query<'_>) -> Answer<Vec<u8>> {
+            self.inner.query(query)
+        }
+
+        fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<Attached>) -> Answer<Vec<u8>> {
+            self.inner.apply_attached(scope, batch, attached)
+        }
+
+        fn begin(
+            &self,
+            scope: &Scope,
+            deadline: Duration,
+        ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>> {
+            self.inner.begin(scope, deadline)
+        }
+
+        fn now(&self) -> Timestamp {
+            self.inner.now()
+        }
+
+        fn foreign_changes(&self) -> u64 {
+            self.inner.foreign_changes()
+        }
+
+        fn write_probe(&self) -> BoxFuture<'static, Result<(), DbError>> {
+            self.inner.write_probe()
+        }
+
+        fn extension_rights(&self) -> ExtensionRights {
+            self.inner.extension_rights()
+        }
+
+        fn forget_extension(&self, name: &str) -> BoxFuture<'static, Result<(), DbError>> {
+            self.inner.forget_extension(name)
+        }
+
+        fn snapshot(&self, into: PathBuf) -> BoxFuture<'static, Result<bool, DbError>> {
+            let (copying, sql) = (self.inner.snapshot(into), HostSql::new(Arc::clone(&self.inner)));
+            let is_first = self.copies.fetch_add(1, Ordering::Relaxed) == 0;
+            Box::pin(async move {
+                let copied = copying.await?;
+                if is_first {
+                    let mut batch = BatchWriter::default();
+                    batch.push(CHANGE, [], Expect::Exactly(1));
+                    sql.apply(batch).await?;
+                }
+                Ok(copied)
+            })
+        }
+
+        fn shut_down(&self) -> BoxFuture<'static, ()> {
+            self.inner.shut_down()
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_change_of_extensions_meanwhile_is_copied_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner: Arc<dyn Database> =
+            Sqlite::open(&SqliteOptions::new(dir.path().join("tinybase.db"))).unwrap();
+        Migrator::of_host(&*inner).upgrade(None).await.unwrap();
+        let meddled = Arc::new(Meddled { inner, copies: AtomicUsize::new(0) });
+        let config = Arc::new(Config { dir: dir.path().to_owned(), ..Config::default() });
+        let db: Arc<dyn Database> = Arc::<Meddled>::clone(&meddled);
+        let create = Create { config, db, folder: dir.path().join("backups"), keep: None };
+        create.run().await.unwrap();
+        assert_eq!(
+            meddled.copies.load(Ordering::Relaxed),
+            2,
+            "what was copied in between does not fit together"
+        );
+    }
+}

@@ -106,6 +106,7 @@ fn a_change_that_could_not_be_answered_is_not_made() {
     let target = format!("/api/collections/n/records/{id}");
     host.set_response_bytes_max(100_000);
     too_large(&batch(&vec![update.clone(); 50]), "a batch");
+    too_large(&batch(&vec![update.clone(); 6]), "a batch whose answer alone is too large");
     host.set_response_bytes_max(10_000);
     too_large(&host.request("PATCH", &target).json(&json!({"data": {"i": 2}})).send(), "a change");
     let created = json!({"data": {"s": "x".repeat(20_000)}});
@@ -261,6 +262,9 @@ fn references_of_other_kinds_hold_as_before() {
     assert_eq!((status, total(&host, "t")), (409, 1_502), "{refusal}");
     // Among those that are deleted together, nothing restricts.
     grow(&host, "t", 4_000..4_001, |_| json!({"up": node(1), "kept": node(1_400)}));
+    // What this one keeps has nothing below it, and must wait for it all the same.
+    grow(&host, "t", 5_000..5_001, |_| json!({"up": node(1), "kept": node(1_499)}));
+    grow(&host, "t", 5_001..5_002, |_| json!({"up": node(5_000)}));
     let moved = json!({"data": {"kept": null}});
     let target = format!("/api/collections/t/records/{}", node(2_000));
     assert_eq!(host.request("PATCH", &target).json(&moved).send().status(), 200);

@@ -57,6 +57,8 @@ fn changes_are_shown_before_and_told_after_as_json() {
         (&planned["plan"][0]["name"], &planned["plan"][0]["from_version"]),
         (&json!("pulse"), &Json::Null)
     );
+    let told = site.done(&["extensions", "install", &first, "--dry-run", "--yes"]);
+    assert!(told.contains("pulse 0.1.0") && told.contains("nothing was changed"), "{told}");
     assert_eq!(site.sql("SELECT count(*) FROM tb_extensions WHERE name = 'pulse'"), "0");
     let done = json_of(&site, &["extensions", "install", &first, "--yes", "--json"]);
     assert_eq!(
@@ -114,6 +116,16 @@ fn help_and_completions_know_the_commands_of_extensions() {
     assert!(ran.code == Some(2) && lists(&ran.errors), "{ran:?}");
     site.done(&["extensions", "disable", "collections"]);
     assert!(!lists(&site.done(&["--help"])), "what is disabled has no commands");
+}
+
+#[test]
+fn records_are_imported_from_a_pipe() {
+    let site = Site::new();
+    for (name, text) in [("lines", "{\"a\":1}\n{\"a\":2}\n"), ("cells", "a;b\n1;x\n2;y\n")] {
+        let ran = answered(site.command(&["collections", "import", name, "-"]), text);
+        assert!(ran.code == Some(0) && ran.out.contains("2 records were imported"), "{name}: {ran:?}");
+    }
+    assert_eq!(site.sql("SELECT sum(count) FROM collections_counts"), "4");
 }
 
 #[test]

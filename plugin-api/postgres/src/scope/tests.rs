@@ -111,12 +111,38 @@ fn an_extension_touches_nothing_of_others() {
         "LOCK TABLE tb_users",
         "SELECT id INTO tb_copy FROM notes_a",
     ] {
-        let refused = kind(sql);
-        assert!(
-            matches!(refused, Err(StatementError::Denied { .. } | StatementError::Sql(_))),
-            "{sql}: {refused:?}"
-        );
+        is_refused(sql);
     }
+}
+
+/// Each of these is kept out by one check alone.
+#[test]
+fn what_hides_in_a_list_a_type_or_a_name_is_found() {
+    for sql in [
+        "DROP TABLE notes_a, tb_request_log",
+        "DROP TABLE notes_a, other_a",
+        "LOCK TABLE notes_a, other_a",
+        "CREATE TABLE notes_x (LIKE other_a)",
+        "CREATE TABLE notes_x (LIKE notes_a INCLUDING ALL)",
+        "SELECT U&\"\\0065mail\" FROM tb_users, notes_a",
+        "SELECT 'other_a'::regclass",
+        "SELECT CAST(id AS tb_users) FROM notes_a",
+        "SELECT regrole 'postgres'",
+        "SELECT notes_a.id FROM notes_a JOIN tb_users USING (email)",
+        "SELECT notes_a.id FROM notes_a JOIN tb_users USING (id, role)",
+        "SELECT notes_a.id FROM notes_a NATURAL JOIN tb_users",
+    ] {
+        is_refused(sql);
+    }
+}
+
+#[track_caller]
+fn is_refused(sql: &str) {
+    let refused = kind(sql);
+    assert!(
+        matches!(refused, Err(StatementError::Denied { .. } | StatementError::Sql(_))),
+        "{sql}: {refused:?}"
+    );
 }
 
 #[test]

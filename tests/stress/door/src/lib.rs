@@ -22,6 +22,7 @@ impl Plugin for Door {
         registry.post("/api/door/code", Door::sign_in);
         registry.put("/api/door/settings", Door::configure);
         registry.get("/api/door/settings", Door::configured);
+        registry.post("/api/door/who", Door::who);
         registry.service("identity", 1, Door::identity);
     }
 }
@@ -40,6 +41,20 @@ impl Door {
         let who = if body["register"] == true { who.or_register() } else { who };
         let answer = self.host.sign_in(&who.from(&request)).await?;
         Ok(Response::json(&answer)?.with_header("cache-control", "no-store"))
+    }
+
+    /// `{"token"}`: whose it is, and what it is good for.
+    async fn who(self: Arc<Self>, request: Request) -> Result<Response> {
+        let body: Json = request.json()?;
+        let user = self.host.authenticate(body["token"].as_str().unwrap_or_default()).await?;
+        Response::json(&json!({
+            "email": user.email,
+            "role": user.role,
+            "is_admin": user.is_admin,
+            "scopes": user.scopes,
+            "token_id": user.token_id,
+            "may_write": user.allows("collections:write"),
+        }))
     }
 
     async fn configure(self: Arc<Self>, request: Request) -> Result<Response> {
