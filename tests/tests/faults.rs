@@ -76,6 +76,58 @@ fn a_plugin_that_fails_while_it_ends_does_not_keep_the_server() {
     }
 }
 
+/// Waits until a request has ended the server.
+fn crash(mut server: Server, fault: &str) {
+    let answer = server.client().try_send("GET", &format!("/api/faults/{fault}"), &[], b"");
+    assert!(answer.is_err(), "{fault}: {answer:?}");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while server.is_alive() {
+        assert!(Instant::now() < deadline, "{fault}: the server lives");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_took_the_server_down_in_a_request_is_named_at_the_next_start() {
+    let mut site = Site::new();
+    site.install_stress("neighbour");
+    site.install_stress("faults");
+    site.set("TINYBASE_PLUGINS_CRASHES_MAX", "3");
+    let mut server = site.serve();
+    let quiet = server.admin().get("/api/admin/extensions/faults").expect(200);
+    assert_eq!(quiet["nodes"][0]["code"], json!(null), "{quiet}");
+    for (count, (fault, cause)) in
+        [("abort", "SIGABRT"), ("overflow", "SIGSEGV"), ("exit", "exit")].into_iter().enumerate()
+    {
+        crash(server, fault);
+        server = site.serve();
+        let line = server.logged(&["took the server down", "faults", cause]);
+        assert!(line.contains("ERROR") && line.contains("a request"), "{line}");
+        neighbour_is_well(&server.client());
+        let extension = server.admin().get("/api/admin/extensions/faults").expect(200);
+        if count < 2 {
+            assert_eq!(server.client().get("/api/faults/none").status, 200, "{fault}");
+            assert_eq!(extension["nodes"][0]["code"], "server_crashed", "{extension}");
+            let metrics = String::from_utf8(server.admin().get("/metrics").body).unwrap();
+            let figure = format!("tinybase_plugin_crashes{{plugin=\"faults\"}} {}", count + 1);
+            assert!(metrics.contains(&figure), "{metrics}");
+        } else {
+            assert_eq!(server.client().get("/api/faults/none").status, 404, "three times are enough");
+            let reason = extension["quarantined_reason"].as_str().unwrap();
+            assert!(reason.contains("took the server down 3 times"), "{reason}");
+        }
+    }
+    // A kill from outside names nobody, and whoever enables it again begins to count anew.
+    server.admin().patch("/api/admin/extensions/faults", &json!({"is_enabled": true})).expect(200);
+    server.kill();
+    let server = site.serve();
+    assert_eq!(server.client().get("/api/faults/none").status, 200);
+    let extension = server.admin().get("/api/admin/extensions/faults").expect(200);
+    assert_eq!(extension["nodes"][0]["code"], json!(null), "{extension}");
+    assert!(!server.log().iter().any(|line| line.contains("took the server down")));
+    assert!(server.stop().success());
+}
+
 /// The last part of the path, and the status and code that are answered.
 const REQUESTS: &[(&str, u16, &str)] = &[
     ("none", 200, ""),

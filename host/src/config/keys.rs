@@ -355,6 +355,8 @@ sections! {
         blocked_after_ms: u64 = 5_000, "TINYBASE_PLUGINS_BLOCKED_AFTER_MS", "milliseconds, 100 to 86400000", |n| (100..=DAY_MS).contains(n);
         /// How many threads a plugin may block at once before it is switched off; 0 leaves it on.
         blocked_threads_max: usize = 4, "TINYBASE_PLUGINS_BLOCKED_THREADS_MAX", "0 to 32", |n| *n <= 32;
+        /// How often within 24 hours a plugin may take the server down before the next start leaves it off; 0 leaves it on.
+        crashes_max: usize = 3, "TINYBASE_PLUGINS_CRASHES_MAX", "0 to 100", |n| *n <= 100;
         /// How long what was replaced or disabled may be busy with what it began before the log says so.
         drain_timeout_ms: u64 = 30_000, "TINYBASE_PLUGINS_DRAIN_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
     }

@@ -1,7 +1,7 @@
 //! What is known of one plugin's threads, and what it may still use of the server's. The watchdog decides; calls ask.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
@@ -16,6 +16,10 @@ pub const MOVED_THREADS_MAX: usize = 64;
 
 static MOVED: Semaphore = Semaphore::const_new(MOVED_THREADS_MAX);
 static ALL: Mutex<Vec<&'static Bulkhead>> = Mutex::new(Vec::new());
+/// How many are found without a lock.
+const NUMBERED_MAX: usize = 1024;
+/// The first of them by their number, for whoever may take no lock.
+static NUMBERED: [OnceLock<&'static Bulkhead>; NUMBERED_MAX] = [const { OnceLock::new() }; NUMBERED_MAX];
 
 /// Keeps what one plugin does to threads from everything else. It lives as long as the process, as the plugin's library
 /// does.
@@ -50,6 +54,9 @@ impl Bulkhead {
             moved: Arc::new(Semaphore::new(threads_max)),
             figures: stats::plugin(name),
         }));
+        if let Some(place) = NUMBERED.get(all.len()) {
+            let _ = place.set(bulkhead);
+        }
         all.push(bulkhead);
         bulkhead
     }
@@ -57,6 +64,11 @@ impl Bulkhead {
     /// The one with this number.
     pub fn find(number: u16) -> Option<&'static Bulkhead> {
         ALL.lock().get(usize::from(number).checked_sub(1)?).copied()
+    }
+
+    /// The one with this number, found without a lock.
+    pub(super) fn of_number(number: u16) -> Option<&'static Bulkhead> {
+        NUMBERED.get(usize::from(number).checked_sub(1)?)?.get().copied()
     }
 
     /// Of every plugin that was ever created.

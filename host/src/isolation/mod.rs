@@ -14,6 +14,7 @@
 //!   blocked threads, and switches an extension off that blocks too many.
 
 mod bulkhead;
+mod crash;
 mod guarded;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use std::{io, time::Duration};
 use tokio::runtime::{Builder, Runtime};
 
 pub use bulkhead::{Bulkhead, switched_off};
+pub use crash::{is_watching as is_watching_crashes, watch as watch_crashes};
 pub use guarded::{Guarded, OwnTask};
 pub use watchdog::{Report, Watchdog};
 

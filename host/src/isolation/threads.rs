@@ -162,6 +162,11 @@ pub fn enter(plugin: u16, work: Work) -> Way {
     Way::Open(Inside { note: Some(note), before: note.enter(plugin, work, is_counted), is_counted })
 }
 
+/// What this thread runs, where that is a plugin. It takes no lock and no memory.
+pub fn own() -> Option<Noted> {
+    NOTE.get().map(Note::read).filter(|noted| noted.plugin != 0)
+}
+
 /// Goes into plugin code on a thread that is no worker, or is none any more.
 pub fn enter_outside(plugin: u16, work: Work) -> Inside {
     let note = NOTE.get();

@@ -241,7 +241,10 @@ fn of_plugins(families: &mut Families<'_>) -> fmt::Result {
     let help = "How often an extension began to block a thread";
     families.counters("tinybase_plugin_thread_blocks", help, blocked)?;
     let blocked = plugins.iter().map(|plugin| (of_plugin(plugin), plugin.blocked_threads.get()));
-    families.gauges("tinybase_plugin_blocked_threads", "Threads that an extension blocks", blocked)
+    families.gauges("tinybase_plugin_blocked_threads", "Threads that an extension blocks", blocked)?;
+    let crashes = plugins.iter().map(|plugin| (of_plugin(plugin), plugin.crashes.get()));
+    let help = "How often an extension took this server down within the 24 hours before its start";
+    families.gauges("tinybase_plugin_crashes", help, crashes)
 }
 
 fn of_extensions(families: &mut Families<'_>) -> fmt::Result {

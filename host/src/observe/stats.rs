@@ -161,6 +161,8 @@ pub struct PluginFigures {
     pub blocked_threads: Gauge,
     /// How often it began to block one.
     pub blocked: Counter,
+    /// How often it took this server down within a day before this start.
+    pub crashes: Gauge,
 }
 
 /// Calls of one kind.
@@ -230,6 +232,7 @@ pub fn plugin(name: &str) -> &'static PluginFigures {
             panics: Counter::new(),
             blocked_threads: Gauge::new(),
             blocked: Counter::new(),
+            crashes: Gauge::new(),
         }))
     };
     plugins.entry(name).or_insert_with(made)

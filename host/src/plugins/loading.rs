@@ -55,6 +55,9 @@ impl Plugins {
         }
         let _turn = self.process.turn.lock().await;
         let unfinished = self.look_back().await?;
+        if purpose == Purpose::Serve {
+            self.look_for_crashes().await?;
+        }
         for installed in self.store.all().await?.iter().filter(|installed| installed.is_enabled) {
             if let Some(reason) = &installed.quarantined_reason {
                 tracing::error!(plugin = installed.name, "not loaded, since it is quarantined: {reason}");

@@ -6,6 +6,7 @@ mod collect;
 mod command;
 mod console;
 mod copying;
+mod crashes;
 mod dependencies;
 mod events;
 mod follower;
@@ -60,9 +61,9 @@ pub use user_events::UserEvents;
 pub use ways_in::routes;
 
 use self::{
-    events::EventBus, generation::Generation, lifecycle::Hold, lock_file::LockFile, member::Leaving,
-    package::Package, process::Process, quarantine::Marker, services::Shared, store::Installed, store::Store,
-    tickets::Tickets,
+    crashes::Crashes, events::EventBus, generation::Generation, lifecycle::Hold, lock_file::LockFile,
+    member::Leaving, package::Package, process::Process, quarantine::Marker, services::Shared,
+    store::Installed, store::Store, tickets::Tickets,
 };
 use crate::{
     accounts::Accounts,
@@ -116,6 +117,7 @@ pub struct Plugins {
     store: Store,
     folder: PathBuf,
     marker: Marker,
+    crashes: Crashes,
     process: Arc<Process>,
     nodes: Arc<Nodes>,
     hold: Hold,
@@ -143,6 +145,7 @@ impl Plugins {
             snapshots_kept: config.extensions.snapshots_kept,
             blocked_after: Duration::from_millis(config.plugins.blocked_after_ms),
             blocked_threads_max: config.plugins.blocked_threads_max,
+            crashes_max: config.plugins.crashes_max,
         };
         let folder = config.path(&config.extensions.dir);
         let store = Store::new(HostSql::new(Arc::clone(&parts.database)));
@@ -160,12 +163,26 @@ impl Plugins {
             runtime: Handle::current(),
             alive: watch::Sender::new(0),
             stuck: parking_lot::Mutex::default(),
+            crashed: parking_lot::Mutex::default(),
         });
         let hold = Hold::new(&config.state_dir(), shared.database.engine());
         let (marker, nodes, dir) = (Marker::new(&folder), parts.nodes, config.dir.clone());
         let state_dir = config.state_dir();
+        let crashes = Crashes::new(&state_dir);
         let set = config.extensions.set.clone();
-        Plugins { shared, store, marker, folder, process: Arc::default(), nodes, hold, dir, state_dir, set }
+        Plugins {
+            shared,
+            store,
+            marker,
+            crashes,
+            folder,
+            process: Arc::default(),
+            nodes,
+            hold,
+            dir,
+            state_dir,
+            set,
+        }
     }
 
     /// Whether an installed extension is one that this process serves.

@@ -41,8 +41,8 @@ pub struct NodeState {
     pub hash: String,
     /// `running` or `failed`.
     pub state: String,
-    /// Why it failed, as a stable word; where it runs, `threads_blocked` if it does not give threads back, or `plugin_stuck` if a
-    /// version of it holds one.
+    /// Why it failed, as a stable word; where it runs, `threads_blocked` if it does not give threads back, `plugin_stuck` if a
+    /// version of it holds one, or `server_crashed` if it took the server down before.
     pub code: Option<String>,
     /// The same in words.
     pub message: Option<String>,
@@ -117,6 +117,7 @@ impl Plugins {
             // It runs, and something that ran before it holds a thread.
             let error = stuck.get(member.name()).map(|told| ChangeError::new("plugin_stuck", told));
             let error = error.or_else(|| switch_off::blocking(member));
+            let error = error.or_else(|| self.crashed(member.name()));
             let (name, hash) = (member.name().to_owned(), member.hash().to_owned());
             lines.push(Line { name, hash, is_failed: false, error });
         }

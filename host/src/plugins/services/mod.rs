@@ -65,6 +65,8 @@ pub struct Limits {
     pub blocked_after: Duration,
     /// How many threads a plugin may block before it is switched off; 0 is never.
     pub blocked_threads_max: usize,
+    /// How often within a day a plugin may take the server down before it is left off; 0 is never.
+    pub crashes_max: usize,
 }
 
 impl Limits {
@@ -120,6 +122,8 @@ pub struct Shared {
     pub alive: watch::Sender<usize>,
     /// What never came back from a call, and so holds a thread: by the extension's name, what it was.
     pub stuck: Mutex<BTreeMap<String, String>>,
+    /// What took this server down before and runs again: by the extension's name, how often.
+    pub crashed: Mutex<BTreeMap<String, String>>,
 }
 
 type OpenTransaction = Arc<tokio::sync::Mutex<Option<Box<dyn Transaction>>>>;

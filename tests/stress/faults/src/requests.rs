@@ -63,11 +63,23 @@ fn write_log(faults: &Faults, line: &str) {
     }
 }
 
+/// Has no end but for an empty text.
+fn recurse(text: &str) -> usize {
+    if text.is_empty() {
+        return 0;
+    }
+    let longer = std::hint::black_box(format!("{}x", &text[..text.len().min(3)]));
+    recurse(&longer) + longer.len()
+}
+
 pub(crate) fn answer(faults: &Faults, request: Request) -> RawFuture<RawResponse> {
     let fault = request.param(0).unwrap_or_default().to_owned();
     let good = |body: &'static str| ready(Ok(response(200, &[], body)));
     match fault.as_str() {
         "none" => good("\"fine\""),
+        "abort" => std::process::abort(),
+        "exit" => std::process::exit(7),
+        "overflow" => good(if recurse(&fault) == 0 { "\"none\"" } else { "\"deep\"" }),
         "panic_before_future" => panic!("handled on purpose"),
         "panic_unguarded" => FfiFuture::new(Naked(PhantomData)),
         "status_9999" => ready(Ok(response(9999, &[], "{}"))),
