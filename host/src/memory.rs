@@ -3,14 +3,21 @@
 
 use std::{
     cell::Cell,
+    collections::HashMap,
     future::Future,
     pin::pin,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
+
+use crate::db::turns::CallerKey;
 
 /// Up to how many bytes an answer counts as small: the last quarter of the budget is kept for those.
 const SMALL_BYTES_MAX: usize = 64 << 10;
@@ -22,6 +29,8 @@ const TRACKED_BYTES_MIN: usize = 16 << 10;
 /// What small answers hold, and what all else does.
 static SMALL: AtomicUsize = AtomicUsize::new(0);
 static LARGE: AtomicUsize = AtomicUsize::new(0);
+/// Bytes of large answers that wait for each caller.
+static OF_CALLERS: LazyLock<Mutex<HashMap<CallerKey, usize>>> = LazyLock::new(Mutex::default);
 /// What reads may gather at most; see [`Gathering`].
 static GATHERED_MAX: AtomicUsize = AtomicUsize::new(usize::MAX);
 /// Bytes of answers that wait for room; they are not among those held.
@@ -48,6 +57,11 @@ impl MemoryLimits {
     fn large_bytes_max(self) -> usize {
         self.bytes_max / 4 * 3
     }
+
+    /// What may be held of large answers to one caller, so that one who takes them slowly leaves room for others.
+    fn of_caller_bytes_max(self) -> usize {
+        self.large_bytes_max() / 2
+    }
 }
 
 /// A part of the budget; given back when dropped.
@@ -55,13 +69,52 @@ impl MemoryLimits {
 pub(crate) struct Share {
     bytes: usize,
     is_small: bool,
+    /// The same bytes as a part of what is held for one caller.
+    of_caller: Option<OfCaller>,
+}
+
+/// A caller's part of what is held; given back when dropped.
+#[derive(Debug)]
+struct OfCaller {
+    caller: CallerKey,
+    bytes: usize,
+}
+
+impl OfCaller {
+    /// Counts it if it fits. One that is alone always does.
+    fn fitting(caller: CallerKey, bytes: usize, bytes_max: usize) -> Option<OfCaller> {
+        if caller == CallerKey::NOBODY {
+            return Some(OfCaller { caller, bytes: 0 });
+        }
+        let mut callers = OF_CALLERS.lock();
+        let held = callers.get(&caller).copied().unwrap_or_default();
+        if held > 0 && held.saturating_add(bytes) > bytes_max {
+            return None;
+        }
+        callers.insert(caller, held.saturating_add(bytes));
+        Some(OfCaller { caller, bytes })
+    }
+}
+
+impl Drop for OfCaller {
+    fn drop(&mut self) {
+        if self.bytes == 0 {
+            return;
+        }
+        let mut callers = OF_CALLERS.lock();
+        let left = callers.get(&self.caller).map_or(0, |held| held.saturating_sub(self.bytes));
+        match left {
+            0 => drop(callers.remove(&self.caller)),
+            left => drop(callers.insert(self.caller, left)),
+        }
+    }
 }
 
 impl Share {
     /// Counts what is there in any case.
     pub(crate) fn forced(bytes: usize) -> Share {
         LARGE.fetch_add(bytes, Ordering::SeqCst);
-        Share { bytes, is_small: false }
+        Share { bytes, is_small: false, of_caller: None }
     }
 
     /// Counts it if it fits. One that is alone always does.
@@ -71,7 +124,7 @@ impl Share {
             (held == 0 || sum <= bytes_max).then_some(sum)
         };
         let counted = LARGE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
-        counted.ok().map(|_| Share { bytes, is_small: false })
+        counted.ok().map(|_| Share { bytes, is_small: false, of_caller: None })
     }
 
     /// Counts a small answer if it fits: into the last quarter of the budget, or into what the others leave of it.
@@ -83,16 +136,13 @@ impl Share {
             (held == 0 || sum <= bytes_max).then_some(sum)
         };
         let counted = SMALL.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
-        counted.ok().map(|_| Share { bytes, is_small: true })
+        counted.ok().map(|_| Share { bytes, is_small: true, of_caller: None })
     }
 
     /// Adds what another of the same kind counts.
     fn merge(&mut self, mut other: Share) {
-        if self.bytes == 0 {
-            std::mem::swap(self, &mut other);
-            return;
-        }
-        debug_assert!(other.bytes == 0 || self.is_small == other.is_small);
+        std::mem::swap(self, &mut other);
+        debug_assert!(other.bytes == 0 || self.bytes == 0 || self.is_small == other.is_small);
         self.bytes += std::mem::take(&mut other.bytes);
     }
 
@@ -100,7 +150,7 @@ impl Share {
     fn split(&mut self, bytes: usize) -> Share {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
-        Share { bytes, is_small: self.is_small }
+        Share { bytes, is_small: self.is_small, of_caller: None }
     }
 }
 
@@ -170,15 +220,20 @@ pub(crate) fn track(bytes: Bytes, share: Share) -> (Bytes, Share) {
     (Bytes::from_owner(Tracked { bytes, _share: share }), Share::default())
 }
 
-/// Counts an answer of so many bytes, of which `kept` are counted already. `None`: there is no room, and none came about within
-/// [`MemoryLimits::wait_timeout`]. The answer to a request that changed something (`is_change`) says what became of
-/// the change, so it may go beyond the budget by as much again.
-pub(crate) async fn admit(
-    bytes: usize,
-    is_change: bool,
-    mut kept: Share,
-    limits: MemoryLimits,
-) -> Option<Share> {
+/// An answer that is to be held until its client has taken it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ToHold {
+    pub(crate) bytes: usize,
+    /// Who takes it.
+    pub(crate) caller: CallerKey,
+    /// It says what became of a change, so it may go beyond the budget by as much again.
+    pub(crate) is_change: bool,
+}
+
+/// Counts an answer, a part of which is `kept` for it already. `None`: there is no room, and none came about within
+/// [`MemoryLimits::wait_timeout`].
+pub(crate) async fn admit(answer: ToHold, mut kept: Share, limits: MemoryLimits) -> Option<Share> {
+    let ToHold { bytes, caller, is_change } = answer;
     if bytes <= SMALL_BYTES_MAX && !is_change {
         drop(kept);
         return match Share::small(bytes, limits) {
@@ -188,14 +243,24 @@ pub(crate) async fn admit(
     }
     let mut share = kept.split(bytes);
     drop(kept);
-    let bytes_max = if is_change { limits.bytes_max.saturating_mul(2) } else { limits.large_bytes_max() };
     let more = bytes - share.bytes;
-    if more > 0 {
-        share.merge(match Share::large(more, bytes_max) {
-            Some(more) => more,
-            None => Box::pin(wait(more, limits, || Share::large(more, bytes_max))).await?,
-        });
-    }
+    let fitting = || {
+        if is_change {
+            return Share::large(more, limits.bytes_max.saturating_mul(2));
+        }
+        let of_caller = OfCaller::fitting(caller, bytes, limits.of_caller_bytes_max())?;
+        let mut share = match more {
+            0 => Share::default(),
+            more => Share::large(more, limits.large_bytes_max())?,
+        };
+        share.of_caller = Some(of_caller);
+        Some(share)
+    };
+    let more = match fitting() {
+        Some(more) => more,
+        None => Box::pin(wait(more, limits, fitting)).await?,
+    };
+    share.merge(more);
     Some(share)
 }
 
@@ -312,8 +377,12 @@ mod tests {
 
     const LIMITS: MemoryLimits = MemoryLimits { bytes_max: 1 << 20, wait_timeout: Duration::from_millis(20) };
 
+    fn to_hold(bytes: usize, is_change: bool) -> ToHold {
+        ToHold { bytes, caller: CallerKey::NOBODY, is_change }
+    }
+
     async fn admitted(bytes: usize, is_change: bool) -> Option<Share> {
-        admit(bytes, is_change, Share::default(), LIMITS).await
+        admit(to_hold(bytes, is_change), Share::default(), LIMITS).await
     }
 
     /// The budget is one a process, so everything about it stands in one test.
@@ -328,7 +397,8 @@ mod tests {
         drop(change);
 
         let patient = MemoryLimits { wait_timeout: Duration::from_secs(20), ..LIMITS };
-        let waiting = tokio::spawn(async move { admit(100 << 10, false, Share::default(), patient).await });
+        let waiting =
+            tokio::spawn(async move { admit(to_hold(100 << 10, false), Share::default(), patient).await });
         while WAITERS.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;
         }
@@ -361,7 +431,7 @@ mod tests {
         })
         .await;
         let others = Share::forced(360 << 10);
-        let share = admit(answer, false, std::mem::take(&mut kept), LIMITS).await.unwrap();
+        let share = admit(to_hold(answer, false), std::mem::take(&mut kept), LIMITS).await.unwrap();
         assert_eq!(
             held(),
             (350 << 10) + (360 << 10),
@@ -370,6 +440,18 @@ mod tests {
         drop((share, others));
         drop(reserve(100, LIMITS).await);
         assert_eq!(held(), 0, "nothing is kept outside of a call");
+
+        let caller = |last: u8| CallerKey::of(None, std::net::Ipv4Addr::new(127, 0, 0, last).into());
+        let of = |caller: CallerKey, bytes| ToHold { bytes, caller, is_change: false };
+        let slow = admit(of(caller(1), 300 << 10), Share::default(), LIMITS).await.unwrap();
+        assert!(admit(of(caller(1), 100 << 10), Share::default(), LIMITS).await.is_none(), "more than half");
+        let other = admit(of(caller(2), 300 << 10), Share::default(), LIMITS).await;
+        assert!(other.is_some(), "another caller has room");
+        drop((slow, other));
+        let again = admit(of(caller(1), 700 << 10), Share::default(), LIMITS).await;
+        assert!(again.is_some(), "one answer may be as large as it likes");
+        drop(again);
+        assert!(OF_CALLERS.lock().is_empty());
 
         limit(LIMITS);
         let mut gathering = Gathering::default();

@@ -36,8 +36,15 @@ use super::{
     system,
 };
 use crate::{
-    config::Config, db::turns::CallerKey, error::ApiError, logging, memory, nodes::NodeCount,
-    request_log::Recorder, sql::HostSql, telemetry,
+    config::Config,
+    db::turns::CallerKey,
+    error::ApiError,
+    logging,
+    memory::{self, ToHold},
+    nodes::NodeCount,
+    request_log::Recorder,
+    sql::HostSql,
+    telemetry,
 };
 
 /// An answer on its way out.
@@ -201,6 +208,7 @@ impl App {
         exchange: &Exchange,
         traits: &Traits,
     ) -> Answer {
+        let client = info.client;
         let dispatched = AssertUnwindSafe(self.dispatch(request, info, exchange)).catch_unwind().await;
         let mut answer = dispatched.unwrap_or_else(|panic| answer_panic(&*panic));
         let shrinks = compress::is_worth_it(&answer, self.limits.compression_bytes_min);
@@ -208,7 +216,9 @@ impl App {
             && let Some(bytes) = answer.body().held().filter(|bytes| *bytes > 0)
         {
             let kept = answer.body_mut().take_kept();
-            match memory::admit(bytes, traits.is_change, kept, self.limits.memory()).await {
+            let caller = CallerKey::of(None, client);
+            let answer_to_hold = ToHold { bytes, caller, is_change: traits.is_change };
+            match memory::admit(answer_to_hold, kept, self.limits.memory()).await {
                 Some(share) => answer.body_mut().count(share),
                 None => return answer_error(no_room()),
             }

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use serde_json::Value as Json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{Notify, oneshot},
     task::JoinHandle,
 };
@@ -306,6 +306,13 @@ impl TestServer {
 
     pub(super) async fn connect(&self) -> TcpStream {
         patiently(TcpStream::connect(("127.0.0.1", self.port))).await.unwrap()
+    }
+
+    /// Connects from another address of this machine.
+    pub(super) async fn connect_from(&self, address: [u8; 4]) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((address, 0).into()).unwrap();
+        patiently(socket.connect(([127, 0, 0, 1], self.port).into())).await.unwrap()
     }
 
     /// Sends `request` as it is and reads until the server closes.
