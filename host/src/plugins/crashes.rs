@@ -142,7 +142,7 @@ impl Plugins {
             let figures = stats::plugin(&one.name);
             figures.crashes.step(i64::try_from(count).unwrap_or(i64::MAX) - figures.crashes.get());
             let words = format!(
-                "it took this server down {count} times within {COUNTED_HOURS} hours, the last time before {}",
+                "it took this server down within {COUNTED_HOURS} hours, so often: {count}; the last time before {}",
                 crash.found_at
             );
             last.insert(one.name.clone(), words);
