@@ -276,7 +276,7 @@ async fn what_a_full_text_table_holds_back_is_not_written_in_anothers_name() {
     }
     let (fresh, a) = tables().await;
     let b = Scope::Extension("b".into());
-    let log = "CREATE TABLE b_log (t TEXT); \
+    let log = "CREATE TABLE b_log (t TEXT UNIQUE); \
          CREATE TRIGGER b_t AFTER INSERT ON b_items BEGIN INSERT INTO b_log VALUES (new.t); END;";
     apply_as(&fresh.db, &b, &[(log, &NONE, Expect::Any)]).await.unwrap();
     let batch = |sql: &str| {

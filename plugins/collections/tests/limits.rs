@@ -106,7 +106,6 @@ fn a_change_that_could_not_be_answered_is_not_made() {
     let target = format!("/api/collections/n/records/{id}");
     host.set_response_bytes_max(100_000);
     too_large(&batch(&vec![update.clone(); 50]), "a batch");
-    too_large(&batch(&vec![update.clone(); 6]), "a batch whose answer alone is too large");
     host.set_response_bytes_max(10_000);
     too_large(&host.request("PATCH", &target).json(&json!({"data": {"i": 2}})).send(), "a change");
     let created = json!({"data": {"s": "x".repeat(20_000)}});
