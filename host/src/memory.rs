@@ -350,7 +350,7 @@ pub(crate) async fn room(bytes_max: usize) {
 struct Waiter(usize);
 
 impl Waiter {
-    /// Answers how many bytes wait now.
+    /// Returns how many bytes wait now.
     fn new(bytes: usize) -> (Waiter, usize) {
         WAITERS.fetch_add(1, Ordering::SeqCst);
         let before = QUEUED.fetch_add(bytes, Ordering::Relaxed);

@@ -122,7 +122,7 @@ fn what_took_the_server_down_in_a_request_is_named_at_the_next_start() {
             assert!(reason.contains("took the server down 3 times"), "{reason}");
         }
     }
-    // A kill from outside names nobody, and whoever enables it again begins to count anew.
+    // A kill from outside names nobody, and enabling it again starts the count at zero.
     server.admin().patch("/api/admin/extensions/faults", &json!({"is_enabled": true})).expect(200);
     server.kill();
     let server = site.serve();

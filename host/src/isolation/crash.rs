@@ -33,7 +33,7 @@ const LINE_BYTES_MAX: usize = 256;
 
 /// Where the handlers write.
 static FILE: AtomicI32 = AtomicI32::new(-1);
-/// A crash is told once: a handler may crash too, and a stack overflow ends in an abort.
+/// A crash is reported once: a handler may crash too, and a stack overflow ends in an abort.
 static IS_TOLD: AtomicBool = AtomicBool::new(false);
 /// What each signal did before, in the order of [`SIGNALS`].
 static BEFORE: [OnceLock<sigaction>; SIGNALS.len()] = [const { OnceLock::new() }; SIGNALS.len()];

@@ -71,7 +71,7 @@ pub(super) fn check(connection: &Connection, guard: &Guard, scope: &Scope, sql: 
     }
 }
 
-/// Whether the text may hold a join by names: nearly none does, and this is asked of each that is read anew.
+/// Whether the text may hold a join by names: a quick look, since nearly no statement does.
 pub(super) fn may_join(sql: &str) -> bool {
     let has = |word: &[u8]| sql.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
     has(b"using") || has(b"natural")
