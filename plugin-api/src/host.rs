@@ -73,6 +73,21 @@ impl User {
     }
 }
 
+/// An application token, as the host knows it now: never the token itself.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+pub struct ApplicationToken {
+    /// The token's id, as [`Caller::token_id`](crate::request::Caller::token_id) tells it.
+    pub id: String,
+    /// The id of the user in whose name it acts.
+    pub user_id: String,
+    /// The scopes that it is limited to now: an admin may have changed them since it was used.
+    pub scopes: Vec<String>,
+    /// When it expires, RFC 3339; `None` if never.
+    pub expires_at: Option<String>,
+    /// Whether it works now: it is switched on and not expired, and its user may sign in.
+    pub is_valid: bool,
+}
+
 /// What the host answers of a token. Scopes must be told, as `null` too: a token whose scopes were forgotten would be a user
 /// who may do everything.
 #[derive(serde::Deserialize)]
@@ -154,6 +169,16 @@ impl Host {
     pub async fn user(&self, id: &str) -> Result<Option<User>> {
         let user = granted!(self, identity)?.user(id).await.into_result()?;
         if &*user == b"null" { Ok(None) } else { parse(&user).map(Some) }
+    }
+
+    /// An application token by id; `None` for one that was deleted. Whatever is done for a token later than in its own request
+    /// must ask first: it ends with the token, and goes no further than the token's scopes at that time. Capability `identity`.
+    ///
+    /// # Errors
+    /// A host before ABI 1.4 does not say, which is an error as well.
+    pub async fn application_token(&self, id: &str) -> Result<Option<ApplicationToken>> {
+        let token = granted!(self, identity)?.application_token(id).await.into_result()?;
+        if &*token == b"null" { Ok(None) } else { parse(&token).map(Some) }
     }
 
     /// Begins a session of somebody whom the extension has verified. Answers what `POST /api/auth/login` does, to be passed on

@@ -28,6 +28,6 @@ pub use async_ffi;
 /// The ABI major of this crate: what a plugin built with it speaks.
 pub const ABI_MAJOR: u16 = 1;
 /// The ABI minor: grows when an interface table grows.
-pub const ABI_MINOR: u16 = 3;
+pub const ABI_MINOR: u16 = 4;
 /// The oldest ABI major that a host of this crate accepts: this one, and from 2 on the one before it.
 pub const ABI_MAJOR_OLDEST: u16 = 1;

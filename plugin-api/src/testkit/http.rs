@@ -97,6 +97,27 @@ impl<'h, P: Plugin> TestRequest<'h, P> {
         self
     }
 
+    /// Calls with an application token that was added by [`TestHost::add_token`], in the name of its account.
+    ///
+    /// # Panics
+    /// Where there is no such token, or no account of its own.
+    #[must_use]
+    pub fn token(self, token: &str) -> Self {
+        let known = lock(&self.host.services.tokens).get(token).cloned();
+        let (user_id, scopes) = known.expect("the token was added before");
+        let users = lock(&self.host.services.users);
+        let user =
+            users.iter().find(|user| user.id == user_id).expect("the token's account was added before");
+        let role = user.role.clone();
+        drop(users);
+        let mut request = self.caller(&user_id, &role);
+        if let Some(caller) = &mut request.request.caller {
+            caller.scopes = Some(scopes);
+            caller.token_id = Some(token.to_owned());
+        }
+        request
+    }
+
     /// Calls as an admin of the id `admin`.
     #[must_use]
     pub fn admin(self) -> Self {

@@ -354,7 +354,13 @@ impl<P: Plugin> TestHost<P> {
         lock(&self.services.users).retain(|user| user.id != id);
     }
 
-    /// Adds an application token of the account with this id, limited to these scopes, which are separated by spaces.
+    /// Deletes an application token.
+    pub fn delete_token(&self, token: &str) {
+        lock(&self.services.tokens).remove(token);
+    }
+
+    /// Adds an application token of the account with this id, limited to these scopes, which are separated by spaces; gives one
+    /// that was added before these scopes. Its id is the token itself.
     pub fn add_token(&self, token: &str, user_id: &str, scopes: &str) {
         let of = (user_id.to_owned(), scopes.to_owned());
         lock(&self.services.tokens).insert(token.to_owned(), of);

@@ -181,6 +181,20 @@ impl identity::Server for Services {
         let user = lock(&self.users).iter().find(|user| user.id == id).map(user_json);
         ready(Ok(user.unwrap_or_else(|| Bytes::from("null"))))
     }
+
+    fn application_token(&self, id: &str) -> RawFuture<Bytes> {
+        let Some((user_id, scopes)) = lock(&self.tokens).get(id).cloned() else {
+            return ready(Ok(Bytes::from("null")));
+        };
+        let told = serde_json::json!({
+            "id": id,
+            "user_id": user_id,
+            "scopes": scopes.split_whitespace().collect::<Vec<_>>(),
+            "expires_at": null,
+            "is_valid": lock(&self.users).iter().any(|user| user.id == user_id && user.is_active),
+        });
+        ready(Ok(Bytes::from(told.to_string())))
+    }
 }
 
 fn user_json(user: &User) -> Bytes {

@@ -52,6 +52,25 @@ impl identity::Server for PluginHost {
             Ok(Bytes::from(user))
         })
     }
+
+    fn application_token(&self, id: &str) -> RawFuture<Bytes> {
+        let (accounts, id) = (Arc::clone(&self.shared.accounts), id.to_owned());
+        guard(async move {
+            let token = match accounts.application_token(&id).await {
+                Ok(token) => token,
+                Err(error) if error.code == "application_token_not_found" => return Ok(Bytes::from("null")),
+                Err(error) => return Err(refused(&error)),
+            };
+            let told = json!({
+                "id": token.id,
+                "user_id": token.user_id,
+                "scopes": token.scopes,
+                "expires_at": token.expires_at,
+                "is_valid": token.is_valid,
+            });
+            Ok(Bytes::from(told.to_string()))
+        })
+    }
 }
 
 /// Stored settings in clear.

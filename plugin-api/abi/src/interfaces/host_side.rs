@@ -113,6 +113,9 @@ interface! {
         fn authenticate(token: &str) -> RawFuture<Bytes>;
         /// A user by id, as JSON `{"id", "email", "is_admin", "created_at"}`, or `null`.
         fn user(id: &str) -> RawFuture<Bytes>;
+        /// An application token by id as it is now, as JSON `{"id", "user_id", "scopes", "expires_at", "is_valid"}`, or `null`
+        /// for one that was deleted. `is_valid` is false where it is switched off or expired, or its user may not sign in.
+        fn application_token(id: &str) -> RawFuture<Bytes>;
     }
 }
 
