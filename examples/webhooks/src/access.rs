@@ -1,4 +1,4 @@
-//! What a hook may be told: what its owner may read, by the rules of the collection as `records@1` knows them. It is judged when
+//! What a hook may receive: what its owner may read, by the rules of the collection as `records@1` knows them. It is judged when
 //! an event is queued, and again before each try, since roles, rules and records change meanwhile.
 
 use std::collections::HashMap;
@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use tinybase_plugin_api::{caller::ToldCaller, prelude::*};
 
-use crate::{Webhooks, hook::Hook};
+use crate::{Webhooks, hook::Hook, owner::both};
 
 /// A record before and after a change, with what rules may look at.
 #[derive(Debug, Clone, Deserialize)]
@@ -25,7 +25,7 @@ pub(crate) struct Judged {
     pub(crate) old: Json,
 }
 
-/// Which of the two may be told.
+/// Which of the two may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Permitted {
     pub(crate) record: bool,
@@ -35,7 +35,7 @@ pub(crate) struct Permitted {
 }
 
 impl Permitted {
-    /// Whether anything may be told: what the record is now must be readable, or what it was last.
+    /// Whether anything may be sent: what the record is now must be readable, or what it was last.
     pub(crate) fn any(self) -> bool {
         if self.is_deletion { self.old } else { self.record }
     }
@@ -67,7 +67,7 @@ impl Judged {
         stored.to_string()
     }
 
-    /// What was judged of a queued message; `None` where that tells of no record.
+    /// What was judged of a queued message; `None` where that is about no record.
     fn of(message: &Json, stored: Option<&str>) -> Result<Option<Judged>> {
         let data = &message["data"];
         let Some(stored) = stored else { return Ok(Judged::of_message(message)) };
@@ -76,14 +76,14 @@ impl Judged {
         let mut judged = Judged::deserialize(stored)
             .map_err(|error| Error::internal("stored_delivery", error.to_string()))?;
         for (name, value) in [("record", &mut judged.record), ("old", &mut judged.old)] {
-            if let Some(told) = data.get(name) {
-                *value = told.clone();
+            if let Some(sent) = data.get(name) {
+                *value = sent.clone();
             }
         }
         Ok(Some(judged))
     }
 
-    /// What can be told from a message alone, as one was queued by an earlier version.
+    /// What a message alone says of its record, as one was queued by an earlier version.
     fn of_message(message: &Json) -> Option<Judged> {
         let data = &message["data"];
         let text = |value: &Json| value.as_str().map(str::to_owned);
@@ -121,79 +121,151 @@ impl Judged {
     }
 }
 
+/// What is left of a hook's rights.
+pub(crate) enum Standing {
+    /// It receives what all of these may read: its owner, and whoever else's application token changed it. `None` is anybody.
+    Holds(Vec<Option<ToldCaller>>),
+    /// It receives nothing, for this reason.
+    Ended(&'static str),
+}
+
+/// A body to send, or why it may not be sent any more.
+pub(crate) enum Judgement {
+    Send(String),
+    Withhold(&'static str),
+}
+
+const OWNER_ENDED: &str = "its owner is gone, switched off, or neither editor nor admin any more";
+const TOKEN_ENDED: &str = "an application token that made or changed it was deleted or switched off, has expired, or its user may \
+                           have no hooks any more";
+const TOKEN_UNKNOWN: &str = "it was made with an application token before hooks ended with theirs: its owner may change it, \
+                             signed in, or make it again";
+const MAY_NOT_READ: &str = "the hook's owner may not read the record";
+
 impl Webhooks {
-    /// What the owner of a hook may read of a record now.
-    pub(crate) async fn permitted(&self, hook: &Hook, judged: &Judged) -> Result<Permitted> {
-        let is_deletion = judged.record.is_null();
-        let nothing = Permitted { record: false, old: false, is_deletion };
-        let caller = match &hook.owner_id {
-            None => None,
-            Some(id) => match self.owner(id, hook).await? {
-                None => return Ok(nothing),
-                caller => caller,
-            },
-        };
-        let question = judged.question(caller.as_ref());
-        let answer = match self.host.call("records", 1, "may_read", &question).await {
-            Ok(answer) => answer,
-            // The collection is gone, and its rules with it.
-            Err(error) if error.code() == "collection_not_found" => return Ok(nothing),
-            Err(error) => return Err(error),
-        };
-        let mut allowed = answer["allowed"].as_array().into_iter().flatten().map(|one| *one == true);
-        let mut next = |data: &Json| data.is_object() && allowed.next().unwrap_or(false);
-        Ok(Permitted { record: next(&judged.record), old: next(&judged.old), is_deletion })
+    /// What a hook's rights are now: those of its owner, within the scopes that its application tokens had and still have.
+    pub(crate) async fn standing(&self, hook: &Hook) -> Result<Standing> {
+        let mut scopes = hook.owner_scopes.clone();
+        let mut users: Vec<&str> = hook.owner_id.as_deref().into_iter().collect();
+        if scopes.is_some() && hook.owner_token_ids.is_empty() {
+            return Ok(Standing::Ended(TOKEN_UNKNOWN));
+        }
+        let mut tokens = Vec::with_capacity(hook.owner_token_ids.len());
+        for id in &hook.owner_token_ids {
+            let token = self.host.application_token(id).await?.filter(|token| token.is_valid);
+            let Some(token) = token else { return Ok(Standing::Ended(TOKEN_ENDED)) };
+            let now = token.scopes.join(" ");
+            scopes = Some(scopes.map_or_else(|| now.clone(), |before| both(&before, &now)));
+            tokens.push(token);
+        }
+        for token in &tokens {
+            if !users.contains(&token.user_id.as_str()) {
+                users.push(&token.user_id);
+            }
+        }
+        let mut callers = Vec::with_capacity(users.len());
+        for id in users {
+            match self.editor(id, scopes.as_deref()).await? {
+                Some(caller) => callers.push(Some(caller)),
+                None if hook.owner_id.as_deref() == Some(id) => return Ok(Standing::Ended(OWNER_ENDED)),
+                None => return Ok(Standing::Ended(TOKEN_ENDED)),
+            }
+        }
+        if hook.owner_id.is_none() {
+            callers.push(None);
+        }
+        Ok(Standing::Holds(callers))
     }
 
-    /// The owner of a hook as a caller; `None` for one who may have no hooks any more: who is gone, switched off, or neither
-    /// editor nor admin.
-    async fn owner(&self, id: &str, hook: &Hook) -> Result<Option<ToldCaller>> {
+    /// A user as a caller; `None` for one who may have no hooks any more: who is gone, switched off, or neither editor nor admin.
+    async fn editor(&self, id: &str, scopes: Option<&str>) -> Result<Option<ToldCaller>> {
         let user = self.host.user(id).await?;
         let user = user.filter(|user| user.is_active && matches!(user.role.as_str(), "editor" | "admin"));
         Ok(user.map(|user| ToldCaller {
             user_id: user.id,
             email: user.email,
             role: user.role,
-            scopes: hook.owner_scopes.clone(),
+            scopes: scopes.map(str::to_owned),
         }))
     }
 
-    /// The same for several hooks of one event: each owner is asked for once.
+    /// A hook as routes answer it: one whose rights have ended is not active, and says why.
+    pub(crate) async fn shown(&self, hook: &Hook) -> Result<Json> {
+        let mut shown = hook.json();
+        if let Standing::Ended(reason) = self.standing(hook).await? {
+            shown["is_active"] = false.into();
+            shown["inactive_reason"] = reason.into();
+        }
+        Ok(shown)
+    }
+
+    /// What a hook of this standing may receive of a record now.
+    pub(crate) async fn permitted(&self, standing: &Standing, judged: &Judged) -> Result<Permitted> {
+        let is_deletion = judged.record.is_null();
+        let mut permitted = Permitted { record: false, old: false, is_deletion };
+        let Standing::Holds(callers) = standing else { return Ok(permitted) };
+        for (at, caller) in callers.iter().enumerate() {
+            let question = judged.question(caller.as_ref());
+            let answer = match self.host.call("records", 1, "may_read", &question).await {
+                Ok(answer) => answer,
+                // The collection is gone, and its rules with it.
+                Err(error) if error.code() == "collection_not_found" => {
+                    return Ok(Permitted { record: false, old: false, is_deletion });
+                }
+                Err(error) => return Err(error),
+            };
+            let mut allowed = answer["allowed"].as_array().into_iter().flatten().map(|one| *one == true);
+            let mut next = |data: &Json| data.is_object() && allowed.next().unwrap_or(false);
+            let (record, old) = (next(&judged.record), next(&judged.old));
+            permitted.record = record && (at == 0 || permitted.record);
+            permitted.old = old && (at == 0 || permitted.old);
+        }
+        Ok(permitted)
+    }
+
+    /// The same for several hooks of one event: whoever has several hooks is asked for once.
     pub(crate) async fn permitted_of_each(&self, hooks: &[Hook], judged: &Judged) -> Result<Vec<Permitted>> {
-        let mut known: HashMap<(Option<&str>, Option<&str>), Permitted> = HashMap::new();
+        let mut known: HashMap<(Option<&str>, Option<&str>, &[String]), Permitted> = HashMap::new();
         let mut all = Vec::with_capacity(hooks.len());
         for hook in hooks {
-            let owner = (hook.owner_id.as_deref(), hook.owner_scopes.as_deref());
-            let permitted = match known.get(&owner) {
+            let rights =
+                (hook.owner_id.as_deref(), hook.owner_scopes.as_deref(), hook.owner_token_ids.as_slice());
+            let permitted = match known.get(&rights) {
                 Some(permitted) => *permitted,
-                None => self.permitted(hook, judged).await?,
+                None => self.permitted(&self.standing(hook).await?, judged).await?,
             };
-            known.insert(owner, permitted);
+            known.insert(rights, permitted);
             all.push(permitted);
         }
         Ok(all)
     }
 
-    /// The body of a delivery without what the hook's owner may not read by now; `None` where nothing is left to tell.
-    pub(crate) async fn still_permitted(
+    /// The body of a delivery without what the hook's owner may not read by now, or why nothing is sent.
+    pub(crate) async fn judge_again(
         &self,
         hook: &Hook,
         body: &str,
         judged: Option<&str>,
-    ) -> Result<Option<String>> {
+    ) -> Result<Judgement> {
+        let standing = self.standing(hook).await?;
+        if let Standing::Ended(reason) = standing {
+            return Ok(Judgement::Withhold(reason));
+        }
         let mut message: Json =
             body.parse().map_err(|error| Error::internal("stored_delivery", format!("{error}")))?;
-        // A test tells of no record.
-        let Some(judged) = Judged::of(&message, judged)? else { return Ok(Some(body.to_owned())) };
-        let permitted = self.permitted(hook, &judged).await?;
+        // A test is about no record.
+        let Some(judged) = Judged::of(&message, judged)? else {
+            return Ok(Judgement::Send(body.to_owned()));
+        };
+        let permitted = self.permitted(&standing, &judged).await?;
         if !permitted.any() {
-            return Ok(None);
+            return Ok(Judgement::Withhold(MAY_NOT_READ));
         }
         let hides_old = !permitted.old && message["data"].get("old").is_some();
         if let Some(data) = message["data"].as_object_mut().filter(|_| hides_old) {
             data.remove("old");
         }
-        Ok(Some(if hides_old { message.to_string() } else { body.to_owned() }))
+        Ok(Judgement::Send(if hides_old { message.to_string() } else { body.to_owned() }))
     }
 }
 

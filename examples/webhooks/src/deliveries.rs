@@ -2,7 +2,7 @@
 
 use tinybase_plugin_api::{audit::Entry, database::Row, prelude::*};
 
-use crate::{Webhooks, page::Page, time::Moment};
+use crate::{Webhooks, access::Standing, page::Page, time::Moment};
 
 const COLUMNS: &str = "id, hook_id, event_id, event_type, state, attempts, next_attempt_at, last_attempt_at, \
                        response_status, error, created_at, finished_at";
@@ -121,6 +121,9 @@ impl Webhooks {
         if !hook.is_active {
             let message = "the hook is switched off: switch it on before you test it";
             return Err(Error::conflict("webhook_inactive", message));
+        }
+        if let Standing::Ended(reason) = self.standing(&hook).await? {
+            return Err(Error::conflict("webhook_inactive", format!("the hook receives nothing: {reason}")));
         }
         let id = self.queue_test(&hook).await?;
         Ok(Response::json(&self.one(&id).await?)?.with_status(202))

@@ -1,11 +1,12 @@
-//! A hook as it is stored: who is told of what. It reads and writes rows, and decides nothing.
+//! A hook as it is stored: who is notified of what. It reads and writes rows, and decides nothing.
 
 use tinybase_plugin_api::{database::Row, prelude::*};
 
 use crate::{Webhooks, time::Moment};
 
 const COLUMNS: &str = "id, url, description, collections, events, headers, include_record, is_active, inactive_reason, \
-                       secret_version, previous_secret_until, failures, created_at, updated_at, owner_id, owner_scopes";
+                       secret_version, previous_secret_until, failures, created_at, updated_at, owner_id, owner_scopes, \
+                       owner_token_ids";
 
 /// A hook.
 #[derive(Debug, Clone)]
@@ -27,11 +28,13 @@ pub(crate) struct Hook {
     failures: i64,
     created_at: String,
     updated_at: String,
-    /// Who made it: it is told of what this user may read. Those of an earlier version have none, and are told of what anybody
-    /// may read.
+    /// Who made it: it receives what this user may read. Those of an earlier version have none, and receive what anybody may
+    /// read.
     pub(crate) owner_id: Option<String>,
     /// What it is limited to besides, where it was made or changed with an application token: scopes, separated by spaces.
     pub(crate) owner_scopes: Option<String>,
+    /// The ids of these tokens: it ends with any of them.
+    pub(crate) owner_token_ids: Vec<String>,
 }
 
 /// Stored JSON, which this extension wrote itself.
@@ -60,6 +63,7 @@ impl Hook {
             updated_at: now.text(),
             owner_id: None,
             owner_scopes: None,
+            owner_token_ids: Vec::new(),
         }
     }
 
@@ -82,11 +86,12 @@ impl Hook {
             updated_at: row.text(13)?.to_owned(),
             owner_id: row.text_or_null(14)?.map(str::to_owned),
             owner_scopes: row.text_or_null(15)?.map(str::to_owned),
+            owner_token_ids: row.text_or_null(16)?.map(stored).transpose()?.unwrap_or_default(),
         })
     }
 
-    /// Whether it is told of `event` (create, update or delete) in a collection.
-    pub(crate) fn hears(&self, event: &str, collection: &str) -> bool {
+    /// Whether it is to be notified of `event` (create, update or delete) in a collection.
+    pub(crate) fn wants(&self, event: &str, collection: &str) -> bool {
         let of_collection =
             self.collections.as_ref().is_none_or(|names| names.iter().any(|name| name == collection));
         of_collection && self.events.iter().any(|known| known == event)
@@ -111,6 +116,7 @@ impl Hook {
             "updated_at": self.updated_at,
             "owner_id": self.owner_id,
             "owner_scopes": self.owner_scopes.as_deref().map(|scopes| scopes.split_ascii_whitespace().collect::<Vec<_>>()),
+            "owner_token_ids": self.owner_token_ids,
         })
     }
 
@@ -146,6 +152,7 @@ impl Hook {
             self.updated_at.as_str(),
             self.owner_id.clone(),
             self.owner_scopes.clone(),
+            (!self.owner_token_ids.is_empty()).then(|| json!(self.owner_token_ids).to_string()),
         ]
         .to_vec()
     }
@@ -155,7 +162,7 @@ impl Hook {
         let mut batch = Batch::default();
         let sql = format!(
             "INSERT INTO webhooks_hooks ({COLUMNS}) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
         );
         batch.push(&sql, &self.values());
         batch
@@ -170,12 +177,12 @@ impl Hook {
         let sql = "UPDATE webhooks_hooks SET url = ?2, description = ?3, collections = ?4, events = ?5, headers = ?6, \
                    include_record = ?7, is_active = ?8, inactive_reason = ?9, secret_version = ?10, \
                    previous_secret_until = ?11, failures = ?12, created_at = ?13, updated_at = ?14, \
-                   owner_id = ?15, owner_scopes = ?16 WHERE id = ?1 AND updated_at = ?17";
+                   owner_id = ?15, owner_scopes = ?16, owner_token_ids = ?17 WHERE id = ?1 AND updated_at = ?18";
         batch.push_expecting(Expect::Exactly(1), sql, &values);
         batch
     }
 
-    /// Counts its failures anew.
+    /// Counts its failures from 0 again.
     pub(crate) fn forget_failures(&mut self) {
         self.failures = 0;
         self.inactive_reason = None;

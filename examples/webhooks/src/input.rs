@@ -1,7 +1,7 @@
 //! What a client says of a hook, checked: every fault has its place. It stores nothing.
 
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tinybase_plugin_api::prelude::*;
 
 use crate::hook::Hook;
@@ -36,15 +36,32 @@ pub(crate) struct Input {
     #[serde(default, deserialize_with = "given")]
     collections: Option<Option<Vec<String>>>,
     events: Option<Vec<String>>,
-    headers: Option<BTreeMap<String, String>>,
+    // Laid over those that there are: null takes a header away, or all of them.
+    #[serde(default, deserialize_with = "given")]
+    headers: Option<Option<BTreeMap<String, Option<String>>>>,
     include_record: Option<bool>,
     is_active: Option<bool>,
 }
 
-fn given<'de, D: serde::Deserializer<'de>>(
+fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
     from: D,
-) -> std::result::Result<Option<Option<Vec<String>>>, D::Error> {
+) -> std::result::Result<Option<Option<T>>, D::Error> {
     Deserialize::deserialize(from).map(Some)
+}
+
+/// Lays headers over others as a JSON merge patch does. Names are the same in capitals and small letters.
+fn lay_over(headers: &mut Vec<(String, String)>, changes: BTreeMap<String, Option<String>>) {
+    for (name, value) in changes {
+        headers.retain(|(known, _)| !known.eq_ignore_ascii_case(&name));
+        headers.extend(value.map(|value| (name, value)));
+    }
+    headers.sort();
+}
+
+/// Whether no name comes twice, in capitals or small letters.
+fn are_different<'a>(names: impl Iterator<Item = &'a String>) -> bool {
+    let mut seen = BTreeSet::new();
+    names.into_iter().all(|name| seen.insert(name.to_ascii_lowercase()))
 }
 
 /// The faults so far.
@@ -74,9 +91,12 @@ impl Input {
             hook.collections = collections.filter(|names| !names.is_empty());
         }
         hook.events = self.events.unwrap_or(std::mem::take(&mut hook.events));
-        if let Some(headers) = self.headers {
-            hook.headers = headers.into_iter().collect();
+        match self.headers {
+            Some(Some(changes)) => lay_over(&mut hook.headers, changes),
+            Some(None) => hook.headers.clear(),
+            None => {}
         }
+        faults.check(hook.headers.len() <= HEADERS_MAX, "headers", "there are 10 at most");
         hook.include_record = self.include_record.unwrap_or(hook.include_record);
         let was_active = hook.is_active;
         hook.is_active = self.is_active.unwrap_or(was_active);
@@ -113,11 +133,13 @@ impl Input {
             let fit = !events.is_empty() && events.len() <= 3 && events.iter().all(known);
             faults.check(fit, "events", "they are one or more of create, update and delete");
         }
-        if let Some(headers) = &self.headers {
-            let fit =
-                headers.len() <= HEADERS_MAX && headers.iter().all(|(name, value)| is_header(name, value));
-            let message = "10 at most; a name is letters, digits and -, none of the delivery's own such as content-type or \
-                           webhook-id; a value is up to 1024 visible characters";
+        if let Some(Some(headers)) = &self.headers {
+            let fits = |(name, value): (&String, &Option<String>)| {
+                is_header(name, value.as_deref().unwrap_or_default())
+            };
+            let fit = headers.iter().all(fits) && are_different(headers.keys());
+            let message = "a name is letters, digits and -, none of the delivery's own such as content-type or webhook-id, and comes \
+                           once; a value is up to 1024 visible characters, or null to take the header away";
             faults.check(fit, "headers", message);
         }
     }

@@ -1,4 +1,4 @@
-//! Webhooks: tells other servers of changes to records, signed as the Standard Webhooks specification says, and tried again
+//! Webhooks: notifies other servers of changes to records, signed as the Standard Webhooks specification says, and tried again
 //! until they are taken.
 //!
 //! A durable listener writes a row a hook ([`queue`]), a job takes what is due and sends it ([`sender`]), and routes manage
@@ -51,7 +51,7 @@ impl Plugin for Webhooks {
         deliveries::register(registry);
         settings::register(registry);
         for topic in queue::TOPICS {
-            registry.after_durable(topic, None, Webhooks::hear);
+            registry.after_durable(topic, None, Webhooks::queue_change);
         }
         registry.every(SEND_EVERY, "send", Webhooks::send_due);
         registry.every(SWEEP_EVERY, "sweep", Webhooks::sweep);

@@ -5,12 +5,16 @@ use tinybase_plugin_api::{prelude::*, request::Caller};
 
 use crate::hook::Hook;
 
+/// How many application tokens may have a hand in one hook: each is asked about before each try.
+const TOKENS_MAX: usize = 10;
+
 impl Hook {
     /// Makes it the hook of whoever sends the request, with the rights that the request has.
     pub(crate) fn belong_to(&mut self, request: &Request) {
         let caller = request.caller();
         self.owner_id = caller.map(|caller| caller.user_id().to_owned());
         self.owner_scopes = caller.and_then(Caller::scopes).map(str::to_owned);
+        self.owner_token_ids = caller.and_then(Caller::token_id).map(str::to_owned).into_iter().collect();
     }
 
     /// Refuses whoever is neither its owner nor an admin.
@@ -28,21 +32,41 @@ impl Hook {
     }
 
     /// What a change does to its rights. An application token takes away what the token may not read, since it says where the
-    /// hook leads; its owner, signed in, gives back all of theirs; an admin leaves them as they are, so that nobody else's hook
-    /// ever has an admin's.
-    pub(crate) fn limit_to(&mut self, request: &Request) {
-        let Some(caller) = request.caller() else { return };
-        match (caller.scopes(), &self.owner_scopes) {
-            (None, _) if self.owner_id.as_deref() == Some(caller.user_id()) => self.owner_scopes = None,
-            (None, _) => {}
-            (Some(scopes), None) => self.owner_scopes = Some(scopes.to_owned()),
-            (Some(scopes), Some(before)) => self.owner_scopes = Some(both(before, scopes)),
+    /// hook leads, and the hook ends with it; its owner, signed in, gives back all of theirs; an admin leaves them as they are,
+    /// so that nobody else's hook ever has an admin's.
+    ///
+    /// # Errors
+    /// 409 `webhook_of_many_tokens` for a further token where there are too many.
+    pub(crate) fn limit_to(&mut self, request: &Request) -> Result<()> {
+        let Some(caller) = request.caller() else { return Ok(()) };
+        let Some(scopes) = caller.scopes() else {
+            if self.owner_id.as_deref() == Some(caller.user_id()) {
+                self.owner_scopes = None;
+                self.owner_token_ids.clear();
+            }
+            return Ok(());
+        };
+        let before = self.owner_scopes.as_deref();
+        // Which token made a hook of an earlier version is not known, and stays so.
+        let is_known = before.is_none() || !self.owner_token_ids.is_empty();
+        self.owner_scopes = Some(before.map_or_else(|| scopes.to_owned(), |before| both(before, scopes)));
+        let token_id = caller.token_id().filter(|_| is_known);
+        let Some(token_id) = token_id.filter(|id| !self.owner_token_ids.iter().any(|known| known == id))
+        else {
+            return Ok(());
+        };
+        if self.owner_token_ids.len() >= TOKENS_MAX {
+            let message =
+                "ten application tokens have changed this hook: have its owner change it, signed in";
+            return Err(Error::conflict("webhook_of_many_tokens", message));
         }
+        self.owner_token_ids.push(token_id.to_owned());
+        Ok(())
     }
 }
 
 /// The scopes that two lists of scopes have in common.
-fn both(one: &str, other: &str) -> String {
+pub(crate) fn both(one: &str, other: &str) -> String {
     let covers = tinybase_plugin_api::caller::scopes_cover;
     let of_one = one.split_ascii_whitespace().filter(|scope| covers(other, scope));
     let of_other = other.split_ascii_whitespace().filter(|scope| covers(one, scope));

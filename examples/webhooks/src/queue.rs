@@ -1,4 +1,4 @@
-//! From an event to deliveries: one row a hook that hears of it. An event that is told twice is queued once, since a hook
+//! From an event to deliveries: one row a hook that wants it. An event that comes twice is queued once, since a hook
 //! has one delivery of each event.
 
 use serde::Deserialize;
@@ -13,7 +13,7 @@ use crate::{
     time::Moment,
 };
 
-/// What is heard of; the subject is the collection's name.
+/// The events that are listened to; the subject is the collection's name.
 pub(crate) const TOPICS: [&str; 3] = ["record.create", "record.update", "record.delete"];
 
 const INSERT: &str = "INSERT INTO webhooks_deliveries (id, hook_id, event_id, event_type, payload, state, attempts, \
@@ -67,7 +67,7 @@ pub(crate) fn push(
 }
 
 impl Change {
-    /// What decides who may be told of it.
+    /// What decides who may receive it.
     fn judged(&self, collection: &str, now: Moment) -> Judged {
         // A change gives its record its times, so an event that comes with it does not know them yet.
         let created_at = self.created_at.clone().unwrap_or_else(|| now.text());
@@ -123,11 +123,11 @@ fn words(topic: &str) -> (&'static str, &'static str) {
 }
 
 impl Webhooks {
-    /// Told at least once after each change.
-    pub(crate) async fn hear(self: Arc<Self>, event: Event) -> Result<()> {
+    /// Queues a change for every hook that wants it. It is called at least once after each change.
+    pub(crate) async fn queue_change(self: Arc<Self>, event: Event) -> Result<()> {
         let (word, event_type) = words(&event.topic);
         let mut hooks = self.hooks().await?;
-        hooks.retain(|hook| hook.is_active && hook.hears(word, &event.subject));
+        hooks.retain(|hook| hook.is_active && hook.wants(word, &event.subject));
         if hooks.is_empty() {
             return Ok(());
         }

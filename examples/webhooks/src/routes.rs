@@ -41,14 +41,16 @@ impl Webhooks {
         let page = Page::of(&request)?;
         let hooks = self.hooks().await?;
         let number = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
-        let shown: Vec<_> =
-            hooks.iter().skip(number(page.offset)).take(number(page.limit)).map(Hook::json).collect();
+        let mut shown = Vec::new();
+        for hook in hooks.iter().skip(number(page.offset)).take(number(page.limit)) {
+            shown.push(self.shown(hook).await?);
+        }
         let (limit, offset) = (page.limit, page.offset);
         Response::json(&json!({"hooks": shown, "total": hooks.len(), "limit": limit, "offset": offset}))
     }
 
     async fn show_hook(self: Arc<Self>, request: Request) -> Result<Response> {
-        Response::json(&self.hook(request.param(0)).await?.json())
+        Response::json(&self.shown(&self.hook(request.param(0)).await?).await?)
     }
 
     async fn create_hook(self: Arc<Self>, request: Request) -> Result<Response> {
@@ -66,7 +68,7 @@ impl Webhooks {
         let mut batch = hook.insert();
         batch.append(self.audit.entry(&entry).await?)?;
         self.database.apply(batch).await?;
-        let mut answer = hook.json();
+        let mut answer = self.shown(&hook).await?;
         answer["secret"] = key.secret(&hook.id, hook.secret_version).text().into();
         Ok(Response::json(&answer)?.with_status(201))
     }
@@ -77,7 +79,7 @@ impl Webhooks {
         hook.check_owner(&request)?;
         let (before, headers) = (hook.audited(), hook.headers.clone());
         input.put_into(&mut hook)?;
-        hook.limit_to(&request);
+        hook.limit_to(&request)?;
         let mut change = hook.audited();
         if let (Some(fields), Some(before)) = (change.as_object_mut(), before.as_object()) {
             fields.retain(|name, value| before.get(name) != Some(value));
@@ -96,7 +98,7 @@ impl Webhooks {
         let entry = Entry::new(action, "webhook", hook.id.as_str()).by(request).with_change(change);
         batch.append(self.audit.entry(&entry).await?)?;
         self.database.apply(batch).await.map_err(changed_meanwhile)?;
-        Response::json(&hook.json())
+        Response::json(&self.shown(&hook).await?)
     }
 
     async fn delete_hook(self: Arc<Self>, request: Request) -> Result<Response> {
@@ -121,7 +123,7 @@ impl Webhooks {
         let (id, version) = (hook.id.clone(), hook.secret_version);
         let change = json!({"previous_secret_until": hook.previous_secret_until.map(Moment::text)});
         self.store(&request, "rotate_secret", hook, change).await?;
-        let mut answer = self.hook(&id).await?.json();
+        let mut answer = self.shown(&self.hook(&id).await?).await?;
         answer["secret"] = key.secret(&id, version).text().into();
         Response::json(&answer)
     }

@@ -14,7 +14,7 @@ use tinybase_plugin_api::{
     prelude::*,
 };
 
-use crate::{Webhooks, hook::Hook, secret::SigningKey, settings::Settings, time::Moment};
+use crate::{Webhooks, access::Judgement, hook::Hook, secret::SigningKey, settings::Settings, time::Moment};
 
 /// How many deliveries are under way at once on this node.
 const UNDER_WAY_MAX: usize = 32;
@@ -170,8 +170,9 @@ impl Webhooks {
 
     async fn deliver(&self, hook: &Hook, settings: &Settings, key: &SigningKey, taken: &Taken) -> Result<()> {
         let now = Moment::now(self.database).await?;
-        let Some(body) = self.still_permitted(hook, &taken.body, taken.judged.as_deref()).await? else {
-            return self.withheld(taken, now).await;
+        let body = match self.judge_again(hook, &taken.body, taken.judged.as_deref()).await? {
+            Judgement::Send(body) => body,
+            Judgement::Withhold(reason) => return self.withheld(taken, reason, now).await,
         };
         let outcome = self.http.send(&request(hook, settings, key, (taken, &body), now)).await;
         let now = Moment::now(self.database).await?;
@@ -187,9 +188,8 @@ impl Webhooks {
     }
 
     /// Notes that a delivery is not sent. It says nothing of the receiver, and so counts as no failure of the hook.
-    async fn withheld(&self, taken: &Taken, now: Moment) -> Result<()> {
-        let status: Option<i64> = None;
-        let problem = "not sent: the hook's owner may not read the record";
+    async fn withheld(&self, taken: &Taken, reason: &str, now: Moment) -> Result<()> {
+        let (status, problem) = (None::<i64>, format!("not sent: {reason}"));
         let mut batch = Batch::default();
         let (id, attempts, now) = (taken.id.as_str(), taken.attempts, now.text());
         batch.push(FAILED, params![id, attempts, "dead", status, problem, now.as_str(), now.as_str()]);

@@ -1,9 +1,10 @@
-//! The extension `webhooks`, built outside of the workspace, on the real server with a real receiver: what is told, how it is
+//! The extension `webhooks`, built outside of the workspace, on the real server with a real receiver: what is sent, how it is
 //! signed, and that nothing is lost, whatever becomes of the receiver or of the server.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
 mod receiver;
+mod tokens;
 
 use std::{collections::BTreeSet, process::Command};
 
@@ -175,7 +176,7 @@ fn an_event_that_is_told_twice_is_sent_once() {
     site.sql(&format!(
         "INSERT INTO tb_outbox (topic, subject, payload, subscriber, created_at, next_attempt_at) VALUES {row}, {row}"
     ));
-    // Told behind them, so both were told once this is.
+    // Queued behind them, so both were sent once this is.
     let id = write(&admin, "behind");
     wait_until("what was written behind is there", || records(&receiver.received()).contains(&id));
     wait_until("all are noted", || deliveries(&admin, "state=delivered").len() == 2);
@@ -308,10 +309,10 @@ fn told(receiver: &Receiver, collection: &str) -> Vec<(String, Json, Json)> {
     receiver.received().iter().filter_map(of_message).collect()
 }
 
-/// Waits until everything that was written is told to the hook that is told of all.
+/// Waits until everything that was written is sent to the hook that receives all.
 fn settle(all: &Receiver, admin: &Client, writer: &Client) {
     let id = write(writer, "settled");
-    wait_until("all is told", || records(&all.received()).contains(&id));
+    wait_until("all is sent", || records(&all.received()).contains(&id));
     wait_until("nothing waits", || deliveries(admin, "state=pending").is_empty());
 }
 
@@ -367,21 +368,21 @@ fn a_hook_is_told_of_what_its_owner_may_read() {
         told
     };
     assert_eq!(sorted(told(&limited, "own")), of_own("mine"), "and nothing of another's");
-    // What was open when it was told may be closed by now, in which case it is told no more.
+    // What was open when it was queued may be closed by now, in which case it is not sent.
     let closed: Vec<_> =
         told(&limited, "some").into_iter().filter(|(kind, ..)| kind != "record.created").collect();
     assert_eq!(closed, []);
     assert_eq!((told(&by_token, "vault"), told(&by_token, "posts").len()), (vec![], 0));
     assert_eq!(told(&by_token, "own").len(), 6, "an admin's token reads what it has the scope for");
 
-    // The owner's account is switched off: public collections are told of no more either.
+    // The owner's account is switched off: no changes of public collections are sent either.
     let before = told(&limited, "posts").len();
     assert!(before > 0);
     admin.patch(&format!("/api/admin/users/{editor_id}"), &json!({"is_active": false})).expect(200);
     settle(&all, &admin, &other);
     assert_eq!(told(&limited, "posts").len(), before);
 
-    // Hooks of a version that knew no owners are told of what anybody may read.
+    // Hooks of a version that knew no owners receive what anybody may read.
     site.sql("UPDATE webhooks_hooks SET owner_id = NULL, owner_scopes = NULL");
     let data = json!({"text": "for admins", "is_open": true});
     admin.post(&records("vault"), &json!({"data": data})).expect(201);
@@ -406,7 +407,7 @@ fn what_waits_is_told_to_nobody_who_may_not_read_it_any_more() {
     let rules = |rule: &str| json!({"options": {"access": {"list": rule, "read": rule}}});
     write(&admin, "waits");
     receivers.iter().for_each(|receiver| drop(receiver.wait_for(1)));
-    // The rule is another one: nothing that waits is told, though it was open when it was queued.
+    // The rule is another one: nothing that waits is sent, though it was open when it was queued.
     admin.patch("/api/collections/posts", &rules("admin")).expect(200);
     wait_until("both are given up", || deliveries(&admin, "state=dead").len() == 2);
     receivers.iter().for_each(|receiver| receiver.otherwise(Reply::Status(200)));
@@ -424,7 +425,7 @@ fn what_waits_is_told_to_nobody_who_may_not_read_it_any_more() {
     }
     wait_until("both are given up again", || deliveries(&admin, "state=dead").len() == 2);
     assert_eq!(receivers[0].received().len(), tries);
-    // Whoever is no editor any more is told of nothing.
+    // Whoever is no editor any more receives nothing.
     receivers.iter().for_each(|receiver| receiver.otherwise(Reply::Status(500)));
     write(&admin, "waits too");
     receivers.iter().for_each(|receiver| {

@@ -1,0 +1,1 @@
+ALTER TABLE webhooks_hooks DROP COLUMN owner_token_ids;
