@@ -130,6 +130,13 @@ pub(crate) fn filled(site: &mut Site, rows: usize) {
     import(site, "visits", rows, |number| json!({"place": first, "note": format!("note {number} ü")}));
 }
 
+/// Works on another database for a while.
+pub(crate) fn on(site: &mut Site, url: &str, work: impl FnOnce(&Site)) {
+    site.set(URL, url);
+    work(site);
+    site.set(URL, "sqlite://./tinybase.db");
+}
+
 fn import(site: &Site, name: &str, rows: usize, record: impl Fn(usize) -> Json) {
     let mut lines = String::new();
     for number in 0..rows {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
 mod instance;
+mod owners;
 
 use std::{sync::mpsc, time::Duration, time::Instant};
 
