@@ -43,7 +43,7 @@ struct File {
 /// A rule's name, and what finds its faults in one file.
 type Rule = (&'static str, fn(&File) -> Vec<String>);
 
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     ("opening", opening),
     ("file_lines", file_lines),
     ("machine_words", machine_words),
@@ -52,7 +52,11 @@ const RULES: [Rule; 8] = [
     ("plugin_dependencies", plugin_dependencies),
     ("abi_dependencies", abi_dependencies),
     ("final_newline", final_newline),
+    ("common_tables", common_tables),
 ];
+
+/// Where the host's own SQL stands.
+const HOST_SQL: [&str; 2] = ["host/src/", "migrations/"];
 
 /// Every Rust file says in its first line what it owns.
 fn opening(file: &File) -> Vec<String> {
@@ -169,6 +173,90 @@ fn final_newline(file: &File) -> Vec<String> {
     }
 }
 
+/// A common table expression of the host's has the host's prefix. SQLite's authorizer names it as it names an extension's view, so
+/// that it would have the rights of whichever extension is called so; and it would stand in the place of that one's table.
+fn common_tables(file: &File) -> Vec<String> {
+    let is_sql = is_rust(file) || file.path.ends_with(".sql");
+    if !is_sql || !HOST_SQL.iter().any(|place| file.path.starts_with(place)) {
+        return vec![];
+    }
+    let words = words(&file.text);
+    let mut faults = Vec::new();
+    for (at, (_, word)) in words.iter().enumerate() {
+        // In Rust SQL is in capitals, and prose is not.
+        if *word != "WITH" && (is_rust(file) || !word.eq_ignore_ascii_case("with")) {
+            continue;
+        }
+        let recursive = words.get(at + 1).is_some_and(|(_, word)| word.eq_ignore_ascii_case("recursive"));
+        let mut next = Some(at + 1 + usize::from(recursive));
+        while let Some((name, end)) = next.and_then(|next| common_table(&words, next)) {
+            let (line, name) = words[name];
+            if !name.starts_with("tb_") {
+                faults.push(format!("line {line}: call the common table expression {name} tb_{name}"));
+            }
+            next = words.get(end).filter(|(_, word)| *word == ",").map(|_| end + 1);
+        }
+    }
+    faults
+}
+
+/// Whether `name [(…)] AS [NOT] [MATERIALIZED] (…)` stands at a word: where its name is, and the word behind its end.
+fn common_table(words: &[(usize, &str)], at: usize) -> Option<(usize, usize)> {
+    let is =
+        |at: usize, wanted: &str| words.get(at).is_some_and(|(_, word)| word.eq_ignore_ascii_case(wanted));
+    words
+        .get(at)
+        .filter(|(_, word)| word.starts_with(|first: char| first.is_alphabetic() || first == '_'))?;
+    let mut next = if is(at + 1, "(") { behind(words, at + 1)? } else { at + 1 };
+    if !is(next, "as") {
+        return None;
+    }
+    next += 1;
+    while is(next, "not") || is(next, "materialized") {
+        next += 1;
+    }
+    if !is(next, "(") {
+        return None;
+    }
+    // One that is put together by a program ends nobody knows where.
+    Some((at, behind(words, next).unwrap_or(words.len())))
+}
+
+/// The word behind the parenthesis that closes the one at a word.
+fn behind(words: &[(usize, &str)], at: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (offset, (_, word)) in words[at..].iter().enumerate() {
+        match *word {
+            "(" => depth += 1,
+            ")" if depth == 1 => return Some(at + offset + 1),
+            ")" => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The names and signs of a text with their lines; what only joins lines of a string is left out.
+fn words(text: &str) -> Vec<(usize, &str)> {
+    let mut words = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let mut rest = line;
+        while let Some(first) = rest.chars().next() {
+            let is_name = |char: char| char.is_alphanumeric() || char == '_';
+            let end = if is_name(first) {
+                rest.find(|char| !is_name(char)).unwrap_or(rest.len())
+            } else {
+                first.len_utf8()
+            };
+            if !first.is_whitespace() && !matches!(first, '\\' | '"') {
+                words.push((number + 1, &rest[..end]));
+            }
+            rest = &rest[end..];
+        }
+    }
+    words
+}
+
 /// The packages under `[dependencies]`, a target's included, under their own names.
 fn dependencies(manifest: &str) -> BTreeSet<String> {
     let table: toml::Table = manifest.parse().expect("cargo has read this manifest");
@@ -228,6 +316,34 @@ fn every_file_keeps_the_rules() {
     assert!(faults.is_empty(), "{} faults\n{}", faults.len(), faults.join("\n"));
 }
 
+/// A rule, the path and text of a file that breaks it, and those of one close to it that does not.
+type Case<'a> = (&'a str, &'a str, &'a str, &'a str, &'a str);
+
+/// Those of [`common_tables`].
+const COMMON_TABLES: [Case<'_>; 3] = [
+    (
+        "common_tables",
+        "host/src/x.rs",
+        "const A: &str = \"WITH RECURSIVE below (id) AS (SELECT 1) \\\n SELECT id FROM below\";\n",
+        "host/src/x.rs",
+        "const A: &str = \"WITH RECURSIVE tb_below (id) AS (SELECT 1) SELECT id FROM tb_below\"; // goes with one AS (it) is\n",
+    ),
+    (
+        "common_tables",
+        "migrations/sqlite/x.sql",
+        "with tb_a as (select (1)), b as not materialized (select 2) select 1;\n",
+        "plugins/a/src/x.rs",
+        "const A: &str = \"WITH gone AS (SELECT 1) SELECT 1\";\n",
+    ),
+    (
+        "common_tables",
+        "host/src/x.rs",
+        "format!(\"WITH \\\n all AS ({sql}) SELECT 1\");\n",
+        "host/src/x.rs",
+        "const A: &str = \"SELECT 1 FROM unnest($1) WITH ORDINALITY AS tb_each (a, place)\";\n",
+    ),
+];
+
 /// For each rule a file that breaks it, and one close to it that does not.
 #[test]
 fn every_rule_finds_its_fault() {
@@ -235,7 +351,7 @@ fn every_rule_finds_its_fault() {
     let fits = "//! Long.\n".repeat(FILE_LINES_MAX);
     let home = concat!("see /wo", "rk/main\n");
     let bare = concat!("#[", "ignore]\n");
-    let cases: [(&str, &str, &str, &str, &str); 14] = [
+    let cases: [Case<'_>; 14] = [
         ("opening", "a.rs", "fn main() {}\n", "a.rs", "//! Says it.\nfn main() {}\n"),
         ("opening", "a.rs", "// no\n", "a.py", "# not Rust\n"),
         ("file_lines", "a.rs", &long, "a.rs", &fits),
@@ -287,12 +403,12 @@ fn every_rule_finds_its_fault() {
         ),
         ("final_newline", "a.md", "x", "a.md", "x\n"),
     ];
-    for (rule, bad_path, bad, good_path, good) in cases {
+    for (rule, bad_path, bad, good_path, good) in cases.into_iter().chain(COMMON_TABLES) {
         let (_, check) = RULES.iter().find(|(name, _)| *name == rule).expect("the case names a rule");
         let faults = |path: &str, text: &str| check(&File { path: path.into(), text: text.into() });
         assert!(!faults(bad_path, bad).is_empty(), "{rule} finds no fault in {bad_path}: {bad}");
         assert_eq!(faults(good_path, good), Vec::<String>::new(), "{rule} in {good_path}: {good}");
     }
-    let covered: BTreeSet<_> = cases.iter().map(|case| case.0).collect();
+    let covered: BTreeSet<_> = cases.iter().chain(&COMMON_TABLES).map(|case| case.0).collect();
     assert_eq!(covered.len(), RULES.len(), "every rule has a case");
 }
