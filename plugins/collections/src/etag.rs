@@ -1,7 +1,7 @@
 //! Entity tags of records and collections, and the preconditions of `If-Match` and `If-None-Match`. It never reads storage.
 
 /// The tag of a record: its version, and a digest of when it was created, so that a record that was deleted and made
-/// anew under its id does not pass for the one before it.
+/// again under its id does not pass for the one before it.
 pub fn of_record(version: i64, created_at: &str) -> String {
     // FNV-1a, 32 bits: it tells creations apart and guards nothing.
     let digest = created_at

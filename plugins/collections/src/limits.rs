@@ -72,9 +72,9 @@ pub const CURSOR_BYTES_MAX: usize = 8 * 1024;
 pub const AGGREGATE_FUNCTIONS_MAX: usize = 20;
 /// Fields that one aggregate groups by.
 pub const AGGREGATE_GROUPS_MAX: usize = 5;
-/// How often a write is made anew because others changed what it rests on.
+/// How often a write is made again because others changed what it rests on.
 pub const WRITE_ATTEMPTS_MAX: usize = 8;
-/// How often a request is answered anew because the schema changed under it.
+/// How often a request is answered again because the schema changed under it.
 pub const SCHEMA_ATTEMPTS_MAX: usize = 8;
 /// Bytes of the schemas of those collections that the API's documentation describes one by one.
 pub const DESCRIBED_BYTES_MAX: usize = 2 * 1024 * 1024;

@@ -44,7 +44,7 @@ pub(crate) async fn tables(plugin: Arc<Collections>, event: Event) -> Result<Bef
     Ok(Before::pass().with_payload(payload))
 }
 
-/// The statements that count a collection's records anew.
+/// The statements that count a collection's records again.
 fn recount(number: i64) -> [String; 2] {
     let table = table_name(number);
     [

@@ -31,6 +31,11 @@ impl Collections {
         self.host.response_bytes_max()
     }
 
+    /// Runs a task beside everything else.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+        self.host.spawn(task)
+    }
+
     /// Room for what is about to be held.
     pub(crate) async fn reserve(&self, bytes: usize) -> Result<Reserved> {
         self.host.reserve(bytes).await

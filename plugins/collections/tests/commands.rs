@@ -271,6 +271,40 @@ fn what_is_no_file_of_records_does_nothing_and_says_so() {
     assert_eq!(bench.import("n", "b.json", "[]", none()).0, 0);
 }
 
+/// While a chunk is written the next one is read: what is found in the later one first says nothing of the earlier one.
+#[test]
+fn of_several_chunks_the_first_fault_stops_the_import_and_nothing_behind_it_is_stored() {
+    const ROWS: usize = 60;
+    let filler = "x".repeat(300 << 10);
+    let text = |number: usize| match number {
+        // The database refuses it, in the first chunk.
+        5 => json!({"n": 2, "t": filler}),
+        // The schema refuses it, in the second.
+        20 => json!({"n": "twenty", "t": filler}),
+        _ => json!({"n": number, "t": filler}),
+    };
+    let file: String = (1..=ROWS).map(|number| format!("{}\n", text(number))).collect();
+    let bench = Bench::new();
+    let fields = json!([{"name": "n", "type": "integer", "unique": true}, {"name": "t", "type": "string"}]);
+    let stored = |collection: &str| -> Vec<usize> {
+        let numbers = bench.data(collection).into_iter().map(|data| data["n"].as_u64().unwrap());
+        numbers.map(|number| usize::try_from(number).unwrap()).collect()
+    };
+    bench.make("stops", &fields);
+    let (code, errors) = bench.import("stops", "a.ndjson", &file, none());
+    assert!(code == 1 && errors[0].starts_with("line 5: "), "{errors:?}");
+    assert!(!errors.iter().any(|error| error.starts_with("line 20")), "{errors:?}");
+    assert_eq!(stored("stops"), [1, 2, 3, 4]);
+    bench.make("skips", &fields);
+    let (code, errors) = bench.import("skips", "a.ndjson", &file, json!({"on-error": "skip"}));
+    assert_eq!(code, 0, "{errors:?}");
+    for line in ["line 5: ", "line 20: n: must be an integer", "2 records"] {
+        assert!(errors.iter().any(|error| error.starts_with(line)), "{line}: {errors:?}");
+    }
+    let expected: Vec<usize> = (1..=ROWS).filter(|number| ![5, 20].contains(number)).collect();
+    assert_eq!(stored("skips"), expected, "in the order of the file");
+}
+
 #[test]
 fn a_key_finds_the_records_that_are_updated() {
     let bench = Bench::new();

@@ -76,8 +76,8 @@ pub struct Sql {
     pub list_oldest: String,
     /// A new record: id, owner, time, data.
     pub insert: String,
-    /// A record that was made elsewhere: id, owner, time of creation, time of the last change, data.
-    pub insert_whole: String,
+    /// Records that were made elsewhere, by their number: id, owner, time of creation, time of the last change, data of each.
+    insert_whole: [String; 2],
     /// A record's data: data, time, id, version.
     pub update: String,
     /// All that a record has but its id: data, owner, time of creation, time of the last change, id, version.
@@ -138,7 +138,17 @@ impl Collection {
     }
 }
 
+/// How many records one statement stores, where so many are stored at once. A trigger counts them: for that SQLite keeps what a
+/// statement inserts in a table of its own first, and copies each page before it changes it, once a statement.
+pub const INSERTED_MAX: usize = 50;
+
 impl Sql {
+    /// The statement that stores one record that was made elsewhere, or [`INSERTED_MAX`] of them.
+    pub fn insert_whole(&self, records: usize) -> &str {
+        let [one, many] = &self.insert_whole;
+        if records == 1 { one } else { many }
+    }
+
     fn new(table: &str, meta: &Meta, dialect: Dialect) -> Sql {
         let Meta { number, revision, .. } = meta;
         let current = format!("(SELECT revision FROM collections_meta WHERE number={number})={revision}");
@@ -158,9 +168,18 @@ impl Sql {
             update: format!(
                 "UPDATE {table} SET data=?1,updated_at=?2,version=version+1 WHERE id=?3 AND version=?4 AND {current}"
             ),
-            insert_whole: format!(
-                "INSERT INTO {table}(id,owner_id,created_at,updated_at,version,data) SELECT ?1,?2,?3,?4,1,?5 WHERE {current}"
-            ),
+            insert_whole: [1, INSERTED_MAX].map(|records| {
+                let row = |at: usize| {
+                    let [id, owner, created, updated, data] = [1, 2, 3, 4, 5].map(|column| at * 5 + column);
+                    format!("(?{id},?{owner},?{created},?{updated},?{data})")
+                };
+                let rows: Vec<String> = (0..records).map(row).collect();
+                format!(
+                    "INSERT INTO {table}(id,owner_id,created_at,updated_at,version,data) \
+                     SELECT column1,column2,column3,column4,1,column5 FROM (VALUES {}) AS made WHERE {current}",
+                    rows.join(",")
+                )
+            }),
             update_whole: format!(
                 "UPDATE {table} SET data=?1,owner_id=?2,created_at=?3,updated_at=?4,version=version+1 \
                  WHERE id=?5 AND version=?6 AND {current}"

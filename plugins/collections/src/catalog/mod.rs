@@ -1,4 +1,4 @@
-//! What is known of all collections: an immutable picture, made anew after every change. It reads no records.
+//! What is known of all collections: an immutable picture, made again after every change. It reads no records.
 
 mod collection;
 mod options;
@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-pub use collection::{Collection, Meta};
+pub use collection::{Collection, INSERTED_MAX, Meta};
 pub use options::Options;
 pub use store::CatalogStore;
 pub(crate) use store::not_found;

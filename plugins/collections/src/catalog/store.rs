@@ -48,7 +48,7 @@ impl CatalogStore {
         Ok(self.current.load_full())
     }
 
-    /// Reads the catalog anew. A collection that is unchanged stays the same object.
+    /// Reads the catalog again. A collection that is unchanged stays the same object.
     pub async fn reload(&self) -> Result<Arc<Catalog>> {
         let changes = self.host.foreign_changes()?;
         let rows = self.database.query(Cost::Short, SELECT_ALL, &[]).await?;

@@ -1,5 +1,5 @@
 //! `collections import`: records from a file or standard input into a collection, which is made where it does not exist. Every
-//! record is validated; records are written in chunks, each of them whole or not at all. Events are not told of them.
+//! record is validated; records are written in chunks, each of them whole or not at all. No events are emitted for them.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,9 +10,12 @@ use std::{
 use tinybase_plugin_api::{
     Error, Result,
     command::{Arguments, Console},
+    database::Engine,
+    task::Pace,
 };
 
 use super::{
+    chunk::{Chunk, UnderWay},
     infer::{Inference, field_names},
     order,
     row::{Reading, Row},
@@ -28,8 +31,10 @@ use crate::{
     schema,
 };
 
-/// Records that are written together.
-const CHUNK_RECORDS: usize = 2_000;
+/// Records that are written together: as many as hide what a commit costs. While they are written the next ones are read.
+const CHUNK_RECORDS: usize = 10_000;
+/// The same on PostgreSQL, where each is a statement of its own on its way to a server that may be far.
+const CHUNK_RECORDS_ON_SERVER: usize = 2_000;
 /// Records that are looked up and written together.
 const CHUNK_RECORDS_BY_KEY: usize = 500;
 /// Bytes of records that are written together.
@@ -61,10 +66,10 @@ pub async fn import(plugin: Arc<Collections>, arguments: Arguments, console: Con
             collection
         }
     };
-    let key = arguments.text("key").map(|key| Key::parse(key, &collection)).transpose()?;
+    let key = arguments.text("key").map(|key| Key::parse(key, &collection).map(Arc::new)).transpose()?;
     let is_text = matches!(format, Format::Delimited(_));
     let mut run = Run {
-        plugin: &plugin,
+        plugin: Arc::clone(&plugin),
         reading: Reading { collection: Arc::clone(&collection), names: read.names, is_text, whole },
         collection,
         console,
@@ -76,6 +81,7 @@ pub async fn import(plugin: Arc<Collections>, arguments: Arguments, console: Con
         rows: Vec::new(),
         keys: HashSet::new(),
         bytes: 0,
+        under_way: None,
     };
     let outcome = run.all(&input, format).await;
     run.report();
@@ -159,36 +165,43 @@ impl From<Error> for Stop {
     }
 }
 
-struct Run<'a> {
-    plugin: &'a Collections,
+struct Run {
+    plugin: Arc<Collections>,
     reading: Reading,
     collection: Arc<Collection>,
     console: Console,
     skip: bool,
     total: u64,
-    key: Option<Key>,
+    key: Option<Arc<Key>>,
     written: Written,
     faults: u64,
     rows: Vec<Row>,
     /// The keys of the rows.
     keys: HashSet<String>,
     bytes: usize,
+    /// Those before the rows.
+    under_way: Option<UnderWay>,
 }
 
-impl Run<'_> {
+impl Run {
     async fn all(&mut self, input: &Input, format: Format) -> Result<(), Stop> {
-        let rows_max = if self.key.is_some() { CHUNK_RECORDS_BY_KEY } else { CHUNK_RECORDS };
-        let mut source = Source::open(input, format)?;
+        let rows_max = match (&self.key, self.plugin.database.engine()) {
+            (Some(_), _) => CHUNK_RECORDS_BY_KEY,
+            (None, Engine::Sqlite) => CHUNK_RECORDS,
+            (None, Engine::Postgres) => CHUNK_RECORDS_ON_SERVER,
+        };
+        let (mut source, mut pace) = (Source::open(input, format)?, Pace::default());
         loop {
             let item = match source.next() {
                 Ok(Some(item)) => item,
                 Ok(None) => break,
                 Err(fault) => {
-                    self.flush().await?;
+                    self.finish().await?;
                     return Err(fault.into());
                 }
             };
-            match self.reading.row(&item, self.key.as_ref()) {
+            pace.worked(item.text.as_ref().map_or(0, String::len)).await;
+            match self.reading.row(&item, self.key.as_deref()) {
                 Ok(row) => self.take(row).await?,
                 Err(problem) => self.fault(item.line, &problem).await?,
             }
@@ -197,9 +210,9 @@ impl Run<'_> {
                 self.console.progress(self.written.records, self.total, "records");
             }
         }
-        self.flush().await?;
+        self.finish().await?;
         if self.written.with_times {
-            order::restore(self.plugin, &self.collection).await?;
+            order::restore(&self.plugin, &self.collection).await?;
         }
         Ok(())
     }
@@ -220,7 +233,7 @@ impl Run<'_> {
     /// Prints a fault. To stop at it, what came before is written first.
     async fn fault(&mut self, line: u64, problem: &str) -> Result<(), Stop> {
         if !self.skip {
-            self.flush().await?;
+            self.finish().await?;
         }
         self.print(line, problem)
     }
@@ -233,25 +246,37 @@ impl Run<'_> {
         if self.skip { Ok(()) } else { Err(Stop::Reported) }
     }
 
-    /// Writes what has been gathered. Where the database refuses a chunk, it is halved until the record is found.
+    /// Begins to write what has been gathered, once what came before is written: nothing behind a record that stops the import
+    /// is ever written.
     async fn flush(&mut self) -> Result<(), Stop> {
+        self.settle().await?;
         let rows = std::mem::take(&mut self.rows);
         self.keys.clear();
         self.bytes = 0;
-        let mut chunks = vec![rows.as_slice()];
-        while let Some(chunk) = chunks.pop() {
-            let key = self.key.as_ref();
-            match (super::update::apply(self.plugin, &self.collection, key, chunk).await, chunk) {
-                (Ok(written), _) => self.written.add(&written),
-                (Err(fault), _) if fault.is_retryable() || fault.status() >= 500 => return Err(fault.into()),
-                (Err(fault), [row]) => self.print(row.line, fault.message())?,
-                (Err(_), _) => {
-                    let (first, second) = chunk.split_at(chunk.len() / 2);
-                    chunks.extend([second, first]);
-                }
-            }
+        if rows.is_empty() {
+            return Ok(());
         }
+        let (plugin, collection) = (Arc::clone(&self.plugin), Arc::clone(&self.collection));
+        let chunk = Chunk { plugin, collection, key: self.key.clone(), rows, skip: self.skip };
+        self.under_way = Some(chunk.begin()?);
         Ok(())
+    }
+
+    /// Writes everything that has been gathered.
+    async fn finish(&mut self) -> Result<(), Stop> {
+        self.flush().await?;
+        self.settle().await
+    }
+
+    /// Waits for what is under way, and counts it.
+    async fn settle(&mut self) -> Result<(), Stop> {
+        let Some(under_way) = self.under_way.take() else { return Ok(()) };
+        let stored = under_way.stored().await;
+        self.written.add(&stored.written);
+        for (line, problem) in stored.refused {
+            self.print(line, &problem)?;
+        }
+        stored.failure.map_or(Ok(()), |fault| Err(fault.into()))
     }
 
     fn report(&self) {

@@ -1,5 +1,6 @@
 //! The commands of the command line: `import` and `export`.
 
+mod chunk;
 mod delimited;
 mod export;
 mod import;

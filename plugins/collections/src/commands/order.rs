@@ -5,7 +5,7 @@ use tinybase_plugin_api::{Result, database::Batch};
 
 use crate::{catalog::Collection, limits, plugin::Collections};
 
-/// Numbers the records anew where they do not stand in the order of their creation.
+/// Numbers the records again where they do not stand in the order of their creation.
 pub(super) async fn restore(plugin: &Collections, collection: &Collection) -> Result<()> {
     let table = &collection.table;
     let mut transaction = plugin.database.begin(limits::ALTER_TIME_MAX).await?;

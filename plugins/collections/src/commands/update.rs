@@ -1,6 +1,6 @@
 //! Writing rows of an import: new records, or changes of those that a key finds. A chunk is written whole or not at all.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use tinybase_plugin_api::{
     Error, Result,
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::row::Row;
 use crate::{
-    catalog::Collection,
+    catalog::{Collection, INSERTED_MAX},
     error,
     fault::{did_you_mean, shorten},
     filter::{Datum, Place, RecordColumn, Side, SqlWriter},
@@ -140,12 +140,13 @@ async fn try_apply(
         None => HashMap::new(),
     };
     let mut written = Written { records: rows.len() as u64, ..Written::default() };
-    let mut batch = Batch::default();
+    let (mut batch, mut new) = (Batch::default(), Vec::new());
     for row in rows {
         let there = row.key.as_ref().and_then(|key| found.get(key)).map(Vec::as_slice).unwrap_or_default();
         match there {
-            [] => insert(collection, row, key.is_some(), &mut batch)?,
+            [] => new.push(New::of(collection, row, key.is_some())?),
             [record] => {
+                insert(collection, &std::mem::take(&mut new), &mut batch);
                 update(collection, row, record, &mut batch)?;
                 written.updated += 1;
             }
@@ -156,6 +157,7 @@ async fn try_apply(
         }
         written.with_times |= row.times.is_some();
     }
+    insert(collection, &new, &mut batch);
     match plugin.database.apply(batch).await {
         Ok(_) => Ok(written),
         Err(fault) if fault.code() == "db_foreign_key" => {
@@ -200,24 +202,48 @@ fn invalid(faults: &crate::fault::Faults) -> Error {
     Error::bad_request("validation_error", faults.to_string())
 }
 
-fn insert(collection: &Collection, row: &Row, by_key: bool, batch: &mut Batch) -> Result<()> {
-    let id = row.id.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
-    let (schema, unknown) = (&collection.schema, collection.options.unknown_fields);
-    let checked = match (by_key, &row.id) {
-        (false, _) => None,
-        (true, Some(_)) => Some(validate::exact(schema, unknown, &parsed(&row.data)?)),
-        (true, None) => Some(validate::data(schema, unknown, &parsed(&row.data)?)),
-    };
-    let checked = checked.transpose().map_err(|faults| invalid(&faults))?;
-    let data = ValueRef::Text(checked.as_deref().unwrap_or(&row.data));
-    let owner = row.owner_id.as_deref().map_or(ValueRef::Null, ValueRef::Text);
-    let (created_at, updated_at) = match &row.times {
-        Some((created_at, updated_at)) => (ValueRef::Text(created_at), ValueRef::Text(updated_at)),
-        None => (ValueRef::Now, ValueRef::Now),
-    };
-    let values = [ValueRef::Text(&id), owner, created_at, updated_at, data];
-    batch.push_refs(Expect::Exactly(1), &collection.sql.insert_whole, values);
-    Ok(())
+/// A record that is not there yet.
+struct New<'a> {
+    id: Cow<'a, str>,
+    row: &'a Row,
+    data: Cow<'a, str>,
+}
+
+impl<'a> New<'a> {
+    /// What a row makes; where it was to find a record by a key, its data is checked only now.
+    fn of(collection: &Collection, row: &'a Row, by_key: bool) -> Result<New<'a>> {
+        let id = row.id.as_deref().map_or_else(|| Uuid::now_v7().to_string().into(), Cow::Borrowed);
+        let (schema, unknown) = (&collection.schema, collection.options.unknown_fields);
+        let checked = match (by_key, &row.id) {
+            (false, _) => None,
+            (true, Some(_)) => Some(validate::exact(schema, unknown, &parsed(&row.data)?)),
+            (true, None) => Some(validate::data(schema, unknown, &parsed(&row.data)?)),
+        };
+        let checked = checked.transpose().map_err(|faults| invalid(&faults))?;
+        Ok(New { id, row, data: checked.map_or(Cow::Borrowed(row.data.as_str()), Cow::Owned) })
+    }
+
+    fn values(&self) -> [ValueRef<'_>; 5] {
+        let (created_at, updated_at) = match &self.row.times {
+            Some((created_at, updated_at)) => (ValueRef::Text(created_at), ValueRef::Text(updated_at)),
+            None => (ValueRef::Now, ValueRef::Now),
+        };
+        let owner = self.row.owner_id.as_deref().map_or(ValueRef::Null, ValueRef::Text);
+        [ValueRef::Text(&self.id), owner, created_at, updated_at, ValueRef::Text(&self.data)]
+    }
+}
+
+/// Stores records in their order, many by one statement as long as there are so many.
+fn insert(collection: &Collection, new: &[New<'_>], batch: &mut Batch) {
+    let (many, few) = new.as_chunks::<INSERTED_MAX>();
+    for records in many.iter().map(<[_; INSERTED_MAX]>::as_slice).chain(few.chunks(1)) {
+        let values = records.iter().flat_map(New::values);
+        batch.push_refs(
+            Expect::Exactly(records.len() as u64),
+            collection.sql.insert_whole(records.len()),
+            values,
+        );
+    }
 }
 
 /// Lays a row over a record; a whole one takes its place.

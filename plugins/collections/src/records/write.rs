@@ -103,7 +103,7 @@ async fn try_change(plugin: &Collections, request: &Request, id: &str, wish: Wis
                 told(plugin, &prepared, &asker);
                 return Ok(answer(prepared, times.first().map_or("", String::as_str)));
             }
-            // The record or the collection was changed meanwhile: decide anew on what is there now.
+            // The record or the collection was changed meanwhile: decide again on what is there now.
             None => {
                 plugin.catalog.reload().await?;
                 collection = plugin.catalog.collection(request.param(0)).await?;
@@ -171,7 +171,7 @@ pub(super) async fn apply(
         Ok(times) => Ok(times),
         Err(fault) if fault.code() == "db_condition" => Ok(None),
         Err(fault) if fault.code() == "db_foreign_key" => Err(references::refused(plugin, changes).await),
-        // Two creates under one id: the later one finds the record there when it decides anew.
+        // Two creates under one id: the later one finds the record there when it decides again.
         Err(fault) if is_id_taken(&fault) => Ok(None),
         Err(fault) => {
             let error = error::not_stored(fault, changes.iter().map(|prepared| &*prepared.collection));

@@ -34,7 +34,7 @@ pub(in super::super) fn generated(field: &Field, _: Option<Link<'_>>) -> Column 
     Column { name, definition }
 }
 
-/// One statement, since each of them writes the table anew.
+/// One statement, since each of them writes the table again.
 pub(in super::super) fn add_columns(table: &str, columns: &[&Column]) -> Vec<String> {
     let parts: Vec<String> =
         columns.iter().map(|column| format!("ADD COLUMN {}", column.definition)).collect();
@@ -172,7 +172,7 @@ pub(in super::super) fn count_of(number: i64) -> String {
     format!("SELECT sum(count)::bigint FROM collections_counts WHERE number={number}")
 }
 
-/// The limit is written out: as a parameter, it would have the server plan the statement anew each time it runs.
+/// The limit is written out: as a parameter, it would have the server plan the statement again each time it runs.
 pub(in super::super) fn window(limit: u64, offset: u64, mut bind: impl FnMut(u64) -> String) -> String {
     match offset {
         0 => format!(" LIMIT {limit}"),

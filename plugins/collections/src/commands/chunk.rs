@@ -1,0 +1,82 @@
+//! Records of an import on their way into the database, beside whatever reads the next ones. It reads no file and prints nothing.
+
+use std::sync::Arc;
+
+use async_lock::Mutex;
+use tinybase_plugin_api::{Error, Result};
+
+use super::{
+    row::Row,
+    update::{self, Key, Written},
+};
+use crate::{catalog::Collection, plugin::Collections};
+
+/// Records that are written together.
+pub(super) struct Chunk {
+    pub(super) plugin: Arc<Collections>,
+    pub(super) collection: Arc<Collection>,
+    pub(super) key: Option<Arc<Key>>,
+    pub(super) rows: Vec<Row>,
+    /// Whether records behind one that is refused are written all the same.
+    pub(super) skip: bool,
+}
+
+/// What became of a chunk.
+#[derive(Default)]
+pub(super) struct Stored {
+    pub(super) written: Written,
+    /// The lines of the records that the database refused, and why.
+    pub(super) refused: Vec<(u64, String)>,
+    /// What ended it part way, which is no record's fault.
+    pub(super) failure: Option<Error>,
+}
+
+/// A chunk that is being written.
+pub(super) struct UnderWay(Arc<Mutex<Option<Stored>>>);
+
+impl Chunk {
+    /// Begins to write it in a task of its own.
+    pub(super) fn begin(self) -> Result<UnderWay> {
+        let outcome = Arc::new(Mutex::new(None));
+        // Held until the task has ended, in whatever way.
+        let mut place = outcome.try_lock_arc().expect("nobody else knows of it yet");
+        let plugin = Arc::clone(&self.plugin);
+        plugin.spawn(async move { *place = Some(self.write().await) })?;
+        Ok(UnderWay(outcome))
+    }
+
+    /// Where the database refuses it, it is halved until the record is found.
+    async fn write(&self) -> Stored {
+        let mut stored = Stored::default();
+        let mut parts = vec![self.rows.as_slice()];
+        while let Some(part) = parts.pop() {
+            match (update::apply(&self.plugin, &self.collection, self.key.as_deref(), part).await, part) {
+                (Ok(written), _) => stored.written.add(&written),
+                (Err(fault), _) if fault.is_retryable() || fault.status() >= 500 => {
+                    stored.failure = Some(fault);
+                    break;
+                }
+                (Err(fault), [row]) => {
+                    stored.refused.push((row.line, fault.message().to_owned()));
+                    if !self.skip {
+                        break;
+                    }
+                }
+                (Err(_), _) => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+            }
+        }
+        stored
+    }
+}
+
+impl UnderWay {
+    /// Waits until it is written.
+    pub(super) async fn stored(self) -> Stored {
+        let ended = || Error::internal("import_ended", "the records were not written: the server is ending");
+        let outcome = self.0.lock().await.take();
+        outcome.unwrap_or_else(|| Stored { failure: Some(ended()), ..Stored::default() })
+    }
+}
