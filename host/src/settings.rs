@@ -151,7 +151,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Makes the next look read anew, where something else than this changed them.
+    /// Makes the next look read again, where something else than this changed them.
     pub fn forget_cached(&self) {
         self.note_change();
     }

@@ -1,7 +1,7 @@
 //! SQL's `LIKE` as SQLite understands it, in time that grows with the text alone: whoever chooses both the pattern and the text
 //! cannot make a thread busy with them. It knows no database.
 //!
-//! SQLite's own tries a pattern anew behind each character of the text. Here a pattern is cut at its `%`: each piece is
+//! SQLite's own tries a pattern again behind each character of the text. Here a pattern is cut at its `%`: each piece is
 //! looked for once, from where the one before it ended. A piece without `_` is a search for a substring, one with it moves all
 //! of its possible beginnings through the text at once, a bit each.
 
@@ -144,7 +144,7 @@ mod tests {
         ] {
             let begun = std::time::Instant::now();
             assert!(!Like::new(&pattern, None).matches(&text));
-            // Tried anew behind each character, each of these is billions of steps.
+            // Tried again behind each character, each of these is billions of steps.
             assert!(
                 begun.elapsed().as_secs() < 5,
                 "{} took {:?}",

@@ -54,13 +54,13 @@ enum Command {
     Cosign(propose::Cosign),
     /// Publish what a publisher proposes
     Accept(accept::Options),
-    /// Take a version back: it is not chosen anew, and stays where it is in use
+    /// Take a version back: it is not chosen again, and stays where it is in use
     Yank(yank::Options),
     /// Revoke a version: it is refused, and disabled where it is in use
     Revoke(revoke::Options),
     /// Replace the keys of a role or of a publisher
     Rotate(rotate::Options),
-    /// Sign anew, so that nothing expires
+    /// Sign again, so that nothing expires
     Refresh(refresh::Options),
     /// Copy a registry into a folder, or bring a copy up to date
     Mirror(mirror::Options),

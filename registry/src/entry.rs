@@ -57,7 +57,7 @@ pub struct Listing {
     pub hash: String,
     /// When it was published, RFC 3339 in UTC.
     pub published_at: String,
-    /// Why it must not be chosen anew, where its publisher took it back.
+    /// Why it must not be chosen again, where its publisher took it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub yanked: Option<String>,
 }
@@ -155,7 +155,7 @@ impl Entry {
             return Ok(());
         }
         let words = format!(
-            "{} {}: the package is not what the registry {:?} says of it; its publisher must publish it anew",
+            "{} {}: the package is not what the registry {:?} says of it; its publisher must publish it again",
             self.listing.name, self.listing.version, self.registry
         );
         Err(RegistryError::new(Code::EntryDiffers, words))

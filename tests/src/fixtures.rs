@@ -87,7 +87,7 @@ fn forget_others(folder: &Path, built: &Path) {
     fs::write(&marker, &*of_this).unwrap();
 }
 
-/// Copies the workspace's lock where it is newer, so that nothing is resolved anew.
+/// Copies the workspace's lock where it is newer, so that nothing is resolved again.
 fn take_lock_file(folder: &Path) {
     let (ours, theirs) = (root().join("Cargo.lock"), folder.join("Cargo.lock"));
     let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();

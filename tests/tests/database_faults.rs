@@ -206,7 +206,7 @@ fn no_pattern_keeps_a_requests_thread() {
         });
         for list in lists {
             let answer = list.join().unwrap();
-            // PostgreSQL tries a pattern anew behind each character, within the time that a statement has.
+            // PostgreSQL tries a pattern again behind each character, within the time that a statement has.
             if site.database_url().is_none() || answer.status != 504 {
                 assert_eq!(answer.expect(200)["total"], 0);
             }

@@ -180,5 +180,5 @@ fn a_secret_setting_is_stored_sealed_and_opens_for_the_extension_alone() {
     let client = server.client();
     assert_eq!(client.get("/api/door/settings").outcome(), (500, "setting_unreadable".into()));
     client.send("PUT", "/api/door/settings", secret.to_string().as_bytes()).expect(204);
-    assert_eq!(client.get("/api/door/settings").expect(200), secret, "it was given anew");
+    assert_eq!(client.get("/api/door/settings").expect(200), secret, "it was given again");
 }

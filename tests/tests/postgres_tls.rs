@@ -1,5 +1,5 @@
 //! TLS to PostgreSQL, against a server that takes nothing else: who is spoken to, that every connection is encrypted, and
-//! what an operator reads where the two do not come together. The certificates are made anew in each run.
+//! what an operator reads where the two do not come together. The certificates are made again in each run.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tinybase_test_postgres::{Cluster, server_url};
 use tinybase_tests::{Server, Site};
 
-/// How long connections may take to be made anew.
+/// How long connections may take to be made again.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Nobody without TLS.

@@ -1,4 +1,4 @@
-//! A registry behind TLS, with a certificate that is made anew in each run: who trusts its authority installs from it, and who
+//! A registry behind TLS, with a certificate that is made again in each run: who trusts its authority installs from it, and who
 //! does not is told so.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]

@@ -27,7 +27,7 @@ pub(crate) fn tool(workspace: &Workspace, profile: Profile) -> PathBuf {
     workspace.profile_dir(profile).join(format!("{TOOL_PACKAGE}{}", std::env::consts::EXE_SUFFIX))
 }
 
-/// Makes the registry anew from what is staged. The keys stay from one build to the next, so that its publisher does not change.
+/// Makes the registry again from what is staged. The keys stay from one build to the next, so that its publisher does not change.
 ///
 /// # Errors
 /// When the tool fails or a file cannot be written.

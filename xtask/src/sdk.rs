@@ -27,7 +27,7 @@ pub(crate) fn stage(workspace: &Workspace, into: &Path) -> Result<()> {
     let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let manifest = own_workspace(text.parse().context("the workspace's Cargo.toml")?);
     let target = into.join("Cargo.toml");
-    // Left alone where it is the same, so that nothing is built anew.
+    // Left alone where it is the same, so that nothing is built again.
     if fs::read_to_string(&target).is_ok_and(|there| there == manifest) {
         return Ok(());
     }

@@ -35,7 +35,7 @@ dialog::backdrop { background: rgb(0 0 0 / .5); }
 
 const POLL_MS = 1000;
 const SEARCH_LIMIT = 10;
-const STATES = { ready: "ready", building: "being built", rebuilding: "ready, being built anew" };
+const STATES = { ready: "ready", building: "being built", rebuilding: "ready, being built again" };
 
 /** Makes an element; texts are never read as HTML. */
 function make(tag, properties = {}, ...children) {
@@ -178,7 +178,7 @@ class SearchPage extends HTMLElement {
 
   #rebuild(collection) {
     const path = `/api/search/indexes/${encodeURIComponent(collection)}/rebuild`;
-    return this.#attempt(async () => { await this.#ask(path, "POST"); await this.#refresh(); }, `${collection} is being built anew.`);
+    return this.#attempt(async () => { await this.#ask(path, "POST"); await this.#refresh(); }, `${collection} is being built again.`);
   }
 
   #confirmDelete(collection) {

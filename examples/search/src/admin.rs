@@ -20,7 +20,7 @@ impl Search {
         self.told_of(request.param(0)).await
     }
 
-    /// Makes an index, or makes it anew as it is to be now.
+    /// Makes an index, or makes it again as it is to be now.
     pub async fn put_index(self: Arc<Self>, request: Request) -> Result<Response> {
         let name = request.param(0);
         let collection = records::collection(&self.host, name).await?;
@@ -40,7 +40,7 @@ impl Search {
         Ok(self.told_of(name).await?.with_status(status))
     }
 
-    /// Builds an index anew, as it is.
+    /// Builds an index again, as it is.
     pub async fn reindex(self: Arc<Self>, request: Request) -> Result<Response> {
         let name = request.param(0);
         let builds = self.builds_of(name).await?;

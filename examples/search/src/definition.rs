@@ -150,7 +150,7 @@ impl Definition {
     /// # Errors
     /// 500 `stored_index`.
     pub fn stored(fields: &str, language: &str) -> Result<Definition> {
-        let broken = || Error::internal("stored_index", "a stored index cannot be read: define it anew");
+        let broken = || Error::internal("stored_index", "a stored index cannot be read: define it again");
         let stored: Vec<Weighed> = fields
             .parse::<Json>()
             .ok()

@@ -59,7 +59,7 @@ impl Plugin for Search {
         registry
             .post("/api/search/indexes/{collection}/rebuild", Search::reindex)
             .auth(Auth::Admin)
-            .summary("Build an index anew");
+            .summary("Build an index again");
         registry.after_durable("record.create", None, Search::changed);
         registry.after_durable("record.update", None, Search::changed);
         registry.after_durable("record.delete", None, Search::deleted);

@@ -31,7 +31,7 @@ pub const LIMIT_DEFAULT: usize = 20;
 pub const OFFSET_MAX: usize = 1_000;
 /// Records that are asked for at once, as `records@1` takes them.
 pub const READ_IDS_MAX: usize = 200;
-/// How often a search begins anew because its index was replaced meanwhile.
+/// How often a search begins again because its index was replaced meanwhile.
 pub const ATTEMPTS_MAX: usize = 3;
 
 /// How often is looked for an index that is to be built, or one that ended.

@@ -1,5 +1,5 @@
 //! Holds indexes against the collections: those of collections that ended end too, those of changed schemas are built
-//! anew, and so are those that miss what no event told of. It never changes a record.
+//! again, and so are those that miss what no event told of. It never changes a record.
 
 use tinybase_plugin_api::prelude::*;
 
@@ -39,7 +39,7 @@ impl Search {
         Ok(())
     }
 
-    /// Begins anew where the words are not there, as behind a copy into another database.
+    /// Begins again where the words are not there, as behind a copy into another database.
     async fn check_words(&self, build: &Build, collection: &Collection) -> Result<()> {
         match self.database.query(Cost::Short, &self.words(build).probe(), &[]).await {
             Err(error) if is_gone(&error) => {
@@ -55,7 +55,7 @@ impl Search {
         }
     }
 
-    /// Forgets what was deleted long ago, and builds anew what misses records that no event told of: imports, cascades.
+    /// Forgets what was deleted long ago, and builds again what misses records that no event told of: imports, cascades.
     pub async fn tidy(self: Arc<Self>) -> Result<()> {
         let forget =
             format!("DELETE FROM search_docs WHERE gone_at < {} - ?1", now_ms(self.database.engine()));

@@ -36,7 +36,7 @@ impl Accounts {
     }
 
     /// To be called after every committed change of a user, of a session or of a token: this process forgets what it
-    /// knows of the user's tokens and asks the database anew.
+    /// knows of the user's tokens and asks the database again.
     pub fn user_changed(&self, user_id: &str) {
         self.cache.changed(user_id);
     }

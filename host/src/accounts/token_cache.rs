@@ -113,7 +113,7 @@ impl TokenCache {
         self.entries.insert(hash(token), Entry { caller, expires_at_seconds, mark });
     }
 
-    /// Forgets every token of the user: each is verified anew, by what the database holds. To be called once the
+    /// Forgets every token of the user: each is verified again, by what the database holds. To be called once the
     /// database has the change.
     pub(super) fn changed(&self, user_id: &str) {
         let known = self.users.lock().changes.get(user_id).and_then(Weak::upgrade);

@@ -74,6 +74,6 @@ mod tests {
             fs::write(&path, format!("{}{table}{}", &page[..start], &page[end..])).unwrap();
             return;
         }
-        assert_eq!(&page[start..end], table, "run the test with UPDATE_EXPECT=1 to write the table anew");
+        assert_eq!(&page[start..end], table, "run the test with UPDATE_EXPECT=1 to write the table again");
     }
 }

@@ -15,7 +15,7 @@ const HARMLESS: [Harmless; 3] = [
     (
         "SIGHUP",
         SignalKind::hangup,
-        "nothing is read anew while the server runs: restart it to apply a changed configuration",
+        "nothing is read again while the server runs: restart it to apply a changed configuration",
     ),
     ("SIGUSR1", SignalKind::user_defined1, "it has no meaning here"),
     ("SIGUSR2", SignalKind::user_defined2, "it has no meaning here"),

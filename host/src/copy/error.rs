@@ -56,7 +56,7 @@ pub enum CopyError {
     /// The target was begun with another source.
     #[error(
         "the target holds an unfinished copy of another source, or of this one before its tables were changed; \
-         begin anew with an empty target"
+         begin again with an empty target"
     )]
     OtherSource,
     /// Something else writes to the target's record of the copy.
@@ -90,7 +90,7 @@ pub enum CopyError {
     },
     /// Source and target differ.
     #[error(
-        "source and target differ in {}; was the source written to meanwhile? Begin anew with an empty target",
+        "source and target differ in {}; was the source written to meanwhile? Begin again with an empty target",
         .0.join(", ")
     )]
     Differs(Vec<String>),

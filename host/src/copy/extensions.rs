@@ -22,7 +22,7 @@ pub struct Plan {
     /// The tables that it makes.
     #[serde(default)]
     pub tables: Vec<Made>,
-    /// Those that it makes anew from others when these are finished, so that they are not copied.
+    /// Those that it makes again from others when these are finished, so that they are not copied.
     #[serde(default)]
     pub derived: Vec<String>,
 }

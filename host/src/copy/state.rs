@@ -41,7 +41,7 @@ pub struct Whole {
     pub source: String,
     /// What is left to do.
     pub stage: Stage,
-    /// Tables that an extension makes anew from others, so that they are not held against the source.
+    /// Tables that an extension makes again from others, so that they are not held against the source.
     pub derived: Vec<String>,
 }
 

@@ -166,7 +166,7 @@ pub enum DbError {
     #[error("{0}")]
     InvalidValue(String),
     /// A table or column is not there, or not as it was: another node has just changed the schema. Whoever keeps a
-    /// schema in memory reads it anew and tries once more.
+    /// schema in memory reads it again and tries once more.
     #[error("the schema was changed meanwhile: {0}")]
     SchemaChanged(String),
     /// The server does not answer, or is about to stop or to start; the same call may go through later.

@@ -1,5 +1,5 @@
 //! Crashes of this server in the code of an extension: found at the next start in what the process wrote while it went down,
-//! told, counted, and in the end a reason to leave the extension off. It never looks at what happens while a plugin is loaded.
+//! logged, counted, and in the end a reason to leave the extension off. It never looks at what happens while a plugin is loaded.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ const KEPT_MAX: usize = 200;
 
 /// What a process wrote of its end.
 #[derive(Debug, Deserialize)]
-struct Told {
+struct Written {
     name: String,
     work: String,
     cause: String,
@@ -67,13 +67,13 @@ impl Crashes {
         isolation::watch_crashes(file)
     }
 
-    /// What processes that are gone wrote of their end; it is told once.
-    fn take(&self) -> io::Result<Vec<Told>> {
+    /// What processes that are gone wrote of their end; it is returned once.
+    fn take(&self) -> io::Result<Vec<Written>> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
         };
-        let mut told = Vec::new();
+        let mut written = Vec::new();
         for entry in entries {
             let entry = entry?;
             let is_one = entry.file_name().to_string_lossy().strip_prefix(FILE_NAME).is_some();
@@ -82,10 +82,10 @@ impl Crashes {
             }
             let text = fs::read(entry.path())?;
             let lines = text.split(|byte| *byte == b'\n');
-            told.extend(lines.filter_map(|line| serde_json::from_slice::<Told>(line).ok()));
+            written.extend(lines.filter_map(|line| serde_json::from_slice::<Written>(line).ok()));
             fs::remove_file(entry.path())?;
         }
-        Ok(told)
+        Ok(written)
     }
 
     /// The crashes that count at this time.
@@ -117,7 +117,7 @@ impl Plugins {
         let installed = self.store.all().await?;
         let (now, crashes) = (Timestamp::now(), &self.crashes);
         let mut found = crashes.found(now);
-        for Told { name, work, cause, in_host } in crashes.take().map_err(file)? {
+        for Written { name, work, cause, in_host } in crashes.take().map_err(file)? {
             let place = if in_host { "code of the server that it called" } else { "its own code" };
             tracing::error!(plugin = name, cause, "the extension took the server down in {work}, in {place}");
             if let Some(one) = installed.iter().find(|one| one.name == name) {
@@ -174,8 +174,11 @@ mod tests {
         }
         let held = File::create(folder.path().join("crash-4")).unwrap();
         held.lock().unwrap();
-        let told = crashes.take().unwrap();
-        assert_eq!((told.len(), told[0].name.as_str(), told[0].cause.as_str()), (1, "bad", "SIGABRT"));
+        let written = crashes.take().unwrap();
+        assert_eq!(
+            (written.len(), written[0].name.as_str(), written[0].cause.as_str()),
+            (1, "bad", "SIGABRT")
+        );
         assert!(crashes.take().unwrap().is_empty());
         assert!(folder.path().join("crash-4").exists(), "whoever holds it still lives");
     }

@@ -139,7 +139,7 @@ impl Generation {
     ///
     /// # Errors
     /// See [`JoinError`]; routes that were taken in before the fault stay in the table, so the generation must be
-    /// built anew without the plugin.
+    /// built again without the plugin.
     pub fn join(&mut self, member: &Arc<Member>, limits: Limits) -> Result<(), JoinError> {
         let plugin = member.plugin();
         for (position, service) in plugin.registration().services.iter().enumerate() {

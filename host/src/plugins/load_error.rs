@@ -18,7 +18,7 @@ pub enum LoadError {
     #[error(transparent)]
     Package(#[from] PackageError),
     /// Its files are not those that were installed.
-    #[error("its files were changed after it was installed: install it anew")]
+    #[error("its files were changed after it was installed: install it again")]
     FilesChanged,
     /// Somebody else changed it while it was loaded.
     #[error("it was changed while it was loaded, and is looked at again")]

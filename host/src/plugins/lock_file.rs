@@ -1,4 +1,4 @@
-//! `tinybase.lock`, beside `tinybase.toml`: what is installed, to the byte, as the rows say. It is written anew after each
+//! `tinybase.lock`, beside `tinybase.toml`: what is installed, to the byte, as the rows say. It is written again after each
 //! change and read to install the same again; nothing here is decided by it.
 
 use std::{
@@ -59,7 +59,7 @@ pub enum LockFileError {
         error: io::Error,
     },
     /// It is no such file.
-    #[error("{path} is malformed: {problem}; remove it, and it is written anew with the next change")]
+    #[error("{path} is malformed: {problem}; remove it, and it is written again with the next change")]
     Form {
         /// The file.
         path: String,

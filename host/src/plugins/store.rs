@@ -317,7 +317,7 @@ impl Store {
         self.sql.apply(batch).await.map(|_| ())
     }
 
-    /// Keeps an extension from being loaded until it is installed anew or enabled by hand.
+    /// Keeps an extension from being loaded until it is installed again or enabled by hand.
     pub async fn quarantine(&self, name: &str, reason: &str) -> Result<(), DbError> {
         let change = |extension: &mut Installed| extension.quarantined_reason = Some(reason.to_owned());
         self.change(name, "extension.quarantine", &Actor::system(), change).await

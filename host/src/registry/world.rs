@@ -55,7 +55,7 @@ fn locked(config: &Config, registries: &[Registry]) -> Result<Vec<resolver::Lock
             })
             .map_or(1, |entry| entry.publisher.threshold);
         let keys = locked.publisher_keys;
-        // The bundled registry is as trusted as the program that it came with, and signed anew with each build of that.
+        // The bundled registry is as trusted as the program that it came with, and signed again with each build of that.
         let is_bundled = locked.registry.as_deref() == Some(BUNDLED_REGISTRY);
         let publisher =
             locked.publisher.filter(|_| !is_bundled).map(|name| Publisher { name, keys, threshold });

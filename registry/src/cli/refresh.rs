@@ -28,6 +28,6 @@ pub(super) struct Options {
 pub(super) async fn run(options: &Options) -> Result<(), RegistryError> {
     let keyring = options.keys.keyring(&options.folder, &[])?;
     repository::refresh(&options.folder, options.all, &keyring, &options.lifetimes.lifetimes()).await?;
-    output::line(&format!("signed {} anew", options.folder.display()));
+    output::line(&format!("signed {} again", options.folder.display()));
     Ok(())
 }

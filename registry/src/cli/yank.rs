@@ -41,7 +41,7 @@ pub(super) async fn run(options: &Options) -> Result<(), RegistryError> {
     let subject = Subject { name: options.name.clone(), version: options.version.clone() };
     let (reason, lifetimes) = (options.reason.as_deref(), options.lifetimes.lifetimes());
     repository::yank(&options.folder, &subject, reason, &keyring, &lifetimes).await?;
-    let what = if options.undo { "may be chosen again" } else { "is not chosen anew" };
+    let what = if options.undo { "may be chosen again" } else { "is not chosen again" };
     output::line(&format!("{} {} {what}", options.name, options.version));
     Ok(())
 }

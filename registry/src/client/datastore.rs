@@ -87,7 +87,7 @@ impl Datastore {
         };
         let known: Known = serde_json::from_slice(&json).map_err(|error| {
             let words = format!(
-                "{}: it is damaged ({error}); remove it to begin anew at the configured root",
+                "{}: it is damaged ({error}); remove it to begin again at the configured root",
                 path.display()
             );
             RegistryError::new(Code::Datastore, words)

@@ -314,7 +314,7 @@ fn owner(edit: &Edit, name: &str) -> Result<String, RegistryError> {
     Err(RegistryError::new(Code::NotPublishable, words))
 }
 
-/// Takes a version back, or lets it be chosen again where there is no reason: it is not chosen anew, and stays where it is in use.
+/// Takes a version back, or lets it be chosen again where there is no reason: it is not chosen again, and stays where it is in use.
 ///
 /// # Errors
 /// Where it was never published.

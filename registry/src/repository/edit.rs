@@ -109,17 +109,17 @@ impl Edit {
         &self.folder
     }
 
-    /// Says that the root is signed anew.
+    /// Says that the root is signed again.
     pub(super) fn change_root(&mut self) {
         self.is_root_changed = true;
     }
 
-    /// Says that the registry's own role is signed anew.
+    /// Says that the registry's own role is signed again.
     pub(super) fn change_targets(&mut self) {
         self.is_targets_changed = true;
     }
 
-    /// Says that a publisher's role is signed anew.
+    /// Says that a publisher's role is signed again.
     pub(super) fn change_role(&mut self, name: &str) {
         self.changed.insert(name.to_owned());
     }

@@ -80,7 +80,7 @@ impl Proposer {
     }
 }
 
-/// The publisher's half: adds packages to what it has in a copy of the registry, or begins anew without one, and signs that. The
+/// The publisher's half: adds packages to what it has in a copy of the registry, or begins again without one, and signs that. The
 /// folder `out` is made and is all that the operator needs.
 ///
 /// # Errors

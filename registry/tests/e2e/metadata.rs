@@ -125,8 +125,8 @@ async fn what_is_known_survives_and_is_tidy() {
     fs::write(site.path("known/trusted-root.json"), "{").unwrap();
     let error = site.open("known").await.unwrap_err();
     assert_eq!(error.code(), "registry_datastore");
-    assert!(error.to_string().contains("remove it to begin anew"), "{error}");
-    // Another root of trust begins anew by itself.
+    assert!(error.to_string().contains("remove it to begin again"), "{error}");
+    // Another root of trust begins again by itself.
     let other = Site::new();
     fs::remove_file(site.path("known/trusted-root.json")).unwrap();
     site.open("known").await.unwrap();

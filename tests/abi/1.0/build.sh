@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the kept library anew from the source in this folder, as it was built once. Only for an ABI that was not released yet.
+# Builds the kept library again from the source in this folder, as it was built once. Only for an ABI that was not released yet.
 set -eu
 cd "$(dirname "$0")"
 cp ../../../Cargo.lock .

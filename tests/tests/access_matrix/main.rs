@@ -1,6 +1,6 @@
 //! Who may call what: every mounted route called as everyone, and every access rule of collections, against the answers in
 //! `tests/access.matrix` and `tests/collection_rules.matrix`. A route or a rule without a row fails;
-//! `UPDATE_EXPECT=1` writes the rows anew, to be read before they are believed.
+//! `UPDATE_EXPECT=1` writes the rows again, to be read before they are believed.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 

@@ -92,7 +92,7 @@ fn give_up_the_dead(site: &Site) {
     }
 }
 
-/// What serves once everything is started anew; the one beside always does.
+/// What serves once everything is started again; the one beside always does.
 #[track_caller]
 fn serves_one_of(site: &Site, walked: &Walked, at: u32) -> String {
     let server = site.serve();

@@ -24,7 +24,7 @@ SPARE = os.environ["FUZZ_SPARE"]
 
 if EMAIL:
 
-    # Signs in anew after a 401, since some routes end the session that they are called with.
+    # Signs in again after a 401, since some routes end the session that they are called with.
     @schemathesis.auth(retry_on=[401])
     class SignIn:
         def get(self, case, ctx):

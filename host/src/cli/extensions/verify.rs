@@ -22,7 +22,7 @@ pub(super) async fn run(site: &Site<'_>, name: Option<&str>, as_json: bool) -> R
     match verdicts.iter().filter(|verdict| verdict.problem.is_some()).count() {
         0 => Ok(()),
         count => Err(Failure::new(format!(
-            "{count} extension(s) are not as they were installed; install them anew"
+            "{count} extension(s) are not as they were installed; install them again"
         ))),
     }
 }

@@ -325,7 +325,7 @@ fn names_and_variables_are_unique() {
     }
 }
 
-/// The table in `docs/configuration.md` is the one the code has; `UPDATE_EXPECT=1` writes it anew.
+/// The table in `docs/configuration.md` is the one the code has; `UPDATE_EXPECT=1` writes it again.
 #[test]
 fn the_documentation_lists_every_key() {
     let mut table = String::from("| key | default | variable | allowed | meaning |\n|---|---|---|---|---|\n");
@@ -344,5 +344,5 @@ fn the_documentation_lists_every_key() {
         std::fs::write(&path, format!("{}{table}{}", &page[..start], &page[end..])).unwrap();
         return;
     }
-    assert_eq!(&page[start..end], table, "run the test with UPDATE_EXPECT=1 to write the table anew");
+    assert_eq!(&page[start..end], table, "run the test with UPDATE_EXPECT=1 to write the table again");
 }

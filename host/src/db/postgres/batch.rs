@@ -1,5 +1,5 @@
 //! Applies packed batches: all of one or nothing. A batch whose way others' changes crossed is tried again, one that
-//! others have changed the schema under is prepared anew once.
+//! others have changed the schema under is prepared again once.
 
 use std::time::{Duration, Instant};
 

@@ -114,7 +114,7 @@ impl Drop for Pass {
 impl Pass {
     /// Runs what has waited. Without a connection, all are told why. Where they cannot run together, each is told to go
     /// alone: then an error is told to whom it belongs, and a statement that was prepared under another schema is prepared
-    /// anew.
+    /// again.
     async fn run(self, together: Vec<Waiting>) {
         let shared = &self.shared;
         DATABASE.gathered.observe(together.len() as u64);

@@ -173,7 +173,7 @@ pub(super) async fn together(
         many => for_many(shared, &mut lent, prepared, many, &now).await,
     };
     if let Err(Fault::Stale(_)) = done {
-        // Whoever goes alone prepares it anew; this connection would keep the old one.
+        // Whoever goes alone prepares it again; this connection would keep the old one.
         let _ = shared.renew(&mut lent).await;
     }
     Ok(done.unwrap_or_default())

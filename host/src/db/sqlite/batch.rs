@@ -12,7 +12,7 @@ pub(super) enum Outcome {
     /// It was applied, or refused and wholly undone.
     Answered(Result<Vec<u8>, DbError>),
     /// It failed in a way that spoiled the transaction around it: that one must be rolled back, and whatever else it
-    /// held applied anew.
+    /// held applied again.
     Spoiled(DbError),
 }
 
@@ -39,7 +39,7 @@ pub(super) enum Undo {
     /// A savepoint around it, so that the transaction goes on without it. SQLite keeps the old pages of all that a savepoint
     /// holds in a list and walks it behind each statement: the cost grows with the square of a batch's length.
     Savepoint,
-    /// The transaction: whatever else that holds is applied anew. It costs nothing unless a batch fails.
+    /// The transaction: whatever else that holds is applied again. It costs nothing unless a batch fails.
     Transaction,
 }
 

@@ -1,5 +1,5 @@
 //! Keeps the write-ahead log bounded: a thread copies its pages to the database file as it grows, and the writer
-//! begins it anew at its limit. It never touches the log by other means than SQLite.
+//! begins it again at its limit. It never touches the log by other means than SQLite.
 
 use std::{
     fs::File,
@@ -24,10 +24,10 @@ use super::{
 use crate::observe::stats;
 
 /// How long the writer waits for readers at the limit, before it goes on and lets the log grow. A log can be begun
-/// anew only when no read goes on that began before all of its pages were copied.
+/// again only when no read goes on that began before all of its pages were copied.
 const RESTART_WAIT_MAX: Duration = Duration::from_millis(250);
 
-/// How much of the log may be left for the writer itself to copy when it begins the log anew, in pages: with it, all
+/// How much of the log may be left for the writer itself to copy when it begins the log again, in pages: with it, all
 /// that waits for the writer stands still for a few milliseconds instead of for a whole copy.
 const RESTART_REST_PAGES: i32 = 256;
 
@@ -121,7 +121,7 @@ impl Checkpoints {
     pub(super) fn after_commit(&mut self, link: &Link) {
         let pages = self.pages.load(Ordering::Relaxed);
         if pages < self.pages_asked {
-            // The log was begun anew.
+            // The log was begun again.
             self.pages_asked = 0;
             self.pages_copied.store(0, Ordering::Relaxed);
             self.pages_next_restart = self.pages_before_restart;
@@ -182,7 +182,7 @@ impl Checkpoints {
         }
     }
 
-    /// Answers 0 if the log can be begun anew, 1 if readers stood in the way.
+    /// Answers 0 if the log can be begun again, 1 if readers stood in the way.
     fn copy_and_restart(&self, link: &Link) -> rusqlite::Result<i64> {
         let _alone = self.copying.lock();
         link.guard.enter_engine();

@@ -95,7 +95,7 @@ impl Guard {
         *self.abandoned.lock() = abandoned;
     }
 
-    /// Whether statements whose time is over are counted: not where they are done anew.
+    /// Whether statements whose time is over are counted: not where they are done again.
     pub(super) fn count_timeouts(&self, whether: bool) {
         self.counts_timeouts.store(whether, Ordering::Relaxed);
     }

@@ -143,7 +143,7 @@ impl Link {
             }
             return self.execute_script(scope, sql, time_max);
         }
-        // SQLite asks about a statement while it reads it: what makes something is read anew each time, and looked at.
+        // SQLite asks about a statement while it reads it: what makes something is read again each time, and looked at.
         let mut made = self.guard.take_made();
         let rows = if made.is_empty() {
             let rows = self.run(&mut statement, params, now, bytes_max)?;
@@ -322,13 +322,13 @@ fn set_pragmas(connection: &Connection, options: &SqliteOptions, role: Role) -> 
             }
             // An empty transaction, so that the log exists from here on.
             connection.execute_batch("PRAGMA wal_autocheckpoint = 0; BEGIN IMMEDIATE; COMMIT;")?;
-            // Where long reads made the log grow beyond its limit, it is cut back when it is begun anew.
+            // Where long reads made the log grow beyond its limit, it is cut back when it is begun again.
             connection.execute_batch(&format!("PRAGMA journal_size_limit = {}", options.wal_bytes_max))?;
         }
         Role::Checkpointer => {}
         Role::ShortReader | Role::Reader => connection.execute_batch("PRAGMA query_only = ON")?,
     }
-    // Otherwise a statement whose plan looked at a bound value, as that of a LIMIT, is parsed anew at each call.
+    // Otherwise a statement whose plan looked at a bound value, as that of a LIMIT, is parsed again at each call.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // Nobody writes the tables behind a virtual one, or the schema itself.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
@@ -437,7 +437,7 @@ fn pack_rows(statement: &mut Statement<'_>, bytes_max: usize) -> Result<Vec<u8>,
     let (mut writer, mut gathering) = (None, Gathering::default());
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next()? {
-        // SQLite may prepare the statement anew on its first step, so the columns are asked for behind it.
+        // SQLite may prepare the statement again on its first step, so the columns are asked for behind it.
         let writer = writer.get_or_insert_with(|| start_rows(row.as_ref()));
         for column in 0..row.as_ref().column_count() {
             let value = read_value(row.get_ref(column)?)?;

@@ -32,7 +32,7 @@ use crate::{
 /// half a millisecond for a core; at 10 they wait as on a quiet machine, and scans still get what is idle.
 const SCAN_NICENESS: i32 = 10;
 
-/// How long a read that was called short may keep its caller's thread. One that takes longer is given up there and done anew
+/// How long a read that was called short may keep its caller's thread. One that takes longer is given up there and done again
 /// by a reader thread, with all of its time.
 const SHORT_TIME_MAX: Duration = Duration::from_millis(100);
 

@@ -16,7 +16,7 @@
 //!    covered them. Frames that were not synced may be torn: they are of groups that were not answered, and the
 //!    checksum drops them.
 //! 3. *A checkpoint loses nothing.* In NORMAL SQLite syncs the log before it copies pages to the database file, and
-//!    syncs that file before it notes them as copied. Only a log that was copied whole is begun anew, by a header
+//!    syncs that file before it notes them as copied. Only a log that was copied whole is begun again, by a header
 //!    with new salts that SQLite syncs before the first new frame. So a frame that is overwritten is in the database
 //!    file for good, and a group that was copied before its own sync is durable all the same.
 //! 4. *The log is one file for as long as the engine lives.* SQLite deletes it only with the last connection to the

@@ -271,7 +271,7 @@ impl Writer {
         self.careful_groups > 0 && job.is_long()
     }
 
-    /// Applies anew what a spoiled transaction had held, each job with a savepoint. A job that fails by now is refused, and
+    /// Applies again what a spoiled transaction had held, each job with a savepoint. A job that fails by now is refused, and
     /// where that spoiled the transaction once more the rest is tried again.
     fn replay(&mut self, group: &mut [Applied]) -> Result<(), DbError> {
         'again: loop {

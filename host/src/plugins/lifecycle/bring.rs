@@ -153,7 +153,7 @@ impl Work<'_> {
         self.plugins.fetch(&self.entry.name, &version, &hash).await?;
         read(placed, &hash).await?.ok_or_else(|| {
             let told = format!(
-                "the files of {} {version} are not on this machine any more: install it anew",
+                "the files of {} {version} are not on this machine any more: install it again",
                 self.entry.name
             );
             ChangeError::new("package_missing", told)

@@ -104,7 +104,7 @@ impl settings::Server for PluginHost {
                 RawError::new(422, "settings_not_an_object", format!("settings are a JSON object: {error}"))
             })?;
             let stored = settings.current().await.map_err(|error| raw_error(&error))?;
-            // What is replaced need not open: so a secret whose key was lost can be given anew.
+            // What is replaced need not open: so a secret whose key was lost can be given again.
             let mut kept = stored.extension(&manifest.name);
             kept.retain(|name, _| !changes.contains_key(name));
             let kept = open(&settings, &manifest, kept)?;

@@ -48,7 +48,7 @@ impl Postgres {
         let reason = |error: sqlx::Error| format!("the PostgreSQL server of the tests: {error}");
         let server: PgConnectOptions = server.parse().map_err(reason)?;
         let server = server
-            // Each statement is prepared anew, so none is ever older than the schema.
+            // Each statement is prepared again, so none is ever older than the schema.
             .statement_cache_capacity(0)
             .options([
                 ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string().as_str()),
