@@ -34,6 +34,7 @@ use super::{
     response_body::AnswerBody,
     security_headers::{self, SecurityHeaders},
     system,
+    unread::{self, KeptBody},
 };
 use crate::{
     config::Config,
@@ -150,6 +151,7 @@ impl App {
     ) -> Answer {
         let is_h2 = request.version() == Version::HTTP_2;
         let guard = watch.begin(is_h2);
+        let (request, rest) = unread::keep(request);
         let id = RequestId::from_headers(request.headers());
         let peer = peer.ip().to_canonical();
         let origin = self.proxies.origin(peer, request.headers());
@@ -162,6 +164,12 @@ impl App {
         let answering = async {
             let mut answer = self.route(request, info, &exchange, &traits).await;
             self.finish(&mut answer, &traits, &id);
+            if let Some(rest) = rest
+                && !rest.is_gone().await
+            {
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                watch.leave_unread();
+            }
             if let Some(quota) = exchange.quota() {
                 quota.tell(answer.headers_mut());
             }
@@ -174,9 +182,6 @@ impl App {
         if let Some(traced) = traced {
             traced.end(exchange.route(), answer.status());
         }
-        if answer.status().is_client_error() && answer.headers().contains_key(header::CONNECTION) {
-            watch.leave_unread();
-        }
         let body = answer.body_mut();
         body.watch_pace(is_h2, self.limits.responses_bytes_max);
         body.guard_request(guard);
@@ -186,7 +191,7 @@ impl App {
 
     async fn route(
         &self,
-        request: Request<Incoming>,
+        request: Request<KeptBody>,
         info: RequestInfo,
         exchange: &Exchange,
         traits: &Traits,
@@ -203,7 +208,7 @@ impl App {
     /// The answer as it is held until its client has taken it.
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        request: Request<KeptBody>,
         info: RequestInfo,
         exchange: &Exchange,
         traits: &Traits,
@@ -233,7 +238,7 @@ impl App {
         }
     }
 
-    async fn dispatch(&self, request: Request<Incoming>, info: RequestInfo, exchange: &Exchange) -> Answer {
+    async fn dispatch(&self, request: Request<KeptBody>, info: RequestInfo, exchange: &Exchange) -> Answer {
         if let Err(refused) = host_header::check(&request) {
             return answer_error(refused);
         }
@@ -252,7 +257,7 @@ impl App {
         answered.unwrap_or_else(answer_error)
     }
 
-    async fn call_host(&self, request: Request<Incoming>, info: RequestInfo, exchange: &Exchange) -> Answer {
+    async fn call_host(&self, request: Request<KeptBody>, info: RequestInfo, exchange: &Exchange) -> Answer {
         let is_options = request.method() == Method::OPTIONS;
         let (mut parts, body) = request.into_parts();
         let key = CallerKey::of(None, info.client);
@@ -288,9 +293,6 @@ impl App {
         if traits.is_https {
             headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(HSTS);
         }
-        if traits.is_h2 {
-            headers.remove(header::CONNECTION);
-        }
         if traits.is_head {
             drop_body(answer);
         }
@@ -318,7 +320,6 @@ fn no_room() -> ApiError {
 /// What is remembered of a request while it is being served.
 struct Traits {
     is_head: bool,
-    is_h2: bool,
     is_change: bool,
     is_https: bool,
     is_private: bool,
@@ -331,7 +332,6 @@ impl Traits {
             is_https: origin.is_https,
             is_private: security_headers::is_private(request.uri().path()),
             is_head: request.method() == Method::HEAD,
-            is_h2: request.version() == Version::HTTP_2,
             is_change: !request.method().is_safe(),
             accept_encoding: request.headers().get(header::ACCEPT_ENCODING).cloned(),
         }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, Sleep};
@@ -54,14 +54,12 @@ impl BodyError {
 impl From<BodyError> for ApiError {
     fn from(error: BodyError) -> ApiError {
         let detail = error.to_string();
-        let refused = match error {
+        match error {
             BodyError::TooLarge(bytes_max) => ApiError::too_large(bytes_max),
             BodyError::TooSlow => ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail),
             BodyError::Overloaded => ApiError::unavailable("overloaded", detail),
             BodyError::Broken => ApiError::bad_request("body_incomplete", detail),
-        };
-        // What is left of the body is not worth reading: the connection ends with this answer.
-        refused.header(header::CONNECTION, HeaderValue::from_static("close"))
+        }
     }
 }
 

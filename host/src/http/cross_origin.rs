@@ -3,11 +3,10 @@
 use std::{convert::Infallible, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
-use hyper::body::Incoming;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
-use super::{app::Answer, rate_limit, request_id::REQUEST_ID};
+use super::{app::Answer, rate_limit, request_id::REQUEST_ID, unread::KeptBody};
 
 /// How long a browser may remember the answer to a preflight request.
 const MAX_AGE: Duration = Duration::from_secs(600);
@@ -67,8 +66,8 @@ pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
 /// Serves a request that names its origin: a preflight is answered here, the rest by `serve`.
 pub(super) async fn serve<F: Future<Output = Answer>>(
     layer: &CorsLayer,
-    request: Request<Incoming>,
-    serve: impl FnOnce(Request<Incoming>) -> F,
+    request: Request<KeptBody>,
+    serve: impl FnOnce(Request<KeptBody>) -> F,
 ) -> Answer {
     let mut serve = Some(serve);
     let inner = service_fn(move |request| {

@@ -36,6 +36,7 @@ mod security_headers;
 mod server;
 mod static_files;
 mod system;
+mod unread;
 
 pub(crate) use access::token_missing;
 pub use access::{Access, Authenticate, RouteAuth};

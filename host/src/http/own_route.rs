@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter, on},
 };
-use http::{HeaderValue, Method, header, request::Parts};
+use http::{Method, header, request::Parts};
 use http_body::Body as _;
 use serde_json::Value as Json;
 
@@ -145,9 +145,7 @@ impl Guard {
         let has_body = !request.body().is_end_stream();
         let content_type = request.headers().get(header::CONTENT_TYPE);
         if has_body && !request.method().is_safe() && !content_type.is_some_and(is_json) {
-            // What is left of the body is not worth reading: the connection ends with this answer, and says so.
-            let refused = ApiError::unsupported_media_type();
-            return Err(refused.header(header::CONNECTION, HeaderValue::from_static("close")));
+            return Err(ApiError::unsupported_media_type());
         }
         let (Some(parameters), Some(query)) = (&self.parameters, request.uri().query()) else {
             return Ok(());

@@ -5,7 +5,6 @@ use std::{panic::resume_unwind, sync::Arc};
 use futures_util::TryStreamExt;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
 use super::{
     App, BodyMode, BoxError, PluginRequest, PluginResponse, PluginRoute, RequestBody, ResponseBody,
@@ -16,6 +15,7 @@ use super::{
     deadline::within,
     exchange::Exchange,
     response_body::AnswerBody,
+    unread::KeptBody,
 };
 use crate::{
     db::turns::CallerKey,
@@ -29,7 +29,7 @@ use crate::{
 pub(super) async fn call(
     app: &App,
     matched: RouteMatch,
-    request: Request<Incoming>,
+    request: Request<KeptBody>,
     info: RequestInfo,
     exchange: &Exchange,
 ) -> Result<Answer, ApiError> {

@@ -10,3 +10,4 @@ mod rate_limits;
 mod routing;
 mod shutdown;
 mod slow_clients;
+mod unread;
