@@ -114,6 +114,51 @@ fn records_that_refer_to_a_deleted_user_follow_their_schema() {
 }
 
 #[test]
+fn a_user_is_deleted_with_a_chain_of_records_of_any_length() {
+    let site = Site::new();
+    let server = site.serve();
+    let admin = server.admin();
+    let reference = |name: &str, to: &str, on_delete: &str| json!({"name": name, "type": "reference", "collection": to, "on_delete": on_delete});
+    let body = json!({"name": "t", "label": "t", "schema": {"fields": [
+        reference("user", "users", "cascade"), reference("loose", "users", "set_null"),
+    ]}});
+    admin.post("/api/collections", &body).expect(201);
+    let fields = json!([
+        reference("user", "users", "cascade"),
+        reference("loose", "users", "set_null"),
+        reference("up", "t", "cascade"),
+        reference("kept", "t", "restrict"),
+    ]);
+    admin.patch("/api/collections/t", &json!({"schema": {"fields": fields}})).expect(200);
+    let (ada, alan) =
+        (create_user(&admin, "ada@example.com", "user"), create_user(&admin, "alan@example.com", "user"));
+    let node = |number: usize| format!("00000000-0000-7000-8000-{number:012}");
+    let operations: Vec<Json> = (0..2_500)
+        .map(|number| {
+            let data = match number {
+                0 => json!({"user": ada}),
+                1_200 => json!({"up": node(1_199), "kept": node(3), "loose": ada, "user": ada}),
+                2_499 => json!({"user": alan}),
+                _ => json!({"up": node(number - 1)}),
+            };
+            json!({"op": "create", "collection": "t", "id": node(number), "data": data})
+        })
+        .collect();
+    for operations in operations.chunks(500) {
+        admin.post("/api/collections/batch", &json!({"operations": operations})).expect(200);
+    }
+    let kept = admin.post("/api/collections/t/records", &json!({"data": {"kept": node(2_000)}})).expect(201);
+    let path = format!("/api/admin/users/{ada}");
+    assert_eq!(admin.delete(&path).outcome(), (409, "user_referenced".into()));
+    let total = || admin.get("/api/collections/t/records?limit=1").expect(200)["total"].clone();
+    assert_eq!(total(), 2_501, "nothing of it was done");
+
+    assert_eq!(admin.delete(&format!("/api/collections/t/records/{}", text(&kept, "id"))).status, 204);
+    assert_eq!(admin.delete(&path).status, 204);
+    assert_eq!(total(), 1, "what belongs to another user is left");
+}
+
+#[test]
 fn the_use_of_a_token_is_written_down() {
     let site = Site::new();
     let server = site.serve();

@@ -200,10 +200,13 @@ impl Accounts {
                 Ok(true)
             }
             Err(ApplyAfterError::Own(DbError::Condition { .. })) => Ok(false),
-            Err(ApplyAfterError::Own(DbError::ForeignKey)) => Err(ApiError::conflict(
-                "user_referenced",
-                "records refer to this user and may not lose it: delete or change them first, or deactivate the user",
-            )),
+            // An extension may delete what refers to the user ahead of the database.
+            Err(ApplyAfterError::Own(DbError::ForeignKey) | ApplyAfterError::Hooks(DbError::ForeignKey)) => {
+                Err(ApiError::conflict(
+                    "user_referenced",
+                    "records refer to this user and may not lose it: delete or change them first, or deactivate the user",
+                ))
+            }
             Err(ApplyAfterError::Own(error)) => Err(error.into()),
             Err(ApplyAfterError::Hooks(error)) => Err(refused_by_hook(error, 0)),
         }

@@ -180,7 +180,8 @@ impl<'a> Work<'a> {
             return Err(Error::conflict("record_exists", message));
         }
         if prepared.change == Change::Delete
-            && cascade::is_needed(self.plugin, &collection, &prepared.record.id).await?
+            && cascade::is_needed(self.plugin, cascade::Root::record(&collection, &prepared.record.id))
+                .await?
         {
             self.begin_part();
         }

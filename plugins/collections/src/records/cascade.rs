@@ -9,17 +9,59 @@ use std::{
 
 use tinybase_plugin_api::{
     Error, Result,
-    database::{Batch, Cost, Rows, Transaction, Value},
+    database::{Batch, Cost, Database, Rows, Transaction, Value},
     task::Pace,
 };
 
 use crate::{
     catalog::{Catalog, Collection},
-    dialect::Edge,
+    dialect::{Dialect, Edge},
     limits,
     plugin::Collections,
-    schema::OnDelete,
+    schema::{OnDelete, USERS},
 };
+
+/// What is deleted first: a record, or a user.
+pub(super) struct Root<'a> {
+    name: &'a str,
+    /// Its collection's; no collection has that of the users.
+    number: i64,
+    /// Where its id and seq are found.
+    table: &'a str,
+    id: &'a str,
+}
+
+impl<'a> Root<'a> {
+    /// A record.
+    pub(super) fn record(collection: &'a Collection, id: &'a str) -> Root<'a> {
+        Root { name: &collection.name, number: collection.number, table: &collection.table, id }
+    }
+
+    /// A user, who has no seq.
+    pub(super) fn user(id: &'a str) -> Root<'a> {
+        Root {
+            name: USERS,
+            number: -1,
+            table: "(SELECT id,CAST(0 AS bigint) AS seq FROM tb_users) AS users",
+            id,
+        }
+    }
+}
+
+/// Where the records are looked for.
+enum Reader<'a> {
+    Within(&'a mut Transaction),
+    Before(&'a Database),
+}
+
+impl Reader<'_> {
+    async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Rows> {
+        match self {
+            Reader::Within(transaction) => transaction.query(sql, params).await,
+            Reader::Before(database) => database.query(Cost::Unknown, sql, params).await,
+        }
+    }
+}
 
 /// A field by which records of one collection refer to those of another that is deleted with them.
 struct Field<'a> {
@@ -37,29 +79,42 @@ struct Family<'a> {
 }
 
 impl<'a> Family<'a> {
-    fn of(catalog: &'a Catalog, root: &'a Collection) -> Family<'a> {
+    fn of(catalog: &'a Catalog, root: &Root<'a>) -> Family<'a> {
         let mut family = Family { members: BTreeMap::new(), cascading: Vec::new(), restricting: Vec::new() };
-        let mut left: Vec<&Arc<Collection>> = catalog.get(&root.name).into_iter().collect();
+        let mut left: Vec<&Arc<Collection>> = match catalog.get(root.name) {
+            Some(collection) => vec![collection],
+            None => family.add_referrers(catalog, root.name, root.number),
+        };
         while let Some(target) = left.pop() {
-            if family.members.insert(target.number, target).is_some() {
-                continue;
-            }
-            for referrer in catalog.referrers(&target.name) {
-                let field =
-                    Field { collection: referrer.collection, name: referrer.field, target: target.number };
-                match referrer.on_delete {
-                    OnDelete::Cascade => {
-                        left.push(referrer.collection);
-                        family.cascading.push(field);
-                    }
-                    OnDelete::Restrict => family.restricting.push(field),
-                    OnDelete::SetNull => {}
-                }
+            if family.members.insert(target.number, target).is_none() {
+                left.extend(family.add_referrers(catalog, &target.name, target.number));
             }
         }
         let members = &family.members;
         family.restricting.retain(|field| members.contains_key(&field.collection.number));
         family
+    }
+
+    /// Adds the fields that lead to the records of one name; the collections of those that cascade.
+    fn add_referrers(
+        &mut self,
+        catalog: &'a Catalog,
+        name: &'a str,
+        target: i64,
+    ) -> Vec<&'a Arc<Collection>> {
+        let mut cascading = Vec::new();
+        for referrer in catalog.referrers(name) {
+            let field = Field { collection: referrer.collection, name: referrer.field, target };
+            match referrer.on_delete {
+                OnDelete::Cascade => {
+                    cascading.push(referrer.collection);
+                    self.cascading.push(field);
+                }
+                OnDelete::Restrict => self.restricting.push(field),
+                OnDelete::SetNull => {}
+            }
+        }
+        cascading
     }
 
     fn edges(&self) -> Vec<Edge<'a>> {
@@ -73,16 +128,16 @@ impl<'a> Family<'a> {
     }
 }
 
-/// Whether records that refer to one another in a chain may be deleted with this one.
-pub(super) async fn is_needed(plugin: &Collections, root: &Collection, id: &str) -> Result<bool> {
+/// Whether records that refer to one another in a chain may be deleted with it.
+pub(super) async fn is_needed(plugin: &Collections, root: Root<'_>) -> Result<bool> {
     let catalog = plugin.catalog.current().await?;
-    if !catalog.is_deep(&root.name) {
+    if !catalog.is_deep(root.name) {
         return Ok(false);
     }
-    for referrer in catalog.referrers(&root.name).filter(|other| other.on_delete == OnDelete::Cascade) {
+    for referrer in catalog.referrers(root.name).filter(|other| other.on_delete == OnDelete::Cascade) {
         let column = referrer.collection.dialect.column(referrer.field);
         let sql = format!("SELECT 1 FROM {} WHERE {column}=?1 LIMIT 1", referrer.collection.table);
-        if !plugin.database.query(Cost::Short, &sql, &[id.into()]).await?.is_empty() {
+        if !plugin.database.query(Cost::Short, &sql, &[root.id.into()]).await?.is_empty() {
             return Ok(true);
         }
     }
@@ -93,11 +148,10 @@ pub(super) async fn is_needed(plugin: &Collections, root: &Collection, id: &str)
 pub(super) async fn delete_dependents(
     plugin: &Collections,
     transaction: &mut Transaction,
-    root: &Collection,
-    id: &str,
+    root: Root<'_>,
 ) -> Result<()> {
     let catalog = plugin.catalog.current().await?;
-    let family = Family::of(&catalog, root);
+    let family = Family::of(&catalog, &root);
     for member in family.members.values() {
         if let Some(lock) = member.dialect.lock(&member.table) {
             let mut batch = Batch::default();
@@ -105,12 +159,10 @@ pub(super) async fn delete_dependents(
             transaction.apply(batch).await?;
         }
     }
-    let mut graph = Graph::read(transaction, &family, root, id).await?;
-    graph.add_restricting(transaction, &family).await?;
-    let steps = graph.steps();
+    let graph = Graph::read(&mut Reader::Within(&mut *transaction), plugin.dialect(), &family, &root).await?;
     let mut batch = Batch::default();
     let mut pace = Pace::default();
-    for step in steps {
+    for step in graph.steps() {
         step.push(&family, &mut batch);
         if batch.len() >= limits::CASCADE_STATEMENTS_MAX {
             transaction.apply(std::mem::take(&mut batch)).await?;
@@ -119,6 +171,20 @@ pub(super) async fn delete_dependents(
     }
     if !batch.is_empty() {
         transaction.apply(batch).await?;
+    }
+    Ok(())
+}
+
+/// Adds the statements that delete what refers to the user now. What comes to refer to them until these are applied is left
+/// to the database, which finds no long chain any more.
+pub(super) async fn push_dependents(plugin: &Collections, root: Root<'_>, batch: &mut Batch) -> Result<()> {
+    let catalog = plugin.catalog.current().await?;
+    let family = Family::of(&catalog, &root);
+    let graph = Graph::read(&mut Reader::Before(&plugin.database), plugin.dialect(), &family, &root).await?;
+    let mut pace = Pace::default();
+    for step in graph.steps() {
+        step.push(&family, batch);
+        pace.worked(STEP_BYTES).await;
     }
     Ok(())
 }
@@ -211,15 +277,15 @@ enum Step {
 
 impl Graph {
     async fn read(
-        transaction: &mut Transaction,
+        reader: &mut Reader<'_>,
+        dialect: Dialect,
         family: &Family<'_>,
-        root: &Collection,
-        id: &str,
+        root: &Root<'_>,
     ) -> Result<Graph> {
         let max = limits::CASCADE_REFERENCES_MAX;
-        let sql = root.dialect.dependents((root.number, &root.table), &family.edges());
+        let sql = dialect.dependents((root.number, root.table), &family.edges());
         let limit = i64::try_from(max + 1).expect("the limit is small");
-        let rows = transaction.query(&sql, &[id.into(), limit.into()]).await.map_err(too_many)?;
+        let rows = reader.query(&sql, &[root.id.into(), limit.into()]).await.map_err(too_many)?;
         if rows.len() > max {
             return Err(too_large());
         }
@@ -236,6 +302,7 @@ impl Graph {
         for (place, edge, above) in links {
             graph.link(place, &above, Link::Cascading(edge));
         }
+        graph.add_restricting(reader, family).await?;
         Ok(graph)
     }
 
@@ -256,7 +323,7 @@ impl Graph {
     }
 
     /// Adds the references of `restrict` between the records: those, too, must not lead to one that is deleted before.
-    async fn add_restricting(&mut self, transaction: &mut Transaction, family: &Family<'_>) -> Result<()> {
+    async fn add_restricting(&mut self, reader: &mut Reader<'_>, family: &Family<'_>) -> Result<()> {
         const IDS_MAX: usize = 1_000;
         for (at, field) in family.restricting.iter().enumerate() {
             let number = field.collection.number;
@@ -271,7 +338,7 @@ impl Graph {
             );
             for ids in ids.chunks(IDS_MAX) {
                 let list = serde_json::to_string(ids).expect("a list of texts is JSON");
-                let rows = transaction.query(&sql, &[Value::Text(list)]).await?;
+                let rows = reader.query(&sql, &[Value::Text(list)]).await?;
                 self.add_links(&rows, field, Link::Restricting(at))?;
             }
         }

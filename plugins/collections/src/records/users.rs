@@ -1,5 +1,5 @@
-//! What becomes of records when a user is deleted: references of `set_null` are made null in the same change.
-//! `restrict` and `cascade` are the database's own work.
+//! What becomes of records when a user is deleted: references of `set_null` are made null in the same change, and chains of
+//! records that go with the user are deleted from their ends. `restrict` and `cascade` besides are the database's own work.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use tinybase_plugin_api::{
     events::{Before, Event},
 };
 
+use super::cascade;
 use crate::{
     plugin::Collections,
     schema::{OnDelete, USERS},
@@ -22,6 +23,9 @@ pub(crate) async fn before_user_delete(plugin: Arc<Collections>, event: Event) -
         let collection = referrer.collection;
         let sql = collection.dialect.set_null(&collection.table, referrer.field, "?1");
         statements.push(&sql, &[Value::Text(event.subject.clone())]);
+    }
+    if cascade::is_needed(&plugin, cascade::Root::user(&event.subject)).await? {
+        cascade::push_dependents(&plugin, cascade::Root::user(&event.subject), &mut statements).await?;
     }
     Ok(Before::pass().with_statements(statements))
 }

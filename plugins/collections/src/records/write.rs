@@ -87,8 +87,8 @@ async fn try_change(plugin: &Collections, request: &Request, id: &str, wish: Wis
         let mut prepared = prepare(&collection, id, stored, wish, conditions, &asker)?;
         drop(turn);
         references::check(plugin, &prepared, wish, &asker, None).await?;
-        let is_deep =
-            prepared.change == Change::Delete && cascade::is_needed(plugin, &collection, id).await?;
+        let is_deep = prepared.change == Change::Delete
+            && cascade::is_needed(plugin, cascade::Root::record(&collection, id)).await?;
         // Alone, a statement that affects nothing does no harm and needs no savepoint.
         let alone = if is_deep { Expect::Exactly(1) } else { Expect::Any };
         let mut part = Part { batch: Batch::default(), deep: is_deep.then_some(0) };
@@ -193,7 +193,12 @@ async fn apply_deep(plugin: &Collections, parts: Vec<Part>, changes: &[Prepared]
     let mut times = Vec::with_capacity(parts.len());
     for part in parts {
         if let Some(Prepared { collection, record, .. }) = part.deep.and_then(|at| changes.get(at)) {
-            cascade::delete_dependents(plugin, &mut transaction, collection, &record.id).await?;
+            cascade::delete_dependents(
+                plugin,
+                &mut transaction,
+                cascade::Root::record(collection, &record.id),
+            )
+            .await?;
         }
         times.push(transaction.apply(part.batch).await?.now);
     }
