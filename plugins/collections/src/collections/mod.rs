@@ -30,21 +30,12 @@ const PAGE_BYTES: usize = 128;
 
 /// `GET ""`: every collection, or a page of them where `limit` or `offset` is given.
 pub async fn list(plugin: Arc<Collections>, request: Request) -> Result<Response> {
-    http::check_query(&request, &["limit", "offset"])?;
-    let pairs: Vec<_> = request.query_pairs().collect();
-    let window = match pairs.iter().any(|(name, _)| name == "limit" || name == "offset") {
-        true => Some(query::window(&pairs)?),
-        false => None,
-    };
+    let window = window(&request)?;
     let catalog = plugin.catalog.current().await?;
     let mut shown: Vec<Shown<'_>> =
         catalog.all().iter().filter_map(|collection| Shown::to(&request, collection)).collect();
     let total = shown.len();
-    if let Some((limit, offset)) = window {
-        let at_most = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-        shown.drain(..at_most(offset).min(total));
-        shown.truncate(at_most(limit));
-    }
+    keep(&mut shown, window);
     let mut budget = Budget::of(&plugin);
     budget.take(PAGE_BYTES)?;
     for one in &shown {
@@ -58,6 +49,24 @@ pub async fn list(plugin: Arc<Collections>, request: Request) -> Result<Response
             format!("{{\"collections\":[{answers}],\"total\":{total},\"limit\":{limit},\"offset\":{offset}}}")
         }
     })))
+}
+
+/// The page that `limit` and `offset` ask for; `None` where neither is given.
+fn window(request: &Request) -> Result<Option<(u64, u64)>> {
+    http::check_query(request, &["limit", "offset"])?;
+    let pairs: Vec<_> = request.query_pairs().collect();
+    match pairs.iter().any(|(name, _)| name == "limit" || name == "offset") {
+        true => Ok(Some(query::window(&pairs)?)),
+        false => Ok(None),
+    }
+}
+
+/// Keeps what is on the page.
+fn keep<T>(all: &mut Vec<T>, window: Option<(u64, u64)>) {
+    let Some((limit, offset)) = window else { return };
+    let at_most = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    all.drain(..at_most(offset).min(all.len()));
+    all.truncate(at_most(limit));
 }
 
 /// `GET {name}`: one collection.

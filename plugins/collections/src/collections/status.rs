@@ -9,7 +9,9 @@ use tinybase_plugin_api::{
     task::Pace,
 };
 
+use super::{PAGE_BYTES, keep, window};
 use crate::{
+    budget::Budget,
     catalog::{Catalog, Collection},
     http, json, limits, paging,
     plugin::Collections,
@@ -18,16 +20,30 @@ use crate::{
     validate,
 };
 
-/// `GET /api/admin/collections/status`: every collection, without looking at each record.
+/// `GET /api/admin/collections/status`: every collection, without looking at each record, or a page of them where `limit` or
+/// `offset` is given.
 pub async fn status_all(plugin: Arc<Collections>, request: Request) -> Result<Response> {
-    http::check_query(&request, &[])?;
+    let window = window(&request)?;
     let catalog = plugin.catalog.reload().await?;
-    let mut collections = Vec::with_capacity(catalog.all().len());
-    for collection in catalog.all() {
-        collections.push(report(&plugin, &catalog, collection).await?);
+    let mut shown: Vec<&Arc<Collection>> = catalog.all().iter().collect();
+    let total = shown.len();
+    keep(&mut shown, window);
+    let mut budget = Budget::of(&plugin);
+    budget.take(PAGE_BYTES)?;
+    let mut collections = Vec::with_capacity(shown.len());
+    for collection in shown {
+        let report = report(&plugin, &catalog, collection).await?;
+        budget.take(report.to_string().len() + 1)?;
+        collections.push(report);
     }
     let healthy = collections.iter().all(|report| report["healthy"] == true);
-    Response::json(&json!({"healthy": healthy, "collections": collections}))
+    let mut answer = json!({"healthy": healthy, "collections": collections});
+    if let Some((limit, offset)) = window {
+        answer["total"] = total.into();
+        answer["limit"] = limit.into();
+        answer["offset"] = offset.into();
+    }
+    Response::json(&answer)
 }
 
 /// `GET /api/admin/collections/{name}/status`: one collection, every record checked against its schema.

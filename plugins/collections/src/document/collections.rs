@@ -88,8 +88,20 @@ pub(crate) fn delete_collection() -> Operation {
 
 /// `GET /api/admin/collections/status`
 pub(crate) fn status_of_all() -> Operation {
-    let answer = object(json!({"healthy": {"type": "boolean"}, "collections": list(object(report()))}));
-    operation("getStatusOfCollections", TAG).answers(200, "The status of each.", answer)
+    let all = json!({"healthy": {"type": "boolean"}, "collections": list(object(report()))});
+    let mut page = all.clone();
+    page["total"] = count();
+    page["limit"] = page_limit();
+    page["offset"] = count();
+    operation("getStatusOfCollections", TAG)
+        .query("limit", page_limit(), "The most collections of a page.")
+        .query("offset", count(), "How many to leave out first.")
+        .answers(
+            200,
+            "The status of each, in the order of their creation. With `limit` or `offset` a page of them.",
+            json!({"anyOf": [object(all), object(page)]}),
+        )
+        .refuses(413, "They are too large together: ask for pages.")
 }
 
 /// `GET /api/admin/collections/{name}/status`
