@@ -25,9 +25,10 @@ use super::{
     threads::{self, Inside, Way},
 };
 
-/// How long the last worker stays outside of plugin code before it hands its work to another thread. The others are out
-/// within microseconds, unless they block.
+/// How long a call that no worker may begin asks again at once. The others are out within microseconds, unless they compute.
 const LAST_WORKER_PATIENCE: Duration = Duration::from_millis(1);
+/// How often it asks after that, whether or not one came out: the watchdog may have seen that none will.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What is done to a call.
 enum Call<M, F> {
@@ -48,6 +49,8 @@ where
     work: Work,
     call: Call<M, F>,
     last_since: Option<Instant>,
+    /// Ready once it is worth asking again whether a worker may run it.
+    again: Option<BoxFuture<'static, ()>>,
     permit: Option<BoxFuture<'static, Option<MovedPermit>>>,
     /// Set while plugin code runs, for whoever wants to know.
     running: Option<Arc<AtomicBool>>,
@@ -66,7 +69,8 @@ where
     /// A call of a plugin. `make` begins it, and runs plugin code already.
     pub fn new(bulkhead: &'static Bulkhead, hold: H, work: Work, make: M) -> Guarded<H, M, F> {
         let call = Call::New(make);
-        Guarded { bulkhead, work, call, last_since: None, permit: None, running: None, hold: Some(hold) }
+        let hold = Some(hold);
+        Guarded { bulkhead, work, call, last_since: None, again: None, permit: None, running: None, hold }
     }
 
     /// What outlives the call.
@@ -114,10 +118,20 @@ where
         }
     }
 
-    /// Whether the last worker waits a little longer for another one to come out.
-    fn may_wait(&mut self) -> bool {
+    /// Has the call asked for again once another worker may have come out: at once for a moment, then in turn.
+    fn wait(&mut self, context: &mut Context<'_>) {
         let since = self.last_since.get_or_insert_with(Instant::now);
-        !threads::is_spent() && since.elapsed() < LAST_WORKER_PATIENCE
+        if since.elapsed() < LAST_WORKER_PATIENCE {
+            context.waker().wake_by_ref();
+            return;
+        }
+        let begin = || -> BoxFuture<'static, ()> {
+            Box::pin(async { drop(tokio::time::timeout(ASK_AGAIN, threads::worker_out()).await) })
+        };
+        if self.again.get_or_insert_with(begin).as_mut().poll(context).is_ready() {
+            self.again = None;
+            context.waker().wake_by_ref();
+        }
     }
 
     fn run_inside(&mut self, inside: Inside, context: &mut Context<'_>) -> Poll<Result<F::Output, RawError>> {
@@ -172,23 +186,24 @@ where
             this.call = Call::Over;
             return Poll::Ready(Err(switched_off(this.bulkhead.name())));
         }
-        if this.bulkhead.is_slow() || this.permit.is_some() {
+        if this.bulkhead.is_slow() {
             return this.run_moved(context);
         }
         match threads::enter(this.bulkhead.number(), this.work) {
             Way::Open(inside) => {
-                this.last_since = None;
+                (this.last_since, this.again, this.permit) = (None, None, None);
                 if !is_new {
                     // A new task has pushed out what was waiting there when it was spawned.
                     threads::displace();
                 }
                 this.run_inside(inside, context)
             }
-            Way::Last if this.may_wait() => {
-                context.waker().wake_by_ref();
+            Way::Last if threads::is_spent() => this.run_moved(context),
+            Way::Last => {
+                this.permit = None;
+                this.wait(context);
                 Poll::Pending
             }
-            Way::Last => this.run_moved(context),
         }
     }
 }

@@ -178,3 +178,29 @@ fn an_extension_that_is_switched_off_is_called_no_more() {
     drop(watchdog);
     runtime.shutdown_background();
 }
+
+/// A call that holds its thread for a while, several times.
+fn busy(bulkhead: &'static Bulkhead) -> OwnTask<Result<(), tinybase_abi::error::RawError>> {
+    OwnTask::spawn(Guarded::new(bulkhead, (), Work::Request, |_: &()| {
+        Box::pin(async {
+            for _ in 0..3 {
+                std::thread::sleep(Duration::from_millis(3));
+                tokio::task::yield_now().await;
+            }
+        })
+    }))
+}
+
+#[test]
+fn calls_that_only_take_long_make_no_threads() {
+    on_runtime(2, async {
+        let bulkhead = Bulkhead::leak("busy", 64);
+        let calls: Vec<_> = (0..200).map(|_| busy(bulkhead)).collect();
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+        // The workers, and a few where the machine itself was too slow.
+        let threads = super::threads::notes().len();
+        assert!((3..12).contains(&threads), "{threads} threads");
+    });
+}

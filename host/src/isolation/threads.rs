@@ -10,6 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::Work;
 
@@ -31,6 +32,9 @@ struct Shared(AtomicUsize);
 static INSIDE: Shared = Shared(AtomicUsize::new(0));
 /// How many may be.
 static INSIDE_MAX: Shared = Shared(AtomicUsize::new(usize::MAX));
+/// How many calls wait for one of them to come out, and what tells the first of those.
+static WAITING: Shared = Shared(AtomicUsize::new(0));
+static LEFT: Notify = Notify::const_new();
 /// Whether all of these have been there for long, so that none is to be waited for.
 static IS_SPENT: AtomicBool = AtomicBool::new(false);
 /// The notes of every thread there ever was. One that ended leaves its place to the next.
@@ -178,9 +182,32 @@ impl Drop for Inside {
         let Some(note) = self.note else { return };
         note.leave(self.before);
         if self.is_counted {
-            INSIDE.0.fetch_sub(1, Ordering::AcqRel);
+            INSIDE.0.fetch_sub(1, Ordering::SeqCst);
+            if WAITING.0.load(Ordering::SeqCst) > 0 {
+                LEFT.notify_one();
+            }
         }
     }
+}
+
+/// One who waits is counted until dropped.
+struct Waits;
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        WAITING.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Waits until a worker comes out of plugin code, after all who waited before.
+pub async fn worker_out() {
+    WAITING.0.fetch_add(1, Ordering::SeqCst);
+    let _waits = Waits;
+    let left = LEFT.notified();
+    if INSIDE.0.load(Ordering::SeqCst) < INSIDE_MAX.0.load(Ordering::Relaxed) {
+        return;
+    }
+    left.await;
 }
 
 /// The host's own code, called by a plugin. Dropped, the plugin's runs again.
