@@ -305,6 +305,31 @@ fn of_several_chunks_the_first_fault_stops_the_import_and_nothing_behind_it_is_s
     assert_eq!(stored("skips"), expected, "in the order of the file");
 }
 
+/// Fifty are stored by one statement.
+#[test]
+fn many_records_stand_in_the_order_of_the_file_and_one_among_them_that_is_refused_is_named() {
+    let bench = Bench::new();
+    let fields = json!([{"name": "n", "type": "integer", "unique": true}, {"name": "t", "type": "string"}]);
+    bench.make("n", &fields);
+    let number = |line: usize| if line == 70 { 3 } else { line };
+    let file: String = (1..=130).map(|line| format!("{}\n", json!({"n": number(line), "t": "a"}))).collect();
+    let (code, errors) = bench.import("n", "n.ndjson", &file, json!({"on-error": "skip"}));
+    assert!(code == 0 && errors.iter().any(|error| error.starts_with("line 70: ")), "{errors:?}");
+    let numbers = |text: &str| -> Vec<u64> {
+        let of_text = bench.data("n").into_iter().filter(|data| data["t"] == text);
+        of_text.map(|data| data["n"].as_u64().unwrap()).collect()
+    };
+    let expected: Vec<u64> = (1..=130).filter(|line| *line != 70).collect();
+    assert_eq!(numbers("a"), expected);
+    let total = bench.host.get("/api/collections/n/records?limit=1").admin().send().json()["total"].clone();
+    assert_eq!(total, 129, "each of them is counted");
+    // Some are there: those between them are made in their order.
+    let file: String = (101..=260).map(|n| format!("{}\n", json!({"n": n, "t": "b"}))).collect();
+    let (code, errors) = bench.import("n", "k.ndjson", &file, json!({"key": "n"}));
+    assert_eq!((code, errors), (0, vec![]));
+    assert_eq!(numbers("b"), (101..=260).collect::<Vec<u64>>());
+}
+
 #[test]
 fn a_key_finds_the_records_that_are_updated() {
     let bench = Bench::new();
