@@ -151,7 +151,7 @@ async fn calls(plugins: &Plugins) -> Vec<f64> {
     rounds
 }
 
-/// The nanoseconds of one event that nobody hears, as the extension measures it, round by round.
+/// The nanoseconds of one event that nobody listens to, as the extension measures it, round by round.
 async fn events(plugins: &Plugins) -> Vec<f64> {
     let path = "/api/boundary/event";
     let ((route, params), parts, id) = (route(plugins, path), request_parts(path), RequestId::generate());

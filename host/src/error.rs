@@ -183,7 +183,7 @@ impl ApiError {
         ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, detail).retry_after(retry_after_seconds)
     }
 
-    /// 500: something broke in the host. The cause is logged by the caller and never told to the client.
+    /// 500: something broke in the host. The cause is logged by the caller and never answered to the client.
     pub fn internal() -> ApiError {
         let detail = "something went wrong in the server; its log names the cause under this request's id";
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", detail)

@@ -13,7 +13,7 @@ use piece::Piece;
 /// a word of memory for every 64 characters.
 pub const PATTERN_BYTES_MAX: usize = 4096;
 
-/// The match was told to stop.
+/// The match was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped;
 

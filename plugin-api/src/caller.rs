@@ -25,7 +25,7 @@ pub struct ToldCaller {
 }
 
 impl ToldCaller {
-    /// Whoever sent a request, to be told as it is; `None` for nobody.
+    /// Whoever sent a request, to be passed on as it is; `None` for nobody.
     pub fn of(request: &Request) -> Option<ToldCaller> {
         request.caller().map(|caller| ToldCaller {
             user_id: caller.user_id().to_owned(),

@@ -1,7 +1,7 @@
 //! Events between extensions, brokered by the host.
 //!
 //! Before an event, hooks run in order: each may alter the payload, refuse by an error, or add statements that commit
-//! with the change. After it was committed, listeners are told.
+//! with the change. After it was committed, listeners are notified.
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
@@ -100,7 +100,7 @@ impl Topic {
         self.listeners.0.has_before()
     }
 
-    /// Whether somebody is told after events of this topic. Costs one load.
+    /// Whether somebody is notified after events of this topic. Costs one load.
     #[inline]
     pub fn has_after(&self) -> bool {
         self.listeners.0.has_after()

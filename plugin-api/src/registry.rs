@@ -214,7 +214,7 @@ impl<P: Plugin> Registry<P> {
         }));
     }
 
-    /// Is told of events of `topic` after they were committed, at most once.
+    /// Is notified of events of `topic` after they were committed, at most once.
     pub fn after<F>(&mut self, topic: &'static str, subject: Option<&str>, handler: fn(Arc<P>, Event) -> F)
     where
         F: Future<Output = Result<()>> + Send + 'static,
@@ -222,7 +222,7 @@ impl<P: Plugin> Registry<P> {
         self.listen(topic, subject, false, handler);
     }
 
-    /// Is told of events of `topic` at least once: the event is written down with the change and told again until the
+    /// Is notified of events of `topic` at least once: the event is written down with the change and delivered again until the
     /// handler succeeds, also after a crash.
     pub fn after_durable<F>(
         &mut self,

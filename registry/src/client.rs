@@ -89,7 +89,7 @@ impl Registry {
         })
     }
 
-    /// Fetches an archive into a folder that is there, verified while it comes. `progress` is told how many of how many bytes
+    /// Fetches an archive into a folder that is there, verified while it comes. `progress` is called with how many of how many bytes
     /// are there. What is not whole and verified is removed.
     ///
     /// # Errors

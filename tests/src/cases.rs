@@ -60,7 +60,7 @@ struct Words {
     numbered: [Numbered; 2],
 }
 
-/// Values that differ from run to run and are told apart: each has its number.
+/// Values that differ from run to run and are kept apart: each has its number.
 struct Numbered {
     pattern: Regex,
     word: &'static str,

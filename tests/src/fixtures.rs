@@ -23,7 +23,7 @@ pub enum Toolchain {
     Nightly,
 }
 
-/// Whether the nightly compiler is installed; the reason where it cannot be told.
+/// Whether the nightly compiler is installed; the reason where it cannot be found out.
 pub fn nightly() -> Result<(), String> {
     let listed = Command::new("rustup").args(["toolchain", "list"]).output();
     let listed = listed.map_err(|error| format!("rustup cannot be asked: {error}"))?;

@@ -7,7 +7,7 @@ use crate::build;
 use crate::step;
 use crate::workspace::{Profile, Workspace, cargo};
 
-/// What `blocked` can be told.
+/// The arguments of `blocked`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// How often a server is started, with each number of workers, idle and busy

@@ -18,7 +18,7 @@ const ASSET_DIRS: [&str; 4] = ["admin", "migrations", "pages", "templates"];
 /// A plugin's library that contains this text has SQLite linked into it: two copies in one process drop each other's locks.
 const SQLITE_MARK: &[u8] = b"SQLite format 3\0";
 
-/// What `build` can be told.
+/// The arguments of `build`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Build optimised

@@ -21,7 +21,7 @@ use crate::workspace::{Profile, Workspace};
 /// The collection that is copied.
 const COLLECTION: &str = "items";
 
-/// What `copy` can be told.
+/// The arguments of `copy`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Records to copy

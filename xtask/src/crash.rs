@@ -6,7 +6,7 @@ use crate::build;
 use crate::step;
 use crate::workspace::{Profile, Workspace, cargo};
 
-/// What `crash` can be told.
+/// The arguments of `crash`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// How often the server is killed

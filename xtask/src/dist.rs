@@ -31,7 +31,7 @@ const LINKS: [(&str, &str); 2] = [
     ("](../../registry/README.md", "](../registry.md"),
 ];
 
-/// What `dist` can be told.
+/// The arguments of `dist`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Where to put the folder and the archive

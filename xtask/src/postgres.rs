@@ -11,7 +11,7 @@ use tinybase_test_postgres::{Cluster, URL_VARIABLE};
 
 use crate::step;
 
-/// What `postgres` can be told.
+/// The arguments of `postgres`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// What to run with the server's URL in TINYBASE_TEST_POSTGRES_URL; without it the server runs until Ctrl-C
@@ -19,7 +19,7 @@ pub(crate) struct Options {
     command: Vec<String>,
 }
 
-/// Starts a server and stops it after the command, or when it is told to end.
+/// Starts a server and stops it after the command, or when it is asked to end.
 ///
 /// # Errors
 /// When PostgreSQL is missing and cannot be installed, does not start, or the command fails.

@@ -13,7 +13,7 @@ use crate::workspace::{Profile, Workspace};
 /// The folder that is served, in the current directory.
 const DATA_DIR: &str = "tinybase-data";
 
-/// What `serve` can be told.
+/// The arguments of `serve`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Passed on to `tinybase serve`, such as --port 9000

@@ -12,7 +12,7 @@ use crate::step;
 use crate::suite::Suite;
 use crate::workspace::{Profile, Workspace, cargo};
 
-/// What `test` can be told.
+/// The arguments of `test`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Leave out the lints, the documentation's tests, the fuzzing of the API and the generated clients
@@ -26,7 +26,7 @@ pub(crate) struct Options {
 /// The first step that failed.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let started = Instant::now();
-    // Missing, it is told or installed now, not after the minutes that all else takes.
+    // Missing, it is named or installed now, not after the minutes that all else takes.
     Installation::find_or_install().context("the suite runs on PostgreSQL too")?;
     let workspace = Workspace::load()?;
     let cargo_in_root = |arguments: &[&str]| {

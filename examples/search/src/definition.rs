@@ -26,7 +26,7 @@ pub enum Language {
 }
 
 impl Language {
-    /// Its name, as it is told and stored.
+    /// Its name, as it is answered and stored.
     pub fn name(self) -> &'static str {
         match self {
             Language::Simple => "simple",
@@ -140,7 +140,7 @@ impl Definition {
         weights
     }
 
-    /// The fields as they are stored and told.
+    /// The fields as they are stored and answered.
     pub fn fields_json(&self) -> Json {
         json!(self.fields)
     }

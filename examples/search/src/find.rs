@@ -36,7 +36,7 @@ struct Hit {
     number: i64,
     doc: i64,
     score: f64,
-    /// Whether the score may be told: it is computed over all records.
+    /// Whether the score may be answered: it is computed over all records.
     tells_score: bool,
     digest: String,
     record: Json,

@@ -1,5 +1,5 @@
-//! Keeps indexes current: told of each change of a record, at least once, it asks for the record as it is now. So it does
-//! not matter how often or in which order it is told.
+//! Keeps indexes current: notified of each change of a record, at least once, it asks for the record as it is now. So it does
+//! not matter how often or in which order it is notified.
 
 use tinybase_plugin_api::prelude::*;
 

@@ -44,7 +44,7 @@ pub const TIDY_EVERY: Duration = Duration::from_secs(60);
 pub const HOLD_MS: i64 = 15_000;
 /// How long a build waits that has failed, in milliseconds.
 pub const RETRY_MS: i64 = 10_000;
-/// For how long a deleted record is remembered, in milliseconds: longer than anything that is told of it may be late.
+/// For how long a deleted record is remembered, in milliseconds: longer than any event of it may be late.
 pub const GONE_MS: i64 = 24 * 3_600_000;
 /// Rows of an index that ended that are deleted at once.
 pub const CLEAR_ROWS_MAX: i64 = 1_000;

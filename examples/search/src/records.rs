@@ -36,7 +36,7 @@ impl Record {
 }
 
 fn shape(what: &str) -> Error {
-    Error::internal("service_shape", format!("records@1 told a record without {what}"))
+    Error::internal("service_shape", format!("records@1 answered a record without {what}"))
 }
 
 fn records(answer: &mut Json) -> Result<Vec<Record>> {
@@ -127,7 +127,7 @@ impl Collection {
 async fn told(host: &Host, asked: &Json) -> Result<Vec<Collection>> {
     let answer = host.call(SERVICE, MAJOR, "collections", asked).await?;
     Vec::deserialize(&answer["collections"]).map_err(|error| {
-        Error::internal("service_shape", format!("records@1 told collections otherwise: {error}"))
+        Error::internal("service_shape", format!("records@1 answered collections otherwise: {error}"))
     })
 }
 

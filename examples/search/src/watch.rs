@@ -1,5 +1,5 @@
 //! Holds indexes against the collections: those of collections that ended end too, those of changed schemas are built
-//! again, and so are those that miss what no event told of. It never changes a record.
+//! again, and so are those that miss what no event brought. It never changes a record.
 
 use tinybase_plugin_api::prelude::*;
 
@@ -55,7 +55,7 @@ impl Search {
         }
     }
 
-    /// Forgets what was deleted long ago, and builds again what misses records that no event told of: imports, cascades.
+    /// Forgets what was deleted long ago, and builds again what misses records that no event brought: imports, cascades.
     pub async fn tidy(self: Arc<Self>) -> Result<()> {
         let forget =
             format!("DELETE FROM search_docs WHERE gone_at < {} - ?1", now_ms(self.database.engine()));

@@ -213,7 +213,7 @@ fn a_text_that_is_not_there_any_more_is_not_shown() {
     let site = Site::new(true);
     site.index(&fields());
     site.add("a", "u1", json!({"title": "the password is fox"}));
-    // The change is made, and the index has not heard of it.
+    // The change is made, and the index was not notified of it.
     let event = site.store("a", 2, "u1", json!({"title": "nothing here"}));
     assert_eq!(site.found("u1", "q=password"), [""; 0]);
     site.told("record.update", &event);
@@ -304,7 +304,7 @@ fn indexes_follow_schemas_and_collections() {
     let site = Site::new(true);
     site.add("a", "u1", json!({"title": "fox"}));
     site.index(&fields());
-    // A change of the schema is told by no event: the records were changed with it.
+    // A change of the schema causes no event: the records were changed with it.
     site.store("a", 1, "u1", json!({"title": "badger"}));
     site.posts.lock().unwrap().revision = 2;
     site.host.job("watch").unwrap();

@@ -1,4 +1,4 @@
-//! The extension that the boundary's benchmark calls: an empty answer, and events that nobody hears. It does no work of its own.
+//! The extension that the boundary's benchmark calls: an empty answer, and events that nobody listens to. It does no work of its own.
 #![forbid(unsafe_code)]
 
 use std::hint::black_box;

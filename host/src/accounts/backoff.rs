@@ -127,7 +127,7 @@ impl Backoff {
     ///
     /// # Errors
     /// 429 `login_backoff` where others failed meanwhile, so that this try should not have been: it is not counted, and
-    /// its outcome is not told.
+    /// its outcome is not reported.
     pub(super) fn failed(&self, attempt: Attempt, is_stranger: bool) -> Result<Option<Burst>, ApiError> {
         if !self.enabled {
             return Ok(None);

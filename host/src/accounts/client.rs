@@ -30,7 +30,7 @@ impl Client {
         Client { actor: Actor::local(kind, name), user_agent: None, is_here: false }
     }
 
-    /// A client that is not at the other end of this request, but was told of.
+    /// A client that is not at the other end of this request, but was named by it.
     pub fn told(actor: Actor, user_agent: Option<&str>) -> Client {
         Client { actor, user_agent: user_agent.map(cut).filter(|kept| !kept.is_empty()), is_here: false }
     }

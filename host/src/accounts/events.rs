@@ -19,10 +19,10 @@ pub struct AccountEvent {
     pub role: Role,
 }
 
-/// Who hears of accounts' events.
+/// Who receives accounts' events.
 pub trait AccountEvents: std::fmt::Debug + Send + Sync {
     /// Called before the change is written; never while the writer holds a transaction. May refuse it with an error,
-    /// or add statements that are committed with it. An event told here may still come to nothing: another request may
+    /// or add statements that are committed with it. An event emitted here may still come to nothing: another request may
     /// win, and the call is then repeated or the request refused.
     fn before<'a>(
         &'a self,

@@ -77,7 +77,7 @@ impl Guard {
     ///
     /// # Errors
     /// 429 `login_backoff` where others failed meanwhile, so that this try should not have been: it is not counted, and
-    /// its outcome is not told.
+    /// its outcome is not reported.
     pub(super) async fn failed(&self, tried: Try<'_>, is_stranger: bool) -> Result<Option<Burst>, ApiError> {
         match self {
             Guard::Own(own) => own.failed(own.attempt(tried.email, tried.address()), is_stranger),

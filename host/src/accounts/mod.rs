@@ -164,7 +164,7 @@ impl Accounts {
         Accounts { clock, ..self }
     }
 
-    /// Sets who hears of what happens here. To be called once, before requests come; later calls change nothing.
+    /// Sets who is notified of what happens here. To be called once, before requests come; later calls change nothing.
     pub fn set_events(&self, events: Arc<dyn AccountEvents>) {
         let _ = self.events.set(events);
     }

@@ -29,7 +29,7 @@ pub(super) struct Stored {
 
 /// A new refresh token: what the client keeps, and what is stored.
 pub(super) struct NewToken {
-    /// The token; told to the client once.
+    /// The token; answered to the client once.
     pub(super) token: String,
     hash: [u8; 32],
     expires_at: String,

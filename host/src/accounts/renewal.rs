@@ -95,7 +95,7 @@ impl Accounts {
         );
         match self.users.sql().apply(batch).await {
             Ok(_) => {}
-            // Several reuses at once: the first has ended the session and told of it.
+            // Several reuses at once: the first has ended the session and reported it.
             Err(DbError::Condition { .. }) => return Ok(refresh_token_invalid()),
             Err(other) => return Err(other.into()),
         }

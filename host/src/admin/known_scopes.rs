@@ -1,5 +1,5 @@
 //! Which scopes there are: those that the routes which serve now ask of application tokens. A scope that none asks for may
-//! be meant for an extension that comes later, so it is told and not refused.
+//! be meant for an extension that comes later, so it is reported and not refused.
 
 use std::{collections::BTreeSet, sync::Arc};
 

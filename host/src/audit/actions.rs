@@ -5,7 +5,7 @@
 pub const ACTIONS: &[(&str, &str)] = &[
     (
         "application_token.create",
-        "a token for programs was made; neither here nor below is the token itself told",
+        "a token for programs was made; neither here nor below is the token itself written",
     ),
     ("application_token.update", "its name or description was changed, or it was switched on or off"),
     ("application_token.delete", "it is no more"),
@@ -32,7 +32,7 @@ pub const ACTIONS: &[(&str, &str)] = &[
     ("session.reuse", "a refresh token was used twice, which ended its session"),
     ("settings.update", "settings of the instance were changed"),
     ("user.create", "an account was made: by itself, by the first login, by an admin, at the command line"),
-    ("user.update", "an account was changed; of a password it is told only that it changed"),
+    ("user.update", "an account was changed; of a password it says only that it changed"),
     ("user.delete", "an account is no more"),
     ("user.login_backoff", "too many passwords were tried for an account: further ones have to wait"),
     ("user.login_link", "a mailed link was used to sign in"),

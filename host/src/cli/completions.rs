@@ -2,7 +2,7 @@
 
 use super::{Failure, output};
 
-/// What `completions` can be told.
+/// The arguments of `completions`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     /// The shell

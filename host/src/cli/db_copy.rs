@@ -15,7 +15,7 @@ use crate::{
     plugins::Console,
 };
 
-/// What `copy` can be told.
+/// The arguments of `copy`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     /// The database to copy, which is only read: sqlite://… or postgres://…

@@ -30,7 +30,7 @@ const EXAMPLE_FUNCTION_NAME: &str = "hello.py";
 /// `tinybase.toml` may hold a mail server's password.
 const CONFIG_FILE_MODE: u32 = 0o600;
 
-/// What `init` can be told.
+/// The arguments of `init`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     /// The folder to prepare; the current one where left out

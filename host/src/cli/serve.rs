@@ -31,7 +31,7 @@ use crate::{
 /// How long plugins may take to end in any case, however long open requests took.
 const PLUGINS_END_TIME_MIN: Duration = Duration::from_millis(500);
 
-/// What `serve` can be told.
+/// The arguments of `serve`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     /// The address to listen on, instead of server.host

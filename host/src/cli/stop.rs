@@ -1,5 +1,5 @@
-//! The signals that end a server, SIGTERM and SIGINT, heard on a thread of their own: whatever the server's threads do, the
-//! first one is heard, the second ends the process, and so does an end that does not come about.
+//! The signals that end a server, SIGTERM and SIGINT, received on a thread of their own: whatever the server's threads do, the
+//! first one is received, the second ends the process, and so does an end that does not come about.
 
 use std::{
     io, thread,

@@ -1,4 +1,4 @@
-//! What an operator is told of an instance that has no user yet: that its first login becomes the administrator, and what that
+//! What an operator reads of an instance that has no user yet: that its first login becomes the administrator, and what that
 //! login needs. It never creates the user.
 
 use super::{Failure, output};

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Failure, output};
 use tinybase_abi::{ABI_MAJOR, ABI_MAJOR_OLDEST, ABI_MINOR};
 
-/// What `version` can be told.
+/// The arguments of `version`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     /// Print JSON

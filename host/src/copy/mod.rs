@@ -77,7 +77,7 @@ pub struct Copy {
     pub console: Console,
     /// The keys of this folder, held against those that the source is served with.
     pub keys: SameKeys,
-    /// How a server that works on either side is told; where it is none, such a server does not matter.
+    /// How a server that works on either side is recognised; where it is none, such a server does not matter.
     pub unserved: Option<config::Node>,
 }
 

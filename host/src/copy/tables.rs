@@ -51,7 +51,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// What its rows are told apart and paged by, as SQL: to select, to compare, and what it is compared with behind its
+    /// What its rows are distinguished and paged by, as SQL: to select, to compare, and what it is compared with behind its
     /// number as a parameter.
     pub fn key_sql(&self, engine: Engine) -> Vec<KeyPart> {
         if !self.key.is_empty() {

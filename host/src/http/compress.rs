@@ -41,7 +41,7 @@ pub(super) fn is_worth_it(answer: &Answer, bytes_min: u16) -> bool {
 }
 
 fn is_compressible(content_type: &HeaderValue) -> bool {
-    // Nearly every answer: told by one comparison.
+    // Nearly every answer: decided by one comparison.
     if content_type == "application/json" {
         return true;
     }

@@ -1,4 +1,4 @@
-//! Reads the JSON bodies of the host's own routes: every fault of a body is told at once, each with its place, a field
+//! Reads the JSON bodies of the host's own routes: every fault of a body is answered at once, each with its place, a field
 //! that the route does not know among them. It never reads a body of a plugin's route.
 
 use std::ops::RangeInclusive;

@@ -31,7 +31,7 @@ pub trait PluginDispatch: Send + Sync + 'static {
     /// The number of the current generation: what was derived from it holds as long as this stays.
     fn generation(&self) -> u64;
 
-    /// Asks every extension that hears `topic`, each with the same `payload`, and answers what each made of it under its
+    /// Asks every extension that listens to `topic`, each with the same `payload`, and answers what each made of it under its
     /// name. One that fails or takes long has no part in it.
     fn collect<'a>(&'a self, topic: &'a str, payload: Value) -> BoxFuture<'a, Vec<(String, Value)>>;
 }

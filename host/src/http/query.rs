@@ -1,4 +1,4 @@
-//! Reads the query of the host's own routes: every fault of it is told at once, each with its place. It never knows what
+//! Reads the query of the host's own routes: every fault of it is answered at once, each with its place. It never knows what
 //! a parameter is for.
 
 use std::{borrow::Cow, ops::RangeInclusive};

@@ -218,7 +218,7 @@ impl Drop for Sweeping {
     }
 }
 
-/// What a caller is told, and the refusal where there is one.
+/// What a caller is answered, and the refusal where there is one.
 fn told(rule: Rule, subject: Subject<'_>, taken: Taken) -> (Quota, Option<ApiError>) {
     let quota = Quota {
         limit: rule.per_minute,

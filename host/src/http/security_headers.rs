@@ -85,7 +85,7 @@ enum Kind {
 fn kind(headers: &HeaderMap) -> Kind {
     let Some(content_type) = headers.get(header::CONTENT_TYPE) else { return Kind::Other };
     let content_type = content_type.as_bytes();
-    // Nearly every answer: told apart by one comparison.
+    // Nearly every answer: recognised by one comparison.
     if content_type == b"application/json" {
         return Kind::Data;
     }

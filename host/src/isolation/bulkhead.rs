@@ -45,7 +45,7 @@ impl Bulkhead {
     pub fn leak(name: &str, threads_max: usize) -> &'static Bulkhead {
         let mut all = ALL.lock();
         let bulkhead: &'static Bulkhead = Box::leak(Box::new(Bulkhead {
-            // Plugins beyond that are not told apart; nobody loads so many.
+            // Plugins beyond that are not kept apart; nobody loads so many.
             number: u16::try_from(all.len() + 1).unwrap_or(u16::MAX),
             name: name.to_owned(),
             is_slow: AtomicBool::new(false),

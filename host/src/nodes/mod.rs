@@ -167,10 +167,10 @@ impl Nodes {
             clock.tick().await;
             match self.renew().await {
                 Ok(()) => failed = false,
-                Err(error) if failed => tracing::debug!(%error, "the other nodes still cannot be told"),
+                Err(error) if failed => tracing::debug!(%error, "the other nodes still cannot be notified"),
                 Err(error) => {
                     failed = true;
-                    tracing::warn!(%error, "the other nodes could not be told that this one is there");
+                    tracing::warn!(%error, "the other nodes could not be notified that this one is there");
                 }
             }
         }
@@ -242,7 +242,7 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Says that this node ends. Where that cannot be told, the others learn it by its silence.
+    /// Says that this node ends. Where that cannot be announced, the others learn it by its silence.
     pub async fn leave(mut self) {
         if let Some(beats) = self.beats.take() {
             beats.abort();
@@ -251,7 +251,7 @@ impl Membership {
         }
         let nodes = &self.nodes;
         if let Err(error) = nodes.apply(&nodes.statements.leave, &[ValueRef::Text(&nodes.id)]).await {
-            tracing::warn!(%error, "the other nodes could not be told that this one ends");
+            tracing::warn!(%error, "the other nodes could not be notified that this one ends");
         }
     }
 }

@@ -84,7 +84,7 @@ impl Readiness {
     }
 }
 
-/// What is told of an error, where it says no more than that something `failed`.
+/// What is answered of an error, where it says no more than that something `failed`.
 fn problem(error: &DbError, failed: Problem) -> Problem {
     match error {
         DbError::DiskFull(_) => Problem::DiskFull,

@@ -189,7 +189,7 @@ pub fn in_order(installed: Vec<Installed>) -> Vec<Installed> {
             let needs = dependencies(one);
             left.iter().any(|other| other.name != one.name && needs.contains_key(&other.name))
         };
-        // Where they wait for each other, none can be first: the first one is told what it lacks when it starts.
+        // Where they wait for each other, none can be first: the first one learns what it lacks when it starts.
         let next = left.iter().position(|one| !waits(one)).unwrap_or(0);
         ordered.push(left.remove(next));
     }

@@ -49,7 +49,7 @@ struct State {
     attempts: u32,
     /// What was said to whoever carries out a change.
     said: Said,
-    /// What was told last to those who look how extensions are.
+    /// What was answered last to those who look how extensions are.
     told: Option<Vec<String>>,
 }
 

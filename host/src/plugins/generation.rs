@@ -49,7 +49,7 @@ pub struct Listener {
     pub position: u32,
     /// One subject alone, or all.
     pub subject: Option<String>,
-    /// Its events, told at most once; `None` where the outbox tells them at least once.
+    /// Its events, delivered at most once; `None` where the outbox delivers them at least once.
     pub queue: Option<ListenerQueue>,
     /// Its name in the outbox.
     pub subscriber: String,

@@ -42,7 +42,7 @@ pub enum LoadError {
         /// This host's version.
         host: String,
     },
-    /// Its tables could not be told from another extension's.
+    /// Its tables could not be distinguished from another extension's.
     #[error(
         "its tables would begin like those of the extension {other}, which is installed or left tables behind: rename {name}"
     )]

@@ -80,13 +80,13 @@ use crate::{
 /// How long an extension may take to tell its part of the OpenAPI document.
 const DOCUMENT_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// How much of a package's hash must be told at least, in characters.
+/// How much of a package's hash must be given at least, in characters.
 const HASH_CHARS_MIN: usize = 16;
 
 /// What plugins are loaded for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// To serve: jobs run, the outbox is told.
+    /// To serve: jobs run, the outbox is delivered.
     Serve,
     /// To run one command: nothing runs by the clock.
     Command,

@@ -1,4 +1,4 @@
-//! The outbox: events written down with their change, told at least once, also after a crash.
+//! The outbox: events written down with their change, delivered at least once, also after a crash.
 //! An event stays until its listener has succeeded; it never overtakes another of the same listener that is due. When one
 //! is due goes by the database's clock, so that nodes whose own clocks differ agree on it.
 
@@ -27,7 +27,7 @@ const EVENTS_AT_ONCE: i64 = 100;
 const BYTES_AT_ONCE: i64 = 4 << 20;
 /// How often the outbox is looked at where nothing wakes it: for retries, and for what another process wrote.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The longest wait before an event is told again, in seconds.
+/// The longest wait before an event is delivered again, in seconds.
 const RETRY_SECONDS_MAX: i64 = 3600;
 
 const INSERT: &str = "INSERT INTO tb_outbox (topic, subject, payload, subscriber, created_at, next_attempt_at) \
@@ -96,13 +96,13 @@ async fn tell_due(
         return Ok(());
     }
     if !teller.is_alone() {
-        // What was due before may have been told by whoever was the teller then.
+        // What was due before may have been delivered by whoever delivered then.
         due = self::due(sql, &listener.subscriber).await?;
     }
     loop {
         for event in &due.events {
             if shared.current.load().number != generation {
-                // The rest is told to whoever listens by now: no plugin is kept by what is due.
+                // The rest is delivered to whoever listens by now: no plugin is kept by what is due.
                 return teller.leave(&listener.subscriber).await;
             }
             if !tell(shared, sql, teller, listener, event).await? {
@@ -141,7 +141,7 @@ async fn due(sql: &HostSql, subscriber: &str) -> Result<Due, DbError> {
     Ok(Due { events, has_more })
 }
 
-/// Notes that an event is to be told again, in so many seconds.
+/// Notes that an event is to be delivered again, in so many seconds.
 fn push_failed(batch: &mut BatchWriter, sql: &HostSql, id: i64, wait: i64, problem: &str) {
     let again_at = sql.time_from_now(wait);
     let params = [ValueRef::Integer(id), ValueRef::Text(&again_at), ValueRef::Text(problem)];
@@ -180,7 +180,7 @@ async fn tell(
                 topic,
                 attempts,
                 wait_seconds = wait,
-                "an event will be told again: {}",
+                "an event will be delivered again: {}",
                 words.message
             );
             push_failed(&mut batch, sql, id, wait, &words.message);
@@ -192,7 +192,7 @@ async fn tell(
 }
 
 impl Generation {
-    /// Listeners that must be told at least once.
+    /// Listeners that must be notified at least once.
     pub fn durable_listeners(&self) -> impl Iterator<Item = &Listener> {
         self.after.values().flatten().filter(|listener| listener.queue.is_none())
     }
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
     use crate::{db::testing::OnPostgres, sql::real};
 
-    /// How long is left until the event is told again, in seconds of the database's clock.
+    /// How long is left until the event is delivered again, in seconds of the database's clock.
     const LEFT: &str =
         "SELECT extract(epoch FROM next_attempt_at::timestamptz - clock_timestamp())::float8 FROM tb_outbox";
 

@@ -391,7 +391,7 @@ pub(super) fn push_put(batch: &mut BatchWriter, after: &Installed) {
     batch.push(PUT, params, Expect::Exactly(1));
 }
 
-/// Adds to a batch that an extension is not installed any more, nor told of anything.
+/// Adds to a batch that an extension is not installed any more, nor notified of anything.
 pub(super) fn push_remove(batch: &mut BatchWriter, name: &str) {
     batch.push("DELETE FROM tb_extensions WHERE name = ?1", [ValueRef::Text(name)], Expect::Any);
     let subscribers = format!("{name}/");

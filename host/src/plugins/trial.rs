@@ -19,7 +19,7 @@ pub fn open(package: &Package) -> Result<(), LoadError> {
 }
 
 impl Plugins {
-    /// Makes, migrates, starts and ends the plugin of a package, in so much time; `note` is told what comes next.
+    /// Makes, migrates, starts and ends the plugin of a package, in so much time; `note` is called with what comes next.
     ///
     /// # Errors
     /// Why no server may load it.

@@ -71,9 +71,9 @@ fn early(wait: Duration) -> Duration {
 struct Looks {
     config: Arc<Config>,
     plugins: Arc<Plugins>,
-    /// What failed at the last look, so that it is told once.
+    /// What failed at the last look, so that it is logged once.
     failing: BTreeSet<String>,
-    /// What was told to be revoked: name and version.
+    /// What was logged as revoked: name and version.
     told: BTreeSet<(String, String)>,
 }
 

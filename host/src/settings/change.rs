@@ -127,7 +127,7 @@ struct Change {
 }
 
 impl Change {
-    /// What is told of the values: of a secret, that it was changed.
+    /// What is answered of the values: of a secret, that it was changed.
     fn told(&self) -> (Json, Json) {
         match (self.field.is_secret(), self.to.is_null()) {
             (false, true) => (self.from.clone(), self.field.default()),

@@ -2,7 +2,7 @@
 //! nobody waits for. It never opens a library, nor a socket but to the PostgreSQL that a test names.
 //!
 //! It differs from the server in what a test of one extension does not need: settings are taken without a look at
-//! the schema's types, SQL runs without deadlines, and events that the extension emits are recorded instead of told.
+//! the schema's types, SQL runs without deadlines, and events that the extension emits are recorded instead of delivered.
 
 mod audit;
 mod clock;
@@ -377,7 +377,7 @@ impl<P: Plugin> TestHost<P> {
         self.services.change_settings(settings)
     }
 
-    /// Sets the largest answer, as `plugins.response_bytes_max` does on the server. The extension is told of it; answers are
+    /// Sets the largest answer, as `plugins.response_bytes_max` does on the server. The extension can ask for it; answers are
     /// not checked here.
     pub fn set_response_bytes_max(&self, bytes: u64) {
         self.services.response_bytes_max.store(bytes, Ordering::Relaxed);

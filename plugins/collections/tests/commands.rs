@@ -1,4 +1,4 @@
-//! Import and export: what a file holds is what is stored, what is exported comes back, and what does not fit is told, on the
+//! Import and export: what a file holds is what is stored, what is exported comes back, and what does not fit is reported, on the
 //! engine that the run is on.
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -369,7 +369,7 @@ fn a_key_finds_the_records_that_are_updated() {
         (&json!({"sku": "c"}), &json!("u9"), &json!("2020-01-01T00:00:00.000000Z"))
     );
     assert_eq!(bench.records("n").len(), 2);
-    // A key without a value, one that finds several, and data that does not fit are told with their lines.
+    // A key without a value, one that finds several, and data that does not fit are reported with their lines.
     bench.create("n", &json!({"sku": "twice"}));
     bench.create("n", &json!({"sku": "twice"}));
     let text = "sku,price\n,1\ntwice,1\nc,x\nd,1\n";

@@ -255,7 +255,7 @@ impl<'a> Search<'a> {
         (!is_same && !self.request.accepted_publishers.contains(name)).then_some((locked, &entry.publisher))
     }
 
-    /// Whoever asks for an extension is told that its publisher changed, even where it could stay as it is.
+    /// Whoever asks for an extension is notified that its publisher changed, even where it could stay as it is.
     fn check_publisher(&self, wanted: &Wanted) -> Result<(), Conflict> {
         if wanted.local.is_some() {
             return Ok(());

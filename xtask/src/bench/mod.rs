@@ -25,7 +25,7 @@ use crate::build;
 use crate::workspace::{Profile, Workspace};
 use report::{Report, Row};
 
-/// What `bench` can be told.
+/// The arguments of `bench`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// One short round on less data: shows that everything runs, the figures are rough

@@ -26,7 +26,7 @@ const HOOKS: &str = include_str!("hooks.py");
 const EXAMPLES_BOUNDED: u32 = 12;
 const EXAMPLES_LONG: u32 = 400;
 
-/// What `fuzz-api` can be told.
+/// The arguments of `fuzz-api`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// How many requests to make up for each operation and caller

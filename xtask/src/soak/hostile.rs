@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How much more memory the last fifth of the time may take than the second fifth did.
 const GROWTH_MAX: f64 = 1.15;
 
-/// What the soak can be told.
+/// The arguments of the soak.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// How long it goes on, in seconds

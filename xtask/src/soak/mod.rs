@@ -6,7 +6,7 @@ mod ordinary;
 
 use anyhow::Result;
 
-/// What `soak` can be told.
+/// The arguments of `soak`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     #[command(subcommand)]

@@ -56,7 +56,7 @@ pub struct TokensAnswer {
 pub struct TokenCreated {
     /// The token as it is listed.
     pub token: TokenAnswer,
-    /// The token itself; it is told this once.
+    /// The token itself; it is answered this once.
     pub token_value: String,
 }
 

@@ -1,6 +1,6 @@
 //! Application tokens: programs that act in the name of the admin who made the token, within its scopes. Each works until
 //! it is ended, expires, or its admin is deactivated or deleted; and one that was made by another no longer and for no more
-//! than that one. What the token itself is, is told once and kept nowhere.
+//! than that one. What the token itself is, is answered once and kept nowhere.
 
 mod answer;
 mod descent;

@@ -11,7 +11,7 @@ use crate::{
     registry::{self, Asked, Prepared, Progress, Step, Which, Wish},
 };
 
-/// What `install` can be told.
+/// The arguments of `install`.
 #[derive(Debug, clap::Args)]
 pub(in super::super) struct Install {
     /// NAME or NAME@REQ from the registries, the path of a package or of an unpacked folder, or a URL
@@ -31,7 +31,7 @@ pub(in super::super) struct Install {
     json: bool,
 }
 
-/// What `update` can be told.
+/// The arguments of `update`.
 #[derive(Debug, clap::Args)]
 pub(in super::super) struct Update {
     /// The extensions; all that came from a registry where left out
@@ -50,7 +50,7 @@ pub(in super::super) struct Update {
     json: bool,
 }
 
-/// What `rollback` can be told.
+/// The arguments of `rollback`.
 #[derive(Debug, clap::Args)]
 pub(in super::super) struct Rollback {
     /// The extension's name

@@ -38,7 +38,7 @@ const FILES: [(&str, &str); 10] = [
     ("tests/extension.rs", include_str!("../../../../templates/extension/tests/extension.rs")),
 ];
 
-/// What `new` can be told.
+/// The arguments of `new`.
 #[derive(Debug, clap::Args)]
 pub(in super::super) struct Options {
     /// The extension's name: [a-z][a-z0-9_]*, the prefix of its tables

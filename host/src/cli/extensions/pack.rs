@@ -17,7 +17,7 @@ use crate::{
 /// Where cargo puts a library that was built for release, and otherwise.
 const BUILT: [&str; 2] = ["target/release", "target/debug"];
 
-/// What `pack` can be told.
+/// The arguments of `pack`.
 #[derive(Debug, clap::Args)]
 pub(in super::super) struct Options {
     /// The extension's folder, with extension.toml

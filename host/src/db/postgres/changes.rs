@@ -134,7 +134,7 @@ impl Watcher {
         }
     }
 
-    /// Looks at the version whenever it was told of, doubted, or not looked at for a while; returns when that fails.
+    /// Looks at the version whenever it was notified, doubted, or not looked at for a while; returns when that fails.
     async fn watch(&self, listener: &mut PgListener) -> sqlx::Error {
         loop {
             tokio::select! {

@@ -12,7 +12,7 @@ use crate::db::DbError;
 /// Why a statement failed.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// As the caller is to be told.
+    /// As the caller gets it.
     Told(DbError),
     /// A unique constraint refused a value: its columns are to be looked up by its name.
     Unique { table: String, constraint: String },

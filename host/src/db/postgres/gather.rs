@@ -112,8 +112,8 @@ impl Drop for Pass {
 }
 
 impl Pass {
-    /// Runs what has waited. Without a connection, all are told why. Where they cannot run together, each is told to go
-    /// alone: then an error is told to whom it belongs, and a statement that was prepared under another schema is prepared
+    /// Runs what has waited. Without a connection, all get the reason. Where they cannot run together, each is sent back to go
+    /// alone: then an error goes to whom it belongs, and a statement that was prepared under another schema is prepared
     /// again.
     async fn run(self, together: Vec<Waiting>) {
         let shared = &self.shared;

@@ -259,7 +259,7 @@ impl Shared {
         DbError::Timeout(time_max)
     }
 
-    /// What the caller is told of a fault.
+    /// What the caller gets of a fault.
     async fn explain(&self, lent: &mut Lent, fault: Fault, time_max: Duration) -> DbError {
         match fault {
             Fault::Told(DbError::Timeout(_)) => self.timed_out(time_max),

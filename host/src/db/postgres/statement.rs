@@ -49,7 +49,7 @@ impl Prepared {
         RowsWriter::new(self.names.iter().map(String::as_str))
     }
 
-    /// Whether a row has the columns that were told when it was prepared. A connection that prepares it itself, after the
+    /// Whether a row has the columns that were reported when it was prepared. A connection that prepares it itself, after the
     /// schema has changed, answers by the new one.
     pub(super) fn is_answered_by(&self, row: &PgRow) -> bool {
         let columns = row.columns();

@@ -41,7 +41,7 @@ pub(super) fn checked(url: &Url, options: PgConnectOptions) -> Result<PgConnectO
 }
 
 /// Under `verify-ca` the driver takes the process's own provider of cryptography, and panics where there is none: which one
-/// it is cannot be told by itself, since `tough` brings a second one along.
+/// it is cannot be found out by itself, since `tough` brings a second one along.
 fn name_provider() {
     // One that is there already will do.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -21,10 +21,10 @@ const FILE_TIME_LAG_MAX: Duration = Duration::from_millis(10);
 /// How often the last time is kept while writes go on.
 const KEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// From when on a clock that is behind is told of.
+/// From when on a clock that is behind is logged.
 const BEHIND_MIN: SignedDuration = SignedDuration::from_secs(2);
 
-/// How often it is told of.
+/// How often it is logged.
 const WARN_EVERY: Duration = Duration::from_secs(3600);
 
 /// What the kept number counts from, in seconds since 1970: 2020-01-01. It has 32 bits.

@@ -43,7 +43,7 @@ fn map_failure(failure: ffi::Error, message: Option<String>) -> DbError {
 }
 
 /// Whether a failed call of the system says that there is no room: SQLite knows `ENOSPC` of a write alone. The index of the
-/// write-ahead log can only fail to grow; a quota is told by the system's last error, which nothing has replaced yet where
+/// write-ahead log can only fail to grow; a quota shows in the system's last error, which nothing has replaced yet where
 /// SQLite went no further.
 fn is_for_want_of_room(failure: &ffi::Error) -> bool {
     failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE || is_full(&io::Error::last_os_error())

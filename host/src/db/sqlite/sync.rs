@@ -27,7 +27,7 @@
 //!    then succeed with nothing done. So on the first failure every waiting call is answered `Closed`, writes are
 //!    refused until a restart, and no checkpoint runs any more, also not on close: it would rest on that log.
 //!    A checkpoint whose own sync failed closes the database for writes in the same way. Where the sync failed for want
-//!    of room, calls are told so, and a restart is needed all the same.
+//!    of room, calls get that error, and a restart is needed all the same.
 //! 6. *The files are those that a restart finds.* Whoever removes or replaces them leaves this process with files that have no
 //!    name. So before a group is answered its files are looked up by their names.
 //!
@@ -102,7 +102,7 @@ impl Health {
 
 /// A caller that waits for its commit to be durable.
 pub(super) enum Ack {
-    /// The batches of a group, with what each is to be told.
+    /// The batches of a group, with what each is answered.
     Group(Vec<Applied>),
     /// An interactive transaction.
     Transaction(Reply<()>),

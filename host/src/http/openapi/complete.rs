@@ -13,7 +13,7 @@ const ANY: &[(&str, &str)] = &[
     ("404", "There is nothing under this path, or nothing that the caller may know of."),
     ("405", "The path does not take this method."),
     ("408", "The request did not arrive within its time."),
-    ("422", "Some of what was sent does not fit; every fault is told."),
+    ("422", "Some of what was sent does not fit; every fault is named."),
     ("429", "Asked too often; `Retry-After` says how long to wait, in seconds."),
     ("500", "An error of the server's own; its log tells more under the answer's `X-Request-Id`."),
     ("503", "The server has too much to do at the moment; `Retry-After` says when to ask again."),

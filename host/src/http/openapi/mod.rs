@@ -169,7 +169,7 @@ fn assemble(routes: impl Iterator<Item = DescribedRoute>, mut schemas: Map<Strin
     })
 }
 
-/// Clients name their methods by operation ids, so two of the same are told apart by a number.
+/// Clients name their methods by operation ids, so two of the same are distinguished by a number.
 fn make_unique(operation: &mut Json, ids: &mut BTreeSet<String>) {
     let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
     let mut unique = id.clone();

@@ -20,7 +20,7 @@ const PATHS_MAX: usize = 10_000;
 /// Where schemas of extensions are.
 const SCHEMAS: &str = "#/components/schemas/";
 
-/// One extension's part, as it was last told.
+/// One extension's part, as it was last answered.
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) version: String,

@@ -336,7 +336,7 @@ impl Alive {
             loop {
                 tokio::time::sleep(RENEW_EVERY).await;
                 if let Err(error) = journal.renew(&id).await {
-                    tracing::warn!(%error, "that a change is being carried out could not be told");
+                    tracing::warn!(%error, "that a change is being carried out could not be announced");
                 }
             }
         }))

@@ -38,7 +38,7 @@ pub(super) fn check_range(package: &Package) -> Result<(), LoadError> {
     Err(LoadError::HostRange { range: package.manifest.host.to_string(), host: host.to_string() })
 }
 
-/// Tables are told apart by their prefix: no extension's name may be another's with `_` behind it.
+/// Tables are distinguished by their prefix: no extension's name may be another's with `_` behind it.
 pub(in crate::plugins) fn check_prefix<'n>(
     name: &str,
     others: impl IntoIterator<Item = &'n str>,

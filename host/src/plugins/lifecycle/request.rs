@@ -239,7 +239,7 @@ impl Plugins {
         let Some(entry) = self.journal().open().await?.filter(|entry| entry.carrier.is_none()) else {
             return Ok(());
         };
-        // What it came to is told to whoever asked, by the journal.
+        // Whoever asked learns what it came to, by the journal.
         self.claim_and_carry_out(&entry).await.map(drop)
     }
 

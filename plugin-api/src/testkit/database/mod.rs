@@ -76,7 +76,7 @@ pub(super) struct TestDatabase {
     migrations: &'static str,
     transaction: Mutex<Transactions>,
     clock: Clock,
-    /// The last time that was told, in microseconds on the clock.
+    /// The last time that was given, in microseconds on the clock.
     told: Mutex<i64>,
 }
 

@@ -1,4 +1,4 @@
-//! What the audit log is told of a change of a collection: the label, the options and the fields that differ, never the
+//! What the audit log holds of a change of a collection: the label, the options and the fields that differ, never the
 //! whole schema twice.
 
 use serde_json::{Map, Value, json};

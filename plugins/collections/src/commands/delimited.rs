@@ -1,4 +1,4 @@
-//! Delimited text: CSV and its kin. Each cell tells whether it was quoted, so that an empty text is told from nothing and the
+//! Delimited text: CSV and its kin. Each cell tells whether it was quoted, so that an empty text is distinguished from nothing and the
 //! text `\N` from null, which no CSV library that we found shows. It knows no records.
 
 use std::io::BufRead;
@@ -54,7 +54,7 @@ impl<R: BufRead> Reader<R> {
         let line = self.line;
         let cells = loop {
             if bytes.len() > ROW_BYTES_MAX {
-                // What follows could not be told from rows.
+                // What follows could not be distinguished from rows.
                 return Err(std::io::Error::other(format!("the row has more than {ROW_BYTES_MAX} bytes")));
             }
             match cells_of(&bytes, self.delimiter) {

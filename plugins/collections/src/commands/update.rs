@@ -97,7 +97,7 @@ impl Key {
 fn form(value: &Json<'_>) -> String {
     match value {
         Json::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => format!("{number:.0}"),
-        // A text is told from a number by its quotes.
+        // A text differs from a number by its quotes.
         other => other.to_text(),
     }
 }

@@ -1,4 +1,4 @@
-//! What the API's documentation is told of this extension: an OpenAPI operation for each route, with what it takes and what
+//! What the API's documentation says of this extension: an OpenAPI operation for each route, with what it takes and what
 //! it answers. It describes what the routes do, and never decides anything.
 
 mod collections;

@@ -1,9 +1,9 @@
-//! Events of records: what hooks and listeners of other extensions are told. It changes nothing itself.
+//! Events of records: what hooks and listeners of other extensions receive. It changes nothing itself.
 //!
 //! Topics `record.create`, `record.update` and `record.delete`, the collection's name as subject. The payload is
 //! `{"event_id", "collection", "collection_id", "id", "owner_id", "version", "created_at", "updated_at", "record", "previous",
 //! "caller", "request_id"}`:
-//! `event_id` is the same for all who hear of a change, however often they are told, `record` is the data (null on delete),
+//! `event_id` is the same for all who receive a change, however often it comes, `record` is the data (null on delete),
 //! `previous` the data before (null on create), `version` the record's after the change (on delete, the last that it had),
 //! `created_at` when it was created (null on create, where the change gives it its time), `updated_at` when it was last
 //! changed (null but on delete, likewise), `caller`
@@ -68,7 +68,7 @@ impl Events {
         }
     }
 
-    /// Whether anybody is told of such a change, or runs before it.
+    /// Whether anybody is notified of such a change, or runs before it.
     pub(super) fn are_heard(&self, change: Change) -> bool {
         let topic = self.topic(change);
         topic.has_before() || topic.has_after()

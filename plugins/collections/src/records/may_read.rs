@@ -1,4 +1,4 @@
-//! The method `may_read` of `records@1`: whether a caller may be told of a record that an event brought. It returns yes or
+//! The method `may_read` of `records@1`: whether a caller may receive a record that an event brought. It returns yes or
 //! no for each, and never a record.
 
 use std::collections::HashMap;

@@ -130,7 +130,7 @@ pub(super) fn prepare(
         Wish::Create(data) | Wish::Replace(data) => {
             (Change::Update, validate::data(&collection.schema, unknown, data))
         }
-        // What it held is told as what was before.
+        // What it held is answered as what was before.
         Wish::Delete => (Change::Delete, Ok(String::new())),
     };
     let data = data.map_err(|faults: Faults| error::validation(&faults))?;

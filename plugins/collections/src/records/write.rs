@@ -218,7 +218,7 @@ fn is_id_taken(fault: &Error) -> bool {
 /// Tells who listens. The change is committed: a fault here is the log's, not the client's.
 pub(super) fn told(plugin: &Collections, prepared: &Prepared, asker: &Asker<'_>) {
     if let Err(fault) = plugin.events.after(prepared, asker) {
-        log::error(format!("a change of {} was not told: {fault}", prepared.collection.name));
+        log::error(format!("no event of a change of {} was emitted: {fault}", prepared.collection.name));
     }
 }
 

@@ -144,7 +144,7 @@ pub(in super::super) fn seen(out: &mut SqlWriter, place: &Place) -> Seen {
             number(format!("(CASE {} WHEN 'true' THEN 1 WHEN 'false' THEN 0 END)", path.text()))
         }
         Class::Integer => number(format!("collections_numeric({})", path.value())),
-        // Only as it is stored, 1e16 is told from 10000000000000000.
+        // Only as it is stored, 1e16 is distinguished from 10000000000000000.
         Class::Number => number(format!(
             "(CASE WHEN abs(collections_numeric({value}))>=1e16 THEN collections_number({}) \
              ELSE collections_numeric({value}) END)",
