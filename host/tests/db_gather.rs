@@ -126,6 +126,33 @@ async fn read_by_two(db: Arc<dyn Database>, scope: Scope, n: i64) {
     assert_eq!(found, [[n.into()]]);
 }
 
+/// What the engine calls the parameters of many stands outside of the statement, whose own names come first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_uses_the_engines_names_gets_its_own_row() {
+    let fresh = filled().await;
+    let scope = Scope::Extension("notes".into());
+    // Where `tb_each.v1` means this column, every row has the key that is asked for.
+    let table = "CREATE TABLE notes_named (id BIGINT PRIMARY KEY, v1 BIGINT)";
+    support_db::apply_as(&fresh.db, &scope, &[(table, &NONE, Expect::Any)]).await.unwrap();
+    for n in 0..50_i64 {
+        let insert = "INSERT INTO notes_named VALUES (?1, ?1)";
+        support_db::apply_as(&fresh.db, &scope, &[(insert, &[n.into()], Expect::Any)]).await.unwrap();
+    }
+    let by_alias = "SELECT TB_Each.id FROM notes_named AS TB_Each WHERE TB_Each.id = ?1";
+    for _ in 0..10 {
+        let mut reads = JoinSet::new();
+        for n in 0..50_i64 {
+            let (db, scope) = (Arc::clone(&fresh.db), scope.clone());
+            let read = async move { query_as(&db, &scope, Cost::Key, by_alias, &[n.into()], None).await };
+            reads.spawn(async move { (n, read.await.unwrap()) });
+        }
+        while let Some(done) = reads.join_next().await {
+            let (n, rows) = done.unwrap();
+            assert_eq!(rows, vec![vec![Value::from(n)]], "{n}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_that_give_up_hold_nobody() {
     let fresh = filled().await;

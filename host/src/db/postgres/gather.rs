@@ -18,6 +18,9 @@ use crate::{db::DbError, observe::stats::DATABASE};
 /// enough that those who wait are many.
 const UNDER_WAY_MAX: usize = 2;
 
+/// What the parameters of many are called, outside of the statement.
+const EACH: &str = "tb_each";
+
 /// Runs of one statement, those under way and those that wait.
 #[derive(Debug)]
 pub(super) struct Gate {
@@ -57,11 +60,13 @@ pub(super) struct Pass {
 }
 
 impl Gate {
-    /// The gate of a statement without side effects, where each of its parameters may be an array.
+    /// The gate of a statement without side effects, where each of its parameters may be an array. One that calls something
+    /// [`EACH`] itself has none: within it the name would mean that, and not its parameters.
     pub(super) fn of(sql: &str, params: &[Param]) -> Option<Gate> {
         let types = params.iter().map(array_type).collect::<Option<Vec<_>>>()?;
         let is_select = sql.trim_start().get(..6).is_some_and(|word| word.eq_ignore_ascii_case("SELECT"));
-        (is_select && !types.is_empty())
+        let has_name = sql.to_ascii_lowercase().contains(EACH);
+        (is_select && !types.is_empty() && !has_name)
             .then(|| Gate { sql: for_many(sql, &types).into(), queue: Mutex::default() })
     }
 
@@ -138,10 +143,10 @@ fn for_many(sql: &str, types: &[&str]) -> String {
         types.iter().enumerate().map(|(at, of)| format!("(SELECT ${}::{of})", at + 1)).collect();
     let names: Vec<_> = (1..=types.len()).map(|at| format!("v{at}")).collect();
     format!(
-        "SELECT tb_each.place, tb_one.* FROM unnest({}) WITH ORDINALITY AS tb_each({}, place) \
+        "SELECT {EACH}.place, tb_one.* FROM unnest({}) WITH ORDINALITY AS {EACH}({}, place) \
          CROSS JOIN LATERAL (SELECT * FROM (\n{}\n) AS tb_of OFFSET 0) AS tb_one",
         arrays.join(", "),
         names.join(", "),
-        name_params(sql, "tb_each.v"),
+        name_params(sql, &format!("{EACH}.v")),
     )
 }
