@@ -2,9 +2,12 @@
 
 #![allow(
     dead_code,
+    clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "each test crate uses its part, and a failed call fails its test"
+    reason = "each test crate uses its part, a failed call fails its test, a skipped one says why"
 )]
+
+pub(crate) mod postgres;
 
 use std::{sync::Arc, time::Duration};
 
