@@ -325,6 +325,7 @@ impl From<DbError> for ApiError {
 }
 
 #[cfg(test)]
+            | DbError::TooDeep(_)
 mod tests {
     use std::time::Duration;
 

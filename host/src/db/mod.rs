@@ -159,6 +159,9 @@ pub enum DbError {
         /// The table.
         table: String,
     },
+    /// The statement nests so deep that the engine does not read it.
+    #[error("{0}")]
+    TooDeep(String),
     /// The statement is not valid, or fails at run time.
     #[error("{0}")]
     Sql(String),
@@ -200,6 +203,7 @@ impl DbError {
             DbError::NoRoom => "overloaded",
             DbError::TooLarge { .. } => "db_result_too_large",
             DbError::Denied { .. } => "db_denied",
+            DbError::TooDeep(_) => "db_statement_too_deep",
             DbError::Sql(_) => "db_sql",
             DbError::InvalidValue(_) => "db_invalid_value",
             DbError::SchemaChanged(_) => "db_schema_changed",

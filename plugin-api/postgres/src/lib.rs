@@ -25,6 +25,12 @@ pub enum StatementError {
     /// It cannot be understood, or its parameters do not fit it.
     #[error("{0}")]
     Sql(String),
+    /// It nests so deep that nobody reads it.
+    #[error("the statement nests too deep; {depth_max} levels of operators and brackets are the most")]
+    TooDeep {
+        /// How many levels a statement may have.
+        depth_max: usize,
+    },
     /// PostgreSQL cannot hold a value, such as a text with the character NUL.
     #[error("{0}")]
     InvalidValue(String),

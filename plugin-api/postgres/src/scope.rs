@@ -6,6 +6,7 @@
 
 mod bodies;
 mod definitions;
+mod depth;
 mod functions;
 mod names;
 mod queries;
@@ -31,7 +32,8 @@ pub enum StatementKind {
 /// Checks the text of one statement or of a script, of an extension or of the host; tells whether all of it only reads.
 ///
 /// # Errors
-/// [`StatementError::Denied`] for what the extension may not use, [`StatementError::Sql`] for what cannot be understood.
+/// [`StatementError::Denied`] for what the extension may not use, [`StatementError::Sql`] for what cannot be understood,
+/// [`StatementError::TooDeep`] for what nests too deep to be read.
 pub fn check(extension: Option<&str>, sql: &str) -> Result<StatementKind, StatementError> {
     let Some(name) = extension else { return Ok(kind_of_host(sql)) };
     let owner = Owner::new(name)?;

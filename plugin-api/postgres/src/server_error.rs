@@ -37,6 +37,8 @@ pub enum ServerError {
     DiskFull(String),
     /// The connection is lost, or about to be.
     Lost(String),
+    /// The statement nests too deep for the server's stack.
+    TooDeep(String),
     /// The statement is not valid, or fails at run time.
     Sql(String),
 }
@@ -65,6 +67,7 @@ impl ServerError {
             "42P01" | "42703" | "42883" | "42804" => ServerError::Stale(message()),
             // By where it comes from, since the server may speak any language.
             "0A000" if error.routine() == Some("RevalidateCachedQuery") => ServerError::Stale(message()),
+            "54001" => ServerError::TooDeep(message()),
             "57014" => ServerError::Cancelled,
             "53300" => ServerError::Busy,
             "53100" => ServerError::DiskFull(message()),

@@ -77,6 +77,7 @@ impl From<ServerError> for Fault {
             ServerError::Busy => Fault::Told(DbError::Busy),
             ServerError::DiskFull(problem) => Fault::Told(DbError::DiskFull(problem)),
             ServerError::Lost(problem) => Fault::Lost(problem),
+            ServerError::TooDeep(problem) => Fault::Told(DbError::TooDeep(problem)),
             ServerError::Sql(problem) => Fault::Told(DbError::Sql(problem)),
         }
     }
@@ -86,6 +87,7 @@ impl From<StatementError> for DbError {
     fn from(error: StatementError) -> DbError {
         match error {
             StatementError::Denied { extension, table } => DbError::Denied { scope: extension, table },
+            StatementError::TooDeep { .. } => DbError::TooDeep(error.to_string()),
             StatementError::Sql(problem) => DbError::Sql(problem),
             StatementError::InvalidValue(problem) => DbError::InvalidValue(problem),
             StatementError::Codec(error) => DbError::Codec(error),

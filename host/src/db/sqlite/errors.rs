@@ -12,7 +12,7 @@ pub(super) fn map(error: Error) -> DbError {
     match error {
         Error::SqliteFailure(failure, message) => map_failure(failure, message),
         Error::SqlInputError { msg, offset, .. } => {
-            DbError::Sql(format!("{msg} (at byte {offset} of the statement)"))
+            of_reading(format!("{msg} (at byte {offset} of the statement)"))
         }
         Error::MultipleStatement => {
             DbError::Sql("a query is one statement; this text holds several".to_owned())
@@ -38,8 +38,22 @@ fn map_failure(failure: ffi::Error, message: Option<String>) -> DbError {
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
             DbError::Closed(format!("its file is damaged: {message}; restore a backup"))
         }
-        _ => DbError::Sql(message),
+        _ => of_reading(message),
     }
+}
+
+/// What a statement fails by that is not valid. SQLite has no code of its own for one that nests too deep.
+fn of_reading(message: String) -> DbError {
+    const TOO_DEEP: [&str; 4] = [
+        "Expression tree is too large",
+        "parser stack overflow",
+        "Recursion limit",
+        "too many terms in compound SELECT",
+    ];
+    if TOO_DEEP.iter().any(|words| message.contains(words)) {
+        return DbError::TooDeep(message);
+    }
+    DbError::Sql(message)
 }
 
 /// Whether a failed call of the system says that there is no room: SQLite knows `ENOSPC` of a write alone. The index of the

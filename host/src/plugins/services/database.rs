@@ -38,7 +38,7 @@ pub fn raw_error(error: &DbError) -> RawError {
         | DbError::Unavailable(_)
         | DbError::SchemaChanged(_) => (503, true),
         DbError::TooLarge { .. } => (413, false),
-        DbError::Denied { .. } | DbError::Sql(_) | DbError::Codec(_) => (500, false),
+        DbError::Denied { .. } | DbError::TooDeep(_) | DbError::Sql(_) | DbError::Codec(_) => (500, false),
     };
     let details = match error {
         DbError::Unique { table, columns } => json!({"table": table, "columns": columns}).to_string(),

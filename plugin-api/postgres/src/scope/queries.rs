@@ -11,28 +11,32 @@ use sqlparser::{
         Visitor,
     },
     dialect::PostgreSqlDialect,
-    parser::Parser,
+    parser::{Parser, ParserError},
     tokenizer::Token,
 };
 
 use super::{
-    StatementKind,
+    StatementKind, depth,
     functions::is_plain_type,
     names::{Owner, folded, simple},
     tables::Tables,
 };
 use crate::StatementError;
 
-/// How deep a statement may nest.
-const DEPTH_MAX: usize = 160;
+/// How often the parser calls itself: each time takes much of the stack, and a level takes several.
+const RECURSION_MAX: usize = 160;
 
 /// Checks one statement.
 pub(super) fn check(owner: &Owner, tokens: &[Token]) -> Result<StatementKind, StatementError> {
+    depth::check(tokens)?;
     let statements = Parser::new(&PostgreSqlDialect {})
-        .with_recursion_limit(DEPTH_MAX)
+        .with_recursion_limit(RECURSION_MAX)
         .with_tokens(tokens.to_vec())
         .parse_statements()
-        .map_err(|error| StatementError::Sql(format!("the statement cannot be understood: {error}")))?;
+        .map_err(|error| match error {
+            ParserError::RecursionLimitExceeded => StatementError::TooDeep { depth_max: depth::DEPTH_MAX },
+            error => StatementError::Sql(format!("the statement cannot be understood: {error}")),
+        })?;
     let mut walk =
         Walk { owner, kind: StatementKind::Read, tables: Tables::new(owner), functions: HashSet::new() };
     for statement in &statements {

@@ -192,3 +192,65 @@ fn reserved_names_own_nothing() {
         assert_eq!(check(Some(name), "SELECT 1"), Ok(StatementKind::Read), "{name}");
     }
 }
+
+/// A statement of each way in which one nests, with so many levels.
+fn nested(levels: usize) -> Vec<String> {
+    let chain = |first: &str, more: &str| format!("SELECT {first}{}", more.repeat(levels));
+    let around = |open: &str, close: &str| format!("SELECT {}1{}", open.repeat(levels), close.repeat(levels));
+    vec![
+        chain("1", " + 1"),
+        chain("true", " AND true"),
+        chain("a", " = 1 OR a"),
+        chain("a", "::text"),
+        chain("a", " -> 'x'"),
+        chain("a", " IS NULL"),
+        chain("a", " COLLATE \"C\""),
+        chain("a", " BETWEEN 1 AND 2"),
+        chain("a", " + CASE WHEN a AND b THEN 1 END"),
+        chain("a", " + (SELECT 1, 2)"),
+        chain("a", " + b, 1"),
+        chain("CAST(a AS text", "[]"),
+        chain("1, 2", " UNION SELECT 1, 2"),
+        around("(", ")"),
+        around("lower(", ")"),
+        around("NOT ", ""),
+        around("- ", ""),
+        around("(SELECT ", ")"),
+        around("CASE WHEN true THEN ", " END"),
+        around("ARRAY[", "]"),
+        format!("SELECT 1 FROM {}notes_a{}", "(".repeat(levels), ")".repeat(levels)),
+        format!("SELECT 1 FROM notes_a{}", " JOIN notes_a".repeat(levels)),
+        format!("WITH {}", "a AS (WITH ".repeat(levels)),
+    ]
+}
+
+/// What nests without an end is refused before it overflows the stack: this test's process would end.
+#[test]
+fn what_nests_deep_is_refused_before_it_overflows_the_stack() {
+    for sql in nested(100_000) {
+        let checked = kind(&sql);
+        // Commas begin a new expression.
+        let is_flat = sql.ends_with(", 1");
+        assert!(
+            matches!(checked, Err(StatementError::TooDeep { .. })) || is_flat && checked.is_ok(),
+            "{}…: {checked:?}",
+            &sql[..60]
+        );
+    }
+}
+
+#[test]
+fn what_nests_as_deep_as_it_may_fits_on_a_small_stack() {
+    // Half of what the server's threads have.
+    let small = std::thread::Builder::new().stack_size(8 << 20);
+    let checked = small.spawn(|| {
+        for levels in [60, 120, 240] {
+            for sql in nested(levels) {
+                let _ = kind(&sql);
+            }
+        }
+        let terms = vec!["(a->'x'->'y')::text = $1 AND CASE WHEN b IS NULL THEN 1 ELSE c END > 2"; 120];
+        kind(&format!("SELECT id FROM notes_a WHERE {}", terms.join(" OR ")))
+    });
+    assert_eq!(checked.unwrap().join().unwrap(), Ok(StatementKind::Read), "a long condition is not deep");
+}

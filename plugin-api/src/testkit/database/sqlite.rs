@@ -238,8 +238,16 @@ fn sql_error(error: &rusqlite::Error) -> RawError {
             RawError::new(409, "db_foreign_key", "a reference does not hold")
         }
         (Some(ErrorCode::ConstraintViolation), _) => RawError::new(400, "db_constraint", message),
+        _ if is_too_deep(&message) => RawError::new(500, "db_statement_too_deep", message),
         _ => RawError::new(500, "db_sql", message),
     }
+}
+
+/// Whether SQLite gave up on a statement for how deep it nests, for which it has no code of its own.
+fn is_too_deep(message: &str) -> bool {
+    ["Expression tree is too large", "parser stack overflow", "Recursion limit", "too many terms in compound"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 /// Reads `UNIQUE constraint failed: t.a, t.b`.

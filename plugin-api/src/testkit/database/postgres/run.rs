@@ -63,6 +63,9 @@ impl From<StatementError> for Failure {
             StatementError::Denied { table, .. } => {
                 with_details(500, "db_denied", &message, &json!({"table": table}))
             }
+            StatementError::TooDeep { .. } => {
+                Failure::Told(error(500, "db_statement_too_deep", &message, false))
+            }
             StatementError::Sql(_) => Failure::Told(error(500, "db_sql", &message, false)),
             StatementError::InvalidValue(_) => Failure::Told(error(422, "db_invalid_value", &message, false)),
             StatementError::Codec(_) => Failure::Told(error(500, "db_codec", &message, false)),
@@ -98,6 +101,7 @@ fn of(fault: &sqlx::Error, meaning: fn(&PgDatabaseError) -> ServerError) -> Fail
         ServerError::Contended | ServerError::Busy => error(503, "db_busy", "the database is busy", true),
         ServerError::DiskFull(problem) => error(507, "disk_full", &problem, true),
         ServerError::Lost(problem) => error(503, "db_unavailable", &problem, true),
+        ServerError::TooDeep(problem) => error(500, "db_statement_too_deep", &problem, false),
         ServerError::Sql(problem) => error(500, "db_sql", &problem, false),
     })
 }
