@@ -9,7 +9,7 @@ use axum::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-use crate::db::DbError;
+use crate::{db::DbError, limited_log::LimitedLog};
 
 /// After how many seconds a client whom an overloaded host refused may ask again.
 pub const RETRY_AFTER_OVERLOAD_SECONDS: u64 = 1;
@@ -251,10 +251,17 @@ impl Serialize for ApiError {
     }
 }
 
+/// The code of a 503, for the log: beside the answer that carries it.
+#[derive(Debug, Clone)]
+pub(crate) struct Unavailable(pub(crate) Cow<'static, str>);
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::from(self.to_json()));
         *response.status_mut() = self.status;
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.extensions_mut().insert(Unavailable(self.code));
+        }
         if let Some(headers) = self.headers {
             *response.headers_mut() = *headers;
         }
@@ -265,7 +272,10 @@ impl IntoResponse for ApiError {
 
 /// A write that the place where data is kept did not take.
 fn not_stored(status: StatusCode, code: &'static str, detail: &'static str, cause: &str) -> ApiError {
-    tracing::error!(code, cause, "a write was refused");
+    static REFUSALS: LimitedLog = LimitedLog::new();
+    if let Some(count) = REFUSALS.due(code) {
+        tracing::error!(code, cause, count, "a write was refused");
+    }
     ApiError::new(status, code, detail).retry_after(RETRY_AFTER_OVERLOAD_SECONDS)
 }
 
@@ -315,6 +325,7 @@ impl From<DbError> for ApiError {
             | DbError::Condition { .. }
             | DbError::TooLarge { .. }
             | DbError::Denied { .. }
+            | DbError::TooDeep(_)
             | DbError::Sql(_)
             | DbError::Codec(_) => {
                 tracing::error!(code = error.code(), cause = %error, "a database statement failed unexpectedly");
@@ -325,7 +336,6 @@ impl From<DbError> for ApiError {
 }
 
 #[cfg(test)]
-            | DbError::TooDeep(_)
 mod tests {
     use std::time::Duration;
 

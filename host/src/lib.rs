@@ -13,6 +13,7 @@ pub mod db;
 pub mod error;
 pub mod http;
 pub mod isolation;
+mod limited_log;
 pub mod logging;
 pub mod memory;
 mod nearest;

@@ -39,7 +39,7 @@ use super::{
 use crate::{
     config::Config,
     db::turns::CallerKey,
-    error::ApiError,
+    error::{ApiError, Unavailable},
     logging,
     memory::{self, ToHold},
     nodes::NodeCount,
@@ -173,7 +173,7 @@ impl App {
             if let Some(quota) = exchange.quota() {
                 quota.tell(answer.headers_mut());
             }
-            let row = exchange.end(answer.status(), &id, self.recorder.as_ref());
+            let row = exchange.end(&answer, &id, self.recorder.as_ref());
             (answer, row)
         };
         let logged = if traced.is_some() { span.clone() } else { Span::none() };
@@ -349,6 +349,9 @@ fn drop_body(answer: &mut Answer) {
 pub(super) fn answer_error(error: ApiError) -> Answer {
     let mut answer = Response::new(AnswerBody::whole(error.to_json().into()));
     *answer.status_mut() = error.status;
+    if error.status == StatusCode::SERVICE_UNAVAILABLE {
+        answer.extensions_mut().insert(Unavailable(error.code));
+    }
     *answer.headers_mut() = error.headers.map(|headers| *headers).unwrap_or_default();
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer

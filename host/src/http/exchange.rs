@@ -9,8 +9,10 @@ use std::{
 
 use http::{Method, Request, StatusCode, Uri};
 
-use super::{Caller, RequestId, rate_limit::Quota};
+use super::{Caller, RequestId, app::Answer, rate_limit::Quota};
 use crate::{
+    error::Unavailable,
+    limited_log::LimitedLog,
     observe::{
         figures::micros,
         stats::{self, HTTP, RouteFigures},
@@ -81,14 +83,17 @@ impl Exchange {
     /// request log, if it gets one.
     pub(super) fn end(
         &self,
-        status: StatusCode,
+        answer: &Answer,
         request_id: &RequestId,
         recorder: Option<&Recorder>,
     ) -> Option<Unsent> {
+        let status = answer.status();
         let (time, figures) = (self.started.elapsed(), self.figures.get().copied());
         figures.unwrap_or_else(stats::unmatched).note(status, time);
         let (method, path, micros) = (&self.method, self.uri.path(), micros(time));
-        if status.is_server_error() {
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            self.unavailable(answer, micros);
+        } else if status.is_server_error() {
             tracing::warn!(%method, path, status = status.as_u16(), micros, "request failed");
         } else {
             tracing::debug!(%method, path, status = status.as_u16(), micros, "request");
@@ -104,6 +109,22 @@ impl Exchange {
             request_id,
         };
         recorder?.note(self.started, &answered)
+    }
+}
+
+impl Exchange {
+    /// The host could not do it now. Whoever asks for more than there is room for can cause this as often as they like.
+    fn unavailable(&self, answer: &Answer, micros: u64) {
+        static REFUSALS: LimitedLog = LimitedLog::new();
+        let code = answer.extensions().get::<Unavailable>().map_or("", |Unavailable(code)| code);
+        if code == "overloaded" {
+            HTTP.overloaded.add_one();
+        }
+        let (method, path) = (&self.method, self.uri.path());
+        match REFUSALS.due(code) {
+            Some(count) => tracing::warn!(%method, path, status = 503, code, count, micros, "request failed"),
+            None => tracing::debug!(%method, path, status = 503, code, micros, "request failed"),
+        }
     }
 }
 

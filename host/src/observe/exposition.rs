@@ -186,7 +186,9 @@ fn of_http(families: &mut Families<'_>) -> fmt::Result {
     let help = "Bytes of request bodies in memory";
     families.gauge("tinybase_http_body_bytes", help, gauge(HTTP.body_bytes.get()))?;
     let help = "Bytes of answers in memory";
-    families.gauge("tinybase_http_response_bytes", help, memory::held() as f64)
+    families.gauge("tinybase_http_response_bytes", help, memory::held() as f64)?;
+    let help = "Requests that were refused since too much was held in memory";
+    families.counter("tinybase_http_overloaded", help, HTTP.overloaded.get())
 }
 
 fn of_database(families: &mut Families<'_>) -> fmt::Result {

@@ -25,10 +25,17 @@ pub struct Http {
     pub connections: Gauge,
     /// Bytes of request bodies in memory.
     pub body_bytes: Gauge,
+    /// Requests that were refused since too much was held in memory.
+    pub overloaded: Counter,
 }
 
 /// See [`Http`].
-pub static HTTP: Http = Http { in_flight: Gauge::new(), connections: Gauge::new(), body_bytes: Gauge::new() };
+pub static HTTP: Http = Http {
+    in_flight: Gauge::new(),
+    connections: Gauge::new(),
+    body_bytes: Gauge::new(),
+    overloaded: Counter::new(),
+};
 
 /// The database engine.
 pub struct Database {

@@ -6,7 +6,12 @@ use http::StatusCode;
 use serde_json::Value as Json;
 use tinybase_abi::{error::RawError, future::PANICKED};
 
-use crate::error::{ApiError, Detail};
+use crate::{
+    error::{ApiError, Detail},
+    limited_log::LimitedLog,
+};
+
+static REFUSALS: LimitedLog = LimitedLog::new();
 
 /// The error of this extension; `None` where its status is none of an error.
 pub(super) fn refused(extension: &str, error: &RawError) -> Option<ApiError> {
@@ -16,7 +21,15 @@ pub(super) fn refused(extension: &str, error: &RawError) -> Option<ApiError> {
     let is_own = status.is_server_error();
     if is_own && words.code != PANICKED {
         let code = words.code.as_str();
-        tracing::error!(extension, code, details = words.details, "a request failed: {}", words.message);
+        let count = match status {
+            // Whoever asks for more than there is room for can cause these as often as they like.
+            StatusCode::SERVICE_UNAVAILABLE => REFUSALS.due(code),
+            _ => Some(1),
+        };
+        if let Some(count) = count {
+            let details = words.details.as_str();
+            tracing::error!(extension, code, details, count, "a request failed: {}", words.message);
+        }
     }
     if is_own || words.code.starts_with("db_") {
         let error = ApiError::new(status, words.code, general(extension, status));
