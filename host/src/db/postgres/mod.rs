@@ -57,6 +57,8 @@ struct Shared {
     links: Links,
     read_shares: Arc<Shares>,
     write_shares: Arc<Shares>,
+    /// Of the one interactive transaction.
+    transaction_shares: Arc<Shares>,
     roles: Roles,
     statements: Statements,
     clock: Arc<Clock>,
@@ -100,6 +102,7 @@ impl Postgres {
             links,
             read_shares: Arc::new(Shares::new(readers, options.acquire_timeout)),
             write_shares: Arc::new(Shares::new(writers, options.acquire_timeout)),
+            transaction_shares: Arc::new(Shares::of_one(options.transaction_time_max)),
             roles,
             statements: Statements::new(options.statement_cache_entries),
             clock,
@@ -328,7 +331,8 @@ impl Database for Postgres {
             Scope::Host => deadline,
             Scope::Extension(_) => deadline.min(self.shared.transaction_time_max),
         };
-        self.within(transaction::begin(Arc::clone(&self.shared), scope.clone(), time_max))
+        let caller = CallerKey::current();
+        self.within(transaction::begin(Arc::clone(&self.shared), scope.clone(), time_max, caller))
     }
 
     fn write_probe(&self) -> BoxFuture<'static, Result<(), DbError>> {

@@ -37,6 +37,11 @@ impl Shares {
         Shares { of_one_max, wait_max, held: Mutex::default() }
     }
 
+    /// Of what there is one of: each caller waits for it with one call at a time, so that callers take turns.
+    pub(super) fn of_one(wait_max: Duration) -> Shares {
+        Shares { of_one_max: 1, wait_max, held: Mutex::default() }
+    }
+
     /// Waits for a part of this caller's share. What nobody asked for is not limited.
     pub(super) async fn take(self: &Arc<Self>, caller: CallerKey) -> Result<Option<Share>, DbError> {
         if caller == CallerKey::NOBODY {

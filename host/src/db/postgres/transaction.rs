@@ -14,8 +14,9 @@ use super::{
     errors::Fault,
     pool::{Lent, Purpose},
     run,
+    shares::Share,
 };
-use crate::db::{DbError, Scope, Transaction};
+use crate::db::{DbError, Scope, Transaction, turns::CallerKey};
 
 /// A caller asks one thing after the other; more than this are waiting only if it drops its futures.
 const CALLS_QUEUED_MAX: usize = 16;
@@ -37,9 +38,11 @@ pub(super) async fn begin(
     shared: Arc<Shared>,
     scope: Scope,
     time_max: Duration,
+    caller: CallerKey,
 ) -> Result<Box<dyn Transaction>, DbError> {
     let ends_at = Instant::now() + time_max;
     let late = |_| DbError::Timeout(time_max);
+    let share = timeout_at(ends_at, shared.transaction_shares.take(caller)).await.map_err(late)??;
     // One of this process waits at the server, so that those that wait do not hold all its connections.
     let turn = timeout_at(ends_at, Arc::clone(&shared.turn).lock_owned()).await.map_err(late)?;
     let mut lent = shared.links.lend(Purpose::Write).await?;
@@ -58,7 +61,7 @@ pub(super) async fn begin(
         return Err(shared.explain(&mut lent, error.into(), time_max).await);
     }
     let (calls, inbox) = mpsc::channel(CALLS_QUEUED_MAX);
-    let open = Open { shared, lent, role, scope, ends_at, time_max, _turn: turn };
+    let open = Open { shared, lent, role, scope, ends_at, time_max, _turn: turn, _share: share };
     tokio::spawn(open.serve(inbox));
     Ok(Box::new(PostgresTransaction { calls, ends_at, time_max }))
 }
@@ -128,6 +131,7 @@ struct Open {
     ends_at: Instant,
     time_max: Duration,
     _turn: OwnedMutexGuard<()>,
+    _share: Option<Share>,
 }
 
 /// What a call does between its savepoint and the release of that.
