@@ -1,13 +1,135 @@
 //! The allocator of the process, and how soon it gives memory back. It counts nothing.
 
-use std::ffi::c_long;
+use std::{
+    alloc::{GlobalAlloc, Layout},
+    ffi::c_long,
+};
 
 use libmimalloc_sys::{mi_option_set, mi_option_t};
+use mimalloc::MiMalloc;
+use tinybase_host::memory::MAPPED_BYTES_MIN;
 
-/// Requests allocate on one thread and are freed on another (the writer's answers above all), which this allocator bears
-/// better than the system's: about a tenth more creates a second.
+/// Requests allocate on one thread and are freed on another (the writer's answers above all), which mimalloc bears
+/// better than the system's allocator: about a tenth more creates a second.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
+
+/// mimalloc, but for what is large: that comes from the system and goes back to it at once. mimalloc keeps what is freed on
+/// another thread until the one that it was allocated on allocates much more, and those that took a worker's place may
+/// never do. Rows of large reads are made on any of a hundred threads: freed, they were several hundred megabytes. A buffer
+/// that grows is not copied, either.
+struct Allocator;
+
+/// Whether the system is asked. By the size and the alignment alone, so that whoever frees it knows.
+#[inline]
+const fn is_mapped(layout: Layout) -> bool {
+    cfg!(target_os = "linux") && layout.size() >= MAPPED_BYTES_MIN && layout.align() <= 4096
+}
+
+// SAFETY: each block is freed and grown by what allocated it, since `is_mapped` says the same of the same layout. Both sides
+// keep what `GlobalAlloc` asks for: mimalloc is written for it, and `mapped` returns pages of their own or null.
+unsafe impl GlobalAlloc for Allocator {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if is_mapped(layout) {
+            return mapped::allocate(layout.size());
+        }
+        // SAFETY: the caller's promises are passed on.
+        unsafe { MiMalloc.alloc(layout) }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if is_mapped(layout) {
+            // The system's pages are zero.
+            return mapped::allocate(layout.size());
+        }
+        // SAFETY: as above.
+        unsafe { MiMalloc.alloc_zeroed(layout) }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        if is_mapped(layout) {
+            // SAFETY: a block of this layout was mapped.
+            return unsafe { mapped::free(block, layout.size()) };
+        }
+        // SAFETY: as above.
+        unsafe { MiMalloc.dealloc(block, layout) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller promises that the size, rounded up to the alignment, is no overflow.
+        let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        match (is_mapped(layout), is_mapped(wanted)) {
+            // SAFETY: the caller's promises are passed on.
+            (false, false) => unsafe { MiMalloc.realloc(block, layout, size) },
+            // SAFETY: a block of this layout was mapped, and one of the wanted layout is freed as one.
+            (true, true) => unsafe { mapped::resize(block, layout.size(), size) },
+            _ => {
+                // SAFETY: the wanted layout is sound, as above.
+                let moved = unsafe { self.alloc(wanted) };
+                if !moved.is_null() {
+                    // SAFETY: both blocks hold as many bytes, and the new one is no part of the old one.
+                    unsafe { std::ptr::copy_nonoverlapping(block, moved, layout.size().min(size)) };
+                    // SAFETY: the caller gives the old block up where there is a new one.
+                    unsafe { self.dealloc(block, layout) };
+                }
+                moved
+            }
+        }
+    }
+}
+
+/// Blocks that are pages of their own.
+#[cfg(target_os = "linux")]
+mod mapped {
+    use std::ptr::null_mut;
+
+    use libc::{MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, MREMAP_MAYMOVE, PROT_READ, PROT_WRITE};
+
+    /// A block of zeroes, or null where the system has none.
+    pub(super) fn allocate(size: usize) -> *mut u8 {
+        let (protection, flags) = (PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+        // SAFETY: a new mapping touches none that there is.
+        or_null(unsafe { libc::mmap(null_mut(), size, protection, flags, -1, 0) })
+    }
+
+    /// # Safety
+    /// The block was allocated with this size, and nobody uses it any more.
+    pub(super) unsafe fn free(block: *mut u8, size: usize) {
+        // SAFETY: its pages belong to nobody else. Where the system cannot take them back, they stay.
+        let _ = unsafe { libc::munmap(block.cast(), size) };
+    }
+
+    /// The block with another size, at its place or at another; null leaves it as it is.
+    ///
+    /// # Safety
+    /// As in [`free`].
+    pub(super) unsafe fn resize(block: *mut u8, size: usize, wanted: usize) -> *mut u8 {
+        // SAFETY: as in `free`; what it held moves along.
+        or_null(unsafe { libc::mremap(block.cast(), size, wanted, MREMAP_MAYMOVE) })
+    }
+
+    fn or_null(mapping: *mut libc::c_void) -> *mut u8 {
+        if mapping == MAP_FAILED { null_mut() } else { mapping.cast() }
+    }
+}
+
+/// Elsewhere nothing is mapped.
+#[cfg(not(target_os = "linux"))]
+mod mapped {
+    pub(super) fn allocate(_: usize) -> *mut u8 {
+        std::ptr::null_mut()
+    }
+
+    pub(super) unsafe fn free(_: *mut u8, _: usize) {}
+
+    pub(super) unsafe fn resize(_: *mut u8, _: usize, _: usize) -> *mut u8 {
+        std::ptr::null_mut()
+    }
+}
 
 /// The option of this number in `mimalloc.h`: after how many milliseconds freed memory is given back to the system.
 const PURGE_DELAY: mi_option_t = 15;
@@ -27,6 +149,22 @@ mod tests {
     use libmimalloc_sys::mi_option_get;
 
     use super::*;
+
+    #[test]
+    fn a_buffer_keeps_what_it_holds_as_it_crosses_the_border_both_ways() {
+        let mut buffer: Vec<usize> = Vec::new();
+        for length in [1 << 10, MAPPED_BYTES_MIN / 8 - 1, MAPPED_BYTES_MIN / 8, MAPPED_BYTES_MIN, 1 << 20] {
+            buffer.reserve_exact(length - buffer.len());
+            buffer.extend(buffer.len()..length);
+            assert!(buffer.iter().copied().eq(0..length), "{length}");
+        }
+        for length in [MAPPED_BYTES_MIN, MAPPED_BYTES_MIN / 8, MAPPED_BYTES_MIN / 8 - 1, 10] {
+            buffer.truncate(length);
+            buffer.shrink_to_fit();
+            assert!(buffer.iter().copied().eq(0..length), "{length}");
+        }
+        assert!(vec![0_u64; MAPPED_BYTES_MIN].iter().all(|number| *number == 0));
+    }
 
     fn delay() -> c_long {
         // SAFETY: as above.

@@ -1,6 +1,8 @@
 //! How many bytes of memory all requests hold together beyond small change: rows that reads returned, what is made of them,
 //! and answers until their clients have taken them. It is one number of the process; it never looks into what it counts.
 
+mod gathering;
+
 use std::{
     cell::Cell,
     collections::HashMap,
@@ -17,10 +19,15 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
+pub(crate) use self::gathering::{Gathering, NoRoom, limit};
 use crate::db::turns::CallerKey;
 
 /// Up to how many bytes an answer counts as small: the last quarter of the budget is kept for those.
 const SMALL_BYTES_MAX: usize = 64 << 10;
+
+/// From how many bytes on an allocation of this process is pages of its own, which go back to the system when it is freed.
+/// It is what the system's own allocator begins with, too.
+pub const MAPPED_BYTES_MIN: usize = 128 << 10;
 
 /// From how many bytes on an answer is counted until the last of them has left. Smaller ones are counted until the
 /// protocol's layer has taken them over, which costs no allocation.
@@ -29,10 +36,12 @@ const TRACKED_BYTES_MIN: usize = 16 << 10;
 /// What small answers hold, and what all else does.
 static SMALL: AtomicUsize = AtomicUsize::new(0);
 static LARGE: AtomicUsize = AtomicUsize::new(0);
+/// What of `LARGE` is rows: those that reads gather, and those that extensions work on.
+static ROWS: AtomicUsize = AtomicUsize::new(0);
+/// Bytes that are held for each caller.
+type CallerBytes = LazyLock<Mutex<HashMap<CallerKey, usize>>>;
 /// Bytes of large answers that wait for each caller.
-static OF_CALLERS: LazyLock<Mutex<HashMap<CallerKey, usize>>> = LazyLock::new(Mutex::default);
-/// What reads may gather at most; see [`Gathering`].
-static GATHERED_MAX: AtomicUsize = AtomicUsize::new(usize::MAX);
+static ANSWERS_OF_CALLERS: CallerBytes = LazyLock::new(Mutex::default);
 /// Bytes of answers that wait for room; they are not among those held.
 static QUEUED: AtomicUsize = AtomicUsize::new(0);
 static WAITERS: AtomicUsize = AtomicUsize::new(0);
@@ -68,31 +77,47 @@ impl MemoryLimits {
 #[derive(Debug, Default)]
 pub(crate) struct Share {
     bytes: usize,
-    is_small: bool,
+    kind: Kind,
     /// The same bytes as a part of what is held for one caller.
     of_caller: Option<OfCaller>,
+}
+
+/// What a share is of.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Small,
+    #[default]
+    Large,
+    /// Large, and rows.
+    Rows,
 }
 
 /// A caller's part of what is held; given back when dropped.
 #[derive(Debug)]
 struct OfCaller {
+    callers: &'static CallerBytes,
     caller: CallerKey,
     bytes: usize,
 }
 
 impl OfCaller {
     /// Counts it if it fits. One that is alone always does.
-    fn fitting(caller: CallerKey, bytes: usize, bytes_max: usize) -> Option<OfCaller> {
+    fn fitting(
+        callers: &'static CallerBytes,
+        caller: CallerKey,
+        bytes: usize,
+        bytes_max: usize,
+    ) -> Option<OfCaller> {
         if caller == CallerKey::NOBODY {
-            return Some(OfCaller { caller, bytes: 0 });
+            return Some(OfCaller { callers, caller, bytes: 0 });
         }
-        let mut callers = OF_CALLERS.lock();
-        let held = callers.get(&caller).copied().unwrap_or_default();
+        let mut all = callers.lock();
+        let held = all.get(&caller).copied().unwrap_or_default();
         if held > 0 && held.saturating_add(bytes) > bytes_max {
             return None;
         }
-        callers.insert(caller, held.saturating_add(bytes));
-        Some(OfCaller { caller, bytes })
+        all.insert(caller, held.saturating_add(bytes));
+        Some(OfCaller { callers, caller, bytes })
     }
 }
 
@@ -101,7 +126,7 @@ impl Drop for OfCaller {
         if self.bytes == 0 {
             return;
         }
-        let mut callers = OF_CALLERS.lock();
+        let mut callers = self.callers.lock();
         let left = callers.get(&self.caller).map_or(0, |held| held.saturating_sub(self.bytes));
         match left {
             0 => drop(callers.remove(&self.caller)),
@@ -114,7 +139,33 @@ impl Share {
     /// Counts what is there in any case.
     pub(crate) fn forced(bytes: usize) -> Share {
         LARGE.fetch_add(bytes, Ordering::SeqCst);
-        Share { bytes, is_small: false, of_caller: None }
+        Share { bytes, kind: Kind::Large, of_caller: None }
+    }
+
+    /// Counts rows that are there in any case.
+    pub(crate) fn forced_rows(bytes: usize) -> Share {
+        ROWS.fetch_add(bytes, Ordering::SeqCst);
+        LARGE.fetch_add(bytes, Ordering::SeqCst);
+        Share { bytes, kind: Kind::Rows, of_caller: None }
+    }
+
+    /// Counts rows if they fit: into `rows_bytes_max` with all other rows, and into `bytes_max` with all that is large.
+    fn rows(bytes: usize, rows_bytes_max: usize, bytes_max: usize) -> Option<Share> {
+        let more = |held: usize| {
+            let sum = held.saturating_add(bytes);
+            (held == 0 || sum <= rows_bytes_max).then_some(sum)
+        };
+        ROWS.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
+        match Share::large(bytes, bytes_max) {
+            Some(mut share) => {
+                share.kind = Kind::Rows;
+                Some(share)
+            }
+            None => {
+                ROWS.fetch_sub(bytes, Ordering::SeqCst);
+                None
+            }
+        }
     }
 
     /// Counts it if it fits. One that is alone always does.
@@ -124,7 +175,7 @@ impl Share {
             (held == 0 || sum <= bytes_max).then_some(sum)
         };
         let counted = LARGE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
-        counted.ok().map(|_| Share { bytes, is_small: false, of_caller: None })
+        counted.ok().map(|_| Share { bytes, kind: Kind::Large, of_caller: None })
     }
 
     /// Counts a small answer if it fits: into the last quarter of the budget, or into what the others leave of it.
@@ -136,13 +187,13 @@ impl Share {
             (held == 0 || sum <= bytes_max).then_some(sum)
         };
         let counted = SMALL.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
-        counted.ok().map(|_| Share { bytes, is_small: true, of_caller: None })
+        counted.ok().map(|_| Share { bytes, kind: Kind::Small, of_caller: None })
     }
 
     /// Adds what another of the same kind counts.
     fn merge(&mut self, mut other: Share) {
         std::mem::swap(self, &mut other);
-        debug_assert!(other.bytes == 0 || self.bytes == 0 || self.is_small == other.is_small);
+        debug_assert!(other.bytes == 0 || self.bytes == 0 || self.kind == other.kind);
         self.bytes += std::mem::take(&mut other.bytes);
     }
 
@@ -150,54 +201,23 @@ impl Share {
     fn split(&mut self, bytes: usize) -> Share {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
-        Share { bytes, is_small: self.is_small, of_caller: None }
+        Share { bytes, kind: self.kind, of_caller: None }
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         if self.bytes > 0 {
-            let held = if self.is_small { &SMALL } else { &LARGE };
+            let held = if self.kind == Kind::Small { &SMALL } else { &LARGE };
             held.fetch_sub(self.bytes, Ordering::SeqCst);
+            if self.kind == Kind::Rows {
+                ROWS.fetch_sub(self.bytes, Ordering::SeqCst);
+            }
             if WAITERS.load(Ordering::SeqCst) > 0 {
                 ROOM.notify_waiters();
             }
         }
     }
-}
-
-/// What a read has gathered so far, counted in larger parts. It waits for nothing: whoever gathers holds a connection.
-#[derive(Debug, Default)]
-pub(crate) struct Gathering {
-    share: Share,
-}
-
-/// All that is held leaves no room for what a read gathers.
-#[derive(Debug)]
-pub(crate) struct NoRoom;
-
-impl Gathering {
-    /// From how many bytes more on they are counted.
-    const PART_BYTES: usize = 1 << 20;
-
-    /// Counts what is there now.
-    ///
-    /// # Errors
-    /// Where that is a large part, and does not fit.
-    pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), NoRoom> {
-        let more = bytes.saturating_sub(self.share.bytes);
-        if more < Gathering::PART_BYTES {
-            return Ok(());
-        }
-        let part = Share::large(more, GATHERED_MAX.load(Ordering::Relaxed)).ok_or(NoRoom)?;
-        self.share.merge(part);
-        Ok(())
-    }
-}
-
-/// Sets what all requests of this process may hold, for those who gather rows.
-pub(crate) fn limit(limits: MemoryLimits) {
-    GATHERED_MAX.store(limits.bytes_max, Ordering::Relaxed);
 }
 
 /// Bytes that are counted for as long as any part of them is held anywhere.
@@ -248,7 +268,7 @@ pub(crate) async fn admit(answer: ToHold, mut kept: Share, limits: MemoryLimits)
         if is_change {
             return Share::large(more, limits.bytes_max.saturating_mul(2));
         }
-        let of_caller = OfCaller::fitting(caller, bytes, limits.of_caller_bytes_max())?;
+        let of_caller = OfCaller::fitting(&ANSWERS_OF_CALLERS, caller, bytes, limits.of_caller_bytes_max())?;
         let mut share = match more {
             0 => Share::default(),
             more => Share::large(more, limits.large_bytes_max())?,
@@ -317,7 +337,7 @@ pub(crate) async fn of_call<F: Future>(call: F) -> (F::Output, Share) {
 }
 
 /// Waits until `share` finds room. Of what is there while it waits (`there`, in bytes) only so much may wait.
-async fn wait(there: usize, limits: MemoryLimits, share: impl Fn() -> Option<Share>) -> Option<Share> {
+async fn wait<T>(there: usize, limits: MemoryLimits, mut share: impl FnMut() -> Option<T>) -> Option<T> {
     let (_waiter, queued) = Waiter::new(there);
     if queued > limits.bytes_max / 4 {
         return None;
@@ -408,7 +428,7 @@ mod tests {
         assert_eq!(held(), 100 << 10);
         drop(share);
 
-        let (bytes, share) = track(Bytes::from(vec![1; 20 << 10]), Share::forced(20 << 10));
+        let (bytes, share) = track(Bytes::from(vec![1; 20 << 10]), test_share(20 << 10));
         drop(share);
         let last = bytes.slice(bytes.len() - 1..);
         drop(bytes);
@@ -430,7 +450,7 @@ mod tests {
             350 << 10
         })
         .await;
-        let others = Share::forced(360 << 10);
+        let others = test_share(360 << 10);
         let share = admit(to_hold(answer, false), std::mem::take(&mut kept), LIMITS).await.unwrap();
         assert_eq!(
             held(),
@@ -451,15 +471,9 @@ mod tests {
         let again = admit(of(caller(1), 700 << 10), Share::default(), LIMITS).await;
         assert!(again.is_some(), "one answer may be as large as it likes");
         drop(again);
-        assert!(OF_CALLERS.lock().is_empty());
+        assert!(ANSWERS_OF_CALLERS.lock().is_empty());
 
-        limit(LIMITS);
-        let mut gathering = Gathering::default();
-        gathering.grow_to(1 << 19).unwrap();
-        assert_eq!(held(), 0, "a part that is not large is not counted");
-        gathering.grow_to(3 << 20).expect("one that is alone may be as large as it likes");
-        assert!(Gathering::default().grow_to(1 << 20).is_err());
-        drop(gathering);
+        gathering::tests::rows_have_room(LIMITS).await;
         assert_eq!(held(), 0, "nothing is kept outside of a call");
     }
 }

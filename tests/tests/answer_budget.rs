@@ -6,7 +6,6 @@
 use std::path::Path;
 
 use serde_json::{Value as Json, json};
-use tinybase_test_postgres::server_url;
 use tinybase_tests::{Client, Server, Site};
 
 /// The largest answer, in bytes.
@@ -183,12 +182,6 @@ fn answers_that_are_made_at_once_share_a_budget() {
     let refused = outcomes.iter().filter(|outcome| **outcome == (503, "overloaded".to_owned())).count();
     assert!(answered > 0, "{outcomes:?}");
     assert_eq!(answered + refused, outcomes.len(), "{outcomes:?}");
-    if server_url().is_some() {
-        eprintln!(
-            "memory is not looked at: each connection to PostgreSQL holds what it reads, beside what is counted"
-        );
-        return;
-    }
     let grown = hostile.server.peak_bytes().saturating_sub(before);
     assert!(grown < 3 * ALL_BYTES_MAX, "the server grew by {} MB; {answered} were answered", grown >> 20);
 }

@@ -36,6 +36,7 @@ use crate::{
         RequestBody, RequestId, ResponseBody, RouteAuth, RouteSpec,
     },
     isolation::{Work, threads},
+    memory::MAPPED_BYTES_MIN,
     telemetry,
 };
 
@@ -173,6 +174,9 @@ fn accept(plugin: &Arc<Running>, raw: RawResponse, limits: Limits) -> Result<Plu
         ResponseBody::Stream(streamed(plugin, raw.body, raw.stream, limits.call_timeout))
     } else if raw.body.is_empty() {
         ResponseBody::Empty
+    } else if raw.body.len() >= MAPPED_BYTES_MIN {
+        // The extension's allocator keeps what another thread frees. This one made it, so it is freed here.
+        ResponseBody::Bytes(Bytes::from(raw.body.to_vec()))
     } else {
         ResponseBody::Bytes(Bytes::from_owner(raw.body))
     };

@@ -11,7 +11,10 @@ use super::{
     pool::{Lent, Purpose},
     run,
 };
-use crate::db::{Attached, DbError, Scope};
+use crate::{
+    db::{Attached, DbError, Scope},
+    memory::{Gathering, NoRoom},
+};
 
 /// How long a batch waits at most before it is tried for the second time; doubled with each further time.
 const RETRY_DELAY: Duration = Duration::from_millis(4);
@@ -143,7 +146,7 @@ pub(super) async fn run_statements(
 ) -> Result<Vec<u8>, Fault> {
     let mut reader = Reader::new(packed);
     let mut result = BatchResultWriter::new(now);
-    let (mut bytes, bytes_max) = (0, shared.rows_bytes_max(scope));
+    let (mut bytes, bytes_max, mut gathering) = (0, shared.rows_bytes_max(scope), Gathering::default());
     for position in 0..reader.u32().map_err(DbError::from)? as usize {
         let head = reader.statement().map_err(DbError::from)?;
         let effect = run::change(shared, lent, scope, head.sql, &mut reader, now).await?;
@@ -159,6 +162,7 @@ pub(super) async fn run_statements(
         if bytes > bytes_max {
             return Err(DbError::TooLarge { bytes_max }.into());
         }
+        gathering.grow_to(bytes).map_err(|NoRoom| DbError::NoRoom)?;
         result.push(effect.affected, &effect.rows);
     }
     Ok(result.finish())

@@ -293,7 +293,7 @@ impl Database for Postgres {
         let params: Arc<[u8]> = query.params.into();
         let time_max = query.deadline.unwrap_or(self.shared.query_timeout);
         let (begun, cost, caller) = (Instant::now(), query.cost, CallerKey::current());
-        Answer::Later(self.within(async move {
+        Answer::Later(self.within(caller.scope(async move {
             // Reads by key hardly hold a connection, and go together with those of others.
             let _share = match cost {
                 Cost::Key => None,
@@ -308,7 +308,7 @@ impl Database for Postgres {
             };
             times.observe_time(begun.elapsed());
             answer
-        }))
+        })))
     }
 
     fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<Attached>) -> Answer<Vec<u8>> {

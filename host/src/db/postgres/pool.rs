@@ -43,6 +43,8 @@ pub(super) struct Link {
     pub(super) is_open: bool,
     /// Set once it is lost.
     pub(super) is_broken: bool,
+    /// Set where the driver's buffers grew with what crossed: it keeps them at that size.
+    pub(super) is_stretched: bool,
 }
 
 impl Link {
@@ -113,7 +115,10 @@ impl DerefMut for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let Some(object) = self.object.take() else { return };
+        let Some(mut object) = self.object.take() else { return };
+        if std::mem::take(&mut object.is_stretched) {
+            object.connection.shrink_buffers();
+        }
         if !(object.is_busy || object.is_open || object.is_broken) {
             return;
         }
@@ -142,6 +147,7 @@ impl Manager for Maker {
                 is_busy: false,
                 is_open: false,
                 is_broken: false,
+                is_stretched: false,
             })
         };
         match tokio::time::timeout(self.connect_timeout, connect).await {

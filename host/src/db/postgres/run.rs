@@ -17,13 +17,16 @@ use super::{
     Shared,
     errors::{self, Fault},
     gather::Waiting,
-    pool::{Lent, Link, Purpose},
+    pool::{Link, Purpose},
     statement::Prepared,
 };
 use crate::{
-    db::{DbError, Scope},
+    db::{DbError, Scope, turns::CallerKey},
     memory::{Gathering, NoRoom},
 };
+
+/// From how many bytes on that crossed at once a connection's buffers are given back behind them.
+const STRETCHED_BYTES_MIN: usize = 64 << 10;
 
 /// What a statement did.
 #[derive(Debug)]
@@ -33,6 +36,15 @@ pub(super) struct Effect {
     pub(super) rows: Vec<u8>,
     /// Whether the columns were others than those that are known of the statement.
     is_outdated: bool,
+}
+
+/// What a statement does that finds no room for its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Short {
+    /// It waits.
+    Waits,
+    /// It fails at once: it may hold locks that others wait for.
+    Fails,
 }
 
 /// The rows of an answer, with the columns that it has.
@@ -70,7 +82,8 @@ pub(super) async fn query(
         return Err(DbError::Sql("a query must change nothing; apply it in a batch".to_owned()).into());
     }
     let mut reader = Reader::new(params);
-    let effect = execute(shared.rows_bytes_max(scope), link, &prepared, &mut reader, now).await?;
+    let effect =
+        execute((shared.rows_bytes_max(scope), Short::Waits), link, &prepared, &mut reader, now).await?;
     if effect.is_outdated {
         shared.statements.forget(scope, sql);
     }
@@ -94,7 +107,7 @@ pub(super) async fn change(
     }
     shared.roles.assume(link, scope).await?;
     let prepared = shared.statements.prepare(link, scope, sql).await?;
-    let effect = execute(shared.rows_bytes_max(scope), link, &prepared, params, now).await?;
+    let effect = execute((shared.rows_bytes_max(scope), Short::Fails), link, &prepared, params, now).await?;
     if effect.is_outdated {
         shared.statements.forget(scope, sql);
     }
@@ -102,12 +115,13 @@ pub(super) async fn change(
 }
 
 async fn execute(
-    bytes_max: usize,
+    (bytes_max, short): (usize, Short),
     link: &mut Link,
     prepared: &Prepared,
     params: &mut Reader<'_>,
     now: &str,
 ) -> Result<Effect, Fault> {
+    let begins_at = params.offset();
     let arguments = values::encode(params, &prepared.params, now).map_err(|error| match error {
         StatementError::Sql(_) => Fault::Misfit(error.into()),
         other => other.into(),
@@ -117,6 +131,7 @@ async fn execute(
     let mut rows: Option<Rows<'_>> = None;
     let (mut affected, mut gathering) = (0, Gathering::default());
     link.is_busy = true;
+    link.is_stretched |= params.offset() - begins_at >= STRETCHED_BYTES_MIN;
     let mut answers = link.connection.fetch_many(query);
     while let Some(answer) = answers.next().await {
         match answer {
@@ -124,10 +139,14 @@ async fn execute(
             Ok(Either::Right(row)) => {
                 let rows = rows.get_or_insert_with(|| Rows::begin(prepared, &row));
                 values::pack_row(&row, &rows.wires, &mut rows.writer)?;
-                if rows.writer.len_bytes() > bytes_max {
+                let bytes = rows.writer.len_bytes();
+                link.is_stretched |= bytes >= STRETCHED_BYTES_MIN;
+                if bytes > bytes_max {
                     return Err(DbError::TooLarge { bytes_max }.into());
                 }
-                gathering.grow_to(rows.writer.len_bytes()).map_err(|NoRoom| DbError::NoRoom)?;
+                if gathering.is_short(bytes) {
+                    make_room(&mut gathering, bytes, short).await?;
+                }
             }
             Err(error) => {
                 drop(answers);
@@ -150,6 +169,14 @@ async fn execute(
     Ok(Effect { affected, rows, is_outdated })
 }
 
+async fn make_room(gathering: &mut Gathering, bytes: usize, short: Short) -> Result<(), DbError> {
+    let room = match short {
+        Short::Waits => gathering.grow(bytes, CallerKey::current()).await,
+        Short::Fails => gathering.grow_to(bytes),
+    };
+    room.map_err(|NoRoom| DbError::NoRoom)
+}
+
 /// Runs a statement for all that wait, on a connection of its own. Answers nothing where that fails, and nothing for one
 /// whose parameters do not fit: these are to run alone.
 ///
@@ -167,9 +194,11 @@ pub(super) async fn together(
     let now = shared.clock.tick();
     let done = match waiting {
         [] => Ok(Vec::new()),
-        [one] => execute(shared.rows_bytes_max, &mut lent, prepared, &mut Reader::new(&one.params), &now)
-            .await
-            .map(|effect| vec![Some(effect.rows)]),
+        [one] => {
+            let limits = (shared.rows_bytes_max(&prepared.scope), Short::Waits);
+            let done = execute(limits, &mut lent, prepared, &mut Reader::new(&one.params), &now).await;
+            done.map(|effect| vec![Some(effect.rows)])
+        }
         many => for_many(shared, &mut lent, prepared, many, &now).await,
     };
     if let Err(Fault::Stale(_)) = done {
@@ -185,7 +214,7 @@ fn other_types() -> Fault {
 
 async fn for_many(
     shared: &Shared,
-    link: &mut Lent,
+    link: &mut Link,
     prepared: &Prepared,
     waiting: &[Waiting],
     now: &str,
@@ -198,7 +227,8 @@ async fn for_many(
     for place in &places {
         answers[*place] = Some(prepared.rows());
     }
-    let mut bytes = 0;
+    let (mut bytes, mut gathering) = (0, Gathering::default());
+    let bytes_max = shared.rows_bytes_max(&prepared.scope);
     link.is_busy = true;
     let mut rows = link.connection.fetch(query);
     while let Some(row) = rows.next().await {
@@ -218,8 +248,12 @@ async fn for_many(
         let before = answer.len_bytes();
         values::pack_row_from(&row, 1, &prepared.columns, answer)?;
         bytes += answer.len_bytes() - before;
-        if bytes > shared.rows_bytes_max {
-            return Err(DbError::TooLarge { bytes_max: shared.rows_bytes_max }.into());
+        link.is_stretched |= bytes >= STRETCHED_BYTES_MIN;
+        if bytes > bytes_max {
+            return Err(DbError::TooLarge { bytes_max }.into());
+        }
+        if gathering.is_short(bytes) {
+            make_room(&mut gathering, bytes, Short::Waits).await?;
         }
     }
     drop(rows);

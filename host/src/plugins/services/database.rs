@@ -70,7 +70,7 @@ fn counted(bytes: Vec<u8>) -> Bytes {
     if bytes.len() < COUNTED_BYTES_MIN {
         return bytes.into();
     }
-    let share = Share::forced(bytes.capacity());
+    let share = Share::forced_rows(bytes.capacity());
     Bytes::guarded(bytes, share)
 }
 
