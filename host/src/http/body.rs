@@ -138,14 +138,18 @@ impl Blocks {
         }
     }
 
-    /// All of it in one piece. Each block is given back as soon as it is copied.
-    fn join(self) -> Bytes {
+    /// All of it in one piece. Each block is given back as soon as it is copied, and others have their turn after each.
+    async fn join(self) -> Bytes {
         if self.bytes == self.last.len() {
             return self.last.freeze();
         }
         let mut whole = BytesMut::with_capacity(self.bytes);
         for block in self.full.into_iter().chain([self.last]) {
             whole.extend_from_slice(&block);
+            if block.len() == *BLOCK_BYTES.end() {
+                drop(block);
+                tokio::task::yield_now().await;
+            }
         }
         whole.freeze()
     }
@@ -225,7 +229,7 @@ impl<B: Body<Data = Bytes> + Unpin> LimitedBody<B> {
         while let Some(piece) = self.next_data(share).await? {
             blocks.push(&piece);
         }
-        Ok(blocks.join())
+        Ok(blocks.join().await)
     }
 
     async fn next_data(&mut self, share: &mut BudgetShare) -> Result<Option<Bytes>, BodyError> {
@@ -288,8 +292,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for LimitedBody<B> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_comes_in_pieces_is_joined_in_order() {
+    #[tokio::test]
+    async fn what_comes_in_pieces_is_joined_in_order() {
         for bytes in [1, 100, 16 << 10, (16 << 10) + 1, 5 << 20] {
             let body: Vec<u8> = (0..bytes).map(|at| (at % 251) as u8).collect();
             for piece in [1, 7, 9_000, 300_000, 3 << 20] {
@@ -299,7 +303,7 @@ mod tests {
                 let mut blocks = Blocks::default();
                 body.chunks(piece).for_each(|piece| blocks.push(piece));
                 assert!(blocks.full.iter().all(|block| block.capacity() <= *BLOCK_BYTES.end()));
-                assert!(blocks.join() == body, "{bytes} bytes by {piece}");
+                assert!(blocks.join().await == body, "{bytes} bytes by {piece}");
             }
         }
     }

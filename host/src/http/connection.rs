@@ -23,6 +23,9 @@ use super::{
     pace::{Pace, PaceJudge, look_interval},
 };
 
+/// How many bytes are read of a connection before all others that have something to do had their turn.
+const READ_BURST_BYTES: usize = 256 << 10;
+
 /// Times and counts of one connection. Times are milliseconds since it was opened, plus one; 0 is "not".
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -126,13 +129,15 @@ impl Drop for RequestGuard {
 pub(super) struct WatchedIo<S> {
     inner: S,
     watch: Arc<Watch>,
+    /// Bytes that were read since there was last nothing to read.
+    burst: usize,
     linger_timeout: Duration,
     linger: Option<Linger>,
 }
 
 impl<S> WatchedIo<S> {
     pub(super) fn new(inner: S, watch: Arc<Watch>, linger_timeout: Duration) -> WatchedIo<S> {
-        WatchedIo { inner, watch, linger_timeout, linger: None }
+        WatchedIo { inner, watch, burst: 0, linger_timeout, linger: None }
     }
 
     fn note_write(&self, outcome: &Poll<io::Result<usize>>) {
@@ -149,9 +154,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedIo<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.burst >= READ_BURST_BYTES {
+            self.burst = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
         let outcome = Pin::new(&mut self.inner).poll_read(cx, buf);
         if outcome.is_ready() {
             self.watch.bytes_read();
+            self.burst += buf.filled().len() - before;
+        } else {
+            self.burst = 0;
         }
         outcome
     }
@@ -202,7 +216,63 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedIo<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use super::*;
+
+    /// A client who never stops sending.
+    struct Endless;
+
+    impl AsyncRead for Endless {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            buf.initialize_unfilled();
+            buf.advance(buf.remaining());
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Endless {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// How many bytes are read in one go.
+    async fn burst(socket: &mut WatchedIo<Endless>) -> usize {
+        let (mut bytes, mut block) = (0, [0; 64 << 10]);
+        poll_fn(|cx| {
+            loop {
+                let mut buf = ReadBuf::new(&mut block);
+                if Pin::new(&mut *socket).poll_read(cx, &mut buf).is_pending() {
+                    return Poll::Ready(());
+                }
+                bytes += buf.filled().len();
+                assert!(bytes <= 1 << 20, "nobody else has a turn");
+            }
+        })
+        .await;
+        bytes
+    }
+
+    #[tokio::test]
+    async fn a_client_who_never_stops_sending_gives_way_to_others() {
+        let mut socket = WatchedIo::new(Endless, Arc::new(Watch::new()), Duration::ZERO);
+        for _ in 0..3 {
+            assert_eq!(burst(&mut socket).await, READ_BURST_BYTES);
+        }
+    }
 
     fn limits() -> Limits {
         Limits {
