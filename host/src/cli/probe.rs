@@ -1,14 +1,24 @@
 //! The hidden command that tries an extension out, in a process that nobody needs: what it does is the lifecycle's, what it
-//! does it against is made here. It never reads an instance's configuration, and leaves nothing behind but its report.
+//! does it against is made here. It never reads an instance's configuration, and leaves nothing behind but its report:
+//! a supervisor, which is the same command, ends whatever the extension started.
 
 use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
+    ffi::OsString,
+    fs, io,
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Command, ExitCode, Stdio},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
+use rustix::{
+    io::Errno,
+    process::{
+        Pid, Resource, Rlimit, Signal, WaitOptions, getpid, kill_process, kill_process_group,
+        set_child_subreaper, set_parent_process_death_signal, setrlimit, wait,
+    },
+};
 
 use super::{
     Failure, build_runtime,
@@ -20,7 +30,7 @@ use crate::{
     plugins::{
         Console, LoadError,
         package::Package,
-        probe::{Phase, Report},
+        probe::{COMMAND, Ended, Phase, Report, ends_within},
         trial,
     },
 };
@@ -30,20 +40,87 @@ const FILE_BYTES_MAX: u64 = 1 << 30;
 const WORKER_THREADS: usize = 2;
 const BLOCKING_THREADS_MAX: usize = 16;
 
+/// The last argument of the process that tries the extension.
+const INSIDE: &str = "inside";
+/// What the allocator of the process inside sets aside at a time.
+const ARENA_RESERVE_KIB: &str = "65536";
+/// How long what the extension left running may take to be gone.
+const CLEARING_TIMEOUT: Duration = Duration::from_secs(4);
+
 /// Tries out the extension in the folder that comes first in `arguments`, with its report in the second, in at most so many
-/// milliseconds.
-pub fn run(arguments: &[std::ffi::OsString]) -> ExitCode {
-    let [folder, scratch, timeout_ms] = arguments else { return ExitCode::FAILURE };
-    let timeout_ms = timeout_ms.to_str().and_then(|number| number.parse().ok()).unwrap_or(0);
-    let (scratch, timeout) = (PathBuf::from(scratch), Duration::from_millis(timeout_ms));
-    confine();
-    let write = |report: &Report| report.write(&scratch).is_ok();
+/// milliseconds, with so many bytes of memory.
+pub fn run(arguments: &[OsString]) -> ExitCode {
+    let (arguments, is_inside) = match arguments {
+        [arguments @ .., last] if last == INSIDE => (arguments, true),
+        all => (all, false),
+    };
+    let [folder, scratch, timeout_ms, memory_bytes_max] = arguments else { return ExitCode::FAILURE };
+    let number = |text: &OsString| text.to_str().and_then(|number| number.parse().ok()).unwrap_or(0);
+    let timeout = Duration::from_millis(number(timeout_ms));
+    if !is_inside {
+        return match supervise(arguments, timeout) {
+            Ok(ended) => {
+                println!("{}", ended.line());
+                ExitCode::SUCCESS
+            }
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    confine(number(memory_bytes_max));
+    inside(Path::new(folder), Path::new(scratch), timeout)
+}
+
+/// Has another process do it, and ends all that it started, also what left its group or its session.
+fn supervise(arguments: &[OsString], timeout: Duration) -> io::Result<Ended> {
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    // Whoever loses their parent becomes this process's child. Where a system does not have that, they are ended as a group.
+    let _ = set_child_subreaper(Some(getpid()));
+    let mut command = Command::new(std::env::current_exe()?);
+    // What it prints goes nowhere, however much that is.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    // The allocator sets a gigabyte aside at a time, which would count as taken.
+    command.env("MIMALLOC_ARENA_RESERVE", ARENA_RESERVE_KIB);
+    let mut child = command.arg(COMMAND).args(arguments).arg(INSIDE).spawn()?;
+    let pid = Pid::from_child(&child);
+    let has_ended = ends_within(pid, timeout)?;
+    let _ = kill_process_group(pid, Signal::KILL);
+    let status = child.wait()?;
+    clear();
+    Ok(if has_ended { Ended::Status(status) } else { Ended::TimedOut })
+}
+
+/// Ends every child that this process has or is left with.
+fn clear() {
+    let begun = Instant::now();
+    while begun.elapsed() < CLEARING_TIMEOUT {
+        for child in children() {
+            let _ = kill_process(child, Signal::KILL);
+        }
+        match wait(WaitOptions::NOHANG) {
+            Err(Errno::INTR) | Ok(Some(_)) => {}
+            Ok(None) => std::thread::sleep(Duration::from_millis(1)),
+            // There are no more.
+            Err(_) => return,
+        }
+    }
+}
+
+/// The children of this process, which has one thread.
+fn children() -> Vec<Pid> {
+    let own = getpid().as_raw_nonzero();
+    let listed = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
+    listed.split_ascii_whitespace().filter_map(|number| Pid::from_raw(number.parse().ok()?)).collect()
+}
+
+/// Tries it out in this process.
+fn inside(folder: &Path, scratch: &Path, timeout: Duration) -> ExitCode {
+    let write = |report: &Report| report.write(scratch).is_ok();
     let note = |phase| {
         // Where the disk refuses, the last report decides: how far it was.
         write(&Report { phase, refused: None });
     };
     note(Phase::Load);
-    let refused = match try_out(Path::new(folder), &scratch, timeout, &note) {
+    let refused = match try_out(folder, scratch, timeout, &note) {
         Ok(()) => None,
         Err(Refusal::Of(error)) => Some((error.code().to_owned(), error.to_string())),
         Err(Refusal::None(failure)) => Some(("probe_failed".to_owned(), failure.message)),
@@ -53,13 +130,15 @@ pub fn run(arguments: &[std::ffi::OsString]) -> ExitCode {
     if is_told && !is_refused { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Ends with whoever waits for it, leaves no memory on disk where it crashes, and fills no disk. None of it is needed where
-/// a system does not have it.
-fn confine() {
+/// Ends with whoever waits for it, leaves no memory on disk where it crashes, fills no disk and no memory, and is the first
+/// to go where the machine's memory ends all the same. None of it is needed where a system does not have it.
+fn confine(memory_bytes_max: u64) {
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     let limit = |bytes| Rlimit { current: Some(bytes), maximum: Some(bytes) };
     let _ = setrlimit(Resource::Core, limit(0));
     let _ = setrlimit(Resource::Fsize, limit(FILE_BYTES_MAX));
+    let _ = setrlimit(Resource::Data, limit(memory_bytes_max));
+    let _ = fs::write("/proc/self/oom_score_adj", "1000");
 }
 
 enum Refusal {

@@ -82,10 +82,10 @@ impl Plugins {
     async fn install_builtin(&self, package: Package, actor: &Actor) -> Result<(), LoadError> {
         let folder = folder_name(&package.manifest.version.to_string(), &package.hash);
         let target = self.folder_of(&package.manifest.name, &folder);
-        let timeout = self.shared.limits.probe_timeout;
+        let limits = self.shared.limits.probe;
         let source = package.clone();
         let placed = tokio::task::spawn_blocking(move || {
-            probe::probe(&source.folder, timeout)?;
+            probe::probe(&source.folder, limits)?;
             place(&source, &target)
         });
         placed.await.map_err(|error| LoadError::Panicked(error.to_string()))??;

@@ -236,7 +236,7 @@ impl Plugins {
         // A node that joins has not got yet what was installed on others.
         self.fetch(&installed.name, &installed.version, &installed.hash).await?;
         let folder = self.folder_of(&installed.name, &installed.folder_name());
-        let timeout = self.shared.limits.probe_timeout;
+        let limits = self.shared.limits.probe;
         let (hash, probed) =
             (installed.hash.clone(), installed.probed_hash.as_ref() == Some(&installed.hash));
         let read = tokio::task::spawn_blocking(move || {
@@ -245,7 +245,7 @@ impl Plugins {
                 return Err(LoadError::FilesChanged);
             }
             if !probed {
-                probe::probe(&folder, timeout)?;
+                probe::probe(&folder, limits)?;
             }
             Ok(package)
         });

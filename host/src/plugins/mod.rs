@@ -137,7 +137,7 @@ impl Plugins {
             response_bytes_max: config.plugins.response_bytes_max,
             memory: crate::http::Limits::from_config(config).memory(),
             start_timeout: Duration::from_millis(config.plugins.start_timeout_ms),
-            probe_timeout: Duration::from_millis(config.plugins.probe_timeout_ms),
+            probe: probe::ProbeLimits::of(&config.plugins),
             drain_timeout: Duration::from_millis(config.plugins.drain_timeout_ms),
             change_timeout: Duration::from_millis(config.extensions.change_timeout_ms),
             migration_timeout: Duration::from_millis(config.extensions.migration_timeout_ms),

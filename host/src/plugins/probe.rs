@@ -4,7 +4,8 @@
 
 use std::{
     fs,
-    os::unix::process::CommandExt,
+    io::Read,
+    os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -23,6 +24,53 @@ const REPORT_NAME: &str = "report.json";
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// The largest report.
 const REPORT_BYTES_MAX: u64 = 64 << 10;
+/// How long the probe's supervisor may take to end what the probe left running.
+const CLEARING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a probe may take.
+#[derive(Debug, Clone, Copy)]
+pub struct ProbeLimits {
+    /// In all.
+    pub timeout: Duration,
+    /// Bytes of memory of its process, and of each that it starts.
+    pub memory_bytes_max: u64,
+}
+
+impl ProbeLimits {
+    /// Those that the configuration sets.
+    pub fn of(config: &crate::config::Plugins) -> ProbeLimits {
+        ProbeLimits {
+            timeout: Duration::from_millis(config.probe_timeout_ms),
+            memory_bytes_max: config.probe_memory_bytes_max,
+        }
+    }
+}
+
+/// How the process that tried an extension ended, as its supervisor says in one line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself, or it crashed.
+    Status(ExitStatus),
+    /// It took too long.
+    TimedOut,
+}
+
+impl Ended {
+    /// The line.
+    pub fn line(self) -> String {
+        match self {
+            Ended::Status(status) => format!("status {}", status.into_raw()),
+            Ended::TimedOut => "timed out".to_owned(),
+        }
+    }
+
+    fn parse(line: &str) -> Option<Ended> {
+        match line.trim().strip_prefix("status ") {
+            Some(status) => status.parse().ok().map(|raw| Ended::Status(ExitStatus::from_raw(raw))),
+            None => (line.trim() == "timed out").then_some(Ended::TimedOut),
+        }
+    }
+}
 
 /// What a probe does, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,19 +152,17 @@ fn failed(problem: String) -> LoadError {
 ///
 /// # Errors
 /// What the probe found, or that it crashed, exited or hung.
-pub fn probe(folder: &Path, timeout: Duration) -> Result<(), LoadError> {
+pub fn probe(folder: &Path, limits: ProbeLimits) -> Result<(), LoadError> {
     let scratch = tempfile::Builder::new().prefix("tinybase-probe-").tempdir();
     let scratch = scratch.map_err(|error| failed(format!("no folder for the probe: {error}")))?;
     let folder =
         std::path::absolute(folder).map_err(|error| failed(format!("{}: {error}", folder.display())))?;
-    let mut group = Group::start(&folder, scratch.path(), timeout)?;
-    let status = group.wait(timeout);
-    drop(group);
+    let ended = Group::start(&folder, scratch.path(), limits)?.wait(limits.timeout + CLEARING_TIMEOUT)?;
     let report = Report::read(scratch.path());
-    let Some(status) = status? else {
-        return Err(unfit("probe_timeout", report.phase.timeout_words(timeout)));
-    };
-    verdict(&report, status)
+    match ended {
+        Ended::Status(status) => verdict(&report, status),
+        Ended::TimedOut => Err(unfit("probe_timeout", report.phase.timeout_words(limits.timeout))),
+    }
 }
 
 fn verdict(report: &Report, status: ExitStatus) -> Result<(), LoadError> {
@@ -135,20 +181,20 @@ fn verdict(report: &Report, status: ExitStatus) -> Result<(), LoadError> {
     })
 }
 
-/// The probe and whatever it started: none of it outlives this.
+/// The probe's supervisor, which ends whatever the probe started. Where it does not, its group is killed, and the probe with it.
 struct Group {
     leader: Child,
     pid: Pid,
 }
 
 impl Group {
-    fn start(folder: &Path, scratch: &Path, timeout: Duration) -> Result<Group, LoadError> {
+    fn start(folder: &Path, scratch: &Path, limits: ProbeLimits) -> Result<Group, LoadError> {
         let program: PathBuf =
             std::env::current_exe().map_err(|error| failed(format!("cannot find this program: {error}")))?;
         let mut command = Command::new(program);
-        command.arg(COMMAND).arg(folder).arg(scratch).arg(timeout.as_millis().to_string());
-        // What it prints goes nowhere, however much that is.
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.arg(COMMAND).arg(folder).arg(scratch);
+        command.arg(limits.timeout.as_millis().to_string()).arg(limits.memory_bytes_max.to_string());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         command.current_dir(scratch).process_group(0);
         for (name, _) in std::env::vars_os() {
             // It must not learn where the real database is.
@@ -161,21 +207,20 @@ impl Group {
         Ok(Group { leader, pid })
     }
 
-    /// Waits for the probe's end, at most this long. Its process id stays taken meanwhile and after.
-    fn wait(&mut self, timeout: Duration) -> Result<Option<ExitStatus>, LoadError> {
-        let started = Instant::now();
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        loop {
-            match waitid(WaitId::Pid(self.pid), options) {
-                Ok(Some(_)) => break,
-                Ok(None) if started.elapsed() < timeout => std::thread::sleep(LOOK_EVERY),
-                Ok(None) => return Ok(None),
-                Err(error) => return Err(failed(format!("cannot wait for the probe: {error}"))),
-            }
+    /// Waits for the supervisor's end, at most this long. Its process id stays taken meanwhile and after.
+    fn wait(mut self, timeout: Duration) -> Result<Ended, LoadError> {
+        if !ends_within(self.pid, timeout)
+            .map_err(|error| failed(format!("cannot wait for the probe: {error}")))?
+        {
+            return Ok(Ended::TimedOut);
         }
-        self.kill();
-        let status = self.leader.wait();
-        status.map(Some).map_err(|error| failed(format!("cannot wait for the probe: {error}")))
+        let mut line = String::new();
+        if let Some(output) = self.leader.stdout.take() {
+            // A line is short; nothing else writes there.
+            let _ = output.take(REPORT_BYTES_MAX).read_to_string(&mut line);
+        }
+        Ended::parse(&line)
+            .ok_or_else(|| failed("the process that was to try it did not say how that went".to_owned()))
     }
 
     /// Kills what is left of the group. The leader is not reaped yet, so the number is nobody else's.
@@ -191,5 +236,37 @@ impl Drop for Group {
             self.kill();
             let _ = self.leader.wait();
         }
+    }
+}
+
+/// Whether a child ends within this time. It stays a zombie, so that its number is nobody else's.
+///
+/// # Errors
+/// Where it is no child of this process.
+pub fn ends_within(child: Pid, timeout: Duration) -> rustix::io::Result<bool> {
+    let started = Instant::now();
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    loop {
+        match waitid(WaitId::Pid(child), options)? {
+            Some(_) => return Ok(true),
+            None if started.elapsed() < timeout => std::thread::sleep(LOOK_EVERY),
+            None => return Ok(false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_it_ended_is_read_as_it_was_written() {
+        for ended in
+            [Ended::TimedOut, Ended::Status(ExitStatus::from_raw(6)), Ended::Status(ExitStatus::from_raw(0))]
+        {
+            assert_eq!(Ended::parse(&ended.line()), Some(ended));
+        }
+        assert_eq!(Ended::parse(""), None);
+        assert_eq!(Ended::parse("status x"), None);
     }
 }

@@ -67,12 +67,14 @@ fn a_plugin_that_never_ends_is_left_behind() {
 fn what_would_harm_a_server_is_refused_by_the_probe() {
     let mut site = site("");
     site.set("TINYBASE_PLUGINS_PROBE_TIMEOUT_MS", "4000");
+    site.set("TINYBASE_PLUGINS_PROBE_MEMORY_BYTES_MAX", "1073741824");
     for (misbehaviour, words) in [
         ("create abort", &["`create` of the plugin crashed", "SIGABRT"][..]),
         ("create exit", &["`create` of the plugin ended the process", "exit code 0"]),
         ("start exit", &["`start` of the plugin ended the process"]),
         ("start loop", &["`start` of the plugin did not come back within"]),
         ("shut_down park", &["`shut_down` of the plugin did not come back within"]),
+        ("create hog", &["`create` of the plugin crashed", "SIGABRT"]),
     ] {
         site.set("STRESS_PULSE", &format!("0.2.0 {misbehaviour}"));
         let ran = change(&site, "pulse_2");
@@ -101,7 +103,7 @@ fn what_a_probe_prints_or_leaves_behind_is_in_nobodys_way() {
         let lines = processes.filter_map(|folder| fs::read(folder.join("cmdline")).ok());
         lines.into_iter().any(|line| line == b"sleep\x0086399\0")
     };
-    for misbehaviour in ["create print probe", "start leave probe"] {
+    for misbehaviour in ["create print probe", "start leave probe", "create daemon probe"] {
         let site = site(misbehaviour);
         install(&site, "pulse_2");
         assert_eq!(site.sql("SELECT version FROM tb_extensions WHERE name = 'pulse'"), "0.2.0");

@@ -3,7 +3,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use tinybase_package::{archive, library::check_library, unpacked::Package};
@@ -11,7 +10,10 @@ use tinybase_package::{archive, library::check_library, unpacked::Package};
 use super::{Failure, output};
 use crate::{
     config,
-    plugins::{manifest::Manifest, probe},
+    plugins::{
+        manifest::Manifest,
+        probe::{self, ProbeLimits},
+    },
 };
 
 /// Where cargo puts a library that was built for release, and otherwise.
@@ -49,8 +51,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 fn check(staged: &Path, target: &str) -> Result<(), Failure> {
     check_library(&Package::read(staged)?)?;
     if target == archive::HOST_TARGET {
-        let timeout = Duration::from_millis(config::Plugins::default().probe_timeout_ms);
-        probe::probe(staged, timeout)?;
+        probe::probe(staged, ProbeLimits::of(&config::Plugins::default()))?;
     }
     Ok(())
 }

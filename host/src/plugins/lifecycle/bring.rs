@@ -176,8 +176,8 @@ impl Work<'_> {
         self.plugins.archive(&package).await?;
         crash_point();
         self.step(Step::Probed).await?;
-        let timeout = self.plugins.shared.limits.probe_timeout;
-        let probed = tokio::task::spawn_blocking(move || probe::probe(&target, timeout));
+        let limits = self.plugins.shared.limits.probe;
+        let probed = tokio::task::spawn_blocking(move || probe::probe(&target, limits));
         probed.await.map_err(|error| LoadError::Panicked(error.to_string()))??;
         Ok(package)
     }

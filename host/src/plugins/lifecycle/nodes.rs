@@ -121,12 +121,12 @@ impl Plugins {
         };
         self.fetch(&entry.name, &version, &hash).await?;
         let folder = self.folder_of(&entry.name, &store::folder_name(&version, &hash));
-        let timeout = self.shared.limits.probe_timeout;
+        let limits = self.shared.limits.probe;
         let probed = tokio::task::spawn_blocking(move || {
             if Package::read(&folder)?.hash != hash {
                 return Err(LoadError::FilesChanged);
             }
-            probe::probe(&folder, timeout)
+            probe::probe(&folder, limits)
         });
         Ok(probed.await.map_err(|error| LoadError::Panicked(error.to_string()))??)
     }

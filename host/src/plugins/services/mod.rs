@@ -27,7 +27,9 @@ use tokio::{runtime::Handle, sync::watch, task::JoinSet};
 
 pub use database::raw_error;
 
-use super::{console::Console, events::EventBus, generation::Generation, manifest::Manifest};
+use super::{
+    console::Console, events::EventBus, generation::Generation, manifest::Manifest, probe::ProbeLimits,
+};
 use crate::{
     accounts::Accounts,
     db::{Database, Scope, Transaction},
@@ -49,8 +51,8 @@ pub struct Limits {
     pub memory: MemoryLimits,
     /// How long a plugin may take to be created and to start, each.
     pub start_timeout: Duration,
-    /// How long the probe process may take.
-    pub probe_timeout: Duration,
+    /// What the probe process may take.
+    pub probe: ProbeLimits,
     /// How long what left service may be busy before that is logged.
     pub drain_timeout: Duration,
     /// How long a change of extensions may take, and wait for another.

@@ -43,6 +43,14 @@ fn misbehave(place: &str) {
         }
         // Somebody who outlives the process that started him.
         "leave" => drop(std::process::Command::new("sleep").arg("86399").spawn()),
+        // One who leaves his session too, and loses his parent.
+        "daemon" => drop(std::process::Command::new("setsid").args(["--fork", "sleep", "86399"]).status()),
+        "hog" => {
+            let mut held = Vec::new();
+            loop {
+                held.push(std::hint::black_box(vec![1_u8; 16 << 20]));
+            }
+        }
         _ => {}
     }
 }
