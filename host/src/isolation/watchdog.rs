@@ -20,11 +20,10 @@ use super::{
 
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// After how many looks in a row at the same call its worker counts as lost, for as long as the call takes.
-const LOST_LOOKS: u32 = 2;
-/// After how many its plugin counts as slow: half a second, which no honest call takes in one piece, on busy cores either.
-/// Code of slow plugins goes from thread to thread, and each of those keeps memory that others freed.
-const SLOW_LOOKS: u32 = 10;
+/// After how many looks in a row at the same call its worker counts as lost, for as long as the call takes, and its plugin as
+/// slow: half a second, which no honest call takes in one piece, on busy cores either. What runs beside the workers
+/// goes from thread to thread, and each of those keeps memory that others freed.
+const LOST_LOOKS: u32 = 10;
 /// For how many looks a plugin counts as slow after the last such call: ten seconds.
 const SLOW_FOR_LOOKS: u32 = 200;
 
@@ -113,8 +112,6 @@ impl Watch {
             is_busy |= looks > 0 || noted.in_host;
             if looks >= LOST_LOOKS {
                 lost += usize::from(noted.is_worker);
-            }
-            if looks >= SLOW_LOOKS {
                 self.slow.insert(noted.plugin, SLOW_FOR_LOOKS);
             }
             if is_blocked {
