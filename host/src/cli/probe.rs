@@ -21,7 +21,7 @@ use rustix::{
 };
 
 use super::{
-    Failure, build_runtime,
+    Failure, build_runtime, output,
     site::{House, house, open_or_create_database},
 };
 use crate::{
@@ -60,7 +60,8 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
     if !is_inside {
         return match supervise(arguments, timeout) {
             Ok(ended) => {
-                println!("{}", ended.line());
+                // Where it cannot be written, nobody waits for it.
+                let _ = output::line(ended.line());
                 ExitCode::SUCCESS
             }
             Err(_) => ExitCode::FAILURE,
@@ -130,8 +131,8 @@ fn inside(folder: &Path, scratch: &Path, timeout: Duration) -> ExitCode {
     if is_told && !is_refused { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Ends with whoever waits for it, leaves no memory on disk where it crashes, fills no disk and no memory, and is the first
-/// to go where the machine's memory ends all the same. None of it is needed where a system does not have it.
+/// Ends with whoever waits for it, leaves no memory on disk where it crashes, fills no disk, takes so much memory of its
+/// own, and is the first to go where the machine's memory ends all the same. None of it is needed where a system does not have it.
 fn confine(memory_bytes_max: u64) {
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     let limit = |bytes| Rlimit { current: Some(bytes), maximum: Some(bytes) };

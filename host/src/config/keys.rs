@@ -341,8 +341,8 @@ sections! {
         start_timeout_ms: u64 = 10_000, "TINYBASE_PLUGINS_START_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
         /// How long the probe process that opens a new library first may take.
         probe_timeout_ms: u64 = 10_000, "TINYBASE_PLUGINS_PROBE_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
-        /// The most memory in bytes that the probe process may take.
-        probe_memory_bytes_max: u64 = 4 << 30, "TINYBASE_PLUGINS_PROBE_MEMORY_BYTES_MAX", "bytes, 268435456 or more", |n| *n >= 256 << 20;
+        /// The most memory in bytes that the probe process may set aside for itself; each of its threads takes 16 MiB of that for its stack.
+        probe_memory_bytes_max: u64 = 4 << 30, "TINYBASE_PLUGINS_PROBE_MEMORY_BYTES_MAX", "bytes, 536870912 or more", |n| *n >= 512 << 20;
         /// How long a plugin's request to another server may take.
         http_timeout_ms: u64 = 30_000, "TINYBASE_PLUGINS_HTTP_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
         /// The largest body in bytes that a plugin sends to another server.

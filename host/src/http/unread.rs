@@ -90,10 +90,11 @@ impl Body for KeptBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         let frame = Pin::new(inner).poll_frame(cx);
-        match &frame {
-            Poll::Ready(None) => self.end(),
-            Poll::Ready(Some(_)) => self.is_held_back = false,
-            Poll::Pending => {}
+        if frame.is_ready() {
+            self.is_held_back = false;
+            if matches!(frame, Poll::Ready(None)) || self.is_end_stream() {
+                self.end();
+            }
         }
         frame
     }

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -118,16 +118,19 @@ where
         }
     }
 
-    /// Has the call asked for again once another worker may have come out: at once for a moment, then in turn.
+    /// Whether the call has waited for a worker for more than a moment.
+    fn is_out_of_patience(&mut self) -> bool {
+        self.last_since.get_or_insert_with(Instant::now).elapsed() >= LAST_WORKER_PATIENCE
+    }
+
+    /// Has the call asked for again once a worker may have come out: at once for a moment, then in turn.
     fn wait(&mut self, context: &mut Context<'_>) {
-        let since = self.last_since.get_or_insert_with(Instant::now);
-        if since.elapsed() < LAST_WORKER_PATIENCE {
+        if !self.is_out_of_patience() {
             context.waker().wake_by_ref();
             return;
         }
-        let begin = || -> BoxFuture<'static, ()> {
-            Box::pin(async { drop(tokio::time::timeout(ASK_AGAIN, threads::worker_out()).await) })
-        };
+        let is_new = matches!(self.call, Call::New(_));
+        let begin = || -> BoxFuture<'static, ()> { Box::pin(worker_out_or_later(is_new)) };
         if self.again.get_or_insert_with(begin).as_mut().poll(context).is_ready() {
             self.again = None;
             context.waker().wake_by_ref();
@@ -150,7 +153,11 @@ where
     fn run_moved(&mut self, context: &mut Context<'_>) -> Poll<Result<F::Output, RawError>> {
         let bulkhead = self.bulkhead;
         let permit = self.permit.get_or_insert_with(|| Box::pin(bulkhead.permit()));
-        let permit = ready!(permit.as_mut().poll(context));
+        let Poll::Ready(permit) = permit.as_mut().poll(context) else {
+            // A worker may come out before all those that have a thread of their own.
+            self.wait(context);
+            return Poll::Pending;
+        };
         self.permit = None;
         let Some(_permit) = permit else {
             return Poll::Ready(Err(switched_off(bulkhead.name())));
@@ -162,12 +169,9 @@ where
 }
 
 impl<H: Send + 'static, M: Send + 'static, F: Send + 'static> Guarded<H, M, F> {
-    /// Drops what there is of the call. A panic in that stays here.
+    /// Drops what there is of the call.
     fn forget_call(&mut self) {
-        let call = std::mem::replace(&mut self.call, Call::Over);
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(call))) {
-            std::mem::forget(payload);
-        }
+        drop_caught(std::mem::replace(&mut self.call, Call::Over));
     }
 }
 
@@ -189,7 +193,12 @@ where
         if this.bulkhead.is_slow() {
             return this.run_moved(context);
         }
-        match threads::enter(this.bulkhead.number(), this.work) {
+        let way = if is_new && threads::begun_ones_wait() {
+            Way::Last
+        } else {
+            threads::enter(this.bulkhead.number(), this.work)
+        };
+        match way {
             Way::Open(inside) => {
                 (this.last_since, this.again, this.permit) = (None, None, None);
                 if !is_new {
@@ -199,6 +208,7 @@ where
                 this.run_inside(inside, context)
             }
             Way::Last if threads::is_spent() => this.run_moved(context),
+            Way::Last if !threads::is_watched() && this.is_out_of_patience() => this.run_moved(context),
             Way::Last => {
                 this.permit = None;
                 this.wait(context);
@@ -229,10 +239,16 @@ where
         let left = Left { call: std::mem::replace(&mut self.call, Call::Over), _hold: self.hold.take() };
         // Without a runtime the process ends, and nothing is dropped any more.
         match Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(left.drop_moved(bulkhead, work))),
+            Ok(runtime) => drop(runtime.spawn(left.drop_later(bulkhead, work))),
             Err(_) => std::mem::forget(left),
         }
     }
+}
+
+/// Waits until a worker comes out of plugin code, or for a moment: the watchdog may have seen that none does.
+async fn worker_out_or_later(is_new: bool) {
+    // Either is a reason to ask again.
+    let _ = tokio::time::timeout(ASK_AGAIN, threads::worker_out(is_new)).await;
 }
 
 /// What is left of a call that nobody waits for.
@@ -243,20 +259,32 @@ struct Left<H, M, F> {
 }
 
 impl<H, M, F> Left<H, M, F> {
-    /// Drops it on a thread that is no worker, as soon as it may have one. What is left of an extension that is switched off
-    /// is left as it is.
-    async fn drop_moved(self, bulkhead: &'static Bulkhead, work: Work) {
+    /// Drops it on a worker once one may, or on a thread that is none where the plugin blocks, or all workers are lost. What is
+    /// left of an extension that is switched off is left as it is.
+    async fn drop_later(self, bulkhead: &'static Bulkhead, work: Work) {
         let Left { call, _hold } = self;
+        while !bulkhead.is_slow() && !threads::is_spent() && threads::is_watched() {
+            if let Way::Open(_inside) = threads::enter(bulkhead.number(), work) {
+                drop_caught(call);
+                return;
+            }
+            worker_out_or_later(false).await;
+        }
         let Some(_permit) = bulkhead.permit().await else {
             std::mem::forget(call);
             return;
         };
         tokio::task::block_in_place(|| {
             let _inside = threads::enter_outside(bulkhead.number(), work);
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(call))) {
-                std::mem::forget(payload);
-            }
+            drop_caught(call);
         });
+    }
+}
+
+/// Drops what is a plugin's. A panic in that stays here.
+fn drop_caught<T>(dropped: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(dropped))) {
+        std::mem::forget(payload);
     }
 }
 

@@ -32,9 +32,11 @@ struct Shared(AtomicUsize);
 static INSIDE: Shared = Shared(AtomicUsize::new(0));
 /// How many may be.
 static INSIDE_MAX: Shared = Shared(AtomicUsize::new(usize::MAX));
-/// How many calls wait for one of them to come out, and what tells the first of those.
-static WAITING: Shared = Shared(AtomicUsize::new(0));
-static LEFT: Notify = Notify::const_new();
+/// Calls that wait for one of them to come out: those that have begun, which may hold what others wait for, and the others.
+static BEGUN: Queue = Queue { waiting: Shared(AtomicUsize::new(0)), left: Notify::const_new() };
+static NEW: Queue = Queue { waiting: Shared(AtomicUsize::new(0)), left: Notify::const_new() };
+/// Whether a watchdog looks at the workers, and notes whether they are lost.
+static IS_WATCHED: AtomicBool = AtomicBool::new(false);
 /// Whether all of these have been there for long, so that none is to be waited for.
 static IS_SPENT: AtomicBool = AtomicBool::new(false);
 /// The notes of every thread there ever was. One that ended leaves its place to the next.
@@ -127,6 +129,16 @@ pub fn is_spent() -> bool {
     IS_SPENT.load(Ordering::Relaxed)
 }
 
+/// Notes whether a watchdog looks.
+pub fn set_watched(is_watched: bool) {
+    IS_WATCHED.store(is_watched, Ordering::Relaxed);
+}
+
+/// Whether one does. Without it, nobody finds out that workers are lost.
+pub fn is_watched() -> bool {
+    IS_WATCHED.load(Ordering::Relaxed)
+}
+
 /// Notes how many workers have been in plugin code for long.
 pub fn note_lost(workers: usize) {
     IS_SPENT.store(workers >= INSIDE_MAX.0.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -183,31 +195,50 @@ impl Drop for Inside {
         note.leave(self.before);
         if self.is_counted {
             INSIDE.0.fetch_sub(1, Ordering::SeqCst);
-            if WAITING.0.load(Ordering::SeqCst) > 0 {
-                LEFT.notify_one();
+            if let Some(queue) = [&BEGUN, &NEW].into_iter().find(|queue| queue.is_used()) {
+                queue.left.notify_one();
             }
         }
     }
 }
 
-/// One who waits is counted until dropped.
-struct Waits;
+/// Calls that wait for a worker to come out of plugin code.
+struct Queue {
+    waiting: Shared,
+    left: Notify,
+}
 
-impl Drop for Waits {
-    fn drop(&mut self) {
-        WAITING.0.fetch_sub(1, Ordering::SeqCst);
+impl Queue {
+    fn is_used(&self) -> bool {
+        self.waiting.0.load(Ordering::SeqCst) > 0
     }
 }
 
-/// Waits until a worker comes out of plugin code, after all who waited before.
-pub async fn worker_out() {
-    WAITING.0.fetch_add(1, Ordering::SeqCst);
-    let _waits = Waits;
-    let left = LEFT.notified();
-    if INSIDE.0.load(Ordering::SeqCst) < INSIDE_MAX.0.load(Ordering::Relaxed) {
+/// One who waits is counted until dropped.
+struct Waits(&'static Queue);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.waiting.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Waits until a worker comes out of plugin code, for a call that is new or has begun. Those that have begun come first.
+pub async fn worker_out(is_new: bool) {
+    let queue = if is_new { &NEW } else { &BEGUN };
+    queue.waiting.0.fetch_add(1, Ordering::SeqCst);
+    let _waits = Waits(queue);
+    let left = queue.left.notified();
+    let has_room = INSIDE.0.load(Ordering::SeqCst) < INSIDE_MAX.0.load(Ordering::Relaxed);
+    if has_room && !(is_new && BEGUN.is_used()) {
         return;
     }
     left.await;
+}
+
+/// Whether a new call stays behind others that have begun.
+pub fn begun_ones_wait() -> bool {
+    BEGUN.is_used()
 }
 
 /// The host's own code, called by a plugin. Dropped, the plugin's runs again.

@@ -64,6 +64,7 @@ impl Watchdog {
             report: Box::new(report),
         };
         let stopped = Arc::clone(&is_stopped);
+        threads::set_watched(true);
         let thread = thread::Builder::new().name("tinybase-watchdog".to_owned()).spawn(move || {
             while !stopped.load(Ordering::Acquire) {
                 watch.look();
@@ -76,6 +77,7 @@ impl Watchdog {
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
+        threads::set_watched(false);
         self.is_stopped.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
@@ -88,8 +90,23 @@ impl Drop for Watchdog {
 /// A call on a thread, and how often it was seen there.
 struct Seen {
     noted: Noted,
+    /// In its own code, and in all.
     looks: u32,
+    stays: u32,
     is_blocked: bool,
+}
+
+impl Seen {
+    fn look_again(&mut self, noted: Noted, blocked_looks: u32) {
+        self.noted = noted;
+        self.stays += 1;
+        // Time that the host takes is not the plugin's.
+        self.looks += u32::from(!noted.in_host);
+        if self.looks >= blocked_looks && !self.is_blocked {
+            self.is_blocked = true;
+            note_blocked(&noted, blocked_looks);
+        }
+    }
 }
 
 struct Watch {
@@ -108,10 +125,11 @@ impl Watch {
         let mut blocked: HashMap<u16, usize> = HashMap::new();
         let (mut is_busy, mut lost) = (false, 0);
         for note in threads::notes() {
-            let Some((noted, looks, is_blocked)) = self.look_at(note) else { continue };
+            let Some(&Seen { noted, looks, stays, is_blocked }) = self.look_at(note) else { continue };
             is_busy |= looks > 0 || noted.in_host;
+            // The host's own code may not come back either, and then nobody is to blame.
+            lost += usize::from(noted.is_worker && stays >= LOST_LOOKS);
             if looks >= LOST_LOOKS {
-                lost += usize::from(noted.is_worker);
                 self.slow.insert(noted.plugin, SLOW_FOR_LOOKS);
             }
             if is_blocked {
@@ -130,28 +148,23 @@ impl Watch {
     }
 
     /// What a thread runs of a plugin, how often it was seen at that before, and whether that is too often.
-    fn look_at(&mut self, note: &'static Note) -> Option<(Noted, u32, bool)> {
+    fn look_at(&mut self, note: &'static Note) -> Option<&Seen> {
         let (place, noted) = (std::ptr::from_ref(note).addr(), note.read());
-        if let Some(seen) = self.seen.get_mut(&place)
-            && noted.plugin != 0
-            && noted.call == seen.noted.call
-        {
-            // Time that the host takes is not the plugin's.
-            seen.looks += u32::from(!noted.in_host);
-            if seen.looks >= self.blocked_looks && !seen.is_blocked {
-                seen.is_blocked = true;
-                note_blocked(&noted, self.blocked_looks);
-            }
-            return Some((noted, seen.looks, seen.is_blocked));
-        }
-        if let Some(before) = self.seen.remove(&place) {
+        let before = self.seen.get(&place);
+        let is_same = before.is_some_and(|seen| noted.plugin != 0 && noted.call == seen.noted.call);
+        if !is_same && let Some(before) = self.seen.remove(&place) {
             note_returned(&before);
         }
         if noted.plugin == 0 {
             return None;
         }
-        self.seen.insert(place, Seen { noted, looks: 0, is_blocked: false });
-        Some((noted, 0, false))
+        let blocked_looks = self.blocked_looks;
+        let new = Seen { noted, looks: 0, stays: 0, is_blocked: false };
+        let seen = self.seen.entry(place).or_insert(new);
+        if is_same {
+            seen.look_again(noted, blocked_looks);
+        }
+        Some(seen)
     }
 
     /// Acts on how many threads a plugin blocks.

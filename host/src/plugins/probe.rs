@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::{
+    fs::{OFlags, fcntl_setfl},
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
+};
 use serde::{Deserialize, Serialize};
 
 use super::LoadError;
@@ -24,6 +27,8 @@ const REPORT_NAME: &str = "report.json";
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// The largest report.
 const REPORT_BYTES_MAX: u64 = 64 << 10;
+/// The longest line of the probe's supervisor.
+const LINE_BYTES_MAX: usize = 64;
 /// How long the probe's supervisor may take to end what the probe left running.
 const CLEARING_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -214,13 +219,16 @@ impl Group {
         {
             return Ok(Ended::TimedOut);
         }
-        let mut line = String::new();
-        if let Some(output) = self.leader.stdout.take() {
-            // A line is short; nothing else writes there.
-            let _ = output.take(REPORT_BYTES_MAX).read_to_string(&mut line);
-        }
-        Ended::parse(&line)
+        Ended::parse(&self.line())
             .ok_or_else(|| failed("the process that was to try it did not say how that went".to_owned()))
+    }
+
+    /// What the supervisor, which has ended, left in its pipe. Somebody else may hold that open.
+    fn line(&mut self) -> String {
+        let mut line = [0; LINE_BYTES_MAX];
+        let Some(mut output) = self.leader.stdout.take() else { return String::new() };
+        let read = fcntl_setfl(&output, OFlags::NONBLOCK).map(|()| output.read(&mut line).unwrap_or(0));
+        String::from_utf8_lossy(&line[..read.unwrap_or(0)]).into_owned()
     }
 
     /// Kills what is left of the group. The leader is not reaped yet, so the number is nobody else's.
