@@ -189,9 +189,13 @@ impl Webhooks {
         }))
     }
 
-    /// A hook as routes answer it: one whose rights have ended is not active, and says why.
-    pub(crate) async fn shown(&self, hook: &Hook) -> Result<Json> {
+    /// A hook as routes answer it to whoever sends the request: one whose rights have ended is not active, and says why. Only its
+    /// owner and admins see all of its URL.
+    pub(crate) async fn shown(&self, hook: &Hook, request: &Request) -> Result<Json> {
         let mut shown = hook.json();
+        if !hook.is_managed_by(request) {
+            shown["url"] = hook.server().into();
+        }
         if let Standing::Ended(reason) = self.standing(hook).await? {
             shown["is_active"] = false.into();
             shown["inactive_reason"] = reason.into();

@@ -2,19 +2,25 @@
 
 use tinybase_plugin_api::{audit::Entry, database::Row, prelude::*};
 
-use crate::{Webhooks, access::Standing, page::Page, time::Moment};
+use crate::{
+    Webhooks,
+    access::Standing,
+    owner::only_owner,
+    page::{Page, check_query, fault},
+    time::Moment,
+};
 
 const COLUMNS: &str = "id, hook_id, event_id, event_type, state, attempts, next_attempt_at, last_attempt_at, \
                        response_status, error, created_at, finished_at";
 
 const AGAIN: &str = "UPDATE webhooks_deliveries SET state = 'pending', attempts = 0, next_attempt_at = ?2, error = NULL, \
-                     response_status = NULL, finished_at = NULL WHERE id = ?1";
+                     response_status = NULL, finished_at = NULL WHERE id = ?1 AND state IN ('dead', 'delivered')";
 
 pub(crate) fn register(registry: &mut Registry<Webhooks>) {
     registry
         .get("/api/webhooks/deliveries", Webhooks::list_all)
         .auth(Auth::Editor)
-        .summary("The deliveries of all hooks, newest first");
+        .summary("The deliveries of the caller's own hooks, newest first; for admins those of all hooks");
     registry
         .get("/api/webhooks/{id}/deliveries", Webhooks::list_of_hook)
         .auth(Auth::Editor)
@@ -22,7 +28,7 @@ pub(crate) fn register(registry: &mut Registry<Webhooks>) {
     registry
         .post("/api/webhooks/deliveries/{id}/retry", Webhooks::send_again)
         .auth(Auth::Editor)
-        .summary("Send a delivery again, now");
+        .summary("Send a delivery that is dead or delivered again, now");
     registry
         .post("/api/webhooks/{id}/test", Webhooks::send_test)
         .auth(Auth::Editor)
@@ -57,9 +63,17 @@ fn state(request: &Request) -> Result<Option<String>> {
     if matches!(&*state, "pending" | "delivered" | "dead") {
         return Ok(Some(state.into_owned()));
     }
-    let message = "state is pending, delivered or dead";
-    let fault = json!([{"loc": ["query", "state"], "msg": message, "type": "value_error"}]);
-    Err(Error::unprocessable("invalid_query", message).with_details(fault))
+    Err(fault("state", "state is pending, delivered or dead".to_owned()))
+}
+
+fn still_pending(error: Error) -> Error {
+    match error.code() {
+        "db_condition" => {
+            let message = "the delivery is pending: it is sent again only once it is delivered or dead";
+            Error::conflict("delivery_pending", message)
+        }
+        _ => error,
+    }
 }
 
 impl Webhooks {
@@ -69,10 +83,12 @@ impl Webhooks {
 
     async fn list_of_hook(self: Arc<Self>, request: Request) -> Result<Response> {
         let hook = self.hook(request.param(0)).await?;
+        hook.check_owner(&request)?;
         self.list(&request, Some(&hook.id)).await
     }
 
     async fn list(&self, request: &Request, hook_id: Option<&str>) -> Result<Response> {
+        check_query(request, &["state", "limit", "offset"])?;
         let (page, state) = (Page::of(request)?, state(request)?);
         let (mut conditions, mut values) = (Vec::new(), Vec::new());
         for (column, value) in [("hook_id", hook_id), ("state", state.as_deref())] {
@@ -80,6 +96,13 @@ impl Webhooks {
                 values.push(Value::from(value));
                 conditions.push(format!("{column} = ?{}", values.len()));
             }
+        }
+        if let Some(owner) = only_owner(request) {
+            values.push(Value::from(owner));
+            conditions.push(format!(
+                "hook_id IN (SELECT id FROM webhooks_hooks WHERE owner_id = ?{})",
+                values.len()
+            ));
         }
         let chosen = if conditions.is_empty() { "1 = 1".to_owned() } else { conditions.join(" AND ") };
         let count = format!("SELECT count(*) FROM webhooks_deliveries WHERE {chosen}");
@@ -106,18 +129,20 @@ impl Webhooks {
     async fn send_again(self: Arc<Self>, request: Request) -> Result<Response> {
         let id = request.param(0);
         let before = self.one(id).await?;
+        self.hook(before["hook_id"].as_str().unwrap_or_default()).await?.check_owner(&request)?;
         let now = Moment::now(self.database).await?;
         let mut batch = Batch::default();
-        batch.push(AGAIN, params![id, now.text()]);
+        batch.push_expecting(Expect::Exactly(1), AGAIN, params![id, now.text()]);
         let change = json!({"state": {"from": before["state"], "to": "pending"}});
         let entry = Entry::new("retry", "webhook_delivery", id).by(&request).with_change(change);
         batch.append(self.audit.entry(&entry).await?)?;
-        self.database.apply(batch).await?;
+        self.database.apply(batch).await.map_err(still_pending)?;
         Ok(Response::json(&self.one(id).await?)?.with_status(202))
     }
 
     async fn send_test(self: Arc<Self>, request: Request) -> Result<Response> {
         let hook = self.hook(request.param(0)).await?;
+        hook.check_owner(&request)?;
         if !hook.is_active {
             let message = "the hook is switched off: switch it on before you test it";
             return Err(Error::conflict("webhook_inactive", message));

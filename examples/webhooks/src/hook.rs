@@ -8,6 +8,11 @@ const COLUMNS: &str = "id, url, description, collections, events, headers, inclu
                        secret_version, previous_secret_until, failures, created_at, updated_at, owner_id, owner_scopes, \
                        owner_token_ids";
 
+/// How many hooks there may be: each event looks at all of them.
+const HOOKS_MAX: usize = 200;
+const LOCK: &str = "INSERT INTO webhooks_setup (slot, taken_at) VALUES (1, '') \
+                    ON CONFLICT (slot) DO UPDATE SET taken_at = webhooks_setup.taken_at";
+
 /// A hook.
 #[derive(Debug, Clone)]
 pub(crate) struct Hook {
@@ -120,6 +125,12 @@ impl Hook {
         })
     }
 
+    /// The scheme and the host of its URL: what stands behind them may be a secret.
+    pub(crate) fn server(&self) -> Option<String> {
+        let url: http::Uri = self.url.parse().ok()?;
+        Some(format!("{}://{}", url.scheme_str()?, url.host()?))
+    }
+
     /// What a change of it is in the audit log: no header, since its value may be a secret.
     pub(crate) fn audited(&self) -> Json {
         let mut fields = self.json();
@@ -157,14 +168,17 @@ impl Hook {
         .to_vec()
     }
 
-    /// The batch that stores a new one.
+    /// The batch that stores a new one, unless there are `HOOKS_MAX` (`db_condition`).
     pub(crate) fn insert(&self) -> Batch {
         let mut batch = Batch::default();
+        // On PostgreSQL two statements at once do not see each other's rows: whoever inserts waits for this row.
+        batch.push(LOCK, &[]);
         let sql = format!(
             "INSERT INTO webhooks_hooks ({COLUMNS}) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17 \
+             WHERE (SELECT count(*) FROM webhooks_hooks) < {HOOKS_MAX}"
         );
-        batch.push(&sql, &self.values());
+        batch.push_expecting(Expect::Exactly(1), &sql, &self.values());
         batch
     }
 

@@ -26,26 +26,34 @@ const RESERVED: &[&str] = &[
     "user-agent",
 ];
 
-/// The fields that a client may send; what is missing stays as it is.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A field that may be missing (`None`) or null (`Some(None)`), which is not the same.
+type Field<T> = Option<Option<T>>;
+
+/// The fields that a client may send; what is missing stays as it is. Only `collections` and `headers` may be null.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(crate) struct Input {
-    url: Option<String>,
-    description: Option<String>,
-    // Null is all of them, and not the same as missing.
-    #[serde(default, deserialize_with = "given")]
-    collections: Option<Option<Vec<String>>>,
-    events: Option<Vec<String>>,
+    #[serde(deserialize_with = "given")]
+    url: Field<String>,
+    #[serde(deserialize_with = "given")]
+    description: Field<String>,
+    // Null is all of them.
+    #[serde(deserialize_with = "given")]
+    collections: Field<Vec<String>>,
+    #[serde(deserialize_with = "given")]
+    events: Field<Vec<String>>,
     // Laid over those that there are: null takes a header away, or all of them.
-    #[serde(default, deserialize_with = "given")]
-    headers: Option<Option<BTreeMap<String, Option<String>>>>,
-    include_record: Option<bool>,
-    is_active: Option<bool>,
+    #[serde(deserialize_with = "given")]
+    headers: Field<BTreeMap<String, Option<String>>>,
+    #[serde(deserialize_with = "given")]
+    include_record: Field<bool>,
+    #[serde(deserialize_with = "given")]
+    is_active: Field<bool>,
 }
 
 fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
     from: D,
-) -> std::result::Result<Option<Option<T>>, D::Error> {
+) -> std::result::Result<Field<T>, D::Error> {
     Deserialize::deserialize(from).map(Some)
 }
 
@@ -84,22 +92,22 @@ impl Input {
     pub(crate) fn put_into(self, hook: &mut Hook) -> Result<()> {
         let mut faults = Faults::default();
         self.check(&mut faults);
-        hook.url = self.url.unwrap_or(std::mem::take(&mut hook.url));
+        hook.url = self.url.flatten().unwrap_or(std::mem::take(&mut hook.url));
         faults.check(!hook.url.is_empty(), "url", "it is required");
-        hook.description = self.description.unwrap_or(std::mem::take(&mut hook.description));
+        hook.description = self.description.flatten().unwrap_or(std::mem::take(&mut hook.description));
         if let Some(collections) = self.collections {
             hook.collections = collections.filter(|names| !names.is_empty());
         }
-        hook.events = self.events.unwrap_or(std::mem::take(&mut hook.events));
+        hook.events = self.events.flatten().unwrap_or(std::mem::take(&mut hook.events));
         match self.headers {
             Some(Some(changes)) => lay_over(&mut hook.headers, changes),
             Some(None) => hook.headers.clear(),
             None => {}
         }
         faults.check(hook.headers.len() <= HEADERS_MAX, "headers", "there are 10 at most");
-        hook.include_record = self.include_record.unwrap_or(hook.include_record);
+        hook.include_record = self.include_record.flatten().unwrap_or(hook.include_record);
         let was_active = hook.is_active;
-        hook.is_active = self.is_active.unwrap_or(was_active);
+        hook.is_active = self.is_active.flatten().unwrap_or(was_active);
         if hook.is_active && !was_active {
             hook.forget_failures();
         }
@@ -111,12 +119,21 @@ impl Input {
     }
 
     fn check(&self, faults: &mut Faults) {
-        if let Some(url) = &self.url {
+        for (field, is_null) in [
+            ("url", self.url == Some(None)),
+            ("description", self.description == Some(None)),
+            ("events", self.events == Some(None)),
+            ("include_record", self.include_record == Some(None)),
+            ("is_active", self.is_active == Some(None)),
+        ] {
+            faults.check(!is_null, field, "it may not be null: leave it out, and it stays as it is");
+        }
+        if let Some(Some(url)) = &self.url {
             let message =
                 "it is an absolute http or https URL without user, password and fragment, 2048 bytes at most";
             faults.check(is_url(url), "url", message);
         }
-        if let Some(description) = &self.description {
+        if let Some(Some(description)) = &self.description {
             let fits = description.chars().count() <= DESCRIPTION_CHARS_MAX && !description.contains('\0');
             faults.check(fits, "description", "it has 500 characters at most, and no NUL");
         }
@@ -128,7 +145,7 @@ impl Input {
                 "they are names of collections, 100 at most; null or none is all of them",
             );
         }
-        if let Some(events) = &self.events {
+        if let Some(Some(events)) = &self.events {
             let known = |event: &String| matches!(event.as_str(), "create" | "update" | "delete");
             let fit = !events.is_empty() && events.len() <= 3 && events.iter().all(known);
             faults.check(fit, "events", "they are one or more of create, update and delete");

@@ -17,17 +17,22 @@ impl Hook {
         self.owner_token_ids = caller.and_then(Caller::token_id).map(str::to_owned).into_iter().collect();
     }
 
+    /// Whether whoever sends the request is its owner or an admin.
+    pub(crate) fn is_managed_by(&self, request: &Request) -> bool {
+        let is_owner = |caller: &Caller| self.owner_id.as_deref() == Some(caller.user_id());
+        request.caller().is_some_and(|caller| is_owner(caller) || is_admin(caller))
+    }
+
     /// Refuses whoever is neither its owner nor an admin.
     ///
     /// # Errors
     /// 403 `webhook_of_another`.
     pub(crate) fn check_owner(&self, request: &Request) -> Result<()> {
-        let caller = request.caller();
-        let is_owner = caller.is_some_and(|caller| self.owner_id.as_deref() == Some(caller.user_id()));
-        if is_owner || caller.is_some_and(|caller| caller.role() == "admin") {
+        if self.is_managed_by(request) {
             return Ok(());
         }
-        let message = "the hook is another user's: only they and admins may change it";
+        let message =
+            "the hook is another user's: only they and admins may change it, test it, and see its deliveries";
         Err(Error::forbidden("webhook_of_another", message))
     }
 
@@ -63,6 +68,15 @@ impl Hook {
         self.owner_token_ids.push(token_id.to_owned());
         Ok(())
     }
+}
+
+/// The user whose hooks alone a request concerns; `None` for an admin's, which concerns all.
+pub(crate) fn only_owner(request: &Request) -> Option<&str> {
+    request.caller().filter(|caller| !is_admin(caller)).map(Caller::user_id)
+}
+
+fn is_admin(caller: &Caller) -> bool {
+    caller.role() == "admin"
 }
 
 /// The scopes that two lists of scopes have in common.

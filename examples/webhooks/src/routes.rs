@@ -4,10 +4,13 @@
 use tinybase_plugin_api::{audit::Entry, prelude::*};
 use uuid::Uuid;
 
-use crate::{Webhooks, hook::Hook, input::Input, page::Page, time::Moment};
-
-/// How many hooks there may be: each event looks at all of them.
-const HOOKS_MAX: usize = 200;
+use crate::{
+    Webhooks,
+    hook::Hook,
+    input::Input,
+    page::{Page, check_query},
+    time::Moment,
+};
 
 pub(crate) fn register(registry: &mut Registry<Webhooks>) {
     registry.get("/api/webhooks", Webhooks::list_hooks).auth(Auth::Editor).summary("The hooks");
@@ -36,21 +39,30 @@ fn changed_meanwhile(error: Error) -> Error {
     }
 }
 
+fn too_many(error: Error) -> Error {
+    match error.code() {
+        "db_condition" => Error::conflict("too_many_webhooks", "there are 200 hooks, which is the most"),
+        _ => error,
+    }
+}
+
 impl Webhooks {
     async fn list_hooks(self: Arc<Self>, request: Request) -> Result<Response> {
+        check_query(&request, &["limit", "offset"])?;
         let page = Page::of(&request)?;
         let hooks = self.hooks().await?;
         let number = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
         let mut shown = Vec::new();
         for hook in hooks.iter().skip(number(page.offset)).take(number(page.limit)) {
-            shown.push(self.shown(hook).await?);
+            shown.push(self.shown(hook, &request).await?);
         }
         let (limit, offset) = (page.limit, page.offset);
         Response::json(&json!({"hooks": shown, "total": hooks.len(), "limit": limit, "offset": offset}))
     }
 
     async fn show_hook(self: Arc<Self>, request: Request) -> Result<Response> {
-        Response::json(&self.shown(&self.hook(request.param(0)).await?).await?)
+        check_query(&request, &[])?;
+        Response::json(&self.shown(&self.hook(request.param(0)).await?, &request).await?)
     }
 
     async fn create_hook(self: Arc<Self>, request: Request) -> Result<Response> {
@@ -59,16 +71,13 @@ impl Webhooks {
         let mut hook = Hook::new(Uuid::now_v7().to_string(), now);
         hook.belong_to(&request);
         input.put_into(&mut hook)?;
-        if self.hooks().await?.len() >= HOOKS_MAX {
-            return Err(Error::conflict("too_many_webhooks", "there are 200 hooks, which is the most"));
-        }
         let key = self.make_signing_key().await?;
         let entry =
             Entry::new("create", "webhook", hook.id.as_str()).by(&request).with_change(hook.audited());
         let mut batch = hook.insert();
         batch.append(self.audit.entry(&entry).await?)?;
-        self.database.apply(batch).await?;
-        let mut answer = self.shown(&hook).await?;
+        self.database.apply(batch).await.map_err(too_many)?;
+        let mut answer = self.shown(&hook, &request).await?;
         answer["secret"] = key.secret(&hook.id, hook.secret_version).text().into();
         Ok(Response::json(&answer)?.with_status(201))
     }
@@ -98,7 +107,7 @@ impl Webhooks {
         let entry = Entry::new(action, "webhook", hook.id.as_str()).by(request).with_change(change);
         batch.append(self.audit.entry(&entry).await?)?;
         self.database.apply(batch).await.map_err(changed_meanwhile)?;
-        Response::json(&self.shown(&hook).await?)
+        Response::json(&self.shown(&hook, request).await?)
     }
 
     async fn delete_hook(self: Arc<Self>, request: Request) -> Result<Response> {
@@ -123,7 +132,7 @@ impl Webhooks {
         let (id, version) = (hook.id.clone(), hook.secret_version);
         let change = json!({"previous_secret_until": hook.previous_secret_until.map(Moment::text)});
         self.store(&request, "rotate_secret", hook, change).await?;
-        let mut answer = self.shown(&self.hook(&id).await?).await?;
+        let mut answer = self.shown(&self.hook(&id).await?, &request).await?;
         answer["secret"] = key.secret(&id, version).text().into();
         Response::json(&answer)
     }

@@ -22,6 +22,10 @@ const UNDER_WAY_MAX: usize = 32;
 const UNDER_WAY_OF_HOOK_MAX: usize = 4;
 /// How much longer a lease lasts than a try may.
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
+/// How long the first pause is between two goes at giving back a try, and the longest: the pauses double, and take half a minute
+/// together.
+const GIVE_BACK_PAUSE_MIN: Duration = Duration::from_millis(500);
+const GIVE_BACK_PAUSE_MAX: Duration = Duration::from_secs(16);
 /// How much of an answer is read: nothing of it is looked at.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
 /// How much of an error is stored.
@@ -40,6 +44,9 @@ const DELIVERED: &str = "UPDATE webhooks_deliveries SET state = 'delivered', res
      finished_at = ?4 WHERE id = ?1 AND attempts = ?2 AND state = 'pending'";
 const FAILED: &str = "UPDATE webhooks_deliveries SET state = ?3, response_status = ?4, error = ?5, next_attempt_at = ?6, \
      finished_at = ?7 WHERE id = ?1 AND attempts = ?2 AND state = 'pending'";
+// It never reached the receiver, so it counts as no try.
+const GIVE_BACK: &str = "UPDATE webhooks_deliveries SET attempts = attempts - 1, error = ?3, next_attempt_at = ?4 \
+     WHERE id = ?1 AND attempts = ?2 AND state = 'pending'";
 const NO_FAILURES: &str = "UPDATE webhooks_hooks SET failures = 0 WHERE id = ?1 AND failures > 0";
 const ONE_FAILURE: &str =
     "UPDATE webhooks_hooks SET failures = failures + 1 WHERE id = ?1 RETURNING failures";
@@ -169,10 +176,10 @@ impl Webhooks {
     }
 
     async fn deliver(&self, hook: &Hook, settings: &Settings, key: &SigningKey, taken: &Taken) -> Result<()> {
-        let now = Moment::now(self.database).await?;
-        let body = match self.judge_again(hook, &taken.body, taken.judged.as_deref()).await? {
-            Judgement::Send(body) => body,
-            Judgement::Withhold(reason) => return self.withheld(taken, reason, now).await,
+        let (now, body) = match self.prepare(hook, taken).await {
+            Ok((now, Judgement::Send(body))) => (now, body),
+            Ok((now, Judgement::Withhold(reason))) => return self.withheld(taken, reason, now).await,
+            Err(error) => return self.give_back(settings, taken, &error).await,
         };
         let outcome = self.http.send(&request(hook, settings, key, (taken, &body), now)).await;
         let now = Moment::now(self.database).await?;
@@ -185,6 +192,34 @@ impl Webhooks {
             Err(error) => Failure { status: None, problem: error.to_string() },
         };
         self.failed(hook, settings, taken, failure, now).await
+    }
+
+    /// What is sent now, if anything.
+    async fn prepare(&self, hook: &Hook, taken: &Taken) -> Result<(Moment, Judgement)> {
+        let judgement = self.judge_again(hook, &taken.body, taken.judged.as_deref()).await?;
+        Ok((Moment::now(self.database).await?, judgement))
+    }
+
+    /// Gives back a try that failed on this side, before the receiver was asked: it is due again later, and neither the delivery
+    /// nor the hook counts it. Where the database is what failed, that takes a few goes.
+    async fn give_back(&self, settings: &Settings, taken: &Taken, error: &Error) -> Result<()> {
+        let problem: String = format!("not tried: {error}").chars().take(ERROR_CHARS_MAX).collect();
+        let wait = settings.backoff(taken.attempts, rand::random());
+        let mut pause = GIVE_BACK_PAUSE_MIN;
+        loop {
+            match self.put_off(taken, &problem, wait).await {
+                Err(error) if pause > GIVE_BACK_PAUSE_MAX => return Err(error),
+                Err(_) => self.host.sleep(pause).await?,
+                Ok(()) => return Ok(()),
+            }
+            pause *= 2;
+        }
+    }
+
+    async fn put_off(&self, taken: &Taken, problem: &str, wait: Duration) -> Result<()> {
+        let next = Moment::now(self.database).await?.after(wait).text();
+        let params = params![taken.id.as_str(), taken.attempts, problem, next];
+        self.database.execute(GIVE_BACK, params).await.map(|_| ())
     }
 
     /// Notes that a delivery is not sent. It says nothing of the receiver, and so counts as no failure of the hook.

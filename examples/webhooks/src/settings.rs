@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tinybase_plugin_api::{audit::Entry, prelude::*};
 
-use crate::Webhooks;
+use crate::{Webhooks, page::check_query};
 
 /// The secret one.
 pub(crate) const SIGNING_KEY: &str = "signing_key";
@@ -69,7 +69,8 @@ impl Webhooks {
         Ok(settings)
     }
 
-    async fn show_settings(self: Arc<Self>, _request: Request) -> Result<Response> {
+    async fn show_settings(self: Arc<Self>, request: Request) -> Result<Response> {
+        check_query(&request, &[])?;
         Response::json(&self.open_settings().await?)
     }
 

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
+mod limits;
 mod receiver;
 mod tokens;
 

@@ -358,3 +358,35 @@ fn headers_are_changed_one_by_one() {
     assert_eq!((sent[0].header("authorization"), sent[0].header("x-one")), (Some("Bearer x"), Some("3")));
     assert_eq!(patch(Json::Null), json!([]));
 }
+
+#[test]
+fn what_may_not_be_null_is_refused_and_changes_nothing() {
+    let host = host();
+    let made = add(&host, json!({"description": "mine"}));
+    for field in ["url", "events", "is_active", "description", "include_record"] {
+        let body: Json = [(field.to_owned(), Json::Null)].into_iter().collect();
+        let refused = host.request("PATCH", &path(&made, "")).admin().json(&body).send();
+        assert_eq!(code(&refused), (422, "webhook_invalid".into()), "{field}");
+        assert_eq!(refused.json()["detail"][0]["loc"], json!(["body", field]));
+    }
+    assert_eq!(hook(&host, &made)["updated_at"], made["updated_at"]);
+}
+
+#[test]
+fn parameters_that_a_route_does_not_have_are_refused() {
+    let host = host();
+    let made = add(&host, json!({}));
+    for target in [
+        "/api/webhooks?limt=5".to_owned(),
+        "/api/webhooks?limit=5&limit=6".to_owned(),
+        "/api/webhooks?state=dead".to_owned(),
+        "/api/webhooks/deliveries?stat=dead".to_owned(),
+        "/api/webhooks/settings?x".to_owned(),
+        path(&made, "?x=1"),
+        path(&made, "/deliveries?hook_id=1"),
+    ] {
+        let refused = host.get(&target).admin().send();
+        assert_eq!(code(&refused), (422, "invalid_query".into()), "{target}");
+    }
+    assert_eq!(host.get("/api/webhooks?limit=5&offset=0&_=1").admin().send().status(), 200);
+}

@@ -187,7 +187,7 @@ fn a_hook_ends_with_any_token_that_had_a_hand_in_it_and_says_so() {
             let told = shown["inactive_reason"].as_str().unwrap_or_default();
             assert_eq!((&shown["is_active"], told.contains("token")), (&json!(is_told), !is_told), "{name}");
         }
-        let test = host.post(&path(&made, "/test")).role("eve", "editor").send();
+        let test = host.post(&path(&made, "/test")).role("ed", "editor").send();
         assert_eq!(test.status(), if is_told { 202 } else { 409 }, "{name}");
         // Its owner, signed in, takes it over.
         let freed = host.request("PATCH", &path(&made, "")).role("ed", "editor").json(&text).send().json();
@@ -223,4 +223,101 @@ fn a_hook_receives_what_its_tokens_may_read_at_that_time() {
     host.add_token("a", "admin", "*");
     host.request("PATCH", &path(&made, "")).token("a").json(&json!({"description": "x"})).send();
     assert_eq!(told("e4"), 0, "the rule lets editors alone read");
+}
+
+#[test]
+fn another_editor_neither_tests_a_hook_nor_sees_or_resends_its_deliveries() {
+    let host = host();
+    answer(&host, 500);
+    host.set_settings(json!({"attempts_max": 1})).unwrap();
+    let of_editor = add(&host, json!({}));
+    host.after("record.create", "posts", &change("e1", "hi")).unwrap();
+    send(&host);
+    let dead = deliveries(&host)[0]["id"].as_str().unwrap().to_owned();
+    let again = format!("/api/webhooks/deliveries/{dead}/retry");
+    for (method, target) in [
+        ("POST", path(&of_editor, "/test")),
+        ("POST", again.clone()),
+        ("GET", path(&of_editor, "/deliveries")),
+    ] {
+        let refused = host.request(method, &target).role("eve", "editor").send();
+        assert_eq!(code(&refused), (403, "webhook_of_another".into()), "{method} {target}");
+    }
+    assert_eq!(deliveries(&host).len(), 1);
+    assert_eq!(deliveries(&host)[0]["state"], "dead");
+    let total = |id: &str, role: &str, target: &str| {
+        host.get(target).role(id, role).send().json()["total"].as_i64().unwrap()
+    };
+    let all = "/api/webhooks/deliveries";
+    assert_eq!(
+        [total("ed", "editor", all), total("eve", "editor", all), total("admin", "admin", all)],
+        [1, 0, 1]
+    );
+    assert_eq!(total("eve", "editor", "/api/webhooks/deliveries?state=dead"), 0);
+    assert_eq!(total("ed", "editor", &path(&of_editor, "/deliveries")), 1);
+    assert_eq!(host.post(&again).role("ed", "editor").send().status(), 202);
+    assert_eq!(host.post(&path(&of_editor, "/test")).role("ed", "editor").send().status(), 202);
+}
+
+#[test]
+fn only_its_owner_and_admins_see_all_of_a_hooks_url() {
+    let host = host();
+    let made = add(&host, json!({"url": "https://hooks.example.org:8443/services/T0/secret?key=1"}));
+    for (id, role, expected) in [
+        ("ed", "editor", &made["url"]),
+        ("admin", "admin", &made["url"]),
+        ("eve", "editor", &json!("https://hooks.example.org")),
+    ] {
+        let shown = host.get(&path(&made, "")).role(id, role).send().json();
+        let listed = host.get("/api/webhooks").role(id, role).send().json();
+        assert_eq!((&shown["url"], &listed["hooks"][0]["url"]), (expected, expected), "{id}");
+    }
+}
+
+#[test]
+fn a_delivery_is_sent_again_only_once_it_is_delivered_or_dead() {
+    let host = host();
+    answer(&host, 500);
+    add(&host, json!({}));
+    host.after("record.create", "posts", &change("e1", "hi")).unwrap();
+    send(&host);
+    let again = || {
+        let id = deliveries(&host)[0]["id"].as_str().unwrap().to_owned();
+        host.post(&format!("/api/webhooks/deliveries/{id}/retry")).role("ed", "editor").send()
+    };
+    let refused = again();
+    assert_eq!(code(&refused), (409, "delivery_pending".into()), "{:?}", refused.json());
+    assert_eq!(deliveries(&host)[0]["attempts"], 1, "it keeps its tries");
+    assert!(host.audited().iter().all(|entry| entry.action != "webhooks.retry"));
+    answer(&host, 200);
+    host.advance(Duration::from_secs(2));
+    send(&host);
+    assert_eq!(deliveries(&host)[0]["state"], "delivered");
+    assert_eq!(again().status(), 202);
+}
+
+#[test]
+fn a_try_that_never_reached_the_receiver_is_none() {
+    let host = host();
+    host.set_settings(json!({"attempts_max": 1, "disable_after_failures": 1})).unwrap();
+    let made = add(&host, json!({}));
+    host.after("record.create", "posts", &change("e1", "hi")).unwrap();
+    host.offer("records", 1, |_, _| Err(Error::new(503, "overloaded", "no room")));
+    for _ in 0..3 {
+        send(&host);
+        let [delivery] = &deliveries(&host)[..] else { panic!("one delivery") };
+        assert_eq!((&delivery["state"], &delivery["attempts"]), (&json!("pending"), &json!(0)));
+        assert!(delivery["error"].as_str().unwrap().starts_with("not tried: "), "{delivery}");
+        host.advance(Duration::from_millis(400));
+        rule(&host, |_, _| true);
+        send(&host);
+        assert!(host.http_requests().is_empty(), "it waits first");
+        host.offer("records", 1, |_, _| Err(Error::new(503, "overloaded", "no room")));
+        host.advance(Duration::from_millis(700));
+    }
+    rule(&host, |_, _| true);
+    send(&host);
+    let [delivery] = &deliveries(&host)[..] else { panic!("one delivery") };
+    assert_eq!((&delivery["state"], &delivery["attempts"]), (&json!("delivered"), &json!(1)));
+    assert_eq!(hook(&host, &made)["failures"], 0);
 }
