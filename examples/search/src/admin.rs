@@ -2,11 +2,12 @@
 
 use tinybase_plugin_api::{audit::Entry, prelude::*};
 
-use crate::{Search, builds::Build, definition::Definition, records};
+use crate::{Search, builds::Build, definition::Definition, find::check_query, records};
 
 impl Search {
     /// Every index.
-    pub async fn indexes(self: Arc<Self>, _request: Request) -> Result<Response> {
+    pub async fn indexes(self: Arc<Self>, request: Request) -> Result<Response> {
+        check_query(&request, &[])?;
         let builds = self.builds().await?;
         let mut told = Vec::new();
         for of_one in builds.chunk_by(|left, right| left.collection == right.collection) {
@@ -17,6 +18,7 @@ impl Search {
 
     /// One index.
     pub async fn index(self: Arc<Self>, request: Request) -> Result<Response> {
+        check_query(&request, &[])?;
         self.told_of(request.param(0)).await
     }
 

@@ -1,7 +1,7 @@
 //! `GET /api/search…`: what somebody searches for, among what the access rules let them see. A record that the index found is
 //! shown only as `records@1` tells it to that caller now, and only where the index is made of its present texts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tinybase_plugin_api::{caller::ToldCaller, prelude::*};
 
@@ -11,53 +11,32 @@ use crate::{
     limits,
     query::Query,
     records, text,
+    visible::{Found, Hit},
 };
 
 /// What somebody asks.
-struct Asked {
+pub(crate) struct Asked {
     query: Query,
-    limit: usize,
-    offset: usize,
+    pub(crate) limit: usize,
+    pub(crate) offset: usize,
     highlight: bool,
-    caller: Option<ToldCaller>,
+    pub(crate) caller: Option<ToldCaller>,
     settings: Settings,
 }
 
 impl Asked {
     /// How many hits must be known: those passed over, the page's, and one that tells whether there are more.
-    fn wanted(&self) -> usize {
+    pub(crate) fn wanted(&self) -> usize {
         self.offset + self.limit + 1
     }
 }
 
-/// A record that was found and that the caller may see.
-struct Hit {
-    collection: String,
-    number: i64,
-    doc: i64,
-    score: f64,
-    /// Whether the score may be answered: it is computed over all records.
-    tells_score: bool,
-    digest: String,
-    record: Json,
-}
-
 /// A row of the index that matches.
-struct Candidate {
-    id: String,
-    digest: String,
-    score: f64,
-    doc: i64,
-}
-
-/// What was found in some collections.
-#[derive(Default)]
-struct Found {
-    hits: Vec<Hit>,
-    /// Whether there may be more than were looked at.
-    truncated: bool,
-    /// The collections whose index is being made.
-    building: Vec<String>,
+pub(crate) struct Candidate {
+    pub(crate) id: String,
+    pub(crate) digest: String,
+    pub(crate) score: f64,
+    pub(crate) doc: i64,
 }
 
 impl Search {
@@ -70,16 +49,23 @@ impl Search {
             names.dedup();
             names
         });
-        self.answer(&request, named).await
+        let known = ["q", "collections", "limit", "offset", "highlight"];
+        self.answer(&request, &known, named).await
     }
 
     /// One collection.
     pub async fn find_in(self: Arc<Self>, request: Request) -> Result<Response> {
         let name = request.param(0).to_owned();
-        self.answer(&request, Some(vec![name])).await
+        self.answer(&request, &["q", "limit", "offset", "highlight"], Some(vec![name])).await
     }
 
-    async fn answer(&self, request: &Request, named: Option<Vec<String>>) -> Result<Response> {
+    async fn answer(
+        &self,
+        request: &Request,
+        known: &[&str],
+        named: Option<Vec<String>>,
+    ) -> Result<Response> {
+        check_query(request, known)?;
         let asked = self.asked(request).await?;
         if named.as_ref().is_some_and(|names| names.len() > limits::COLLECTIONS_MAX) {
             return Err(too_many());
@@ -110,32 +96,35 @@ impl Search {
     }
 
     async fn page(&self, asked: &Asked, named: Option<&[String]>) -> Result<Response> {
-        let mut found = Found::default();
-        for build in self.searched(named).await? {
-            match self.find_visible(asked, &build, &mut found).await {
+        let builds = self.searched(named).await?;
+        let mut found = Found::of(&builds);
+        for build in &builds {
+            let first = found.hits.len();
+            match self.find_visible(asked, build, &mut found).await {
                 // Whoever names no collection searches those that they may.
-                Err(error) if named.is_none() && is_refusal(&error) => {}
+                Err(error) if named.is_none() && is_refusal(&error) => found.hits.truncate(first),
                 answered => answered?,
             }
         }
         found.hits.sort_by(|left, right| right.score.total_cmp(&left.score));
         let more = found.hits.len() > asked.offset + asked.limit;
-        let shown: Vec<Hit> = found.hits.into_iter().skip(asked.offset).take(asked.limit).collect();
-        let snippets = self.snippets(asked, &shown).await?;
-        let hits: Vec<Json> = shown
-            .into_iter()
-            .map(|hit| {
-                let snippet =
-                    snippets.get(&(hit.number, hit.doc)).filter(|(digest, _)| *digest == hit.digest);
-                json!({
-                    "collection": hit.collection,
-                    "id": hit.record["id"],
-                    "score": hit.tells_score.then_some(hit.score),
-                    "snippet": snippet.map(|(_, marked)| text::snippet(marked, asked.highlight)),
-                    "record": hit.record,
-                })
-            })
-            .collect();
+        found.hits.drain(..asked.offset.min(found.hits.len()));
+        found.hits.truncate(asked.limit);
+        self.read_page(asked, &builds, &mut found).await?;
+        let snippets = self.snippets(asked, &found.hits).await?;
+        let answer = |hit: Hit| {
+            let snippet = snippets.get(&(hit.number, hit.doc)).filter(|(digest, _)| *digest == hit.digest);
+            // One that was deleted, closed or changed a moment ago is shown no more.
+            let record = hit.record?;
+            Some(json!({
+                "collection": hit.collection,
+                "id": hit.id,
+                "score": hit.tells_score.then_some(hit.score),
+                "snippet": snippet.map(|(_, marked)| text::snippet(marked, asked.highlight)),
+                "record": record,
+            }))
+        };
+        let hits: Vec<Json> = std::mem::take(&mut found.hits).into_iter().filter_map(answer).collect();
         let next = asked.offset + asked.limit;
         Response::json(&json!({
             "hits": hits,
@@ -181,26 +170,28 @@ impl Search {
     /// Adds the best hits in a collection that the caller may see, as many as are wanted or as were looked at.
     async fn find_visible(&self, asked: &Asked, build: &Build, found: &mut Found) -> Result<()> {
         let budget = asked.settings.candidates_max;
-        let mut hits = Vec::new();
+        let first = found.hits.len();
         let mut looked_at = 0;
         loop {
             // Most callers see most of what is found: the rest is fetched where they do not.
             let room = if looked_at == 0 { asked.wanted() } else { budget };
             let room = room.min(budget - looked_at);
             let candidates = self.candidates(asked, build, room, looked_at).await?;
-            let is_first = looked_at == 0;
+            // The first look asks even for nothing, so that whoever may not search here is refused whatever is found.
+            if looked_at == 0 || !candidates.is_empty() {
+                self.keep_visible(asked, build, &candidates, first, found).await?;
+            }
             looked_at += candidates.len();
-            self.keep_visible(asked, build, &candidates, is_first, &mut hits).await?;
             let is_last = candidates.len() < room;
-            if is_last || hits.len() >= asked.wanted() || looked_at >= budget {
-                found.truncated |= !is_last && hits.len() < asked.wanted();
+            let is_enough = found.hits.len() - first >= asked.wanted();
+            if is_last || is_enough || looked_at >= budget {
+                found.truncated |= !is_last && !is_enough;
                 break;
             }
         }
         if !build.is_ready {
             found.building.push(build.collection.clone());
         }
-        found.hits.append(&mut hits);
         Ok(())
     }
 
@@ -222,47 +213,6 @@ impl Search {
             })
         };
         rows.iter().map(candidate).collect()
-    }
-
-    /// Keeps those that the caller may see and whose texts are the indexed ones still. The first call asks even for
-    /// nothing, so that whoever may not search here is refused whatever is found.
-    async fn keep_visible(
-        &self,
-        asked: &Asked,
-        build: &Build,
-        candidates: &[Candidate],
-        is_first: bool,
-        hits: &mut Vec<Hit>,
-    ) -> Result<()> {
-        let none: [&[Candidate]; 1] = [&[]];
-        let chunks = candidates.chunks(limits::READ_IDS_MAX);
-        let nothing = none.into_iter().filter(|_| is_first && candidates.is_empty());
-        for chunk in chunks.chain(nothing) {
-            let ids: Vec<&str> = chunk.iter().map(|candidate| candidate.id.as_str()).collect();
-            let seen = records::seen_by(&self.host, asked.caller.as_ref(), &build.collection, &ids).await?;
-            let by_id: HashMap<&str, &Candidate> = ids.iter().copied().zip(chunk).collect();
-            for record in seen.records {
-                let Some(candidate) = by_id.get(record.id.as_str()) else { continue };
-                let digest = text::digest(&text::of_record(&record.data, &build.definition.fields));
-                // The index may change between two looks at it.
-                let is_known = hits.iter().any(|hit| hit.doc == candidate.doc);
-                if digest == candidate.digest && !is_known {
-                    hits.push(Hit {
-                        collection: build.collection.clone(),
-                        number: build.number,
-                        doc: candidate.doc,
-                        score: candidate.score,
-                        tells_score: seen.sees_all,
-                        digest,
-                        record: record.answer,
-                    });
-                }
-            }
-            if hits.len() >= asked.wanted() {
-                break;
-            }
-        }
-        Ok(())
     }
 
     /// The marked snippets of the hits on the page, with the digest of the texts that they are cut from.
@@ -296,6 +246,21 @@ fn is_refusal(error: &Error) -> bool {
 
 fn too_many() -> Error {
     fault("collections", format!("at most {} are searched at once: name them", limits::COLLECTIONS_MAX))
+}
+
+/// Refuses parameters that the route does not have, and those that are given twice: a misspelt one would be ignored. Those that begin
+/// with `_` are the client's own, for instance to pass a cache by.
+pub(crate) fn check_query(request: &Request, known: &[&str]) -> Result<()> {
+    let mut seen = HashSet::new();
+    for (name, _) in request.query_pairs().filter(|(name, _)| !name.starts_with('_')) {
+        if !known.contains(&&*name) {
+            return Err(fault(&name, "is not a parameter of this route"));
+        }
+        if !seen.insert(name.to_string()) {
+            return Err(fault(&name, "is given twice"));
+        }
+    }
+    Ok(())
 }
 
 fn fault(name: &str, message: impl Into<String>) -> Error {

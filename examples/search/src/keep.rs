@@ -81,7 +81,7 @@ impl Search {
 
     /// Appends what brings a record into a build; answers how many bytes of text.
     pub fn push_record(&self, batch: &mut Batch, build: &Build, record: &Record) -> usize {
-        let texts = text::of_record(&record.data, &build.definition.fields);
+        let texts = text::of_record(record.data(), &build.definition.fields);
         let picture = Picture {
             id: &record.id,
             created_at: &record.created_at,

@@ -12,6 +12,7 @@ mod limits;
 mod query;
 mod records;
 mod text;
+mod visible;
 mod watch;
 mod words;
 

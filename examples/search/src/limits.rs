@@ -31,6 +31,8 @@ pub const LIMIT_DEFAULT: usize = 20;
 pub const OFFSET_MAX: usize = 1_000;
 /// Records that are asked for at once, as `records@1` takes them.
 pub const READ_IDS_MAX: usize = 200;
+/// Bytes of records from which on room is reserved for them.
+pub const RESERVED_BYTES_MIN: usize = 256 << 10;
 /// How often a search begins again because its index was replaced meanwhile.
 pub const ATTEMPTS_MAX: usize = 3;
 

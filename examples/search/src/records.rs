@@ -15,8 +15,6 @@ pub struct Record {
     pub created_at: String,
     /// Its version.
     pub version: i64,
-    /// What it holds.
-    pub data: Json,
     /// As the routes of collections answer it.
     pub answer: Json,
 }
@@ -29,10 +27,33 @@ impl Record {
             id: text("id")?,
             created_at: text("created_at")?,
             version: version.and_then(|version| version.as_i64()).ok_or_else(|| shape("version"))?,
-            data: told["data"].clone(),
             answer: told,
         })
     }
+
+    /// What it holds.
+    pub fn data(&self) -> &Json {
+        &self.answer["data"]
+    }
+
+    /// About how many bytes of memory it takes.
+    pub fn bytes(&self) -> usize {
+        held_bytes(&self.answer)
+    }
+}
+
+/// About how many bytes of memory a value takes: its texts, and what holds them together.
+fn held_bytes(value: &Json) -> usize {
+    const NODE_BYTES: usize = 64;
+    let within = match value {
+        Json::String(text) => text.len(),
+        Json::Array(items) => items.iter().map(held_bytes).sum(),
+        Json::Object(fields) => {
+            fields.iter().map(|(name, value)| NODE_BYTES + name.len() + held_bytes(value)).sum()
+        }
+        _ => 0,
+    };
+    NODE_BYTES + within
 }
 
 fn shape(what: &str) -> Error {

@@ -92,7 +92,13 @@ impl Posts {
                 }
                 let all = self.is_public || caller["role"] == "admin";
                 let seen = of_ids.filter(|record| all || record["owner_id"] == caller["user_id"]);
-                Ok(json!({"records": seen.collect::<Vec<_>>(), "sees_all": all}))
+                let seen: Vec<_> = seen.collect();
+                let is_too_large = seen.len() > self.answer_max
+                    || seen.iter().any(|record| record["data"]["is_huge"] == true);
+                if is_too_large {
+                    return Err(Error::too_large("answer_too_large", "too many"));
+                }
+                Ok(json!({"records": seen, "sees_all": all}))
             }
             "list" if ids.is_some() => Ok(self.page(of_ids.cloned().collect(), None)),
             "list" => {
@@ -387,4 +393,42 @@ fn what_cannot_be_meant_is_refused_by_name() {
     assert_eq!(site.host.request("DELETE", index).admin().send().status(), 204);
     assert_eq!(site.host.request("DELETE", index).admin().send().code(), "index_not_found");
     assert_eq!(site.host.get(index).admin().send().code(), "index_not_found");
+}
+
+#[test]
+fn records_that_are_too_large_together_are_found_by_fewer_at_once() {
+    let site = Site::new(true);
+    site.index(&fields());
+    for at in 0..30 {
+        site.add(&format!("r{at:02}"), "u1", json!({"title": "fox"}));
+    }
+    let all = site.found("u1", "q=fox&limit=100");
+    assert_eq!(all.len(), 30);
+    for answer_max in [7, 1] {
+        site.posts.lock().unwrap().answer_max = answer_max;
+        assert_eq!(site.found("u1", "q=fox&limit=100"), all, "{answer_max} at once");
+        assert_eq!(site.found("u1", "q=fox&limit=5&offset=20"), all[20..25], "{answer_max} at once");
+    }
+    // One alone that fits into no answer is left out, and nothing else is.
+    site.store("r03", 2, "u1", json!({"title": "fox", "is_huge": true}));
+    let left = site.search("u1", "q=fox&limit=100");
+    assert_eq!((left["hits"].as_array().unwrap().len(), &left["truncated"]), (29, &json!(true)));
+}
+
+#[test]
+fn parameters_that_a_route_does_not_have_are_refused() {
+    let site = Site::new(true);
+    site.index(&fields());
+    for target in [
+        "/api/search/posts?q=fox&limt=5",
+        "/api/search/posts?q=fox&collections=posts",
+        "/api/search/posts?q=fox&q=dog",
+        "/api/search?q=fox&colections=posts",
+        "/api/search/indexes?x=1",
+        "/api/search/indexes/posts?x=1",
+    ] {
+        let refused = site.host.get(target).admin().send();
+        assert_eq!((refused.status(), refused.code()), (422, "invalid_query".into()), "{target}");
+    }
+    assert_eq!(site.host.get("/api/search?q=fox&collections=posts&_=1").admin().send().status(), 200);
 }
