@@ -10,7 +10,7 @@ use crate::{Webhooks, hook::Hook, owner::both};
 
 /// A record before and after a change, with what rules may look at.
 #[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Judged {
+pub(crate) struct RecordSnapshots {
     pub(crate) collection: String,
     pub(crate) collection_id: Option<String>,
     pub(crate) id: String,
@@ -27,29 +27,29 @@ pub(crate) struct Judged {
 
 /// Which of the two may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Permitted {
+pub(crate) struct ReadPermission {
     pub(crate) record: bool,
     pub(crate) old: bool,
     /// Whether the record is one that was deleted, of which only `old` is left.
     is_deletion: bool,
 }
 
-impl Permitted {
+impl ReadPermission {
     /// Whether anything may be sent: what the record is now must be readable, or what it was last.
     pub(crate) fn any(self) -> bool {
         if self.is_deletion { self.old } else { self.record }
     }
 }
 
-impl Judged {
-    /// It without what the message says anyway, to be stored beside it.
-    pub(crate) fn without(&self, data: &Json) -> Judged {
+impl RecordSnapshots {
+    /// The snapshots without what the message says anyway, to be stored beside it.
+    pub(crate) fn without(&self, data: &Json) -> RecordSnapshots {
         let left =
             |name: &str, value: &Json| if data.get(name).is_some() { Json::Null } else { value.clone() };
-        Judged { record: left("record", &self.record), old: left("old", &self.old), ..self.clone() }
+        RecordSnapshots { record: left("record", &self.record), old: left("old", &self.old), ..self.clone() }
     }
 
-    /// It as it is stored.
+    /// The snapshots as they are stored.
     pub(crate) fn stored(&self) -> String {
         let mut stored = json!({
             "collection": self.collection,
@@ -67,28 +67,28 @@ impl Judged {
         stored.to_string()
     }
 
-    /// What was judged of a queued message; `None` where that is about no record.
-    fn of(message: &Json, stored: Option<&str>) -> Result<Option<Judged>> {
+    /// The snapshots of a queued message; `None` where that is about no record.
+    fn of(message: &Json, stored: Option<&str>) -> Result<Option<RecordSnapshots>> {
         let data = &message["data"];
-        let Some(stored) = stored else { return Ok(Judged::of_message(message)) };
+        let Some(stored) = stored else { return Ok(RecordSnapshots::of_message(message)) };
         let stored: Json =
             stored.parse().map_err(|error| Error::internal("stored_delivery", format!("{error}")))?;
-        let mut judged = Judged::deserialize(stored)
+        let mut snapshots = RecordSnapshots::deserialize(stored)
             .map_err(|error| Error::internal("stored_delivery", error.to_string()))?;
-        for (name, value) in [("record", &mut judged.record), ("old", &mut judged.old)] {
+        for (name, value) in [("record", &mut snapshots.record), ("old", &mut snapshots.old)] {
             if let Some(sent) = data.get(name) {
                 *value = sent.clone();
             }
         }
-        Ok(Some(judged))
+        Ok(Some(snapshots))
     }
 
     /// What a message alone says of its record, as one was queued by an earlier version.
-    fn of_message(message: &Json) -> Option<Judged> {
+    fn of_message(message: &Json) -> Option<RecordSnapshots> {
         let data = &message["data"];
         let text = |value: &Json| value.as_str().map(str::to_owned);
         let time = text(&message["timestamp"]).unwrap_or_default();
-        Some(Judged {
+        Some(RecordSnapshots {
             collection: text(&data["collection"])?,
             collection_id: None,
             id: text(&data["id"])?,
@@ -204,42 +204,50 @@ impl Webhooks {
     }
 
     /// What a hook of this standing may receive of a record now.
-    pub(crate) async fn permitted(&self, standing: &Standing, judged: &Judged) -> Result<Permitted> {
-        let is_deletion = judged.record.is_null();
-        let mut permitted = Permitted { record: false, old: false, is_deletion };
-        let Standing::Holds(callers) = standing else { return Ok(permitted) };
+    pub(crate) async fn read_permission(
+        &self,
+        standing: &Standing,
+        snapshots: &RecordSnapshots,
+    ) -> Result<ReadPermission> {
+        let is_deletion = snapshots.record.is_null();
+        let mut permission = ReadPermission { record: false, old: false, is_deletion };
+        let Standing::Holds(callers) = standing else { return Ok(permission) };
         for (at, caller) in callers.iter().enumerate() {
-            let question = judged.question(caller.as_ref());
+            let question = snapshots.question(caller.as_ref());
             let answer = match self.host.call("records", 1, "may_read", &question).await {
                 Ok(answer) => answer,
                 // The collection is gone, and its rules with it.
                 Err(error) if error.code() == "collection_not_found" => {
-                    return Ok(Permitted { record: false, old: false, is_deletion });
+                    return Ok(ReadPermission { record: false, old: false, is_deletion });
                 }
                 Err(error) => return Err(error),
             };
             let mut allowed = answer["allowed"].as_array().into_iter().flatten().map(|one| *one == true);
             let mut next = |data: &Json| data.is_object() && allowed.next().unwrap_or(false);
-            let (record, old) = (next(&judged.record), next(&judged.old));
-            permitted.record = record && (at == 0 || permitted.record);
-            permitted.old = old && (at == 0 || permitted.old);
+            let (record, old) = (next(&snapshots.record), next(&snapshots.old));
+            permission.record = record && (at == 0 || permission.record);
+            permission.old = old && (at == 0 || permission.old);
         }
-        Ok(permitted)
+        Ok(permission)
     }
 
     /// The same for several hooks of one event: whoever has several hooks is asked for once.
-    pub(crate) async fn permitted_of_each(&self, hooks: &[Hook], judged: &Judged) -> Result<Vec<Permitted>> {
-        let mut known: HashMap<(Option<&str>, Option<&str>, &[String]), Permitted> = HashMap::new();
+    pub(crate) async fn read_permissions(
+        &self,
+        hooks: &[Hook],
+        snapshots: &RecordSnapshots,
+    ) -> Result<Vec<ReadPermission>> {
+        let mut known: HashMap<(Option<&str>, Option<&str>, &[String]), ReadPermission> = HashMap::new();
         let mut all = Vec::with_capacity(hooks.len());
         for hook in hooks {
             let rights =
                 (hook.owner_id.as_deref(), hook.owner_scopes.as_deref(), hook.owner_token_ids.as_slice());
-            let permitted = match known.get(&rights) {
-                Some(permitted) => *permitted,
-                None => self.permitted(&self.standing(hook).await?, judged).await?,
+            let permission = match known.get(&rights) {
+                Some(permission) => *permission,
+                None => self.read_permission(&self.standing(hook).await?, snapshots).await?,
             };
-            known.insert(rights, permitted);
-            all.push(permitted);
+            known.insert(rights, permission);
+            all.push(permission);
         }
         Ok(all)
     }
@@ -249,7 +257,7 @@ impl Webhooks {
         &self,
         hook: &Hook,
         body: &str,
-        judged: Option<&str>,
+        snapshots: Option<&str>,
     ) -> Result<Judgement> {
         let standing = self.standing(hook).await?;
         if let Standing::Ended(reason) = standing {
@@ -258,14 +266,14 @@ impl Webhooks {
         let mut message: Json =
             body.parse().map_err(|error| Error::internal("stored_delivery", format!("{error}")))?;
         // A test is about no record.
-        let Some(judged) = Judged::of(&message, judged)? else {
+        let Some(snapshots) = RecordSnapshots::of(&message, snapshots)? else {
             return Ok(Judgement::Send(body.to_owned()));
         };
-        let permitted = self.permitted(&standing, &judged).await?;
-        if !permitted.any() {
+        let permission = self.read_permission(&standing, &snapshots).await?;
+        if !permission.any() {
             return Ok(Judgement::Withhold(MAY_NOT_READ));
         }
-        let hides_old = !permitted.old && message["data"].get("old").is_some();
+        let hides_old = !permission.old && message["data"].get("old").is_some();
         if let Some(data) = message["data"].as_object_mut().filter(|_| hides_old) {
             data.remove("old");
         }
@@ -279,7 +287,7 @@ mod tests {
 
     #[test]
     fn what_was_left_out_of_a_message_comes_back_and_an_earlier_versions_message_stands_for_itself() {
-        let whole = Judged {
+        let whole = RecordSnapshots {
             collection: "posts".to_owned(),
             collection_id: Some("c1".to_owned()),
             id: "r1".to_owned(),
@@ -292,15 +300,15 @@ mod tests {
         for data in [json!({}), json!({"record": {"a": 1}}), json!({"record": {"a": 1}, "old": {"a": 0}})] {
             let stored = whole.without(&data).stored();
             assert_eq!(stored.contains("\"a\":0"), data.get("old").is_none(), "nothing is stored twice");
-            let judged = Judged::of(&json!({"data": data}), Some(&stored)).unwrap().unwrap();
-            assert_eq!(judged.stored(), whole.stored());
+            let snapshots = RecordSnapshots::of(&json!({"data": data}), Some(&stored)).unwrap().unwrap();
+            assert_eq!(snapshots.stored(), whole.stored());
         }
         let data = json!({"collection": "posts", "id": "r1", "owner_id": null, "record": {"a": 1}});
-        let judged = Judged::of(&json!({"timestamp": "t", "data": data}), None).unwrap().unwrap();
+        let snapshots = RecordSnapshots::of(&json!({"timestamp": "t", "data": data}), None).unwrap().unwrap();
         assert_eq!(
-            (judged.collection_id, judged.created_at, judged.record),
+            (snapshots.collection_id, snapshots.created_at, snapshots.record),
             (None, "t".into(), json!({"a": 1}))
         );
-        assert!(Judged::of(&json!({"data": {"hook_id": "h"}}), None).unwrap().is_none(), "a test");
+        assert!(RecordSnapshots::of(&json!({"data": {"hook_id": "h"}}), None).unwrap().is_none(), "a test");
     }
 }

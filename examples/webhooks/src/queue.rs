@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     Webhooks,
-    access::{Judged, Permitted},
+    access::{ReadPermission, RecordSnapshots},
     hook::Hook,
     settings::Settings,
     time::Moment,
@@ -56,22 +56,22 @@ pub(crate) fn push(
     batch: &mut Batch,
     hook_id: &str,
     message: &Message<'_>,
-    (body, judged): (&str, Option<&Judged>),
+    (body, snapshots): (&str, Option<&RecordSnapshots>),
     now: Moment,
 ) -> String {
     let (id, now) = (Uuid::now_v7().to_string(), now.text());
-    let judged = judged.map(Judged::stored);
-    let params = params![id.as_str(), message.event_id, message.event_type, body, now, hook_id, judged];
+    let snapshots = snapshots.map(RecordSnapshots::stored);
+    let params = params![id.as_str(), message.event_id, message.event_type, body, now, hook_id, snapshots];
     batch.push(INSERT, params);
     id
 }
 
 impl Change {
     /// What decides who may receive it.
-    fn judged(&self, collection: &str, now: Moment) -> Judged {
+    fn snapshots(&self, collection: &str, now: Moment) -> RecordSnapshots {
         // A change gives its record its times, so an event that comes with it does not know them yet.
         let created_at = self.created_at.clone().unwrap_or_else(|| now.text());
-        Judged {
+        RecordSnapshots {
             collection: collection.to_owned(),
             collection_id: self.collection_id.clone(),
             id: self.id.clone(),
@@ -89,14 +89,14 @@ impl Change {
         hook: &Hook,
         event: &Event,
         event_type: &'static str,
-        (permitted, bytes_max): (Permitted, usize),
+        (permission, bytes_max): (ReadPermission, usize),
         now: Moment,
     ) -> (Message<'_>, String) {
         let bare = json!({"collection": event.subject, "id": self.id, "owner_id": self.owner_id});
         let mut data = bare.clone();
         if hook.include_record {
             for (name, value, is_permitted) in
-                [("record", &self.record, permitted.record), ("old", &self.previous, permitted.old)]
+                [("record", &self.record, permission.record), ("old", &self.previous, permission.old)]
             {
                 if is_permitted && !value.is_null() {
                     data[name] = value.clone();
@@ -134,16 +134,16 @@ impl Webhooks {
         let change: Change = event.parse()?;
         let Settings { payload_bytes_max, .. } = self.settings().await?;
         let now = Moment::now(self.database).await?;
-        let judged = change.judged(&event.subject, now);
-        let permitted = self.permitted_of_each(&hooks, &judged).await?;
+        let snapshots = change.snapshots(&event.subject, now);
+        let permissions = self.read_permissions(&hooks, &snapshots).await?;
         let mut batch = Batch::default();
-        for (hook, permitted) in hooks.iter().zip(permitted) {
-            if !permitted.any() {
+        for (hook, permission) in hooks.iter().zip(permissions) {
+            if !permission.any() {
                 continue;
             }
-            let permitted = (permitted, payload_bytes_max);
-            let (message, body) = change.message(hook, &event, event_type, permitted, now);
-            let left_out = judged.without(&message.data);
+            let permission = (permission, payload_bytes_max);
+            let (message, body) = change.message(hook, &event, event_type, permission, now);
+            let left_out = snapshots.without(&message.data);
             push(&mut batch, &hook.id, &message, (&body, Some(&left_out)), now);
         }
         if batch.is_empty() {

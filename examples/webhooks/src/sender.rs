@@ -16,10 +16,10 @@ use tinybase_plugin_api::{
 
 use crate::{Webhooks, access::Judgement, hook::Hook, secret::SigningKey, settings::Settings, time::Moment};
 
-/// How many deliveries are under way at once on this node.
-const UNDER_WAY_MAX: usize = 32;
+/// How many deliveries are sent at once on this node.
+const SENDS_MAX: usize = 32;
 /// How many of one hook.
-const UNDER_WAY_OF_HOOK_MAX: usize = 4;
+const SENDS_OF_HOOK_MAX: usize = 4;
 /// How much longer a lease lasts than a try may.
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
 /// How long the first pause is between two goes at giving back a try, and the longest: the pauses double, and take half a minute
@@ -53,12 +53,12 @@ const ONE_FAILURE: &str =
 const SWITCH_OFF: &str = "UPDATE webhooks_hooks SET is_active = 0, inactive_reason = ?2, updated_at = ?3 \
      WHERE id = ?1 AND is_active = 1";
 
-/// How many deliveries are under way on this node, by hook.
+/// How many deliveries are being sent on this node, by hook.
 #[derive(Default)]
 pub(crate) struct Busy(Mutex<HashMap<String, usize>>);
 
-/// One delivery that is under way; it is none any more when this is dropped.
-struct UnderWay {
+/// A place among the deliveries that are sent at once; free again when this is dropped.
+struct SendSlot {
     busy: Arc<Busy>,
     hook_id: String,
 }
@@ -71,17 +71,17 @@ impl Busy {
     /// How many more of this hook may be sent.
     fn free(&self, hook_id: &str) -> usize {
         let counts = self.counts();
-        let of_hook = UNDER_WAY_OF_HOOK_MAX.saturating_sub(counts.get(hook_id).copied().unwrap_or(0));
-        of_hook.min(UNDER_WAY_MAX.saturating_sub(counts.values().sum()))
+        let of_hook = SENDS_OF_HOOK_MAX.saturating_sub(counts.get(hook_id).copied().unwrap_or(0));
+        of_hook.min(SENDS_MAX.saturating_sub(counts.values().sum()))
     }
 
-    fn begin(self: &Arc<Self>, hook_id: &str) -> UnderWay {
+    fn begin(self: &Arc<Self>, hook_id: &str) -> SendSlot {
         *self.counts().entry(hook_id.to_owned()).or_default() += 1;
-        UnderWay { busy: Arc::clone(self), hook_id: hook_id.to_owned() }
+        SendSlot { busy: Arc::clone(self), hook_id: hook_id.to_owned() }
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for SendSlot {
     fn drop(&mut self) {
         let mut counts = self.busy.counts();
         if let Some(count) = counts.get_mut(&self.hook_id) {
@@ -93,14 +93,14 @@ impl Drop for UnderWay {
     }
 }
 
-/// A delivery that this node sends.
-struct Taken {
+/// A delivery that this node sends, by a lease.
+struct LeasedDelivery {
     id: String,
     event_id: String,
     body: String,
     attempts: i64,
     /// What the owner's rights are judged by, beside the body.
-    judged: Option<String>,
+    snapshots: Option<String>,
 }
 
 /// What came of a try.
@@ -125,8 +125,8 @@ impl Webhooks {
                 Err(error) if error.status() == 404 => continue,
                 Err(error) => return Err(error),
             };
-            for taken in self.take(&hook, &settings, now).await? {
-                self.send(&hook, &settings, &key, taken)?;
+            for delivery in self.take(&hook, &settings, now).await? {
+                self.send(&hook, &settings, &key, delivery)?;
             }
         }
         Ok(())
@@ -138,21 +138,21 @@ impl Webhooks {
         hook: &Arc<Hook>,
         settings: &Arc<Settings>,
         key: &Arc<SigningKey>,
-        taken: Taken,
+        delivery: LeasedDelivery,
     ) -> Result<()> {
-        let under_way = self.busy.begin(&hook.id);
+        let slot = self.busy.begin(&hook.id);
         let (this, hook, settings, key) =
             (Arc::clone(self), Arc::clone(hook), Arc::clone(settings), Arc::clone(key));
         self.host.spawn(async move {
-            let _under_way = under_way;
-            if let Err(error) = this.deliver(&hook, &settings, &key, &taken).await {
+            let _slot = slot;
+            if let Err(error) = this.deliver(&hook, &settings, &key, &delivery).await {
                 // The lease ends, and it is sent again.
-                log::warn(format!("what came of the delivery {} was not noted: {error}", taken.id));
+                log::warn(format!("what came of the delivery {} was not noted: {error}", delivery.id));
             }
         })
     }
 
-    async fn take(&self, hook: &Hook, settings: &Settings, now: Moment) -> Result<Vec<Taken>> {
+    async fn take(&self, hook: &Hook, settings: &Settings, now: Moment) -> Result<Vec<LeasedDelivery>> {
         let free = i64::try_from(self.busy.free(&hook.id)).unwrap_or(0);
         if free == 0 {
             return Ok(Vec::new());
@@ -164,50 +164,56 @@ impl Webhooks {
         let rows = applied.statements.first().map(|statement| &statement.rows);
         let rows = rows.into_iter().flat_map(|rows| rows.iter());
         rows.map(|row| {
-            Ok(Taken {
+            Ok(LeasedDelivery {
                 id: row.text(0)?.to_owned(),
                 event_id: row.text(1)?.to_owned(),
                 body: row.text(2)?.to_owned(),
                 attempts: row.integer(3)?,
-                judged: row.text_or_null(4)?.map(str::to_owned),
+                snapshots: row.text_or_null(4)?.map(str::to_owned),
             })
         })
         .collect()
     }
 
-    async fn deliver(&self, hook: &Hook, settings: &Settings, key: &SigningKey, taken: &Taken) -> Result<()> {
-        let (now, body) = match self.prepare(hook, taken).await {
+    async fn deliver(
+        &self,
+        hook: &Hook,
+        settings: &Settings,
+        key: &SigningKey,
+        delivery: &LeasedDelivery,
+    ) -> Result<()> {
+        let (now, body) = match self.prepare(hook, delivery).await {
             Ok((now, Judgement::Send(body))) => (now, body),
-            Ok((now, Judgement::Withhold(reason))) => return self.withheld(taken, reason, now).await,
-            Err(error) => return self.give_back(settings, taken, &error).await,
+            Ok((now, Judgement::Withhold(reason))) => return self.withheld(delivery, reason, now).await,
+            Err(error) => return self.give_back(settings, delivery, &error).await,
         };
-        let outcome = self.http.send(&request(hook, settings, key, (taken, &body), now)).await;
+        let outcome = self.http.send(&request(hook, settings, key, (delivery, &body), now)).await;
         let now = Moment::now(self.database).await?;
         let failure = match outcome {
-            Ok(answer) if answer.is_success() => return self.delivered(hook, taken, &answer, now).await,
+            Ok(answer) if answer.is_success() => return self.delivered(hook, delivery, &answer, now).await,
             Ok(answer) => Failure {
                 status: Some(answer.status().into()),
                 problem: format!("the receiver answered {}", answer.status()),
             },
             Err(error) => Failure { status: None, problem: error.to_string() },
         };
-        self.failed(hook, settings, taken, failure, now).await
+        self.failed(hook, settings, delivery, failure, now).await
     }
 
     /// What is sent now, if anything.
-    async fn prepare(&self, hook: &Hook, taken: &Taken) -> Result<(Moment, Judgement)> {
-        let judgement = self.judge_again(hook, &taken.body, taken.judged.as_deref()).await?;
+    async fn prepare(&self, hook: &Hook, delivery: &LeasedDelivery) -> Result<(Moment, Judgement)> {
+        let judgement = self.judge_again(hook, &delivery.body, delivery.snapshots.as_deref()).await?;
         Ok((Moment::now(self.database).await?, judgement))
     }
 
     /// Gives back a try that failed on this side, before the receiver was asked: it is due again later, and neither the delivery
     /// nor the hook counts it. Where the database is what failed, that takes a few goes.
-    async fn give_back(&self, settings: &Settings, taken: &Taken, error: &Error) -> Result<()> {
+    async fn give_back(&self, settings: &Settings, delivery: &LeasedDelivery, error: &Error) -> Result<()> {
         let problem: String = format!("not tried: {error}").chars().take(ERROR_CHARS_MAX).collect();
-        let wait = settings.backoff(taken.attempts, rand::random());
+        let wait = settings.backoff(delivery.attempts, rand::random());
         let mut pause = GIVE_BACK_PAUSE_MIN;
         loop {
-            match self.put_off(taken, &problem, wait).await {
+            match self.put_off(delivery, &problem, wait).await {
                 Err(error) if pause > GIVE_BACK_PAUSE_MAX => return Err(error),
                 Err(_) => self.host.sleep(pause).await?,
                 Ok(()) => return Ok(()),
@@ -216,26 +222,32 @@ impl Webhooks {
         }
     }
 
-    async fn put_off(&self, taken: &Taken, problem: &str, wait: Duration) -> Result<()> {
+    async fn put_off(&self, delivery: &LeasedDelivery, problem: &str, wait: Duration) -> Result<()> {
         let next = Moment::now(self.database).await?.after(wait).text();
-        let params = params![taken.id.as_str(), taken.attempts, problem, next];
+        let params = params![delivery.id.as_str(), delivery.attempts, problem, next];
         self.database.execute(GIVE_BACK, params).await.map(|_| ())
     }
 
     /// Notes that a delivery is not sent. It says nothing of the receiver, and so counts as no failure of the hook.
-    async fn withheld(&self, taken: &Taken, reason: &str, now: Moment) -> Result<()> {
+    async fn withheld(&self, delivery: &LeasedDelivery, reason: &str, now: Moment) -> Result<()> {
         let (status, problem) = (None::<i64>, format!("not sent: {reason}"));
         let mut batch = Batch::default();
-        let (id, attempts, now) = (taken.id.as_str(), taken.attempts, now.text());
+        let (id, attempts, now) = (delivery.id.as_str(), delivery.attempts, now.text());
         batch.push(FAILED, params![id, attempts, "dead", status, problem, now.as_str(), now.as_str()]);
         self.database.apply(batch).await.map(|_| ())
     }
 
-    async fn delivered(&self, hook: &Hook, taken: &Taken, answer: &HttpResponse, now: Moment) -> Result<()> {
+    async fn delivered(
+        &self,
+        hook: &Hook,
+        delivery: &LeasedDelivery,
+        answer: &HttpResponse,
+        now: Moment,
+    ) -> Result<()> {
         let mut batch = Batch::default();
         batch.push(
             DELIVERED,
-            params![taken.id.as_str(), taken.attempts, i64::from(answer.status()), now.text()],
+            params![delivery.id.as_str(), delivery.attempts, i64::from(answer.status()), now.text()],
         );
         batch.push(NO_FAILURES, params![hook.id.as_str()]);
         self.database.apply(batch).await.map(|_| ())
@@ -245,20 +257,20 @@ impl Webhooks {
         &self,
         hook: &Hook,
         settings: &Settings,
-        taken: &Taken,
+        delivery: &LeasedDelivery,
         failure: Failure,
         now: Moment,
     ) -> Result<()> {
-        let is_dead = taken.attempts >= settings.attempts_max;
+        let is_dead = delivery.attempts >= settings.attempts_max;
         let (state, finished_at) = if is_dead { ("dead", Some(now.text())) } else { ("pending", None) };
-        let next = now.after(settings.backoff(taken.attempts, rand::random()));
+        let next = now.after(settings.backoff(delivery.attempts, rand::random()));
         let problem: String = failure.problem.chars().take(ERROR_CHARS_MAX).collect();
         let mut batch = Batch::default();
         batch.push(
             FAILED,
             params![
-                taken.id.as_str(),
-                taken.attempts,
+                delivery.id.as_str(),
+                delivery.attempts,
                 state,
                 failure.status,
                 problem,
@@ -304,15 +316,15 @@ fn request(
     hook: &Hook,
     settings: &Settings,
     key: &SigningKey,
-    (taken, body): (&Taken, &str),
+    (delivery, body): (&LeasedDelivery, &str),
     now: Moment,
 ) -> HttpRequest {
     let mut request = HttpRequest::post(&hook.url)
         .with_header("content-type", "application/json")
         .with_header("user-agent", concat!("tinybase-webhooks/", env!("CARGO_PKG_VERSION")))
-        .with_header("webhook-id", taken.event_id.as_str())
+        .with_header("webhook-id", delivery.event_id.as_str())
         .with_header("webhook-timestamp", now.seconds().to_string())
-        .with_header("webhook-signature", key.sign(hook, now, &taken.event_id, body))
+        .with_header("webhook-signature", key.sign(hook, now, &delivery.event_id, body))
         .with_body(body)
         .with_timeout(settings.timeout())
         .with_response_bytes_max(ANSWER_BYTES_MAX);
