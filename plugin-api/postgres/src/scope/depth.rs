@@ -27,45 +27,108 @@ impl Levels {
     }
 }
 
+/// What opens a level, and what closes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bracket {
+    Paren,
+    Square,
+    Curly,
+    /// `CASE`, until `END`. Both are names as well, so it may be none.
+    Case,
+}
+
+/// A bracket that is open, and the levels before it.
+struct Opened {
+    bracket: Bracket,
+    before: Levels,
+}
+
+/// The levels at a token.
+#[derive(Default)]
+struct Nesting {
+    here: Levels,
+    around: Vec<Opened>,
+    depth_around: usize,
+}
+
+impl Nesting {
+    fn depth(&self) -> usize {
+        self.depth_around + self.here.count()
+    }
+
+    fn open(&mut self, bracket: Bracket) {
+        self.depth_around += self.here.count() + 1;
+        self.around.push(Opened { bracket, before: std::mem::take(&mut self.here) });
+    }
+
+    /// Goes back to the levels before the bracket that was opened last. Returns those within it.
+    fn pop(&mut self) -> Levels {
+        let before = self.around.pop().map(|opened| opened.before).unwrap_or_default();
+        self.depth_around = self.depth_around.saturating_sub(before.count() + 1);
+        std::mem::replace(&mut self.here, before)
+    }
+
+    /// Closes a bracket of this kind. One that closes another is left for the parser to refuse.
+    fn close(&mut self, bracket: Bracket) {
+        let innermost = self.around.iter().rposition(|opened| opened.bracket != Bracket::Case);
+        let Some(at) = innermost.filter(|at| self.around[*at].bracket == bracket) else { return };
+        // A `CASE` within it that nothing ended was a name.
+        while self.around.len() > at {
+            self.pop();
+        }
+        self.here.brackets += usize::from(bracket != Bracket::Paren);
+    }
+
+    /// At `END`. What a `CASE` held is counted on after it, as if that had been a name: then all is one expression.
+    fn end(&mut self) {
+        if self.around.last().is_none_or(|opened| opened.bracket != Bracket::Case) {
+            self.here.operators += 1;
+            return;
+        }
+        let within = self.pop();
+        self.here.queries += within.queries;
+        self.here.conditions += within.conditions;
+        self.here.operators += within.operators + 1;
+        self.here.brackets += within.brackets;
+    }
+
+    fn word(&mut self, keyword: Keyword) {
+        let here = &mut self.here;
+        match keyword {
+            // The parts of a `CASE` stand side by side.
+            Keyword::NoKeyword | Keyword::WHEN | Keyword::THEN | Keyword::ELSE => {}
+            Keyword::CASE => self.open(Bracket::Case),
+            Keyword::END => self.end(),
+            Keyword::AND | Keyword::OR => {
+                *here = Levels { conditions: here.conditions + 1, operators: 0, brackets: 0, ..*here };
+            }
+            Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT => {
+                *here = Levels { queries: here.queries + 1, ..Levels::default() };
+            }
+            _ => here.operators += 1,
+        }
+    }
+}
+
 /// Refuses what might nest deeper. Commas separate, so long lists are not deep.
 ///
 /// # Errors
 /// [`StatementError::TooDeep`].
 pub(super) fn check(tokens: &[Token]) -> Result<(), StatementError> {
-    let (mut here, mut around, mut depth_around) = (Levels::default(), Vec::new(), 0);
+    let mut nesting = Nesting::default();
     for token in tokens {
         match token {
-            Token::LParen | Token::LBracket | Token::LBrace => {
-                depth_around += here.count() + 1;
-                around.push(std::mem::take(&mut here));
-            }
-            Token::Word(word) if word.quote_style.is_none() && word.keyword == Keyword::CASE => {
-                depth_around += here.count() + 1;
-                around.push(std::mem::take(&mut here));
-            }
-            Token::RParen | Token::RBracket | Token::RBrace => {
-                here = around.pop().unwrap_or_default();
-                depth_around = depth_around.saturating_sub(here.count() + 1);
-                here.brackets += usize::from(*token != Token::RParen);
-            }
-            Token::Word(word) if word.quote_style.is_none() && word.keyword == Keyword::END => {
-                here = around.pop().unwrap_or_default();
-                depth_around = depth_around.saturating_sub(here.count() + 1);
-            }
-            Token::Comma => here = Levels { queries: here.queries, ..Levels::default() },
-            Token::Word(word) if word.quote_style.is_none() => match word.keyword {
-                Keyword::NoKeyword => {}
-                Keyword::AND | Keyword::OR => {
-                    here = Levels { conditions: here.conditions + 1, operators: 0, brackets: 0, ..here };
-                }
-                Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT => {
-                    here = Levels { queries: here.queries + 1, ..Levels::default() };
-                }
-                _ => here.operators += 1,
-            },
-            token => here.operators += usize::from(is_operator(token)),
+            Token::LParen => nesting.open(Bracket::Paren),
+            Token::LBracket => nesting.open(Bracket::Square),
+            Token::LBrace => nesting.open(Bracket::Curly),
+            Token::RParen => nesting.close(Bracket::Paren),
+            Token::RBracket => nesting.close(Bracket::Square),
+            Token::RBrace => nesting.close(Bracket::Curly),
+            Token::Comma => nesting.here = Levels { queries: nesting.here.queries, ..Levels::default() },
+            Token::Word(word) if word.quote_style.is_none() => nesting.word(word.keyword),
+            token => nesting.here.operators += usize::from(is_operator(token)),
         }
-        if depth_around + here.count() > DEPTH_MAX {
+        if nesting.depth() > DEPTH_MAX {
             return Err(StatementError::TooDeep { depth_max: DEPTH_MAX });
         }
     }

@@ -209,6 +209,14 @@ fn nested(levels: usize) -> Vec<String> {
         chain("a", " + CASE WHEN a AND b THEN 1 END"),
         chain("a", " + (SELECT 1, 2)"),
         chain("a", " + b, 1"),
+        // The words of CASE are names, too.
+        chain("1", " + end + 1"),
+        chain("1", " + x.end + 1"),
+        chain("1", " + case + end"),
+        format!("SELECT (1{})", " + end + 1".repeat(levels)),
+        format!("SELECT ARRAY[1{}]", " + end + 1".repeat(levels)),
+        format!("SELECT 1{}", format!(" + x.case{} + end", " + 1".repeat(120)).repeat(levels / 1_000)),
+        around("CASE WHEN end THEN ", " END"),
         chain("CAST(a AS text", "[]"),
         chain("1, 2", " UNION SELECT 1, 2"),
         around("(", ")"),
@@ -237,6 +245,20 @@ fn what_nests_deep_is_refused_before_it_overflows_the_stack() {
             &sql[..60]
         );
     }
+}
+
+#[test]
+fn what_stands_side_by_side_is_not_deep() {
+    let list = |one: &str| format!("SELECT {}1", format!("{one}, ").repeat(1_000));
+    for one in
+        ["(x.case)", "(x.end)", "CASE WHEN a = 1 THEN (b) ELSE c[1] END", "lower(CASE a WHEN 1 THEN 2 END)"]
+    {
+        assert_eq!(kind(&list(one)), Ok(StatementKind::Read), "{one}");
+    }
+    let sum = format!("SELECT 1{}", " + CASE WHEN a THEN 1 ELSE 0 END".repeat(100));
+    // Of its operators each is a level.
+    let checked = std::thread::Builder::new().stack_size(8 << 20).spawn(move || kind(&sum));
+    assert_eq!(checked.unwrap().join().unwrap(), Ok(StatementKind::Read));
 }
 
 #[test]
