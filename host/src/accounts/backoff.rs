@@ -21,7 +21,7 @@ pub(super) const WAIT_MIN: Duration = Duration::from_secs(2);
 /// The longest wait of one network.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(900);
 
-/// After how long without a failure a network begins again.
+/// After how long without a failure a network starts from nothing.
 pub(super) const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 
 /// Wrong passwords for one account within [`ACCOUNT_WINDOW`], from wherever, above which strangers have to wait.

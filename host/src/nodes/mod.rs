@@ -81,7 +81,7 @@ struct Joined {
 /// A node as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Node {
-    /// Its id, made again at each start.
+    /// Its id, a new one at each start.
     pub id: String,
     /// What the operator calls it.
     pub name: String,
