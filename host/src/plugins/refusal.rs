@@ -23,7 +23,7 @@ pub(super) fn refused(extension: &str, error: &RawError) -> Option<ApiError> {
         let code = words.code.as_str();
         let count = match status {
             // Whoever asks for more than there is room for can cause these as often as they like.
-            StatusCode::SERVICE_UNAVAILABLE => REFUSALS.due(code),
+            StatusCode::SERVICE_UNAVAILABLE => due(extension, code),
             _ => Some(1),
         };
         if let Some(count) = count {
@@ -46,6 +46,11 @@ pub(super) fn refused(extension: &str, error: &RawError) -> Option<ApiError> {
         }
     };
     Some(if status == StatusCode::TOO_MANY_REQUESTS { error.retry_after(1) } else { error })
+}
+
+/// How many lines of this extension and code the one that is due now stands for.
+fn due(extension: &str, code: &str) -> Option<u64> {
+    REFUSALS.due(&format!("{extension} {code}"))
 }
 
 /// What is said of a failure whose own words stay in the log.
@@ -76,6 +81,13 @@ mod tests {
     fn answered(status: u16, code: &str) -> Option<String> {
         let error = RawError::with_details(status, code, "no such table: secret", r#"{"table":"secret"}"#);
         refused("notes", &error).map(|error| String::from_utf8(error.to_json()).unwrap())
+    }
+
+    #[test]
+    fn each_extension_has_lines_of_its_own() {
+        assert_eq!(due("notes", "overloaded"), Some(1));
+        assert_eq!(due("notes", "overloaded"), None);
+        assert_eq!(due("tasks", "overloaded"), Some(1), "it is not counted as another's");
     }
 
     #[test]
