@@ -38,6 +38,8 @@ static SMALL: AtomicUsize = AtomicUsize::new(0);
 static LARGE: AtomicUsize = AtomicUsize::new(0);
 /// What of `LARGE` is rows: those that reads gather, and those that extensions work on.
 static ROWS: AtomicUsize = AtomicUsize::new(0);
+/// Held while rows are counted if they fit, so that those that do not are never counted, not for a moment.
+static FITTING_ROWS: Mutex<()> = Mutex::new(());
 /// Bytes that are held for each caller.
 type CallerBytes = LazyLock<Mutex<HashMap<CallerKey, usize>>>;
 /// Bytes of large answers that wait for each caller.
@@ -100,24 +102,32 @@ struct OfCaller {
     bytes: usize,
 }
 
-impl OfCaller {
-    /// Counts it if it fits. One that is alone always does.
-    fn fitting(
-        callers: &'static CallerBytes,
-        caller: CallerKey,
-        bytes: usize,
-        bytes_max: usize,
-    ) -> Option<OfCaller> {
-        if caller == CallerKey::NOBODY {
-            return Some(OfCaller { callers, caller, bytes: 0 });
+/// What a caller may hold.
+struct CallerRoom {
+    callers: &'static CallerBytes,
+    caller: CallerKey,
+    /// What of that is the same read's.
+    own_bytes: usize,
+    bytes_max: usize,
+}
+
+impl CallerRoom {
+    /// Counts so many bytes more if they fit and `share` finds room as well; else nothing is counted, not for a moment. What
+    /// is alone always fits here.
+    fn fit(&self, bytes: usize, share: impl FnOnce() -> Option<Share>) -> Option<Share> {
+        if self.caller == CallerKey::NOBODY {
+            return share();
         }
-        let mut all = callers.lock();
-        let held = all.get(&caller).copied().unwrap_or_default();
-        if held > 0 && held.saturating_add(bytes) > bytes_max {
+        let mut all = self.callers.lock();
+        let held = all.get(&self.caller).copied().unwrap_or_default();
+        let sum = held.saturating_add(bytes);
+        if held > self.own_bytes && sum > self.bytes_max {
             return None;
         }
-        all.insert(caller, held.saturating_add(bytes));
-        Some(OfCaller { callers, caller, bytes })
+        let mut share = share()?;
+        all.insert(self.caller, sum);
+        share.of_caller = Some(OfCaller { callers: self.callers, caller: self.caller, bytes });
+        Some(share)
     }
 }
 
@@ -149,30 +159,29 @@ impl Share {
         Share { bytes, kind: Kind::Rows, of_caller: None }
     }
 
-    /// Counts rows if they fit: into `rows_bytes_max` with all other rows, and into `bytes_max` with all that is large.
-    fn rows(bytes: usize, rows_bytes_max: usize, bytes_max: usize) -> Option<Share> {
-        let more = |held: usize| {
-            let sum = held.saturating_add(bytes);
-            (held == 0 || sum <= rows_bytes_max).then_some(sum)
-        };
-        ROWS.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
-        match Share::large(bytes, bytes_max) {
-            Some(mut share) => {
-                share.kind = Kind::Rows;
-                Some(share)
-            }
-            None => {
-                ROWS.fetch_sub(bytes, Ordering::SeqCst);
-                None
-            }
+    /// Counts rows more if they fit: into `rows_bytes_max` with all other rows, and into `bytes_max` with all that is large.
+    /// They always do where only `own_bytes` of the same read are held.
+    fn rows(bytes: usize, own_bytes: usize, rows_bytes_max: usize, bytes_max: usize) -> Option<Share> {
+        let _fitting = FITTING_ROWS.lock();
+        let held = ROWS.load(Ordering::SeqCst);
+        if held > own_bytes && held.saturating_add(bytes) > rows_bytes_max {
+            return None;
         }
+        let mut share = Share::large_beside(own_bytes, bytes, bytes_max)?;
+        ROWS.fetch_add(bytes, Ordering::SeqCst);
+        share.kind = Kind::Rows;
+        Some(share)
     }
 
     /// Counts it if it fits. One that is alone always does.
     fn large(bytes: usize, bytes_max: usize) -> Option<Share> {
+        Share::large_beside(0, bytes, bytes_max)
+    }
+
+    fn large_beside(own_bytes: usize, bytes: usize, bytes_max: usize) -> Option<Share> {
         let more = |held: usize| {
             let sum = held.saturating_add(bytes);
-            (held == 0 || sum <= bytes_max).then_some(sum)
+            (held <= own_bytes || sum <= bytes_max).then_some(sum)
         };
         let counted = LARGE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
         counted.ok().map(|_| Share { bytes, kind: Kind::Large, of_caller: None })
@@ -207,7 +216,9 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        if self.bytes > 0 {
+        // All of it is given back before whoever waits is notified.
+        let is_of_caller = self.of_caller.take().is_some();
+        if self.bytes > 0 || is_of_caller {
             let held = if self.kind == Kind::Small { &SMALL } else { &LARGE };
             held.fetch_sub(self.bytes, Ordering::SeqCst);
             if self.kind == Kind::Rows {
@@ -268,13 +279,16 @@ pub(crate) async fn admit(answer: ToHold, mut kept: Share, limits: MemoryLimits)
         if is_change {
             return Share::large(more, limits.bytes_max.saturating_mul(2));
         }
-        let of_caller = OfCaller::fitting(&ANSWERS_OF_CALLERS, caller, bytes, limits.of_caller_bytes_max())?;
-        let mut share = match more {
-            0 => Share::default(),
-            more => Share::large(more, limits.large_bytes_max())?,
+        let room = CallerRoom {
+            callers: &ANSWERS_OF_CALLERS,
+            caller,
+            own_bytes: 0,
+            bytes_max: limits.of_caller_bytes_max(),
         };
-        share.of_caller = Some(of_caller);
-        Some(share)
+        room.fit(bytes, || match more {
+            0 => Some(Share::default()),
+            more => Share::large(more, limits.large_bytes_max()),
+        })
     };
     let more = match fitting() {
         Some(more) => more,
@@ -336,7 +350,7 @@ pub(crate) async fn of_call<F: Future>(call: F) -> (F::Output, Share) {
     KEPT.scope(Cell::default(), call).await
 }
 
-/// Waits until `share` finds room. Of what is there while it waits (`there`, in bytes) only so much may wait.
+/// Waits until `share` finds room, and looks a last time when its time is over. Of what is there while it waits (`there`, in bytes) only so much may wait.
 async fn wait<T>(there: usize, limits: MemoryLimits, mut share: impl FnMut() -> Option<T>) -> Option<T> {
     let (_waiter, queued) = Waiter::new(there);
     if queued > limits.bytes_max / 4 {
@@ -349,7 +363,9 @@ async fn wait<T>(there: usize, limits: MemoryLimits, mut share: impl FnMut() -> 
         if let Some(share) = share() {
             return Some(share);
         }
-        tokio::time::timeout_at(deadline, room).await.ok()?;
+        if tokio::time::timeout_at(deadline, room).await.is_err() {
+            return share();
+        }
     }
 }
 

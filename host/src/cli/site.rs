@@ -108,15 +108,8 @@ fn open_sqlite(config: &Config, path: PathBuf) -> Result<Arc<dyn Database>, Fail
     Ok(Sqlite::open(&sqlite_options(config, path))?)
 }
 
-/// What one read returns to an extension, at most: an answer's worth, but always some records of the largest size, so that work
-/// that goes from page to page does not stop at one.
-fn extension_rows_bytes_max(config: &Config) -> usize {
-    const BYTES_MIN: usize = 4 << 20;
-    config.plugins.response_bytes_max.max(BYTES_MIN)
-}
-
 fn postgres_options(config: &Config, url: &str) -> PostgresOptions {
-    let extension_rows_bytes_max = extension_rows_bytes_max(config);
+    let extension_rows_bytes_max = config.plugins.rows_bytes_max();
     let config = &config.database;
     PostgresOptions {
         extension_rows_bytes_max,
@@ -139,7 +132,7 @@ fn durability(config: &config::Database) -> Durability {
 }
 
 fn sqlite_options(config: &Config, path: PathBuf) -> SqliteOptions {
-    let extension_rows_bytes_max = extension_rows_bytes_max(config);
+    let extension_rows_bytes_max = config.plugins.rows_bytes_max();
     let config = &config.database;
     let defaults = SqliteOptions::new(path);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -161,7 +161,7 @@ sections! {
         response_rate_bytes_per_second_min: u32 = 4 << 10, "TINYBASE_SERVER_RESPONSE_RATE_BYTES_PER_SECOND_MIN", "bytes, 0 to 1073741824", |n| *n <= 1 << 30;
         /// See `server.response_rate_bytes_per_second_min`.
         response_rate_grace_ms: u64 = 30_000, "TINYBASE_SERVER_RESPONSE_RATE_GRACE_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);
-        /// How many bytes all requests together hold in memory beyond small change: rows that reads returned to extensions, work on large answers and batches, and answers until their clients have taken them. At least eight of the largest answers that `plugins.response_bytes_max` allows; what finds no room for two seconds is a 503 `overloaded`. The last quarter is kept for answers of 64 KiB and less; one client's larger ones hold three eighths at most.
+        /// How many bytes all requests together hold in memory beyond small change: rows that reads returned to extensions, work on large answers and batches, and answers until their clients have taken them. At least eight of the largest answers that `plugins.response_bytes_max` allows, and 33554432; what finds no room for two seconds is a 503 `overloaded`. The last quarter is kept for answers of 64 KiB and less; one client's larger ones hold three eighths at most.
         responses_bytes_max: usize = 256 << 20, "TINYBASE_SERVER_RESPONSES_BYTES_MAX", "bytes, 65536 or more", |n| *n >= 64 << 10;
         /// How long a request may take before it is answered with 504.
         request_timeout_ms: u64 = 60_000, "TINYBASE_SERVER_REQUEST_TIMEOUT_MS", "milliseconds, 1 to 86400000", |n| (1..=DAY_MS).contains(n);

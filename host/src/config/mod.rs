@@ -68,6 +68,15 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+impl Plugins {
+    /// What one read returns to an extension, at most: an answer's worth, but always some records of the largest size, so that
+    /// work that goes from page to page does not stop at one.
+    pub fn rows_bytes_max(&self) -> usize {
+        const BYTES_MIN: usize = 4 << 20;
+        self.response_bytes_max.max(BYTES_MIN)
+    }
+}
+
 impl Config {
     /// `path` as the host opens it: relative ones start at the folder of `tinybase.toml`.
     pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {

@@ -109,7 +109,7 @@ impl Limits {
             response_rate_grace: Duration::from_millis(server.response_rate_grace_ms),
             responses_bytes_max: server
                 .responses_bytes_max
-                .max(ANSWERS_MIN * config.plugins.response_bytes_max),
+                .max(ANSWERS_MIN * config.plugins.rows_bytes_max()),
             request_timeout: Duration::from_millis(server.request_timeout_ms),
             shutdown_timeout: Duration::from_millis(server.shutdown_timeout_ms),
             compression_bytes_min: server.compression_bytes_min,

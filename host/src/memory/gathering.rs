@@ -9,8 +9,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tokio::{sync::Semaphore, time::Instant};
 
-use super::{CallerBytes, MemoryLimits, OfCaller, ROOM, Share, WAITERS, wait};
+use super::{CallerBytes, CallerRoom, MemoryLimits, ROOM, Share, WAITERS, wait};
 use crate::db::turns::CallerKey;
 
 /// Bytes that the reads of each caller gather.
@@ -31,13 +32,19 @@ pub(crate) fn limit(limits: MemoryLimits) {
 #[derive(Debug)]
 pub(crate) struct NoRoom;
 
-/// What a read has gathered so far, counted in larger parts. Rows count twice until all of them are there: the buffer that
-/// they are gathered in doubles whenever it is full, and is copied then.
+/// How often rows count until all of them are there. The buffer that they are gathered in doubles whenever it is full. On
+/// Linux its pages move along, and those that nothing was written to take no memory (see the program's allocator); elsewhere
+/// it is copied.
+const TIMES: usize = if cfg!(target_os = "linux") { 1 } else { 2 };
+
+/// What a read has gathered so far, counted in larger parts.
 #[derive(Debug, Default)]
 pub(crate) struct Gathering {
     bytes: usize,
-    parts: Vec<(Share, Option<OfCaller>)>,
+    parts: Vec<Share>,
     lane: Option<Lane>,
+    /// How long it has waited for room.
+    waited: Duration,
 }
 
 /// The right to use the room that is kept for one read, so that of many that wait for each other one comes to its end.
@@ -66,8 +73,8 @@ impl Gathering {
 
     /// Of how many bytes more the rows that are there now take, where those are a large part.
     fn more(&self, rows_bytes: usize) -> Option<usize> {
-        let more = rows_bytes.saturating_mul(2).saturating_sub(self.bytes);
-        (more >= 2 * Gathering::PART_BYTES).then_some(more)
+        let more = rows_bytes.saturating_mul(TIMES).saturating_sub(self.bytes);
+        (more >= TIMES * Gathering::PART_BYTES).then_some(more)
     }
 
     /// Whether [`Gathering::grow`] is due, so that whoever adds a row need not wait for nothing.
@@ -82,103 +89,202 @@ impl Gathering {
     pub(crate) fn grow_to(&mut self, rows_bytes: usize) -> Result<(), NoRoom> {
         let Some(more) = self.more(rows_bytes) else { return Ok(()) };
         let bytes_max = BYTES_MAX.load(Ordering::Relaxed);
-        let part = Share::rows(more, bytes_max, bytes_max).ok_or(NoRoom)?;
-        self.add(more, part, None);
+        let part = Share::rows(more, self.bytes, bytes_max, bytes_max).ok_or(NoRoom)?;
+        self.add(more, part);
         Ok(())
     }
 
     /// Counts the rows that are there now, of a read for `caller`, and waits until they fit. All such reads together take a
     /// quarter of the budget, one caller's half of that. One read may take a further quarter: it holds the largest result,
-    /// so whoever has the lane waits for nobody who gathers.
+    /// so whoever has the lane waits for nobody who gathers. A read that is alone takes what it needs. Of those that wait,
+    /// each holds a permit of `waiting`.
     ///
     /// # Errors
-    /// Where no room came about within [`MemoryLimits::wait_timeout`].
-    pub(crate) async fn grow(&mut self, rows_bytes: usize, caller: CallerKey) -> Result<(), NoRoom> {
+    /// Where no room came about within [`MemoryLimits::wait_timeout`], which is for all waits of a read together, and at once
+    /// where as many wait as may.
+    pub(crate) async fn grow(
+        &mut self,
+        rows_bytes: usize,
+        caller: CallerKey,
+        waiting: &Semaphore,
+    ) -> Result<(), NoRoom> {
         let Some(more) = self.more(rows_bytes) else { return Ok(()) };
-        let limits = MemoryLimits {
-            bytes_max: BYTES_MAX.load(Ordering::Relaxed),
-            wait_timeout: Duration::from_millis(WAIT_MS.load(Ordering::Relaxed)),
-        };
-        if let Some((part, of_caller)) = common(more, caller, limits.bytes_max) {
-            self.add(more, part, Some(of_caller));
+        let bytes_max = BYTES_MAX.load(Ordering::Relaxed);
+        if let Some(part) = self.fitting(more, caller, bytes_max) {
+            self.add(more, part);
             return Ok(());
         }
-        let fitting = |lane: &mut Option<Lane>| {
-            if let Some((part, of_caller)) = common(more, caller, limits.bytes_max) {
-                return Some((part, Some(of_caller)));
-            }
-            if lane.is_none() {
-                *lane = Lane::take();
-            }
-            lane.as_ref()?;
-            Share::rows(more, limits.bytes_max / 2, limits.bytes_max).map(|part| (part, None))
-        };
-        let lane = &mut self.lane;
-        let found = wait(0, limits, || fitting(lane)).await;
-        let (part, of_caller) = found.ok_or(NoRoom)?;
-        self.add(more, part, of_caller);
+        let _permit = waiting.try_acquire().map_err(|_| NoRoom)?;
+        let wait_timeout = Duration::from_millis(WAIT_MS.load(Ordering::Relaxed));
+        let limits = MemoryLimits { bytes_max, wait_timeout: wait_timeout.saturating_sub(self.waited) };
+        let begun = Instant::now();
+        let part = wait(0, limits, || self.fitting(more, caller, bytes_max)).await.ok_or(NoRoom)?;
+        self.waited += begun.elapsed();
+        self.add(more, part);
         Ok(())
     }
 
-    fn add(&mut self, more: usize, part: Share, of_caller: Option<OfCaller>) {
-        self.bytes += more;
-        self.parts.push((part, of_caller));
+    /// Room in the quarter that is for all reads; else, with the lane, in the further one.
+    fn fitting(&mut self, more: usize, caller: CallerKey, bytes_max: usize) -> Option<Share> {
+        let of_caller = self.parts.iter().filter_map(|part| part.of_caller.as_ref());
+        let room = CallerRoom {
+            callers: &GATHERED_OF_CALLERS,
+            caller,
+            own_bytes: of_caller.map(|part| part.bytes).sum(),
+            bytes_max: bytes_max / 8,
+        };
+        if let Some(part) = room.fit(more, || Share::rows(more, self.bytes, bytes_max / 4, bytes_max)) {
+            return Some(part);
+        }
+        if self.lane.is_none() {
+            self.lane = Lane::take();
+        }
+        self.lane.as_ref()?;
+        Share::rows(more, self.bytes, bytes_max / 2, bytes_max)
     }
-}
 
-/// Room in the quarter that is for all reads.
-fn common(more: usize, caller: CallerKey, bytes_max: usize) -> Option<(Share, OfCaller)> {
-    let of_caller = OfCaller::fitting(&GATHERED_OF_CALLERS, caller, more, bytes_max / 8)?;
-    Some((Share::rows(more, bytes_max / 4, bytes_max)?, of_caller))
+    fn add(&mut self, more: usize, part: Share) {
+        self.bytes += more;
+        self.parts.push(part);
+    }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::{
+        future::Future,
+        pin::pin,
+        sync::Arc,
+        task::{Context, Wake, Waker},
+    };
+
     use super::*;
-    use crate::memory::held;
+    use crate::memory::{ROWS, Waiter, held};
 
     fn caller(last: u8) -> CallerKey {
         CallerKey::of(None, std::net::Ipv4Addr::new(127, 0, 0, last).into())
+    }
+
+    /// Rows that count as so many megabytes.
+    fn rows(megabytes: usize) -> usize {
+        (megabytes << 20) / TIMES
     }
 
     /// A part of the one test of the budget, which is one a process.
     pub(in crate::memory) async fn rows_have_room(small: MemoryLimits) {
         limit(small);
         let mut gathering = Gathering::default();
-        gathering.grow_to(1 << 19).unwrap();
+        gathering.grow_to((1 << 20) - 1).unwrap();
         assert_eq!(held(), 0, "a part that is not large is not counted");
-        gathering.grow_to(3 << 20).expect("one that is alone may be as large as it likes");
-        assert_eq!(held(), 6 << 20, "rows count twice while they are gathered");
+        for megabytes in [6, 10] {
+            gathering.grow_to(rows(megabytes)).expect("one that is alone may be as large as it likes");
+            assert_eq!(held(), megabytes << 20);
+        }
         assert!(Gathering::default().grow_to(1 << 20).is_err());
         drop(gathering);
 
-        limit(MemoryLimits { bytes_max: 64 << 20, ..small });
-        let [mut first, mut second, mut third, mut fourth] = [(); 4].map(|()| Gathering::default());
-        first.grow(4 << 20, caller(1)).await.unwrap();
-        second.grow(2 << 20, caller(2)).await.unwrap();
-        assert!(first.lane.is_none() && second.lane.is_none(), "there is room for all");
-        third.grow(4 << 20, caller(1)).await.unwrap();
-        assert!(third.lane.is_some(), "a caller's second read is beyond half of what is for all");
-        fourth.grow(6 << 20, caller(3)).await.expect_err("one at a time is beyond what is for all");
-        second.grow(3 << 20, caller(2)).await.expect_err("nor does one grow");
-        third.grow(8 << 20, caller(1)).await.expect("whoever has the lane does");
-        drop(third);
-        fourth.grow(6 << 20, caller(3)).await.unwrap();
-        drop((first, second, fourth));
+        reads_share_a_quarter(MemoryLimits { bytes_max: 64 << 20, ..small }).await;
         assert_eq!(held(), 0);
         assert!(GATHERED_OF_CALLERS.lock().is_empty());
+        whoever_waits_finds_all_that_was_given_back().await;
+        what_does_not_fit_is_never_counted();
+        let mut looks = 0;
+        let look = || {
+            looks += 1;
+            (looks > 1).then_some(())
+        };
+        assert!(wait(0, small, look).await.is_some(), "it looks once more when its time is over");
 
         let patient = MemoryLimits { bytes_max: 64 << 20, wait_timeout: Duration::from_secs(20) };
         limit(patient);
         let taken = Share::forced_rows(40 << 20);
+        let mut late = Gathering { waited: patient.wait_timeout, ..Gathering::default() };
+        let [some, none] = [Semaphore::new(1), Semaphore::new(0)];
+        let refused = late.grow(rows(2), caller(1), &some);
+        let refused = tokio::time::timeout(Duration::from_secs(5), refused).await;
+        refused.expect("all its waits have one limit").unwrap_err();
+        let mut one_too_many = Gathering::default();
+        let refused = one_too_many.grow(rows(2), caller(1), &none);
+        let refused = tokio::time::timeout(Duration::from_secs(5), refused).await;
+        refused.expect("as many wait as may").unwrap_err();
+        drop((late, one_too_many));
         let waiting = tokio::spawn(async move {
             let mut gathering = Gathering::default();
-            gathering.grow(1 << 20, caller(1)).await.is_ok()
+            gathering.grow(rows(2), caller(1), &Semaphore::new(1)).await.is_ok()
         });
         while WAITERS.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;
         }
         drop(taken);
         assert!(waiting.await.unwrap(), "it waited for what an extension held");
+    }
+
+    async fn reads_share_a_quarter(limits: MemoryLimits) {
+        limit(limits);
+        let waiting = Semaphore::new(1);
+        let mut alone = Gathering::default();
+        for megabytes in [20, 40, 80] {
+            alone.grow(rows(megabytes), caller(1), &waiting).await.expect("nothing else is held");
+        }
+        drop(alone);
+        let [mut first, mut second, mut third, mut fourth] = [(); 4].map(|()| Gathering::default());
+        first.grow(rows(8), caller(1), &waiting).await.unwrap();
+        second.grow(rows(4), caller(2), &waiting).await.unwrap();
+        assert!(first.lane.is_none() && second.lane.is_none(), "there is room for all");
+        third.grow(rows(8), caller(1), &waiting).await.unwrap();
+        assert!(third.lane.is_some(), "a caller's second read is beyond half of what is for all");
+        fourth
+            .grow(rows(12), caller(3), &waiting)
+            .await
+            .expect_err("one at a time is beyond what is for all");
+        second.grow(rows(6), caller(2), &waiting).await.expect_err("nor does one grow");
+        third.grow(rows(16), caller(1), &waiting).await.expect("whoever has the lane does");
+        drop(third);
+        fourth.grow(rows(12), caller(3), &waiting).await.unwrap();
+    }
+
+    /// Notes how many callers' rows are counted when it is woken.
+    struct Counts(AtomicUsize);
+
+    impl Wake for Counts {
+        fn wake(self: Arc<Self>) {
+            self.0.store(GATHERED_OF_CALLERS.lock().len(), Ordering::SeqCst);
+        }
+    }
+
+    async fn whoever_waits_finds_all_that_was_given_back() {
+        let mut gathering = Gathering::default();
+        gathering.grow(rows(2), caller(1), &Semaphore::new(1)).await.unwrap();
+        let counts = Arc::new(Counts(AtomicUsize::new(usize::MAX)));
+        let waker = Waker::from(Arc::clone(&counts));
+        let _waiter = Waiter::new(0);
+        let mut room = pin!(ROOM.notified());
+        assert!(room.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(gathering);
+        assert_eq!(counts.0.load(Ordering::SeqCst), 0, "the caller's part, too");
+    }
+
+    fn what_does_not_fit_is_never_counted() {
+        const BYTES_MAX: usize = 4 << 20;
+        let taken = Share::forced(BYTES_MAX);
+        std::thread::scope(|scope| {
+            let others = scope.spawn(|| {
+                (0..50_000).all(|_| {
+                    let room = CallerRoom {
+                        callers: &GATHERED_OF_CALLERS,
+                        caller: caller(1),
+                        own_bytes: 0,
+                        bytes_max: BYTES_MAX,
+                    };
+                    room.fit(1 << 20, || Share::rows(1 << 20, 0, BYTES_MAX, BYTES_MAX)).is_none()
+                })
+            });
+            while !others.is_finished() {
+                assert_eq!(ROWS.load(Ordering::SeqCst), 0, "rows that found no room are counted");
+                assert!(GATHERED_OF_CALLERS.lock().is_empty(), "and so they are for their caller");
+            }
+            assert!(others.join().unwrap());
+        });
+        drop(taken);
     }
 }

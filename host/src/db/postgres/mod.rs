@@ -16,6 +16,9 @@ mod statement;
 mod tls;
 mod transaction;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     future::{Future, poll_fn},
     path::PathBuf,
@@ -27,7 +30,10 @@ use std::{
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use sqlx::{Connection, Row};
-use tokio::{sync::Mutex, task::AbortHandle};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    task::AbortHandle,
+};
 
 use self::{
     batch::Parts,
@@ -38,6 +44,7 @@ use self::{
     health::Health,
     pool::{Lent, Links, Purpose},
     roles::Roles,
+    run::Short,
     shares::Shares,
     statement::Statements,
 };
@@ -59,6 +66,9 @@ struct Shared {
     write_shares: Arc<Shares>,
     /// Of the one interactive transaction.
     transaction_shares: Arc<Shares>,
+    /// For reads that wait for room in memory with the connection that they hold: half of those at most, so that others find
+    /// one.
+    waiting_for_room: Semaphore,
     roles: Roles,
     statements: Statements,
     clock: Arc<Clock>,
@@ -102,7 +112,8 @@ impl Postgres {
             links,
             read_shares: Arc::new(Shares::new(readers, options.acquire_timeout)),
             write_shares: Arc::new(Shares::new(writers, options.acquire_timeout)),
-            transaction_shares: Arc::new(Shares::of_one(options.transaction_time_max)),
+            transaction_shares: Arc::new(Shares::of_one()),
+            waiting_for_room: Semaphore::new(readers / 2),
             roles,
             statements: Statements::new(options.statement_cache_entries),
             clock,
@@ -197,14 +208,15 @@ impl Shared {
         let known = self.statements.known(scope, sql);
         let turn = known.and_then(|prepared| gather::enter(self, &prepared, params));
         match turn {
-            Some(Turn::Go(_pass)) => self.read(scope, sql, params, time_max).await,
+            // Others wait until it has ended.
+            Some(Turn::Go(_pass)) => self.read(scope, sql, params, time_max, Short::Fails).await,
             Some(Turn::Wait(answer)) => match tokio::time::timeout(time_max, answer).await {
                 Ok(Ok(Ok(Some(rows)))) => Ok(rows),
                 Ok(Ok(Err(error))) => Err(error),
-                Ok(_) => self.read(scope, sql, params, time_max).await,
+                Ok(_) => self.read(scope, sql, params, time_max, Short::Fails).await,
                 Err(_) => Err(self.timed_out(time_max)),
             },
-            None => self.read(scope, sql, params, time_max).await,
+            None => self.read(scope, sql, params, time_max, Short::Fails).await,
         }
     }
 
@@ -215,15 +227,18 @@ impl Shared {
         sql: &str,
         params: &[u8],
         time_max: Duration,
+        short: Short,
     ) -> Result<Vec<u8>, DbError> {
         let mut lent = self.links.lend(Purpose::Read).await?;
         let (mut was_stale, mut was_lost) = (false, false);
         loop {
             let now = self.clock.tick();
-            let work = run::query(self, &mut lent, scope, sql, params, &now);
-            let fault = match tokio::time::timeout(time_max, work).await {
+            let work = run::query(self, &mut lent, scope, (sql, params), &now, short);
+            let done = tokio::time::timeout(time_max, work).await;
+            let fault = match done {
                 Ok(Ok(rows)) => return Ok(rows),
                 Ok(Err(fault)) => fault,
+                Err(_) if lent.waits_for_room => return Err(DbError::NoRoom),
                 Err(_) => return Err(self.timed_out(time_max)),
             };
             match fault {
@@ -303,8 +318,11 @@ impl Database for Postgres {
                 Cost::Key => {
                     (shared.read_by_key(&scope, &sql, &params, time_max).await, &DATABASE.reads_short)
                 }
-                Cost::Short => (shared.read(&scope, &sql, &params, time_max).await, &DATABASE.reads_short),
-                Cost::Unknown => (shared.read(&scope, &sql, &params, time_max).await, &DATABASE.reads_queued),
+                Cost::Short | Cost::Unknown => {
+                    let answer = shared.read(&scope, &sql, &params, time_max, Short::Waits).await;
+                    let is_short = cost == Cost::Short;
+                    (answer, if is_short { &DATABASE.reads_short } else { &DATABASE.reads_queued })
+                }
             };
             times.observe_time(begun.elapsed());
             answer

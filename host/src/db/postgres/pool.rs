@@ -45,6 +45,8 @@ pub(super) struct Link {
     pub(super) is_broken: bool,
     /// Set where the driver's buffers grew with what crossed: it keeps them at that size.
     pub(super) is_stretched: bool,
+    /// Set while the read on it waits for room in memory, so that one that is given up then has a reason.
+    pub(super) waits_for_room: bool,
 }
 
 impl Link {
@@ -116,10 +118,10 @@ impl DerefMut for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         let Some(mut object) = self.object.take() else { return };
-        if std::mem::take(&mut object.is_stretched) {
-            object.connection.shrink_buffers();
-        }
         if !(object.is_busy || object.is_open || object.is_broken) {
+            if std::mem::take(&mut object.is_stretched) {
+                object.connection.shrink_buffers();
+            }
             return;
         }
         let link = Object::take(object);
@@ -148,6 +150,7 @@ impl Manager for Maker {
                 is_open: false,
                 is_broken: false,
                 is_stretched: false,
+                waits_for_room: false,
             })
         };
         match tokio::time::timeout(self.connect_timeout, connect).await {

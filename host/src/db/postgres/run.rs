@@ -40,10 +40,10 @@ pub(super) struct Effect {
 
 /// What a statement does that finds no room for its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Short {
+pub(super) enum Short {
     /// It waits.
     Waits,
-    /// It fails at once: it may hold locks that others wait for.
+    /// It fails at once: others wait for it, or for locks that it may hold.
     Fails,
 }
 
@@ -72,9 +72,9 @@ pub(super) async fn query(
     shared: &Shared,
     link: &mut Link,
     scope: &Scope,
-    sql: &str,
-    params: &[u8],
+    (sql, params): (&str, &[u8]),
     now: &str,
+    short: Short,
 ) -> Result<Vec<u8>, Fault> {
     shared.roles.assume(link, scope).await?;
     let prepared = shared.statements.prepare(link, scope, sql).await?;
@@ -82,8 +82,7 @@ pub(super) async fn query(
         return Err(DbError::Sql("a query must change nothing; apply it in a batch".to_owned()).into());
     }
     let mut reader = Reader::new(params);
-    let effect =
-        execute((shared.rows_bytes_max(scope), Short::Waits), link, &prepared, &mut reader, now).await?;
+    let effect = execute(shared, short, link, &prepared, &mut reader, now).await?;
     if effect.is_outdated {
         shared.statements.forget(scope, sql);
     }
@@ -107,7 +106,7 @@ pub(super) async fn change(
     }
     shared.roles.assume(link, scope).await?;
     let prepared = shared.statements.prepare(link, scope, sql).await?;
-    let effect = execute((shared.rows_bytes_max(scope), Short::Fails), link, &prepared, params, now).await?;
+    let effect = execute(shared, Short::Fails, link, &prepared, params, now).await?;
     if effect.is_outdated {
         shared.statements.forget(scope, sql);
     }
@@ -115,12 +114,14 @@ pub(super) async fn change(
 }
 
 async fn execute(
-    (bytes_max, short): (usize, Short),
+    shared: &Shared,
+    short: Short,
     link: &mut Link,
     prepared: &Prepared,
     params: &mut Reader<'_>,
     now: &str,
 ) -> Result<Effect, Fault> {
+    let bytes_max = shared.rows_bytes_max(&prepared.scope);
     let begins_at = params.offset();
     let arguments = values::encode(params, &prepared.params, now).map_err(|error| match error {
         StatementError::Sql(_) => Fault::Misfit(error.into()),
@@ -131,7 +132,7 @@ async fn execute(
     let mut rows: Option<Rows<'_>> = None;
     let (mut affected, mut gathering) = (0, Gathering::default());
     link.is_busy = true;
-    link.is_stretched |= params.offset() - begins_at >= STRETCHED_BYTES_MIN;
+    link.is_stretched |= params.offset() - begins_at + prepared.sql.len() >= STRETCHED_BYTES_MIN;
     let mut answers = link.connection.fetch_many(query);
     while let Some(answer) = answers.next().await {
         match answer {
@@ -145,7 +146,9 @@ async fn execute(
                     return Err(DbError::TooLarge { bytes_max }.into());
                 }
                 if gathering.is_short(bytes) {
-                    make_room(&mut gathering, bytes, short).await?;
+                    link.waits_for_room = short == Short::Waits;
+                    make_room(shared, &mut gathering, bytes, short).await?;
+                    link.waits_for_room = false;
                 }
             }
             Err(error) => {
@@ -169,9 +172,14 @@ async fn execute(
     Ok(Effect { affected, rows, is_outdated })
 }
 
-async fn make_room(gathering: &mut Gathering, bytes: usize, short: Short) -> Result<(), DbError> {
+async fn make_room(
+    shared: &Shared,
+    gathering: &mut Gathering,
+    bytes: usize,
+    short: Short,
+) -> Result<(), DbError> {
     let room = match short {
-        Short::Waits => gathering.grow(bytes, CallerKey::current()).await,
+        Short::Waits => gathering.grow(bytes, CallerKey::current(), &shared.waiting_for_room).await,
         Short::Fails => gathering.grow_to(bytes),
     };
     room.map_err(|NoRoom| DbError::NoRoom)
@@ -195,8 +203,8 @@ pub(super) async fn together(
     let done = match waiting {
         [] => Ok(Vec::new()),
         [one] => {
-            let limits = (shared.rows_bytes_max(&prepared.scope), Short::Waits);
-            let done = execute(limits, &mut lent, prepared, &mut Reader::new(&one.params), &now).await;
+            let mut params = Reader::new(&one.params);
+            let done = execute(shared, Short::Fails, &mut lent, prepared, &mut params, &now).await;
             done.map(|effect| vec![Some(effect.rows)])
         }
         many => for_many(shared, &mut lent, prepared, many, &now).await,
@@ -230,6 +238,8 @@ async fn for_many(
     let (mut bytes, mut gathering) = (0, Gathering::default());
     let bytes_max = shared.rows_bytes_max(&prepared.scope);
     link.is_busy = true;
+    let sent = gate.sql.len() + waiting.iter().map(|one| one.params.len()).sum::<usize>();
+    link.is_stretched |= sent >= STRETCHED_BYTES_MIN;
     let mut rows = link.connection.fetch(query);
     while let Some(row) = rows.next().await {
         let row = match row {
@@ -253,7 +263,7 @@ async fn for_many(
             return Err(DbError::TooLarge { bytes_max }.into());
         }
         if gathering.is_short(bytes) {
-            make_room(&mut gathering, bytes, Short::Waits).await?;
+            make_room(shared, &mut gathering, bytes, Short::Fails).await?;
         }
     }
     drop(rows);
@@ -263,6 +273,7 @@ async fn for_many(
 
 async fn script(link: &mut Link, sql: &str) -> Result<Effect, Fault> {
     link.is_busy = true;
+    link.is_stretched |= sql.len() >= STRETCHED_BYTES_MIN;
     match sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut link.connection).await {
         Ok(done) => {
             link.is_busy = false;

@@ -17,7 +17,8 @@ const LEFT_TO_OTHERS: usize = 4;
 #[derive(Debug)]
 pub(super) struct Shares {
     of_one_max: usize,
-    wait_max: Duration,
+    /// `None`: whoever waits has a limit of their own.
+    wait_max: Option<Duration>,
     held: Mutex<HashMap<CallerKey, Arc<Semaphore>>>,
 }
 
@@ -34,12 +35,13 @@ impl Shares {
     pub(super) fn new(connections_max: usize, wait_max: Duration) -> Shares {
         let left = connections_max.div_ceil(LEFT_TO_OTHERS);
         let of_one_max = connections_max.saturating_sub(left).max(1);
-        Shares { of_one_max, wait_max, held: Mutex::default() }
+        Shares { of_one_max, wait_max: Some(wait_max), held: Mutex::default() }
     }
 
-    /// Of what there is one of: each caller waits for it with one call at a time, so that callers take turns.
-    pub(super) fn of_one(wait_max: Duration) -> Shares {
-        Shares { of_one_max: 1, wait_max, held: Mutex::default() }
+    /// Of what there is one of: each caller waits for it with one call at a time, so that callers take turns. How long is for
+    /// whoever waits to say.
+    pub(super) fn of_one() -> Shares {
+        Shares { of_one_max: 1, wait_max: None, held: Mutex::default() }
     }
 
     /// Waits for a part of this caller's share. What nobody asked for is not limited.
@@ -52,13 +54,17 @@ impl Shares {
             Arc::clone(held.entry(caller).or_insert_with(|| Arc::new(Semaphore::new(self.of_one_max))))
         };
         let mut share = Share { shares: Arc::clone(self), caller, permit: None };
-        match tokio::time::timeout(self.wait_max, semaphore.acquire_owned()).await {
-            Ok(permit) => share.permit = permit.ok(),
-            Err(_) => {
-                DATABASE.busy.add_one();
-                return Err(DbError::Busy);
-            }
-        }
+        let permit = semaphore.acquire_owned();
+        share.permit = match self.wait_max {
+            None => permit.await.ok(),
+            Some(wait_max) => match tokio::time::timeout(wait_max, permit).await {
+                Ok(permit) => permit.ok(),
+                Err(_) => {
+                    DATABASE.busy.add_one();
+                    return Err(DbError::Busy);
+                }
+            },
+        };
         Ok(Some(share))
     }
 }

@@ -62,7 +62,7 @@ pub(super) async fn begin(
     }
     let (calls, inbox) = mpsc::channel(CALLS_QUEUED_MAX);
     let open = Open { shared, lent, role, scope, ends_at, time_max, _turn: turn, _share: share };
-    tokio::spawn(open.serve(inbox));
+    tokio::spawn(caller.scope(open.serve(inbox)));
     Ok(Box::new(PostgresTransaction { calls, ends_at, time_max }))
 }
 
@@ -205,7 +205,9 @@ impl Open {
         self.lent.engine("SAVEPOINT tb_step").await?;
         let done = match step {
             Step::Query(sql, params) => {
-                run::query(&self.shared, &mut self.lent, &self.scope, sql, params, now).await
+                // It holds the locks of all before it, and the turn.
+                let short = run::Short::Fails;
+                run::query(&self.shared, &mut self.lent, &self.scope, (sql, params), now, short).await
             }
             Step::Apply(scope, packed) => {
                 batch::run_statements(&self.shared, &mut self.lent, scope, packed, now).await
