@@ -158,6 +158,88 @@ fn a_user_is_deleted_with_a_chain_of_records_of_any_length() {
     assert_eq!(total(), 1, "what belongs to another user is left");
 }
 
+/// Whatever is answered as moved to another user is that user's, however late it was.
+#[test]
+fn a_record_that_moves_to_another_user_while_the_first_is_deleted_is_kept() {
+    const CHAIN: usize = 2_000;
+    const LOOSE: usize = 60;
+    let site = Site::new();
+    let server = site.serve();
+    let admin = server.admin();
+    let user = json!({"name": "user", "type": "reference", "collection": "users", "on_delete": "cascade"});
+    let up = json!({"name": "up", "type": "reference", "collection": "t", "on_delete": "cascade"});
+    let fields = json!([user]);
+    admin
+        .post("/api/collections", &json!({"name": "t", "label": "t", "schema": {"fields": fields}}))
+        .expect(201);
+    admin.patch("/api/collections/t", &json!({"schema": {"fields": [user, up]}})).expect(200);
+    let (ada, alan) =
+        (create_user(&admin, "ada@example.com", "user"), create_user(&admin, "alan@example.com", "user"));
+    let node = |number: usize| format!("00000000-0000-7000-8000-{number:012}");
+    let operations: Vec<Json> = (0..CHAIN + LOOSE)
+        .map(|number| {
+            let data = match number {
+                0 => json!({"user": ada}),
+                _ if number < CHAIN => json!({"up": node(number - 1)}),
+                _ => json!({"user": ada}),
+            };
+            json!({"op": "create", "collection": "t", "id": node(number), "data": data})
+        })
+        .collect();
+    for operations in operations.chunks(500) {
+        admin.post("/api/collections/batch", &json!({"operations": operations})).expect(200);
+    }
+    let path = |number: usize| format!("/api/collections/t/records/{}", node(number));
+    let moved: Vec<usize> = thread::scope(|scope| {
+        let deletion = scope.spawn(|| {
+            let path = format!("/api/admin/users/{ada}");
+            until("the deletion of the user", || (server.admin().delete(&path).status == 204).then_some(()));
+        });
+        let mut moved = Vec::new();
+        for number in CHAIN..CHAIN + LOOSE {
+            let answer = admin.patch(&path(number), &json!({"data": {"user": alan}}));
+            if answer.status == 200 {
+                moved.push(number);
+            }
+        }
+        deletion.join().unwrap();
+        moved
+    });
+    assert!(!moved.is_empty(), "nothing was moved in time");
+    let lost: Vec<&usize> = moved.iter().filter(|number| admin.get(&path(**number)).status != 200).collect();
+    assert!(lost.is_empty(), "{lost:?} of {} were moved, and are gone", moved.len());
+    assert_eq!(admin.get(&path(0)).status, 404);
+    assert_eq!(admin.get("/api/collections/t/records?limit=1").expect(200)["total"], moved.len());
+}
+
+#[test]
+fn an_import_ends_where_the_collection_is_changed_meanwhile() {
+    let site = Site::new();
+    let server = site.serve();
+    let admin = server.admin();
+    let fields = json!([{"name": "t", "type": "string"}]);
+    admin
+        .post("/api/collections", &json!({"name": "t", "label": "t", "schema": {"fields": fields}}))
+        .expect(201);
+    let file = site.dir().join("t.ndjson");
+    std::fs::write(&file, "{\"t\":\"some text that is to be stored\"}\n".repeat(60_000)).unwrap();
+    let ran = thread::scope(|scope| {
+        let import = scope.spawn(|| {
+            site.run(&["collections", "import", "t", file.to_str().unwrap(), "--on-error", "skip"])
+        });
+        while !import.is_finished() {
+            for name in ["t", "u"] {
+                let fields = json!([{"name": "t", "type": "string", "description": name}]);
+                admin.patch("/api/collections/t", &json!({"schema": {"fields": fields}})).expect(200);
+            }
+        }
+        import.join().unwrap()
+    });
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.errors.contains("the collection was changed meanwhile"), "{ran:?}");
+    assert!(!ran.errors.contains("line "), "{ran:?}");
+}
+
 #[test]
 fn the_use_of_a_token_is_written_down() {
     let site = Site::new();

@@ -174,19 +174,22 @@ impl Accounts {
         id: &str,
         if_match: &IfMatch,
     ) -> Result<(), ApiError> {
+        let mut refusal = contended();
         for _ in 0..ATTEMPTS_MAX {
             let user = self.user(id).await?;
             check_reach(caller, [user.role, Role::User])?;
             if_match.check(&user.tag())?;
             self.check_stays_administrable(caller, &user, None).await?;
-            if self.try_delete(actor, &user).await? {
-                return Ok(());
+            match self.try_delete(actor, &user).await? {
+                None => return Ok(()),
+                Some(changed) => refusal = changed,
             }
         }
-        Err(contended())
+        Err(refusal)
     }
 
-    async fn try_delete(&self, actor: &Actor, user: &UserAnswer) -> Result<bool, ApiError> {
+    /// `None` where it was done; where something was changed meanwhile, what is answered unless another try succeeds.
+    async fn try_delete(&self, actor: &Actor, user: &UserAnswer) -> Result<Option<ApiError>, ApiError> {
         let event = user.event("user.delete");
         let (mut hooks, mut batch) = (BatchWriter::default(), BatchWriter::default());
         self.events().before(&event, &mut hooks).await?;
@@ -197,9 +200,13 @@ impl Accounts {
             Ok(_) => {
                 self.user_changed(&user.id);
                 self.events().after(event);
-                Ok(true)
+                Ok(None)
             }
-            Err(ApplyAfterError::Own(DbError::Condition { .. })) => Ok(false),
+            Err(ApplyAfterError::Own(DbError::Condition { .. })) => Ok(Some(contended())),
+            // The hooks decide again on what is there now.
+            Err(ApplyAfterError::Hooks(error @ DbError::Condition { .. })) => {
+                Ok(Some(refused_by_hook(error, 0)))
+            }
             // An extension may delete what refers to the user ahead of the database.
             Err(ApplyAfterError::Own(DbError::ForeignKey) | ApplyAfterError::Hooks(DbError::ForeignKey)) => {
                 Err(ApiError::conflict(

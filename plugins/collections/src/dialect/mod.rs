@@ -188,7 +188,8 @@ impl Dialect {
         choose!(self, set_null(table, field, id))
     }
 
-    /// The statement that makes a reference null in the record with the seq `?1`, which is about to be deleted.
+    /// The statement that makes a reference to `?3` null in the record with the seq `?1` and the id `?2`, which is about to be
+    /// deleted.
     pub(crate) fn unlink(self, table: &str, field: &str) -> String {
         choose!(self, unlink(table, field))
     }
@@ -199,9 +200,10 @@ impl Dialect {
         choose!(self, dependents(root, edges))
     }
 
-    /// The statement that deletes the records whose seqs are in `?1`, a JSON array.
-    pub(crate) fn delete_some(self, table: &str) -> String {
-        choose!(self, delete_some(table))
+    /// The statement that deletes the records of `?1`, a JSON array of arrays: seq, id and, for each of the columns, what it must
+    /// still hold, or null where that does not matter.
+    pub(crate) fn delete_some(self, table: &str, columns: &[&str]) -> String {
+        choose!(self, delete_some(table, columns))
     }
 
     /// The statement that keeps writers from a table until the transaction ends, where a transaction alone does not.

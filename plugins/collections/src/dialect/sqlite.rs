@@ -95,7 +95,8 @@ pub(super) fn set_null(table: &str, field: &str, id: &str) -> String {
 }
 
 pub(super) fn unlink(table: &str, field: &str) -> String {
-    format!("UPDATE {table} SET data=json_set(data,'$.{field}',NULL) WHERE seq=?1")
+    let column = column_name(field);
+    format!("UPDATE {table} SET data=json_set(data,'$.{field}',NULL) WHERE seq=?1 AND id=?2 AND {column}=?3")
 }
 
 pub(super) fn dependents((number, table): (i64, &str), edges: &[Edge<'_>]) -> String {
@@ -115,8 +116,20 @@ pub(super) fn dependents((number, table): (i64, &str), edges: &[Edge<'_>]) -> St
     sql
 }
 
-pub(super) fn delete_some(table: &str) -> String {
-    format!("DELETE FROM {table} WHERE seq IN (SELECT value FROM json_each(?1))")
+pub(super) fn delete_some(table: &str, columns: &[&str]) -> String {
+    let given = |at: usize| format!("json_extract(given.value,'$[{at}]')");
+    let held: Vec<String> = columns
+        .iter()
+        .zip(2..)
+        .map(|(column, at)| format!(" AND ({0} IS NULL OR found.{column}={0})", given(at)))
+        .collect();
+    format!(
+        "DELETE FROM {table} WHERE seq IN (SELECT found.seq FROM json_each(?1) AS given CROSS JOIN {table} AS found \
+         WHERE found.seq={} AND found.id={}{})",
+        given(0),
+        given(1),
+        held.concat()
+    )
 }
 
 pub(super) fn lock(_: &str) -> Option<String> {

@@ -7,9 +7,10 @@ use std::{
     sync::Arc,
 };
 
+use serde_json::{Value as JsonValue, json};
 use tinybase_plugin_api::{
     Error, Result,
-    database::{Batch, Cost, Database, Rows, Transaction, Value},
+    database::{Batch, Cost, Database, Expect, Rows, Transaction, Value},
     task::Pace,
 };
 
@@ -176,7 +177,8 @@ pub(super) async fn delete_dependents(
 }
 
 /// Adds the statements that delete what refers to the user now. What comes to refer to them until these are applied is left
-/// to the database, which finds no long chain any more.
+/// to the database, which finds no long chain any more; where one of them is changed or moved to another user until then, the
+/// statements fail as a condition, and who applies them asks again.
 pub(super) async fn push_dependents(plugin: &Collections, root: Root<'_>, batch: &mut Batch) -> Result<()> {
     let catalog = plugin.catalog.current().await?;
     let family = Family::of(&catalog, &root);
@@ -233,7 +235,8 @@ impl Order<'_> {
     fn delete_free(&mut self) {
         const ROOT: usize = 0;
         let free = std::mem::take(&mut self.free);
-        self.steps.extend(self.graph.delete(free.iter().copied().filter(|place| *place != ROOT)));
+        let places = free.iter().copied().filter(|place| *place != ROOT);
+        self.steps.extend(self.graph.delete(places, &self.is_cut));
         for place in &free {
             self.is_done[*place] = true;
         }
@@ -251,7 +254,12 @@ impl Order<'_> {
         self.next_cut = place + 1;
         self.is_cut[place] = true;
         let node = &self.graph.nodes[place];
-        self.steps.extend(node.above.iter().map(|(_, link)| Step::Unlink { seq: node.seq, link: *link }));
+        let unlink = |(above, link): &(usize, Link)| Step::Unlink {
+            gone: Gone { seq: node.seq, id: node.id.clone(), held: Vec::new() },
+            link: *link,
+            above: self.graph.nodes[*above].id.clone(),
+        };
+        self.steps.extend(node.above.iter().map(unlink));
         self.release(place);
         true
     }
@@ -267,12 +275,21 @@ impl Order<'_> {
     }
 }
 
-/// A part of the deletion.
+/// A part of the deletion. Each is for what was read: where the records are others by then, it fails as a condition.
 enum Step {
     /// Records of one collection that nothing refers to any more.
-    Delete { number: i64, seqs: Vec<i64> },
-    /// A reference that is part of a circle.
-    Unlink { seq: i64, link: Link },
+    Delete { number: i64, gone: Vec<Gone> },
+    /// A reference that is part of a circle, and the id that it leads to.
+    Unlink { gone: Gone, link: Link, above: String },
+}
+
+/// A record that is deleted.
+struct Gone {
+    /// A new record may have it once the record is gone.
+    seq: i64,
+    id: String,
+    /// The cascading fields by which it belongs to what is deleted, with the ids that they lead to.
+    held: Vec<(usize, String)>,
 }
 
 impl Graph {
@@ -377,45 +394,83 @@ impl Graph {
         }
     }
 
-    fn delete(&self, places: impl Iterator<Item = usize>) -> Vec<Step> {
-        let mut by_number: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+    fn delete(&self, places: impl Iterator<Item = usize>, is_cut: &[bool]) -> Vec<Step> {
+        let mut by_number: BTreeMap<i64, Vec<Gone>> = BTreeMap::new();
         for place in places {
-            by_number.entry(self.nodes[place].number).or_default().push(self.nodes[place].seq);
+            let node = &self.nodes[place];
+            let held = node.above.iter().filter_map(|(above, link)| match link {
+                Link::Cascading(at) if !is_cut[place] => Some((*at, self.nodes[*above].id.clone())),
+                _ => None,
+            });
+            let gone = Gone { seq: node.seq, id: node.id.clone(), held: held.collect() };
+            by_number.entry(node.number).or_default().push(gone);
         }
-        let steps = by_number.into_iter().flat_map(|(number, seqs)| {
-            let chunks = seqs.chunks(limits::CASCADE_STATEMENTS_MAX);
-            chunks.map(|seqs| Step::Delete { number, seqs: seqs.to_vec() }).collect::<Vec<_>>()
-        });
-        steps.collect()
+        let mut steps = Vec::new();
+        for (number, gone) in by_number {
+            let mut left = gone.into_iter().peekable();
+            while left.peek().is_some() {
+                let gone = left.by_ref().take(limits::CASCADE_STATEMENTS_MAX).collect();
+                steps.push(Step::Delete { number, gone });
+            }
+        }
+        steps
     }
 }
 
 impl Step {
     fn push(&self, family: &Family<'_>, batch: &mut Batch) {
         match self {
-            Step::Delete { number, seqs } => {
+            Step::Delete { number, gone } => {
                 let Some(member) = family.members.get(number) else { return };
-                match seqs.as_slice() {
-                    [seq] => {
-                        let sql = format!("DELETE FROM {} WHERE seq=?1", member.table);
-                        batch.push(&sql, &[Value::Integer(*seq)]);
-                    }
-                    seqs => {
-                        let list = serde_json::to_string(seqs).expect("a list of numbers is JSON");
-                        batch.push(&member.dialect.delete_some(&member.table), &[Value::Text(list)]);
-                    }
+                match gone.as_slice() {
+                    [one] => one.push(family, member, batch),
+                    several => push_several(family, member, several, batch),
                 }
             }
-            Step::Unlink { seq, link } => {
+            Step::Unlink { gone, link, above } => {
                 let field = match link {
                     Link::Cascading(at) => &family.cascading[*at],
                     Link::Restricting(at) => &family.restricting[*at],
                 };
                 let Collection { dialect, table, .. } = &**field.collection;
-                batch.push(&dialect.unlink(table, field.name), &[Value::Integer(*seq)]);
+                let sql = dialect.unlink(table, field.name);
+                let params = [Value::Integer(gone.seq), gone.id.as_str().into(), above.as_str().into()];
+                batch.push_expecting(Expect::Exactly(1), &sql, &params);
             }
         }
     }
+}
+
+impl Gone {
+    fn push(&self, family: &Family<'_>, member: &Collection, batch: &mut Batch) {
+        let mut sql = format!("DELETE FROM {} WHERE seq=?1 AND id=?2", member.table);
+        let mut params = vec![Value::Integer(self.seq), self.id.as_str().into()];
+        for (at, above) in &self.held {
+            params.push(above.as_str().into());
+            let column = member.dialect.column(family.cascading[*at].name);
+            sql.push_str(&format!(" AND {column}=?{}", params.len()));
+        }
+        batch.push_expecting(Expect::Exactly(1), &sql, &params);
+    }
+}
+
+/// Several records by one statement: a list of seq, id, and an id or null for each cascading field.
+fn push_several(family: &Family<'_>, member: &Collection, gone: &[Gone], batch: &mut Batch) {
+    let fields = family.cascading.iter().enumerate();
+    let fields: Vec<(usize, String)> = fields
+        .filter(|(_, field)| field.collection.number == member.number)
+        .map(|(at, field)| (at, member.dialect.column(field.name)))
+        .collect();
+    let row = |gone: &Gone| {
+        let above = |at: usize| gone.held.iter().find(|(of, _)| *of == at).map(|(_, id)| id.as_str());
+        let mut row = vec![json!(gone.seq), json!(gone.id)];
+        row.extend(fields.iter().map(|(at, _)| json!(above(*at))));
+        JsonValue::Array(row)
+    };
+    let list = JsonValue::Array(gone.iter().map(row).collect()).to_string();
+    let columns: Vec<&str> = fields.iter().map(|(_, column)| column.as_str()).collect();
+    let sql = member.dialect.delete_some(&member.table, &columns);
+    batch.push_expecting(Expect::Exactly(gone.len() as u64), &sql, &[Value::Text(list)]);
 }
 
 fn too_many(error: Error) -> Error {

@@ -131,7 +131,10 @@ pub(in super::super) fn set_null(table: &str, field: &str, id: &str) -> String {
 }
 
 pub(in super::super) fn unlink(table: &str, field: &str) -> String {
-    format!("UPDATE {table} SET data=collections_nulled(data,'{field}') WHERE seq=?1")
+    let column = quoted(&column_name(field));
+    format!(
+        "UPDATE {table} SET data=collections_nulled(data,'{field}') WHERE seq=?1 AND id=?2 AND {column}=?3"
+    )
 }
 
 /// The server lets the recursive part name what was found once: all edges stand within it.
@@ -157,9 +160,19 @@ pub(in super::super) fn dependents((number, table): (i64, &str), edges: &[Edge<'
     )
 }
 
-pub(in super::super) fn delete_some(table: &str) -> String {
+/// The conditions are of the row itself: where it is changed while the statement waits for it, the server asks them again.
+pub(in super::super) fn delete_some(table: &str, columns: &[&str]) -> String {
+    let held: Vec<String> = columns
+        .iter()
+        .zip(2..)
+        .map(|(column, at)| {
+            format!(" AND (given.value->>{at} IS NULL OR {table}.{column}=given.value->>{at})")
+        })
+        .collect();
     format!(
-        "DELETE FROM {table} WHERE seq = ANY(ARRAY(SELECT value::bigint FROM jsonb_array_elements_text(?1::jsonb) AS value))"
+        "DELETE FROM {table} USING jsonb_array_elements(?1::jsonb) AS given \
+         WHERE {table}.seq=(given.value->>0)::bigint AND {table}.id=given.value->>1{}",
+        held.concat()
     )
 }
 
