@@ -111,6 +111,13 @@ pub(crate) fn not_json(error: &serde_json::Error) -> Error {
     Error::unprocessable("invalid_json", format!("the body is no JSON: {error}")).with_details(loc)
 }
 
+/// 400: a number of the body would be stored as another one.
+pub(crate) fn inexact_number(number: &str) -> Error {
+    let words = crate::number::inexact_words(number);
+    Error::bad_request("validation_error", format!("Validation error: {words}"))
+        .with_details(json!({"errors": [{"path": "body", "message": words}]}))
+}
+
 /// 401 or 403: a rule refuses the caller.
 pub(crate) fn refused(action: Action, caller: &Caller<'_>, collection: &Collection) -> Error {
     let name = &collection.name;

@@ -6,6 +6,7 @@ use crate::{
     access::Caller,
     error,
     json::Json,
+    number,
     query::{QueryFault, check_names, value},
 };
 
@@ -22,6 +23,9 @@ pub(crate) fn caller(request: &Request) -> Caller<'_> {
 /// The body, which must be a JSON object.
 pub(crate) fn object(request: &Request) -> Result<Json<'_>> {
     let body = Json::parse_bytes(request.body()).map_err(|fault| error::not_json(&fault))?;
+    if let Some(number) = number::inexact(request.body()) {
+        return Err(error::inexact_number(&number));
+    }
     match body {
         Json::Object(_) => Ok(body),
         other => Err(error::body(&[], "object_type", format!("must be an object, is {}", other.kind()))),

@@ -61,6 +61,20 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// About how many bytes its text has.
+    pub fn size(&self) -> usize {
+        const VALUE_BYTES: usize = 4;
+        match self {
+            Json::Text(text) => text.len() + VALUE_BYTES,
+            Json::Array(entries) => VALUE_BYTES + entries.iter().map(Json::size).sum::<usize>(),
+            Json::Object(members) => {
+                let size = |(name, value): &(Cow<'_, str>, Json<'_>)| name.len() + VALUE_BYTES + value.size();
+                VALUE_BYTES + members.iter().map(size).sum::<usize>()
+            }
+            _ => VALUE_BYTES,
+        }
+    }
+
     /// What it is, for messages.
     pub fn kind(&self) -> &'static str {
         match self {

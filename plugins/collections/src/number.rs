@@ -36,6 +36,55 @@ fn nearest(text: &str) -> Option<Json<'static>> {
     text.parse().ok().filter(|number: &f64| number.is_finite()).map(Json::Float)
 }
 
+/// The first integer in JSON text that does not come back as it is: one of more than 64 bits that rounding changes.
+pub(crate) fn inexact(json: &[u8]) -> Option<String> {
+    // Fewer digits fit 64 bits; one of so many stands at one of these places.
+    const DIGITS: usize = 19;
+    let is_long = |at: usize| {
+        let digits =
+            |bytes: &mut dyn Iterator<Item = &u8>| bytes.take_while(|byte| byte.is_ascii_digit()).count();
+        json[at].is_ascii_digit()
+            && digits(&mut json[..at].iter().rev().take(DIGITS)) + digits(&mut json[at..].iter().take(DIGITS))
+                >= DIGITS
+    };
+    if !(DIGITS - 1..json.len()).step_by(DIGITS).any(is_long) {
+        return None;
+    }
+    let mut at = 0;
+    while at < json.len() {
+        match json[at] {
+            b'"' => at = behind_text(json, at),
+            b'-' | b'0'..=b'9' => {
+                let part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+                let end = at + json[at..].iter().take_while(|byte| part(byte)).count();
+                let text = std::str::from_utf8(&json[at..end]).unwrap_or_default();
+                let is_integer = !text.contains(['.', 'e', 'E']);
+                if end - at >= DIGITS && is_integer && exact(text).is_none() {
+                    return Some(text.to_owned());
+                }
+                at = end;
+            }
+            _ => at += 1,
+        }
+    }
+    None
+}
+
+/// The place behind a text that begins here.
+fn behind_text(json: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while at < json.len() && json[at] != b'"' {
+        at += if json[at] == b'\\' { 2 } else { 1 };
+    }
+    at + 1
+}
+
+/// Words for an integer that [`inexact`] found.
+pub(crate) fn inexact_words(number: &str) -> String {
+    let shown = crate::fault::shorten(number);
+    format!("the number {shown} would not come back as it is: integers have 64 bits; give it as text")
+}
+
 /// A decimal number as its sign, its digits without zeros at either end, and the power of ten behind the last one.
 fn decimal(text: &str) -> Option<(bool, String, i64)> {
     const BYTES_MAX: usize = 1_000;
@@ -60,6 +109,28 @@ fn decimal(text: &str) -> Option<(bool, String, i64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn integers_that_change_are_found_wherever_they_stand() {
+        for (json, found) in [
+            ("9999999999999999999", None),
+            ("-9999999999999999999", Some("-9999999999999999999")),
+            ("-9223372036854775808", None),
+            ("18446744073709551615", None),
+            ("18446744073709551617", Some("18446744073709551617")),
+            ("100000000000000000000", None),
+            ("\"18446744073709551617\"", None),
+            ("\"\\\" 18446744073709551617\"", None),
+            ("\"\\\\\",18446744073709551617", Some("18446744073709551617")),
+            ("1.8446744073709551617e30", None),
+            ("0.12345678901234567890123", None),
+        ] {
+            for padding in 0..40 {
+                let text = format!("{}[{json}, 1]", " ".repeat(padding));
+                assert_eq!(inexact(text.as_bytes()).as_deref(), found, "{text}");
+            }
+        }
+    }
 
     #[test]
     fn a_number_survives_or_is_none() {

@@ -11,12 +11,21 @@ pub const READ_ONE: &str = "collections:read:{name}";
 pub const WRITE_ONE: &str = "collections:write:{name}";
 /// Changing records of several collections: each operation is asked for its own, by [`check_write`].
 pub const WRITE_EACH: &str = "";
+/// Listing users, which the host answers.
+const READ_USERS: &str = "admin:users:read";
 /// Making, changing and deleting collections.
 pub const MANAGE: &str = "collections:manage";
 
 /// Whether the request may read records of `collection`.
 pub fn may_read(request: &Request, collection: &str) -> bool {
     request.caller().is_none_or(|caller| caller.allows(&format!("{READ}:{collection}")))
+}
+
+/// Whether the request may list the users of the instance.
+pub fn may_list_users(request: &Request) -> bool {
+    request.caller().is_some_and(|caller| {
+        matches!(caller.role(), "viewer" | "editor" | "admin") && caller.allows(READ_USERS)
+    })
 }
 
 /// Refuses a caller whom another extension tells of, where the application token may not read records of `collection`.

@@ -401,3 +401,212 @@ fn an_export_that_fails_leaves_what_was_there() {
     let out = bench.host.command("export", &json!({"name": "n", "file": "-", "format": "csv"})).unwrap();
     assert_eq!(out.out, ["t", "a"]);
 }
+
+/// The id of the record on a line.
+fn id(line: usize) -> String {
+    format!("01890000-0000-7000-8000-{line:012}")
+}
+
+/// A whole record, as an export writes it.
+fn whole(line: usize, data: Value) -> String {
+    json!({"id": id(line), "collection_id": "x", "data": data}).to_string()
+}
+
+fn tree() -> Value {
+    json!([{"name": "n", "type": "integer", "unique": true}, {"name": "up", "type": "reference", "collection": "tree"}])
+}
+
+/// The collection with a field that refers to it.
+fn make_tree(bench: &Bench) {
+    bench.make("tree", &json!([{"name": "n", "type": "integer", "unique": true}]));
+    let fields = json!({"schema": {"fields": tree()}});
+    let answer = bench.host.request("PATCH", "/api/collections/tree").admin().json(&fields).send();
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+}
+
+/// Every record refers to the next one, the last of them to nothing: whether one is stored is no matter of how many there are.
+#[test]
+fn references_to_later_records_hold_however_many_there_are_and_a_bad_line_takes_what_refers_to_it_alone() {
+    for count in [2, 49, 50, 60, 130] {
+        let bench = Bench::new();
+        make_tree(&bench);
+        let data = |line: usize| match line {
+            _ if line == count => json!({"n": line}),
+            _ => json!({"n": line, "up": id(line + 1)}),
+        };
+        let file: Vec<String> = (1..=count).map(|line| whole(line, data(line))).collect();
+        assert_eq!(bench.import("tree", "t.jsonl", file.join("\n"), none()), (0, vec![]), "{count}");
+        assert_eq!(bench.records("tree").len(), count);
+    }
+    // Each refers to a later one, by twos; one line is no record, and another has a number that is taken.
+    for count in [40, 50, 60, 120] {
+        for bad in [json!({"n": 1}), json!({"n": "x"}), json!({"n": 1_000, "up": id(5_000)})] {
+            let bench = Bench::new();
+            make_tree(&bench);
+            let data = |line: usize| match line {
+                30 => bad.clone(),
+                _ if line % 2 == 1 => json!({"n": line, "up": id(line + 1)}),
+                _ => json!({"n": line}),
+            };
+            let file: Vec<String> = (1..=count).map(|line| whole(line, data(line))).collect();
+            let (code, errors) =
+                bench.import("tree", "t.jsonl", file.join("\n"), json!({"on-error": "skip"}));
+            assert_eq!(code, 0, "{errors:?}");
+            let mut lines: Vec<&str> = errors.iter().filter_map(|error| error.split(':').next()).collect();
+            lines.retain(|line| line.starts_with("line "));
+            lines.sort_unstable();
+            assert_eq!(lines, ["line 29", "line 30"], "{count} {bad}: {errors:?}");
+            assert_eq!(bench.records("tree").len(), count - 2);
+        }
+    }
+}
+
+#[test]
+fn an_export_of_records_that_refer_to_one_another_comes_back() {
+    let bench = Bench::new();
+    make_tree(&bench);
+    for line in 1..=6 {
+        let answer = bench
+            .host
+            .request("PUT", &format!("/api/collections/tree/records/{}", id(line)))
+            .admin()
+            .json(&json!({"data": {"n": line}}))
+            .send();
+        assert_eq!(answer.status(), 201, "{}", answer.json());
+    }
+    // To a later one, to itself, and in a circle.
+    for (from, to) in [(1, 6), (2, 2), (3, 5), (5, 4), (4, 3), (6, 2)] {
+        let target = format!("/api/collections/tree/records/{}", id(from));
+        let body = json!({"data": {"up": id(to)}});
+        assert_eq!(bench.host.request("PATCH", &target).admin().json(&body).send().status(), 200);
+    }
+    let before = bench.records("tree");
+    for format in ["jsonl", "csv"] {
+        let file = bench.path("tree");
+        let export = json!({"name": "tree", "file": file, "format": format, "whole": true});
+        assert_eq!(bench.host.command("export", &export).unwrap().exit_code, 0);
+        assert_eq!(bench.host.request("DELETE", "/api/collections/tree").admin().send().status(), 204);
+        make_tree(&bench);
+        let outcome = bench.host.command("import", &export).unwrap();
+        assert_eq!((outcome.exit_code, &outcome.errors[..]), (0, &[][..]), "{format}");
+        let after = bench.records("tree");
+        let told = |records: &[Value]| -> Vec<[Value; 3]> {
+            let part = |record: &Value| ["id", "created_at", "data"].map(|name| record[name].clone());
+            records.iter().map(part).collect()
+        };
+        assert_eq!(told(&after), told(&before), "{format}");
+    }
+}
+
+/// What comes first refers to what comes last, in another group of records that are written together.
+#[test]
+fn references_lead_over_all_that_is_written_at_once() {
+    let bench = Bench::new();
+    bench.make("tree", &json!([{"name": "t", "type": "string"}]));
+    let fields =
+        json!([{"name": "t", "type": "string"}, {"name": "up", "type": "reference", "collection": "tree"}]);
+    let altered = json!({"schema": {"fields": fields}});
+    assert_eq!(
+        bench.host.request("PATCH", "/api/collections/tree").admin().json(&altered).send().status(),
+        200
+    );
+    let filler = "x".repeat(300 << 10);
+    let data = |line: usize| match line {
+        1 => json!({"up": id(40)}),
+        2 => json!({"up": id(5_000)}),
+        3 => json!({"up": id(2)}),
+        40 => json!({"up": id(1)}),
+        _ => json!({"t": filler}),
+    };
+    let file: Vec<String> = (1..=40).map(|line| whole(line, data(line))).collect();
+    let (code, errors) = bench.import("tree", "t.jsonl", file.join("\n"), json!({"on-error": "skip"}));
+    assert_eq!(code, 0, "{errors:?}");
+    for line in ["line 2: up: there is no record", "line 3: up: there is no record"] {
+        assert!(errors.iter().any(|error| error.starts_with(line)), "{line}: {errors:?}");
+    }
+    assert_eq!(bench.records("tree").len(), 38);
+}
+
+#[test]
+fn a_row_that_is_too_long_is_named_by_its_line() {
+    let bench = Bench::new();
+    bench.make("n", &json!([{"name": "t", "type": "string"}, {"name": "u", "type": "string"}]));
+    let file = format!("t,u\na,b\n\"{}", "long\n".repeat(4 << 20));
+    let (code, errors) = bench.import("n", "n.csv", file, none());
+    assert_eq!(code, 1);
+    assert!(errors.iter().any(|error| error.contains("line 3: the row has more than")), "{errors:?}");
+    assert_eq!(bench.records("n").len(), 1);
+}
+
+#[test]
+fn many_columns_are_read_in_time() {
+    let bench = Bench::new();
+    bench.make("n", &json!([{"name": "t", "type": "string"}]));
+    let names: Vec<String> = (0..100_000).map(|at| format!("column_{at}")).collect();
+    let file = format!("{}\nx", names.join(","));
+    let before = std::time::Instant::now();
+    let (code, errors) = bench.import("n", "n.csv", file, none());
+    assert!(code == 1 && errors[0].contains("there are 1 columns"), "{errors:?}");
+    let taken = before.elapsed();
+    assert!(taken < std::time::Duration::from_secs(5), "{taken:?}");
+}
+
+#[test]
+fn whole_records_stand_where_their_times_put_them_although_a_later_one_stops_the_import() {
+    let bench = Bench::new();
+    bench.make("n", &json!([{"name": "t", "type": "string"}]));
+    bench.create("n", &json!({"t": "now"}));
+    let time = "2020-01-01T00:00:00Z";
+    let first = json!({"id": FIRST, "collection_id": "x", "created_at": time, "updated_at": time, "data": {"t": "first"}});
+    for behind in ["nonsense", "{\"t\":[]}"] {
+        let (code, errors) = bench.import("n", "w.jsonl", format!("{first}\n{behind}"), none());
+        assert!(code == 1 && errors[0].starts_with("line "), "{errors:?}");
+        assert_eq!(bench.data("n"), [json!({"t": "first"}), json!({"t": "now"})]);
+        bench.host.request("DELETE", &format!("/api/collections/n/records/{FIRST}")).admin().send();
+    }
+}
+
+#[test]
+fn what_is_no_record_is_skipped_where_the_schema_is_read_off_the_file_too() {
+    let bench = Bench::new();
+    let text = "{\"a\":1}\nnonsense\n{\"a\":2}\n";
+    let (code, errors) = bench.import("n", "n.jsonl", text, none());
+    assert!(code == 1 && errors[0].starts_with("line 2: no JSON"), "{errors:?}");
+    let (code, errors) = bench.import("n", "n.jsonl", text, json!({"on-error": "skip"}));
+    assert!(code == 0 && errors[0].starts_with("line 2: no JSON"), "{errors:?}");
+    assert_eq!(bench.data("n"), [json!({"a": 1}), json!({"a": 2})]);
+    let text = "a,b\n1,2\n3\n4,5\n";
+    let (code, errors) = bench.import("m", "m.csv", text, json!({"on-error": "skip"}));
+    assert!(code == 0 && errors[0].starts_with("line 3: there are 1 columns"), "{errors:?}");
+    assert_eq!(bench.data("m"), [json!({"a": 1, "b": 2}), json!({"a": 4, "b": 5})]);
+}
+
+#[test]
+fn integers_of_more_than_64_bits_are_refused_with_their_line() {
+    let bench = Bench::new();
+    bench.make("n", &json!([{"name": "n", "type": "number"}, {"name": "o", "type": "object"}, {"name": "t", "type": "string"}]));
+    let digits = "12345678901234567890123";
+    let lines = [
+        format!("{{\"n\":{digits}}}"),
+        format!("{{\"o\":{{\"deep\":[1,-{digits}]}}}}"),
+        format!("{{\"t\":\"{digits} \\\" {digits}\"}}"),
+        "{\"n\":18446744073709551615}".to_owned(),
+        "{\"n\":100000000000000000000}".to_owned(),
+        "{\"n\":1.2345678901234567890123e4}".to_owned(),
+    ];
+    let (code, errors) = bench.import("n", "n.jsonl", lines.join("\n"), json!({"on-error": "skip"}));
+    assert_eq!(code, 0, "{errors:?}");
+    let mut named: Vec<&String> = errors.iter().filter(|error| error.starts_with("line ")).collect();
+    named.sort_unstable();
+    assert_eq!(named.len(), 2, "{errors:?}");
+    assert!(named[0].starts_with(&format!("line 1: the number {digits} ")), "{errors:?}");
+    assert!(named[1].starts_with("line 2: "), "{errors:?}");
+    // Where a schema is read off the file, it is no other number without a word.
+    let (code, errors) = bench.import("new", "n.jsonl", &lines[0], none());
+    assert!(code == 1 && errors[0].starts_with("line 1: "), "{errors:?}");
+    for (at, line) in lines.iter().enumerate() {
+        let body = format!("{{\"data\":{line}}}");
+        let answer = bench.host.post("/api/collections/n/records").user("u1").body(body).send();
+        assert_eq!(answer.status(), if at < 2 { 400 } else { 201 }, "{line}: {}", answer.json());
+    }
+}

@@ -220,3 +220,78 @@ fn hostile_bodies_are_refused_and_nothing_is_stored() {
     }
     assert!(records(&host, "/api/collections/n/records").is_empty());
 }
+
+/// Sets a field of a new record as a caller; answers the status and the words.
+fn referring(
+    host: &TestHost<Collections>,
+    role: (&str, &str),
+    scopes: Option<&str>,
+    data: &Value,
+) -> (u16, String) {
+    let request = host.post("/api/collections/n/records").role(role.0, role.1);
+    let request = match scopes {
+        Some(scopes) => request.scopes(scopes),
+        None => request,
+    };
+    let answer = request.json(&json!({"data": data})).send();
+    (answer.status(), answer.json()["detail"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn whoever_may_not_list_users_refers_to_themselves_alone() {
+    let host = host();
+    let (one, two) = ("01890000-0000-7000-8000-0000000000a1", "01890000-0000-7000-8000-0000000000a2");
+    for (name, id) in [("u1", one), ("u2", two)] {
+        host.add_user(id, &format!("{name}@example.com"), false);
+    }
+    make(
+        &host,
+        "n",
+        json!([{"name": "by", "type": "reference", "collection": "users"}, {"name": "t", "type": "string"}]),
+    );
+    let words = |id: &str| (409, format!("by: there is no record {id} in users"));
+    let user = (one, "user");
+    assert_eq!(referring(&host, user, None, &json!({"by": two})), words(two));
+    let absent = "01890000-0000-7000-8000-000000000001";
+    assert_eq!(referring(&host, user, None, &json!({"by": absent})), words(absent));
+    assert_eq!(referring(&host, user, None, &json!({"by": one})).0, 201);
+    // Those who list users set any that there is.
+    for role in ["viewer", "editor"] {
+        assert_eq!(referring(&host, (one, role), None, &json!({"by": two})).0, 201, "{role}");
+        assert_eq!(referring(&host, (one, role), None, &json!({"by": absent})), words(absent));
+        let writes = Some("collections:write:n");
+        assert_eq!(referring(&host, (one, role), writes, &json!({"by": two})), words(two));
+        let reads = Some("collections:write:n admin:users:read");
+        assert_eq!(referring(&host, (one, role), reads, &json!({"by": two})).0, 201, "{role}");
+    }
+    let nobody = host.post("/api/collections/n/records").json(&json!({"data": {"by": one}})).send();
+    assert_eq!(nobody.status(), 409, "{}", nobody.json());
+    let operations = json!({"operations": [{"op": "create", "collection": "n", "data": {"by": two}}]});
+    assert_eq!(host.post("/api/collections/batch").user(one).json(&operations).send().status(), 409);
+    // What an admin has set stays where something else is changed.
+    let set = host.post("/api/collections/n/records").admin().json(&json!({"data": {"by": two}})).send();
+    assert_eq!(set.status(), 201, "{}", set.json());
+    let target = format!("/api/collections/n/records/{}", set.json()["id"].as_str().unwrap());
+    let change = |data: Value| host.request("PATCH", &target).user(one).json(&json!({"data": data})).send();
+    assert_eq!(change(json!({"t": "x", "by": two})).status(), 200);
+    assert_eq!(change(json!({"by": one})).status(), 200);
+    assert_eq!(change(json!({"by": two})).status(), 409);
+}
+
+#[test]
+fn a_token_refers_to_nothing_that_its_scopes_do_not_let_it_read() {
+    let host = host();
+    make(&host, "other", json!([{"name": "t", "type": "string"}]));
+    make(&host, "n", json!([{"name": "to", "type": "reference", "collection": "other"}]));
+    let answer =
+        host.post("/api/collections/other/records").admin().json(&json!({"data": {"t": "x"}})).send();
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    let data = json!({"to": id});
+    let words = (409, format!("to: there is no record {id} in other"));
+    let writes = "collections:write:n";
+    assert_eq!(referring(&host, ("u1", "user"), Some(writes), &data), words);
+    assert_eq!(referring(&host, ("u1", "editor"), Some(writes), &data), words);
+    for scopes in ["collections:write:n collections:read:other", "collections:write:n collections:read"] {
+        assert_eq!(referring(&host, ("u1", "user"), Some(scopes), &data).0, 201, "{scopes}");
+    }
+}

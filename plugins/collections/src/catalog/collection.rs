@@ -82,6 +82,8 @@ pub struct Sql {
     pub update: String,
     /// All that a record has but its id: data, owner, time of creation, time of the last change, id, version.
     pub update_whole: String,
+    /// The data of a new record, which stays as new: data, id.
+    pub set_data: String,
     /// The end of a record: id, version.
     pub delete: String,
 }
@@ -184,6 +186,7 @@ impl Sql {
                 "UPDATE {table} SET data=?1,owner_id=?2,created_at=?3,updated_at=?4,version=version+1 \
                  WHERE id=?5 AND version=?6 AND {current}"
             ),
+            set_data: format!("UPDATE {table} SET data=?1 WHERE id=?2 AND version=1 AND {current}"),
             delete: format!("DELETE FROM {table} WHERE id=?1 AND version=?2 AND {current}"),
         }
     }

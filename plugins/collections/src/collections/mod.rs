@@ -17,7 +17,7 @@ pub(crate) use plan::convert;
 pub use status::{status, status_all};
 
 use crate::{
-    budget::Budget,
+    budget::{Budget, Room},
     catalog::{Collection, not_found},
     error, etag, http,
     json::Json,
@@ -36,19 +36,21 @@ pub async fn list(plugin: Arc<Collections>, request: Request) -> Result<Response
         catalog.all().iter().filter_map(|collection| Shown::to(&request, collection)).collect();
     let total = shown.len();
     keep(&mut shown, window);
-    let mut budget = Budget::of(&plugin);
-    budget.take(PAGE_BYTES)?;
-    for one in &shown {
-        budget.take(one.text.len() + 1)?;
+    let bytes = PAGE_BYTES + shown.iter().map(|one| one.text.len() + 1).sum::<usize>();
+    Budget::of(&plugin).take(bytes)?;
+    let mut room = Room::of(&plugin);
+    room.grow(bytes).await?;
+    let mut answer = String::with_capacity(bytes);
+    answer.push_str(if window.is_some() { "{\"collections\":[" } else { "[" });
+    for (at, one) in shown.iter().enumerate() {
+        answer.push_str(if at > 0 { "," } else { "" });
+        answer.push_str(one.text);
     }
-    let answers: Vec<&str> = shown.iter().map(|one| one.text).collect();
-    let answers = answers.join(",");
-    Ok(varying(Response::json_bytes(match window {
-        None => format!("[{answers}]"),
-        Some((limit, offset)) => {
-            format!("{{\"collections\":[{answers}],\"total\":{total},\"limit\":{limit},\"offset\":{offset}}}")
-        }
-    })))
+    answer.push(']');
+    if let Some((limit, offset)) = window {
+        answer.push_str(&format!(",\"total\":{total},\"limit\":{limit},\"offset\":{offset}}}"));
+    }
+    Ok(varying(Response::json_bytes(answer)))
 }
 
 /// The page that `limit` and `offset` ask for; `None` where neither is given.

@@ -11,7 +11,7 @@ use tinybase_plugin_api::{
 
 use super::{PAGE_BYTES, keep, window};
 use crate::{
-    budget::Budget,
+    budget::{Budget, Room},
     catalog::{Catalog, Collection},
     http, json, limits, paging,
     plugin::Collections,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// `GET /api/admin/collections/status`: every collection, without looking at each record, or a page of them where `limit` or
-/// `offset` is given.
+/// `offset` is given. `healthy` is said of those that are answered.
 pub async fn status_all(plugin: Arc<Collections>, request: Request) -> Result<Response> {
     let window = window(&request)?;
     let catalog = plugin.catalog.reload().await?;
@@ -30,20 +30,23 @@ pub async fn status_all(plugin: Arc<Collections>, request: Request) -> Result<Re
     keep(&mut shown, window);
     let mut budget = Budget::of(&plugin);
     budget.take(PAGE_BYTES)?;
-    let mut collections = Vec::with_capacity(shown.len());
-    for collection in shown {
+    let mut room = Room::of(&plugin);
+    let (mut answer, mut healthy) = ("{\"collections\":[".to_owned(), true);
+    for (at, collection) in shown.into_iter().enumerate() {
         let report = report(&plugin, &catalog, collection).await?;
-        budget.take(report.to_string().len() + 1)?;
-        collections.push(report);
+        healthy &= report["healthy"] == true;
+        let text = report.to_string();
+        budget.take(text.len() + 1)?;
+        room.grow(text.len() + 1).await?;
+        answer.push_str(if at > 0 { "," } else { "" });
+        answer.push_str(&text);
     }
-    let healthy = collections.iter().all(|report| report["healthy"] == true);
-    let mut answer = json!({"healthy": healthy, "collections": collections});
+    answer.push_str(&format!("],\"healthy\":{healthy}"));
     if let Some((limit, offset)) = window {
-        answer["total"] = total.into();
-        answer["limit"] = limit.into();
-        answer["offset"] = offset.into();
+        answer.push_str(&format!(",\"total\":{total},\"limit\":{limit},\"offset\":{offset}"));
     }
-    Response::json(&answer)
+    answer.push('}');
+    Ok(Response::json_bytes(answer))
 }
 
 /// `GET /api/admin/collections/{name}/status`: one collection, every record checked against its schema.

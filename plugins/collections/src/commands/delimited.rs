@@ -37,88 +37,114 @@ pub(super) struct Reader<R> {
     reader: R,
     delimiter: u8,
     line: u64,
+    begun: u64,
 }
 
 impl<R: BufRead> Reader<R> {
     /// Reads rows whose cells are separated by `delimiter`.
     pub(super) fn new(reader: R, delimiter: u8) -> Reader<R> {
-        Reader { reader, delimiter, line: 0 }
+        Reader { reader, delimiter, line: 0, begun: 0 }
+    }
+
+    /// The line on which the last row begins, be it one that cannot be read.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun
     }
 
     /// The next row; `None` at the end.
     pub(super) fn next(&mut self) -> std::io::Result<Option<Row>> {
-        let mut bytes = Vec::new();
-        if !self.more(&mut bytes)? {
-            return Ok(None);
-        }
-        let line = self.line;
-        let cells = loop {
-            if bytes.len() > ROW_BYTES_MAX {
+        self.begun = self.line + 1;
+        let (mut split, mut line, mut length) = (Split::default(), Vec::new(), 0);
+        while self.read_line(&mut line)? {
+            length += line.len();
+            if length > ROW_BYTES_MAX {
                 // What follows could not be distinguished from rows.
                 return Err(std::io::Error::other(format!("the row has more than {ROW_BYTES_MAX} bytes")));
             }
-            match cells_of(&bytes, self.delimiter) {
-                Split::Done(cells) => break Ok(cells),
-                Split::Fault(problem) => break Err(problem),
-                Split::Open => {
-                    if !self.more(&mut bytes)? {
-                        break Err("a quote begins here and has no end".to_owned());
-                    }
-                }
+            match split.take(&line, self.delimiter) {
+                Ok(true) => return Ok(Some(Row { line: self.begun, cells: Ok(split.cells) })),
+                Ok(false) => {}
+                Err(problem) => return Ok(Some(Row { line: self.begun, cells: Err(problem) })),
             }
-        };
-        Ok(Some(Row { line, cells }))
+        }
+        if length == 0 {
+            return Ok(None);
+        }
+        let problem = "a quote begins here and has no end".to_owned();
+        Ok(Some(Row { line: self.begun, cells: Err(problem) }))
     }
 
-    /// Appends the next line.
-    fn more(&mut self, bytes: &mut Vec<u8>) -> std::io::Result<bool> {
+    fn read_line(&mut self, bytes: &mut Vec<u8>) -> std::io::Result<bool> {
         let max = (ROW_BYTES_MAX + 2) as u64;
+        bytes.clear();
         let read = std::io::Read::take(&mut self.reader, max).read_until(b'\n', bytes)?;
         self.line += u64::from(read > 0);
         Ok(read > 0)
     }
 }
 
-enum Split {
-    Done(Vec<Cell>),
-    /// A quote is not closed yet.
-    Open,
-    Fault(String),
+/// A row that is cut into its cells, line by line.
+#[derive(Default)]
+struct Split {
+    cells: Vec<Cell>,
+    /// The text so far of a cell whose quote is open.
+    open: Option<Vec<u8>>,
 }
 
-/// Cuts a row into its cells.
-fn cells_of(row: &[u8], delimiter: u8) -> Split {
-    let row = row.strip_suffix(b"\n").map_or(row, |row| row.strip_suffix(b"\r").unwrap_or(row));
-    if row.is_empty() {
-        return Split::Done(Vec::new());
-    }
-    let (mut cells, mut rest) = (Vec::new(), row);
-    loop {
-        let (cell, length) = match rest.first() {
-            Some(b'"') => match quoted(&rest[1..]) {
-                Some((text, length)) => (String::from_utf8(text).map(Cell::Text), length + 1),
-                None => return Split::Open,
-            },
-            _ => {
-                let length = rest.iter().position(|byte| *byte == delimiter).unwrap_or(rest.len());
-                (String::from_utf8(rest[..length].to_vec()).map(unquoted), length)
-            }
-        };
-        match cell {
-            Ok(cell) => cells.push(cell),
-            Err(_) => return Split::Fault(format!("column {} is not UTF-8", cells.len() + 1)),
+impl Split {
+    /// Takes the next line of the row; whether the row ends with it.
+    fn take(&mut self, line: &[u8], delimiter: u8) -> Result<bool, String> {
+        if self.open.is_none() && without_end(line).is_empty() {
+            return Ok(true);
         }
-        match rest.get(length) {
-            None => return Split::Done(cells),
-            Some(byte) if *byte == delimiter => rest = &rest[length + 1..],
-            Some(_) => {
-                return Split::Fault(format!(
-                    "something follows the closing quote of column {}",
-                    cells.len()
-                ));
+        let mut rest = line;
+        loop {
+            if self.open.is_none() && rest.first() == Some(&b'"') {
+                self.open = Some(Vec::new());
+                rest = &rest[1..];
+            }
+            match self.open.take() {
+                Some(mut text) => match quoted(rest, &mut text) {
+                    Some(length) => {
+                        self.push(text, Cell::Text)?;
+                        rest = &rest[length..];
+                    }
+                    None => {
+                        self.open = Some(text);
+                        return Ok(false);
+                    }
+                },
+                None => {
+                    let cells = without_end(rest);
+                    let length = cells.iter().position(|byte| *byte == delimiter).unwrap_or(cells.len());
+                    self.push(cells[..length].to_vec(), unquoted)?;
+                    rest = &rest[length..];
+                }
+            }
+            match rest.first() {
+                Some(byte) if *byte == delimiter => rest = &rest[1..],
+                _ if without_end(rest).is_empty() => return Ok(true),
+                _ => {
+                    return Err(format!(
+                        "something follows the closing quote of column {}",
+                        self.cells.len()
+                    ));
+                }
             }
         }
     }
+
+    fn push(&mut self, text: Vec<u8>, cell: fn(String) -> Cell) -> Result<(), String> {
+        let text =
+            String::from_utf8(text).map_err(|_| format!("column {} is not UTF-8", self.cells.len() + 1))?;
+        self.cells.push(cell(text));
+        Ok(())
+    }
+}
+
+/// A line without what ends it.
+fn without_end(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\n").map_or(line, |line| line.strip_suffix(b"\r").unwrap_or(line))
 }
 
 fn unquoted(text: String) -> Cell {
@@ -129,14 +155,18 @@ fn unquoted(text: String) -> Cell {
     }
 }
 
-/// The text to the closing quote, and the bytes to behind it.
-fn quoted(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
-    let (mut text, mut at) = (Vec::new(), 0);
+/// Appends the text to the closing quote; the bytes to behind it, where it is there.
+fn quoted(bytes: &[u8], text: &mut Vec<u8>) -> Option<usize> {
+    let mut at = 0;
     loop {
-        let end = at + bytes[at..].iter().position(|byte| *byte == b'"')?;
+        let Some(length) = bytes[at..].iter().position(|byte| *byte == b'"') else {
+            text.extend_from_slice(&bytes[at..]);
+            return None;
+        };
+        let end = at + length;
         text.extend_from_slice(&bytes[at..end]);
         if bytes.get(end + 1) != Some(&b'"') {
-            return Some((text, end + 1));
+            return Some(end + 1);
         }
         text.push(b'"');
         at = end + 2;
@@ -250,6 +280,22 @@ mod tests {
         assert_eq!(read[1], (2, Err("column 1 is not UTF-8".to_owned())));
         assert_eq!(read[2], (3, Ok(vec![text("e"), text("f")])));
         assert_eq!(read[3], (4, Err("a quote begins here and has no end".to_owned())));
+    }
+
+    /// The work grows with the bytes, not with their square.
+    #[test]
+    fn a_cell_of_many_lines_is_read_once() {
+        const TIME_MAX: std::time::Duration = std::time::Duration::from_secs(3);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let value = "x\n".repeat(512 << 10);
+            let file = format!("a,\"{value}\",\"b\"\"\nc\"\nd,e,f\n");
+            let _ = sender.send((value, rows(file.as_bytes(), b',')));
+        });
+        let (value, read) = receiver.recv_timeout(TIME_MAX).expect("it takes too long");
+        let lines = value.len() as u64 / 2 + 3;
+        assert_eq!(read[0], (1, Ok(vec![text("a"), text(&value), text("b\"\nc")])));
+        assert_eq!(read[1], (lines, Ok(vec![text("d"), text("e"), text("f")])));
     }
 
     #[test]

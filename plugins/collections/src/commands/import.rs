@@ -17,6 +17,7 @@ use tinybase_plugin_api::{
 use super::{
     chunk::{Chunk, UnderWay},
     infer::{Inference, field_names},
+    links::{self, Sorted},
     order,
     row::{Reading, Row},
     source::{Format, Input, Item, Source},
@@ -27,6 +28,7 @@ use crate::{
     collections::{Definition, make},
     error,
     json::Json,
+    number,
     plugin::Collections,
     schema,
 };
@@ -39,6 +41,8 @@ const CHUNK_RECORDS_ON_SERVER: usize = 2_000;
 const CHUNK_RECORDS_BY_KEY: usize = 500;
 /// Bytes of records that are written together.
 const CHUNK_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of records that wait for others which they refer to.
+const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Faults that are printed one by one.
 const FAULTS_PRINTED_MAX: u64 = 1_000;
 
@@ -52,13 +56,14 @@ pub async fn import(plugin: Arc<Collections>, arguments: Arguments, console: Con
     let input = Input::open(file)?;
     let format = format.map_or_else(|| input.guess(), Ok)?;
     let whole = arguments.flag("whole");
+    let skip = arguments.text("on-error") == Some("skip");
     let mut read = Read::default();
     let collection = match known {
         Some(collection) => collection,
         None => {
             match arguments.text("schema") {
                 Some(file) => read.schema = read_schema(Path::new(file))?,
-                None => read = infer(&input, format, whole, &console)?,
+                None => read = infer(&input, format, whole, skip, &console)?,
             }
             let label = arguments.text("label").unwrap_or(name);
             let collection = create(&plugin, name, label, &read.schema).await?;
@@ -70,20 +75,28 @@ pub async fn import(plugin: Arc<Collections>, arguments: Arguments, console: Con
     let is_text = matches!(format, Format::Delimited(_));
     let mut run = Run {
         plugin: Arc::clone(&plugin),
-        reading: Reading { collection: Arc::clone(&collection), names: read.names, is_text, whole },
+        reading: Reading {
+            own_references: links::fields(&collection),
+            collection: Arc::clone(&collection),
+            names: read.names,
+            is_text,
+            whole,
+        },
         collection,
         console,
-        skip: arguments.text("on-error") == Some("skip"),
+        skip,
         total: read.records,
         key,
         written: Written::default(),
         faults: 0,
         rows: Vec::new(),
+        waiting: Vec::new(),
         keys: HashSet::new(),
         bytes: 0,
         under_way: None,
     };
     let outcome = run.all(&input, format).await;
+    let outcome = run.restore_order().await.and(outcome);
     run.report();
     match outcome {
         // Where nothing of a file fits, nothing was done.
@@ -109,7 +122,7 @@ struct Read {
 }
 
 /// Reads the file once to learn what it holds, and how much.
-fn infer(input: &Input, format: Format, whole: bool, console: &Console) -> Result<Read> {
+fn infer(input: &Input, format: Format, whole: bool, skip: bool, console: &Console) -> Result<Read> {
     const STEP: u64 = 50_000;
     let mut source = Source::open(input, format)?;
     let is_text = matches!(format, Format::Delimited(_));
@@ -118,7 +131,12 @@ fn infer(input: &Input, format: Format, whole: bool, console: &Console) -> Resul
         source.names().iter().filter(|name| !(whole && super::row::is_own(name))).cloned().collect();
     inference.columns(&fields);
     while let Some(item) = source.next()? {
-        let record = parse(&item)?;
+        let record = match parse(&item) {
+            Ok(record) => record,
+            // It is reported where the records are read to be stored.
+            Err(_) if skip => continue,
+            Err(fault) => return Err(fault),
+        };
         inference.see(&super::row::data_of(&record, is_text && whole), item.line);
         if inference.records().is_multiple_of(STEP) {
             console.progress(inference.records(), 0, "records read");
@@ -148,7 +166,9 @@ fn parse(item: &Item) -> Result<Json<'_>> {
     let malformed =
         |problem: String| Error::bad_request("file_malformed", format!("line {}: {problem}", item.line));
     let text = item.text.as_ref().map_err(|problem| malformed(problem.clone()))?;
-    Json::parse(text).map_err(|fault| malformed(format!("no JSON: {fault}")))
+    let record = Json::parse(text).map_err(|fault| malformed(format!("no JSON: {fault}")))?;
+    number::inexact(text.as_bytes())
+        .map_or(Ok(record), |number| Err(malformed(number::inexact_words(&number))))
 }
 
 /// Why a run ends early.
@@ -176,6 +196,8 @@ struct Run {
     written: Written,
     faults: u64,
     rows: Vec<Row>,
+    /// Those before them that refer to what has not come yet.
+    waiting: Vec<Row>,
     /// The keys of the rows.
     keys: HashSet<String>,
     bytes: usize,
@@ -206,11 +228,15 @@ impl Run {
                 Err(problem) => self.fault(item.line, &problem).await?,
             }
             if self.rows.len() >= rows_max || self.bytes > CHUNK_BYTES {
-                self.flush().await?;
+                self.flush(false).await?;
                 self.console.progress(self.written.records, self.total, "records");
             }
         }
-        self.finish().await?;
+        self.finish().await
+    }
+
+    /// Puts records that came with their times in the place of these, however the import ended: some may be written.
+    async fn restore_order(&self) -> Result<(), Stop> {
         if self.written.with_times {
             order::restore(&self.plugin, &self.collection).await?;
         }
@@ -222,7 +248,7 @@ impl Run {
             && self.keys.contains(key)
         {
             // The row before it must be there to be found.
-            self.flush().await?;
+            self.flush(true).await?;
         }
         self.keys.extend(row.key.clone());
         self.bytes += row.data.len();
@@ -230,10 +256,11 @@ impl Run {
         Ok(())
     }
 
-    /// Prints a fault. To stop at it, what came before is written first.
+    /// Prints a fault. To stop at it, what came before is written first, but what refers to something behind it.
     async fn fault(&mut self, line: u64, problem: &str) -> Result<(), Stop> {
         if !self.skip {
-            self.finish().await?;
+            self.flush(false).await?;
+            self.settle().await?;
         }
         self.print(line, problem)
     }
@@ -248,23 +275,41 @@ impl Run {
 
     /// Begins to write what has been gathered, once what came before is written: nothing behind a record that stops the import
     /// is ever written.
-    async fn flush(&mut self) -> Result<(), Stop> {
+    /// What refers to a record that has not come waits for it, unless this is the last.
+    async fn flush(&mut self, is_last: bool) -> Result<(), Stop> {
         self.settle().await?;
-        let rows = std::mem::take(&mut self.rows);
+        let mut rows = std::mem::take(&mut self.waiting);
+        rows.append(&mut self.rows);
         self.keys.clear();
         self.bytes = 0;
-        if rows.is_empty() {
-            return Ok(());
-        }
         let (plugin, collection) = (Arc::clone(&self.plugin), Arc::clone(&self.collection));
-        let chunk = Chunk { plugin, collection, key: self.key.clone(), rows, skip: self.skip };
-        self.under_way = Some(chunk.begin()?);
+        let Sorted { ready, waiting, refused } =
+            links::sort(&plugin, &collection, rows, is_last, !self.skip).await?;
+        self.keys.extend(waiting.iter().filter_map(|row| row.key.clone()));
+        if waiting.iter().map(|row| row.data.len()).sum::<usize>() > WAITING_BYTES_MAX {
+            let message = format!(
+                "more than {WAITING_BYTES_MAX} bytes of records refer to others that stand far behind them: put these first"
+            );
+            return Err(Error::bad_request("references_too_far", message).into());
+        }
+        self.waiting = waiting;
+        if !ready.is_empty() {
+            let chunk = Chunk { plugin, collection, key: self.key.clone(), rows: ready, skip: self.skip };
+            self.under_way = Some(chunk.begin()?);
+        }
+        if !refused.is_empty() {
+            // Those before them come first.
+            self.settle().await?;
+        }
+        for (line, problem) in refused {
+            self.print(line, &problem)?;
+        }
         Ok(())
     }
 
     /// Writes everything that has been gathered.
     async fn finish(&mut self) -> Result<(), Stop> {
-        self.flush().await?;
+        self.flush(true).await?;
         self.settle().await
     }
 
@@ -279,7 +324,13 @@ impl Run {
         stored.failure.map_or(Ok(()), |fault| Err(fault.into()))
     }
 
-    fn report(&self) {
+    fn report(&mut self) {
+        for row in std::mem::take(&mut self.waiting) {
+            let (field, id) = row.refers.first().cloned().unwrap_or_default();
+            let problem =
+                format!("{field}: the import ended before a record {id} came, or another that it refers to");
+            let _ = self.print(row.line, &problem);
+        }
         let name = &self.collection.name;
         if self.key.is_some() {
             self.console.line(format!("{} of the records were there and were updated", self.written.updated));

@@ -1,7 +1,7 @@
 //! A schema read off records: which fields there are, and of which type. It makes none required: what a file happens
 //! to hold everywhere need not be so tomorrow.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::{
     fault::{Faults, shorten},
@@ -272,6 +272,8 @@ fn is_reserved(name: &str) -> bool {
 pub(super) fn field_names(originals: &[String]) -> Vec<String> {
     const CHARS_MAX: usize = 90;
     let mut names: Vec<String> = Vec::with_capacity(originals.len());
+    // Names in lower case, and the numbers that were last put behind them.
+    let (mut taken, mut numbers) = (HashSet::new(), HashMap::new());
     for original in originals {
         let mut name: String = original
             .chars()
@@ -281,11 +283,19 @@ pub(super) fn field_names(originals: &[String]) -> Vec<String> {
         if !is_identifier(&name) || is_reserved(&name) {
             name.insert(0, '_');
         }
-        let taken = |name: &str| names.iter().any(|other| other.eq_ignore_ascii_case(name));
-        if taken(&name) {
-            let free = (2..).map(|number| format!("{name}_{number}")).find(|name| !taken(name));
-            name = free.expect("numbers do not run out");
+        if taken.contains(&name.to_ascii_lowercase()) {
+            let number = numbers.entry(name.to_ascii_lowercase()).or_insert(1_usize);
+            let mut numbered = || {
+                *number += 1;
+                format!("{name}_{number}")
+            };
+            let mut free = numbered();
+            while taken.contains(&free.to_ascii_lowercase()) {
+                free = numbered();
+            }
+            name = free;
         }
+        taken.insert(name.to_ascii_lowercase());
         names.push(name);
     }
     names

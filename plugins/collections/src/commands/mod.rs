@@ -5,6 +5,7 @@ mod delimited;
 mod export;
 mod import;
 mod infer;
+mod links;
 mod order;
 mod row;
 mod source;

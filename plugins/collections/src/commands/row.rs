@@ -4,8 +4,8 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use super::{import::field_name, source::Item, update::Key};
 use crate::{
-    catalog::Collection, collections::convert, filter::RecordColumn, json::Json, schema::normalise_date,
-    validate,
+    catalog::Collection, collections::convert, filter::RecordColumn, json::Json, number,
+    schema::normalise_date, validate,
 };
 
 /// A record that is ready to be written.
@@ -20,11 +20,19 @@ pub(super) struct Row {
     pub(super) key: Option<String>,
     /// The data as it will be stored in a new record; with a key, the fields as they are given.
     pub(super) data: String,
+    /// The fields that refer to records of the same collection, and their ids.
+    pub(super) refers: Vec<(String, String)>,
+    /// Those that are stored together or not at all have the same one.
+    pub(super) group: usize,
+    /// Whether it refers, by way of others of its group, to itself.
+    pub(super) in_circle: bool,
 }
 
 /// How records are read.
 pub(super) struct Reading {
     pub(super) collection: Arc<Collection>,
+    /// The fields that refer to records of the same collection.
+    pub(super) own_references: Vec<String>,
     /// The fields' names by those in the file.
     pub(super) names: HashMap<String, String>,
     /// The values come from delimited text.
@@ -61,6 +69,9 @@ impl Reading {
     pub(super) fn row(&mut self, item: &Item, key: Option<&Key>) -> Result<Row, String> {
         let text = item.text.as_ref().map_err(Clone::clone)?;
         let record = Json::parse(text).map_err(|fault| format!("no JSON: {fault}"))?;
+        if let Some(number) = number::inexact(text.as_bytes()) {
+            return Err(number::inexact_words(&number));
+        }
         let flat = self.is_text && self.whole;
         let keeps_own = flat || is_whole(&record);
         if self.whole && !keeps_own {
@@ -82,7 +93,12 @@ impl Reading {
         };
         let data = data.map_err(|faults| faults.to_string())?;
         let key = key.map(|key| key.of(&fitted, own.id.as_deref())).transpose()?;
-        Ok(Row { line: item.line, id: own.id, owner_id: own.owner_id, times: own.times, key, data })
+        let refers = self
+            .own_references
+            .iter()
+            .filter_map(|field| Some((field.clone(), fitted.get(field)?.as_text()?.to_owned())));
+        let (refers, Own { id, owner_id, times }) = (refers.collect(), own);
+        Ok(Row { line: item.line, id, owner_id, times, key, data, refers, group: 0, in_circle: false })
     }
 
     /// The members under the names of fields, as values of these fields.

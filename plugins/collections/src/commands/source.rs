@@ -2,6 +2,7 @@
 //! one record in memory, never the file.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::{self, BufRead, BufReader, Read, Seek},
     path::Path,
@@ -195,6 +196,7 @@ fn names(reader: &mut delimited::Reader<BufReader<File>>) -> Result<Vec<String>>
         _ => return Err(broken(1, "the first line must hold the names of the columns")),
     };
     let mut names: Vec<String> = Vec::with_capacity(cells.len());
+    let mut seen = HashSet::with_capacity(cells.len());
     for cell in cells {
         let name = match cell {
             Cell::Text(name) => name,
@@ -206,7 +208,7 @@ fn names(reader: &mut delimited::Reader<BufReader<File>>) -> Result<Vec<String>>
                 "the name of a column goes over several lines: is every line ended by a line feed?",
             ));
         }
-        if names.contains(&name) {
+        if !seen.insert(name.clone()) {
             return Err(broken(1, format!("two columns are named {}", crate::fault::shorten(&name))));
         }
         names.push(name);
@@ -216,7 +218,8 @@ fn names(reader: &mut delimited::Reader<BufReader<File>>) -> Result<Vec<String>>
 
 fn next_row(reader: &mut delimited::Reader<BufReader<File>>, names: &[String]) -> Result<Option<Item>> {
     loop {
-        let Some(row) = reader.next().map_err(|fault| broken(0, fault))? else { return Ok(None) };
+        let row = reader.next();
+        let Some(row) = row.map_err(|fault| broken(reader.begun(), fault))? else { return Ok(None) };
         let line = row.line;
         let text = match row.cells {
             Err(problem) => Err(problem),

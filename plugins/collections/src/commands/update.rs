@@ -8,7 +8,7 @@ use tinybase_plugin_api::{
 };
 use uuid::Uuid;
 
-use super::row::Row;
+use super::{links, row::Row};
 use crate::{
     catalog::{Collection, INSERTED_MAX},
     error,
@@ -141,9 +141,14 @@ async fn try_apply(
     };
     let mut written = Written { records: rows.len() as u64, ..Written::default() };
     let (mut batch, mut new) = (Batch::default(), Vec::new());
+    let there =
+        |row: &Row| row.key.as_ref().and_then(|key| found.get(key)).map(Vec::as_slice).unwrap_or_default();
+    let circles = rows.iter().filter(|row| row.in_circle && there(row).is_empty());
+    let circles = circles.map(|row| New::of(collection, row, key.is_some())).collect::<Result<Vec<_>>>()?;
+    insert_circles(collection, &circles, &mut batch)?;
     for row in rows {
-        let there = row.key.as_ref().and_then(|key| found.get(key)).map(Vec::as_slice).unwrap_or_default();
-        match there {
+        match there(row) {
+            [] if row.in_circle => {}
             [] => new.push(New::of(collection, row, key.is_some())?),
             [record] => {
                 insert(collection, &std::mem::take(&mut new), &mut batch);
@@ -158,6 +163,10 @@ async fn try_apply(
         written.with_times |= row.times.is_some();
     }
     insert(collection, &new, &mut batch);
+    for record in &circles {
+        let values = [ValueRef::Text(&record.data), ValueRef::Text(&record.id)];
+        batch.push_refs(Expect::Exactly(1), &collection.sql.set_data, values);
+    }
     match plugin.database.apply(batch).await {
         Ok(_) => Ok(written),
         Err(fault) if fault.code() == "db_foreign_key" => {
@@ -231,6 +240,21 @@ impl<'a> New<'a> {
         let owner = self.row.owner_id.as_deref().map_or(ValueRef::Null, ValueRef::Text);
         [ValueRef::Text(&self.id), owner, created_at, updated_at, ValueRef::Text(&self.data)]
     }
+}
+
+/// Stores records that refer to one another in circles: first without their references to the collection.
+fn insert_circles(collection: &Collection, circles: &[New<'_>], batch: &mut Batch) -> Result<()> {
+    let own = links::fields(collection);
+    for record in circles {
+        let data = parsed(&record.data)?;
+        let members = data.as_object().unwrap_or_default().iter();
+        let others = members.filter(|(name, _)| !own.iter().any(|field| field == name)).cloned().collect();
+        let others = Json::Object(others).to_text();
+        let mut values = record.values();
+        values[4] = ValueRef::Text(&others);
+        batch.push_refs(Expect::Exactly(1), collection.sql.insert_whole(1), values);
+    }
+    Ok(())
 }
 
 /// Stores records in their order, many by one statement as long as there are so many.

@@ -88,7 +88,8 @@ pub(crate) fn delete_collection() -> Operation {
 
 /// `GET /api/admin/collections/status`
 pub(crate) fn status_of_all() -> Operation {
-    let all = json!({"healthy": {"type": "boolean"}, "collections": list(object(report()))});
+    let healthy = json!({"type": "boolean", "description": "Whether all that are answered are; of a page, those on it."});
+    let all = json!({"healthy": healthy, "collections": list(object(report()))});
     let mut page = all.clone();
     page["total"] = count();
     page["limit"] = page_limit();

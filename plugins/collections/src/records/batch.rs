@@ -169,7 +169,10 @@ impl<'a> Work<'a> {
         let is_create = matches!(wish, Wish::Create(_));
         let (taken, stored) = if is_create { (stored, None) } else { (None, stored) };
         let conditions = Conditions { if_match: if_match(operation)?, if_none_match: None };
-        let turn = heavy::turn(stored.as_ref().map_or(0, |stored| stored.data.len())).await;
+        // Of a small body, no operation's data is much.
+        let is_small = self.request.body().len() <= limits::LIGHT_BYTES_MAX;
+        let given = wish.data().filter(|_| !is_small).map_or(0, Json::size);
+        let turn = heavy::turn(given + stored.as_ref().map_or(0, |stored| stored.data.len())).await;
         let mut prepared = prepare(&collection, &id, stored, wish, conditions, &self.asker)?;
         drop(turn);
         let before = Before { seen: &self.seen, changes: &self.changes };

@@ -74,17 +74,20 @@ pub(super) struct Prepared {
 }
 
 /// Who asks, and how.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Asker<'a> {
     pub(super) caller: Caller<'a>,
     pub(super) method: &'a str,
     pub(super) request_id: &'a str,
+    /// What they ask.
+    pub(super) request: &'a Request,
 }
 
 impl<'a> Asker<'a> {
     /// Whoever sent the request.
     pub(super) fn of(request: &'a Request) -> Asker<'a> {
-        Asker { caller: http::caller(request), method: request.method(), request_id: request.request_id() }
+        let (method, request_id) = (request.method(), request.request_id());
+        Asker { caller: http::caller(request), method, request_id, request }
     }
 
     /// What a rule's variables stand for.

@@ -25,6 +25,7 @@ use crate::{
     http, limits,
     plugin::Collections,
     schema::{Field, OnDelete, USERS},
+    scopes,
     storage::table_name,
 };
 
@@ -43,7 +44,7 @@ impl Before<'_> {
     }
 }
 
-/// Refuses a reference that the caller sets to a record that they may not read, in the words for one that is not there: else
+/// Refuses a reference that the caller sets to a record or a user that they may not read, in the words for one that is not there: else
 /// it would tell that there is one, and `restrict` would keep its owner from deleting it.
 pub(super) async fn check(
     plugin: &Collections,
@@ -83,9 +84,15 @@ async fn is_readable(
     asker: &Asker<'_>,
     before: Option<Before<'_>>,
 ) -> Result<bool> {
-    let target = field.reference.as_ref().and_then(|reference| catalog.get(&reference.collection));
-    // Users have no rules.
-    let Some(target) = target else { return Ok(true) };
+    let Some(reference) = &field.reference else { return Ok(true) };
+    if reference.collection == USERS {
+        // Users have no rules: whoever may not list them knows of themselves alone.
+        return Ok(asker.caller.id == Some(id) || scopes::may_list_users(asker.request));
+    }
+    let Some(target) = catalog.get(&reference.collection) else { return Ok(true) };
+    if !scopes::may_read(asker.request, &target.name) {
+        return Ok(false);
+    }
     let rule = target.options.rules.of(Action::Read);
     match rule.verdict(Action::Read, &asker.caller) {
         Verdict::Allow => return Ok(true),
