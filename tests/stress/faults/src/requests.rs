@@ -16,7 +16,7 @@ use crate::{Faults, Naked};
 fn response(status: u16, headers: &[(&[u8], &[u8])], body: impl Into<Bytes>) -> RawResponse {
     let mut packed = Vec::new();
     for part in headers.iter().flat_map(|(name, value)| [name, value]) {
-        packed.extend_from_slice(&u32::try_from(part.len()).unwrap().to_le_bytes());
+        packed.extend_from_slice(&u32::try_from(part.len()).expect("a header is short").to_le_bytes());
         packed.extend_from_slice(part);
     }
     RawResponse { status, is_json: 1, headers: packed.into(), body: body.into(), stream: RawStream::absent() }
@@ -101,27 +101,6 @@ pub(crate) fn answer(faults: &Faults, request: Request) -> RawFuture<RawResponse
             let header: (&[u8], &[u8]) = (b"x-y", b"z");
             ready(Ok(response(200, &vec![header; 100_000], "{}")))
         }
-        "error_not_utf8" => ready(Err(error(400, vec![1, 0, 0, 0, 0xff, 1, 0, 0, 0, 0xfe, 0, 0, 0, 0]))),
-        "error_cut" => ready(Err(error(400, vec![200, 0, 0, 0, 1]))),
-        "error_status_0" => ready(Err(RawError::new(0, "odd", "a status that is none"))),
-        "error_status_200" => ready(Err(RawError::new(200, "odd", "an error that succeeds"))),
-        "error_400" => ready(Err(RawError::new(400, "odd_name", "faults_secret is no name"))),
-        "error_409" => {
-            let details = r#"{"table": "faults_secret", "columns": ["x"]}"#;
-            ready(Err(RawError::with_details(409, "db_unique", "faults_secret.x is taken", details)))
-        }
-        "error_500" => ready(Err(RawError::with_details(
-            500,
-            "db_sql",
-            "no such table: faults_secret in /srv/data.db",
-            r#"{"table": "faults_secret"}"#,
-        ))),
-        "error_502" | "error_503" | "error_504" | "error_507" => {
-            let status = fault[6..].parse().unwrap_or(500);
-            ready(Err(RawError::new(status, "broken_off", "faults_secret could not be read at /srv/data.db")))
-        }
-        "error_code_odd" => ready(Err(RawError::new(400, "Not A Code\r\n", "x"))),
-        "error_details_garbage" => ready(Err(RawError::with_details(422, "odd", "x", "{not json"))),
         "body_100_mb" => ready(Ok(response(200, &[], vec![b' '; 100 << 20]))),
         "stream_error" => ready(Ok(stream("error"))),
         "stream_panic" => ready(Ok(stream("panic"))),
@@ -151,8 +130,37 @@ pub(crate) fn answer(faults: &Faults, request: Request) -> RawFuture<RawResponse
                 std::future::pending().await
             })
         }
-        _ => later(fault, request),
+        _ => refusal(&fault).unwrap_or_else(|| later(fault, request)),
     }
+}
+
+/// Errors that are odd, or that say more than a client may read; `None` for what is none of them.
+fn refusal(fault: &str) -> Option<RawFuture<RawResponse>> {
+    let raw = match fault {
+        "error_not_utf8" => error(400, vec![1, 0, 0, 0, 0xff, 1, 0, 0, 0, 0xfe, 0, 0, 0, 0]),
+        "error_cut" => error(400, vec![200, 0, 0, 0, 1]),
+        "error_status_0" => RawError::new(0, "odd", "a status that is none"),
+        "error_status_200" => RawError::new(200, "odd", "an error that succeeds"),
+        "error_400" => RawError::new(400, "odd_name", "faults_secret is no name"),
+        "error_409" => {
+            let details = r#"{"table": "faults_secret", "columns": ["x"]}"#;
+            RawError::with_details(409, "db_unique", "faults_secret.x is taken", details)
+        }
+        "error_500" => RawError::with_details(
+            500,
+            "db_sql",
+            "no such table: faults_secret in /srv/data.db",
+            r#"{"table": "faults_secret"}"#,
+        ),
+        "error_502" | "error_503" | "error_504" | "error_507" => {
+            let status = fault[6..].parse().unwrap_or(500);
+            RawError::new(status, "broken_off", "faults_secret could not be read at /srv/data.db")
+        }
+        "error_code_odd" => RawError::new(400, "Not A Code\r\n", "x"),
+        "error_details_garbage" => RawError::with_details(422, "odd", "x", "{not json"),
+        _ => return None,
+    };
+    Some(ready(Err(raw)))
 }
 
 /// Faults of the future itself.

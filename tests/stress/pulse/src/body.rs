@@ -39,6 +39,7 @@ fn misbehave(place: &str) {
         "exit" => std::process::exit(0),
         "print" => {
             let line = "x".repeat(1 << 20);
+            #[allow(clippy::print_stdout, reason = "that it prints is the fault")]
             (0..1024).for_each(|_| println!("{line}"));
         }
         // Somebody who outlives the process that started him.
@@ -100,7 +101,9 @@ impl Plugin for Pulse {
 impl Pulse {
     async fn tell(self: Arc<Self>, _request: Request) -> Result<Response> {
         let runs = self.runs.load(Ordering::Relaxed);
-        Response::json(&json!({"version": env!("CARGO_PKG_VERSION"), "instance": self.instance, "runs": runs}))
+        Response::json(
+            &json!({"version": env!("CARGO_PKG_VERSION"), "instance": self.instance, "runs": runs}),
+        )
     }
 
     /// Answers after so many milliseconds.
