@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 /// How often a line of one kind is written.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// The most kinds that are told apart; further ones share their lines. Extensions choose codes of their own.
+/// The most kinds with lines of their own; further ones share theirs. Extensions choose codes of their own.
 const KINDS_MAX: usize = 64;
 const OTHERS: &str = "";
 

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What somebody asks.
-pub(crate) struct Asked {
+pub(crate) struct SearchRequest {
     query: Query,
     pub(crate) limit: usize,
     pub(crate) offset: usize,
@@ -24,7 +24,7 @@ pub(crate) struct Asked {
     settings: Settings,
 }
 
-impl Asked {
+impl SearchRequest {
     /// How many hits must be known: those passed over, the page's, and one that tells whether there are more.
     pub(crate) fn wanted(&self) -> usize {
         self.offset + self.limit + 1
@@ -66,26 +66,26 @@ impl Search {
         named: Option<Vec<String>>,
     ) -> Result<Response> {
         check_query(request, known)?;
-        let asked = self.asked(request).await?;
+        let search = self.search_of(request).await?;
         if named.as_ref().is_some_and(|names| names.len() > limits::COLLECTIONS_MAX) {
             return Err(too_many());
         }
         for _ in 1..limits::ATTEMPTS_MAX {
-            match self.page(&asked, named.as_deref()).await {
+            match self.page(&search, named.as_deref()).await {
                 Err(error) if is_gone(&error) => {}
                 answered => return answered,
             }
         }
-        self.page(&asked, named.as_deref()).await
+        self.page(&search, named.as_deref()).await
     }
 
-    async fn asked(&self, request: &Request) -> Result<Asked> {
+    async fn search_of(&self, request: &Request) -> Result<SearchRequest> {
         let highlight = match request.query_value("highlight").as_deref() {
             None | Some("false" | "") => false,
             Some("true") => true,
             Some(_) => return Err(fault("highlight", "must be true or false")),
         };
-        Ok(Asked {
+        Ok(SearchRequest {
             query: Query::parse(&request.query_value("q").unwrap_or_default())?,
             limit: number(request, "limit", 1, limits::LIMIT_MAX, limits::LIMIT_DEFAULT)?,
             offset: number(request, "offset", 0, limits::OFFSET_MAX, 0)?,
@@ -95,23 +95,23 @@ impl Search {
         })
     }
 
-    async fn page(&self, asked: &Asked, named: Option<&[String]>) -> Result<Response> {
+    async fn page(&self, search: &SearchRequest, named: Option<&[String]>) -> Result<Response> {
         let builds = self.searched(named).await?;
         let mut found = Found::of(&builds);
         for build in &builds {
             let first = found.hits.len();
-            match self.find_visible(asked, build, &mut found).await {
+            match self.find_visible(search, build, &mut found).await {
                 // Whoever names no collection searches those that they may.
                 Err(error) if named.is_none() && is_refusal(&error) => found.hits.truncate(first),
                 answered => answered?,
             }
         }
         found.hits.sort_by(|left, right| right.score.total_cmp(&left.score));
-        let more = found.hits.len() > asked.offset + asked.limit;
-        found.hits.drain(..asked.offset.min(found.hits.len()));
-        found.hits.truncate(asked.limit);
-        self.read_page(asked, &builds, &mut found).await?;
-        let snippets = self.snippets(asked, &found.hits).await?;
+        let more = found.hits.len() > search.offset + search.limit;
+        found.hits.drain(..search.offset.min(found.hits.len()));
+        found.hits.truncate(search.limit);
+        self.read_page(search, &builds, &mut found).await?;
+        let snippets = self.snippets(search, &found.hits).await?;
         let answer = |hit: Hit| {
             let snippet = snippets.get(&(hit.number, hit.doc)).filter(|(digest, _)| *digest == hit.digest);
             // One that was deleted, closed or changed a moment ago is shown no more.
@@ -120,16 +120,16 @@ impl Search {
                 "collection": hit.collection,
                 "id": hit.id,
                 "score": hit.tells_score.then_some(hit.score),
-                "snippet": snippet.map(|(_, marked)| text::snippet(marked, asked.highlight)),
+                "snippet": snippet.map(|(_, marked)| text::snippet(marked, search.highlight)),
                 "record": record,
             }))
         };
         let hits: Vec<Json> = std::mem::take(&mut found.hits).into_iter().filter_map(answer).collect();
-        let next = asked.offset + asked.limit;
+        let next = search.offset + search.limit;
         Response::json(&json!({
             "hits": hits,
-            "limit": asked.limit,
-            "offset": asked.offset,
+            "limit": search.limit,
+            "offset": search.offset,
             "next_offset": (more && next <= limits::OFFSET_MAX).then_some(next),
             "truncated": found.truncated,
             "building": found.building,
@@ -168,22 +168,22 @@ impl Search {
     }
 
     /// Adds the best hits in a collection that the caller may see, as many as are wanted or as were looked at.
-    async fn find_visible(&self, asked: &Asked, build: &Build, found: &mut Found) -> Result<()> {
-        let budget = asked.settings.candidates_max;
+    async fn find_visible(&self, search: &SearchRequest, build: &Build, found: &mut Found) -> Result<()> {
+        let budget = search.settings.candidates_max;
         let first = found.hits.len();
         let mut looked_at = 0;
         loop {
             // Most callers see most of what is found: the rest is fetched where they do not.
-            let room = if looked_at == 0 { asked.wanted() } else { budget };
+            let room = if looked_at == 0 { search.wanted() } else { budget };
             let room = room.min(budget - looked_at);
-            let candidates = self.candidates(asked, build, room, looked_at).await?;
+            let candidates = self.candidates(search, build, room, looked_at).await?;
             // The first look asks even for nothing, so that whoever may not search here is refused whatever is found.
             if looked_at == 0 || !candidates.is_empty() {
-                self.keep_visible(asked, build, &candidates, first, found).await?;
+                self.keep_visible(search, build, &candidates, first, found).await?;
             }
             looked_at += candidates.len();
             let is_last = candidates.len() < room;
-            let is_enough = found.hits.len() - first >= asked.wanted();
+            let is_enough = found.hits.len() - first >= search.wanted();
             if is_last || is_enough || looked_at >= budget {
                 found.truncated |= !is_last && !is_enough;
                 break;
@@ -197,12 +197,12 @@ impl Search {
 
     async fn candidates(
         &self,
-        asked: &Asked,
+        search: &SearchRequest,
         build: &Build,
         limit: usize,
         offset: usize,
     ) -> Result<Vec<Candidate>> {
-        let (sql, params) = self.words(build).matches(&asked.query, limit, offset);
+        let (sql, params) = self.words(build).matches(&search.query, limit, offset);
         let rows = self.database.query(Cost::Unknown, &sql, &params).await?;
         let candidate = |row: tinybase_plugin_api::database::Row<'_>| {
             Ok(Candidate {
@@ -216,7 +216,11 @@ impl Search {
     }
 
     /// The marked snippets of the hits on the page, with the digest of the texts that they are cut from.
-    async fn snippets(&self, asked: &Asked, hits: &[Hit]) -> Result<HashMap<(i64, i64), (String, String)>> {
+    async fn snippets(
+        &self,
+        search: &SearchRequest,
+        hits: &[Hit],
+    ) -> Result<HashMap<(i64, i64), (String, String)>> {
         let mut by_build: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
         for hit in hits {
             by_build.entry(hit.number).or_default().push(hit.doc);
@@ -228,7 +232,7 @@ impl Search {
         for build in self.builds().await? {
             let Some(docs) = by_build.get(&build.number) else { continue };
             let words = self.words(&build);
-            let (sql, params) = words.snippets(&asked.query, docs, asked.settings.snippet_words);
+            let (sql, params) = words.snippets(&search.query, docs, search.settings.snippet_words);
             let rows = self.database.query(Cost::Unknown, &sql, &params).await?;
             for row in &rows {
                 let snippet = (row.text(1)?.to_owned(), row.text(2)?.to_owned());

@@ -8,7 +8,7 @@ use tinybase_plugin_api::{host::Reserved, prelude::*};
 use crate::{
     Search,
     builds::Build,
-    find::{Asked, Candidate},
+    find::{Candidate, SearchRequest},
     limits,
     records::{self, Record, Seen},
     text,
@@ -88,7 +88,7 @@ impl Search {
     /// Keeps those that the caller may see and whose texts are the indexed ones still. `first` is the place of the build's first hit.
     pub(crate) async fn keep_visible(
         &self,
-        asked: &Asked,
+        search: &SearchRequest,
         build: &Build,
         candidates: &[Candidate],
         first: usize,
@@ -98,7 +98,7 @@ impl Search {
         loop {
             let chunk = walk.next();
             let ids: Vec<&str> = chunk.iter().map(|candidate| candidate.id.as_str()).collect();
-            match records::seen_by(&self.host, asked.caller.as_ref(), &build.collection, &ids).await {
+            match records::seen_by(&self.host, search.caller.as_ref(), &build.collection, &ids).await {
                 Err(error) if error.status() == 413 => {
                     if walk.halve() {
                         continue;
@@ -107,10 +107,10 @@ impl Search {
                     found.truncated = true;
                 }
                 Err(error) => return Err(error),
-                Ok(seen) => self.keep(asked, build, (chunk, first), seen, found).await?,
+                Ok(seen) => self.keep(search, build, (chunk, first), seen, found).await?,
             }
             walk.pass();
-            if walk.left.is_empty() || found.hits.len() - first >= asked.wanted() {
+            if walk.left.is_empty() || found.hits.len() - first >= search.wanted() {
                 return Ok(());
             }
         }
@@ -118,7 +118,7 @@ impl Search {
 
     async fn keep(
         &self,
-        asked: &Asked,
+        search: &SearchRequest,
         build: &Build,
         (candidates, first): (&[Candidate], usize),
         seen: Seen,
@@ -136,7 +136,8 @@ impl Search {
                 continue;
             }
             let place = found.hits.len();
-            let is_on_page = found.is_in_order && (asked.offset..asked.offset + asked.limit).contains(&place);
+            let is_on_page =
+                found.is_in_order && (search.offset..search.offset + search.limit).contains(&place);
             holds_page |= is_on_page;
             found.hits.push(Hit {
                 collection: build.collection.clone(),
@@ -163,14 +164,19 @@ impl Search {
     }
 
     /// Reads the records of the page's hits that are not there yet. What the caller may see no more, or what changed, stays away.
-    pub(crate) async fn read_page(&self, asked: &Asked, builds: &[Build], found: &mut Found) -> Result<()> {
+    pub(crate) async fn read_page(
+        &self,
+        search: &SearchRequest,
+        builds: &[Build],
+        found: &mut Found,
+    ) -> Result<()> {
         for build in builds {
             let of_build = found.hits.iter().filter(|hit| hit.number == build.number && hit.record.is_none());
             let ids: Vec<String> = of_build.map(|hit| hit.id.clone()).collect();
             let mut walk = Walk::of(&ids);
             while !walk.left.is_empty() {
                 let chunk: Vec<&str> = walk.next().iter().map(String::as_str).collect();
-                match records::seen_by(&self.host, asked.caller.as_ref(), &build.collection, &chunk).await {
+                match records::seen_by(&self.host, search.caller.as_ref(), &build.collection, &chunk).await {
                     Err(error) if error.status() == 413 => {
                         if walk.halve() {
                             continue;

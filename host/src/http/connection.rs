@@ -219,21 +219,7 @@ mod tests {
     use std::future::poll_fn;
 
     use super::*;
-
-    /// A client who never stops sending.
-    struct Endless;
-
-    impl AsyncRead for Endless {
-        fn poll_read(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            buf: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            buf.initialize_unfilled();
-            buf.advance(buf.remaining());
-            Poll::Ready(Ok(()))
-        }
-    }
+    use crate::http::linger::tests::Endless;
 
     impl AsyncWrite for Endless {
         fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {

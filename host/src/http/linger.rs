@@ -92,13 +92,13 @@ impl Drop for Linger {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::future::poll_fn;
 
     use super::*;
 
     /// A client who never stops sending.
-    struct Endless;
+    pub(in crate::http) struct Endless;
 
     impl AsyncRead for Endless {
         fn poll_read(

@@ -209,7 +209,7 @@ fn finish(plan: &Plan, options: &Options, rows: Vec<Row>) -> Result<()> {
 /// The figures that need both servers under load.
 fn side_by_side(plan: &Plan) -> Vec<Row> {
     match figures::Pair::start(plan) {
-        Ok(mut pair) => pair.measure(plan),
+        Ok(pair) => pair.measure(plan),
         Err(error) => vec![Row::failed("everything beside PocketBase", &error)],
     }
 }

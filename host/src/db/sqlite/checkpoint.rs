@@ -182,7 +182,7 @@ impl Checkpoints {
         }
     }
 
-    /// Answers 0 if the log can be begun again, 1 if readers stood in the way.
+    /// Returns 0 if the log can be begun again, 1 if readers still use it.
     fn copy_and_restart(&self, link: &Link) -> rusqlite::Result<i64> {
         let _alone = self.copying.lock();
         link.guard.enter_engine();

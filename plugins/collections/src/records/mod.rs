@@ -31,8 +31,8 @@ pub use write::{create, delete, replace, update};
 
 use crate::{limits, plugin::Collections};
 
-/// Answers a request under the schema as it is: where another node changed that meanwhile, the catalog is read again and
-/// all of it is done once more.
+/// Handles a request under the schema as it is: where another node changed that meanwhile, the catalog is read again and
+/// the request handled once more.
 pub(crate) async fn current<F, T>(plugin: &Collections, mut answer: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
