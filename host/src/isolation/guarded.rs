@@ -25,10 +25,8 @@ use super::{
     threads::{self, Inside, Way},
 };
 
-/// How long a call that no worker may begin asks again at once. The others are out within microseconds, unless they compute.
-const LAST_WORKER_PATIENCE: Duration = Duration::from_millis(1);
-/// How often it asks after that, whether or not one came out: the watchdog may have seen that none will.
-const ASK_AGAIN: Duration = Duration::from_millis(20);
+/// How long a call that no worker may begin asks again where no watchdog looks, before it gets a thread of its own.
+const UNWATCHED_PATIENCE: Duration = Duration::from_millis(1);
 
 /// What is done to a call.
 enum Call<M, F> {
@@ -120,17 +118,17 @@ where
 
     /// Whether the call has waited for a worker for more than a moment.
     fn is_out_of_patience(&mut self) -> bool {
-        self.last_since.get_or_insert_with(Instant::now).elapsed() >= LAST_WORKER_PATIENCE
+        self.last_since.get_or_insert_with(Instant::now).elapsed() >= UNWATCHED_PATIENCE
     }
 
-    /// Has the call asked for again once a worker may have come out: at once for a moment, then in turn.
+    /// Has the call polled again once a worker may have come out of plugin code.
     fn wait(&mut self, context: &mut Context<'_>) {
-        if !self.is_out_of_patience() {
+        if !threads::is_watched() {
             context.waker().wake_by_ref();
             return;
         }
         let is_new = matches!(self.call, Call::New(_));
-        let begin = || -> BoxFuture<'static, ()> { Box::pin(worker_out_or_later(is_new)) };
+        let begin = || -> BoxFuture<'static, ()> { Box::pin(threads::worker_out(is_new)) };
         if self.again.get_or_insert_with(begin).as_mut().poll(context).is_ready() {
             self.again = None;
             context.waker().wake_by_ref();
@@ -245,12 +243,6 @@ where
     }
 }
 
-/// Waits until a worker comes out of plugin code, or for a moment: the watchdog may have seen that none does.
-async fn worker_out_or_later(is_new: bool) {
-    // Either is a reason to ask again.
-    let _ = tokio::time::timeout(ASK_AGAIN, threads::worker_out(is_new)).await;
-}
-
 /// What is left of a call that nobody waits for.
 struct Left<H, M, F> {
     call: Call<M, F>,
@@ -268,7 +260,7 @@ impl<H, M, F> Left<H, M, F> {
                 drop_caught(call);
                 return;
             }
-            worker_out_or_later(false).await;
+            threads::worker_out(false).await;
         }
         let Some(_permit) = bulkhead.permit().await else {
             std::mem::forget(call);

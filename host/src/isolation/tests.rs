@@ -15,7 +15,7 @@ use tokio::{
     runtime::Handle,
 };
 
-use super::{Bulkhead, Guarded, OwnTask, Report, Watchdog, Work};
+use super::{Bulkhead, Guarded, OwnTask, Report, Watchdog, Work, reserve};
 
 /// What blocked threads wait for.
 #[derive(Clone, Default)]
@@ -121,6 +121,29 @@ fn what_blocks_stops_nothing_else_with_two_workers() {
 #[test]
 fn what_blocks_stops_nothing_else_with_eight_workers() {
     what_blocks_stops_nothing_else(8);
+}
+
+#[test]
+fn the_reserve_works_while_the_others_stay_in_plugin_code_and_no_longer() {
+    async fn until_held_is(wanted: bool) {
+        while reserve::is_held() != wanted {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    on_runtime(1, async {
+        let (bad, good) = (Bulkhead::leak("bad", 4), Bulkhead::leak("good", 4));
+        until_held_is(true).await;
+        tokio::spawn(all_goes_on(good)).await.unwrap();
+        assert!(reserve::is_held(), "short calls need no reserve");
+        let gate = Gate::default();
+        let call = blocking(bad, &gate);
+        tokio::spawn(all_goes_on(good)).await.unwrap();
+        assert!(!reserve::is_held(), "nothing else can have gone on");
+        gate.open();
+        call.await.unwrap().unwrap();
+        until_held_is(true).await;
+    });
+    assert!(!reserve::is_held(), "without a watchdog nobody would release it");
 }
 
 #[test]

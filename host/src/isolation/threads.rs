@@ -132,6 +132,7 @@ pub fn is_spent() -> bool {
 /// Notes whether a watchdog looks.
 pub fn set_watched(is_watched: bool) {
     IS_WATCHED.store(is_watched, Ordering::Relaxed);
+    wake_waiting();
 }
 
 /// Whether one does. Without it, nobody finds out that workers are lost.
@@ -142,6 +143,21 @@ pub fn is_watched() -> bool {
 /// Notes how many workers have been in plugin code for long.
 pub fn note_lost(workers: usize) {
     IS_SPENT.store(workers >= INSIDE_MAX.0.load(Ordering::Relaxed), Ordering::Relaxed);
+}
+
+/// Whether as many workers are in plugin code as may be.
+pub fn are_all_inside() -> bool {
+    INSIDE.0.load(Ordering::Relaxed) >= INSIDE_MAX.0.load(Ordering::Relaxed)
+}
+
+/// The calls that workers run, by thread.
+pub fn worker_calls() -> Vec<(usize, u64)> {
+    let notes = NOTES.lock();
+    let noted = notes.iter().enumerate().map(|(place, note)| (place, note.read()));
+    noted
+        .filter(|(_, noted)| noted.plugin != 0 && noted.is_worker)
+        .map(|(place, noted)| (place, noted.call))
+        .collect()
 }
 
 /// The notes of all threads.
@@ -223,7 +239,8 @@ impl Drop for Waits {
     }
 }
 
-/// Waits until a worker comes out of plugin code, for a call that is new or has begun. Those that have begun come first.
+/// Waits until a worker comes out of plugin code, or the watchdog has looked: for a call that is new or has begun. Those that
+/// have begun come first.
 pub async fn worker_out(is_new: bool) {
     let queue = if is_new { &NEW } else { &BEGUN };
     queue.waiting.0.fetch_add(1, Ordering::SeqCst);
@@ -234,6 +251,15 @@ pub async fn worker_out(is_new: bool) {
         return;
     }
     left.await;
+}
+
+/// Wakes all who wait for a worker: what the watchdog has seen may let them go on without one.
+pub fn wake_waiting() {
+    for queue in [&BEGUN, &NEW] {
+        if queue.is_used() {
+            queue.left.notify_waiters();
+        }
+    }
 }
 
 /// Whether a new call stays behind others that have begun.

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 
 use super::{
     Bulkhead,
+    reserve::Reserve,
     threads::{self, Note, Noted},
 };
 
@@ -56,6 +57,7 @@ impl Watchdog {
         let is_stopped = Arc::new(AtomicBool::new(false));
         let looks = blocked_after.as_millis().div_ceil(LOOK_EVERY.as_millis());
         let mut watch = Watch {
+            reserve: Reserve::new(runtime.clone()),
             runtime,
             blocked_looks: u32::try_from(looks).unwrap_or(u32::MAX).max(1),
             threads_max,
@@ -111,6 +113,7 @@ impl Seen {
 
 struct Watch {
     runtime: Handle,
+    reserve: Reserve,
     blocked_looks: u32,
     threads_max: usize,
     /// By the note's place in memory.
@@ -141,10 +144,12 @@ impl Watch {
             // know nothing of that: a task from outside wakes one, which then waits in its place.
             drop(self.runtime.spawn(std::future::ready(())));
         }
+        self.reserve.look();
         threads::note_lost(lost);
         for bulkhead in Bulkhead::all() {
             self.settle(bulkhead, blocked.get(&bulkhead.number()).copied().unwrap_or_default());
         }
+        threads::wake_waiting();
     }
 
     /// What a thread runs of a plugin, how often it was seen at that before, and whether that is too often.

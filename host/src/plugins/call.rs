@@ -16,7 +16,7 @@ use tinybase_abi::{
     codec::Reader,
     error::RawError,
     future::{RawFuture, guard},
-    request::{CallerRef, HostRequest},
+    request::{BoxedRequest, CallerRef, HostRequest},
     response::RawResponse,
 };
 use tokio::sync::Mutex;
@@ -111,7 +111,9 @@ impl PluginRoute for PluginCall {
 
     fn call(&self, request: PluginRequest) -> BoxFuture<'static, Result<PluginResponse, ApiError>> {
         let (position, limits, begun) = (self.position, self.limits, Instant::now());
-        let make = move |plugin: &Arc<Running>| plugin.instance().handle(position, LentRequest::new(request));
+        // Boxed first: what is begun later is moved into task after task.
+        let request = BoxedRequest::new(LentRequest::new(request));
+        let make = move |plugin: &Arc<Running>| plugin.instance().handle(position, request);
         let mut call = self.plugin.guarded(Work::Request, make);
         async move {
             let answer = (&mut call).await;

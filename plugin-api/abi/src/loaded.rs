@@ -12,7 +12,7 @@ use crate::{
     future::RawFuture,
     host::{self, HostServices},
     interfaces::{commands, hooks, jobs, lifecycle, offered},
-    request::{self, HostRequest},
+    request::{self, BoxedRequest, HostRequest},
     response::RawResponse,
     root::PluginRootRef,
 };
@@ -215,7 +215,7 @@ impl LoadedInstance {
 
     /// Hands a request to the route that was registered at this position. The request is dropped when the plugin is
     /// done with it.
-    pub fn handle<R: HostRequest>(&self, route: u32, request: R) -> RawFuture<RawResponse> {
+    pub fn handle<R: HostRequest>(&self, route: u32, request: BoxedRequest<R>) -> RawFuture<RawResponse> {
         // SAFETY: the instance is alive, since `shut_down` takes `self`.
         unsafe { (self.root.handle())(self.instance, route, request::into_raw(request)) }
     }

@@ -6,7 +6,7 @@ use std::ffi::c_void;
 
 use abi_stable::StableAbi;
 use async_ffi::FfiFuture;
-pub use host_side::{CallerRef, HostRequest, OwnedCaller, OwnedChunks, OwnedRequest, into_raw};
+pub use host_side::{BoxedRequest, CallerRef, HostRequest, OwnedCaller, OwnedChunks, OwnedRequest, into_raw};
 
 use crate::{
     bytes::{Bytes, Slice},
@@ -86,7 +86,7 @@ impl Request {
     /// Lends a host's request within one binary, as in a test.
     pub fn lend<R: HostRequest>(request: R) -> Request {
         // SAFETY: `into_raw` keeps the promises.
-        unsafe { Request::from_raw(into_raw(request)) }
+        unsafe { Request::from_raw(into_raw(BoxedRequest::new(request))) }
     }
 
     fn table(&self) -> &RequestTable {

@@ -70,14 +70,24 @@ struct Lent<R> {
     params_more: Vec<Slice<'static>>,
 }
 
+/// A request in the allocation in which it is lent, so that it costs a pointer to move until a plugin is called.
+pub struct BoxedRequest<R>(Box<Lent<R>>);
+
+impl<R: HostRequest> BoxedRequest<R> {
+    /// Allocates the request.
+    pub fn new(request: R) -> BoxedRequest<R> {
+        BoxedRequest(Box::new(Lent {
+            request,
+            caller: None,
+            params: [Slice::absent(); PARAMS_INLINE],
+            params_more: Vec::new(),
+        }))
+    }
+}
+
 /// Lends `request` to a plugin. It is dropped when the plugin is done with it, or when the answer's future is.
-pub fn into_raw<R: HostRequest>(request: R) -> RawRequest {
-    let owner = Box::into_raw(Box::new(Lent {
-        request,
-        caller: None,
-        params: [Slice::absent(); PARAMS_INLINE],
-        params_more: Vec::new(),
-    }));
+pub fn into_raw<R: HostRequest>(request: BoxedRequest<R>) -> RawRequest {
+    let owner = Box::into_raw(request.0);
     // SAFETY: the box is ours alone until the raw request leaves this function, and only the fields beside `request`
     // are written, which nothing borrows yet.
     let (request, caller, params, more) = unsafe {
