@@ -6,8 +6,8 @@
 //! - Every call of a plugin is a task of its own ([`Guarded`]), so that whoever waits for it is answered at its deadline.
 //! - One worker more than configured is started, and all workers but one may be in plugin code at once ([`threads`]). Who
 //!   comes last waits for one of the others to come out; where the watchdog saw that they do not, it hands its worker to
-//!   another thread before it goes in. So one worker is always left, whatever plugins do. It is held back until the
-//!   others stay in plugin code for more than a moment ([`reserve`]).
+//!   another thread before it goes in. So one worker is always left, whatever plugins do. It is held back while
+//!   the others suffice ([`reserve`]).
 //! - A task that was woken last waits in a place of its worker from which no other worker takes it. It is moved out of
 //!   there before plugin code runs ([`threads::displace`]).
 //! - A thread notes which plugin it runs, and the [`Watchdog`] reads these notes: it wakes another worker where the one

@@ -1,7 +1,14 @@
 //! The worker that is held back while the others suffice: a thread more than the machine has cores for takes time from them.
-//! It is there as soon as the others stay in plugin code.
+//! It is there as soon as the others stay in plugin code, or keep a task waiting.
 
-use std::{thread, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::runtime::Handle;
@@ -10,8 +17,13 @@ use super::threads;
 
 /// How long the same calls must hold all other workers before the reserve is wanted.
 const STAY: Duration = Duration::from_millis(2);
-/// After how many looks without that it is held back again: two seconds.
-const QUIET_LOOKS: u32 = 40;
+/// How long a task may wait for a worker before it is.
+const TASK_WAIT_MAX: Duration = Duration::from_millis(20);
+/// After how many looks without either it is held back: a second after the start, ten seconds later on, and twice as long each
+/// time that it is wanted again soon.
+const FIRST_LOOKS: u32 = 20;
+const QUIET_LOOKS: u32 = if cfg!(test) { 20 } else { 200 };
+const QUIET_LOOKS_MAX: u32 = 8 * QUIET_LOOKS;
 
 /// The number of the hold that is in force, or 0. A process has one runtime.
 static HOLD: Mutex<u64> = Mutex::new(0);
@@ -21,26 +33,42 @@ static RELEASED: Condvar = Condvar::new();
 pub struct Reserve {
     runtime: Handle,
     holds: u64,
+    /// Looks since it was last wanted, and how many hold it back.
+    quiet: u32,
     quiet_looks: u32,
+    probe: Probe,
 }
 
 impl Reserve {
-    /// A reserve of this runtime, held back from the first look on.
+    /// A reserve of this runtime.
     pub fn new(runtime: Handle) -> Reserve {
-        Reserve { runtime, holds: 0, quiet_looks: QUIET_LOOKS }
+        let probe = Probe::send(&runtime);
+        Reserve { runtime, holds: 0, quiet: 0, quiet_looks: FIRST_LOOKS, probe }
     }
 
-    /// Releases the worker where the others stay in plugin code, and holds it back once they have not for a while.
+    /// Releases the worker where it is wanted, and holds it back once it was not for a while.
     pub fn look(&mut self) {
-        if all_stay() {
-            self.quiet_looks = 0;
-            release();
+        let kept_waiting = self.probe.waited() > TASK_WAIT_MAX;
+        // The worker that is in plugin code may be the one that waited for sockets and timers, and others may sleep who
+        // know nothing of that: a task from outside wakes one, which then waits in its place.
+        self.probe = Probe::send(&self.runtime);
+        if kept_waiting || all_stay() {
+            self.release();
             return;
         }
-        self.quiet_looks = self.quiet_looks.saturating_add(1);
-        if self.quiet_looks >= QUIET_LOOKS && *HOLD.lock() == 0 {
+        self.quiet = self.quiet.saturating_add(1);
+        if self.quiet == self.quiet_looks {
             self.hold();
         }
+    }
+
+    fn release(&mut self) {
+        if release() {
+            let is_soon = self.quiet < 2 * self.quiet_looks;
+            let longer = self.quiet_looks.saturating_mul(2).clamp(QUIET_LOOKS, QUIET_LOOKS_MAX);
+            self.quiet_looks = if is_soon { longer } else { QUIET_LOOKS };
+        }
+        self.quiet = 0;
     }
 
     fn hold(&mut self) {
@@ -69,9 +97,11 @@ pub fn is_held() -> bool {
     *HOLD.lock() != 0
 }
 
-fn release() {
-    *HOLD.lock() = 0;
+/// Releases the worker, and returns whether it was held.
+fn release() -> bool {
+    let was_held = std::mem::take(&mut *HOLD.lock()) != 0;
     RELEASED.notify_all();
+    was_held
 }
 
 /// Whether all workers that may be in plugin code are there with calls that take longer than a moment.
@@ -82,4 +112,30 @@ fn all_stay() -> bool {
     let before = threads::worker_calls();
     thread::sleep(STAY);
     threads::are_all_inside() && threads::worker_calls() == before
+}
+
+/// A task that measures how long it waited for a worker.
+struct Probe {
+    sent: Instant,
+    /// In nanoseconds; 0 while it waits.
+    waited: Arc<AtomicU64>,
+}
+
+impl Probe {
+    fn send(runtime: &Handle) -> Probe {
+        let (sent, waited) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+        let noted = Arc::clone(&waited);
+        drop(runtime.spawn(async move {
+            let nanos = u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            noted.store(nanos.max(1), Ordering::Relaxed);
+        }));
+        Probe { sent, waited }
+    }
+
+    fn waited(&self) -> Duration {
+        match self.waited.load(Ordering::Relaxed) {
+            0 => self.sent.elapsed(),
+            nanos => Duration::from_nanos(nanos),
+        }
+    }
 }

@@ -57,8 +57,7 @@ impl Watchdog {
         let is_stopped = Arc::new(AtomicBool::new(false));
         let looks = blocked_after.as_millis().div_ceil(LOOK_EVERY.as_millis());
         let mut watch = Watch {
-            reserve: Reserve::new(runtime.clone()),
-            runtime,
+            reserve: Reserve::new(runtime),
             blocked_looks: u32::try_from(looks).unwrap_or(u32::MAX).max(1),
             threads_max,
             seen: HashMap::new(),
@@ -112,7 +111,6 @@ impl Seen {
 }
 
 struct Watch {
-    runtime: Handle,
     reserve: Reserve,
     blocked_looks: u32,
     threads_max: usize,
@@ -126,10 +124,9 @@ struct Watch {
 impl Watch {
     fn look(&mut self) {
         let mut blocked: HashMap<u16, usize> = HashMap::new();
-        let (mut is_busy, mut lost) = (false, 0);
+        let mut lost = 0;
         for note in threads::notes() {
             let Some(&Seen { noted, looks, stays, is_blocked }) = self.look_at(note) else { continue };
-            is_busy |= looks > 0 || noted.in_host;
             // The host's own code may not come back either, and then nobody is to blame.
             lost += usize::from(noted.is_worker && stays >= LOST_LOOKS);
             if looks >= LOST_LOOKS {
@@ -138,11 +135,6 @@ impl Watch {
             if is_blocked {
                 *blocked.entry(noted.plugin).or_default() += 1;
             }
-        }
-        if is_busy {
-            // The worker that is in there may be the one that waited for sockets and timers, and others may sleep who
-            // know nothing of that: a task from outside wakes one, which then waits in its place.
-            drop(self.runtime.spawn(std::future::ready(())));
         }
         self.reserve.look();
         threads::note_lost(lost);
