@@ -28,11 +28,11 @@ use tinybase_host::{
     },
     nodes::Nodes,
     plugins::{
-        Console, Parts, Plugins, Purpose,
+        Console, PluginDeps, Plugins, Purpose,
+        deferred_batches::{DeferredBatchDatabase, DeferredBatches},
         lifecycle::{Change, Origin},
         package::Package,
         probe,
-        tickets::{Redeeming, Tickets},
     },
     secrets::Vault,
     settings::Settings,
@@ -74,10 +74,11 @@ async fn measure() {
 /// A host over a fresh database, with nothing but its parts.
 async fn host(dir: &Path) -> Plugins {
     let config = Arc::new(Config { dir: dir.to_owned(), ..Config::default() });
-    let tickets = Arc::new(Tickets::default());
+    let deferred_batches = Arc::new(DeferredBatches::default());
     let engine: Arc<dyn Database> =
         Sqlite::open(&SqliteOptions::new(dir.join("boundary.db"))).expect("a database opens");
-    let database: Arc<dyn Database> = Arc::new(Redeeming::new(engine, Arc::clone(&tickets)));
+    let database: Arc<dyn Database> =
+        Arc::new(DeferredBatchDatabase::new(engine, Arc::clone(&deferred_batches)));
     Migrator::of_host(&*database).upgrade(None).await.expect("the host's tables are made");
     let sql = HostSql::new(Arc::clone(&database));
     let vault = Arc::new(Vault::load_or_create(&dir.join("keys")).expect("a key is made"));
@@ -85,10 +86,10 @@ async fn host(dir: &Path) -> Plugins {
     let keys = Keys::load_or_create(&dir.join("keys")).expect("keys are made");
     let nodes = Arc::new(Nodes::new(sql.clone(), &config.node));
     let accounts = Arc::new(Accounts::new(sql, keys, Arc::clone(&settings), &config.auth));
-    Plugins::new(Parts {
+    Plugins::new(PluginDeps {
         config,
         database,
-        tickets,
+        deferred_batches,
         accounts,
         settings,
         console: Console::of_server(),

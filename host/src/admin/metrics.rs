@@ -19,7 +19,7 @@ use crate::{
         extract::json_response,
         operation::{Operation, operation, schema},
     },
-    plugins::{Part, Plugins},
+    plugins::{Contribution, Plugins},
     settings::{METRICS_INTERVAL, Settings},
     sql::time_from_now,
 };
@@ -60,7 +60,7 @@ impl Metrics {
         {
             return Ok(Arc::clone(collected));
         }
-        let parts = self.plugins.collect(TOPIC, &empty(), COLLECT_TIME_MAX).await;
+        let parts = self.plugins.fan_out(TOPIC, &empty(), COLLECT_TIME_MAX).await;
         let collected = Arc::new(put_together(&parts, time_from_now(0)));
         *latest = Some((Instant::now(), Arc::clone(&collected)));
         Ok(collected)
@@ -76,7 +76,7 @@ fn empty() -> Json {
     json!({"collection_sizes": [], "function_stats": []})
 }
 
-fn put_together(parts: &[Part], collected_at: String) -> Collected {
+fn put_together(parts: &[Contribution], collected_at: String) -> Collected {
     Collected {
         collection_sizes: parts.iter().flat_map(|part| entries(part, "collection_sizes", is_size)).collect(),
         function_stats: parts.iter().flat_map(|part| entries(part, "function_stats", is_stat)).collect(),
@@ -85,7 +85,7 @@ fn put_together(parts: &[Part], collected_at: String) -> Collected {
 }
 
 /// The entries of one list of a part, without those that have another form.
-fn entries(part: &Part, list: &str, fits: fn(&Map<String, Json>) -> bool) -> Vec<Json> {
+fn entries(part: &Contribution, list: &str, fits: fn(&Map<String, Json>) -> bool) -> Vec<Json> {
     let given = part.payload.get(list).and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
     let kept: Vec<Json> =
         given.iter().filter(|entry| entry.as_object().is_some_and(fits)).take(ENTRIES_MAX).cloned().collect();
@@ -145,8 +145,8 @@ fn read_operation() -> Operation {
 mod tests {
     use super::*;
 
-    fn part(payload: Json) -> Part {
-        Part { plugin: "x".into(), payload }
+    fn part(payload: Json) -> Contribution {
+        Contribution { plugin: "x".into(), payload }
     }
 
     #[test]

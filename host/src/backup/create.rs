@@ -220,7 +220,7 @@ mod tests {
 
     use super::*;
     use crate::db::{
-        Answer, Attached, ExtensionRights, Query, Scope, Transaction,
+        Answer, ExtensionRights, Query, Scope, ScopedBatch, Transaction,
         migrations::Migrator,
         sqlite::{Sqlite, SqliteOptions},
     };
@@ -243,7 +243,12 @@ mod tests {
             self.inner.query(query)
         }
 
-        fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<Attached>) -> Answer<Vec<u8>> {
+        fn apply_attached(
+            &self,
+            scope: &Scope,
+            batch: Vec<u8>,
+            attached: Vec<ScopedBatch>,
+        ) -> Answer<Vec<u8>> {
             self.inner.apply_attached(scope, batch, attached)
         }
 

@@ -21,8 +21,9 @@ use crate::{
     },
     nodes::{Nodes, SameKeys},
     plugins::{
-        Console, Parts, Plugins, ServerLock, server_lock,
-        tickets::{Redeeming, Tickets},
+        Console, PluginDeps, Plugins, ServerLock,
+        deferred_batches::{DeferredBatchDatabase, DeferredBatches},
+        server_lock,
     },
     secrets::Vault,
     settings::Settings,
@@ -223,18 +224,19 @@ pub(super) fn house(
     db: &Arc<dyn Database>,
     console: Console,
 ) -> Result<House, Failure> {
-    let tickets = Arc::new(Tickets::default());
-    let database: Arc<dyn Database> = Arc::new(Redeeming::new(Arc::clone(db), Arc::clone(&tickets)));
+    let deferred_batches = Arc::new(DeferredBatches::default());
+    let database: Arc<dyn Database> =
+        Arc::new(DeferredBatchDatabase::new(Arc::clone(db), Arc::clone(&deferred_batches)));
     let sql = HostSql::new(Arc::clone(&database));
     let keys = Keys::load_or_create(&keys_dir(config))?;
     let vault = Arc::new(Vault::load_or_create(&keys_dir(config))?);
     let settings = Arc::new(Settings::new(sql.clone(), vault));
     let accounts = Arc::new(Accounts::new(sql.clone(), keys, Arc::clone(&settings), &config.auth));
     let nodes = Arc::new(Nodes::new(sql.clone(), &config.node));
-    let plugins = Plugins::new(Parts {
+    let plugins = Plugins::new(PluginDeps {
         config: Arc::clone(config),
         database,
-        tickets,
+        deferred_batches,
         accounts: Arc::clone(&accounts),
         settings: Arc::clone(&settings),
         console,

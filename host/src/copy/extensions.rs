@@ -9,7 +9,7 @@ use tinybase_abi::codec::{BatchWriter, Expect};
 
 use super::{CopyError, state::Progress};
 use crate::{
-    db::{Attached, Scope},
+    db::{Scope, ScopedBatch},
     plugins::{Plugins, package::Package},
 };
 
@@ -82,13 +82,13 @@ pub async fn ask(
 }
 
 /// The statements that make the tables, to be applied in the extensions' names.
-pub fn make(plans: &BTreeMap<String, Plan>) -> Vec<Attached> {
+pub fn make(plans: &BTreeMap<String, Plan>) -> Vec<ScopedBatch> {
     let statements = |plan: &Plan| plan.tables.iter().flat_map(|made| made.make.clone()).collect::<Vec<_>>();
     plans.iter().filter_map(|(name, plan)| attached(name, &statements(plan))).collect()
 }
 
 /// Statements in an extension's name; none where there are none.
-pub fn attached(name: &str, statements: &[String]) -> Option<Attached> {
+pub fn attached(name: &str, statements: &[String]) -> Option<ScopedBatch> {
     let mut batch = BatchWriter::default();
     statements.iter().for_each(|sql| batch.push(sql, [], Expect::Any));
     (!batch.is_empty()).then(|| (Scope::Extension(name.into()), batch.finish()))

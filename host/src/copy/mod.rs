@@ -33,7 +33,7 @@ use self::{
 };
 use crate::{
     config,
-    db::{Attached, Database, DbError},
+    db::{Database, DbError, ScopedBatch},
     nodes::SameKeys,
     plugins::{Console, Plugins, package::Package},
 };
@@ -221,7 +221,7 @@ impl Run<'_> {
     async fn go_on(
         &mut self,
         mut batch: BatchWriter,
-        attached: Vec<Attached>,
+        attached: Vec<ScopedBatch>,
         next: Whole,
     ) -> Result<(), CopyError> {
         let at = batch.len();

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tinybase_abi::codec::{BatchWriter, Reader, RowsHead, Value, pack_values};
 
 use crate::{
-    db::{Attached, Cost, Database, DbError, Engine, Query, Scope},
+    db::{Cost, Database, DbError, Engine, Query, Scope, ScopedBatch},
     sql::Row,
 };
 
@@ -54,7 +54,7 @@ impl Side {
     }
 
     /// Applies a batch of the host's, and behind it others in scopes of their own: all of it or nothing.
-    pub async fn apply(&self, batch: BatchWriter, attached: Vec<Attached>) -> Result<(), DbError> {
+    pub async fn apply(&self, batch: BatchWriter, attached: Vec<ScopedBatch>) -> Result<(), DbError> {
         self.0.apply_attached(&Scope::Host, batch.finish(), attached).await.map(drop)
     }
 }

@@ -259,7 +259,7 @@ pub trait Transaction: Send {
 }
 
 /// A packed batch that is applied with another one, in a scope of its own.
-pub type Attached = (Scope, Vec<u8>);
+pub type ScopedBatch = (Scope, Vec<u8>);
 
 /// What an engine offers.
 pub trait Database: Send + Sync + 'static {
@@ -275,7 +275,7 @@ pub trait Database: Send + Sync + 'static {
     }
     /// Applies a packed batch and, behind it, others in scopes of their own: all of it together or not at all. So the
     /// statements that a hook adds commit with the change of another plugin. Answers the first batch's result.
-    fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<Attached>) -> Answer<Vec<u8>>;
+    fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<ScopedBatch>) -> Answer<Vec<u8>>;
     /// Begins a transaction that may span calls until `deadline` has passed. Other writers wait meanwhile.
     fn begin(
         &self,

@@ -23,8 +23,8 @@ use tokio::sync::Mutex;
 use tracing::Instrument;
 
 use super::{
+    plugin_instance::{PluginInstance, is_own_fault},
     refusal, registration,
-    running::{Running, is_own_fault},
     services::Limits,
     streamed::streamed,
 };
@@ -45,7 +45,7 @@ const HEADERS_MAX: usize = 100;
 
 /// One route of a plugin.
 pub struct PluginCall {
-    plugin: Arc<Running>,
+    plugin: Arc<PluginInstance>,
     position: u32,
     spec: RouteSpec,
     limits: Limits,
@@ -54,7 +54,7 @@ pub struct PluginCall {
 impl PluginCall {
     /// The route at this position of the plugin's registration.
     pub fn new(
-        plugin: Arc<Running>,
+        plugin: Arc<PluginInstance>,
         position: u32,
         route: &registration::Route,
         limits: Limits,
@@ -112,8 +112,8 @@ impl PluginRoute for PluginCall {
     fn call(&self, request: PluginRequest) -> BoxFuture<'static, Result<PluginResponse, ApiError>> {
         let (position, limits, begun) = (self.position, self.limits, Instant::now());
         // Boxed first: what is begun later is moved into task after task.
-        let request = BoxedRequest::new(LentRequest::new(request));
-        let make = move |plugin: &Arc<Running>| plugin.instance().handle(position, request);
+        let request = BoxedRequest::new(FfiRequest::new(request));
+        let make = move |plugin: &Arc<PluginInstance>| plugin.instance().handle(position, request);
         let mut call = self.plugin.guarded(Work::Request, make);
         async move {
             let answer = (&mut call).await;
@@ -143,21 +143,25 @@ impl PluginRoute for PluginCall {
 }
 
 /// A plugin's error as an API error.
-fn refuse(plugin: &Running, error: &RawError) -> ApiError {
+fn refuse(plugin: &PluginInstance, error: &RawError) -> ApiError {
     match refusal::refused(plugin.name(), error) {
         Some(refused) => refused,
         None => broken(plugin, "an error without an error's status"),
     }
 }
 
-fn broken(plugin: &Running, what: &str) -> ApiError {
+fn broken(plugin: &PluginInstance, what: &str) -> ApiError {
     tracing::error!(plugin = plugin.name(), "the plugin answered {what}");
     let detail = format!("the extension {} gave an answer that cannot be passed on", plugin.name());
     ApiError::new(StatusCode::BAD_GATEWAY, "plugin_answer_invalid", detail)
 }
 
 /// Turns an answer into one that HTTP allows, or says what is wrong with it.
-fn accept(plugin: &Arc<Running>, raw: RawResponse, limits: Limits) -> Result<PluginResponse, ApiError> {
+fn accept(
+    plugin: &Arc<PluginInstance>,
+    raw: RawResponse,
+    limits: Limits,
+) -> Result<PluginResponse, ApiError> {
     let bytes_max = limits.response_bytes_max;
     let status = StatusCode::from_u16(raw.status).ok().filter(|status| (200..600).contains(&status.as_u16()));
     let Some(status) = status else { return Err(broken(plugin, "a status that HTTP does not have")) };
@@ -202,7 +206,7 @@ fn read_headers(packed: &[u8]) -> Result<HeaderMap, BadHeader> {
 }
 
 /// The HTTP server's request, lent to a plugin.
-struct LentRequest {
+struct FfiRequest {
     method: Method,
     uri: http::Uri,
     headers: HeaderMap,
@@ -215,14 +219,14 @@ struct LentRequest {
     stream: Option<Arc<Mutex<ByteStream>>>,
 }
 
-impl LentRequest {
-    fn new(request: PluginRequest) -> LentRequest {
+impl FfiRequest {
+    fn new(request: PluginRequest) -> FfiRequest {
         let PluginRequest { parts, params, caller, request_id, client, body } = request;
         let (body, stream) = match body {
             RequestBody::Bytes(body) => (Some(body), None),
             RequestBody::Stream(stream) => (None, Some(Arc::new(Mutex::new(stream)))),
         };
-        LentRequest {
+        FfiRequest {
             method: parts.method,
             uri: parts.uri,
             headers: parts.headers,
@@ -237,7 +241,7 @@ impl LentRequest {
     }
 }
 
-impl HostRequest for LentRequest {
+impl HostRequest for FfiRequest {
     fn method(&self) -> &str {
         self.method.as_str()
     }

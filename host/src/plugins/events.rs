@@ -20,13 +20,13 @@ use tinybase_abi::{
 use tokio::sync::{Notify, mpsc};
 
 use super::{
+    deferred_batches::DeferredBatches,
     generation::{Generation, Hook, Listener},
     outbox,
-    running::Running,
-    tickets::Tickets,
+    plugin_instance::PluginInstance,
 };
 use crate::{
-    db::{Attached, Scope},
+    db::{Scope, ScopedBatch},
     isolation::{Work, threads},
     observe::stats::EVENTS,
 };
@@ -42,13 +42,13 @@ const LISTENER_QUEUE_BYTES_MAX: usize = 64 << 20;
 /// The events that wait for one listener.
 #[derive(Debug, Clone)]
 pub struct ListenerQueue {
-    events: mpsc::Sender<Told>,
+    events: mpsc::Sender<EventMessage>,
     bytes: Arc<AtomicUsize>,
 }
 
 impl ListenerQueue {
     /// Appends an event; false where it is too full.
-    fn push(&self, event: Told) -> bool {
+    fn push(&self, event: EventMessage) -> bool {
         let bytes = event.payload.len();
         let fits = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= LISTENER_QUEUE_BYTES_MAX;
         let is_taken = fits && self.events.try_send(event).is_ok();
@@ -61,7 +61,7 @@ impl ListenerQueue {
 
 /// An event on its way to a listener.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub struct EventMessage {
     /// The topic.
     pub topic: Arc<str>,
     /// The subject.
@@ -73,7 +73,7 @@ pub struct Told {
 /// What the bus keeps across generations.
 pub struct EventBus {
     topics: Mutex<HashMap<String, &'static Topic>>,
-    tickets: Arc<Tickets>,
+    deferred_batches: Arc<DeferredBatches>,
     call_timeout: Duration,
     /// Wakes the outbox: something was written down.
     pub(super) outbox_wake: Notify,
@@ -81,8 +81,8 @@ pub struct EventBus {
 
 impl EventBus {
     /// A bus whose hooks may take `call_timeout` each.
-    pub fn new(tickets: Arc<Tickets>, call_timeout: Duration) -> EventBus {
-        EventBus { topics: Mutex::default(), tickets, call_timeout, outbox_wake: Notify::new() }
+    pub fn new(deferred_batches: Arc<DeferredBatches>, call_timeout: Duration) -> EventBus {
+        EventBus { topics: Mutex::default(), deferred_batches, call_timeout, outbox_wake: Notify::new() }
     }
 
     /// The topic of this name. It lives as long as the process, so that plugins may keep it.
@@ -127,8 +127,8 @@ impl EventBus {
     ) -> Result<Outcome, RawError> {
         let mut current = payload;
         let mut altered = false;
-        let mut attached: Vec<Attached> = Vec::new();
-        for hook in generation.before.get(topic).into_iter().flatten().filter(|hook| hook.takes(subject)) {
+        let mut attached: Vec<ScopedBatch> = Vec::new();
+        for hook in generation.before.get(topic).into_iter().flatten().filter(|hook| hook.matches(subject)) {
             let (payload, added) = self.run_hook(hook, topic, subject, &current).await?;
             if !payload.is_empty() {
                 current = payload;
@@ -150,7 +150,7 @@ impl EventBus {
         topic: &str,
         subject: &str,
         payload: &[u8],
-    ) -> Result<(Bytes, Vec<Attached>), RawError> {
+    ) -> Result<(Bytes, Vec<ScopedBatch>), RawError> {
         let hooks = hook.plugin.hooks().ok_or_else(|| RawError::new(500, "plugin_no_hooks", "no hooks"))?;
         let (position, payload) = (hook.position, Bytes::from(payload.to_vec()));
         let (of, about) = (topic.to_owned(), subject.to_owned());
@@ -169,7 +169,7 @@ impl EventBus {
 
     /// What a hook's answer adds to the change, where it has the forms that it must have: its statements, and what the
     /// tickets among them stand for.
-    fn taken(&self, scope: &Scope, outcome: &Outcome) -> Result<Vec<Attached>, String> {
+    fn taken(&self, scope: &Scope, outcome: &Outcome) -> Result<Vec<ScopedBatch>, String> {
         if !outcome.payload.is_empty() {
             let text =
                 std::str::from_utf8(&outcome.payload).map_err(|error| format!("its payload: {error}"))?;
@@ -178,15 +178,20 @@ impl EventBus {
         if outcome.statements.is_empty() {
             return Ok(Vec::new());
         }
-        let (statements, tickets) = split_tickets(&outcome.statements).map_err(|error| error.to_string())?;
+        let (statements, deferred_batches) =
+            split_tickets(&outcome.statements).map_err(|error| error.to_string())?;
         let mut added = vec![(scope.clone(), statements)];
-        added.extend(self.tickets.redeem(&tickets).map_err(|error| format!("its statements: {error}"))?);
+        added.extend(
+            self.deferred_batches
+                .redeem(&deferred_batches)
+                .map_err(|error| format!("its statements: {error}"))?,
+        );
         Ok(added)
     }
 
     /// Keeps statements until a change is applied; answers a packed batch that stands for them.
-    pub(super) fn ticket(&self, attached: Vec<Attached>) -> Result<Bytes, RawError> {
-        let ticket = self.tickets.issue(attached).ok_or_else(|| {
+    pub(super) fn ticket(&self, attached: Vec<ScopedBatch>) -> Result<Bytes, RawError> {
+        let ticket = self.deferred_batches.issue(attached).ok_or_else(|| {
             let mut error =
                 RawError::new(503, "too_many_changes", "too many changes are under way: try again");
             error.retryable = 1;
@@ -205,7 +210,7 @@ impl EventBus {
                 self.outbox_wake.notify_one();
                 continue;
             };
-            let told = told.get_or_insert_with(|| Told {
+            let told = told.get_or_insert_with(|| EventMessage {
                 topic: topic.into(),
                 subject: subject.into(),
                 payload: payload.into(),
@@ -232,8 +237,8 @@ fn clamp(count: usize) -> u32 {
 }
 
 /// Starts the task that tells a listener one event after the other. It ends when its queue is dropped.
-pub fn start_listener(plugin: Arc<Running>, position: u32, call_timeout: Duration) -> ListenerQueue {
-    let (queue, mut events) = mpsc::channel::<Told>(LISTENER_QUEUE_MAX);
+pub fn start_listener(plugin: Arc<PluginInstance>, position: u32, call_timeout: Duration) -> ListenerQueue {
+    let (queue, mut events) = mpsc::channel::<EventMessage>(LISTENER_QUEUE_MAX);
     let queue = ListenerQueue { events: queue, bytes: Arc::default() };
     let waiting = Arc::clone(&queue.bytes);
     tokio::spawn(async move {
@@ -255,14 +260,14 @@ pub fn start_listener(plugin: Arc<Running>, position: u32, call_timeout: Duratio
 
 impl Listener {
     /// Whether it listens to events of this subject.
-    pub fn takes(&self, subject: &str) -> bool {
+    pub fn matches(&self, subject: &str) -> bool {
         self.subject.as_deref().is_none_or(|wanted| wanted == subject)
     }
 }
 
 impl Hook {
     /// Whether it runs before events of this subject.
-    pub fn takes(&self, subject: &str) -> bool {
+    pub fn matches(&self, subject: &str) -> bool {
         self.subject.as_deref().is_none_or(|wanted| wanted == subject)
     }
 }
@@ -275,8 +280,11 @@ mod tests {
     fn the_events_that_wait_for_a_listener_are_limited_in_bytes() {
         let (events, mut waiting) = mpsc::channel(LISTENER_QUEUE_MAX);
         let queue = ListenerQueue { events, bytes: Arc::default() };
-        let event =
-            |bytes: usize| Told { topic: "t".into(), subject: "s".into(), payload: vec![0; bytes].into() };
+        let event = |bytes: usize| EventMessage {
+            topic: "t".into(),
+            subject: "s".into(),
+            payload: vec![0; bytes].into(),
+        };
         let half = LISTENER_QUEUE_BYTES_MAX / 2;
         let taken: Vec<bool> = [half, half, 1, 0].map(|bytes| queue.push(event(bytes))).to_vec();
         assert_eq!(taken, [true, true, false, true]);

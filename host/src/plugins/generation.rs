@@ -15,11 +15,11 @@ use thiserror::Error;
 use tinybase_abi::{bytes::Bytes, error::RawError};
 
 use super::{
+    active_plugin::{ActivePlugin, DrainingPlugin},
     call::PluginCall,
     events::ListenerQueue,
-    member::{Leaving, Member},
+    plugin_instance::PluginInstance,
     registration::RegistrationError,
-    running::Running,
     services::Limits,
 };
 use crate::{
@@ -33,7 +33,7 @@ const SHARED_SERVICES: &[&str] = &["identity"];
 /// A hook before events.
 pub struct Hook {
     /// Whose it is.
-    pub plugin: Arc<Running>,
+    pub plugin: Arc<PluginInstance>,
     /// Its position in the plugin's registration.
     pub position: u32,
     /// One subject alone, or all.
@@ -44,7 +44,7 @@ pub struct Hook {
 /// A listener after events.
 pub struct Listener {
     /// Whose it is.
-    pub plugin: Arc<Running>,
+    pub plugin: Arc<PluginInstance>,
     /// Its position in the plugin's registration.
     pub position: u32,
     /// One subject alone, or all.
@@ -59,7 +59,7 @@ pub struct Listener {
 #[derive(Clone)]
 pub struct Service {
     /// Whose it is.
-    pub plugin: Arc<Running>,
+    pub plugin: Arc<PluginInstance>,
     /// Its position in the plugin's registration.
     pub position: u32,
 }
@@ -85,7 +85,7 @@ pub struct Generation {
     /// Tells it from every other that served in this process; 0 where it never does.
     pub number: u64,
     /// The plugins, in the order in which they were started.
-    pub members: Vec<Arc<Member>>,
+    pub active_plugins: Vec<Arc<ActivePlugin>>,
     /// Their routes.
     pub routes: RouteTable,
     /// Their hooks by topic, in order.
@@ -140,8 +140,8 @@ impl Generation {
     /// # Errors
     /// See [`JoinError`]; routes that were taken in before the fault stay in the table, so the generation must be
     /// built again without the plugin.
-    pub fn join(&mut self, member: &Arc<Member>, limits: Limits) -> Result<(), JoinError> {
-        let plugin = member.plugin();
+    pub fn join(&mut self, active: &Arc<ActivePlugin>, limits: Limits) -> Result<(), JoinError> {
+        let plugin = active.plugin();
         for (position, service) in plugin.registration().services.iter().enumerate() {
             let key = (service.name.clone(), service.major);
             let offered = self.services.entry(key.clone()).or_default();
@@ -159,26 +159,26 @@ impl Generation {
             let call = PluginCall::new(Arc::clone(plugin), at(position), route, limits);
             self.routes.insert(method, &route.path, Arc::new(call))?;
         }
-        self.members.push(Arc::clone(member));
+        self.active_plugins.push(Arc::clone(active));
         Ok(())
     }
 
     /// Whoever is there first keeps the paths that its manifest declares.
     fn refuse_foreign_path(&self, method: &Method, path: &str) -> Result<(), JoinError> {
-        for member in &self.members {
-            let prefixes = &member.plugin().manifest().routes;
+        for active in &self.active_plugins {
+            let prefixes = &active.plugin().manifest().routes;
             if let Some(prefix) = prefixes.iter().find(|prefix| takes_paths_below(path, prefix)) {
                 let (method, path, prefix) = (method.clone(), path.to_owned(), prefix.clone());
-                return Err(JoinError::ForeignPath { method, path, prefix, owner: member.name().to_owned() });
+                return Err(JoinError::ForeignPath { method, path, prefix, owner: active.name().to_owned() });
             }
         }
         Ok(())
     }
 
     /// Sets hooks, listeners and jobs going, once every plugin has joined; what goes already is left as it is.
-    pub fn arm(&mut self, limits: Limits, with_jobs: bool) {
-        for member in &self.members {
-            let plugin = member.plugin();
+    pub fn activate(&mut self, limits: Limits, with_jobs: bool) {
+        for active in &self.active_plugins {
+            let plugin = active.plugin();
             for (hook, position) in plugin.registration().before.iter().zip(0..) {
                 let entry = Hook {
                     plugin: Arc::clone(plugin),
@@ -188,7 +188,7 @@ impl Generation {
                 };
                 self.before.entry(hook.topic.clone()).or_default().push(entry);
             }
-            let queues = member.queues(limits).iter();
+            let queues = active.queues(limits).iter();
             for ((listener, queue), position) in plugin.registration().after.iter().zip(queues).zip(0..) {
                 let subject = listener.subject.as_deref().unwrap_or("*");
                 let entry = Listener {
@@ -201,7 +201,7 @@ impl Generation {
                 self.after.entry(listener.topic.clone()).or_default().push(entry);
             }
             if with_jobs {
-                member.start_jobs();
+                active.start_jobs();
             }
         }
         for hooks in self.before.values_mut() {
@@ -225,23 +225,24 @@ impl Generation {
 
     /// The listeners of a topic that take this subject.
     pub fn listeners(&self, topic: &str, subject: &str) -> impl Iterator<Item = &Listener> {
-        self.after.get(topic).into_iter().flatten().filter(move |listener| listener.takes(subject))
+        self.after.get(topic).into_iter().flatten().filter(move |listener| listener.matches(subject))
     }
 
     /// A plugin by its extension's name.
-    pub fn plugin(&self, name: &str) -> Option<&Arc<Running>> {
-        self.member(name).map(|member| member.plugin())
+    pub fn plugin(&self, name: &str) -> Option<&Arc<PluginInstance>> {
+        self.active_plugin(name).map(|active| active.plugin())
     }
 
-    /// A member by its extension's name.
-    pub fn member(&self, name: &str) -> Option<&Arc<Member>> {
-        self.members.iter().find(|member| member.name() == name)
+    /// A plugin by its extension's name.
+    pub fn active_plugin(&self, name: &str) -> Option<&Arc<ActivePlugin>> {
+        self.active_plugins.iter().find(|active| active.name() == name)
     }
 
     /// What leaves service where `next` takes this one's place.
-    pub fn leaving(&self, next: &Generation) -> Vec<Leaving> {
-        let stays = |member: &Arc<Member>| next.members.iter().any(|other| Arc::ptr_eq(member, other));
-        self.members.iter().filter(|member| !stays(member)).map(|member| member.leaving()).collect()
+    pub fn leaving(&self, next: &Generation) -> Vec<DrainingPlugin> {
+        let stays =
+            |active: &Arc<ActivePlugin>| next.active_plugins.iter().any(|other| Arc::ptr_eq(active, other));
+        self.active_plugins.iter().filter(|active| !stays(active)).map(|active| active.leaving()).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{sync::watch, task::AbortHandle};
 
-use super::{registration::Job, running::Running};
+use super::{plugin_instance::PluginInstance, registration::Job};
 use crate::isolation::Work;
 
 /// A job's task. When this is dropped its clock stops; a run that is under way ends by itself.
@@ -24,7 +24,7 @@ impl JobTask {
 }
 
 /// Starts a job; its first run comes after one period.
-pub fn start_job(plugin: Arc<Running>, position: u32, job: &Job) -> JobTask {
+pub fn start_job(plugin: Arc<PluginInstance>, position: u32, job: &Job) -> JobTask {
     let period = Duration::from_millis(job.every_ms.max(1));
     let name = job.name.clone();
     let (clock, mut stopped) = watch::channel(());

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use futures_util::future::BoxFuture;
 use tinybase_abi::bytes::Bytes;
 
-use super::{generation::Service, services::Shared};
+use super::{generation::Service, services::PluginContext};
 use crate::accounts::{Mail, Mailer};
 
 const SERVICE: &str = "mail";
@@ -14,11 +14,11 @@ const METHOD: &str = "send";
 
 /// Hands accounts' mails to an extension.
 pub struct ServiceMailer {
-    shared: Arc<Shared>,
+    shared: Arc<PluginContext>,
 }
 
 impl ServiceMailer {
-    pub(super) fn new(shared: Arc<Shared>) -> ServiceMailer {
+    pub(super) fn new(shared: Arc<PluginContext>) -> ServiceMailer {
         ServiceMailer { shared }
     }
 

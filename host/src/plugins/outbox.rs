@@ -11,8 +11,8 @@ use tinybase_abi::{
 
 use super::{
     generation::{Generation, Listener},
-    services::Shared,
-    teller::Teller,
+    outbox_leader::SubscriptionLease,
+    services::PluginContext,
 };
 use crate::{
     db::DbError,
@@ -60,13 +60,13 @@ fn push_new(batch: &mut BatchWriter, subscriber: &str, (topic, subject): (&str, 
 }
 
 /// Tells what is due, for as long as the server serves.
-pub async fn run(shared: Arc<Shared>) {
+pub async fn run(shared: Arc<PluginContext>) {
     let sql = HostSql::new(Arc::clone(&shared.database));
-    let teller = Teller::new(sql.clone(), Arc::clone(&shared.node), shared.limits.call_timeout);
+    let lease = SubscriptionLease::new(sql.clone(), Arc::clone(&shared.node), shared.limits.call_timeout);
     loop {
         let generation = shared.current.load_full();
         for listener in generation.durable_listeners() {
-            if let Err(error) = tell_due(&shared, &sql, &teller, listener, generation.number).await {
+            if let Err(error) = deliver_due(&shared, &sql, &lease, listener, generation.number).await {
                 let plugin = listener.plugin.name();
                 tracing::error!(plugin, %error, "the outbox could not be read or written");
             }
@@ -83,19 +83,19 @@ pub async fn run(shared: Arc<Shared>) {
     }
 }
 
-async fn tell_due(
-    shared: &Shared,
+async fn deliver_due(
+    shared: &PluginContext,
     sql: &HostSql,
-    teller: &Teller,
+    lease: &SubscriptionLease,
     listener: &Listener,
     generation: u64,
 ) -> Result<(), DbError> {
     // Most looks find nothing, and take nothing then.
     let mut due = due(sql, &listener.subscriber).await?;
-    if due.events.is_empty() || !teller.take(&listener.subscriber).await? {
+    if due.events.is_empty() || !lease.take(&listener.subscriber).await? {
         return Ok(());
     }
-    if !teller.is_alone() {
+    if !lease.is_alone() {
         // What was due before may have been delivered by whoever delivered then.
         due = self::due(sql, &listener.subscriber).await?;
     }
@@ -103,14 +103,14 @@ async fn tell_due(
         for event in &due.events {
             if shared.current.load().number != generation {
                 // The rest is delivered to whoever listens by now: no plugin is kept by what is due.
-                return teller.leave(&listener.subscriber).await;
+                return lease.release(&listener.subscriber).await;
             }
-            if !tell(shared, sql, teller, listener, event).await? {
+            if !deliver(shared, sql, lease, listener, event).await? {
                 return Ok(());
             }
         }
         if !due.has_more {
-            return teller.leave(&listener.subscriber).await;
+            return lease.release(&listener.subscriber).await;
         }
         due = self::due(sql, &listener.subscriber).await?;
     }
@@ -149,10 +149,10 @@ fn push_failed(batch: &mut BatchWriter, sql: &HostSql, id: i64, wait: i64, probl
 }
 
 /// Answers whether this node is still the one that tells this listener.
-async fn tell(
-    shared: &Shared,
+async fn deliver(
+    shared: &PluginContext,
     sql: &HostSql,
-    teller: &Teller,
+    lease: &SubscriptionLease,
     listener: &Listener,
     event: &Row,
 ) -> Result<bool, DbError> {
@@ -186,9 +186,9 @@ async fn tell(
             push_failed(&mut batch, sql, id, wait, &words.message);
         }
     }
-    teller.push_hold(&mut batch, &listener.subscriber);
+    lease.push_renewal(&mut batch, &listener.subscriber);
     let applied = sql.apply(batch).await?;
-    Ok(teller.is_alone() || applied.affected.last() == Some(&1))
+    Ok(lease.is_alone() || applied.affected.last() == Some(&1))
 }
 
 impl Generation {

@@ -28,7 +28,7 @@ pub(super) struct Process {
     /// The routes of what was switched off, by name.
     closed: parking_lot::Mutex<BTreeMap<String, ClosedRoutes>>,
     /// The id of the change that this process carries out.
-    carried: parking_lot::Mutex<Option<String>>,
+    executing: parking_lot::Mutex<Option<String>>,
 }
 
 /// What could not be brought up, by name.
@@ -171,13 +171,13 @@ impl Process {
         self.closed.lock().clone()
     }
 
-    /// Notes which change this process carries out.
-    pub(super) fn carry(&self, id: Option<&str>) {
-        *self.carried.lock() = id.map(str::to_owned);
+    /// Sets which change this process executes.
+    pub(super) fn set_executing(&self, id: Option<&str>) {
+        *self.executing.lock() = id.map(str::to_owned);
     }
 
-    /// Whether this process carries a change out.
-    pub(super) fn carries(&self, id: &str) -> bool {
-        self.carried.lock().as_deref() == Some(id)
+    /// Whether this process executes a change.
+    pub(super) fn is_executing(&self, id: &str) -> bool {
+        self.executing.lock().as_deref() == Some(id)
     }
 }

@@ -72,14 +72,14 @@ impl Marker {
     }
 
     /// Sets a marker; it is on disk when this returns.
-    pub fn set(&self, loading: &Loading) -> io::Result<Set> {
+    pub fn set(&self, activation: &Loading) -> io::Result<Set> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         fs::create_dir_all(&self.folder)?;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join(format!("{FILE_NAME}-{}-{number}", std::process::id()));
         let mut file = File::create(&path)?;
         file.lock()?;
-        file.write_all(serde_json::to_string(loading)?.as_bytes())?;
+        file.write_all(serde_json::to_string(activation)?.as_bytes())?;
         file.sync_all()?;
         File::open(&self.folder)?.sync_all()?;
         Ok(Set { path, _file: file })
@@ -114,13 +114,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let marker = Marker::new(&folder.path().join("extensions"));
         assert_eq!(marker.found().unwrap(), []);
-        let loading = Loading { name: "bad".to_owned(), hash: "00".to_owned() };
-        let set = marker.set(&loading).unwrap();
+        let activation = Loading { name: "bad".to_owned(), hash: "00".to_owned() };
+        let set = marker.set(&activation).unwrap();
         assert_eq!(marker.found().unwrap(), [], "whoever set it still lives");
         drop(set);
-        assert_eq!(marker.found().unwrap(), std::slice::from_ref(&loading));
-        marker.set(&loading).unwrap().clear().unwrap();
-        assert_eq!(marker.found().unwrap(), [loading]);
+        assert_eq!(marker.found().unwrap(), std::slice::from_ref(&activation));
+        marker.set(&activation).unwrap().clear().unwrap();
+        assert_eq!(marker.found().unwrap(), [activation]);
         marker.clear_found().unwrap();
         marker.clear_found().unwrap();
         assert_eq!(marker.found().unwrap(), []);

@@ -14,7 +14,7 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use tinybase_abi::{bytes::Bytes as AbiBytes, error::RawError, response::RawStream};
 use tokio::sync::mpsc;
 
-use super::running::Running;
+use super::plugin_instance::PluginInstance;
 use crate::{
     http::ByteStream,
     isolation::{OwnTask, Work, threads},
@@ -29,14 +29,14 @@ type Part = Result<Bytes, String>;
 /// A body of `first` and what `rest` makes. It holds the plugin until it ends or the client goes away. A part may come as
 /// late as it likes, but may not block its thread for longer than `call_timeout`.
 pub fn streamed(
-    plugin: &Arc<Running>,
+    plugin: &Arc<PluginInstance>,
     first: AbiBytes,
     rest: RawStream,
     call_timeout: Duration,
 ) -> ByteStream {
     let (sender, parts) = mpsc::channel(PARTS_AHEAD);
     let running = Arc::new(AtomicBool::new(false));
-    let make = move |plugin: &Arc<Running>| -> BoxFuture<'static, ()> {
+    let make = move |plugin: &Arc<PluginInstance>| -> BoxFuture<'static, ()> {
         pull(Arc::clone(plugin), rest, sender).boxed()
     };
     let pulling = plugin.guarded(Work::Stream, make).telling(Arc::clone(&running));
@@ -80,7 +80,7 @@ async fn next(parts: &mut mpsc::Receiver<Part>, running: &AtomicBool, call_timeo
 }
 
 /// Pulls part by part, as fast as they are taken. A panic ends it with an error.
-async fn pull(plugin: Arc<Running>, mut stream: RawStream, parts: mpsc::Sender<Part>) {
+async fn pull(plugin: Arc<PluginInstance>, mut stream: RawStream, parts: mpsc::Sender<Part>) {
     loop {
         let part = match stream.pull().await {
             Ok(part) if part.is_empty() => return,
@@ -95,7 +95,7 @@ async fn pull(plugin: Arc<Running>, mut stream: RawStream, parts: mpsc::Sender<P
     }
 }
 
-fn broke_off(plugin: &Running, error: &RawError) -> String {
+fn broke_off(plugin: &PluginInstance, error: &RawError) -> String {
     let words = error.words();
     tracing::error!(plugin = plugin.name(), code = words.code, "a body broke off: {}", words.message);
     words.message

@@ -6,7 +6,7 @@ use std::{io, sync::Arc, time::Duration};
 use futures_util::{FutureExt, future::BoxFuture};
 use http::Method;
 
-use super::{Plugins, call, lifecycle::ChangeError, member::Member, registration::Registration};
+use super::{Plugins, active_plugin::ActivePlugin, call, lifecycle::ChangeError, registration::Registration};
 use crate::{
     db::DbError,
     error::ApiError,
@@ -76,7 +76,7 @@ impl Plugins {
         if let Report::SwitchedOff(bulkhead) = report {
             self.take_out_of_service(bulkhead).await;
         }
-        if let Err(error) = self.tell_state().await {
+        if let Err(error) = self.report_state().await {
             tracing::warn!(%error, "how the extensions are could not be written down");
         }
     }
@@ -84,37 +84,37 @@ impl Plugins {
     /// Quarantines what a bulkhead stands for, unless something else has taken its place.
     async fn take_out_of_service(&self, bulkhead: &'static Bulkhead) {
         let serving = self.shared.current.load_full();
-        let Some(member) = serving.member(bulkhead.name()) else { return };
-        if !std::ptr::eq(member.plugin().bulkhead(), bulkhead) {
+        let Some(active) = serving.active_plugin(bulkhead.name()) else { return };
+        if !std::ptr::eq(active.plugin().bulkhead(), bulkhead) {
             return;
         }
-        self.process.close(member.name(), routes_of(member.plugin().registration()));
+        self.process.close(active.name(), routes_of(active.plugin().registration()));
         let reason = format!(
             "it was switched off, since it blocked {} threads; enable it again once it is repaired",
             bulkhead.blocked()
         );
-        while let Err(error) = self.quarantine(member, &reason).await {
+        while let Err(error) = self.quarantine(active, &reason).await {
             if self.process.is_stopped() {
                 return;
             }
-            tracing::error!(plugin = member.name(), %error, "that it is switched off could not be written down");
+            tracing::error!(plugin = active.name(), %error, "that it is switched off could not be written down");
             tokio::time::sleep(AGAIN_AFTER).await;
         }
         self.process.woken.notify_one();
     }
 
-    async fn quarantine(&self, member: &Member, reason: &str) -> Result<(), DbError> {
-        let installed = self.store.find(member.name()).await?;
-        match installed.filter(|installed| installed.hash == member.hash() && installed.is_wanted()) {
-            Some(_) => self.store.quarantine(member.name(), reason).await,
+    async fn quarantine(&self, active: &ActivePlugin, reason: &str) -> Result<(), DbError> {
+        let installed = self.store.find(active.name()).await?;
+        match installed.filter(|installed| installed.hash == active.hash() && installed.is_wanted()) {
+            Some(_) => self.store.quarantine(active.name(), reason).await,
             None => Ok(()),
         }
     }
 }
 
 /// What is said of an extension that blocks threads.
-pub(super) fn blocking(member: &Member) -> Option<ChangeError> {
-    let blocked = member.plugin().bulkhead().blocked();
+pub(super) fn blocking(active: &ActivePlugin) -> Option<ChangeError> {
+    let blocked = active.plugin().bulkhead().blocked();
     (blocked > 0).then(|| ChangeError {
         code: "threads_blocked".into(),
         message: format!("it blocks {blocked} of this node's threads"),

@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use super::{
-    LoadError, Plugins, generation::Generation, loader, member::Member, package::Package, probe::Phase,
+    LoadError, Plugins, active_plugin::ActivePlugin, generation::Generation, library, package::Package,
+    probe::Phase,
 };
 
 /// Opens the library of a package and checks what it says of itself, before anything else is done with it.
@@ -15,7 +16,7 @@ use super::{
 /// # Errors
 /// Why no server may load it.
 pub fn open(package: &Package) -> Result<(), LoadError> {
-    loader::check_descriptor(&loader::open_verified(&package.library())?, package)
+    library::check_descriptor(&library::open_verified(&package.library())?, package)
 }
 
 impl Plugins {
@@ -30,24 +31,24 @@ impl Plugins {
         note: impl Fn(Phase),
     ) -> Result<(), LoadError> {
         note(Phase::Create);
-        let plugin = match loader::create(&self.shared, package).await {
+        let plugin = match library::create(&self.shared, package).await {
             Ok(plugin) => plugin,
             Err(error) => return harmful(error, Phase::Create),
         };
-        let member = Member::new(plugin, &package.hash);
-        Generation::default().join(&member, self.shared.limits)?;
+        let active = ActivePlugin::new(plugin, &package.hash);
+        Generation::default().join(&active, self.shared.limits)?;
         note(Phase::Migrate);
         // Where they fail, a server takes back the transaction in which they run.
         let migrated = self.migrate_empty(package).await;
         note(Phase::Start);
-        if let Err(error) = loader::start(member.plugin(), timeout / 2).await {
+        if let Err(error) = library::start(active.plugin(), timeout / 2).await {
             harmful(error, Phase::Start)?;
         }
         if let Err(error) = migrated {
             tracing::debug!("its migrations fail on an empty SQLite database: {error}");
         }
         note(Phase::ShutDown);
-        drop(member);
+        drop(active);
         let mut alive = self.shared.alive.subscribe();
         let ended = tokio::time::timeout(timeout, alive.wait_for(|alive| *alive == 0)).await.is_ok();
         let is_stuck = !ended || !self.shared.stuck.lock().is_empty();

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use tinybase_abi::{bytes::Bytes, codec::BatchWriter};
 
-use super::{refusal, services::Shared};
+use super::{refusal, services::PluginContext};
 use crate::{
     accounts::{AccountEvent, AccountEvents},
     error::ApiError,
@@ -14,11 +14,11 @@ use crate::{
 
 /// Hears of accounts in the plugins' name.
 pub struct UserEvents {
-    shared: Arc<Shared>,
+    shared: Arc<PluginContext>,
 }
 
 impl UserEvents {
-    pub(super) fn new(shared: Arc<Shared>) -> UserEvents {
+    pub(super) fn new(shared: Arc<PluginContext>) -> UserEvents {
         UserEvents { shared }
     }
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tracing::{Instrument, Span, field::Empty};
 
 use super::TARGET;
-use crate::db::{Answer, Attached, Database, DbError, Engine, ExtensionRights, Query, Scope, Transaction};
+use crate::db::{Answer, Database, DbError, Engine, ExtensionRights, Query, Scope, ScopedBatch, Transaction};
 
 /// A database whose calls are seen in traces.
 pub struct Traced(Arc<dyn Database>);
@@ -77,7 +77,7 @@ impl Database for Traced {
         within(span, self.0.query(query))
     }
 
-    fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<Attached>) -> Answer<Vec<u8>> {
+    fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<ScopedBatch>) -> Answer<Vec<u8>> {
         let span = self.span("db.apply", scope);
         within(span, self.0.apply_attached(scope, batch, attached))
     }

@@ -17,7 +17,7 @@ use tinybase_host::{
     db::{Database, DbError, Engine, Scope, migrations::Migrator},
     error::ApiError,
     http::{Authenticate, OwnRoutes},
-    plugins::tickets::{Redeeming, Tickets},
+    plugins::deferred_batches::{DeferredBatchDatabase, DeferredBatches},
     sql::{HostSql, integer, text, time_from_now},
 };
 use tower::ServiceExt;
@@ -201,13 +201,13 @@ async fn an_entry_shares_the_fate_of_the_change_that_it_waits_for() {
     let scope = Scope::Extension("notes".into());
     let table = ("CREATE TABLE notes_notes (id INTEGER PRIMARY KEY)", &[][..], Expect::Any);
     apply_as(&fresh.db, &scope, &[table]).await.unwrap();
-    let tickets = Arc::new(Tickets::default());
-    let redeeming = Redeeming::new(Arc::clone(&fresh.db) as _, Arc::clone(&tickets));
+    let deferred_batches = Arc::new(DeferredBatches::default());
+    let redeeming = DeferredBatchDatabase::new(Arc::clone(&fresh.db) as _, Arc::clone(&deferred_batches));
     let change = |id: i64, action: &str| {
         let mut batch = BatchWriter::default();
         batch.push("INSERT INTO notes_notes VALUES (?1)", [ValueRef::Integer(id)], Expect::Exactly(1));
         let kept = vec![(Scope::Host, entry_of("notes", action, "n").finish())];
-        batch.push_ticket(tickets.issue(kept).unwrap());
+        batch.push_ticket(deferred_batches.issue(kept).unwrap());
         batch.finish()
     };
     let applied = change(1, "applied");

@@ -12,7 +12,7 @@ use super::{
     run,
 };
 use crate::{
-    db::{Attached, DbError, Scope},
+    db::{DbError, Scope, ScopedBatch},
     memory::{Gathering, NoRoom},
 };
 
@@ -24,7 +24,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(4);
 pub(super) struct Parts {
     pub(super) scope: Scope,
     pub(super) packed: Vec<u8>,
-    pub(super) attached: Vec<Attached>,
+    pub(super) attached: Vec<ScopedBatch>,
 }
 
 impl Parts {

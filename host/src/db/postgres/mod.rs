@@ -49,7 +49,7 @@ use self::{
     statement::Statements,
 };
 use super::{
-    Answer, Attached, Cost, Database, DbError, Engine, ExtensionRights, Query, Scope, Transaction,
+    Answer, Cost, Database, DbError, Engine, ExtensionRights, Query, Scope, ScopedBatch, Transaction,
     turns::CallerKey,
 };
 use crate::observe::stats::DATABASE;
@@ -329,7 +329,7 @@ impl Database for Postgres {
         })))
     }
 
-    fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<Attached>) -> Answer<Vec<u8>> {
+    fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<ScopedBatch>) -> Answer<Vec<u8>> {
         let shared = Arc::clone(&self.shared);
         let parts = Parts { scope: scope.clone(), packed: batch, attached };
         let caller = CallerKey::current();

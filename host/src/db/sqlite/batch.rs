@@ -5,7 +5,7 @@ use std::time::Duration;
 use tinybase_abi::codec::{BatchResultWriter, Expect, Reader};
 
 use super::link::{Link, looks_like_script};
-use crate::db::{Attached, DbError, Scope};
+use crate::db::{DbError, Scope, ScopedBatch};
 
 /// What became of a batch.
 pub(super) enum Outcome {
@@ -21,7 +21,7 @@ pub(super) enum Outcome {
 pub(super) struct Parts<'a> {
     pub(super) scope: &'a Scope,
     pub(super) packed: &'a [u8],
-    pub(super) attached: &'a [Attached],
+    pub(super) attached: &'a [ScopedBatch],
 }
 
 impl Parts<'_> {

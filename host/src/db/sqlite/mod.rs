@@ -35,7 +35,8 @@ use self::{
     writer::{Job, Message, Seat, WriterHandle, gone},
 };
 use super::{
-    Answer, Attached, Cost, Database, DbError, Durability, Engine, ExtensionRights, Query, Scope, Transaction,
+    Answer, Cost, Database, DbError, Durability, Engine, ExtensionRights, Query, Scope, ScopedBatch,
+    Transaction,
 };
 
 pub use self::options::SqliteOptions;
@@ -148,7 +149,7 @@ impl Database for Sqlite {
         }
     }
 
-    fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<Attached>) -> Answer<Vec<u8>> {
+    fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<ScopedBatch>) -> Answer<Vec<u8>> {
         let (reply, answer) = oneshot::channel();
         match self.writer.send(Message::Apply(Job { scope: scope.clone(), batch, attached, reply })) {
             Ok(()) => Answer::Later(Box::pin(async { answer.await.unwrap_or_else(|_| Err(gone())) })),

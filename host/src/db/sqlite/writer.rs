@@ -23,7 +23,7 @@ use super::{
     transaction::{self, End, TransactionCall},
 };
 use crate::{
-    db::{Attached, DbError, Scope},
+    db::{DbError, Scope, ScopedBatch},
     observe::stats::DATABASE,
 };
 
@@ -46,7 +46,7 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, DbError>>;
 pub(super) struct Job {
     pub(super) scope: Scope,
     pub(super) batch: Vec<u8>,
-    pub(super) attached: Vec<Attached>,
+    pub(super) attached: Vec<ScopedBatch>,
     pub(super) reply: Reply<Vec<u8>>,
 }
 

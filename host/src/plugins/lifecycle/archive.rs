@@ -65,7 +65,10 @@ impl Plugins {
     }
 
     /// Keeps an installed package for other nodes, where this one has it and none has done so.
-    pub(in crate::plugins) async fn offer(&self, installed: &Installed) -> Result<(), ChangeError> {
+    pub(in crate::plugins) async fn archive_if_missing(
+        &self,
+        installed: &Installed,
+    ) -> Result<(), ChangeError> {
         let folder = self.folder_of(&installed.name, &installed.folder_name());
         if self.shared.database.engine() == Engine::Sqlite || self.is_archived(&installed.hash).await? {
             return Ok(());

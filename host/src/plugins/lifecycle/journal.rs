@@ -333,11 +333,11 @@ impl Journal {
              WHERE id = ?1 AND ended_at IS NULL AND carrier IS NOT DISTINCT FROM ?3",
             self.now
         );
-        let hold = ValueRef::Integer(i64::try_from(HOLD.as_nanos()).unwrap_or(i64::MAX));
+        let change_lock = ValueRef::Integer(i64::try_from(HOLD.as_nanos()).unwrap_or(i64::MAX));
         let mut batch = BatchWriter::default();
         batch.push(
             &sql,
-            [ValueRef::Text(&entry.id), ValueRef::Text(&self.me), or_null(&entry.carrier), hold],
+            [ValueRef::Text(&entry.id), ValueRef::Text(&self.me), or_null(&entry.carrier), change_lock],
             Expect::Any,
         );
         Ok(self.sql.apply(batch).await?.affected == [1])
@@ -355,9 +355,9 @@ impl Journal {
             "UPDATE tb_extension_changes SET held_until = {} + ?3 WHERE id = ?1 AND carrier = ?2",
             self.now
         );
-        let hold = ValueRef::Integer(i64::try_from(HOLD.as_nanos()).unwrap_or(i64::MAX));
+        let change_lock = ValueRef::Integer(i64::try_from(HOLD.as_nanos()).unwrap_or(i64::MAX));
         let mut batch = BatchWriter::default();
-        batch.push(&sql, [ValueRef::Text(id), ValueRef::Text(&self.me), hold], Expect::Any);
+        batch.push(&sql, [ValueRef::Text(id), ValueRef::Text(&self.me), change_lock], Expect::Any);
         self.sql.apply(batch).await.map(drop)
     }
 

@@ -6,12 +6,12 @@
 //! out itself, on the same road: the plugin is brought up in its process once, and ended again.
 
 mod archive;
-mod bring;
-mod carry;
 mod change;
+mod change_lock;
 mod checks;
 mod crash_point;
-mod hold;
+mod executor;
+mod install;
 mod journal;
 mod nodes;
 mod purge;
@@ -21,12 +21,12 @@ mod snapshot;
 mod state;
 mod undo;
 
-pub use bring::RollbackPlan;
 pub use change::{Change, ChangeError, Changed, Kind, Origin};
+pub(super) use change_lock::ChangeLock;
+pub use change_lock::{ServerLock, server_lock};
 pub(super) use checks::check_prefix;
-pub(super) use hold::Hold;
-pub use hold::{ServerLock, server_lock};
+pub use install::RollbackPlan;
 pub use state::{ExtensionState, NodeState};
 
 pub(super) use recover::Unfinished;
-pub(super) use request::{Part, Said};
+pub(super) use request::{Participation, Said};

@@ -7,8 +7,8 @@ use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 use tokio::time::Instant;
 
 use super::{
-    carry::Work,
     change::ChangeError,
+    executor::ChangeExecutor,
     journal::{Entry, Step},
 };
 use crate::{
@@ -26,7 +26,7 @@ const REPORTS: &str =
 const REPORT: &str = "INSERT INTO tb_extension_reports (change_id, node, step, code, message) VALUES (?1, ?2, ?3, ?4, ?5) \
      ON CONFLICT (change_id, node, step) DO UPDATE SET code = excluded.code, message = excluded.message";
 
-impl Work<'_> {
+impl ChangeExecutor<'_> {
     /// Waits until every other node has the package and has had it probed.
     pub(super) async fn prepare_others(&mut self) -> Result<(), ChangeError> {
         if self.others().await?.is_empty() {

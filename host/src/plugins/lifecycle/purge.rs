@@ -5,9 +5,9 @@ use tinybase_abi::codec::{BatchWriter, Expect, Value, ValueRef};
 use tinybase_package::boundary::host_prefix;
 
 use super::{
-    carry::Work,
     change::ChangeError,
     crash_point::crash_point,
+    executor::ChangeExecutor,
     journal::{self, Step},
 };
 use crate::{
@@ -23,7 +23,7 @@ const POSTGRES_TABLES: &str = "SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm'
      WHERE n.nspname = current_schema() AND relkind IN ('r', 'p', 'v', 'm', 'S') AND NOT relispartition \
      AND left(relname, CAST(?1 AS INTEGER)) = ?2 ORDER BY 1 DESC, 2";
 
-impl Work<'_> {
+impl ChangeExecutor<'_> {
     /// Takes the extension away, which serves nowhere any more.
     pub(super) async fn remove(&mut self) -> Result<(), ChangeError> {
         self.step(Step::Removed).await?;

@@ -2,8 +2,8 @@
 //! or takes it back. Either way an instance is left in which the old or the new version serves.
 
 use super::{
-    carry::Work,
     change::{ChangeError, Kind},
+    executor::ChangeExecutor,
     journal::{Entry, Step},
 };
 use crate::{
@@ -30,10 +30,11 @@ impl Plugins {
         killed: &mut Vec<Loading>,
     ) -> Result<Option<Unfinished>, LoadError> {
         let Some(entry) = self.abandoned().await? else { return Ok(None) };
-        let is_killer =
-            |loading: &Loading| loading.name == entry.name && Some(&loading.hash) == entry.to_hash.as_ref();
+        let is_killer = |activation: &Loading| {
+            activation.name == entry.name && Some(&activation.hash) == entry.to_hash.as_ref()
+        };
         let is_killed = killed.iter().any(is_killer);
-        killed.retain(|loading| !is_killer(loading));
+        killed.retain(|activation| !is_killer(activation));
         if !is_killed && entry.is_recorded() {
             return Ok(Some(Unfinished(entry)));
         }
@@ -49,11 +50,11 @@ impl Plugins {
     async fn take_back(&self, entry: Entry, how: &str) -> Result<(), ChangeError> {
         if entry.step == Step::Undone {
             // Only its files were left to be taken away.
-            return Work { plugins: self, journal: self.journal(), entry }.end_undone().await;
+            return ChangeExecutor { plugins: self, journal: self.journal(), entry }.end_undone().await;
         }
         let error = interrupted(&entry, how);
         tracing::warn!(plugin = entry.name, "{error}");
-        Work { plugins: self, journal: self.journal(), entry }.undo(&error).await
+        ChangeExecutor { plugins: self, journal: self.journal(), entry }.undo(&error).await
     }
 
     /// Whether a change under way brings this package back, whose tables are still those of the newer version then.
@@ -75,14 +76,14 @@ impl Plugins {
 
     /// The open change, where whoever carried it out is gone; it is this process's then.
     async fn abandoned(&self) -> Result<Option<Entry>, LoadError> {
-        if !self.hold.may_carry() {
+        if !self.change_lock.is_held() {
             return Ok(None);
         }
         let journal = self.journal();
         let Some(entry) = journal.open().await?.filter(|entry| entry.carrier.is_some()) else {
             return Ok(None);
         };
-        if self.process.carries(&entry.id) {
+        if self.process.is_executing(&entry.id) {
             return Ok(None);
         }
         // On SQLite whoever holds the folder's lock is the only one; and what this process has given up is its own.
@@ -94,31 +95,31 @@ impl Plugins {
 
     /// Completes a change that was taken over, now that what the rows say is loaded, or takes it back.
     pub(in crate::plugins) async fn finish(&self, Unfinished(entry): Unfinished) -> Result<(), LoadError> {
-        let mut work = Work { plugins: self, journal: self.journal(), entry };
-        let (kind, plugin) = (work.entry.kind, work.entry.name.clone());
+        let mut executor = ChangeExecutor { plugins: self, journal: self.journal(), entry };
+        let (kind, plugin) = (executor.entry.kind, executor.entry.name.clone());
         let is_up = match kind {
             Kind::Disable => true,
             Kind::Uninstall => {
-                work.remove().await?;
+                executor.remove().await?;
                 true
             }
-            _ => self.is_up(&work.entry).await?,
+            _ => self.is_up(&executor.entry).await?,
         };
         if !is_up {
-            self.take_back(work.entry, "it did not come up").await?;
+            self.take_back(executor.entry, "it did not come up").await?;
             return Ok(());
         }
         if kind == Kind::Rollback
-            && let Err(error) = work.finish_rollback().await
+            && let Err(error) = executor.finish_rollback().await
         {
-            self.take_back(work.entry, &error.message).await?;
+            self.take_back(executor.entry, &error.message).await?;
             return Ok(());
         }
         if let Some(row) = self.store.find(&plugin).await? {
             let kept: Vec<String> = [Some(row.hash), row.previous_hash].into_iter().flatten().collect();
             self.forget_packages(&plugin, &kept).await;
         }
-        work.end(None).await?;
+        executor.end(None).await?;
         tracing::info!(plugin, change = kind.name(), "a change that was interrupted is complete");
         Ok(())
     }
@@ -130,7 +131,9 @@ impl Plugins {
             return Ok(true);
         }
         let current = self.shared.current.load();
-        Ok(current.member(&entry.name).is_some_and(|member| Some(member.hash()) == entry.to_hash.as_deref()))
+        Ok(current
+            .active_plugin(&entry.name)
+            .is_some_and(|active| Some(active.hash()) == entry.to_hash.as_deref()))
     }
 
     /// Takes over and finishes what another node left unfinished, while this one serves.
@@ -140,13 +143,13 @@ impl Plugins {
         if !entry.is_recorded() {
             return Ok(self.take_back(entry, "it had not come far").await?);
         }
-        let followed = self.follow().await?;
+        let followed = self.reconcile().await?;
         self.drain(followed.leaving);
         self.finish(Unfinished(entry)).await
     }
 }
 
-impl Work<'_> {
+impl ChangeExecutor<'_> {
     /// What is left of a rollback of which the older version runs here: everywhere else too, and then the tables.
     async fn finish_rollback(&mut self) -> Result<(), ChangeError> {
         if self.entry.step >= Step::Reverted {

@@ -44,7 +44,7 @@ impl Plugins {
         if_match: &IfMatch,
     ) -> Result<Changed, ChangeError> {
         let (plugins, actor, if_match) = (self.clone(), actor.clone(), if_match.clone());
-        let is_server = self.process.purpose() == Purpose::Serve && self.hold.may_carry();
+        let is_server = self.process.purpose() == Purpose::Serve && self.change_lock.is_held();
         let made = tokio::spawn(async move {
             if is_server {
                 plugins.change_here(&change, &actor, &if_match).await
@@ -75,14 +75,14 @@ impl Plugins {
         loop {
             let entry = self.entry_of(change, actor, if_match).await?;
             if journal.request(&entry).await? {
-                if let Some(outcome) = self.claim_and_carry_out(&entry).await? {
+                if let Some(outcome) = self.claim_and_execute(&entry).await? {
                     return outcome;
                 }
                 // Another node was quicker to take it up.
                 return self.outcome_of(&entry, deadline).await;
             }
             // Whoever asked for the open one may have nobody else to carry it out.
-            if self.hold.may_carry() {
+            if self.change_lock.is_held() {
                 self.serve_requests().await?;
             }
             wait_for_turn(deadline).await?;
@@ -107,7 +107,7 @@ impl Plugins {
             }
             if let Change::Install { package, .. } | Change::Update { package, .. } = change {
                 // The server may not reach the folder that it lies in.
-                self.hand_over(package).await?;
+                self.stage_for_server(package).await?;
             }
             let entry = self.entry_of(change, actor, if_match).await?;
             if journal.request(&entry).await?
@@ -124,7 +124,7 @@ impl Plugins {
         if self.shared.database.engine() == Engine::Postgres && !self.nodes.list().await?.is_empty() {
             return Ok(false);
         }
-        Ok(self.hold.take().map_err(|error| LoadError::file("the lock of changes", &error))?)
+        Ok(self.change_lock.take().map_err(|error| LoadError::file("the lock of changes", &error))?)
     }
 
     async fn change_alone(
@@ -140,7 +140,7 @@ impl Plugins {
     }
 
     /// Brings a package to where a server finds it.
-    async fn hand_over(&self, package: &crate::plugins::package::Package) -> Result<(), ChangeError> {
+    async fn stage_for_server(&self, package: &crate::plugins::package::Package) -> Result<(), ChangeError> {
         if self.shared.database.engine() == Engine::Postgres {
             return self.archive(package).await;
         }
@@ -175,10 +175,10 @@ impl Plugins {
                 Ok(None) => return Some(Err(withdrawn())),
                 Err(error) => return Some(Err(error.into())),
             }
-            let may_carry = self.take_over_from_servers().await.unwrap_or(false);
+            let is_held = self.take_over_from_servers().await.unwrap_or(false);
             let is_silent = asked.elapsed() > CLAIM_TIME_MAX;
-            if (may_carry || is_silent) && journal.withdraw(&entry.id).await.unwrap_or(false) {
-                if may_carry {
+            if (is_held || is_silent) && journal.withdraw(&entry.id).await.unwrap_or(false) {
+                if is_held {
                     return None;
                 }
                 let told = "the server that serves this database did not take the change up; see its log";
@@ -240,38 +240,41 @@ impl Plugins {
             return Ok(());
         };
         // Whoever asked learns what it came to, by the journal.
-        self.claim_and_carry_out(&entry).await.map(drop)
+        self.claim_and_execute(&entry).await.map(drop)
     }
 
     /// Carries a change out that nobody has taken up; `None` where somebody else was quicker.
-    async fn claim_and_carry_out(
+    async fn claim_and_execute(
         &self,
         entry: &Entry,
     ) -> Result<Option<Result<Changed, ChangeError>>, ChangeError> {
-        self.process.carry(Some(&entry.id));
+        self.process.set_executing(Some(&entry.id));
         let outcome = match self.journal().claim(entry).await {
             Ok(true) => {
                 let carrier = Some(self.nodes.id().to_string());
-                Ok(Some(self.carry_out(Entry { carrier, ..entry.clone() }).await))
+                Ok(Some(self.execute(Entry { carrier, ..entry.clone() }).await))
             }
             Ok(false) => Ok(None),
             Err(error) => Err(error.into()),
         };
-        self.process.carry(None);
+        self.process.set_executing(None);
         outcome
     }
 
     /// Does this node's part in the change of another.
-    pub(in crate::plugins) async fn take_part(&self, said: &mut Said) -> Result<Part, ChangeError> {
-        let Some(entry) = self.journal().open().await? else { return Ok(Part::TakeUp) };
+    pub(in crate::plugins) async fn participate(
+        &self,
+        said: &mut Said,
+    ) -> Result<Participation, ChangeError> {
+        let Some(entry) = self.journal().open().await? else { return Ok(Participation::Reconcile) };
         if entry.carrier.is_none() {
-            return Ok(Part::TakeUp);
+            return Ok(Participation::Reconcile);
         }
         if entry.carrier.as_deref() == Some(self.nodes.id()) {
-            return Ok(Part::Wait);
+            return Ok(Participation::Wait);
         }
         match entry.step {
-            Step::Migrated | Step::Started => return Ok(Part::Wait),
+            Step::Migrated | Step::Started => return Ok(Participation::Wait),
             Step::Prepared if said.lacks(&entry, Step::Prepared) => {
                 let outcome = self.prepare(&entry).await;
                 self.report(&entry.id, Step::Prepared, &outcome).await?;
@@ -279,7 +282,7 @@ impl Plugins {
             }
             step if entry.is_recorded() && step >= Step::Swapped => {
                 if said.lacks(&entry, Step::Swapped) {
-                    return Ok(Part::TakeUpAndTell(Box::new(entry)));
+                    return Ok(Participation::ReconcileAndReport(Box::new(entry)));
                 }
                 if entry.kind == Kind::Rollback
                     && step >= Step::Drained
@@ -292,12 +295,12 @@ impl Plugins {
             }
             _ => {}
         }
-        Ok(Part::TakeUp)
+        Ok(Participation::Reconcile)
     }
 
     /// Says to whoever carries a change out whether it is taken up here. What will pass by itself is no answer yet: it is
     /// tried again before.
-    pub(in crate::plugins) async fn tell_taken_up(
+    pub(in crate::plugins) async fn report_reconciled(
         &self,
         entry: &Entry,
         said: &mut Said,
@@ -338,11 +341,11 @@ impl Said {
 }
 
 /// What a node does while a change may be under way.
-pub(in crate::plugins) enum Part {
+pub(in crate::plugins) enum Participation {
     /// It takes up what is installed.
-    TakeUp,
+    Reconcile,
     /// It takes that up, and says whether it could.
-    TakeUpAndTell(Box<Entry>),
+    ReconcileAndReport(Box<Entry>),
     /// The rows say what will be and does not run yet where the change is carried out, or this node itself is at it.
     Wait,
 }

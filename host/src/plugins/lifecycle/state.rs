@@ -78,7 +78,7 @@ impl Plugins {
     }
 
     /// Says what runs here and what does not, for those who look.
-    pub(in crate::plugins) async fn tell_state(&self) -> Result<(), DbError> {
+    pub(in crate::plugins) async fn report_state(&self) -> Result<(), DbError> {
         let mut batch = BatchWriter::default();
         let (node, long_ago) = (self.nodes.id(), self.store.sql().time_from_now(-UNLISTED_SECONDS));
         batch.push(FORGET, [ValueRef::Text(node), ValueRef::Text(&long_ago)], Expect::Any);
@@ -98,7 +98,7 @@ impl Plugins {
         self.store.apply(batch).await
     }
 
-    /// What [`Plugins::tell_state`] says, to be held against what it said before.
+    /// What [`Plugins::report_state`] says, to be held against what it said before.
     pub(in crate::plugins) fn what_runs(&self) -> Vec<String> {
         self.lines().iter().map(|line| format!("{line:?}")).collect()
     }
@@ -113,12 +113,12 @@ impl Plugins {
         };
         let mut lines: Vec<Line> = failed.iter().map(of_failed).collect();
         let current = self.shared.current.load();
-        for member in current.members.iter().filter(|member| !failed.contains_key(member.name())) {
+        for active in current.active_plugins.iter().filter(|active| !failed.contains_key(active.name())) {
             // It runs, and something that ran before it holds a thread.
-            let error = stuck.get(member.name()).map(|told| ChangeError::new("plugin_stuck", told));
-            let error = error.or_else(|| switch_off::blocking(member));
-            let error = error.or_else(|| self.crashed(member.name()));
-            let (name, hash) = (member.name().to_owned(), member.hash().to_owned());
+            let error = stuck.get(active.name()).map(|told| ChangeError::new("plugin_stuck", told));
+            let error = error.or_else(|| switch_off::blocking(active));
+            let error = error.or_else(|| self.crashed(active.name()));
+            let (name, hash) = (active.name().to_owned(), active.hash().to_owned());
             lines.push(Line { name, hash, is_failed: false, error });
         }
         lines

@@ -3,9 +3,9 @@
 use tinybase_abi::codec::BatchWriter;
 
 use super::{
-    carry::{Tables, Work, push_row},
     change::{ChangeError, Kind},
     crash_point::crash_point,
+    executor::{ChangeExecutor, Tables, push_row},
     journal::Step,
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-impl Work<'_> {
+impl ChangeExecutor<'_> {
     /// Takes the change back and ends it with this error.
     pub(super) async fn undo(&mut self, error: &ChangeError) -> Result<(), ChangeError> {
         let before = self.entry.details.before.clone();
@@ -34,8 +34,8 @@ impl Work<'_> {
         crash_point();
         // Before the first generation nothing runs that would have to be changed.
         if is_reverted && self.plugins.shared.current.load().number > 0 {
-            let followed = self.plugins.follow().await?;
-            self.plugins.drain(followed.leaving);
+            let outcome = self.plugins.reconcile().await?;
+            self.plugins.drain(outcome.leaving);
         }
         self.end_undone().await
     }

@@ -24,26 +24,26 @@ const TEXT_BYTES_MAX: usize = 512;
 
 /// An entry as a plugin tells it.
 #[derive(Debug, Deserialize)]
-struct Told {
+struct EntryPayload {
     action: String,
     target_kind: String,
     target_id: String,
     #[serde(default)]
     change: Map<String, Json>,
     #[serde(default)]
-    request: Option<ToldRequest>,
+    request: Option<RequestPayload>,
 }
 
 /// The request that it was done for.
 #[derive(Debug, Deserialize)]
-struct ToldRequest {
-    caller: Option<ToldCaller>,
+struct RequestPayload {
+    caller: Option<CallerPayload>,
     address: String,
     request_id: String,
 }
 
 #[derive(Debug, Deserialize)]
-struct ToldCaller {
+struct CallerPayload {
     user_id: String,
     email: String,
     #[serde(default)]
@@ -64,9 +64,9 @@ fn is_word(text: &str) -> bool {
     text.len() <= WORD_BYTES_MAX && text.split('.').all(part)
 }
 
-impl Told {
-    fn read(entry: &[u8]) -> Result<Told, RawError> {
-        let told: Told = serde_json::from_slice(entry).map_err(invalid)?;
+impl EntryPayload {
+    fn read(entry: &[u8]) -> Result<EntryPayload, RawError> {
+        let told: EntryPayload = serde_json::from_slice(entry).map_err(invalid)?;
         for (what, word) in [("action", &told.action), ("target_kind", &told.target_kind)] {
             if !is_word(word) {
                 return Err(invalid(format!(
@@ -91,8 +91,10 @@ impl Told {
         let Some(request) = self.request.take() else { return by_itself };
         let (kind, id, name) = match request.caller {
             None => (ActorKind::Nobody, None, String::new()),
-            Some(ToldCaller { token_id: Some(token), email, .. }) => (ActorKind::Token, Some(token), email),
-            Some(ToldCaller { user_id, email, .. }) => (ActorKind::User, Some(user_id), email),
+            Some(CallerPayload { token_id: Some(token), email, .. }) => {
+                (ActorKind::Token, Some(token), email)
+            }
+            Some(CallerPayload { user_id, email, .. }) => (ActorKind::User, Some(user_id), email),
         };
         let given = |text: String| (!text.is_empty()).then_some(text);
         Actor { kind, id, name, address: given(request.address), request_id: given(request.request_id) }
@@ -121,7 +123,7 @@ impl PluginHost {
         } else {
             Actor::local(ActorKind::Extension, name)
         };
-        Ok(Told::read(entry)?.batch(name, by_itself))
+        Ok(EntryPayload::read(entry)?.batch(name, by_itself))
     }
 }
 
@@ -148,10 +150,10 @@ mod tests {
 
     use super::*;
 
-    fn told(change: impl FnOnce(&mut Json)) -> Result<Told, RawError> {
+    fn told(change: impl FnOnce(&mut Json)) -> Result<EntryPayload, RawError> {
         let mut entry = json!({"action": "create", "target_kind": "note", "target_id": "n1"});
         change(&mut entry);
-        Told::read(entry.to_string().as_bytes())
+        EntryPayload::read(entry.to_string().as_bytes())
     }
 
     #[test]

@@ -97,7 +97,7 @@ fn apart<T: Send + 'static>(
 }
 
 /// What all plugins share of the host.
-pub struct Shared {
+pub struct PluginContext {
     /// Limits of plugins.
     pub limits: Limits,
     /// The database, which redeems tickets.
@@ -132,7 +132,7 @@ type OpenTransaction = Arc<tokio::sync::Mutex<Option<Box<dyn Transaction>>>>;
 
 /// The host as one plugin sees it.
 pub struct PluginHost {
-    shared: Arc<Shared>,
+    shared: Arc<PluginContext>,
     manifest: Arc<Manifest>,
     scope: Scope,
     transactions: Arc<Mutex<Transactions>>,
@@ -150,7 +150,7 @@ struct Transactions {
 
 impl PluginHost {
     /// The host for a plugin that is about to be created. Never freed.
-    pub fn leak(shared: Arc<Shared>, manifest: Arc<Manifest>) -> &'static PluginHost {
+    pub fn leak(shared: Arc<PluginContext>, manifest: Arc<Manifest>) -> &'static PluginHost {
         let scope = Scope::Extension(manifest.name.as_str().into());
         let places = shared.outbound.places();
         let bulkhead = Bulkhead::leak(&manifest.name, shared.limits.moved_threads_max());
@@ -182,7 +182,7 @@ impl PluginHost {
     }
 
     /// What all plugins share.
-    pub fn shared(&self) -> &Arc<Shared> {
+    pub fn shared(&self) -> &Arc<PluginContext> {
         &self.shared
     }
 

@@ -25,7 +25,7 @@ const METHOD_BYTES_MAX: usize = 32;
 
 /// What a plugin tells.
 #[derive(Debug, Deserialize)]
-struct Told {
+struct SignInPayload {
     email: Option<String>,
     user_id: Option<String>,
     #[serde(default)]
@@ -35,9 +35,9 @@ struct Told {
     user_agent: Option<String>,
 }
 
-impl Told {
+impl SignInPayload {
     fn read(who: &[u8], extension: &str) -> Result<ToldSignIn, RawError> {
-        let told: Told = serde_json::from_slice(who).map_err(|error| invalid(&error.to_string()))?;
+        let told: SignInPayload = serde_json::from_slice(who).map_err(|error| invalid(&error.to_string()))?;
         let who = match (told.email, told.user_id) {
             (Some(email), None) => Who::Email(email),
             (None, Some(id)) => Who::UserId(id),
@@ -89,7 +89,7 @@ impl SignIns {
 
 impl sessions::Server for PluginHost {
     fn sign_in(&self, who: Bytes) -> RawFuture<Bytes> {
-        let told = match Told::read(&who, &self.manifest.name) {
+        let told = match SignInPayload::read(&who, &self.manifest.name) {
             Ok(told) => told,
             Err(error) => return ready(Err(error)),
         };
@@ -122,7 +122,7 @@ mod tests {
     fn a_sign_in_is_read_and_its_method_is_the_extensions() {
         let told = json!({"email": "ada@example.org", "create": true, "method": "code", "address": "::1",
             "user_agent": "curl\n"});
-        let told = Told::read(told.to_string().as_bytes(), "door").unwrap();
+        let told = SignInPayload::read(told.to_string().as_bytes(), "door").unwrap();
         assert_eq!((told.who, told.create), (Who::Email("ada@example.org".into()), true));
         assert_eq!((told.method.as_str(), told.client.user_agent.as_deref()), ("door:code", Some("curl")));
         assert_eq!(told.client.actor.address.as_deref(), Some("::1"));
@@ -142,10 +142,10 @@ mod tests {
             json!({"email": "a@b.c", "method": "code", "address": "here"}),
         ];
         for told in cases {
-            let error = Told::read(told.to_string().as_bytes(), "door").unwrap_err();
+            let error = SignInPayload::read(told.to_string().as_bytes(), "door").unwrap_err();
             assert_eq!(error.words().code, "sign_in_invalid", "{told}");
         }
-        assert!(Told::read(Json::Null.to_string().as_bytes(), "door").is_err());
+        assert!(SignInPayload::read(Json::Null.to_string().as_bytes(), "door").is_err());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tinybase_abi::{
 };
 use tokio::sync::watch;
 
-use super::{loader, manifest::Manifest, registration::Registration, services::PluginHost};
+use super::{library, manifest::Manifest, registration::Registration, services::PluginHost};
 use crate::{
     db::Scope,
     isolation::{Bulkhead, Guarded, OwnTask, Work},
@@ -23,31 +23,31 @@ use crate::{
 };
 
 /// A plugin of a generation.
-pub struct Running {
+pub struct PluginInstance {
     manifest: Arc<Manifest>,
     registration: Registration,
     host: &'static PluginHost,
     hooks: Option<hooks::Client>,
     instance: Option<LoadedInstance>,
     figures: &'static PluginFigures,
-    counted: Option<loader::Alive>,
+    counted: Option<library::Alive>,
     /// Goes once the plugin has ended.
     alive: Option<watch::Sender<()>>,
 }
 
-impl Running {
+impl PluginInstance {
     /// Takes over an instance whose registration was checked.
     pub fn new(
         manifest: Arc<Manifest>,
         registration: Registration,
         host: &'static PluginHost,
         instance: LoadedInstance,
-        counted: loader::Alive,
-    ) -> Running {
+        counted: library::Alive,
+    ) -> PluginInstance {
         let figures = stats::plugin(&manifest.name);
         let (hooks, alive) = (instance.hooks(), Some(watch::Sender::new(())));
         let (instance, counted) = (Some(instance), Some(counted));
-        Running { manifest, registration, host, hooks, instance, figures, counted, alive }
+        PluginInstance { manifest, registration, host, hooks, instance, figures, counted, alive }
     }
 
     /// Answers an error to whoever waits for a change of it, once the plugin has ended. Nothing is ever sent.
@@ -92,7 +92,7 @@ impl Running {
 
     /// Notes that a thread never came back from it: nobody waits for its end.
     pub fn give_up(&self) {
-        self.counted.iter().for_each(loader::Alive::release);
+        self.counted.iter().for_each(library::Alive::release);
     }
 
     /// The instance.
@@ -166,9 +166,9 @@ impl Running {
     }
 
     /// A call of this plugin that can stop nothing else, and that holds the plugin. `make` begins it.
-    pub fn guarded<M, F>(self: &Arc<Self>, work: Work, make: M) -> Guarded<Arc<Running>, M, F>
+    pub fn guarded<M, F>(self: &Arc<Self>, work: Work, make: M) -> Guarded<Arc<PluginInstance>, M, F>
     where
-        M: FnOnce(&Arc<Running>) -> F + Send + 'static,
+        M: FnOnce(&Arc<PluginInstance>) -> F + Send + 'static,
         F: Future + Unpin + Send + 'static,
     {
         Guarded::new(self.bulkhead(), Arc::clone(self), work, make)
@@ -202,11 +202,11 @@ pub fn is_own_fault(error: &RawError) -> bool {
     error.status >= 500
 }
 
-impl Drop for Running {
+impl Drop for PluginInstance {
     fn drop(&mut self) {
         let Some(instance) = self.instance.take() else { return };
         // Nothing holds the plugin any more: no future of it is under way, and its tasks are ended first.
         let counted = self.counted.take().expect("it is taken in drop alone");
-        loader::end(instance, self.host, counted, self.alive.take());
+        library::end(instance, self.host, counted, self.alive.take());
     }
 }

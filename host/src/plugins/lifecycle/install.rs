@@ -7,10 +7,10 @@ use serde::Serialize;
 use tinybase_abi::codec::BatchWriter;
 
 use super::{
-    carry::{Tables, Work},
     change::{Change, ChangeError, Kind},
     checks,
     crash_point::crash_point,
+    executor::{ChangeExecutor, Tables},
     journal::{Entry, Step},
 };
 use crate::{
@@ -24,9 +24,9 @@ use crate::{
     },
 };
 
-impl Work<'_> {
+impl ChangeExecutor<'_> {
     /// Installs or updates.
-    pub(super) async fn bring_package(&mut self) -> Result<(), ChangeError> {
+    pub(super) async fn install_or_update(&mut self) -> Result<(), ChangeError> {
         self.step(Step::Verified).await?;
         let package = self.package_at_hand().await?;
         let before = self.plugins.store.find(&self.entry.name).await?;
@@ -54,7 +54,7 @@ impl Work<'_> {
             };
         }
         self.prepare_others().await?;
-        self.bring_up(&package, &after, Tables::Up(&package)).await?;
+        self.activate(&package, &after, Tables::Up(&package)).await?;
         self.tidy(&after).await;
         Ok(())
     }
@@ -83,7 +83,7 @@ impl Work<'_> {
     }
 
     /// Brings the version before back.
-    pub(super) async fn bring_back(&mut self) -> Result<(), ChangeError> {
+    pub(super) async fn roll_back(&mut self) -> Result<(), ChangeError> {
         self.step(Step::Verified).await?;
         let Previous { before, package, .. } = self.previous().await?;
         let package = self.put_into_place(&package).await?;
@@ -96,7 +96,7 @@ impl Work<'_> {
         self.prepare_others().await?;
         // The newer version works on its own tables to its very end: what they have more goes once it is gone. The older one
         // works on them meanwhile as it did while it was updated.
-        self.bring_up(&package, &after, Tables::Stay).await?;
+        self.activate(&package, &after, Tables::Stay).await?;
         self.revert_tables().await?;
         self.tidy(&after).await;
         Ok(())
@@ -221,8 +221,8 @@ impl Plugins {
     pub async fn rollback_plan(&self, name: &str) -> Result<RollbackPlan, ChangeError> {
         let change = Change::Rollback { name: name.to_owned() };
         let entry = Entry::new(&change, None, &Actor::command());
-        let mut work = Work { plugins: self, journal: self.journal(), entry };
-        let way = work.previous().await?;
+        let mut executor = ChangeExecutor { plugins: self, journal: self.journal(), entry };
+        let way = executor.previous().await?;
         let reverted = way.reverted.iter().rev().map(|step| step.version).collect();
         Ok(RollbackPlan {
             name: name.to_owned(),

@@ -6,7 +6,8 @@ use std::{sync::Arc, time::Duration};
 use serde_json::Value as Json;
 
 use super::{
-    LoadError, Plugins, collect, generation::Generation, install, loader, member::Member, package::Package,
+    LoadError, Plugins, active_plugin::ActivePlugin, fan_out, generation::Generation, install, library,
+    package::Package,
 };
 
 /// How long an extension may think about its tables.
@@ -73,14 +74,14 @@ impl Plugins {
         payload: &Json,
     ) -> Result<Option<Json>, LoadError> {
         let limits = self.shared.limits;
-        let plugin = loader::create(&self.shared, package).await?;
+        let plugin = library::create(&self.shared, package).await?;
         let mut generation = Generation::to_serve();
-        generation.join(&Member::new(Arc::clone(&plugin), &package.hash), limits)?;
-        generation.arm(limits, false);
-        loader::start(&plugin, limits.start_timeout).await?;
+        generation.join(&ActivePlugin::new(Arc::clone(&plugin), &package.hash), limits)?;
+        generation.activate(limits, false);
+        library::start(&plugin, limits.start_timeout).await?;
         let hooks = generation.before.get(topic).map_or(&[][..], Vec::as_slice);
         let Some(hook) = hooks.first() else { return Ok(None) };
-        let asked = collect::ask(hook, topic, payload, ASK_TIME_MAX).await;
+        let asked = fan_out::ask(hook, topic, payload, ASK_TIME_MAX).await;
         let answer = asked.map_err(|error| LoadError::plugin("the hook of the copy", &error))?;
         Ok(answer.map(|part| part.payload))
     }

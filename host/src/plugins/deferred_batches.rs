@@ -1,4 +1,4 @@
-//! Tickets: what a before hook wants to commit with another plugin's change, kept here until that change is applied.
+//! DeferredBatches: what a before hook wants to commit with another plugin's change, kept here until that change is applied.
 //! The plugin in between carries a number and never sees the statements.
 
 use std::{
@@ -16,66 +16,66 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tinybase_abi::codec::split_tickets;
 
-use crate::db::{Answer, Attached, Database, DbError, Engine, ExtensionRights, Query, Scope, Transaction};
+use crate::db::{Answer, Database, DbError, Engine, ExtensionRights, Query, Scope, ScopedBatch, Transaction};
 
 /// The most tickets that may wait to be redeemed.
-const TICKETS_MAX: usize = 10_000;
+const BATCHES_MAX: usize = 10_000;
 /// The most bytes of statements that may wait.
-const TICKETS_BYTES_MAX: usize = 64 << 20;
+const BATCHES_BYTES_MAX: usize = 64 << 20;
 /// How long a ticket waits for the change that it belongs to.
-const TICKET_AGE_MAX: Duration = Duration::from_secs(60);
+const BATCH_AGE_MAX: Duration = Duration::from_secs(60);
 
 /// The statements that wait for their change.
 #[derive(Default)]
-pub struct Tickets {
+pub struct DeferredBatches {
     waiting: AtomicUsize,
     kept: Mutex<Kept>,
 }
 
 #[derive(Default)]
 struct Kept {
-    tickets: HashMap<u64, Waiting>,
+    batches: HashMap<u64, Waiting>,
     /// Of all their statements.
     bytes: usize,
 }
 
 struct Waiting {
     issued: Instant,
-    statements: Vec<Attached>,
+    statements: Vec<ScopedBatch>,
     bytes: usize,
 }
 
 impl Kept {
     fn has_room(&self, bytes: usize) -> bool {
-        self.tickets.len() < TICKETS_MAX && self.bytes + bytes <= TICKETS_BYTES_MAX
+        self.batches.len() < BATCHES_MAX && self.bytes + bytes <= BATCHES_BYTES_MAX
     }
 
     /// A change that was never applied, since it was refused after its hooks, leaves its ticket behind.
     fn forget_old(&mut self) {
-        self.tickets.retain(|_, waiting| waiting.issued.elapsed() < TICKET_AGE_MAX);
-        self.bytes = self.tickets.values().map(|waiting| waiting.bytes).sum();
+        self.batches.retain(|_, waiting| waiting.issued.elapsed() < BATCH_AGE_MAX);
+        self.bytes = self.batches.values().map(|waiting| waiting.bytes).sum();
     }
 
     /// A number that nobody guesses: whoever has it has the ticket, and another extension must not.
     fn free_number(&self) -> u64 {
         loop {
             let number = rand::random();
-            if !self.tickets.contains_key(&number) {
+            if !self.batches.contains_key(&number) {
                 return number;
             }
         }
     }
 
-    fn take(&mut self, ticket: u64) -> Option<Vec<Attached>> {
-        let waiting = self.tickets.remove(&ticket)?;
+    fn take(&mut self, ticket: u64) -> Option<Vec<ScopedBatch>> {
+        let waiting = self.batches.remove(&ticket)?;
         self.bytes -= waiting.bytes;
         Some(waiting.statements)
     }
 }
 
-impl Tickets {
+impl DeferredBatches {
     /// Keeps statements; the answer redeems them once. `None` where too many wait already.
-    pub fn issue(&self, statements: Vec<Attached>) -> Option<u64> {
+    pub fn issue(&self, statements: Vec<ScopedBatch>) -> Option<u64> {
         let bytes = statements.iter().map(|(_, batch)| batch.len()).sum();
         let mut kept = self.kept.lock();
         if !kept.has_room(bytes) {
@@ -85,9 +85,9 @@ impl Tickets {
             }
         }
         let ticket = kept.free_number();
-        kept.tickets.insert(ticket, Waiting { issued: Instant::now(), statements, bytes });
+        kept.batches.insert(ticket, Waiting { issued: Instant::now(), statements, bytes });
         kept.bytes += bytes;
-        self.waiting.store(kept.tickets.len(), Ordering::Release);
+        self.waiting.store(kept.batches.len(), Ordering::Release);
         Some(ticket)
     }
 
@@ -95,7 +95,7 @@ impl Tickets {
     ///
     /// # Errors
     /// Where one is not known, or not any more.
-    pub(super) fn redeem(&self, tickets: &[u64]) -> Result<Vec<Attached>, DbError> {
+    pub(super) fn redeem(&self, tickets: &[u64]) -> Result<Vec<ScopedBatch>, DbError> {
         let mut kept = self.kept.lock();
         let mut statements = Vec::new();
         for ticket in tickets {
@@ -106,11 +106,11 @@ impl Tickets {
                 )
             })?);
         }
-        self.waiting.store(kept.tickets.len(), Ordering::Release);
+        self.waiting.store(kept.batches.len(), Ordering::Release);
         Ok(statements)
     }
 
-    fn split(&self, batch: Vec<u8>) -> Result<(Vec<u8>, Vec<Attached>), DbError> {
+    fn split(&self, batch: Vec<u8>) -> Result<(Vec<u8>, Vec<ScopedBatch>), DbError> {
         if self.waiting.load(Ordering::Acquire) == 0 {
             return Ok((batch, Vec::new()));
         }
@@ -121,19 +121,19 @@ impl Tickets {
 }
 
 /// A database that redeems the tickets in what it is asked to apply.
-pub struct Redeeming {
+pub struct DeferredBatchDatabase {
     inner: Arc<dyn Database>,
-    tickets: Arc<Tickets>,
+    deferred_batches: Arc<DeferredBatches>,
 }
 
-impl Redeeming {
+impl DeferredBatchDatabase {
     /// Redeems `tickets` in front of `inner`.
-    pub fn new(inner: Arc<dyn Database>, tickets: Arc<Tickets>) -> Redeeming {
-        Redeeming { inner, tickets }
+    pub fn new(inner: Arc<dyn Database>, deferred_batches: Arc<DeferredBatches>) -> DeferredBatchDatabase {
+        DeferredBatchDatabase { inner, deferred_batches }
     }
 }
 
-impl Database for Redeeming {
+impl Database for DeferredBatchDatabase {
     fn engine(&self) -> Engine {
         self.inner.engine()
     }
@@ -142,8 +142,13 @@ impl Database for Redeeming {
         self.inner.query(query)
     }
 
-    fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, mut attached: Vec<Attached>) -> Answer<Vec<u8>> {
-        match self.tickets.split(batch) {
+    fn apply_attached(
+        &self,
+        scope: &Scope,
+        batch: Vec<u8>,
+        mut attached: Vec<ScopedBatch>,
+    ) -> Answer<Vec<u8>> {
+        match self.deferred_batches.split(batch) {
             Ok((batch, more)) => {
                 attached.extend(more);
                 self.inner.apply_attached(scope, batch, attached)
@@ -158,8 +163,10 @@ impl Database for Redeeming {
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>> {
         let begun = self.inner.begin(scope, deadline);
-        let tickets = Arc::clone(&self.tickets);
-        Box::pin(async move { Ok(Box::new(RedeemingTransaction { inner: begun.await?, tickets }) as _) })
+        let deferred_batches = Arc::clone(&self.deferred_batches);
+        Box::pin(async move {
+            Ok(Box::new(DeferredBatchTransaction { inner: begun.await?, deferred_batches }) as _)
+        })
     }
 
     fn write_probe(&self) -> BoxFuture<'static, Result<(), DbError>> {
@@ -191,19 +198,19 @@ impl Database for Redeeming {
     }
 }
 
-struct RedeemingTransaction {
+struct DeferredBatchTransaction {
     inner: Box<dyn Transaction>,
-    tickets: Arc<Tickets>,
+    deferred_batches: Arc<DeferredBatches>,
 }
 
-impl Transaction for RedeemingTransaction {
+impl Transaction for DeferredBatchTransaction {
     fn query(&mut self, sql: String, params: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>> {
         self.inner.query(sql, params)
     }
 
     fn apply(&mut self, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>> {
         Box::pin(async move {
-            let (batch, attached) = self.tickets.split(batch)?;
+            let (batch, attached) = self.deferred_batches.split(batch)?;
             let applied = self.inner.apply(batch).await?;
             for (scope, batch) in attached {
                 self.inner.apply_as(&scope, batch).await?;
@@ -231,33 +238,33 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded_in_number_and_in_bytes() {
-        let tickets = Tickets::default();
+        let deferred_batches = DeferredBatches::default();
         let some = |bytes: usize| vec![(Scope::Host, vec![0; bytes])];
-        let half = tickets.issue(some(TICKETS_BYTES_MAX / 2)).unwrap();
-        assert!(tickets.issue(some(TICKETS_BYTES_MAX / 2 + 1)).is_none());
-        tickets.redeem(&[half]).unwrap();
-        assert!(tickets.redeem(&[half]).is_err(), "a ticket is good for once");
-        let rest = tickets.issue(some(TICKETS_BYTES_MAX)).unwrap();
-        assert!(tickets.issue(some(1)).is_none());
-        tickets.redeem(&[rest]).unwrap();
-        for _ in 0..TICKETS_MAX {
-            tickets.issue(some(1)).unwrap();
+        let half = deferred_batches.issue(some(BATCHES_BYTES_MAX / 2)).unwrap();
+        assert!(deferred_batches.issue(some(BATCHES_BYTES_MAX / 2 + 1)).is_none());
+        deferred_batches.redeem(&[half]).unwrap();
+        assert!(deferred_batches.redeem(&[half]).is_err(), "a ticket is good for once");
+        let rest = deferred_batches.issue(some(BATCHES_BYTES_MAX)).unwrap();
+        assert!(deferred_batches.issue(some(1)).is_none());
+        deferred_batches.redeem(&[rest]).unwrap();
+        for _ in 0..BATCHES_MAX {
+            deferred_batches.issue(some(1)).unwrap();
         }
-        assert!(tickets.issue(some(1)).is_none());
+        assert!(deferred_batches.issue(some(1)).is_none());
     }
 
     #[test]
     fn a_ticket_cannot_be_guessed() {
-        let tickets = Tickets::default();
+        let deferred_batches = DeferredBatches::default();
         let issued: Vec<u64> =
-            (0..64).map(|_| tickets.issue(vec![(Scope::Host, vec![0])]).unwrap()).collect();
+            (0..64).map(|_| deferred_batches.issue(vec![(Scope::Host, vec![0])]).unwrap()).collect();
         for ticket in &issued {
             for guess in [ticket.wrapping_sub(1), ticket.wrapping_add(1), 0, 1, 2, 63] {
                 assert!(!issued.contains(&guess), "{guess} follows from {ticket}");
-                assert!(tickets.redeem(&[guess]).is_err(), "{guess} was redeemed");
+                assert!(deferred_batches.redeem(&[guess]).is_err(), "{guess} was redeemed");
             }
         }
-        tickets.redeem(&issued).unwrap();
+        deferred_batches.redeem(&issued).unwrap();
     }
 
     #[tokio::test]
@@ -266,9 +273,9 @@ mod tests {
 
         let dir = tempfile::tempdir().unwrap();
         let options = crate::db::sqlite::SqliteOptions::new(dir.path().join("t.db"));
-        let (db, tickets) =
-            (crate::db::sqlite::Sqlite::open(&options).unwrap(), Arc::new(Tickets::default()));
-        let redeeming = Redeeming::new(db, Arc::clone(&tickets));
+        let (db, deferred_batches) =
+            (crate::db::sqlite::Sqlite::open(&options).unwrap(), Arc::new(DeferredBatches::default()));
+        let redeeming = DeferredBatchDatabase::new(db, Arc::clone(&deferred_batches));
         let scope = |name: &str| Scope::Extension(name.into());
         let batch = |sql: &str, ticket: Option<u64>| {
             let mut batch = BatchWriter::default();
@@ -286,7 +293,7 @@ mod tests {
         for (added, goes_through) in
             [("INSERT INTO b_t VALUES (1)", true), ("INSERT INTO a_t VALUES (1)", false)]
         {
-            let ticket = tickets.issue(vec![(scope("b"), batch(added, None))]).unwrap();
+            let ticket = deferred_batches.issue(vec![(scope("b"), batch(added, None))]).unwrap();
             let applied =
                 redeeming.apply(&scope("a"), batch("INSERT INTO a_t VALUES (2)", Some(ticket))).await;
             match applied {

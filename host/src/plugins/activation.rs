@@ -8,17 +8,19 @@ use semver::Version;
 use tokio::time::Instant;
 
 use super::{
-    LoadError, Plugins, Purpose, dependencies, follower,
+    LoadError, Plugins, Purpose,
+    active_plugin::{ActivePlugin, DrainingPlugin},
+    dependencies,
     generation::{Generation, JoinError},
+    library,
     lifecycle::{Unfinished, check_prefix},
-    loader,
     manifest::Manifest,
-    member::{Leaving, Member},
     migrations, outbox,
     package::Package,
     probe,
     process::Outlook,
     quarantine::Loading,
+    reconciler,
     store::{Desired, Installed},
     switch_off,
 };
@@ -33,11 +35,11 @@ const HOLD_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What this process made of what is installed.
 #[derive(Default)]
-pub(super) struct Followed {
+pub(super) struct ReconcileOutcome {
     /// Each that is wanted and was not brought up, with the reason. An older version of it goes on running where one ran.
     pub failed: Vec<(Installed, LoadError)>,
     /// What left service.
-    pub leaving: Vec<Leaving>,
+    pub leaving: Vec<DrainingPlugin>,
     /// The rows that were taken up.
     pub rows: Vec<Installed>,
 }
@@ -51,10 +53,10 @@ impl Plugins {
     pub async fn load(&self, purpose: Purpose, safe_mode: bool) -> Result<(), LoadError> {
         self.process.begin(purpose, safe_mode);
         if purpose == Purpose::Serve {
-            self.take_hold().await?;
+            self.acquire_change_lock().await?;
         }
         let _turn = self.process.turn.lock().await;
-        let unfinished = self.look_back().await?;
+        let unfinished = self.recover_from_crash().await?;
         if purpose == Purpose::Serve {
             self.look_for_crashes().await?;
         }
@@ -64,8 +66,8 @@ impl Plugins {
             }
         }
         self.swap_in(Vec::new())?;
-        let followed = self.follow().await?;
-        for (_, error) in followed.failed {
+        let outcome = self.reconcile().await?;
+        for (_, error) in outcome.failed {
             if matches!(error, LoadError::Database(_) | LoadError::File { .. }) {
                 return Err(error);
             }
@@ -77,13 +79,13 @@ impl Plugins {
             self.sweep().await?;
             self.write_lock_file().await;
             tokio::spawn(outbox::run(Arc::clone(&self.shared)));
-            tokio::spawn(follower::run(self.clone(), followed.rows));
+            tokio::spawn(reconciler::run(self.clone(), outcome.rows));
         }
         Ok(())
     }
 
     /// Takes up what is installed and enabled by now. What fails is logged, and named in the answer.
-    pub(super) async fn follow(&self) -> Result<Followed, LoadError> {
+    pub(super) async fn reconcile(&self) -> Result<ReconcileOutcome, LoadError> {
         let desired = self.store.desired().await?;
         let all: Vec<Installed> = desired.iter().map(|one| one.installed.clone()).collect();
         self.process.keep_closed(|name| {
@@ -91,41 +93,42 @@ impl Plugins {
         });
         let wanted = dependencies::in_order(all.iter().filter(|one| self.is_served(one)).cloned().collect());
         let current = self.shared.current.load_full();
-        let runs = |one: &Installed| current.member(&one.name).filter(|member| member.hash() == one.hash);
+        let runs =
+            |one: &Installed| current.active_plugin(&one.name).filter(|active| active.hash() == one.hash);
         // What runs already has its place before what is new.
-        let mut beside: Vec<Arc<Member>> = wanted.iter().filter_map(|one| runs(one).cloned()).collect();
-        let mut followed = Followed::default();
+        let mut others: Vec<Arc<ActivePlugin>> = wanted.iter().filter_map(|one| runs(one).cloned()).collect();
+        let mut outcome = ReconcileOutcome::default();
         for installed in &wanted {
-            let needs = |manifest: &Manifest| check_needs(manifest, &all, &beside, &followed.failed);
+            let needs = |manifest: &Manifest| check_needs(manifest, &all, &others, &outcome.failed);
             let loaded = match runs(installed) {
-                Some(member) => needs(member.plugin().manifest()).map(|()| None),
+                Some(active) => needs(active.plugin().manifest()).map(|()| None),
                 None => {
                     let desired = desired.iter().find(|one| one.installed.name == installed.name);
                     let desired = desired.expect("what is wanted is among what is installed");
-                    self.load_one(desired, &needs, &beside).await.map(Some)
+                    self.load_one(desired, &needs, &others).await.map(Some)
                 }
             };
             match loaded {
-                Ok(member) => beside.extend(member),
+                Ok(active) => others.extend(active),
                 Err(error) => {
                     let plugin = installed.name.as_str();
                     self.log_not_loaded(installed, &error);
-                    let before = current.member(plugin);
+                    let before = current.active_plugin(plugin);
                     let before = before.filter(|before| needs(before.plugin().manifest()).is_ok()).cloned();
-                    beside.retain(|member| member.name() != plugin);
-                    beside.extend(before);
-                    followed.failed.push((installed.clone(), error));
+                    others.retain(|active| active.name() != plugin);
+                    others.extend(before);
+                    outcome.failed.push((installed.clone(), error));
                 }
             }
         }
-        let place = |member: &Arc<Member>| wanted.iter().position(|one| one.name == member.name());
-        beside.sort_by_key(place);
-        self.process.note_failures(&followed.failed);
-        if !is_same(&beside, &current.members) {
-            followed.leaving = self.swap_in(beside)?;
+        let place = |active: &Arc<ActivePlugin>| wanted.iter().position(|one| one.name == active.name());
+        others.sort_by_key(place);
+        self.process.note_failures(&outcome.failed);
+        if !is_same(&others, &current.active_plugins) {
+            outcome.leaving = self.swap_in(others)?;
         }
-        followed.rows = all;
-        Ok(followed)
+        outcome.rows = all;
+        Ok(outcome)
     }
 
     /// Says once why something is not loaded, however often that is tried.
@@ -143,26 +146,29 @@ impl Plugins {
         let (current, failures) = (self.shared.current.load(), self.process.failures());
         let served: Vec<&Installed> = rows.iter().filter(|one| self.is_served(one)).collect();
         let is_up = |one: &&Installed| {
-            let runs = current.member(&one.name).is_some_and(|member| member.hash() == one.hash);
+            let runs = current.active_plugin(&one.name).is_some_and(|active| active.hash() == one.hash);
             let known = failures.get(&one.name).filter(|failure| failure.hash == one.hash);
             runs && known.is_none() || known.is_some_and(|failure| failure.outlook == Outlook::Hopeless)
         };
-        let is_wanted = |member: &Arc<Member>| served.iter().any(|one| one.name == member.name());
-        served.iter().all(is_up) && current.members.iter().all(is_wanted)
+        let is_wanted = |active: &Arc<ActivePlugin>| served.iter().any(|one| one.name == active.name());
+        served.iter().all(is_up) && current.active_plugins.iter().all(is_wanted)
     }
 
-    /// Swaps `members` in as the generation that serves. Answers what left service.
-    pub(super) fn swap_in(&self, members: Vec<Arc<Member>>) -> Result<Vec<Leaving>, JoinError> {
+    /// Swaps these plugins in as the generation that serves. Returns those that left service.
+    pub(super) fn swap_in(
+        &self,
+        active_plugins: Vec<Arc<ActivePlugin>>,
+    ) -> Result<Vec<DrainingPlugin>, JoinError> {
         let mut next = Generation::to_serve();
-        for member in &members {
-            next.join(member, self.shared.limits)?;
+        for active in &active_plugins {
+            next.join(active, self.shared.limits)?;
         }
         for (name, routes) in self.process.closed() {
-            if next.member(&name).is_none() {
+            if next.active_plugin(&name).is_none() {
                 switch_off::close(&mut next.routes, &name, &routes);
             }
         }
-        next.arm(self.shared.limits, self.process.purpose() == Purpose::Serve);
+        next.activate(self.shared.limits, self.process.purpose() == Purpose::Serve);
         let next = Arc::new(next);
         let current = self.shared.current.swap(Arc::clone(&next));
         self.shared.bus.count_listeners(&next);
@@ -177,7 +183,7 @@ impl Plugins {
         }
         for one in self.store.all().await? {
             if !one.is_builtin {
-                self.offer(&one).await?;
+                self.archive_if_missing(&one).await?;
             }
             let kept: Vec<String> = [Some(one.hash), one.previous_hash].into_iter().flatten().collect();
             self.forget_packages(&one.name, &kept).await;
@@ -186,9 +192,9 @@ impl Plugins {
     }
 
     /// Becomes the process that carries changes out. Where another holds that right for long, this one only follows.
-    async fn take_hold(&self) -> Result<(), LoadError> {
+    async fn acquire_change_lock(&self) -> Result<(), LoadError> {
         let deadline = Instant::now() + HOLD_WAIT_MAX;
-        while !self.hold.take().map_err(|error| LoadError::file("the lock of changes", &error))? {
+        while !self.change_lock.take().map_err(|error| LoadError::file("the lock of changes", &error))? {
             if Instant::now() >= deadline {
                 tracing::warn!(
                     "another process has this folder: it carries out what is changed of extensions, this one follows"
@@ -202,7 +208,7 @@ impl Plugins {
 
     /// Looks for what was left by a process that went down: a change that it carried out, and what it loaded. What took
     /// a process down is quarantined, or taken back with its change.
-    async fn look_back(&self) -> Result<Option<Unfinished>, LoadError> {
+    async fn recover_from_crash(&self) -> Result<Option<Unfinished>, LoadError> {
         let file = |error| LoadError::file("the load marker", &error);
         let mut killed = self.marker.found().map_err(file)?;
         let unfinished = self.take_over(&mut killed).await?;
@@ -222,12 +228,12 @@ impl Plugins {
         &self,
         desired: &Desired,
         check_needs: &(dyn Fn(&Manifest) -> Result<(), LoadError> + Sync),
-        beside: &[Arc<Member>],
-    ) -> Result<Arc<Member>, LoadError> {
+        others: &[Arc<ActivePlugin>],
+    ) -> Result<Arc<ActivePlugin>, LoadError> {
         let package = self.verified(&desired.installed).await?;
         check_needs(&package.manifest)?;
-        check_prefix(&desired.installed.name, beside.iter().map(|member| member.name()))?;
-        self.bring_up(&package, beside, self.migrate(&package, desired)).await
+        check_prefix(&desired.installed.name, others.iter().map(|active| active.name()))?;
+        self.load_and_start(&package, others, self.migrate(&package, desired)).await
     }
 
     /// The package of an installed extension, every file of it held against what was installed. It is probed where it
@@ -258,36 +264,36 @@ impl Plugins {
 
     /// Makes the plugin of a package, holds it against those beside it, does what must be done before it starts, and starts
     /// it. It serves nothing yet.
-    pub(super) async fn bring_up(
+    pub(super) async fn load_and_start(
         &self,
         package: &Package,
-        beside: &[Arc<Member>],
+        others: &[Arc<ActivePlugin>],
         before_start: impl Future<Output = Result<(), LoadError>>,
-    ) -> Result<Arc<Member>, LoadError> {
+    ) -> Result<Arc<ActivePlugin>, LoadError> {
         let file = |error| LoadError::file("the load marker", &error);
         let loading = Loading { name: package.manifest.name.clone(), hash: package.hash.clone() };
         let marker = self.marker.set(&loading).map_err(file)?;
-        let member = self.create_and_start(package, beside, before_start).await;
+        let active = self.create_and_start(package, others, before_start).await;
         marker.clear().map_err(file)?;
-        member
+        active
     }
 
     async fn create_and_start(
         &self,
         package: &Package,
-        beside: &[Arc<Member>],
+        others: &[Arc<ActivePlugin>],
         before_start: impl Future<Output = Result<(), LoadError>>,
-    ) -> Result<Arc<Member>, LoadError> {
+    ) -> Result<Arc<ActivePlugin>, LoadError> {
         let limits = self.shared.limits;
-        let member = Member::new(loader::create(&self.shared, package).await?, &package.hash);
+        let active = ActivePlugin::new(library::create(&self.shared, package).await?, &package.hash);
         let mut trial = Generation::default();
-        for other in beside.iter().chain([&member]) {
+        for other in others.iter().chain([&active]) {
             trial.join(other, limits)?;
         }
         drop(trial);
         before_start.await?;
-        loader::start(member.plugin(), limits.start_timeout).await?;
-        Ok(member)
+        library::start(active.plugin(), limits.start_timeout).await?;
+        Ok(active)
     }
 
     /// Applies the migrations that an installed package lacks, as long as it is what is installed: a node that is behind must
@@ -328,21 +334,21 @@ impl Plugins {
 fn check_needs(
     manifest: &Manifest,
     installed: &[Installed],
-    beside: &[Arc<Member>],
+    others: &[Arc<ActivePlugin>],
     failed: &[(Installed, LoadError)],
 ) -> Result<(), LoadError> {
     dependencies::check_needs(manifest, installed)?;
     let why =
         |name: &str| failed.iter().find(|(one, _)| one.name == name).map(|(_, error)| error.to_string());
-    Ok(dependencies::check_runs(manifest, |name| version_among(beside, name), why)?)
+    Ok(dependencies::check_runs(manifest, |name| version_among(others, name), why)?)
 }
 
 /// The version of an extension that runs among these.
-pub(super) fn version_among(members: &[Arc<Member>], name: &str) -> Option<Version> {
-    let member = members.iter().find(|member| member.name() == name)?;
-    Some(member.plugin().manifest().version.clone())
+pub(super) fn version_among(active_plugins: &[Arc<ActivePlugin>], name: &str) -> Option<Version> {
+    let active = active_plugins.iter().find(|active| active.name() == name)?;
+    Some(active.plugin().manifest().version.clone())
 }
 
-fn is_same(some: &[Arc<Member>], others: &[Arc<Member>]) -> bool {
+fn is_same(some: &[Arc<ActivePlugin>], others: &[Arc<ActivePlugin>]) -> bool {
     some.len() == others.len() && some.iter().zip(others).all(|(one, other)| Arc::ptr_eq(one, other))
 }

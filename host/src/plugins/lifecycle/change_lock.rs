@@ -44,7 +44,7 @@ pub fn server_lock(state_dir: &Path) -> io::Result<ServerLock> {
 
 /// The right of this process to carry changes out. Copies go together.
 #[derive(Debug, Clone)]
-pub(in crate::plugins) struct Hold(Arc<Inner>);
+pub(in crate::plugins) struct ChangeLock(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -61,11 +61,11 @@ struct Held {
     is_wanted: bool,
 }
 
-impl Hold {
+impl ChangeLock {
     /// In this state folder, with a database of this engine.
-    pub(in crate::plugins) fn new(state_dir: &Path, engine: Engine) -> Hold {
+    pub(in crate::plugins) fn new(state_dir: &Path, engine: Engine) -> ChangeLock {
         let is_shared = engine == Engine::Postgres;
-        Hold(Arc::new(Inner { path: state_dir.join(FILE_NAME), is_shared, held: Mutex::default() }))
+        ChangeLock(Arc::new(Inner { path: state_dir.join(FILE_NAME), is_shared, held: Mutex::default() }))
     }
 
     /// Takes the right, where no other process has it. Answers whether this one has it now.
@@ -93,7 +93,7 @@ impl Hold {
     }
 
     /// Whether this process has the right.
-    pub(in crate::plugins) fn may_carry(&self) -> bool {
+    pub(in crate::plugins) fn is_held(&self) -> bool {
         let held = self.0.held.lock();
         held.is_wanted && (self.0.is_shared || held.file.is_some())
     }
@@ -106,12 +106,12 @@ mod tests {
     #[test]
     fn one_has_it_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
-        let hold = || Hold::new(&folder.path().join("state"), Engine::Sqlite);
-        let (first, second) = (hold(), hold());
-        assert!(!first.may_carry());
-        assert!(first.take().unwrap() && first.take().unwrap() && first.may_carry());
-        assert!(!second.take().unwrap() && !second.may_carry());
+        let change_lock = || ChangeLock::new(&folder.path().join("state"), Engine::Sqlite);
+        let (first, second) = (change_lock(), change_lock());
+        assert!(!first.is_held());
+        assert!(first.take().unwrap() && first.take().unwrap() && first.is_held());
+        assert!(!second.take().unwrap() && !second.is_held());
         first.release();
-        assert!(!first.may_carry() && second.take().unwrap());
+        assert!(!first.is_held() && second.take().unwrap());
     }
 }

@@ -15,17 +15,17 @@ use crate::{
     db::{Scope, migrations::Migrator},
     http::etag::IfMatch,
     plugins::{
-        LoadError, Plugins, Purpose, dependencies,
-        loading::version_among,
-        member::{Leaving, Member},
-        migrations,
+        LoadError, Plugins, Purpose,
+        activation::version_among,
+        active_plugin::{ActivePlugin, DrainingPlugin},
+        dependencies, migrations,
         package::Package,
         store::{self, Installed},
     },
 };
 
 /// A change that this process carries out.
-pub(super) struct Work<'p> {
+pub(super) struct ChangeExecutor<'p> {
     pub(super) plugins: &'p Plugins,
     pub(super) journal: Journal,
     pub(super) entry: Entry,
@@ -43,17 +43,17 @@ pub(super) enum Tables<'m> {
 
 impl Plugins {
     /// Carries out a change that this process has claimed. One at a time in this process.
-    pub(super) async fn carry_out(&self, entry: Entry) -> Result<Changed, ChangeError> {
+    pub(super) async fn execute(&self, entry: Entry) -> Result<Changed, ChangeError> {
         let journal = self.journal();
         let _alive = Alive::of(&journal, &entry.id);
         let _turn = self.process.turn.lock().await;
-        let mut work = Work { plugins: self, journal, entry };
-        let (kind, name) = (work.entry.kind.name(), work.entry.name.clone());
-        let outcome = match work.run().await {
-            Ok(()) => work.end(None).await,
+        let mut executor = ChangeExecutor { plugins: self, journal, entry };
+        let (kind, name) = (executor.entry.kind.name(), executor.entry.name.clone());
+        let outcome = match executor.run().await {
+            Ok(()) => executor.end(None).await,
             Err(error) => {
-                self.log_failure(&work.entry, &error);
-                work.undo(&error).await?;
+                self.log_failure(&executor.entry, &error);
+                executor.undo(&error).await?;
                 Err(error)
             }
         };
@@ -63,11 +63,11 @@ impl Plugins {
             tracing::info!(
                 plugin = name,
                 change = kind,
-                version = work.entry.to_version,
+                version = executor.entry.to_version,
                 "the change is done"
             );
         }
-        outcome.map(|()| work.changed())
+        outcome.map(|()| executor.changed())
     }
 }
 
@@ -81,12 +81,12 @@ impl Plugins {
     }
 }
 
-impl Work<'_> {
+impl ChangeExecutor<'_> {
     async fn run(&mut self) -> Result<(), ChangeError> {
         self.check_match().await?;
         match self.entry.kind {
-            Kind::Install | Kind::Update => self.bring_package().await,
-            Kind::Rollback => self.bring_back().await,
+            Kind::Install | Kind::Update => self.install_or_update().await,
+            Kind::Rollback => self.roll_back().await,
             Kind::Enable => self.enable().await,
             Kind::Disable => self.disable().await,
             Kind::Uninstall => self.uninstall().await,
@@ -135,7 +135,7 @@ impl Work<'_> {
         dependencies::check_needs(&package.manifest, &installed)?;
         self.note_before(Some(before), &package).await?;
         self.prepare_others().await?;
-        self.bring_up(&package, &after, Tables::Up(&package)).await
+        self.activate(&package, &after, Tables::Up(&package)).await
     }
 
     async fn disable(&mut self) -> Result<(), ChangeError> {
@@ -171,10 +171,10 @@ impl Work<'_> {
     async fn take_out(&mut self) -> Result<(), ChangeError> {
         self.step(Step::Swapped).await?;
         let name = self.entry.name.clone();
-        let mut members = self.plugins.shared.current.load().members.clone();
-        members.retain(|member| member.name() != name);
-        leave_out_dependents(&mut members);
-        let leaving = self.swap(members).await?;
+        let mut active_plugins = self.plugins.shared.current.load().active_plugins.clone();
+        active_plugins.retain(|active| active.name() != name);
+        leave_out_dependents(&mut active_plugins);
+        let leaving = self.swap(active_plugins).await?;
         if let Err(error) = self.wait_for_others().await {
             // It is disabled all the same: a node that is slow takes it out as soon as it can.
             tracing::warn!(plugin = name, code = &*error.code, "{error}");
@@ -183,15 +183,18 @@ impl Work<'_> {
     }
 
     /// The end of what left service, at most as long as the configuration says.
-    pub(super) async fn drain(&mut self, leaving: Vec<Leaving>) -> Result<(), ChangeError> {
+    pub(super) async fn drain(&mut self, leaving: Vec<DrainingPlugin>) -> Result<(), ChangeError> {
         self.step(Step::Drained).await?;
         let timeout = self.plugins.shared.limits.drain_timeout;
         futures_util::future::join_all(leaving.into_iter().map(|one| one.drained(timeout))).await;
         Ok(())
     }
 
-    pub(super) async fn swap(&mut self, members: Vec<Arc<Member>>) -> Result<Vec<Leaving>, ChangeError> {
-        let leaving = self.plugins.swap_in(members).map_err(LoadError::from)?;
+    pub(super) async fn swap(
+        &mut self,
+        active_plugins: Vec<Arc<ActivePlugin>>,
+    ) -> Result<Vec<DrainingPlugin>, ChangeError> {
+        let leaving = self.plugins.swap_in(active_plugins).map_err(LoadError::from)?;
         crash_point();
         Ok(leaving)
     }
@@ -210,25 +213,25 @@ impl Work<'_> {
 
     /// Brings the plugin of `package` up beside the others, with the row and the tables that it runs on, and swaps it in.
     /// Where `after` is not to be loaded, the row and the tables alone are changed.
-    pub(super) async fn bring_up(
+    pub(super) async fn activate(
         &mut self,
         package: &Package,
         after: &Installed,
         tables: Tables<'_>,
     ) -> Result<(), ChangeError> {
         let plugins = self.plugins;
-        let mut members = plugins.shared.current.load().members.clone();
-        let place = members.iter().position(|member| member.name() == package.manifest.name);
-        let runs = place.is_some_and(|place| members[place].hash() == package.hash);
+        let mut active_plugins = plugins.shared.current.load().active_plugins.clone();
+        let place = active_plugins.iter().position(|active| active.name() == package.manifest.name);
+        let runs = place.is_some_and(|place| active_plugins[place].hash() == package.hash);
         if !plugins.is_served(after) || runs {
             self.record(Some(after), tables).await?;
             self.step(Step::Swapped).await?;
             self.wait_for_others().await?;
             return self.step(Step::Drained).await;
         }
-        let old = place.map(|place| members.remove(place));
+        let old = place.map(|place| active_plugins.remove(place));
         let why = |name: &str| plugins.process.failures().remove(name).map(|failure| failure.error.message);
-        dependencies::check_runs(&package.manifest, |name| version_among(&members, name), why)?;
+        dependencies::check_runs(&package.manifest, |name| version_among(&active_plugins, name), why)?;
         let mut failed = None;
         let before_start = async {
             let recorded = self.record(Some(after), tables).await;
@@ -243,15 +246,15 @@ impl Work<'_> {
                 LoadError::Panicked(message)
             })
         };
-        let brought = plugins.bring_up(package, &members, before_start).await;
-        let member = brought.map_err(|error| failed.take().unwrap_or_else(|| error.into()))?;
+        let brought = plugins.load_and_start(package, &active_plugins, before_start).await;
+        let active = brought.map_err(|error| failed.take().unwrap_or_else(|| error.into()))?;
         drop(old);
         match place {
-            Some(place) => members.insert(place, member),
-            None => members.push(member),
+            Some(place) => active_plugins.insert(place, active),
+            None => active_plugins.push(active),
         }
         self.step(Step::Swapped).await?;
-        let leaving = self.swap(members).await?;
+        let leaving = self.swap(active_plugins).await?;
         self.wait_for_others().await?;
         self.drain(leaving).await
     }
@@ -277,14 +280,14 @@ impl Work<'_> {
 }
 
 /// Takes out what needs an extension that is not among them, and what needs that in turn.
-fn leave_out_dependents(members: &mut Vec<Arc<Member>>) {
+fn leave_out_dependents(active_plugins: &mut Vec<Arc<ActivePlugin>>) {
     loop {
-        let lacks = |member: &Arc<Member>| {
-            let runs = |name: &str| version_among(members, name);
-            dependencies::check_runs(member.plugin().manifest(), runs, |_| None).is_err()
+        let lacks = |active: &Arc<ActivePlugin>| {
+            let runs = |name: &str| version_among(active_plugins, name);
+            dependencies::check_runs(active.plugin().manifest(), runs, |_| None).is_err()
         };
-        let Some(place) = members.iter().position(lacks) else { return };
-        members.remove(place);
+        let Some(place) = active_plugins.iter().position(lacks) else { return };
+        active_plugins.remove(place);
     }
 }
 

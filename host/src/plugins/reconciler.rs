@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::{
     LoadError, Plugins,
-    lifecycle::{Part, Said},
-    member::Leaving,
+    active_plugin::DrainingPlugin,
+    lifecycle::{Participation, Said},
     process::Outlook,
     store::Installed,
 };
@@ -30,11 +30,11 @@ pub(super) async fn run(plugins: Plugins, rows: Vec<Installed>) {
     let mut faults = Faults::default();
     let mut state = State { rows, ..State::default() };
     state.plan_retry(&plugins, Duration::ZERO);
-    faults.note(plugins.tell_what_runs(&mut state).await);
+    faults.note(plugins.report_what_runs(&mut state).await);
     let mut watch = Watch::of(&plugins);
     while !plugins.process.is_stopped() {
         watch.changed(&plugins, state.retry_at).await;
-        faults.note(plugins.follow_once(&mut state).await);
+        faults.note(plugins.run_once(&mut state).await);
     }
 }
 
@@ -119,31 +119,31 @@ impl Faults {
 
 impl Plugins {
     /// Carries out what is asked for, does its part in what others carry out, and takes up what they have changed.
-    async fn follow_once(&self, state: &mut State) -> Result<(), LoadError> {
+    async fn run_once(&self, state: &mut State) -> Result<(), LoadError> {
         // A process that had the right may have ended.
-        self.hold.take().map_err(|error| LoadError::file("the lock of changes", &error))?;
+        self.change_lock.take().map_err(|error| LoadError::file("the lock of changes", &error))?;
         self.recover().await?;
-        if self.hold.may_carry() {
+        if self.change_lock.is_held() {
             self.serve_requests().await?;
         }
-        let part = self.take_part(&mut state.said).await?;
-        if matches!(part, Part::Wait) {
+        let part = self.participate(&mut state.said).await?;
+        if matches!(part, Participation::Wait) {
             return Ok(());
         }
         let turn = self.process.turn.lock().await;
         if !self.process.is_stopped() {
-            self.take_up(state).await?;
+            self.reconcile_if_changed(state).await?;
         }
         drop(turn);
-        self.tell_what_runs(state).await?;
-        if let Part::TakeUpAndTell(entry) = part {
-            self.tell_taken_up(&entry, &mut state.said).await?;
+        self.report_what_runs(state).await?;
+        if let Participation::ReconcileAndReport(entry) = part {
+            self.report_reconciled(&entry, &mut state.said).await?;
         }
         Ok(())
     }
 
     /// Takes up the rows where they are others than those that were taken up before, or where that is due again.
-    async fn take_up(&self, state: &mut State) -> Result<(), LoadError> {
+    async fn reconcile_if_changed(&self, state: &mut State) -> Result<(), LoadError> {
         let rows = self.store.all().await?;
         let is_new = !is_same(&rows, &state.rows);
         if is_new {
@@ -155,14 +155,14 @@ impl Plugins {
             return Ok(());
         }
         let begun = Instant::now();
-        let taken_up = self.follow().await?;
-        for gone in state.rows.iter().filter(|one| taken_up.rows.iter().all(|other| other.name != one.name)) {
+        let outcome = self.reconcile().await?;
+        for gone in state.rows.iter().filter(|one| outcome.rows.iter().all(|other| other.name != one.name)) {
             self.forget_packages(&gone.name, &[]).await;
             if self.journal().is_purged(&gone.name).await? {
                 self.forget_data(&gone.name);
             }
         }
-        state.rows = taken_up.rows;
+        state.rows = outcome.rows;
         state.plan_retry(self, begun.elapsed());
         self.write_lock_file().await;
         let told = if is_new {
@@ -173,22 +173,22 @@ impl Plugins {
         if is_new || state.retry_at.is_none() {
             tracing::info!(extensions = ?self.loaded(), "{told}");
         }
-        self.drain(taken_up.leaving);
+        self.drain(outcome.leaving);
         Ok(())
     }
 
     /// Says what runs here, unless that was said already.
-    async fn tell_what_runs(&self, state: &mut State) -> Result<(), LoadError> {
+    async fn report_what_runs(&self, state: &mut State) -> Result<(), LoadError> {
         let now = self.what_runs();
         if state.told.as_ref() != Some(&now) {
-            self.tell_state().await?;
+            self.report_state().await?;
             state.told = Some(now);
         }
         Ok(())
     }
 
     /// Lets what left service end, in a task of its own.
-    pub(super) fn drain(&self, leaving: Vec<Leaving>) {
+    pub(super) fn drain(&self, leaving: Vec<DrainingPlugin>) {
         let timeout = self.shared.limits.drain_timeout;
         for one in leaving {
             let (process, name) = (Arc::clone(&self.process), one.name().to_owned());

@@ -12,7 +12,7 @@ use crate::isolation::Work;
 
 /// What one plugin answered.
 #[derive(Debug, Clone)]
-pub struct Part {
+pub struct Contribution {
     /// The plugin's name.
     pub plugin: String,
     /// What it made of the payload.
@@ -23,7 +23,7 @@ impl Plugins {
     /// The scopes that the routes which serve now ask of application tokens, with `{name}` for a parameter of the path.
     pub fn route_scopes(&self) -> BTreeSet<String> {
         let generation = self.shared.current.load();
-        let routes = generation.members.iter().map(|member| member.plugin()).flat_map(|plugin| {
+        let routes = generation.active_plugins.iter().map(|active| active.plugin()).flat_map(|plugin| {
             plugin.registration().routes.iter().map(|route| call::access(route, plugin.name()))
         });
         routes.map(|access| access.scope.into_owned()).filter(|scope| !scope.is_empty()).collect()
@@ -32,11 +32,11 @@ impl Plugins {
     /// Runs every hook before `topic`, all at once and each with the same `payload`, and answers what each made of it. A
     /// hook that leaves the payload as it is, fails, or takes longer than `time_max` or any call of a plugin may, has no
     /// part in it.
-    pub async fn collect(&self, topic: &str, payload: &Json, time_max: Duration) -> Vec<Part> {
+    pub async fn fan_out(&self, topic: &str, payload: &Json, time_max: Duration) -> Vec<Contribution> {
         let time_max = time_max.min(self.shared.limits.call_timeout);
         let generation = self.shared.current.load_full();
         let hooks = generation.before.get(topic).map_or(&[][..], Vec::as_slice);
-        let asked = hooks.iter().filter(|hook| hook.takes("")).map(|hook| async move {
+        let asked = hooks.iter().filter(|hook| hook.matches("")).map(|hook| async move {
             let answered = ask(hook, topic, payload, time_max).await;
             answered.unwrap_or_else(|error| {
                 let words = error.words();
@@ -61,7 +61,7 @@ pub(super) async fn ask(
     topic: &str,
     payload: &Json,
     time_max: Duration,
-) -> Result<Option<Part>, RawError> {
+) -> Result<Option<Contribution>, RawError> {
     let hooks = hook.plugin.hooks().ok_or_else(|| RawError::new(500, "plugin_no_hooks", "no hooks"))?;
     let (position, of, payload) = (hook.position, topic.to_owned(), Bytes::from(payload.to_string()));
     let call = move || hooks.before(position, &of, "", payload);
@@ -72,5 +72,5 @@ pub(super) async fn ask(
     let payload = serde_json::from_slice(&outcome.payload).map_err(|error| {
         RawError::new(502, "plugin_answer_invalid", format!("it answered no JSON: {error}"))
     })?;
-    Ok(Some(Part { plugin: hook.plugin.name().to_owned(), payload }))
+    Ok(Some(Contribution { plugin: hook.plugin.name().to_owned(), payload }))
 }

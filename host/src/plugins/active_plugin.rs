@@ -1,4 +1,4 @@
-//! A plugin as a member of generations: its listeners' queues and its jobs' clocks, which generations share. They begin
+//! A plugin that generations share: its listeners' queues and its jobs' clocks. They begin
 //! with the first generation that it serves in and end with the last, so that a swap for another plugin's sake restarts
 //! nothing of this one.
 
@@ -12,13 +12,13 @@ use tokio::{sync::watch, task::AbortHandle};
 use super::{
     events::{ListenerQueue, start_listener},
     jobs::{JobTask, start_job},
-    running::Running,
+    plugin_instance::PluginInstance,
     services::Limits,
 };
 
 /// A running plugin with what runs on its behalf between requests.
-pub struct Member {
-    plugin: Arc<Running>,
+pub struct ActivePlugin {
+    plugin: Arc<PluginInstance>,
     /// Of the package that it was loaded from.
     hash: String,
     /// A queue a listener, in the order of its registration; `None` where the outbox tells it.
@@ -26,15 +26,15 @@ pub struct Member {
     jobs: OnceLock<Vec<JobTask>>,
 }
 
-impl Member {
+impl ActivePlugin {
     /// A plugin that was started, with nothing of it going yet.
-    pub fn new(plugin: Arc<Running>, hash: &str) -> Arc<Member> {
+    pub fn new(plugin: Arc<PluginInstance>, hash: &str) -> Arc<ActivePlugin> {
         let (queues, jobs) = (OnceLock::new(), OnceLock::new());
-        Arc::new(Member { plugin, hash: hash.to_owned(), queues, jobs })
+        Arc::new(ActivePlugin { plugin, hash: hash.to_owned(), queues, jobs })
     }
 
     /// The plugin.
-    pub fn plugin(&self) -> &Arc<Running> {
+    pub fn plugin(&self) -> &Arc<PluginInstance> {
         &self.plugin
     }
 
@@ -66,9 +66,9 @@ impl Member {
     }
 
     /// What is left of it once no generation has it any more.
-    pub fn leaving(&self) -> Leaving {
+    pub fn leaving(&self) -> DrainingPlugin {
         let jobs = self.jobs.get().into_iter().flatten().map(JobTask::handle).collect();
-        Leaving {
+        DrainingPlugin {
             name: self.name().to_owned(),
             version: self.plugin.manifest().version.to_string(),
             ended: self.plugin.ended(),
@@ -78,14 +78,14 @@ impl Member {
 }
 
 /// A plugin that left the generation that serves: what still runs of it ends there.
-pub struct Leaving {
+pub struct DrainingPlugin {
     name: String,
     version: String,
     ended: watch::Receiver<()>,
     jobs: Vec<AbortHandle>,
 }
 
-impl Leaving {
+impl DrainingPlugin {
     /// The extension's name.
     pub fn name(&self) -> &str {
         &self.name

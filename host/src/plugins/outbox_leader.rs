@@ -1,5 +1,5 @@
-//! Which node tells a listener what is due: one at a time, so that no two nodes tell the same event at once, and none
-//! overtakes another. It never tells an event itself. Where one process serves the database, that is the one.
+//! Which node delivers a listener's outbox events: one at a time, by a lease in the database, so that no two nodes deliver
+//! the same event at once and none overtakes another. It never delivers an event itself. On SQLite the one process does.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,10 +10,10 @@ use crate::{
     sql::HostSql,
 };
 
-/// How much longer a node is the teller than one call of a listener may take.
-const HOLD_SPARE: Duration = Duration::from_secs(10);
+/// How much longer a lease lasts than one call of a listener may take.
+const LEASE_SPARE: Duration = Duration::from_secs(10);
 
-/// For how long a node need not be listed: it may tell just before it joins the nodes.
+/// For how long a node need not be listed: it may deliver just before it joins the nodes.
 const UNLISTED: Duration = Duration::from_secs(5);
 
 /// Nanoseconds since 1970 by the database's clock, the same for all of a statement.
@@ -36,26 +36,26 @@ const TAKE: &str = concat!(
     " + CAST(?3 AS BIGINT) - CAST(?4 AS BIGINT) \
      AND NOT EXISTS (SELECT 1 FROM tb_nodes WHERE tb_nodes.id = teller.node))"
 );
-const HOLD: &str = concat!(
+const RENEW: &str = concat!(
     "UPDATE tb_outbox_tellers SET held_until = ",
     now!(),
     " + CAST(?3 AS BIGINT) WHERE subscriber = ?1 AND node = ?2"
 );
-const LEAVE: &str = "DELETE FROM tb_outbox_tellers WHERE subscriber = ?1 AND node = ?2";
+const RELEASE: &str = "DELETE FROM tb_outbox_tellers WHERE subscriber = ?1 AND node = ?2";
 
-/// This node as a teller.
-pub(super) struct Teller {
+/// The leases of this node, each of one listener's outbox events.
+pub(super) struct SubscriptionLease {
     sql: HostSql,
     node: Arc<str>,
     hold: i64,
     is_alone: bool,
 }
 
-impl Teller {
+impl SubscriptionLease {
     /// The node `node`, whose listeners may take `call_timeout` for an event.
-    pub(super) fn new(sql: HostSql, node: Arc<str>, call_timeout: Duration) -> Teller {
+    pub(super) fn new(sql: HostSql, node: Arc<str>, call_timeout: Duration) -> SubscriptionLease {
         let is_alone = sql.database().engine() == Engine::Sqlite;
-        Teller { sql, node, hold: nanoseconds(call_timeout + HOLD_SPARE), is_alone }
+        SubscriptionLease { sql, node, hold: nanoseconds(call_timeout + LEASE_SPARE), is_alone }
     }
 
     /// Whether there is no other, so that nothing need be taken.
@@ -63,7 +63,7 @@ impl Teller {
         self.is_alone
     }
 
-    /// Becomes the teller of a listener; false where another is.
+    /// Takes the lease of a listener. Returns false where another node has it.
     pub(super) async fn take(&self, subscriber: &str) -> Result<bool, DbError> {
         if self.is_alone {
             return Ok(true);
@@ -74,21 +74,21 @@ impl Teller {
         Ok(self.sql.apply(batch).await?.affected == [1])
     }
 
-    /// Adds to a batch, as its last statement, that it goes on; that affects no row where another is the teller by now.
-    pub(super) fn push_hold(&self, batch: &mut BatchWriter, subscriber: &str) {
+    /// Adds the renewal to a batch, as its last statement. It affects no row where another node has the lease by now.
+    pub(super) fn push_renewal(&self, batch: &mut BatchWriter, subscriber: &str) {
         if !self.is_alone {
-            batch.push(HOLD, self.params(subscriber), Expect::Any);
+            batch.push(RENEW, self.params(subscriber), Expect::Any);
         }
     }
 
-    /// Lets another be the teller.
-    pub(super) async fn leave(&self, subscriber: &str) -> Result<(), DbError> {
+    /// Gives the lease back.
+    pub(super) async fn release(&self, subscriber: &str) -> Result<(), DbError> {
         if self.is_alone {
             return Ok(());
         }
         let mut batch = BatchWriter::default();
         let [subscriber, node, _] = self.params(subscriber);
-        batch.push(LEAVE, [subscriber, node], Expect::Any);
+        batch.push(RELEASE, [subscriber, node], Expect::Any);
         self.sql.apply(batch).await.map(|_| ())
     }
 
@@ -107,24 +107,24 @@ mod tests {
     use crate::db::testing::OnPostgres;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_listener_has_one_teller_at_a_time() {
+    async fn a_listener_has_one_leader_at_a_time() {
         let Some(database) = OnPostgres::migrated().await else { return };
         let sql = database.node().await;
-        let teller = |name: &str, timeout| Teller::new(sql.clone(), name.into(), timeout);
-        let (first, second) = (teller("a", Duration::from_secs(30)), teller("b", Duration::from_secs(30)));
+        let lease = |name: &str, timeout| SubscriptionLease::new(sql.clone(), name.into(), timeout);
+        let (first, second) = (lease("a", Duration::from_secs(30)), lease("b", Duration::from_secs(30)));
         assert!(first.take("x").await.unwrap());
         assert!(first.take("x").await.unwrap(), "the teller takes it again");
         assert!(!second.take("x").await.unwrap());
         assert!(second.take("y").await.unwrap(), "each listener has its own");
-        let held = async |teller: &Teller| {
+        let held = async |lease: &SubscriptionLease| {
             let mut batch = BatchWriter::default();
-            teller.push_hold(&mut batch, "x");
+            lease.push_renewal(&mut batch, "x");
             sql.apply(batch).await.unwrap().affected == [1]
         };
         assert!(held(&first).await && !held(&second).await);
-        second.leave("x").await.unwrap();
+        second.release("x").await.unwrap();
         assert!(!second.take("x").await.unwrap(), "only the teller leaves");
-        first.leave("x").await.unwrap();
+        first.release("x").await.unwrap();
         assert!(second.take("x").await.unwrap());
         let mut batch = BatchWriter::default();
         batch.push("UPDATE tb_outbox_tellers SET held_until = 0", [], Expect::Any);

@@ -17,9 +17,9 @@ use super::{
     manifest::Manifest,
     own_thread,
     package::{Package, hex},
+    plugin_instance::PluginInstance,
     registration::Registration,
-    running::Running,
-    services::{PluginHost, Shared},
+    services::{PluginContext, PluginHost},
 };
 
 /// Opens a library whose bytes the caller has verified, and checks what it says of itself.
@@ -47,7 +47,10 @@ pub fn check_descriptor(root: &LoadedRoot, package: &Package) -> Result<(), Load
 ///
 /// # Errors
 /// Where the library cannot be opened, the plugin is not created in time, or registers what it may not.
-pub async fn create(shared: &Arc<Shared>, package: &Package) -> Result<Arc<Running>, LoadError> {
+pub async fn create(
+    shared: &Arc<PluginContext>,
+    package: &Package,
+) -> Result<Arc<PluginInstance>, LoadError> {
     let manifest = Arc::new(package.manifest.clone());
     let host = PluginHost::leak(Arc::clone(shared), Arc::clone(&manifest));
     let (library, checked, alive) = (package.library(), package.clone(), shared.alive.clone());
@@ -58,7 +61,9 @@ pub async fn create(shared: &Arc<Shared>, package: &Package) -> Result<Arc<Runni
         let instance = root.create(host).map_err(|error| LoadError::plugin("create", &error))?;
         let alive = Alive::count(alive);
         match Registration::read(instance.registration(), &manifest) {
-            Ok(registration) => Ok(Arc::new(Running::new(manifest, registration, host, instance, alive))),
+            Ok(registration) => {
+                Ok(Arc::new(PluginInstance::new(manifest, registration, host, instance, alive)))
+            }
             Err(error) => {
                 end(instance, host, alive, None);
                 Err(error.into())
@@ -74,7 +79,7 @@ pub async fn create(shared: &Arc<Shared>, package: &Package) -> Result<Arc<Runni
 /// # Errors
 /// What the plugin answers, or that it took too long. Where it never comes back, its thread is left to it, and the plugin
 /// is never ended.
-pub async fn start(plugin: &Arc<Running>, timeout: Duration) -> Result<(), LoadError> {
+pub async fn start(plugin: &Arc<PluginInstance>, timeout: Duration) -> Result<(), LoadError> {
     let shared = plugin.host().shared();
     let runtime = shared.runtime.clone();
     let (started, handle) = (Arc::clone(plugin), runtime.clone());
@@ -97,7 +102,7 @@ pub async fn start(plugin: &Arc<Running>, timeout: Duration) -> Result<(), LoadE
 }
 
 /// Notes what never came back, for those who look what is wrong with the server.
-fn note_stuck(shared: &Shared, manifest: &Manifest, error: &LoadError) {
+fn note_stuck(shared: &PluginContext, manifest: &Manifest, error: &LoadError) {
     if let LoadError::Stuck { .. } = error {
         let (plugin, version) = (manifest.name.as_str(), manifest.version.to_string());
         tracing::error!(plugin, version, code = error.code(), "{error}");
@@ -152,7 +157,7 @@ async fn end_in_time(instance: LoadedInstance, host: &'static PluginHost) -> Res
     let handle = runtime.clone();
     let ended = own_thread::run(&runtime, time_max + own_thread::GRACE, move || {
         handle.block_on(async move {
-            // SAFETY: every call and client of this instance held a `Running`, the last of which is gone, and its tasks
+            // SAFETY: every call and client of this instance held a `PluginInstance`, the last of which is gone, and its tasks
             // have just been ended.
             let ended = unsafe { instance.shut_down() };
             tokio::time::timeout(time_max, ended).await.map(|answer| answer.into_result())
