@@ -60,7 +60,7 @@ pub struct Local {
 
 /// What there is.
 #[derive(Debug, Clone)]
-pub struct World<'a> {
+pub struct ResolverInput<'a> {
     /// What is installed.
     pub installed: Vec<Installed>,
     /// What the lock file pins.
@@ -162,8 +162,8 @@ impl fmt::Display for Step {
 ///
 /// # Errors
 /// Why there are none, in a sentence; see [`ConflictKind`].
-pub fn resolve(request: &Request, world: &World<'_>) -> Result<Plan, Conflict> {
-    search::Search::new(request, world).run()
+pub fn resolve(request: &Request, input: &ResolverInput<'_>) -> Result<Plan, Conflict> {
+    search::Search::new(request, input).run()
 }
 
 #[cfg(test)]

@@ -37,11 +37,11 @@ pub(super) fn routes(own: &mut OwnRoutes, settings: Arc<Settings>) {
 }
 
 /// What to change; the settings look at it as a whole.
-struct Asked(Map<String, Json>);
+struct SettingsPatch(Map<String, Json>);
 
-impl Input for Asked {
-    fn read(fields: &mut Fields) -> Option<Asked> {
-        Some(Asked(fields.rest()))
+impl Input for SettingsPatch {
+    fn read(fields: &mut Fields) -> Option<SettingsPatch> {
+        Some(SettingsPatch(fields.rest()))
     }
 }
 
@@ -53,9 +53,9 @@ async fn update(
     State(settings): State<Arc<Settings>>,
     actor: Actor,
     if_match: IfMatch,
-    ApiJson(Asked(asked)): ApiJson<Asked>,
+    ApiJson(SettingsPatch(patch)): ApiJson<SettingsPatch>,
 ) -> Answer {
-    Ok(answer(&settings.change(&actor, &if_match, asked).await?))
+    Ok(answer(&settings.change(&actor, &if_match, patch).await?))
 }
 
 /// The settings, with the tag that a change may name.

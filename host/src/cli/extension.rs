@@ -90,10 +90,10 @@ fn no_command(name: &str) -> Failure {
 }
 
 /// A command's name and its arguments.
-type Asked = (String, Map<String, Json>);
+type Arguments = (String, Map<String, Json>);
 
 /// What was asked for; `None` where it was help, which has been printed.
-fn parse(manifest: &Manifest, arguments: &[OsString]) -> Result<Option<Asked>, Failure> {
+fn parse(manifest: &Manifest, arguments: &[OsString]) -> Result<Option<Arguments>, Failure> {
     let mut matches = match clap_command(manifest).try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(asked) => {

@@ -15,11 +15,11 @@ use tinybase_registry::{
 };
 
 use super::{
-    Asked, InstallError,
+    InstallError, PackageSpec,
     download::download,
+    resolver_input::{exactly, resolver_input},
     revoked::refuse_revoked,
     sources,
-    world::{exactly, world},
 };
 use crate::{
     config::Config,
@@ -41,9 +41,9 @@ impl Progress for () {
 
 /// What is to be installed.
 #[derive(Debug, Clone, Default)]
-pub struct Wish {
+pub struct InstallRequest {
     /// The extensions.
-    pub asked: Vec<Asked>,
+    pub specs: Vec<PackageSpec>,
     /// Whether newer versions are taken where one that will do is installed.
     pub upgrade: bool,
     /// Whether a package may come from another publisher than before.
@@ -91,7 +91,7 @@ impl Step {
 }
 
 /// A package that was given rather than found.
-struct Given {
+struct LocalPackage {
     package: Package,
     target: Option<String>,
     archive_sha256: Option<String>,
@@ -104,26 +104,28 @@ struct Given {
 pub async fn prepare(
     config: &Config,
     plugins: &Plugins,
-    wish: &Wish,
+    request: &InstallRequest,
     progress: &dyn Progress,
 ) -> Result<Prepared, InstallError> {
     let folder = incoming(config)?;
     let mut given = Vec::new();
-    for (at, asked) in wish.asked.iter().enumerate() {
+    for (at, spec) in request.specs.iter().enumerate() {
         let into = folder.path().join(format!("given-{at}"));
-        match asked {
-            Asked::Path(path) => given.push(take(config, path, into).await?),
-            Asked::Url(url) => {
+        match spec {
+            PackageSpec::Path(path) => given.push(take(config, path, into).await?),
+            PackageSpec::Url(url) => {
                 let file = download(config, url, folder.path(), progress).await?;
                 given.push(take(config, &file, into).await?);
             }
-            Asked::Named { .. } => {}
+            PackageSpec::Named { .. } => {}
         }
     }
     let installed = plugins.store().all().await?;
     let registries = sources::open(config).await.whole()?;
-    let plan =
-        resolver::resolve(&request(wish, &given, &installed), &world(config, &installed, &registries)?)?;
+    let plan = resolver::resolve(
+        &resolver_request(request, &given, &installed),
+        &resolver_input(config, &installed, &registries)?,
+    )?;
     let mut steps = Vec::new();
     for step in plan.steps {
         let (package, origin) = match step.origin {
@@ -157,7 +159,7 @@ fn incoming(config: &Config) -> Result<TempDir, InstallError> {
     made.map_err(InstallError::file(parent))
 }
 
-fn request(wish: &Wish, given: &[Given], installed: &[Installed]) -> Request {
+fn resolver_request(request: &InstallRequest, given: &[LocalPackage], installed: &[Installed]) -> Request {
     let given = given.iter().map(|given| {
         let manifest = &given.package.manifest;
         let local = Local {
@@ -170,10 +172,10 @@ fn request(wish: &Wish, given: &[Given], installed: &[Installed]) -> Request {
         let requirement = exactly(&manifest.version);
         Wanted { name: manifest.name.clone(), requirement, upgrade: true, local: Some(local) }
     });
-    let named = wish.asked.iter().filter_map(|asked| match asked {
-        Asked::Named { name, requirement } => {
+    let named = request.specs.iter().filter_map(|spec| match spec {
+        PackageSpec::Named { name, requirement } => {
             // Whoever names an extension that is there, and no version, asks for the newest.
-            let upgrade = wish.upgrade || *requirement == VersionReq::STAR;
+            let upgrade = request.upgrade || *requirement == VersionReq::STAR;
             Some(Wanted { name: name.clone(), requirement: requirement.clone(), upgrade, local: None })
         }
         _ => None,
@@ -182,26 +184,30 @@ fn request(wish: &Wish, given: &[Given], installed: &[Installed]) -> Request {
     let accepted = || {
         wanted.iter().map(|wanted| wanted.name.clone()).chain(installed.iter().map(|one| one.name.clone()))
     };
-    let accepted_publishers = if wish.accept_publisher { accepted().collect() } else { BTreeSet::new() };
+    let accepted_publishers = if request.accept_publisher { accepted().collect() } else { BTreeSet::new() };
     Request { wanted, accepted_publishers }
 }
 
 /// Reads an unpacked folder, or unpacks a file.
-async fn take(config: &Config, path: &Path, into: PathBuf) -> Result<Given, InstallError> {
+async fn take(config: &Config, path: &Path, into: PathBuf) -> Result<LocalPackage, InstallError> {
     let (path, limits) = (path.to_owned(), limits(config));
     let taken = tokio::task::spawn_blocking(move || {
         if path.is_dir() {
-            return Ok(Given { package: Package::read(&path)?, target: None, archive_sha256: None });
+            return Ok(LocalPackage { package: Package::read(&path)?, target: None, archive_sha256: None });
         }
         let unpacked = archive::unpack(&path, &into, &limits)?;
         archive::check_target(&unpacked.target)?;
         let package = Package::read(&into)?;
-        Ok(Given { package, target: Some(unpacked.target), archive_sha256: Some(unpacked.archive_sha256) })
+        Ok(LocalPackage {
+            package,
+            target: Some(unpacked.target),
+            archive_sha256: Some(unpacked.archive_sha256),
+        })
     });
     taken.await.map_err(|error| InstallError::lost(&error))?
 }
 
-fn of_given(given: &mut Vec<Given>, name: &str) -> Result<(Package, Origin), InstallError> {
+fn of_given(given: &mut Vec<LocalPackage>, name: &str) -> Result<(Package, Origin), InstallError> {
     let at = given.iter().position(|given| given.package.manifest.name == name);
     let given = given.remove(at.expect("what a plan takes from here was given"));
     Ok((given.package, Origin { archive_sha256: given.archive_sha256, ..Origin::default() }))

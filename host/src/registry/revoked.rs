@@ -38,9 +38,9 @@ pub async fn check_not_revoked(
     if config.extensions.revoked == Revoked::Warn {
         return Ok(Vec::new());
     }
-    let market = sources::open(config).await;
-    refuse_revoked(&market.registries, name, &version, sha256.as_deref())?;
-    Ok(market.failures.iter().map(ToString::to_string).collect())
+    let registry_set = sources::open(config).await;
+    refuse_revoked(&registry_set.registries, name, &version, sha256.as_deref())?;
+    Ok(registry_set.failures.iter().map(ToString::to_string).collect())
 }
 
 fn version_of(installed: Installed, which: Which) -> Option<(Version, Option<String>)> {

@@ -20,29 +20,29 @@ const DATASTORE_FOLDER: &str = "registries";
 
 /// The registries, as far as they could be opened.
 #[derive(Debug)]
-pub struct Market {
+pub struct RegistrySet {
     /// Those that were opened, in order.
     pub registries: Vec<Registry>,
     /// Why others were not.
-    pub failures: Vec<Unopened>,
+    pub failures: Vec<RegistryFailure>,
 }
 
 /// A registry that could not be opened.
 #[derive(Debug)]
-pub struct Unopened {
+pub struct RegistryFailure {
     /// What it is called here.
     pub registry: String,
     /// Why; the words say which it is.
     pub error: InstallError,
 }
 
-impl fmt::Display for Unopened {
+impl fmt::Display for RegistryFailure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(out)
     }
 }
 
-impl Market {
+impl RegistrySet {
     /// All registries.
     ///
     /// # Errors
@@ -56,15 +56,15 @@ impl Market {
 }
 
 /// Opens every configured registry; one that has no root of trust is among the failures too.
-pub async fn open(config: &Config) -> Market {
-    let mut market = Market { registries: Vec::new(), failures: Vec::new() };
+pub async fn open(config: &Config) -> RegistrySet {
+    let mut registry_set = RegistrySet { registries: Vec::new(), failures: Vec::new() };
     for (name, source) in configured(config) {
         match open_one(config, source).await {
-            Ok(registry) => market.registries.push(registry),
-            Err(error) => market.failures.push(Unopened { registry: name, error }),
+            Ok(registry) => registry_set.registries.push(registry),
+            Err(error) => registry_set.failures.push(RegistryFailure { registry: name, error }),
         }
     }
-    market
+    registry_set
 }
 
 async fn open_one(config: &Config, source: Result<Source, InstallError>) -> Result<Registry, InstallError> {

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::task::AbortHandle;
 
-use super::{Finding, InstallError, Market, audit, open};
+use super::{Finding, InstallError, RegistrySet, audit, open};
 use crate::{
     audit::Actor,
     config::{Config, Revoked},
@@ -80,10 +80,10 @@ struct Looks {
 impl Looks {
     /// Looks, and does what is to be done. Answers whether everything was reached, and done.
     async fn look(&mut self) -> bool {
-        let market = open(&self.config).await;
-        let unopened = market.failures.iter().map(|one| (one.registry.clone(), one.to_string()));
+        let registry_set = open(&self.config).await;
+        let unopened = registry_set.failures.iter().map(|one| (one.registry.clone(), one.to_string()));
         let mut faults: Vec<(String, String)> = unopened.collect();
-        match self.act(&market).await {
+        match self.act(&registry_set).await {
             Ok(undone) => faults.extend(undone),
             Err(error) => faults.push((error.code.to_string(), error.to_string())),
         }
@@ -94,12 +94,12 @@ impl Looks {
     }
 
     /// Disables what was revoked, or tells of it. Answers what could not be disabled, with the reason.
-    async fn act(&mut self, market: &Market) -> Result<Vec<(String, String)>, InstallError> {
+    async fn act(&mut self, registry_set: &RegistrySet) -> Result<Vec<(String, String)>, InstallError> {
         let installed = self.plugins.store().all().await?;
-        let findings = audit(market, &installed);
+        let findings = audit(registry_set, &installed);
         let revoked = revoked(&findings, &installed);
         let count = revoked.len().try_into().unwrap_or(i64::MAX);
-        if market.failures.is_empty() {
+        if registry_set.failures.is_empty() {
             EXTENSIONS.revoked.store(count, Ordering::Relaxed);
             self.told.retain(|(name, version)| {
                 revoked.iter().any(|finding| (&finding.name, &finding.version) == (name, version))

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use semver::{Version, VersionReq};
 
 use super::{
-    Catalogue, Conflict, ConflictKind, Installed, Origin, Plan, Request, Step, Wanted, World,
+    Catalogue, Conflict, ConflictKind, Installed, Origin, Plan, Request, ResolverInput, Step, Wanted,
     conflict::{self, Need, Who},
 };
 use crate::entry::{Entry, Publisher};
@@ -41,7 +41,7 @@ enum Refusal {
 
 pub(super) struct Search<'a> {
     request: &'a Request,
-    world: &'a World<'a>,
+    input: &'a ResolverInput<'a>,
     chosen: BTreeMap<String, Candidate<'a>>,
     needs: BTreeMap<String, Vec<Need>>,
     dead_end: Option<Conflict>,
@@ -49,9 +49,9 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(request: &'a Request, world: &'a World<'a>) -> Search<'a> {
+    pub(super) fn new(request: &'a Request, input: &'a ResolverInput<'a>) -> Search<'a> {
         let (chosen, needs) = (BTreeMap::new(), BTreeMap::new());
-        Search { request, world, chosen, needs, dead_end: None, tries: 0 }
+        Search { request, input, chosen, needs, dead_end: None, tries: 0 }
     }
 
     pub(super) fn run(mut self) -> Result<Plan, Conflict> {
@@ -114,7 +114,7 @@ impl<'a> Search<'a> {
         if !matches!(candidate.from, From::Installed(_)) {
             // What is installed and needs this must fit the new version as well, or be changed with it.
             let dependents =
-                self.world.installed.iter().filter(|other| other.dependencies.contains_key(name));
+                self.input.installed.iter().filter(|other| other.dependencies.contains_key(name));
             agenda.extend(dependents.map(|other| other.name.clone()));
         }
         if self.choose(&agenda)? {
@@ -130,18 +130,18 @@ impl<'a> Search<'a> {
     }
 
     fn installed(&self, name: &str) -> Option<&'a Installed> {
-        self.world.installed.iter().find(|installed| installed.name == name)
+        self.input.installed.iter().find(|installed| installed.name == name)
     }
 
     /// What the first registry that has the name lists of it, the newest first.
     fn entries(&self, name: &str) -> Vec<&'a Entry> {
         let has =
             |catalogue: &&Catalogue<'a>| catalogue.entries.iter().any(|entry| entry.listing.name == name);
-        let Some(catalogue) = self.world.registries.iter().find(has) else { return Vec::new() };
+        let Some(catalogue) = self.input.registries.iter().find(has) else { return Vec::new() };
         let mut entries: Vec<_> =
             catalogue.entries.iter().filter(|entry| entry.listing.name == name).collect();
         // Of one version, the package for this target first: the others are there to say that there is none.
-        let is_foreign = |entry: &Entry| entry.listing.target != self.world.target;
+        let is_foreign = |entry: &Entry| entry.listing.target != self.input.target;
         entries.sort_by(|one, two| {
             two.listing.version.cmp(&one.listing.version).then(is_foreign(one).cmp(&is_foreign(two)))
         });
@@ -206,7 +206,7 @@ impl<'a> Search<'a> {
         let (abi, host, target) = match candidate.from {
             From::Installed(installed) => {
                 let sha256 = installed.archive_sha256.as_deref();
-                let mut all = self.world.registries.iter().flat_map(|catalogue| catalogue.revocations);
+                let mut all = self.input.registries.iter().flat_map(|catalogue| catalogue.revocations);
                 let revoked = all.find(|revoked| revoked.is_about(name, version, sha256))?;
                 return say(ConflictKind::Revoked, format!("was revoked: {}", revoked.reason));
             }
@@ -226,30 +226,30 @@ impl<'a> Search<'a> {
                 (listing.abi, &listing.host, Some(listing.target.as_str()))
             }
         };
-        if target.is_some_and(|target| target != self.world.target) {
-            return say(ConflictKind::Target, format!("is not there for {}", self.world.target));
+        if target.is_some_and(|target| target != self.input.target) {
+            return say(ConflictKind::Target, format!("is not there for {}", self.input.target));
         }
-        if !self.world.abi_majors.contains(&abi) {
-            let majors: Vec<String> = self.world.abi_majors.iter().map(ToString::to_string).collect();
+        if !self.input.abi_majors.contains(&abi) {
+            let majors: Vec<String> = self.input.abi_majors.iter().map(ToString::to_string).collect();
             let words = format!("was built for ABI {abi}; this host loads ABI {}", majors.join(" and "));
             return say(ConflictKind::Abi, words);
         }
-        if !host.matches(&self.world.host) {
+        if !host.matches(&self.input.host) {
             return say(
                 ConflictKind::Host,
-                format!("works with host {host}; this one is {}", self.world.host),
+                format!("works with host {host}; this one is {}", self.input.host),
             );
         }
         None
     }
 
     fn is_locked(&self, name: &str, version: &Version) -> bool {
-        self.world.locked.iter().any(|locked| locked.name == name && locked.version == *version)
+        self.input.locked.iter().any(|locked| locked.name == name && locked.version == *version)
     }
 
     /// The locked publisher and this entry's, where they differ and nobody accepted that.
     fn changed_publisher(&self, name: &str, entry: &'a Entry) -> Option<(&'a Publisher, &'a Publisher)> {
-        let locked = self.world.locked.iter().find(|locked| locked.name == name)?.publisher.as_ref()?;
+        let locked = self.input.locked.iter().find(|locked| locked.name == name)?.publisher.as_ref()?;
         let keys = |publisher: &Publisher| publisher.keys.iter().cloned().collect::<BTreeSet<_>>();
         let is_same = locked.name == entry.publisher.name && keys(locked) == keys(&entry.publisher);
         (!is_same && !self.request.accepted_publishers.contains(name)).then_some((locked, &entry.publisher))

@@ -101,7 +101,7 @@ fn outcome(case: &Case<'_>, accepted: &[&str]) -> String {
         sha256: None,
         reason: "a hole".to_owned(),
     }];
-    let world = World {
+    let input = ResolverInput {
         installed: case
             .installed
             .iter()
@@ -131,7 +131,7 @@ fn outcome(case: &Case<'_>, accepted: &[&str]) -> String {
         wanted: case.ask.iter().map(|text| wanted(text)).collect(),
         accepted_publishers: accepted.iter().map(|name| (*name).to_owned()).collect(),
     };
-    match resolve(&request, &world) {
+    match resolve(&request, &input) {
         Ok(plan) => plan.steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         Err(conflict) => format!("{}: {conflict}", conflict.code()),
     }

@@ -6,7 +6,7 @@ use semver::Version;
 use tinybase_package::archive;
 use tinybase_registry::{
     Registry, RegistryError,
-    resolver::{Catalogue, Locked, Request, Wanted, World, resolve},
+    resolver::{Catalogue, Locked, Request, ResolverInput, Wanted, resolve},
 };
 
 use crate::{
@@ -151,7 +151,7 @@ async fn a_publisher_with_a_threshold_signs_with_enough_keys() {
 }
 
 fn resolved(registry: &Registry, locked: Option<Locked>, accepted: bool) -> String {
-    let world = World {
+    let input = ResolverInput {
         installed: Vec::new(),
         locked: locked.into_iter().collect(),
         registries: vec![Catalogue::from(registry)],
@@ -162,7 +162,7 @@ fn resolved(registry: &Registry, locked: Option<Locked>, accepted: bool) -> Stri
     let wanted =
         Wanted { name: "chat".to_owned(), requirement: "*".parse().unwrap(), upgrade: true, local: None };
     let accepted_publishers = accepted.then(|| "chat".to_owned()).into_iter().collect();
-    match resolve(&Request { wanted: vec![wanted], accepted_publishers }, &world) {
+    match resolve(&Request { wanted: vec![wanted], accepted_publishers }, &input) {
         Ok(plan) => plan.steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         Err(conflict) => conflict.code().to_owned(),
     }

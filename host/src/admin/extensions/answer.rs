@@ -4,11 +4,11 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     plugins::{lifecycle::ExtensionState, store::Installed},
-    registry::{self, Market},
+    registry::{self, RegistrySet},
 };
 
 /// An installed extension. With a market, it says whether there is a newer version.
-pub(super) fn answer(extension: &ExtensionState, market: Option<&Market>) -> Json {
+pub(super) fn answer(extension: &ExtensionState, registry_set: Option<&RegistrySet>) -> Json {
     let Installed { name, version, manifest, origin, .. } = &extension.installed;
     let installed = &extension.installed;
     let mut answer = json!({
@@ -34,8 +34,8 @@ pub(super) fn answer(extension: &ExtensionState, market: Option<&Market>) -> Jso
         "updated_at": installed.updated_at,
         "nodes": extension.nodes,
     });
-    if let Some(market) = market {
-        let newer = registry::newer(market, installed);
+    if let Some(registry_set) = registry_set {
+        let newer = registry::newer(registry_set, installed);
         answer["update_available"] = newer.is_some().into();
         answer["latest_version"] = newer.map(|offer| offer.version).into();
     }

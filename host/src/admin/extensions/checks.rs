@@ -25,9 +25,9 @@ pub(super) async fn verify(State(extensions): State<Extensions>, RawQuery(query)
 
 pub(super) async fn audit(State(extensions): State<Extensions>, RawQuery(query): RawQuery) -> Answer {
     Query::parse(query.as_deref(), &[]).finish()?;
-    let market = registry::open(&extensions.config).await;
+    let registry_set = registry::open(&extensions.config).await;
     let installed = extensions.plugins.store().all().await?;
-    let failures: Vec<String> = market.failures.iter().map(ToString::to_string).collect();
-    let body = json!({"findings": registry::audit(&market, &installed), "failures": failures});
+    let failures: Vec<String> = registry_set.failures.iter().map(ToString::to_string).collect();
+    let body = json!({"findings": registry::audit(&registry_set, &installed), "failures": failures});
     Ok(json_response(StatusCode::OK, &body))
 }

@@ -33,7 +33,7 @@ use crate::{
         Plugins,
         lifecycle::{Change, ExtensionState},
     },
-    registry::{self, Asked, InstallError, Step, Which, Wish},
+    registry::{self, InstallError, InstallRequest, PackageSpec, Step, Which},
 };
 
 const READ: Access = Access::viewer("admin:extensions:read");
@@ -91,13 +91,13 @@ async fn list(State(extensions): State<Extensions>, RawQuery(query): RawQuery) -
         (one.installed.is_enabled || enabled_only != Some(true))
             && (!one.installed.is_builtin || include_builtin == Some(true))
     });
-    let market = match check_updates {
+    let registry_set = match check_updates {
         Some(true) => Some(registry::open(&extensions.config).await),
         _ => None,
     };
     let total = all.len();
     let window = all.iter().skip(page.offset as usize).take(page.limit as usize);
-    let answers: Vec<Json> = window.map(|one| answer(one, market.as_ref())).collect();
+    let answers: Vec<Json> = window.map(|one| answer(one, registry_set.as_ref())).collect();
     let body = json!({"extensions": answers, "total": total, "limit": page.limit, "offset": page.offset});
     Ok(json_response(StatusCode::OK, &body))
 }
@@ -106,10 +106,11 @@ async fn search(State(extensions): State<Extensions>, RawQuery(query): RawQuery)
     let mut query = Query::parse(query.as_deref(), &["search"]);
     let text = query.text("search", SEARCH_CHARS_MAX).unwrap_or_default();
     query.finish()?;
-    let market = registry::open(&extensions.config).await;
+    let registry_set = registry::open(&extensions.config).await;
     let installed = extensions.plugins.store().all().await?;
-    let failures: Vec<String> = market.failures.iter().map(ToString::to_string).collect();
-    let body = json!({"extensions": registry::search(&market, &installed, &text), "failures": failures});
+    let failures: Vec<String> = registry_set.failures.iter().map(ToString::to_string).collect();
+    let body =
+        json!({"extensions": registry::search(&registry_set, &installed, &text), "failures": failures});
     Ok(json_response(StatusCode::OK, &body))
 }
 
@@ -118,12 +119,12 @@ async fn install(
     actor: Actor,
     ApiJson(install): ApiJson<Install>,
 ) -> Answer {
-    let wish = Wish {
-        asked: vec![Asked::parse_remote(&install.source)?],
+    let request = InstallRequest {
+        specs: vec![PackageSpec::parse_remote(&install.source)?],
         upgrade: false,
         accept_publisher: install.accept_publisher,
     };
-    let name = extensions.carry_on(actor, wish, install.dry_run, IfMatch::default()).await?;
+    let name = extensions.carry_on(actor, request, install.dry_run, IfMatch::default()).await?;
     match name {
         Outcome::Planned(plan) => Ok(json_response(StatusCode::OK, &json!({"plan": plan}))),
         Outcome::Done(name) => {
@@ -156,9 +157,9 @@ async fn update(
         extensions.change(actor.clone(), change, std::mem::take(&mut if_match)).await?;
     }
     if let Some(requirement) = patch.version {
-        let asked = vec![Asked::Named { name: name.clone(), requirement }];
-        let wish = Wish { asked, upgrade: true, accept_publisher: patch.accept_publisher };
-        extensions.carry_on(actor, wish, false, if_match).await?;
+        let specs = vec![PackageSpec::Named { name: name.clone(), requirement }];
+        let request = InstallRequest { specs, upgrade: true, accept_publisher: patch.accept_publisher };
+        extensions.carry_on(actor, request, false, if_match).await?;
     }
     Ok(tagged(StatusCode::OK, &extensions.one(&name).await?))
 }
@@ -237,25 +238,25 @@ impl Extensions {
     async fn carry_on(
         &self,
         actor: Actor,
-        wish: Wish,
+        request: InstallRequest,
         dry_run: bool,
         if_match: IfMatch,
     ) -> Result<Outcome, ApiError> {
         let Extensions { plugins, config } = self.clone();
         let done = tokio::spawn(async move {
-            let prepared = registry::prepare(&config, &plugins, &wish, &()).await?;
+            let prepared = registry::prepare(&config, &plugins, &request, &()).await?;
             if dry_run {
                 return Ok(Outcome::Planned(prepared.steps.iter().map(Step::described).collect()));
             }
-            let asked = match wish.asked.first() {
-                Some(Asked::Named { name, .. }) => name.clone(),
+            let name = match request.specs.first() {
+                Some(PackageSpec::Named { name, .. }) => name.clone(),
                 _ => String::new(),
             };
-            let mut last = asked.clone();
+            let mut last = name.clone();
             for step in prepared.steps {
                 let (package, origin) = (step.package, step.origin);
                 let if_match =
-                    if package.manifest.name == asked { if_match.clone() } else { IfMatch::default() };
+                    if package.manifest.name == name { if_match.clone() } else { IfMatch::default() };
                 let change = Change::Install { package, origin };
                 last = plugins.change_if(change, &actor, &if_match).await?.name;
             }

@@ -8,7 +8,7 @@ use super::{super::prompt, Failure, Site, output, shown};
 use crate::{
     audit::Actor,
     plugins::{Console, lifecycle::Change},
-    registry::{self, Asked, Prepared, Progress, Step, Which, Wish},
+    registry::{self, InstallRequest, PackageSpec, Prepared, Progress, Step, Which},
 };
 
 /// The arguments of `install`.
@@ -81,10 +81,10 @@ impl Progress for Downloads {
 }
 
 pub(super) async fn install(site: &Site<'_>, options: Install) -> Result<(), Failure> {
-    let asked = options.sources.iter().map(|source| Asked::parse(source)).collect::<Result<_, _>>();
-    let asked = asked.map_err(|error| Failure::usage(error.message))?;
-    let wish = Wish { asked, upgrade: false, accept_publisher: options.accept_publisher };
-    let prepared = prepare(site, &wish).await?;
+    let specs = options.sources.iter().map(|source| PackageSpec::parse(source)).collect::<Result<_, _>>();
+    let specs = specs.map_err(|error| Failure::usage(error.message))?;
+    let request = InstallRequest { specs, upgrade: false, accept_publisher: options.accept_publisher };
+    let prepared = prepare(site, &request).await?;
     let Install { dry_run, yes, json, .. } = options;
     carry_out(site, prepared, Manner { what: "Install", dry_run, yes, json }).await
 }
@@ -98,10 +98,10 @@ pub(super) async fn update(site: &Site<'_>, options: Update) -> Result<(), Failu
             installed.into_iter().filter(|one| one.origin.registry.is_some()).map(|one| one.name).collect()
         }
     };
-    let asked = names.iter().map(|name| Asked::parse(name)).collect::<Result<_, _>>();
-    let asked = asked.map_err(|error| Failure::usage(error.message))?;
-    let wish = Wish { asked, upgrade: true, accept_publisher: options.accept_publisher };
-    let prepared = prepare(site, &wish).await?;
+    let specs = names.iter().map(|name| PackageSpec::parse(name)).collect::<Result<_, _>>();
+    let specs = specs.map_err(|error| Failure::usage(error.message))?;
+    let request = InstallRequest { specs, upgrade: true, accept_publisher: options.accept_publisher };
+    let prepared = prepare(site, &request).await?;
     carry_out(site, prepared, Manner { what: "Update", dry_run, yes, json }).await
 }
 
@@ -116,8 +116,8 @@ pub(super) async fn uninstall(site: &Site<'_>, name: String, purge: bool, yes: b
     site.change(Change::Uninstall { name, purge }).await
 }
 
-async fn prepare(site: &Site<'_>, wish: &Wish) -> Result<Prepared, Failure> {
-    Ok(registry::prepare(site.config, site.plugins, wish, &Downloads(Console::of_command())).await?)
+async fn prepare(site: &Site<'_>, request: &InstallRequest) -> Result<Prepared, Failure> {
+    Ok(registry::prepare(site.config, site.plugins, request, &Downloads(Console::of_command())).await?)
 }
 
 pub(super) async fn roll_back(site: &Site<'_>, options: Rollback) -> Result<(), Failure> {

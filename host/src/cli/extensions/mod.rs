@@ -3,8 +3,8 @@
 
 mod install;
 mod new;
-mod offers;
 mod pack;
+mod search;
 mod shown;
 mod verify;
 
@@ -141,9 +141,9 @@ async fn run_on(config: &Arc<Config>, db: &Arc<dyn Database>, command: Command) 
         Command::List(Listed { json }) => shown::list(&plugins.state().await?, json),
         Command::Info { name, json } => shown::info(&plugins.state().await?, &name, json),
         Command::Verify { name, json } => verify::run(&site, name.as_deref(), json).await,
-        Command::Search { text, json } => offers::search(&site, &text, json).await,
-        Command::CheckUpdates(Listed { json }) => offers::check_updates(&site, json).await,
-        Command::Audit { disable_revoked, json } => offers::audit(&site, disable_revoked, json).await,
+        Command::Search { text, json } => search::search(&site, &text, json).await,
+        Command::CheckUpdates(Listed { json }) => search::check_updates(&site, json).await,
+        Command::Audit { disable_revoked, json } => search::audit(&site, disable_revoked, json).await,
         Command::New(_) | Command::Pack(_) => unreachable!("they need no database"),
     }
 }

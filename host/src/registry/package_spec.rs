@@ -10,7 +10,7 @@ use super::InstallError;
 
 /// One thing to install.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Asked {
+pub enum PackageSpec {
     /// By name, from the registries.
     Named {
         /// The extension.
@@ -24,39 +24,39 @@ pub enum Asked {
     Url(Url),
 }
 
-impl Asked {
+impl PackageSpec {
     /// Reads `NAME`, `NAME@REQ`, a path or a URL. What holds a separator, begins with a dot or ends in `.tbx` is a path.
     ///
     /// # Errors
     /// `source_invalid` with what was understood.
-    pub fn parse(text: &str) -> Result<Asked, InstallError> {
+    pub fn parse(text: &str) -> Result<PackageSpec, InstallError> {
         let refuse =
             |problem: String| Err(InstallError::new("source_invalid", format!("{text:?}: {problem}")));
         if text.starts_with("https://") || text.starts_with("http://") {
             return match Url::parse(text) {
-                Ok(url) => Ok(Asked::Url(url)),
+                Ok(url) => Ok(PackageSpec::Url(url)),
                 Err(error) => refuse(format!("no URL: {error}")),
             };
         }
         if text.contains('/') || text.starts_with('.') || text.ends_with(tinybase_package::archive::EXTENSION)
         {
-            return Ok(Asked::Path(PathBuf::from(text)));
+            return Ok(PackageSpec::Path(PathBuf::from(text)));
         }
-        Asked::named(text)
+        PackageSpec::named(text)
     }
 
     /// Reads what may come from elsewhere than this machine's operator: no path.
     ///
     /// # Errors
     /// `source_invalid`.
-    pub fn parse_remote(text: &str) -> Result<Asked, InstallError> {
-        match Asked::parse(text)? {
-            Asked::Path(_) => Asked::named(text),
-            asked => Ok(asked),
+    pub fn parse_remote(text: &str) -> Result<PackageSpec, InstallError> {
+        match PackageSpec::parse(text)? {
+            PackageSpec::Path(_) => PackageSpec::named(text),
+            spec => Ok(spec),
         }
     }
 
-    fn named(text: &str) -> Result<Asked, InstallError> {
+    fn named(text: &str) -> Result<PackageSpec, InstallError> {
         let (name, requirement) = text.split_once('@').unwrap_or((text, "*"));
         let refuse =
             |problem: String| Err(InstallError::new("source_invalid", format!("{text:?}: {problem}")));
@@ -66,7 +66,7 @@ impl Asked {
             return refuse("an extension's name is [a-z][a-z0-9_]*".to_owned());
         }
         match requirement.parse() {
-            Ok(requirement) => Ok(Asked::Named { name: name.to_owned(), requirement }),
+            Ok(requirement) => Ok(PackageSpec::Named { name: name.to_owned(), requirement }),
             Err(error) => refuse(format!("{requirement:?} is no version requirement such as ^1.2: {error}")),
         }
     }
@@ -76,27 +76,30 @@ impl Asked {
 mod tests {
     use super::*;
 
-    fn named(name: &str, requirement: &str) -> Asked {
-        Asked::Named { name: name.to_owned(), requirement: requirement.parse().unwrap() }
+    fn named(name: &str, requirement: &str) -> PackageSpec {
+        PackageSpec::Named { name: name.to_owned(), requirement: requirement.parse().unwrap() }
     }
 
     #[test]
     fn each_kind_is_told_by_its_form() {
-        assert_eq!(Asked::parse("webhooks").unwrap(), named("webhooks", "*"));
-        assert_eq!(Asked::parse("webhooks@^1.2").unwrap(), named("webhooks", "^1.2"));
-        assert_eq!(Asked::parse("./webhooks").unwrap(), Asked::Path("./webhooks".into()));
-        assert_eq!(Asked::parse("webhooks-1.0.0-x.tbx").unwrap(), Asked::Path("webhooks-1.0.0-x.tbx".into()));
-        assert!(matches!(Asked::parse("https://example.org/a.tbx").unwrap(), Asked::Url(_)));
+        assert_eq!(PackageSpec::parse("webhooks").unwrap(), named("webhooks", "*"));
+        assert_eq!(PackageSpec::parse("webhooks@^1.2").unwrap(), named("webhooks", "^1.2"));
+        assert_eq!(PackageSpec::parse("./webhooks").unwrap(), PackageSpec::Path("./webhooks".into()));
+        assert_eq!(
+            PackageSpec::parse("webhooks-1.0.0-x.tbx").unwrap(),
+            PackageSpec::Path("webhooks-1.0.0-x.tbx".into())
+        );
+        assert!(matches!(PackageSpec::parse("https://example.org/a.tbx").unwrap(), PackageSpec::Url(_)));
         for bad in ["", "Web Hooks", "webhooks@new", "https://", "-x"] {
-            assert_eq!(Asked::parse(bad).unwrap_err().code, "source_invalid", "{bad:?}");
+            assert_eq!(PackageSpec::parse(bad).unwrap_err().code, "source_invalid", "{bad:?}");
         }
     }
 
     #[test]
     fn a_path_does_not_come_from_elsewhere() {
         for path in ["/etc/passwd", "./x", "x.tbx"] {
-            assert_eq!(Asked::parse_remote(path).unwrap_err().code, "source_invalid", "{path}");
+            assert_eq!(PackageSpec::parse_remote(path).unwrap_err().code, "source_invalid", "{path}");
         }
-        assert_eq!(Asked::parse_remote("search@1").unwrap(), named("search", "1"));
+        assert_eq!(PackageSpec::parse_remote("search@1").unwrap(), named("search", "1"));
     }
 }

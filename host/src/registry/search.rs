@@ -5,12 +5,12 @@ use serde::Serialize;
 use tinybase_package::archive::HOST_TARGET;
 use tinybase_registry::{Entry, Registry};
 
-use super::{Market, world::host_version};
+use super::{RegistrySet, resolver_input::host_version};
 use crate::plugins::store::Installed;
 
 /// The newest version of an extension that this host can load.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Offer {
+pub struct AvailableVersion {
     /// Its name.
     pub name: String,
     /// The version.
@@ -32,31 +32,31 @@ pub struct Offer {
 }
 
 /// The extensions whose name, description or author contains `text`, by name.
-pub fn search(market: &Market, installed: &[Installed], text: &str) -> Vec<Offer> {
+pub fn search(registry_set: &RegistrySet, installed: &[Installed], text: &str) -> Vec<AvailableVersion> {
     let text = text.to_lowercase();
-    let mut offers: Vec<Offer> = Vec::new();
-    for entry in market.registries.iter().flat_map(Registry::entries) {
+    let mut found: Vec<AvailableVersion> = Vec::new();
+    for entry in registry_set.registries.iter().flat_map(Registry::entries) {
         let listing = &entry.listing;
         let is_meant = [&listing.name, &listing.description, &listing.author]
             .iter()
             .any(|field| field.to_lowercase().contains(&text));
         // Of a name, the registry that comes first is the one it is installed from, and its newest version stands first.
-        if is_meant && can_be_chosen(entry) && !offers.iter().any(|offer| offer.name == listing.name) {
-            offers.push(offer(entry, installed));
+        if is_meant && can_be_chosen(entry) && !found.iter().any(|version| version.name == listing.name) {
+            found.push(available_version(entry, installed));
         }
     }
-    offers.sort_by(|one, two| one.name.cmp(&two.name));
-    offers
+    found.sort_by(|one, two| one.name.cmp(&two.name));
+    found
 }
 
 /// The newest version of an installed extension, where that is newer than what is installed.
-pub fn newer(market: &Market, installed: &Installed) -> Option<Offer> {
+pub fn newer(registry_set: &RegistrySet, installed: &Installed) -> Option<AvailableVersion> {
     let version: Version = installed.version.parse().ok()?;
     let has =
         |registry: &&Registry| registry.entries().iter().any(|entry| entry.listing.name == installed.name);
-    let mut entries = market.registries.iter().find(has)?.entries().iter();
+    let mut entries = registry_set.registries.iter().find(has)?.entries().iter();
     let newest = entries.find(|entry| entry.listing.name == installed.name && can_be_chosen(entry))?;
-    (newest.listing.version > version).then(|| offer(newest, std::slice::from_ref(installed)))
+    (newest.listing.version > version).then(|| available_version(newest, std::slice::from_ref(installed)))
 }
 
 fn can_be_chosen(entry: &Entry) -> bool {
@@ -68,9 +68,9 @@ fn can_be_chosen(entry: &Entry) -> bool {
         && (tinybase_abi::ABI_MAJOR_OLDEST..=tinybase_abi::ABI_MAJOR).contains(&listing.abi)
 }
 
-fn offer(entry: &Entry, installed: &[Installed]) -> Offer {
+fn available_version(entry: &Entry, installed: &[Installed]) -> AvailableVersion {
     let listing = &entry.listing;
-    Offer {
+    AvailableVersion {
         name: listing.name.clone(),
         version: listing.version.to_string(),
         description: listing.description.clone(),

@@ -4,7 +4,7 @@ use semver::{Version, VersionReq};
 use tinybase_package::archive::HOST_TARGET;
 use tinybase_registry::{
     Publisher, Registry,
-    resolver::{self, Catalogue, World},
+    resolver::{self, Catalogue, ResolverInput},
 };
 
 use super::InstallError;
@@ -14,12 +14,12 @@ use crate::{
 };
 
 /// Everything that speaks for or against a version.
-pub(super) fn world<'a>(
+pub(super) fn resolver_input<'a>(
     config: &Config,
     installed: &[Installed],
     registries: &'a [Registry],
-) -> Result<World<'a>, InstallError> {
-    Ok(World {
+) -> Result<ResolverInput<'a>, InstallError> {
+    Ok(ResolverInput {
         installed: installed.iter().filter_map(known).collect(),
         locked: locked(config, registries)?,
         registries: registries.iter().map(Catalogue::from).collect(),

@@ -4,20 +4,20 @@ use super::{Failure, Site, output};
 use crate::{
     audit::Actor,
     plugins::lifecycle::Change,
-    registry::{self, Finding, Market, Offer},
+    registry::{self, AvailableVersion, Finding, RegistrySet},
 };
 
 /// Opens the registries; says of each that cannot be opened why, and goes on without it.
-async fn market(site: &Site<'_>) -> Market {
-    let market = registry::open(site.config).await;
-    for failure in &market.failures {
+async fn registries(site: &Site<'_>) -> RegistrySet {
+    let registry_set = registry::open(site.config).await;
+    for failure in &registry_set.failures {
         eprintln!("warning: {failure}");
     }
-    market
+    registry_set
 }
 
 pub(super) async fn search(site: &Site<'_>, text: &str, as_json: bool) -> Result<(), Failure> {
-    let found = registry::search(&market(site).await, &site.installed().await?, text);
+    let found = registry::search(&registries(site).await, &site.installed().await?, text);
     if as_json {
         return output::json(&found);
     }
@@ -26,7 +26,7 @@ pub(super) async fn search(site: &Site<'_>, text: &str, as_json: bool) -> Result
         eprintln!("nothing found");
         return Ok(());
     }
-    let row = |offer: &Offer| {
+    let row = |offer: &AvailableVersion| {
         let installed = offer.installed.as_ref().map(|version| format!("installed {version}"));
         [
             offer.name.clone(),
@@ -40,15 +40,16 @@ pub(super) async fn search(site: &Site<'_>, text: &str, as_json: bool) -> Result
 }
 
 pub(super) async fn check_updates(site: &Site<'_>, as_json: bool) -> Result<(), Failure> {
-    let (market, installed) = (market(site).await, site.installed().await?);
-    let newer: Vec<Offer> = installed.iter().filter_map(|one| registry::newer(&market, one)).collect();
+    let (registry_set, installed) = (registries(site).await, site.installed().await?);
+    let newer: Vec<AvailableVersion> =
+        installed.iter().filter_map(|one| registry::newer(&registry_set, one)).collect();
     if as_json {
         return output::json(&newer);
     }
     if newer.is_empty() {
         return output::line("everything is up to date");
     }
-    let row = |offer: &Offer| {
+    let row = |offer: &AvailableVersion| {
         [
             offer.name.clone(),
             offer.installed.clone().unwrap_or_default(),
@@ -60,8 +61,8 @@ pub(super) async fn check_updates(site: &Site<'_>, as_json: bool) -> Result<(), 
 }
 
 pub(super) async fn audit(site: &Site<'_>, disable_revoked: bool, as_json: bool) -> Result<(), Failure> {
-    let (market, installed) = (market(site).await, site.installed().await?);
-    let findings = registry::audit(&market, &installed);
+    let (registry_set, installed) = (registries(site).await, site.installed().await?);
+    let findings = registry::audit(&registry_set, &installed);
     if as_json {
         output::json(&findings)?;
     } else {
