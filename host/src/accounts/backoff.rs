@@ -98,7 +98,7 @@ impl Backoff {
     }
 
     /// Whether so many guess at the account that it matters who is known to it.
-    pub(super) fn is_guarded(&self, attempt: Attempt) -> bool {
+    pub(super) fn is_throttled(&self, attempt: Attempt) -> bool {
         let now = self.clock.instant();
         let state = self.state.lock();
         self.enabled && state.accounts.get(&attempt.account).is_some_and(|level| is_full(level.at(now)))
@@ -264,13 +264,13 @@ mod tests {
     }
 
     /// Fails as often as it takes to guard the account, each time from a network of its own.
-    fn guard(backoff: &Backoff) {
+    fn login_throttle(backoff: &Backoff) {
         for number in 0..MANY - 1 {
             assert_eq!(backoff.failed(from(backoff, number), false).unwrap(), None);
         }
-        assert!(!backoff.is_guarded(from(backoff, 0)));
+        assert!(!backoff.is_throttled(from(backoff, 0)));
         assert_eq!(backoff.failed(from(backoff, MANY), false).unwrap(), Some(Burst::OfAccount));
-        assert!(backoff.is_guarded(from(backoff, 0)));
+        assert!(backoff.is_throttled(from(backoff, 0)));
     }
 
     #[test]
@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn strangers_wait_for_a_guarded_account_and_get_their_turn() {
         let (clock, backoff) = backoff();
-        guard(&backoff);
+        login_throttle(&backoff);
         let (owner, stranger) = (from(&backoff, 1000), from(&backoff, 2000));
         backoff.admit(owner, false).unwrap();
         assert_eq!(seconds(backoff.admit(stranger, true)), 60);
@@ -347,7 +347,7 @@ mod tests {
         backoff.failed(stranger, true).unwrap();
         assert_eq!(seconds(backoff.admit(stranger, true)), 60, "each try of a stranger costs a wait");
         clock.advance(ACCOUNT_WINDOW);
-        assert!(!backoff.is_guarded(stranger));
+        assert!(!backoff.is_throttled(stranger));
     }
 
     #[test]
@@ -375,6 +375,6 @@ mod tests {
             backoff.failed(attempt, false).unwrap();
         }
         backoff.admit(attempt, true).unwrap();
-        assert!(!backoff.is_guarded(attempt));
+        assert!(!backoff.is_throttled(attempt));
     }
 }

@@ -73,7 +73,7 @@ impl Accounts {
             }
         }
         loop {
-            let deleted = self.guard.sweep(DELETED_AT_ONCE_MAX).await?
+            let deleted = self.login_throttle.sweep(DELETED_AT_ONCE_MAX).await?
                 + self.second_factors.sweep(DELETED_AT_ONCE_MAX).await?;
             all += deleted;
             if deleted < DELETED_AT_ONCE_MAX {

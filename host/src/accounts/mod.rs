@@ -1,62 +1,60 @@
 //! Accounts: who someone is, how they prove it and when that ends. It never knows what a user may do with records.
 
-mod administration;
 mod application_tokens;
 mod backoff;
 mod claim;
 mod cleanup;
 mod client;
-mod door;
 mod email;
-mod endings;
+mod email_links;
 mod events;
-mod guard;
+mod external_sign_in;
 mod keys;
 mod link_routes;
-mod links;
 mod login;
+mod login_page;
+mod login_throttle;
 mod lookup;
 mod mail;
 mod mfa;
 mod one_time_tokens;
 mod operations;
+mod password_check;
 mod password_rules;
 mod password_threads;
 mod passwords;
-mod portal;
 mod profile;
-mod proof;
 mod refresh;
-mod renewal;
 mod requests;
 mod role;
 mod routes;
 mod scopes;
 mod service;
+mod session_revocation;
 mod session_routes;
 mod sessions;
 mod shared_backoff;
 mod token_cache;
+mod token_refresh;
 mod tokens;
+mod user_management;
 mod users;
 
 use std::sync::{Arc, OnceLock};
 
-pub use administration::{NewUser, ROLES_SCOPE, UserAnswer, UserChange, UserSort, UsersAnswer, UsersAsked};
 pub use application_tokens::{
     DESCRIPTION_CHARS_MAX, EXPIRES_DAYS_MAX, NAME_CHARS_MAX, NewToken, SCOPES_DEFAULT, TokenAnswer,
     TokenChange, TokenCreated, TokensAnswer,
 };
 pub use cleanup::Cleanup;
 pub use client::{Client, USER_AGENT_CHARS_MAX};
-pub use door::{ToldSignIn, Who};
-pub use endings::SessionsAnswer;
 pub use events::{AccountEvent, AccountEvents, NoEvents};
+pub use external_sign_in::{ExternalIdentity, Subject};
 pub use keys::{Keys, KeysError};
+pub use login_page::PortalConfig;
 pub use mail::{Mail, Mailer, NoMailer};
-pub use mfa::{Enrolment, MfaStatus, RecoveryCodes, SecondFactorAsked, SignInAnswer};
+pub use mfa::{Enrollment, MfaStatus, RecoveryCodes, SecondFactorAsked, SignInAnswer};
 pub use password_rules::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN};
-pub use portal::PortalConfig;
 pub use requests::{
     ChangeMeRequest, InstanceInfo, LoginAnswer, LoginRequest, MeAnswer, MessageAnswer, RegisterAnswer,
     RegisterRequest, SetupStatus,
@@ -65,7 +63,9 @@ pub use role::Role;
 pub use routes::{bearer, routes};
 pub use scopes::{SCOPE_BYTES_MAX, SCOPES_MAX, Scopes};
 pub use service::AdminAdded;
+pub use session_revocation::SessionsAnswer;
 pub use sessions::SessionAnswer;
+pub use user_management::{NewUser, ROLES_SCOPE, UserAnswer, UserChange, UserSort, UsersAnswer, UsersAsked};
 
 use crate::{
     clock::Clock, config, error::ApiError, observe::stats::ACCOUNTS, settings::Settings, sql::HostSql,
@@ -73,7 +73,7 @@ use crate::{
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
-/// Who sends a request: a signed-in user, or an application token in a user's name.
+/// Subject sends a request: a signed-in user, or an application token in a user's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The user's id: a UUID of version 7.
@@ -119,12 +119,12 @@ pub struct Accounts {
     tokens: tokens::Tokens,
     cache: token_cache::TokenCache,
     token_usage: application_tokens::Usage,
-    guard: guard::Guard,
+    login_throttle: login_throttle::LoginThrottle,
     clock: Clock,
     settings: Arc<Settings>,
     events: OnceLock<Arc<dyn AccountEvents>>,
     mailer: OnceLock<Arc<dyn Mailer>>,
-    links: links::Links,
+    email_links: email_links::EmailLinks,
 }
 
 impl Accounts {
@@ -148,19 +148,23 @@ impl Accounts {
             tokens: tokens::Tokens::new(keys, access_ttl_seconds),
             cache: token_cache::TokenCache::new(config.token_cache_entries_max),
             token_usage: application_tokens::Usage::new(sql.clone()),
-            guard: guard::Guard::new(config.login_backoff, sql.clone(), clock.clone()),
+            login_throttle: login_throttle::LoginThrottle::new(
+                config.login_backoff,
+                sql.clone(),
+                clock.clone(),
+            ),
             clock,
             settings,
             events: OnceLock::new(),
             mailer: OnceLock::new(),
-            links: links::Links::new(config),
+            email_links: email_links::EmailLinks::new(config),
         }
     }
 
     /// The same accounts by another clock.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Accounts {
-        self.guard = self.guard.with_clock(clock.clone());
+        self.login_throttle = self.login_throttle.with_clock(clock.clone());
         Accounts { clock, ..self }
     }
 

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Serialize;
 
 use super::{
-    Accounts, Client, LoginRequest, RegisterRequest, link_routes, mfa, operations, portal, session_routes,
+    Accounts, Client, LoginRequest, RegisterRequest, link_routes, login_page, mfa, operations, session_routes,
 };
 use crate::{
     audit::Actor,
@@ -25,7 +25,7 @@ const JWKS_CACHE: &str = "public, max-age=300";
 /// Adds every route of accounts.
 pub fn routes(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
     link_routes::add(own, Arc::clone(&accounts));
-    portal::add(own, Arc::clone(&accounts));
+    login_page::add(own, Arc::clone(&accounts));
     session_routes::add(own, Arc::clone(&accounts));
     mfa::add_routes(own, Arc::clone(&accounts));
     own.with(accounts)

@@ -105,7 +105,7 @@ impl SharedBackoff {
         SharedBackoff { clock, ..self }
     }
 
-    pub(super) async fn is_guarded(&self, email: &str) -> Result<bool, DbError> {
+    pub(super) async fn is_throttled(&self, email: &str) -> Result<bool, DbError> {
         let row = self.sql.row(LEVEL, &[ValueRef::Blob(&account(email)), self.ahead()]).await?;
         Ok(row.is_some_and(|row| {
             let drained = integer(&row, 1).max(0) as f64 / nanoseconds_a_failure();
@@ -298,13 +298,13 @@ mod tests {
         for number in 1..50 {
             assert_eq!(one.failed(EMAIL, from(number), false).await.unwrap(), None);
         }
-        assert!(!other.is_guarded(EMAIL).await.unwrap());
+        assert!(!other.is_throttled(EMAIL).await.unwrap());
         assert_eq!(one.failed(EMAIL, from(50), false).await.unwrap(), Some(Burst::OfAccount));
-        assert!(other.is_guarded(EMAIL).await.unwrap());
+        assert!(other.is_throttled(EMAIL).await.unwrap());
         assert_eq!(seconds(other.admit(EMAIL, from(99), true).await), 60);
         assert_eq!(one.sweep(1_000).await.unwrap(), 0);
         clock.advance(2 * ACCOUNT_WINDOW);
-        assert!(!other.is_guarded(EMAIL).await.unwrap());
+        assert!(!other.is_throttled(EMAIL).await.unwrap());
         assert_eq!(one.sweep(1_000).await.unwrap(), 52, "51 networks and an account");
     }
 }

@@ -1,11 +1,11 @@
-//! Who becomes the first user: by requests with all that a stranger could say, on one node and on two.
+//! Subject becomes the first user: by requests with all that a stranger could say, on one node and on two.
 
 use crate::support::accounts::{Host, PASSWORD, host, word};
 use axum::body::Body;
 use http::{Request, header};
 use serde_json::{Value as Json, json};
 use tinybase_host::{
-    accounts::{Client, ToldSignIn, Who},
+    accounts::{Client, ExternalIdentity, Subject},
     audit::ActorKind,
 };
 
@@ -32,13 +32,13 @@ async fn nobody_registers_before_there_is_an_administrator() {
     let (status, answer) = host.call("POST /api/auth/register", None, &body).await;
     assert_eq!((status, word(&answer, "code").as_str()), (403, "setup_needed"));
     assert!(word(&answer, "detail").contains("disabled"), "{answer}");
-    let told = ToldSignIn {
-        who: Who::Email("eve@example.org".into()),
+    let told = ExternalIdentity {
+        who: Subject::Email("eve@example.org".into()),
         create: true,
         method: "door:code".into(),
         client: Client::local(ActorKind::Extension, "door"),
     };
-    assert_eq!(host.accounts.sign_in_told(told).await.unwrap_err().code, "setup_needed");
+    assert_eq!(host.accounts.sign_in_external(told).await.unwrap_err().code, "setup_needed");
     let email = json!({"email": "eve@example.org"}).to_string();
     for path in ["password-reset/request", "login-link/request"] {
         let (status, _) = host.call(&format!("POST /api/auth/{path}"), None, &email).await;

@@ -67,7 +67,7 @@ pub(in crate::accounts) fn session() -> Json {
     ])
 }
 
-/// What signing in by a first factor answers: a session's tokens, or a ticket for the second factor.
+/// What signing in by a first factor answers: a session's tokens, or a challenge for the second factor.
 fn sign_in_answer() -> Json {
     let asked = object(&[
         ("mfa_required", json!({"const": true})),

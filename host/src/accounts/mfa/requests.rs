@@ -71,14 +71,14 @@ impl Input for BothRequest {
 
 /// The second factor of a sign-in.
 pub(super) struct VerifyRequest {
-    pub(super) ticket: String,
+    pub(super) challenge: String,
     pub(super) proof: Proof,
 }
 
 impl Input for VerifyRequest {
     fn read(fields: &mut Fields) -> Option<VerifyRequest> {
-        let (ticket, proof) = (fields.text("mfa_ticket"), Proof::read(fields));
-        Some(VerifyRequest { ticket: ticket?, proof: proof? })
+        let (challenge, proof) = (fields.text("mfa_ticket"), Proof::read(fields));
+        Some(VerifyRequest { challenge: challenge?, proof: proof? })
     }
 }
 
@@ -122,7 +122,7 @@ pub struct MfaStatus {
 
 /// A secret for an authenticator app, shown this once.
 #[derive(Clone, Serialize)]
-pub struct Enrolment {
+pub struct Enrollment {
     /// The secret in base32, to be typed.
     pub secret: String,
     /// The same as a URL, to be shown as a QR code.
@@ -145,4 +145,4 @@ macro_rules! hide {
         }
     )*};
 }
-hide!(Enrolment RecoveryCodes);
+hide!(Enrollment RecoveryCodes);

@@ -46,7 +46,7 @@ async fn enrol(
     SignedIn(caller): SignedIn,
     ApiJson(request): ApiJson<PasswordRequest>,
 ) -> Answer {
-    Ok(secret(&accounts.enrol_totp(&caller, request.password).await?))
+    Ok(secret(&accounts.enroll_totp(&caller, request.password).await?))
 }
 
 async fn confirm(

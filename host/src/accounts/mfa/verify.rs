@@ -9,10 +9,10 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
     SecondFactorAsked,
-    proof::Proved,
+    challenges::{CHALLENGE_TTL_SECONDS, Challenge},
+    factor_check::Proved,
     requests::VerifyRequest,
     store,
-    tickets::{TICKET_TTL_SECONDS, Ticket},
 };
 use crate::{
     accounts::{Accounts, Client, LoginAnswer, tokens::now_seconds, users::User},
@@ -32,11 +32,11 @@ impl Accounts {
             return Ok(None);
         }
         let codes_left = store::codes_left(&mfa.sql, &user.id).await? > 0;
-        let ticket = Ticket::new(&user.id, user.epoch, password_mark(user), method, now_seconds());
+        let challenge = Challenge::new(&user.id, user.epoch, password_mark(user), method, now_seconds());
         Ok(Some(SecondFactorAsked {
             mfa_required: true,
-            mfa_ticket: mfa.tickets.seal(&ticket),
-            expires_in: TICKET_TTL_SECONDS,
+            mfa_ticket: mfa.challenges.seal(&challenge),
+            expires_in: CHALLENGE_TTL_SECONDS,
             methods: if codes_left { vec!["totp", "recovery_code"] } else { vec!["totp"] },
         }))
     }
@@ -51,21 +51,21 @@ impl Accounts {
         client: &Client,
     ) -> Result<LoginAnswer, ApiError> {
         let mfa = &self.second_factors;
-        let ticket =
-            mfa.tickets.take_try(&request.ticket, now_seconds()).await?.ok_or_else(ticket_invalid)?;
-        let user = self.users.by_id(&ticket.user_id).await?;
+        let challenge =
+            mfa.challenges.take_try(&request.challenge, now_seconds()).await?.ok_or_else(ticket_invalid)?;
+        let user = self.users.by_id(&challenge.user_id).await?;
         let same = |user: &User| {
-            user.is_active && user.epoch == ticket.epoch && password_mark(user) == ticket.password_mark
+            user.is_active && user.epoch == challenge.epoch && password_mark(user) == challenge.password_mark
         };
         let user = user.filter(same).ok_or_else(ticket_invalid)?;
         let factor = mfa.confirmed(&user.id).await?.ok_or_else(ticket_invalid)?;
         let proved = mfa.prove(&user.id, &factor, &request.proof, code_invalid).await?;
-        if !mfa.tickets.use_up(&ticket).await? {
+        if !mfa.challenges.use_up(&challenge).await? {
             return Err(ticket_invalid());
         }
-        let begun = self.begin_proved(&user, &ticket, &proved, client).await;
+        let begun = self.begin_proved(&user, &challenge, &proved, client).await;
         if !matches!(begun, Ok(Some(_))) {
-            mfa.tickets.give_back(&ticket).await?;
+            mfa.challenges.give_back(&challenge).await?;
         }
         // Otherwise another request used the code, or the user was changed, in between.
         begun?.ok_or_else(code_invalid)
@@ -74,7 +74,7 @@ impl Accounts {
     async fn begin_proved(
         &self,
         user: &User,
-        ticket: &Ticket,
+        challenge: &Challenge,
         proved: &Proved,
         client: &Client,
     ) -> Result<Option<LoginAnswer>, ApiError> {
@@ -89,7 +89,7 @@ impl Accounts {
             };
             audit::push(&mut batch, &actor, &entry("mfa.recovery_code_use", &user.id));
         }
-        let method = format!("{}+{}", ticket.method, proved.method());
+        let method = format!("{}+{}", challenge.method, proved.method());
         self.begin_session(user, &method, client, batch).await
     }
 }

@@ -13,7 +13,7 @@ use tinybase_abi::{
 
 use super::{PluginHost, accounts::refused, apart};
 use crate::{
-    accounts::{Client, ToldSignIn, Who},
+    accounts::{Client, ExternalIdentity, Subject},
     audit::{Actor, ActorKind},
 };
 
@@ -36,11 +36,11 @@ struct SignInPayload {
 }
 
 impl SignInPayload {
-    fn read(who: &[u8], extension: &str) -> Result<ToldSignIn, RawError> {
+    fn read(who: &[u8], extension: &str) -> Result<ExternalIdentity, RawError> {
         let told: SignInPayload = serde_json::from_slice(who).map_err(|error| invalid(&error.to_string()))?;
         let who = match (told.email, told.user_id) {
-            (Some(email), None) => Who::Email(email),
-            (None, Some(id)) => Who::UserId(id),
+            (Some(email), None) => Subject::Email(email),
+            (None, Some(id)) => Subject::UserId(id),
             _ => return Err(invalid("it must name either an email or a user_id")),
         };
         let mut letters = told.method.bytes();
@@ -59,7 +59,7 @@ impl SignInPayload {
         let client = Client::told(actor, told.user_agent.as_deref());
         // With the extension's name before it, no method passes for another's, or for the password.
         let method = format!("{extension}:{}", told.method);
-        Ok(ToldSignIn { who, create: told.create, method, client })
+        Ok(ExternalIdentity { who, create: told.create, method, client })
     }
 }
 
@@ -101,7 +101,7 @@ impl sessions::Server for PluginHost {
         }
         let accounts = Arc::clone(&self.shared.accounts);
         apart(async move {
-            let answer = accounts.sign_in_told(told).await.map_err(|error| refused(&error))?;
+            let answer = accounts.sign_in_external(told).await.map_err(|error| refused(&error))?;
             let answer = serde_json::to_string(&answer).map_err(|error| {
                 RawError::new(500, "internal_error", format!("an answer is no JSON: {error}"))
             })?;
@@ -123,7 +123,7 @@ mod tests {
         let told = json!({"email": "ada@example.org", "create": true, "method": "code", "address": "::1",
             "user_agent": "curl\n"});
         let told = SignInPayload::read(told.to_string().as_bytes(), "door").unwrap();
-        assert_eq!((told.who, told.create), (Who::Email("ada@example.org".into()), true));
+        assert_eq!((told.who, told.create), (Subject::Email("ada@example.org".into()), true));
         assert_eq!((told.method.as_str(), told.client.user_agent.as_deref()), ("door:code", Some("curl")));
         assert_eq!(told.client.actor.address.as_deref(), Some("::1"));
         assert_eq!((told.client.actor.kind, told.client.actor.name.as_str()), (ActorKind::Extension, "door"));

@@ -3,7 +3,9 @@
 
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 
-use super::guesses::{FIRST_WAIT_SECONDS, FREE_FAILURES_MAX, Guesses, MEMORY_SECONDS, WAIT_SECONDS_MAX};
+use super::attempt_limit::{
+    AttemptLimit, FIRST_WAIT_SECONDS, FREE_FAILURES_MAX, MEMORY_SECONDS, WAIT_SECONDS_MAX,
+};
 use crate::{
     accounts::tokens::now_seconds,
     db::{DbError, Engine},
@@ -56,7 +58,7 @@ const NANOSECONDS: u64 = 1_000_000_000;
 
 /// What is guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Guessed {
+pub(super) enum Attempts {
     /// A code of the second factor.
     Code,
     /// The password, asked again.
@@ -65,17 +67,17 @@ pub(super) enum Guessed {
 
 /// The failures of users, known to this process or to every node.
 #[derive(Debug)]
-pub(super) struct UserGuesses {
-    guessed: Guessed,
-    own: Guesses,
+pub(super) struct AttemptStore {
+    attempts: Attempts,
+    own: AttemptLimit,
     /// Where other nodes may serve the database.
     shared: Option<HostSql>,
 }
 
-impl UserGuesses {
-    pub(super) fn new(guessed: Guessed, sql: &HostSql) -> UserGuesses {
+impl AttemptStore {
+    pub(super) fn new(attempts: Attempts, sql: &HostSql) -> AttemptStore {
         let shared = (sql.database().engine() == Engine::Postgres).then(|| sql.clone());
-        UserGuesses { guessed, own: Guesses::default(), shared }
+        AttemptStore { attempts, own: AttemptLimit::default(), shared }
     }
 
     /// Counts a try as failed, before it is looked at, so that many at once gain nothing.
@@ -84,7 +86,7 @@ impl UserGuesses {
     /// 429 `mfa_backoff` where it must not be looked at.
     pub(super) async fn take_try(&self, user_id: &str) -> Result<(), ApiError> {
         let Some(sql) = &self.shared else {
-            return self.own.take_try(user_id, now_seconds()).map_err(super::proof::backoff);
+            return self.own.take_try(user_id, now_seconds()).map_err(super::factor_check::backoff);
         };
         let params = self.rule(user_id);
         let mut batch = BatchWriter::default();
@@ -94,7 +96,7 @@ impl UserGuesses {
         }
         let wait = sql.row(WAIT, &params).await?.map_or(0, |row| integer(&row, 0));
         let seconds = u64::try_from(wait).unwrap_or(0).div_ceil(NANOSECONDS);
-        Err(super::proof::backoff(seconds.max(1)))
+        Err(super::factor_check::backoff(seconds.max(1)))
     }
 
     /// Forgets a user's failures: the code was right.
@@ -120,9 +122,9 @@ impl UserGuesses {
     }
 
     fn kind(&self) -> &'static str {
-        match self.guessed {
-            Guessed::Code => "code",
-            Guessed::Password => "password",
+        match self.attempts {
+            Attempts::Code => "code",
+            Attempts::Password => "password",
         }
     }
 }
@@ -151,7 +153,7 @@ mod tests {
     async fn a_users_wrong_codes_count_over_all_nodes() {
         let Some(database) = OnPostgres::migrated().await else { return };
         let sql = database.node().await;
-        let node = async || UserGuesses::new(Guessed::Code, &database.node().await);
+        let node = async || AttemptStore::new(Attempts::Code, &database.node().await);
         let nodes = [node().await, node().await];
         for failure in 0..FREE_FAILURES_MAX as usize {
             nodes[failure % 2].take_try("u1").await.unwrap();
@@ -160,7 +162,7 @@ mod tests {
         assert_eq!((refused.status.as_u16(), &*refused.code), (429, "mfa_backoff"));
         assert_eq!(refused.headers.unwrap()["retry-after"], "30");
         nodes[0].take_try("u2").await.unwrap();
-        UserGuesses::new(Guessed::Password, &sql).take_try("u1").await.unwrap();
+        AttemptStore::new(Attempts::Password, &sql).take_try("u1").await.unwrap();
         nodes[1].succeeded("u1").await.unwrap();
         nodes[0].take_try("u1").await.unwrap();
         assert_eq!(sweep(&sql, 100).await.unwrap(), 0);

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::tickets::{Ticket, WRONG_CODES_MAX};
+use super::challenges::{Challenge, WRONG_CODES_MAX};
 
 /// How many tried tickets are remembered; those that end first go first. Each stands for one first factor that was proved.
 const TRIED_TICKETS_MAX: usize = 10_000;
@@ -20,19 +20,19 @@ struct Tried {
 
 /// The tickets that were tried.
 #[derive(Debug, Default)]
-pub(super) struct OwnTickets {
+pub(super) struct UsedChallenges {
     tried: Mutex<HashMap<Uuid, Tried>>,
 }
 
-impl OwnTickets {
-    /// Counts a try; false for a ticket that was used or stands no more.
-    pub(super) fn take_try(&self, ticket: &Ticket, now_seconds: u64) -> bool {
+impl UsedChallenges {
+    /// Counts a try; false for a challenge that was used or stands no more.
+    pub(super) fn take_try(&self, challenge: &Challenge, now_seconds: u64) -> bool {
         let mut tried = self.tried.lock();
-        if tried.len() >= TRIED_TICKETS_MAX && !tried.contains_key(&ticket.id) {
+        if tried.len() >= TRIED_TICKETS_MAX && !tried.contains_key(&challenge.id) {
             forget(&mut tried, now_seconds);
         }
-        let entry = tried.entry(ticket.id).or_default();
-        entry.expires_at_seconds = ticket.expires_at_seconds;
+        let entry = tried.entry(challenge.id).or_default();
+        entry.expires_at_seconds = challenge.expires_at_seconds;
         if entry.used || entry.tries >= WRONG_CODES_MAX {
             return false;
         }
@@ -40,17 +40,17 @@ impl OwnTickets {
         true
     }
 
-    /// Uses a ticket up; false where another request was first.
-    pub(super) fn use_up(&self, ticket: &Ticket) -> bool {
+    /// Uses a challenge up; false where another request was first.
+    pub(super) fn use_up(&self, challenge: &Challenge) -> bool {
         let mut tried = self.tried.lock();
-        let entry = tried.entry(ticket.id).or_default();
-        entry.expires_at_seconds = ticket.expires_at_seconds;
+        let entry = tried.entry(challenge.id).or_default();
+        entry.expires_at_seconds = challenge.expires_at_seconds;
         !std::mem::replace(&mut entry.used, true)
     }
 
-    /// Gives a ticket back that was used up.
-    pub(super) fn give_back(&self, ticket: &Ticket) {
-        if let Some(entry) = self.tried.lock().get_mut(&ticket.id) {
+    /// Gives a challenge back that was used up.
+    pub(super) fn give_back(&self, challenge: &Challenge) {
+        if let Some(entry) = self.tried.lock().get_mut(&challenge.id) {
             entry.used = false;
         }
     }
@@ -71,20 +71,20 @@ fn forget(tried: &mut HashMap<Uuid, Tried>, now_seconds: u64) {
 mod tests {
     use super::*;
 
-    fn ticket(now_seconds: u64) -> Ticket {
-        Ticket::new("u1", 7, "mark".into(), "password", now_seconds)
+    fn challenge(now_seconds: u64) -> Challenge {
+        Challenge::new("u1", 7, "mark".into(), "password", now_seconds)
     }
 
     #[test]
     fn memory_is_bounded_and_the_newest_are_kept() {
-        let tickets = OwnTickets::default();
+        let challenges = UsedChallenges::default();
         for seconds in 0..TRIED_TICKETS_MAX {
-            assert!(tickets.take_try(&ticket((seconds / 100) as u64), 1));
+            assert!(challenges.take_try(&challenge((seconds / 100) as u64), 1));
         }
-        let last = ticket(100);
-        assert!(tickets.take_try(&last, 1) && tickets.use_up(&last));
-        assert!(tickets.tried.lock().len() <= TRIED_TICKETS_MAX);
-        assert!(!tickets.take_try(&last, 1));
-        assert!(tickets.take_try(&ticket(500), 400));
+        let last = challenge(100);
+        assert!(challenges.take_try(&last, 1) && challenges.use_up(&last));
+        assert!(challenges.tried.lock().len() <= TRIED_TICKETS_MAX);
+        assert!(!challenges.take_try(&last, 1));
+        assert!(challenges.take_try(&challenge(500), 400));
     }
 }

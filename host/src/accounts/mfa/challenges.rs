@@ -1,4 +1,4 @@
-//! Tickets of people who have proved their first factor and are asked for the second. A ticket carries all it says, sealed;
+//! Challenges of people who have proved their first factor and are asked for the second. A challenge carries all it says, sealed;
 //! which were used, and how often one was tried, is kept beside it. It never verifies a code.
 
 use std::sync::Arc;
@@ -6,24 +6,24 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::shared_tickets::TriedTickets;
+use super::challenge_store::ChallengeStore;
 use crate::{db::DbError, secrets::Vault, sql::HostSql};
 
-/// How long a ticket is good for.
-pub(super) const TICKET_TTL_SECONDS: u64 = 300;
+/// How long a challenge is good for.
+pub(super) const CHALLENGE_TTL_SECONDS: u64 = 300;
 
-/// How many wrong codes a ticket stands.
+/// How many wrong codes a challenge stands.
 pub(super) const WRONG_CODES_MAX: u32 = 5;
 
-/// The longest ticket that is looked at, in bytes.
+/// The longest challenge that is looked at, in bytes.
 const TICKET_BYTES_MAX: usize = 2048;
 
-/// What a ticket is sealed for.
+/// What a challenge is sealed for.
 const PURPOSE: &str = "second factor ticket";
 
-/// What a ticket says.
+/// What a challenge says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::accounts) struct Ticket {
+pub(in crate::accounts) struct Challenge {
     /// Its own id.
     pub(super) id: Uuid,
     /// Whose it is.
@@ -38,67 +38,71 @@ pub(in crate::accounts) struct Ticket {
     pub(super) expires_at_seconds: u64,
 }
 
-impl Ticket {
+impl Challenge {
     pub(super) fn new(
         user_id: &str,
         epoch: i64,
         password_mark: String,
         method: &str,
         now_seconds: u64,
-    ) -> Ticket {
-        Ticket {
+    ) -> Challenge {
+        Challenge {
             id: Uuid::new_v4(),
             user_id: user_id.to_owned(),
             epoch,
             password_mark,
             method: method.to_owned(),
-            expires_at_seconds: now_seconds + TICKET_TTL_SECONDS,
+            expires_at_seconds: now_seconds + CHALLENGE_TTL_SECONDS,
         }
     }
 }
 
 /// Makes and reads tickets.
 #[derive(Debug)]
-pub(super) struct Tickets {
+pub(super) struct Challenges {
     vault: Arc<Vault>,
-    tried: TriedTickets,
+    tried: ChallengeStore,
 }
 
-impl Tickets {
-    pub(super) fn new(vault: Arc<Vault>, sql: &HostSql) -> Tickets {
-        Tickets { vault, tried: TriedTickets::new(sql) }
+impl Challenges {
+    pub(super) fn new(vault: Arc<Vault>, sql: &HostSql) -> Challenges {
+        Challenges { vault, tried: ChallengeStore::new(sql) }
     }
 
-    /// The ticket as a client carries it.
-    pub(super) fn seal(&self, ticket: &Ticket) -> String {
-        let plain = serde_json::to_vec(ticket).expect("a ticket is JSON");
+    /// The challenge as a client carries it.
+    pub(super) fn seal(&self, challenge: &Challenge) -> String {
+        let plain = serde_json::to_vec(challenge).expect("a ticket is JSON");
         self.vault.seal(PURPOSE, &plain)
     }
 
-    /// A ticket that we made and that is not over.
-    fn open(&self, sealed: &str, now_seconds: u64) -> Option<Ticket> {
+    /// A challenge that we made and that is not over.
+    fn open(&self, sealed: &str, now_seconds: u64) -> Option<Challenge> {
         if sealed.len() > TICKET_BYTES_MAX {
             return None;
         }
         let plain = self.vault.open(PURPOSE, sealed).ok()?;
-        let ticket = serde_json::from_slice::<Ticket>(&plain).ok()?;
-        (ticket.expires_at_seconds > now_seconds).then_some(ticket)
+        let challenge = serde_json::from_slice::<Challenge>(&plain).ok()?;
+        (challenge.expires_at_seconds > now_seconds).then_some(challenge)
     }
 
-    /// A ticket that we made, is not over, was not used and stands one more try, which is counted. `None` otherwise.
-    pub(super) async fn take_try(&self, sealed: &str, now_seconds: u64) -> Result<Option<Ticket>, DbError> {
-        let Some(ticket) = self.open(sealed, now_seconds) else { return Ok(None) };
-        Ok(self.tried.take_try(&ticket, now_seconds).await?.then_some(ticket))
+    /// A challenge that we made, is not over, was not used and stands one more try, which is counted. `None` otherwise.
+    pub(super) async fn take_try(
+        &self,
+        sealed: &str,
+        now_seconds: u64,
+    ) -> Result<Option<Challenge>, DbError> {
+        let Some(challenge) = self.open(sealed, now_seconds) else { return Ok(None) };
+        Ok(self.tried.take_try(&challenge, now_seconds).await?.then_some(challenge))
     }
 
-    /// Uses a ticket up; false where another request was first.
-    pub(super) async fn use_up(&self, ticket: &Ticket) -> Result<bool, DbError> {
-        self.tried.use_up(ticket).await
+    /// Uses a challenge up; false where another request was first.
+    pub(super) async fn use_up(&self, challenge: &Challenge) -> Result<bool, DbError> {
+        self.tried.use_up(challenge).await
     }
 
-    /// Gives a ticket back that was used up for a session that did not begin.
-    pub(super) async fn give_back(&self, ticket: &Ticket) -> Result<(), DbError> {
-        self.tried.give_back(ticket).await
+    /// Gives a challenge back that was used up for a session that did not begin.
+    pub(super) async fn give_back(&self, challenge: &Challenge) -> Result<(), DbError> {
+        self.tried.give_back(challenge).await
     }
 }
 
@@ -112,38 +116,38 @@ mod tests {
         Arc::new(Vault::load_or_create(dir.path()).unwrap())
     }
 
-    fn ticket(now_seconds: u64) -> Ticket {
-        Ticket::new("u1", 7, "mark".into(), "password", now_seconds)
+    fn challenge(now_seconds: u64) -> Challenge {
+        Challenge::new("u1", 7, "mark".into(), "password", now_seconds)
     }
 
-    fn alone() -> Tickets {
-        Tickets { vault: vault(), tried: TriedTickets::of_this_process() }
+    fn alone() -> Challenges {
+        Challenges { vault: vault(), tried: ChallengeStore::of_this_process() }
     }
 
     #[test]
     fn a_ticket_says_what_was_sealed_until_its_time_is_over() {
-        let (tickets, ticket) = (alone(), ticket(1000));
-        let sealed = tickets.seal(&ticket);
+        let (challenges, challenge) = (alone(), challenge(1000));
+        let sealed = challenges.seal(&challenge);
         assert!(!sealed.contains("password"), "{sealed}");
-        assert_eq!(tickets.open(&sealed, 1000 + TICKET_TTL_SECONDS - 1), Some(ticket));
-        assert_eq!(tickets.open(&sealed, 1000 + TICKET_TTL_SECONDS), None);
+        assert_eq!(challenges.open(&sealed, 1000 + CHALLENGE_TTL_SECONDS - 1), Some(challenge));
+        assert_eq!(challenges.open(&sealed, 1000 + CHALLENGE_TTL_SECONDS), None);
         for forged in [String::new(), "v1.a.b".into(), sealed[..sealed.len() - 1].into(), "x".repeat(1 << 20)]
         {
-            assert_eq!(tickets.open(&forged, 1000), None);
+            assert_eq!(challenges.open(&forged, 1000), None);
         }
         assert_eq!(alone().open(&sealed, 1000), None, "another host took it");
     }
 
     /// Holds two ways to the same tickets, by turns, to so many wrong codes and one use.
-    async fn holds_to_its_limits(ways: [&Tickets; 2]) {
-        let guessed = ways[0].seal(&ticket(0));
+    async fn holds_to_its_limits(ways: [&Challenges; 2]) {
+        let guessed = ways[0].seal(&challenge(0));
         for at in 0..WRONG_CODES_MAX as usize {
             assert!(ways[at % 2].take_try(&guessed, 1).await.unwrap().is_some());
         }
         for way in ways {
             assert_eq!(way.take_try(&guessed, 1).await.unwrap(), None);
         }
-        let used = ways[0].seal(&ticket(0));
+        let used = ways[0].seal(&challenge(0));
         let opened = ways[0].take_try(&used, 1).await.unwrap().unwrap();
         assert!(ways[1].use_up(&opened).await.unwrap() && !ways[0].use_up(&opened).await.unwrap());
         assert_eq!(ways[0].take_try(&used, 1).await.unwrap(), None);
@@ -153,15 +157,15 @@ mod tests {
 
     #[tokio::test]
     async fn it_stands_so_many_wrong_codes_and_one_use() {
-        let tickets = alone();
-        holds_to_its_limits([&tickets; 2]).await;
+        let challenges = alone();
+        holds_to_its_limits([&challenges; 2]).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn it_stands_them_once_whichever_node_is_asked() {
         let Some(database) = OnPostgres::migrated().await else { return };
         let vault = vault();
-        let node = async || Tickets::new(Arc::clone(&vault), &database.node().await);
+        let node = async || Challenges::new(Arc::clone(&vault), &database.node().await);
         holds_to_its_limits([&node().await, &node().await]).await;
     }
 }

@@ -6,7 +6,7 @@ use crate::error::ApiError;
 
 /// Whom an extension has verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Who {
+pub enum Subject {
     /// The owner of this address.
     Email(String),
     /// The user with this id.
@@ -15,9 +15,9 @@ pub enum Who {
 
 /// Somebody whom an extension has verified.
 #[derive(Debug, Clone)]
-pub struct ToldSignIn {
-    /// Who.
-    pub who: Who,
+pub struct ExternalIdentity {
+    /// Who signs in.
+    pub who: Subject,
     /// Whether an unknown email gets an account, where registration is on.
     pub create: bool,
     /// What the user's list of sessions shows.
@@ -32,25 +32,25 @@ impl Accounts {
     /// # Errors
     /// 401 `sign_in_refused`, in the same words for an unknown user and a locked one; 403 `registration_disabled` or
     /// `setup_needed` where an account would have to be made; 422 `email_invalid`.
-    pub async fn sign_in_told(&self, told: ToldSignIn) -> Result<SignInAnswer, ApiError> {
-        let found = match &told.who {
-            Who::UserId(id) => self.users.by_id(id).await?,
-            Who::Email(given) => {
+    pub async fn sign_in_external(&self, identity: ExternalIdentity) -> Result<SignInAnswer, ApiError> {
+        let found = match &identity.who {
+            Subject::UserId(id) => self.users.by_id(id).await?,
+            Subject::Email(given) => {
                 let email = email::normalize(given).ok_or_else(email_invalid)?;
                 match self.users.by_email(&email).await? {
-                    None if told.create => Some(self.create_told(email, &told.client).await?),
+                    None if identity.create => Some(self.create_external(email, &identity.client).await?),
                     found => found,
                 }
             }
         };
         let user = found.filter(|user| user.is_active).ok_or_else(sign_in_refused)?;
-        self.sign_in(user, &told.method, &told.client)
+        self.sign_in(user, &identity.method, &identity.client)
             .await
             .map_err(|error| if error.code == "credentials_invalid" { sign_in_refused() } else { error })
     }
 
     /// An account whose password nobody knows: its owner sets one by a reset, or never needs one.
-    async fn create_told(&self, email: String, client: &Client) -> Result<User, ApiError> {
+    async fn create_external(&self, email: String, client: &Client) -> Result<User, ApiError> {
         self.check_claimed().await?;
         self.check_registration().await?;
         let unknown: [u8; 32] = rand::random();

@@ -32,16 +32,16 @@ const METHOD_LOGIN_LINK: &str = "login_link";
 
 /// What mailing links needs beside the tables.
 #[derive(Debug)]
-pub(super) struct Links {
+pub(super) struct EmailLinks {
     permits: Arc<Semaphore>,
     no_mail: NoMailLog,
     password_reset_url: String,
     login_link_url: String,
 }
 
-impl Links {
-    pub(super) fn new(config: &config::Auth) -> Links {
-        Links {
+impl EmailLinks {
+    pub(super) fn new(config: &config::Auth) -> EmailLinks {
+        EmailLinks {
             permits: Arc::new(Semaphore::new(LINK_REQUESTS_MAX)),
             no_mail: NoMailLog::default(),
             password_reset_url: config.password_reset_url.clone(),
@@ -96,7 +96,7 @@ impl Accounts {
         email: String,
         actor: Actor,
     ) -> Result<(), ApiError> {
-        let Ok(permit) = Arc::clone(&self.links.permits).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&self.email_links.permits).try_acquire_owned() else {
             let detail = "too many mails are being sent; try again shortly";
             return Err(ApiError::unavailable("mail_busy", detail));
         };
@@ -115,7 +115,7 @@ impl Accounts {
 
     async fn mail_link(&self, purpose: Purpose, email: &str, actor: &Actor) -> Result<(), ApiError> {
         if !self.mailer().is_there() {
-            self.links.no_mail.say(Instant::now());
+            self.email_links.no_mail.say(Instant::now());
             return Ok(());
         }
         let user = self.users.by_email(email).await?.filter(|user| user.is_active);
@@ -134,7 +134,7 @@ impl Accounts {
             "email": user.email,
             "instance_name": self.settings.current().await?.instance_name(),
             "expires_minutes": purpose.ttl_minutes(),
-            "url": self.links.url(purpose, &token),
+            "url": self.email_links.url(purpose, &token),
         });
         let mail = Mail { to: user.email, template: purpose.name(), data };
         if let Err(code) = self.mailer().send(mail).await {

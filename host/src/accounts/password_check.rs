@@ -7,7 +7,7 @@ use tinybase_abi::codec::BatchWriter;
 use super::{
     Accounts, Caller, Client,
     backoff::{Burst, network},
-    guard::Try,
+    login_throttle::Try,
     password_rules::may_be_stored,
     users::User,
 };
@@ -30,16 +30,17 @@ impl Accounts {
         client: &Client,
     ) -> Result<Option<User>, ApiError> {
         let tried = Try { email, address: client.address() };
-        let is_stranger = self.guard.is_guarded(tried).await? && !self.knows_network(email, client).await?;
-        self.guard.admit(tried, is_stranger).await?;
+        let is_stranger =
+            self.login_throttle.is_throttled(tried).await? && !self.knows_network(email, client).await?;
+        self.login_throttle.admit(tried, is_stranger).await?;
         let verified = may_be_stored(&password) && {
             let stored = user.as_ref().map(|user| user.password_hash.reveal().to_owned());
             self.passwords.verify(password, stored).await?
         };
         let proved = user.filter(|user| verified && user.is_active);
         if proved.is_some() {
-            self.guard.succeeded(tried).await?;
-        } else if let Some(burst) = self.guard.failed(tried, is_stranger).await? {
+            self.login_throttle.succeeded(tried).await?;
+        } else if let Some(burst) = self.login_throttle.failed(tried, is_stranger).await? {
             self.tell_of_guesses(email, burst, client);
         }
         Ok(proved)

@@ -40,11 +40,11 @@ impl Failures {
 
 /// The failures of users.
 #[derive(Debug, Default)]
-pub(super) struct Guesses {
+pub(super) struct AttemptLimit {
     by_user: Mutex<HashMap<String, Failures>>,
 }
 
-impl Guesses {
+impl AttemptLimit {
     /// Counts a try as failed, before it is looked at, so that many at once gain nothing.
     ///
     /// # Errors
@@ -89,46 +89,46 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_an_hour_and_end_with_a_right_code() {
-        let guesses = Guesses::default();
+        let attempt_limit = AttemptLimit::default();
         let mut now = 1_000_000;
         for _ in 0..FREE_FAILURES_MAX {
-            guesses.take_try("u1", now).unwrap();
+            attempt_limit.take_try("u1", now).unwrap();
         }
         for wait in [30, 60, 120, 240, 480, 960, 1920, 3600, 3600] {
-            assert_eq!(guesses.take_try("u1", now), Err(wait));
-            assert_eq!(guesses.take_try("u1", now + wait - 1), Err(1));
-            guesses.take_try("u2", now).unwrap();
-            guesses.succeeded("u2");
+            assert_eq!(attempt_limit.take_try("u1", now), Err(wait));
+            assert_eq!(attempt_limit.take_try("u1", now + wait - 1), Err(1));
+            attempt_limit.take_try("u2", now).unwrap();
+            attempt_limit.succeeded("u2");
             now += wait;
-            guesses.take_try("u1", now).unwrap();
+            attempt_limit.take_try("u1", now).unwrap();
         }
-        guesses.succeeded("u1");
-        guesses.take_try("u1", now).unwrap();
-        guesses.take_try("u1", now).unwrap();
+        attempt_limit.succeeded("u1");
+        attempt_limit.take_try("u1", now).unwrap();
+        attempt_limit.take_try("u1", now).unwrap();
     }
 
     #[test]
     fn failures_are_forgotten_after_a_day() {
-        let guesses = Guesses::default();
+        let attempt_limit = AttemptLimit::default();
         for _ in 0..FREE_FAILURES_MAX {
-            guesses.take_try("u1", 5).unwrap();
+            attempt_limit.take_try("u1", 5).unwrap();
         }
-        guesses.take_try("u1", 5).unwrap_err();
+        attempt_limit.take_try("u1", 5).unwrap_err();
         for _ in 0..FREE_FAILURES_MAX {
-            guesses.take_try("u1", 5 + MEMORY_SECONDS).unwrap();
+            attempt_limit.take_try("u1", 5 + MEMORY_SECONDS).unwrap();
         }
     }
 
     #[test]
     fn memory_is_bounded_and_the_hardest_guessed_are_kept() {
-        let guesses = Guesses::default();
+        let attempt_limit = AttemptLimit::default();
         for _ in 0..FREE_FAILURES_MAX {
-            guesses.take_try("guessed", 0).unwrap();
+            attempt_limit.take_try("guessed", 0).unwrap();
         }
         for user in 0..3 * USERS_MAX {
-            guesses.take_try(&user.to_string(), 1).unwrap();
+            attempt_limit.take_try(&user.to_string(), 1).unwrap();
         }
-        assert!(guesses.by_user.lock().len() <= USERS_MAX);
-        guesses.take_try("guessed", 2).unwrap_err();
+        assert!(attempt_limit.by_user.lock().len() <= USERS_MAX);
+        attempt_limit.take_try("guessed", 2).unwrap_err();
     }
 }

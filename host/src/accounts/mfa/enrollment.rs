@@ -3,7 +3,7 @@
 use tinybase_abi::codec::BatchWriter;
 
 use super::{
-    Enrolment, MfaStatus, RecoveryCodes, proof::Proved, recovery, requests::BothRequest, store, totp,
+    Enrollment, MfaStatus, RecoveryCodes, factor_check::Proved, recovery, requests::BothRequest, store, totp,
     verify::entry,
 };
 use crate::{
@@ -30,14 +30,14 @@ impl Accounts {
     ///
     /// # Errors
     /// 403 `password_wrong`, 409 `mfa_enabled` where there is a second factor already.
-    pub async fn enrol_totp(&self, caller: &Caller, password: String) -> Result<Enrolment, ApiError> {
+    pub async fn enroll_totp(&self, caller: &Caller, password: String) -> Result<Enrollment, ApiError> {
         let user = self.confirmed_caller(caller, password).await?;
         let (mfa, secret) = (&self.second_factors, totp::new_secret());
         let mut batch = BatchWriter::default();
         store::enrol(&mut batch, &user.id, &mfa.seal(&user.id, &secret));
         mfa.sql.apply(batch).await.map_err(|error| or(error, enabled))?;
         let issuer = self.settings.current().await?.instance_name();
-        Ok(Enrolment {
+        Ok(Enrollment {
             secret: totp::in_base32(&secret),
             otpauth_url: totp::otpauth_url(&secret, &issuer, &user.email),
         })
@@ -126,15 +126,15 @@ impl Accounts {
 
     /// The caller, who has typed the password again: a session that somebody else got hold of is not enough here.
     async fn confirmed_caller(&self, caller: &Caller, password: String) -> Result<User, ApiError> {
-        let guesses = &self.second_factors.password_guesses;
-        guesses.take_try(&caller.user_id).await?;
+        let attempt_limit = &self.second_factors.password_guesses;
+        attempt_limit.take_try(&caller.user_id).await?;
         let user = self.users.by_id(&caller.user_id).await?.ok_or_else(|| {
             ApiError::unauthorized("token_revoked", "this user is no more; sign in as another")
         })?;
         if !self.passwords.verify(password, Some(user.password_hash.reveal().to_owned())).await? {
             return Err(ApiError::forbidden("password_wrong", "the password is wrong"));
         }
-        guesses.succeeded(&caller.user_id).await?;
+        attempt_limit.succeeded(&caller.user_id).await?;
         Ok(user)
     }
 

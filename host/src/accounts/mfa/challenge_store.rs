@@ -1,18 +1,18 @@
 //! Which tickets were tried: in memory where this process serves the database alone, in a table where several nodes may, so that
-//! a ticket is used once whichever of them is asked. It never opens a ticket.
+//! a challenge is used once whichever of them is asked. It never opens a challenge.
 
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 
 use super::{
-    tickets::{TICKET_TTL_SECONDS, Ticket, WRONG_CODES_MAX},
-    tried_tickets::OwnTickets,
+    challenges::{CHALLENGE_TTL_SECONDS, Challenge, WRONG_CODES_MAX},
+    used_challenges::UsedChallenges,
 };
 use crate::{
     db::{DbError, Engine},
     sql::HostSql,
 };
 
-/// Counts a try, unless the ticket `?1` was used or tried `?3` times.
+/// Counts a try, unless the challenge `?1` was used or tried `?3` times.
 const TAKE: &str = "INSERT INTO tb_mfa_tickets AS tickets (id, tries, expires_at) VALUES (?1, 1, ?2) \
      ON CONFLICT (id) DO UPDATE SET tries = tickets.tries + 1 \
      WHERE NOT tickets.used AND tickets.tries < CAST(?3 AS BIGINT)";
@@ -24,49 +24,49 @@ const SWEEP: &str = "DELETE FROM tb_mfa_tickets WHERE id IN (SELECT id FROM tb_m
      ORDER BY expires_at LIMIT ?1 FOR UPDATE SKIP LOCKED)";
 
 /// How far the clocks of nodes may be apart, in seconds.
-const CLOCKS_APART_SECONDS_MAX: u64 = TICKET_TTL_SECONDS;
+const CLOCKS_APART_SECONDS_MAX: u64 = CHALLENGE_TTL_SECONDS;
 
 /// The tickets that were tried, known to this process or to every node.
 #[derive(Debug)]
-pub(super) struct TriedTickets {
-    own: OwnTickets,
+pub(super) struct ChallengeStore {
+    own: UsedChallenges,
     /// Where other nodes may serve the database.
     shared: Option<HostSql>,
 }
 
-impl TriedTickets {
-    pub(super) fn new(sql: &HostSql) -> TriedTickets {
+impl ChallengeStore {
+    pub(super) fn new(sql: &HostSql) -> ChallengeStore {
         let shared = (sql.database().engine() == Engine::Postgres).then(|| sql.clone());
-        TriedTickets { own: OwnTickets::default(), shared }
+        ChallengeStore { own: UsedChallenges::default(), shared }
     }
 
     #[cfg(test)]
-    pub(super) fn of_this_process() -> TriedTickets {
-        TriedTickets { own: OwnTickets::default(), shared: None }
+    pub(super) fn of_this_process() -> ChallengeStore {
+        ChallengeStore { own: UsedChallenges::default(), shared: None }
     }
 
-    /// Counts a try; false for a ticket that was used or stands no more.
-    pub(super) async fn take_try(&self, ticket: &Ticket, now_seconds: u64) -> Result<bool, DbError> {
-        let Some(sql) = &self.shared else { return Ok(self.own.take_try(ticket, now_seconds)) };
-        let id = ticket.id.to_string();
-        let (ends, tries) = (ticket.expires_at_seconds.cast_signed(), WRONG_CODES_MAX.into());
+    /// Counts a try; false for a challenge that was used or stands no more.
+    pub(super) async fn take_try(&self, challenge: &Challenge, now_seconds: u64) -> Result<bool, DbError> {
+        let Some(sql) = &self.shared else { return Ok(self.own.take_try(challenge, now_seconds)) };
+        let id = challenge.id.to_string();
+        let (ends, tries) = (challenge.expires_at_seconds.cast_signed(), WRONG_CODES_MAX.into());
         let params = [ValueRef::Text(&id), ValueRef::Integer(ends), ValueRef::Integer(tries)];
         changes_one(sql, TAKE, &params).await
     }
 
-    /// Uses a ticket up that was tried; false where another request was first.
-    pub(super) async fn use_up(&self, ticket: &Ticket) -> Result<bool, DbError> {
-        let Some(sql) = &self.shared else { return Ok(self.own.use_up(ticket)) };
-        changes_one(sql, USE, &[ValueRef::Text(&ticket.id.to_string())]).await
+    /// Uses a challenge up that was tried; false where another request was first.
+    pub(super) async fn use_up(&self, challenge: &Challenge) -> Result<bool, DbError> {
+        let Some(sql) = &self.shared else { return Ok(self.own.use_up(challenge)) };
+        changes_one(sql, USE, &[ValueRef::Text(&challenge.id.to_string())]).await
     }
 
-    /// Gives a ticket back that was used up.
-    pub(super) async fn give_back(&self, ticket: &Ticket) -> Result<(), DbError> {
+    /// Gives a challenge back that was used up.
+    pub(super) async fn give_back(&self, challenge: &Challenge) -> Result<(), DbError> {
         let Some(sql) = &self.shared else {
-            self.own.give_back(ticket);
+            self.own.give_back(challenge);
             return Ok(());
         };
-        changes_one(sql, GIVE_BACK, &[ValueRef::Text(&ticket.id.to_string())]).await.map(|_| ())
+        changes_one(sql, GIVE_BACK, &[ValueRef::Text(&challenge.id.to_string())]).await.map(|_| ())
     }
 }
 
@@ -96,11 +96,11 @@ mod tests {
     async fn what_is_over_for_every_node_is_deleted() {
         let Some(database) = OnPostgres::migrated().await else { return };
         let sql = database.node().await;
-        let tickets = TriedTickets::new(&sql);
+        let challenges = ChallengeStore::new(&sql);
         let now = now_seconds();
-        for begun in [now, now - TICKET_TTL_SECONDS, now - 3 * TICKET_TTL_SECONDS] {
-            let ticket = Ticket::new("u1", 7, "mark".into(), "password", begun);
-            assert!(tickets.take_try(&ticket, begun).await.unwrap());
+        for begun in [now, now - CHALLENGE_TTL_SECONDS, now - 3 * CHALLENGE_TTL_SECONDS] {
+            let challenge = Challenge::new("u1", 7, "mark".into(), "password", begun);
+            assert!(challenges.take_try(&challenge, begun).await.unwrap());
         }
         assert_eq!(sweep(&sql, 100).await.unwrap(), 1);
         assert_eq!(sweep(&sql, 100).await.unwrap(), 0);
