@@ -23,8 +23,8 @@ use tinybase_host::{
         sqlite::{Sqlite, SqliteOptions},
     },
     http::{
-        Found, PathParams, PluginDispatch, PluginRequest, PluginResponse, PluginRoute, RequestBody,
-        RequestId, ResponseBody,
+        Found, PathParams, PluginBody, PluginDispatch, PluginRequest, PluginResponse, PluginRoute,
+        RequestBody, RequestId,
     },
     nodes::Nodes,
     plugins::{
@@ -159,7 +159,7 @@ async fn events(plugins: &Plugins) -> Vec<f64> {
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let answer = route.call(request(&parts, &params, &id)).await;
-        let Ok(PluginResponse { body: ResponseBody::Bytes(text), .. }) = answer else {
+        let Ok(PluginResponse { body: PluginBody::Bytes(text), .. }) = answer else {
             panic!("the extension measures")
         };
         rounds.push(std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()).expect("a number"));

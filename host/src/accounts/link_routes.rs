@@ -15,14 +15,14 @@ use super::{
 use crate::{
     audit::Actor,
     http::{
-        Access, OwnRoutes,
+        Access, HostRoutes,
         extract::{ApiJson, Fields, Input, json_response},
         operation::{operation, schema},
     },
 };
 
 /// Adds the routes of mailed links.
-pub(super) fn add(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
+pub(super) fn add(own: &mut HostRoutes, accounts: Arc<Accounts>) {
     own.with(accounts)
         .route(
             Method::POST,

@@ -16,7 +16,7 @@ use crate::{
     absolute_url::is_absolute_url,
     error::{ApiError, Fault},
     http::{
-        Access, MaybeSignedIn, OwnRoutes, RouteAuth,
+        Access, HostRoutes, MaybeSignedIn, RouteAuth,
         extract::json_response,
         operation::{operation, schema},
     },
@@ -83,7 +83,7 @@ impl PortalConfig {
 }
 
 /// Adds the route of the pages' configuration.
-pub(super) fn add(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
+pub(super) fn add(own: &mut HostRoutes, accounts: Arc<Accounts>) {
     // Anyone may ask; that a preview is for admins is seen in the query alone.
     let access = Access { auth: RouteAuth::Anyone, scope: Cow::Borrowed("") };
     own.with(accounts).route(

@@ -68,7 +68,7 @@ pub use sessions::SessionAnswer;
 pub use user_management::{NewUser, ROLES_SCOPE, UserAnswer, UserChange, UserSort, UsersAnswer, UsersAsked};
 
 use crate::{
-    clock::Clock, config, error::ApiError, observe::stats::ACCOUNTS, settings::Settings, sql::HostSql,
+    clock::Clock, config, error::ApiError, metrics::stats::ACCOUNTS, settings::Settings, sql::HostSql,
 };
 
 const SECONDS_PER_DAY: i64 = 86_400;

@@ -15,7 +15,7 @@ use argon2::Block;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tokio::sync::oneshot;
 
-use crate::{error::ApiError, observe::stats::ACCOUNTS};
+use crate::{error::ApiError, metrics::stats::ACCOUNTS};
 
 /// How far the threads stand back for all others: a hash is tens of milliseconds of one core and of its memory's
 /// bandwidth, and whoever signs in can wait for it better than a request can that takes microseconds.

@@ -13,7 +13,7 @@ use crate::{
     audit::Actor,
     error::ApiError,
     http::{
-        Access, OwnRoutes, SignedIn,
+        Access, HostRoutes, SignedIn,
         extract::{ApiJson, json_response},
         token_missing,
     },
@@ -23,7 +23,7 @@ use crate::{
 const JWKS_CACHE: &str = "public, max-age=300";
 
 /// Adds every route of accounts.
-pub fn routes(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
+pub fn routes(own: &mut HostRoutes, accounts: Arc<Accounts>) {
     link_routes::add(own, Arc::clone(&accounts));
     login_page::add(own, Arc::clone(&accounts));
     session_routes::add(own, Arc::clone(&accounts));

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use crate::{http::OwnRoutes, plugins::Plugins};
+use crate::{http::HostRoutes, plugins::Plugins};
 
 /// The scopes of every route.
 pub(super) struct KnownScopes {
@@ -14,7 +14,7 @@ pub(super) struct KnownScopes {
 impl KnownScopes {
     /// The scopes of the host's routes in `own` and of those `beside` them, and of the plugins' routes as they are when it
     /// is asked.
-    pub(super) fn new(own: &OwnRoutes, beside: &[&str], plugins: Arc<Plugins>) -> KnownScopes {
+    pub(super) fn new(own: &HostRoutes, beside: &[&str], plugins: Arc<Plugins>) -> KnownScopes {
         let scopes = own.iter().map(|route| &*route.access.scope).chain(beside.iter().copied());
         KnownScopes { own: scopes.filter(|scope| !scope.is_empty()).map(str::to_owned).collect(), plugins }
     }

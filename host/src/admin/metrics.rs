@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use crate::{
     error::ApiError,
     http::{
-        Access, OwnRoutes,
+        Access, HostRoutes,
         extract::json_response,
         operation::{Operation, operation, schema},
     },
@@ -114,7 +114,7 @@ fn is_stat(entry: &Map<String, Json>) -> bool {
 }
 
 /// Adds the route.
-pub(super) fn routes(own: &mut OwnRoutes, settings: Arc<Settings>, plugins: Arc<Plugins>) {
+pub(super) fn routes(own: &mut HostRoutes, settings: Arc<Settings>, plugins: Arc<Plugins>) {
     let metrics = Arc::new(Metrics { plugins, settings, latest: Mutex::default() });
     own.with(metrics).route(Method::GET, "/api/admin/metrics", READ, read, read_operation().into());
 }

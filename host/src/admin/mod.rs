@@ -11,7 +11,7 @@ mod users;
 
 use std::sync::Arc;
 
-use crate::{accounts::Accounts, config::Config, http::OwnRoutes, plugins::Plugins, settings::Settings};
+use crate::{accounts::Accounts, config::Config, http::HostRoutes, plugins::Plugins, settings::Settings};
 
 /// What the administration administers.
 pub struct Administered {
@@ -26,7 +26,7 @@ pub struct Administered {
 }
 
 /// Adds the routes of the administration, behind all others of the host.
-pub fn routes(own: &mut OwnRoutes, administered: &Administered) {
+pub fn routes(own: &mut HostRoutes, administered: &Administered) {
     let Administered { accounts, settings, plugins, config } = administered;
     users::routes(own, Arc::clone(accounts));
     settings::routes(own, Arc::clone(settings));

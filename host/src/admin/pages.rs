@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use crate::{
     error::ApiError,
     http::{
-        Access, Files, OwnRoutes,
+        Access, Files, HostRoutes,
         operation::{operation, schema},
     },
     plugins::Plugins,
@@ -39,7 +39,7 @@ pub(super) fn url(name: &str, hash: &str, file: &str) -> String {
 }
 
 /// Adds the route.
-pub(super) fn routes(own: &mut OwnRoutes, plugins: Arc<Plugins>) {
+pub(super) fn routes(own: &mut HostRoutes, plugins: Arc<Plugins>) {
     own.with(plugins).route(
         Method::GET,
         "/admin/extensions/{name}/{hash}/{*file}",

@@ -13,7 +13,7 @@ use crate::{
     audit::Actor,
     error::ApiError,
     http::{
-        Access, OwnRoutes,
+        Access, HostRoutes,
         etag::{self, IfMatch},
         extract::{ApiJson, Fields, Input, json_response},
         operation::{Operation, operation, schema},
@@ -29,7 +29,7 @@ const PATH: &str = "/api/admin/settings";
 type Answer = Result<Response, ApiError>;
 
 /// Adds the routes.
-pub(super) fn routes(own: &mut OwnRoutes, settings: Arc<Settings>) {
+pub(super) fn routes(own: &mut HostRoutes, settings: Arc<Settings>) {
     own.with(settings)
         .route(Method::GET, PATH, READ, read, read_operation().into())
         .route(Method::PATCH, PATH, WRITE, update, update_operation().into())

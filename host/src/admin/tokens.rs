@@ -19,7 +19,7 @@ use crate::{
     audit::Actor,
     error::ApiError,
     http::{
-        Access, OwnRoutes, SignedIn,
+        Access, HostRoutes, SignedIn,
         etag::{self, IfMatch},
         extract::{ApiJson, json_response},
         operation::{Operation, operation, schema},
@@ -43,7 +43,7 @@ struct Tokens {
 }
 
 /// Adds the routes. Every other route of the host must be in `own` already, since their scopes are known by it.
-pub(super) fn routes(own: &mut OwnRoutes, accounts: Arc<Accounts>, plugins: Arc<Plugins>) {
+pub(super) fn routes(own: &mut HostRoutes, accounts: Arc<Accounts>, plugins: Arc<Plugins>) {
     let known = Arc::new(KnownScopes::new(own, &[ROLES_SCOPE, &READ.scope, &WRITE.scope], plugins));
     own.with(Tokens { accounts, known })
         .route(Method::GET, ALL, READ, list, list_operation().into())

@@ -14,7 +14,7 @@ use crate::{
     audit::Actor,
     error::ApiError,
     http::{
-        Access, OwnRoutes, SignedIn,
+        Access, HostRoutes, SignedIn,
         etag::{self, IfMatch},
         extract::{ApiJson, json_response},
         operation::{Operation, operation, schema},
@@ -33,7 +33,7 @@ const SEARCH_CHARS_MAX: usize = 254;
 type Answer = Result<Response, ApiError>;
 
 /// Adds the routes.
-pub(super) fn routes(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
+pub(super) fn routes(own: &mut HostRoutes, accounts: Arc<Accounts>) {
     own.with(accounts)
         .route(Method::GET, ALL, READ, list, list_operation().into())
         .route(Method::POST, ALL, WRITE, create, create_operation().into())

@@ -8,7 +8,7 @@ use super::{
     filter::Format,
     log::{AuditLog, Exported, Logged},
 };
-use crate::{db::DbError, time_log::Filter};
+use crate::{db::DbError, log_query::Filter};
 
 const CSV_HEAD: &str =
     "id,at,actor_kind,actor_id,actor_name,address,request_id,action,target_kind,target_id,change\n";

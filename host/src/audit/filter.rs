@@ -2,7 +2,7 @@
 
 use crate::{
     error::ApiError,
-    time_log::{Condition, Filter, Given, PAGE_PARAMS, PageAsked},
+    log_query::{Condition, Filter, Given, PAGE_PARAMS, PageAsked},
 };
 
 /// The parameters that choose entries.
@@ -77,7 +77,7 @@ mod tests {
     use tinybase_abi::codec::Value;
 
     use super::*;
-    use crate::{db::Engine, time_log::Start};
+    use crate::{db::Engine, log_query::Start};
 
     #[test]
     fn a_query_becomes_conditions_with_every_value_bound() {

@@ -6,8 +6,8 @@ use tinybase_abi::codec::Value;
 
 use crate::{
     db::DbError,
+    log_query::{Filter, PageAsked, Paging, TimeLog},
     sql::{HostSql, Row, integer, is_null, text},
-    time_log::{Filter, PageAsked, Paging, TimeLog},
 };
 
 /// How many entries an export holds in memory at once.

@@ -19,10 +19,10 @@ use crate::{
     audit::{self, AuditLog, Retention},
     config::{Config, Flag},
     db::Database,
-    http::{App, OwnRoutes, PluginDispatch, serve},
+    http::{App, HostRoutes, PluginDispatch, serve},
     isolation::Watchdog,
+    metrics::{self, Observed},
     nodes,
-    observe::{self, Observed},
     plugins::{self, Console, Purpose},
     registry, request_log,
     telemetry::{self, Telemetry, Traced},
@@ -94,13 +94,13 @@ async fn serve_on(
     let watchdog = plugins.watch_threads()?;
     plugins.follow_bundled().await?;
     plugins.load(Purpose::Serve, safe_mode).await?;
-    let mut own = OwnRoutes::default();
+    let mut own = HostRoutes::default();
     accounts::routes(&mut own, Arc::clone(&accounts));
     plugins::routes(&mut own, Arc::clone(&plugins));
     audit::routes(&mut own, AuditLog::new(sql.clone()));
     nodes::routes(&mut own, Arc::clone(&nodes));
     let observed = Observed::new(sql.clone(), Arc::clone(&nodes), safe_mode);
-    observe::routes(&mut own, config, &observed);
+    metrics::routes(&mut own, config, &observed);
     let recorder = request_log::Recorder::new(sql.clone(), &config.request_log);
     request_log::routes(&mut own, sql.clone(), recorder.clone());
     let _writing = recorder.as_ref().map(request_log::Recorder::start);

@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::DbError;
-use crate::{accounts, observe::stats::DATABASE};
+use crate::{accounts, metrics::stats::DATABASE};
 
 /// Whom a call of the database is made for, as a number that differs from caller to caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

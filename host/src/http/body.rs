@@ -18,7 +18,7 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, Sleep};
 
 use super::Limits;
-use crate::{error::ApiError, observe::stats::HTTP};
+use crate::{error::ApiError, metrics::stats::HTTP};
 
 /// The smallest and the largest block that a body is gathered in, whatever its `content-length` claims.
 const BLOCK_BYTES: RangeInclusive<usize> = (16 << 10)..=(1 << 20);

@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::compression::{CompressionBody, CompressionLayer, CompressionLevel, predicate::SizeAbove};
 
-use super::{app::Answer, response_body::AnswerBody};
+use super::{app::HttpResponse, response_body::ResponseBody};
 use crate::memory::Share;
 
 /// How much is compressed at once: about a millisecond's work.
@@ -29,7 +29,7 @@ const TURN: Duration = Duration::from_micros(500);
 const STATE_BYTES: usize = 1 << 20;
 
 /// Whether the answer is large enough, not yet encoded, and of a kind that shrinks.
-pub(super) fn is_worth_it(answer: &Answer, bytes_min: u16) -> bool {
+pub(super) fn is_worth_it(answer: &HttpResponse, bytes_min: u16) -> bool {
     let size = answer.body().size_hint();
     if size.exact().is_some_and(|bytes| bytes < u64::from(bytes_min).max(1)) {
         return false;
@@ -64,20 +64,24 @@ fn is_compressible(content_type: &HeaderValue) -> bool {
 
 /// Encodes the answer in the best way that `accepted` names. One that is whole is encoded at once, so that the smaller
 /// bytes are what is held while its client takes them; any other as it is made. `is_head`: only its headers are wanted.
-pub(super) async fn compress(accepted: &HeaderValue, mut answer: Answer, is_head: bool) -> Answer {
+pub(super) async fn compress(
+    accepted: &HeaderValue,
+    mut answer: HttpResponse,
+    is_head: bool,
+) -> HttpResponse {
     if !is_head && let Some(whole) = answer.body_mut().take_whole() {
         return compress_whole(accepted, answer, whole).await;
     }
     let encoded = encode(accepted, answer.map(Slices::new)).await;
     let is_encoded = encoded.headers().contains_key(header::CONTENT_ENCODING);
-    let mut answer = encoded.map(|body| AnswerBody::axum(axum::body::Body::new(body)));
+    let mut answer = encoded.map(|body| ResponseBody::axum(axum::body::Body::new(body)));
     if is_encoded && !is_head {
         answer.body_mut().count(Share::forced(STATE_BYTES));
     }
     answer
 }
 
-async fn compress_whole(accepted: &HeaderValue, answer: Answer, whole: Bytes) -> Answer {
+async fn compress_whole(accepted: &HeaderValue, answer: HttpResponse, whole: Bytes) -> HttpResponse {
     let (parts, mut body) = answer.into_parts();
     let encoded = encode(accepted, Response::from_parts(parts, Slices::new(Full::new(whole.clone())))).await;
     let (mut parts, encoded) = encoded.into_parts();
@@ -177,7 +181,7 @@ mod tests {
     #[tokio::test]
     async fn others_have_their_turn_after_each_slice() {
         const SLICES: usize = 32;
-        let body = AnswerBody::whole(Bytes::from(vec![b'x'; SLICES * SLICE_BYTES_MAX]));
+        let body = ResponseBody::whole(Bytes::from(vec![b'x'; SLICES * SLICE_BYTES_MAX]));
         let mut answer = Response::new(body);
         answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         let accepted = HeaderValue::from_static("br");

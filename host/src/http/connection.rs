@@ -28,7 +28,7 @@ const READ_BURST_BYTES: usize = 256 << 10;
 
 /// Times and counts of one connection. Times are milliseconds since it was opened, plus one; 0 is "not".
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct ConnectionState {
     opened: Instant,
     requests: AtomicU32,
     h2: AtomicBool,
@@ -49,9 +49,9 @@ pub(super) enum Verdict {
     Stuck(&'static str),
 }
 
-impl Watch {
-    pub(super) fn new() -> Watch {
-        Watch {
+impl ConnectionState {
+    pub(super) fn new() -> ConnectionState {
+        ConnectionState {
             opened: Instant::now(),
             requests: AtomicU32::new(0),
             h2: AtomicBool::new(false),
@@ -67,7 +67,7 @@ impl Watch {
     }
 
     /// A request's head is complete. The request lasts until the returned guard is dropped.
-    pub(super) fn begin(self: &Arc<Watch>, h2: bool) -> RequestGuard {
+    pub(super) fn begin(self: &Arc<ConnectionState>, h2: bool) -> RequestGuard {
         if h2 {
             self.h2.store(true, Ordering::Relaxed);
         }
@@ -116,7 +116,7 @@ impl Watch {
 
 /// Marks a request as being served, its answer's body included.
 #[derive(Debug)]
-pub(super) struct RequestGuard(Arc<Watch>);
+pub(super) struct RequestGuard(Arc<ConnectionState>);
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
@@ -125,19 +125,19 @@ impl Drop for RequestGuard {
     }
 }
 
-/// A socket that notes in its [`Watch`] what happens to it.
-pub(super) struct WatchedIo<S> {
+/// A socket that notes in its [`ConnectionState`] what happens to it.
+pub(super) struct TrackedIo<S> {
     inner: S,
-    watch: Arc<Watch>,
+    watch: Arc<ConnectionState>,
     /// Bytes that were read since there was last nothing to read.
     burst: usize,
     linger_timeout: Duration,
     linger: Option<Linger>,
 }
 
-impl<S> WatchedIo<S> {
-    pub(super) fn new(inner: S, watch: Arc<Watch>, linger_timeout: Duration) -> WatchedIo<S> {
-        WatchedIo { inner, watch, burst: 0, linger_timeout, linger: None }
+impl<S> TrackedIo<S> {
+    pub(super) fn new(inner: S, watch: Arc<ConnectionState>, linger_timeout: Duration) -> TrackedIo<S> {
+        TrackedIo { inner, watch, burst: 0, linger_timeout, linger: None }
     }
 
     fn note_write(&self, outcome: &Poll<io::Result<usize>>) {
@@ -148,7 +148,7 @@ impl<S> WatchedIo<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for WatchedIo<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TrackedIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -171,7 +171,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedIo<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedIo<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TrackedIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.note_write(&outcome);
@@ -236,7 +236,7 @@ mod tests {
     }
 
     /// How many bytes are read in one go.
-    async fn burst(socket: &mut WatchedIo<Endless>) -> usize {
+    async fn burst(socket: &mut TrackedIo<Endless>) -> usize {
         let (mut bytes, mut block) = (0, [0; 64 << 10]);
         poll_fn(|cx| {
             loop {
@@ -254,7 +254,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_who_never_stops_sending_gives_way_to_others() {
-        let mut socket = WatchedIo::new(Endless, Arc::new(Watch::new()), Duration::ZERO);
+        let mut socket = TrackedIo::new(Endless, Arc::new(ConnectionState::new()), Duration::ZERO);
         for _ in 0..3 {
             assert_eq!(burst(&mut socket).await, READ_BURST_BYTES);
         }
@@ -269,14 +269,14 @@ mod tests {
         }
     }
 
-    fn verdict(watch: &Watch) -> Verdict {
+    fn verdict(watch: &ConnectionState) -> Verdict {
         watch.verdict(&mut PaceJudge::new(tokio::time::Instant::now()), &limits())
     }
 
     /// A watch that was opened so many milliseconds ago.
-    fn opened_ago(ms: u64) -> Arc<Watch> {
+    fn opened_ago(ms: u64) -> Arc<ConnectionState> {
         let opened = Instant::now().checked_sub(Duration::from_millis(ms)).expect("the clock is that old");
-        Arc::new(Watch { opened, ..Watch::new() })
+        Arc::new(ConnectionState { opened, ..ConnectionState::new() })
     }
 
     #[test]

@@ -29,7 +29,11 @@ pub(super) enum BadCookie {
 ///
 /// # Errors
 /// The first cookie that cannot be passed on.
-pub(super) fn hold(headers: &mut HeaderMap, paths: &[String], is_https: bool) -> Result<(), BadCookie> {
+pub(super) fn enforce_attributes(
+    headers: &mut HeaderMap,
+    paths: &[String],
+    is_https: bool,
+) -> Result<(), BadCookie> {
     if !headers.contains_key(header::SET_COOKIE) {
         return Ok(());
     }
@@ -97,7 +101,7 @@ mod tests {
         let paths = ["/api/notes".to_owned(), "/notes".to_owned()];
         let mut headers = HeaderMap::new();
         headers.insert(header::SET_COOKIE, HeaderValue::from_str(cookie).unwrap());
-        hold(&mut headers, &paths, is_https)?;
+        enforce_attributes(&mut headers, &paths, is_https)?;
         assert_eq!(headers[header::CACHE_CONTROL], "no-store");
         Ok(headers[header::SET_COOKIE].to_str().unwrap().to_owned())
     }
@@ -140,13 +144,13 @@ mod tests {
         for _ in 0..=COOKIES_MAX {
             headers.append(header::SET_COOKIE, HeaderValue::from_static("a=1"));
         }
-        assert_eq!(hold(&mut headers, &[], false), Err(BadCookie::TooMany));
+        assert_eq!(enforce_attributes(&mut headers, &[], false), Err(BadCookie::TooMany));
     }
 
     #[test]
     fn an_answer_without_cookies_is_left_alone() {
         let mut headers = HeaderMap::new();
-        assert_eq!(hold(&mut headers, &[], true), Ok(()));
+        assert_eq!(enforce_attributes(&mut headers, &[], true), Ok(()));
         assert!(headers.is_empty());
     }
 }

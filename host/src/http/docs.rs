@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, header};
 use serde_json::Value as Json;
 
 use super::{
-    Access, OwnRoutes,
+    Access, HostRoutes,
     operation::{operation, schema},
 };
 
@@ -51,7 +51,7 @@ impl IntoResponse for File {
 }
 
 /// Adds the page and what it is made of.
-pub(super) fn routes(own: &mut OwnRoutes) {
+pub(super) fn routes(own: &mut HostRoutes) {
     let about = |id: &str, what: &str, content_type: &str| -> Json {
         operation(id, "system", what).answers_as(200, "It.", content_type, schema::text()).into()
     };

@@ -10,7 +10,7 @@ use serde_json::Value;
 use smallvec::SmallVec;
 
 use super::{Access, Caller, RequestId, app::request_timeout, openapi::DescribedRoute};
-use crate::{error::ApiError, observe::stats::RouteFigures};
+use crate::{error::ApiError, metrics::stats::RouteMetrics};
 
 /// An error that ends a stream of body bytes.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -58,7 +58,7 @@ pub struct RouteMatch {
     /// The values of the path's parameters, in the pattern's order.
     pub params: PathParams,
     /// What is counted of the route.
-    pub figures: &'static RouteFigures,
+    pub metrics: &'static RouteMetrics,
     /// Whatever must live until the request is answered: the generation.
     pub hold: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -159,11 +159,11 @@ pub struct PluginResponse {
     /// The headers. Connection-level ones (`connection`, `transfer-encoding`, `content-length` …) are dropped.
     pub headers: HeaderMap,
     /// The body.
-    pub body: ResponseBody,
+    pub body: PluginBody,
 }
 
 /// An answer's body.
-pub enum ResponseBody {
+pub enum PluginBody {
     /// None.
     Empty,
     /// Whole.
@@ -177,7 +177,7 @@ impl PluginResponse {
     pub fn json(status: StatusCode, body: impl Into<Bytes>) -> PluginResponse {
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        PluginResponse { status, headers, body: ResponseBody::Bytes(body.into()) }
+        PluginResponse { status, headers, body: PluginBody::Bytes(body.into()) }
     }
 }
 

@@ -26,7 +26,7 @@ use self::{
     rows::BucketRows,
     shared::Shared,
 };
-use super::{Networks, access::Authenticated};
+use super::{Networks, auth::Authenticated};
 use crate::{config::Config, db::Engine, error::ApiError, nodes::NodeCount, sql::HostSql};
 
 pub(super) const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");

@@ -11,7 +11,7 @@ use super::{
     openapi::DescribedRoute,
     plugin_route::{Found, PathParams, PluginRoute, RouteMatch},
 };
-use crate::observe::stats::{self, RouteFigures};
+use crate::metrics::stats::{self, RouteMetrics};
 
 /// The most bytes of a route's pattern.
 pub const PATTERN_BYTES_MAX: usize = 512;
@@ -57,7 +57,7 @@ pub struct RouteTable {
 }
 
 /// A method of a path: its route, and what is counted of it.
-type Entry = (Method, Arc<dyn PluginRoute>, &'static RouteFigures);
+type Entry = (Method, Arc<dyn PluginRoute>, &'static RouteMetrics);
 
 struct PathEntry {
     pattern: String,
@@ -95,8 +95,8 @@ impl RouteTable {
             let with = entry.pattern.clone();
             return Err(RouteError::Conflict { method, pattern: pattern.to_owned(), with });
         }
-        let figures = stats::route(method.as_str(), pattern);
-        entry.methods.push((method, route, figures));
+        let metrics = stats::route(method.as_str(), pattern);
+        entry.methods.push((method, route, metrics));
         entry.allow = allow_header(&entry.methods);
         Ok(())
     }
@@ -136,7 +136,7 @@ impl RouteTable {
         let entry = &self.entries[*matched.value];
         let by_method = |wanted: &Method| entry.methods.iter().find(|(method, ..)| method == wanted);
         let found = by_method(method).or_else(|| by_method(&Method::GET).filter(|_| method == Method::HEAD));
-        let Some((_, route, figures)) = found else {
+        let Some((_, route, metrics)) = found else {
             return Found::WrongMethod { allow: entry.allow.clone() };
         };
         let mut params = PathParams::default();
@@ -146,7 +146,7 @@ impl RouteTable {
                 return Found::BadPath;
             }
         }
-        Found::Route(RouteMatch { route: Arc::clone(route), params, figures, hold: None })
+        Found::Route(RouteMatch { route: Arc::clone(route), params, metrics, hold: None })
     }
 
     /// Every route, in the order in which their paths were added: method, pattern, route.

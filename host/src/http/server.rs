@@ -16,11 +16,11 @@ use tokio::{
 
 use super::{
     App, Limits,
-    connection::{Verdict, Watch, WatchedIo},
+    connection::{ConnectionState, TrackedIo, Verdict},
     h2_streams::StreamExecutor,
     pace::{PaceJudge, look_interval},
 };
-use crate::observe::stats::HTTP;
+use crate::metrics::stats::HTTP;
 
 /// How long to wait after the system refused a connection for want of something, such as file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -153,8 +153,8 @@ impl Connection {
         // Answers are written whole; waiting for more would only delay them. A socket that is gone shows soon enough.
         let _ = stream.set_nodelay(true);
         bound_unsent(&stream);
-        let seen = Arc::new(Watch::new());
-        let io = TokioIo::new(WatchedIo::new(stream, Arc::clone(&seen), app.limits.linger_timeout));
+        let seen = Arc::new(ConnectionState::new());
+        let io = TokioIo::new(TrackedIo::new(stream, Arc::clone(&seen), app.limits.linger_timeout));
         let service = service_fn(|request| {
             let (app, seen) = (Arc::clone(&app), Arc::clone(&seen));
             async move { Ok::<_, Infallible>(app.serve(request, peer, seen).await) }

@@ -12,7 +12,7 @@ use axum::{
 use http::{HeaderValue, Method, header};
 
 use super::{
-    Access, OwnRoutes, docs,
+    Access, HostRoutes, docs,
     operation::{Operation, operation, schema},
     static_files::StaticFiles,
 };
@@ -21,7 +21,7 @@ use crate::error::ApiError;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Adds the system's own routes.
-pub(super) fn routes(own: &mut OwnRoutes, static_dir: Option<&Path>) {
+pub(super) fn routes(own: &mut HostRoutes, static_dir: Option<&Path>) {
     let front = static_dir.map(StaticFiles::new);
     own.with(())
         .route(Method::GET, "/", Access::OPEN, move |request| root(front, request), about_root().into())

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tinybase_abi::error::RawError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-use crate::observe::stats::{self, PluginFigures};
+use crate::metrics::stats::{self, PluginMetrics};
 
 /// How many threads run plugin code that was moved away from the workers, of all plugins together.
 pub const MOVED_THREADS_MAX: usize = 64;
@@ -31,7 +31,7 @@ pub struct Bulkhead {
     is_off: AtomicBool,
     blocked: AtomicUsize,
     moved: Arc<Semaphore>,
-    figures: &'static PluginFigures,
+    metrics: &'static PluginMetrics,
 }
 
 /// The right to run plugin code on a thread that is no worker.
@@ -52,7 +52,7 @@ impl Bulkhead {
             is_off: AtomicBool::new(false),
             blocked: AtomicUsize::new(0),
             moved: Arc::new(Semaphore::new(threads_max)),
-            figures: stats::plugin(name),
+            metrics: stats::plugin(name),
         }));
         if let Some(place) = NUMBERED.get(all.len()) {
             let _ = place.set(bulkhead);
@@ -103,11 +103,11 @@ impl Bulkhead {
     pub(super) fn set_blocked(&self, threads: usize) {
         let before = self.blocked.swap(threads, Ordering::Relaxed);
         let step = i64::try_from(threads).unwrap_or(i64::MAX) - i64::try_from(before).unwrap_or(i64::MAX);
-        self.figures.blocked_threads.step(step);
+        self.metrics.blocked_threads.step(step);
     }
 
     pub(super) fn count_blocked(&self) {
-        self.figures.blocked.add_one();
+        self.metrics.blocked.add_one();
     }
 
     /// Whether it is not called any more.

@@ -10,7 +10,7 @@ use super::Nodes;
 use crate::{
     error::ApiError,
     http::{
-        Access, OwnRoutes,
+        Access, HostRoutes,
         extract::json_response,
         operation::{operation, schema},
     },
@@ -20,7 +20,7 @@ use crate::{
 const READ: &str = "admin:nodes:read";
 
 /// Adds the route.
-pub fn routes(own: &mut OwnRoutes, nodes: Arc<Nodes>) {
+pub fn routes(own: &mut HostRoutes, nodes: Arc<Nodes>) {
     own.with(nodes).route(Method::GET, "/api/admin/nodes", Access::viewer(READ), list, list_operation());
 }
 

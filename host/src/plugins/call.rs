@@ -32,8 +32,8 @@ use crate::{
     accounts::{Caller, Scopes},
     error::ApiError,
     http::{
-        Access, BodyError, BodyMode, ByteStream, PathParams, PluginRequest, PluginResponse, PluginRoute,
-        RequestBody, RequestId, ResponseBody, RouteAuth, RouteSpec,
+        Access, BodyError, BodyMode, ByteStream, PathParams, PluginBody, PluginRequest, PluginResponse,
+        PluginRoute, RequestBody, RequestId, RouteAuth, RouteSpec,
     },
     isolation::{Work, threads},
     memory::MAPPED_BYTES_MIN,
@@ -120,7 +120,7 @@ impl PluginRoute for PluginCall {
             let plugin = call.hold();
             let answer = plugin.told(answer);
             let failed = answer.as_ref().err().is_some_and(is_own_fault);
-            plugin.figures().requests.note(begun.elapsed(), failed);
+            plugin.metrics().requests.note(begun.elapsed(), failed);
             match answer {
                 Ok(response) => accept(plugin, response, limits),
                 Err(error) => Err(refuse(plugin, &error)),
@@ -136,7 +136,7 @@ impl PluginRoute for PluginCall {
     }
 
     fn timed_out(&self, timeout: Duration) -> ApiError {
-        self.plugin.figures().requests.note(timeout, true);
+        self.plugin.metrics().requests.note(timeout, true);
         let words = self.plugin.timed_out(timeout).words();
         ApiError::timeout(words.code, words.message)
     }
@@ -177,14 +177,14 @@ fn accept(
         headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
     }
     let body = if raw.stream.is_present() {
-        ResponseBody::Stream(streamed(plugin, raw.body, raw.stream, limits.call_timeout))
+        PluginBody::Stream(streamed(plugin, raw.body, raw.stream, limits.call_timeout))
     } else if raw.body.is_empty() {
-        ResponseBody::Empty
+        PluginBody::Empty
     } else if raw.body.len() >= MAPPED_BYTES_MIN {
         // The extension's allocator keeps what another thread frees. This one made it, so it is freed here.
-        ResponseBody::Bytes(Bytes::from(raw.body.to_vec()))
+        PluginBody::Bytes(Bytes::from(raw.body.to_vec()))
     } else {
-        ResponseBody::Bytes(Bytes::from_owner(raw.body))
+        PluginBody::Bytes(Bytes::from_owner(raw.body))
     };
     Ok(PluginResponse { status, headers, body })
 }

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{LoadError, Plugins, lifecycle::ChangeError};
-use crate::{isolation, observe::stats};
+use crate::{isolation, metrics::stats};
 
 /// How the files begin that a process writes while it goes down.
 const FILE_NAME: &str = "crash-";
@@ -139,8 +139,8 @@ impl Plugins {
                 found.retain(|crash| crash.name != one.name);
                 continue;
             }
-            let figures = stats::plugin(&one.name);
-            figures.crashes.step(i64::try_from(count).unwrap_or(i64::MAX) - figures.crashes.get());
+            let metrics = stats::plugin(&one.name);
+            metrics.crashes.step(i64::try_from(count).unwrap_or(i64::MAX) - metrics.crashes.get());
             let words = format!(
                 "it took this server down within {COUNTED_HOURS} hours, so often: {count}; the last time before {}",
                 crash.found_at

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     db::{Scope, ScopedBatch},
     isolation::{Work, threads},
-    observe::stats::EVENTS,
+    metrics::stats::EVENTS,
 };
 
 /// The most topics that may ever be named.

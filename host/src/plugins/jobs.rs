@@ -41,7 +41,7 @@ pub fn start_job(plugin: Arc<PluginInstance>, position: u32, job: &Job) -> JobTa
             let Some(jobs) = plugin.jobs() else { return };
             let begun = Instant::now();
             let ended = plugin.caught(Work::Job, move || jobs.run(position)).await;
-            plugin.figures().other.note(begun.elapsed(), ended.is_err());
+            plugin.metrics().other.note(begun.elapsed(), ended.is_err());
             if let Err(error) = ended {
                 let words = error.words();
                 tracing::error!(

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     db::DbError,
     isolation::Work,
-    observe::stats::EVENTS,
+    metrics::stats::EVENTS,
     sql::{HostSql, Row, integer, text},
 };
 

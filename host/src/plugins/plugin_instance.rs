@@ -19,7 +19,7 @@ use crate::{
     db::Scope,
     isolation::{Bulkhead, Guarded, OwnTask, Work},
     logging,
-    observe::stats::{self, PluginFigures},
+    metrics::stats::{self, PluginMetrics},
 };
 
 /// A plugin of a generation.
@@ -29,7 +29,7 @@ pub struct PluginInstance {
     host: &'static PluginHost,
     hooks: Option<hooks::Client>,
     instance: Option<LoadedInstance>,
-    figures: &'static PluginFigures,
+    metrics: &'static PluginMetrics,
     counted: Option<library::Alive>,
     /// Goes once the plugin has ended.
     alive: Option<watch::Sender<()>>,
@@ -44,10 +44,10 @@ impl PluginInstance {
         instance: LoadedInstance,
         counted: library::Alive,
     ) -> PluginInstance {
-        let figures = stats::plugin(&manifest.name);
+        let metrics = stats::plugin(&manifest.name);
         let (hooks, alive) = (instance.hooks(), Some(watch::Sender::new(())));
         let (instance, counted) = (Some(instance), Some(counted));
-        PluginInstance { manifest, registration, host, hooks, instance, figures, counted, alive }
+        PluginInstance { manifest, registration, host, hooks, instance, metrics, counted, alive }
     }
 
     /// Answers an error to whoever waits for a change of it, once the plugin has ended. Nothing is ever sent.
@@ -71,8 +71,8 @@ impl PluginInstance {
     }
 
     /// What is counted of it.
-    pub fn figures(&self) -> &'static PluginFigures {
-        self.figures
+    pub fn metrics(&self) -> &'static PluginMetrics {
+        self.metrics
     }
 
     /// What keeps its threads from everything else.
@@ -135,7 +135,7 @@ impl PluginInstance {
     ) -> Result<T, RawError> {
         let begun = Instant::now();
         let answer = self.within(timeout, work, make).await;
-        self.figures.other.note(begun.elapsed(), answer.as_ref().err().is_some_and(is_own_fault));
+        self.metrics.other.note(begun.elapsed(), answer.as_ref().err().is_some_and(is_own_fault));
         answer
     }
 
@@ -191,7 +191,7 @@ impl PluginInstance {
     pub fn log_panic(&self, error: &RawError) {
         let words = error.words();
         if words.code == PANICKED {
-            self.figures.panics.add_one();
+            self.metrics.panics.add_one();
             tracing::error!(plugin = self.name(), code = words.code, "{}", words.message);
         }
     }

@@ -12,7 +12,7 @@ use tinybase_abi::{bytes::Bytes, error::RawError};
 
 use super::{Plugins, generation::Service};
 use crate::{
-    http::{Access, OwnRoutes, extract::json_response},
+    http::{Access, HostRoutes, extract::json_response},
     isolation::Work,
 };
 
@@ -58,7 +58,7 @@ impl SignInMethod {
 }
 
 /// Adds the route that lists the ways to sign in.
-pub fn routes(own: &mut OwnRoutes, plugins: Arc<Plugins>) {
+pub fn routes(own: &mut HostRoutes, plugins: Arc<Plugins>) {
     own.with(plugins).route(Method::GET, "/api/auth/methods", Access::OPEN, list, operation());
 }
 

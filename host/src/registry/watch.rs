@@ -13,7 +13,7 @@ use super::{Finding, InstallError, RegistrySet, audit, open};
 use crate::{
     audit::Actor,
     config::{Config, Revoked},
-    observe::stats::EXTENSIONS,
+    metrics::stats::EXTENSIONS,
     plugins::{Plugins, lifecycle::Change, store::Installed},
 };
 

@@ -2,7 +2,7 @@
 
 use crate::{
     error::ApiError,
-    time_log::{Condition, Filter, Given, PAGE_PARAMS, PageAsked},
+    log_query::{Condition, Filter, Given, PAGE_PARAMS, PageAsked},
 };
 
 /// The parameters that choose rows.

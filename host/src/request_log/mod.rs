@@ -2,14 +2,14 @@
 //! requests and written in batches. It never holds a query, a header or a body, and no request ever waits for it.
 
 mod filter;
-mod keep;
 mod recorder;
 mod retention;
 mod routes;
 mod row;
+mod sampling;
 
-pub use keep::Keep;
 pub use recorder::Recorder;
 pub use retention::{Retention, sweep, sweep_a_step};
 pub use routes::routes;
 pub use row::{Answered, Unsent};
+pub use sampling::Sampler;

@@ -11,11 +11,11 @@ use tokio::{
 };
 
 use super::{
-    Keep,
-    keep::Verdict,
+    Sampler,
     row::{Answered, Row, Unsent},
+    sampling::Verdict,
 };
-use crate::{config, observe::stats::REQUEST_LOG, sql::HostSql};
+use crate::{config, metrics::stats::REQUEST_LOG, sql::HostSql};
 
 /// How often what has gathered is written.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ pub struct Recorder {
 
 #[derive(Debug)]
 struct Shared {
-    keep: Keep,
+    keep: Sampler,
     queue: mpsc::Sender<Row>,
     /// The other end of the queue, held by whoever writes.
     waiting: Mutex<mpsc::Receiver<Row>>,
@@ -53,10 +53,10 @@ impl Drop for Writing {
 impl Recorder {
     /// A log in this database that keeps what the configuration asks for; nothing where it is switched off.
     pub fn new(sql: HostSql, config: &config::RequestLog) -> Option<Recorder> {
-        config.enabled.then(|| Recorder::with_queue(sql, Keep::new(config), QUEUE_ROWS_MAX))
+        config.enabled.then(|| Recorder::with_queue(sql, Sampler::new(config), QUEUE_ROWS_MAX))
     }
 
-    fn with_queue(sql: HostSql, keep: Keep, rows_max: usize) -> Recorder {
+    fn with_queue(sql: HostSql, keep: Sampler, rows_max: usize) -> Recorder {
         let (queue, waiting) = mpsc::channel(rows_max);
         Recorder { shared: Arc::new(Shared { keep, queue, waiting: Mutex::new(waiting), sql }) }
     }
@@ -167,7 +167,7 @@ mod tests {
             reads_per_second_max: 0,
             ..config::RequestLog::default()
         };
-        let recorder = Recorder::with_queue(sql.clone(), Keep::new(&config), 3);
+        let recorder = Recorder::with_queue(sql.clone(), Sampler::new(&config), 3);
         let counted = || (REQUEST_LOG.rows.get(), REQUEST_LOG.dropped.get());
         assert_eq!(counted(), (0, 0));
         for _ in 0..5 {

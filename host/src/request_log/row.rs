@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 
 use super::Recorder;
-use crate::{accounts::Caller, http::RequestId, observe::figures::micros, sql::stored_time};
+use crate::{accounts::Caller, http::RequestId, metrics::primitives::micros, sql::stored_time};
 
 /// The longest path that is stored, in bytes; of a longer one, its beginning is.
 const PATH_BYTES_MAX: usize = 512;

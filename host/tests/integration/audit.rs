@@ -16,7 +16,7 @@ use tinybase_host::{
     },
     db::{Database, DbError, Engine, Scope, migrations::Migrator},
     error::ApiError,
-    http::{Authenticate, OwnRoutes},
+    http::{Authenticate, HostRoutes},
     plugins::deferred_batches::{DeferredBatchDatabase, DeferredBatches},
     sql::{HostSql, integer, text, time_from_now},
 };
@@ -248,7 +248,7 @@ impl Authenticate for Roles {
 }
 
 fn router(sql: &HostSql) -> Router {
-    let mut own = OwnRoutes::default();
+    let mut own = HostRoutes::default();
     routes(&mut own, AuditLog::new(sql.clone()));
     own.into_router(&(Arc::new(Roles) as Arc<dyn Authenticate>))
 }

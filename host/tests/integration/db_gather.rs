@@ -14,7 +14,7 @@ use tinybase_host::{
         Cost, Database, DbError, Engine, Scope,
         postgres::{Postgres, PostgresOptions},
     },
-    observe::stats::DATABASE,
+    metrics::stats::DATABASE,
 };
 use tokio::task::JoinSet;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::support::db::{Fresh, FreshSqlite};
-use tinybase_host::{db::Database, observe::Readiness, sql::HostSql};
+use tinybase_host::{db::Database, metrics::Readiness, sql::HostSql};
 use tinybase_test_postgres::sqlite_only;
 
 async fn code(ready: &Readiness) -> String {

@@ -18,7 +18,7 @@ use tinybase_host::{
     config,
     db::migrations::Migrator,
     error::ApiError,
-    http::{Authenticate, OwnRoutes, REQUEST_ID, RequestId},
+    http::{Authenticate, HostRoutes, REQUEST_ID, RequestId},
     request_log::{Answered, Recorder, Retention, routes, sweep, sweep_a_step},
     sql::{HostSql, integer, text, time_from_now},
 };
@@ -66,7 +66,7 @@ fn caller(user_id: &str, role: Role, scope: Option<&str>) -> Caller {
 }
 
 fn router(sql: &HostSql, recorder: Option<Recorder>) -> Router {
-    let mut own = OwnRoutes::default();
+    let mut own = HostRoutes::default();
     routes(&mut own, sql.clone(), recorder);
     own.into_router(&(Arc::new(Roles) as Arc<dyn Authenticate>))
 }
@@ -92,7 +92,7 @@ fn ids(page: &Json) -> String {
 }
 
 /// A request and its answer.
-struct Exchange<'e> {
+struct RequestTrace<'e> {
     id: &'static str,
     method: Method,
     target: &'static str,
@@ -102,16 +102,16 @@ struct Exchange<'e> {
     caller: Option<&'e Arc<Caller>>,
 }
 
-fn note(recorder: &Recorder, exchange: &Exchange<'_>) {
+fn note(recorder: &Recorder, request_trace: &RequestTrace<'_>) {
     let mut headers = HeaderMap::new();
-    headers.insert(REQUEST_ID, HeaderValue::from_static(exchange.id));
+    headers.insert(REQUEST_ID, HeaderValue::from_static(request_trace.id));
     let answered = Answered {
-        method: &exchange.method,
-        uri: &Uri::from_static(exchange.target),
-        route: exchange.route,
-        status: StatusCode::from_u16(exchange.status).unwrap(),
-        time: Duration::from_millis(exchange.millis),
-        caller: exchange.caller,
+        method: &request_trace.method,
+        uri: &Uri::from_static(request_trace.target),
+        route: request_trace.route,
+        status: StatusCode::from_u16(request_trace.status).unwrap(),
+        time: Duration::from_millis(request_trace.millis),
+        caller: request_trace.caller,
         client: IpAddr::from([203, 0, 113, 5]),
         request_id: &RequestId::from_headers(&headers),
     };
@@ -125,7 +125,7 @@ fn note_some(recorder: &Recorder) {
     let ada = Arc::new(caller("ada", Role::User, None));
     let program = Arc::new(caller("eve", Role::Admin, Some("admin:*")));
     let records = Some("/api/collections/{name}/records");
-    let of = |id, method, target, route, status, millis, caller| Exchange {
+    let of = |id, method, target, route, status, millis, caller| RequestTrace {
         id,
         method,
         target,
@@ -134,14 +134,14 @@ fn note_some(recorder: &Recorder) {
         millis,
         caller,
     };
-    for exchange in [
+    for request_trace in [
         of("a", Method::POST, "/api/collections/posts/records", records, 201, 4, Some(&ada)),
         of("b", Method::GET, "/api/collections/posts/records?secret=word", records, 200, 2, Some(&ada)),
         of("c", Method::GET, "/api/collections/%C3%BC/records", records, 404, 1, Some(&program)),
         of("d", Method::GET, "/no/such/path", None, 404, 1, None),
         of("e", Method::GET, "/api/auth/me", Some("/api/auth/me"), 503, 700, None),
     ] {
-        note(recorder, &exchange);
+        note(recorder, &request_trace);
         // Their times come from the clock, of which the next one sees a later microsecond.
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_millis(1) {
@@ -209,8 +209,9 @@ async fn a_path_and_a_method_are_cut_and_a_query_is_never_stored() {
     let method: &'static str = "M".repeat(100).leak();
     let target: &'static str = format!("/{}?secret=word", "x".repeat(2000)).leak();
     let method = Method::from_bytes(method.as_bytes()).unwrap();
-    let exchange = Exchange { id: "a", method, target, route: None, status: 405, millis: 0, caller: None };
-    note(&recorder, &exchange);
+    let request_trace =
+        RequestTrace { id: "a", method, target, route: None, status: 405, millis: 0, caller: None };
+    note(&recorder, &request_trace);
     note_some(&recorder);
     recorder.flush().await;
     let rows = sql.rows("SELECT * FROM tb_request_log ORDER BY id", &[]).await.unwrap();

@@ -24,7 +24,7 @@ use crate::{
     config::Config,
     error::ApiError,
     http::{
-        Access, OwnRoutes,
+        Access, HostRoutes,
         etag::{self, IfMatch},
         extract::{ApiJson, json_response},
         query::Query,
@@ -60,7 +60,7 @@ struct Extensions {
 }
 
 /// Adds the routes.
-pub(super) fn routes(own: &mut OwnRoutes, plugins: Arc<Plugins>, config: Arc<Config>) {
+pub(super) fn routes(own: &mut HostRoutes, plugins: Arc<Plugins>, config: Arc<Config>) {
     own.with(Extensions { plugins, config })
         .route(Method::GET, ALL, READ, list, documents::list())
         .route(Method::POST, ALL, WRITE, install, documents::install())

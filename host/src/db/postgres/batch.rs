@@ -60,7 +60,7 @@ pub(super) async fn apply(shared: &Shared, parts: &Parts) -> Result<Vec<u8>, DbE
         let started = Instant::now();
         let fault = match tokio::time::timeout(shared.query_timeout, work).await {
             Ok(Ok(result)) => {
-                crate::observe::stats::DATABASE.commit.observe_time(started.elapsed());
+                crate::metrics::stats::DATABASE.commit.observe_time(started.elapsed());
                 return Ok(result);
             }
             Ok(Err(fault)) => fault,

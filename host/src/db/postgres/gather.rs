@@ -12,7 +12,7 @@ use tinybase_postgres::{
 use tokio::sync::oneshot;
 
 use super::{Shared, run, statement::Prepared};
-use crate::{db::DbError, observe::stats::DATABASE};
+use crate::{db::DbError, metrics::stats::DATABASE};
 
 /// How many runs of one statement are under way at once before others wait: enough that the server is never idle, and few
 /// enough that those who wait are many.

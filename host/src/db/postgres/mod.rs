@@ -52,7 +52,7 @@ use super::{
     Answer, Cost, Database, DbError, Engine, ExtensionRights, Query, Scope, ScopedBatch, Transaction,
     turns::CallerKey,
 };
-use crate::observe::stats::DATABASE;
+use crate::metrics::stats::DATABASE;
 
 pub use self::options::PostgresOptions;
 

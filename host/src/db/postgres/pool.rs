@@ -21,7 +21,7 @@ use url::Url;
 use super::{PostgresOptions, errors, health::Health, tls};
 use crate::{
     db::{DbError, Durability},
-    observe::stats::DATABASE,
+    metrics::stats::DATABASE,
 };
 
 /// How long a suspect connection may take to answer.

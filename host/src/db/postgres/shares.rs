@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     db::{DbError, turns::CallerKey},
-    observe::stats::DATABASE,
+    metrics::stats::DATABASE,
 };
 
 /// Of each four connections, one is left to others.

@@ -21,7 +21,7 @@ use super::{
     link::{Link, Role},
     sync::Health,
 };
-use crate::observe::stats;
+use crate::metrics::stats;
 
 /// How long the writer waits for readers at the limit, before it goes on and lets the log grow. A log can be begun
 /// again only when no read goes on that began before all of its pages were copied.

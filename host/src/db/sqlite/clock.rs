@@ -13,7 +13,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::link::Link;
-use crate::observe::stats;
+use crate::metrics::stats;
 
 /// A file's time stamp may lie this much behind the clock that wrote it.
 const FILE_TIME_LAG_MAX: Duration = Duration::from_millis(10);

@@ -4,7 +4,7 @@ use std::io;
 
 use rusqlite::{Error, ErrorCode, ffi};
 
-use crate::{db::DbError, observe::stats::DATABASE};
+use crate::{db::DbError, metrics::stats::DATABASE};
 
 /// The database's own error for one of rusqlite's. Deadlines and denials are known to the guard alone and are
 /// mapped there.

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     db::{DbError, Scope},
-    observe::stats::DATABASE,
+    metrics::stats::DATABASE,
 };
 
 /// SQLite asks about the deadline after about this many of its instructions: every 20 to 100 µs.

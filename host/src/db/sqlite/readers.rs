@@ -25,7 +25,7 @@ use crate::{
         Answer, DbError, Query, Scope,
         turns::{CallerKey, Next, TurnLimits, Turns},
     },
-    observe::stats::DATABASE,
+    metrics::stats::DATABASE,
 };
 
 /// How far the reader threads stand back for all others: at 0, four scans on two cores made short reads wait about

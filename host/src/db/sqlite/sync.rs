@@ -54,7 +54,7 @@ use super::{
     identity::Identity,
     writer::{Applied, Reply, gone},
 };
-use crate::{db::DbError, observe::stats::DATABASE};
+use crate::{db::DbError, metrics::stats::DATABASE};
 
 /// How many committed groups may wait for the disk before the writer waits with them.
 const GROUPS_UNSYNCED_MAX: usize = 2;

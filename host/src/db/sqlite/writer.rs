@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     db::{DbError, Scope, ScopedBatch},
-    observe::stats::DATABASE,
+    metrics::stats::DATABASE,
 };
 
 /// How often an idle writer looks whether another process changed the file.

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use self::parts::Parts;
 use super::{
-    Access, OwnRoutes, PluginDispatch,
+    Access, HostRoutes, PluginDispatch,
     operation::{operation, schema},
 };
 
@@ -55,7 +55,7 @@ struct Latest {
 }
 
 /// Adds the document's route. It is called when every other route of the host is there.
-pub(super) fn routes(own: &mut OwnRoutes, plugins: &Arc<dyn PluginDispatch>, described_max: usize) {
+pub(super) fn routes(own: &mut HostRoutes, plugins: &Arc<dyn PluginDispatch>, described_max: usize) {
     let object = json!({"type": "object"});
     let about = operation("getOpenapi", "system", "This document")
         .header("if-none-match", schema::text(), "The `ETag` of the document that the client has.")

@@ -66,7 +66,7 @@ async fn streams_that_are_reset_at_once_hold_nobody_up() {
     assert!(begun > 0);
     assert_eq!(server.get("/health").await.status, 200);
     let idle = patiently(async {
-        while crate::observe::stats::HTTP.in_flight.get() > 0 {
+        while crate::metrics::stats::HTTP.in_flight.get() > 0 {
             tokio::task::yield_now().await;
         }
     });

@@ -24,8 +24,8 @@ use crate::{
     config::Config,
     error::ApiError,
     http::{
-        Access, App, Authenticate, BodyMode, Caller, DescribedRoute, Drained, Found, Limits, OwnRoutes,
-        PluginDispatch, PluginRequest, PluginResponse, PluginRoute, RequestBody, ResponseBody, RouteAuth,
+        Access, App, Authenticate, BodyMode, Caller, DescribedRoute, Drained, Found, HostRoutes, Limits,
+        PluginBody, PluginDispatch, PluginRequest, PluginResponse, PluginRoute, RequestBody, RouteAuth,
         RouteSpec, RouteTable, serve,
     },
 };
@@ -142,7 +142,7 @@ async fn stream_back(_: PluginRequest) -> Result<PluginResponse, ApiError> {
     let pieces =
         stream::iter(["one ", "two ", "three"]).map(|piece| Ok(Bytes::from_static(piece.as_bytes())));
     let mut response = PluginResponse::json(StatusCode::OK, "");
-    response.body = ResponseBody::Stream(Box::pin(pieces));
+    response.body = PluginBody::Stream(Box::pin(pieces));
     Ok(response)
 }
 
@@ -163,7 +163,7 @@ fn endless(signals: Arc<Signals>) -> PluginResponse {
         Ok(piece.clone())
     });
     let mut response = PluginResponse::json(StatusCode::OK, "");
-    response.body = ResponseBody::Stream(Box::pin(pieces));
+    response.body = PluginBody::Stream(Box::pin(pieces));
     response
 }
 
@@ -184,7 +184,7 @@ async fn answer_with(request: PluginRequest) -> Result<PluginResponse, ApiError>
         let (name, value) = line.split_once(": ").unwrap();
         headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
     }
-    Ok(PluginResponse { status: StatusCode::OK, headers, body: ResponseBody::Empty })
+    Ok(PluginResponse { status: StatusCode::OK, headers, body: PluginBody::Empty })
 }
 
 fn plugins(signals: &Arc<Signals>) -> TestPlugins {
@@ -259,7 +259,7 @@ fn plugins(signals: &Arc<Signals>) -> TestPlugins {
 pub(super) struct Setup {
     pub(super) config: Config,
     pub(super) limits: Option<Limits>,
-    pub(super) host: OwnRoutes,
+    pub(super) host: HostRoutes,
 }
 
 /// A running server.

@@ -14,7 +14,7 @@ use crate::http::{
     Access, Limits,
     extract::{ApiJson, Fields, Input},
 };
-use crate::{memory, observe::stats::HTTP};
+use crate::{memory, metrics::stats::HTTP};
 
 const SHORT: Duration = Duration::from_millis(200);
 

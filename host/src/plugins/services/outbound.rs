@@ -10,7 +10,7 @@ use tracing::{Instrument, Span, field::Empty};
 
 use super::{PluginHost, apart};
 use crate::{
-    observe::stats,
+    metrics::stats,
     outbound::{Failure, server_of},
     telemetry,
 };
@@ -47,7 +47,7 @@ fn note(span: &Span, answer: &Result<Vec<u8>, Failure>) {
 impl http::Server for PluginHost {
     fn send(&self, request: Bytes) -> RawFuture<Bytes> {
         let (outbound, places) = (Arc::clone(&self.shared.outbound), self.places.clone());
-        let figures = stats::plugin(&self.manifest.name);
+        let metrics = stats::plugin(&self.manifest.name);
         apart(async move {
             let request = Request::read(&request)
                 .map_err(|error| RawError::new(500, "http_request_invalid", error.to_string()))?;
@@ -57,7 +57,7 @@ impl http::Server for PluginHost {
             }
             let begun = Instant::now();
             let answer = outbound.send(&places, &request).instrument(span.clone()).await;
-            figures.http.note(begun.elapsed(), answer.is_err());
+            metrics.http.note(begun.elapsed(), answer.is_err());
             note(&span, &answer);
             Ok(Bytes::from(answer?))
         })

@@ -14,7 +14,7 @@ use tinybase_host::{
     config,
     db::{Cost, Database, migrations::Migrator},
     error::ApiError,
-    http::{Authenticate, OwnRoutes, RequestId, RequestInfo, extract::read_json},
+    http::{Authenticate, HostRoutes, RequestId, RequestInfo, extract::read_json},
     secrets::Vault,
     settings::Settings,
     sql::HostSql,
@@ -58,7 +58,7 @@ fn host_over(fresh: Arc<Fresh>, db: Arc<dyn Database>, config: &config::Auth) ->
     let clock = Clock::default();
     let accounts = Accounts::new(sql, keys, Arc::clone(&settings), config).with_clock(clock.clone());
     let accounts = Arc::new(accounts);
-    let mut own = OwnRoutes::default();
+    let mut own = HostRoutes::default();
     routes(&mut own, Arc::clone(&accounts));
     let authenticator: Arc<dyn Authenticate> = Arc::clone(&accounts) as _;
     let routes = own.into_router(&authenticator);

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
-use super::{app::Answer, rate_limit, request_id::REQUEST_ID, unread::KeptBody};
+use super::{app::HttpResponse, rate_limit, request_id::REQUEST_ID, unread::KeptBody};
 
 /// How long a browser may remember the answer to a preflight request.
 const MAX_AGE: Duration = Duration::from_secs(600);
@@ -64,11 +64,11 @@ pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
 }
 
 /// Serves a request that names its origin: a preflight is answered here, the rest by `serve`.
-pub(super) async fn serve<F: Future<Output = Answer>>(
+pub(super) async fn serve<F: Future<Output = HttpResponse>>(
     layer: &CorsLayer,
     request: Request<KeptBody>,
     serve: impl FnOnce(Request<KeptBody>) -> F,
-) -> Answer {
+) -> HttpResponse {
     let mut serve = Some(serve);
     let inner = service_fn(move |request| {
         let serving = serve.take().expect("the layer calls its service once")(request);

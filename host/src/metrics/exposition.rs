@@ -10,9 +10,9 @@ use prometheus_client::{
 };
 
 use super::{
-    figures::Histogram,
+    primitives::Histogram,
     process::Process,
-    stats::{self, ACCOUNTS, DATABASE, EVENTS, EXTENSIONS, HTTP, PluginFigures, REQUEST_LOG, RouteFigures},
+    stats::{self, ACCOUNTS, DATABASE, EVENTS, EXTENSIONS, HTTP, PluginMetrics, REQUEST_LOG, RouteMetrics},
 };
 use crate::memory;
 
@@ -164,7 +164,7 @@ impl Moment {
 
 fn of_http(families: &mut Families<'_>) -> fmt::Result {
     let routes = stats::routes();
-    let labels = |route: &RouteFigures| vec![("method", route.method), ("route", route.pattern)];
+    let labels = |route: &RouteMetrics| vec![("method", route.method), ("route", route.pattern)];
     let answers = routes.iter().flat_map(|route| {
         let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().zip(&route.answers);
         let counted = classes.map(|(class, counter)| (class, counter.get())).filter(|(_, count)| *count > 0);
@@ -220,7 +220,7 @@ fn of_database(families: &mut Families<'_>) -> fmt::Result {
 
 fn of_plugins(families: &mut Families<'_>) -> fmt::Result {
     let plugins = stats::plugins();
-    let kinds = |plugin: &'static PluginFigures| {
+    let kinds = |plugin: &'static PluginMetrics| {
         [("request", &plugin.requests), ("other", &plugin.other)]
             .map(|(kind, calls)| (vec![("plugin", plugin.name), ("kind", kind)], calls))
     };
@@ -230,7 +230,7 @@ fn of_plugins(families: &mut Families<'_>) -> fmt::Result {
     let errors = calls().map(|(labels, calls)| (labels, calls.errors.get()));
     let help = "Calls of an extension that failed through no fault of the caller's";
     families.counters("tinybase_plugin_errors", help, errors)?;
-    let of_plugin = |plugin: &PluginFigures| vec![("plugin", plugin.name)];
+    let of_plugin = |plugin: &PluginMetrics| vec![("plugin", plugin.name)];
     let times = plugins.iter().map(|plugin| (of_plugin(plugin), &plugin.http.times));
     let help = "Time of an extension's requests to other servers";
     families.times("tinybase_plugin_http_duration_seconds", help, times)?;

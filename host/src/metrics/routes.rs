@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     error::ApiError,
     http::{
-        Access, Networks, OwnRoutes,
+        Access, HostRoutes, Networks,
         extract::json_response,
         operation::{operation, schema},
     },
@@ -58,7 +58,7 @@ impl Observed {
 }
 
 /// Adds `/metrics` and `/ready`.
-pub fn routes(own: &mut OwnRoutes, config: &Config, observed: &Observed) {
+pub fn routes(own: &mut HostRoutes, config: &Config, observed: &Observed) {
     own.with(observed.clone())
         .route(Method::GET, "/ready", Access::OPEN, ready, ready_operation())
         .route(Method::GET, "/metrics", Access::viewer(READ), metrics, metrics_operation())

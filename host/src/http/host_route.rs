@@ -25,11 +25,11 @@ use super::{
 };
 use crate::{
     error::ApiError,
-    observe::stats::{self, RouteFigures},
+    metrics::stats::{self, RouteMetrics},
 };
 
 /// A route of the host.
-pub struct OwnRoute {
+pub struct HostRoute {
     /// The method.
     pub method: Method,
     /// The path, with `{name}` for a parameter.
@@ -45,24 +45,24 @@ pub struct OwnRoute {
 
 /// Every route of the host.
 #[derive(Default)]
-pub struct OwnRoutes {
-    routes: Vec<OwnRoute>,
+pub struct HostRoutes {
+    routes: Vec<HostRoute>,
 }
 
 /// Routes that share a state, to be written one a line.
 pub struct RoutesOf<'r, S> {
-    routes: &'r mut Vec<OwnRoute>,
+    routes: &'r mut Vec<HostRoute>,
     state: S,
 }
 
-impl OwnRoutes {
+impl HostRoutes {
     /// Adds routes whose handlers share `state`.
     pub fn with<S: Clone + Send + Sync + 'static>(&mut self, state: S) -> RoutesOf<'_, S> {
         RoutesOf { routes: &mut self.routes, state }
     }
 
     /// Every route, for what is derived from them: the OpenAPI document, the tests of access.
-    pub fn iter(&self) -> impl Iterator<Item = &OwnRoute> {
+    pub fn iter(&self) -> impl Iterator<Item = &HostRoute> {
         self.routes.iter()
     }
 
@@ -83,7 +83,7 @@ impl OwnRoutes {
                 parameters: query_names(&route).map(Arc::from),
                 access: Arc::new(route.access),
                 open_to: route.open_to,
-                figures: stats::route(route.method.as_str(), route.path),
+                metrics: stats::route(route.method.as_str(), route.path),
                 authenticator: Arc::clone(authenticator),
                 limit: limits.and_then(|limits| {
                     limits.rule_of_own(&route.method, route.path).map(|rule| (Arc::clone(limits), rule))
@@ -113,7 +113,14 @@ impl<S: Clone + Send + Sync + 'static> RoutesOf<'_, S> {
     {
         let filter = MethodFilter::try_from(method.clone()).expect("the host's routes have methods of HTTP");
         let handler = on(filter, handler).with_state(self.state.clone());
-        self.routes.push(OwnRoute { method, path, access, operation, open_to: Networks::default(), handler });
+        self.routes.push(HostRoute {
+            method,
+            path,
+            access,
+            operation,
+            open_to: Networks::default(),
+            handler,
+        });
         self
     }
 
@@ -129,7 +136,7 @@ impl<S: Clone + Send + Sync + 'static> RoutesOf<'_, S> {
 struct Guard {
     access: Arc<Access>,
     open_to: Networks,
-    figures: &'static RouteFigures,
+    metrics: &'static RouteMetrics,
     authenticator: Arc<dyn Authenticate>,
     /// The names of the query's parameters; `None` where any may come.
     parameters: Option<Arc<[String]>>,
@@ -157,7 +164,7 @@ impl Guard {
 
 /// The names of the parameters of the query, as the route's document lists them. Pages take any: whoever passes an
 /// address on adds what is of use there, such as where the visitor came from.
-fn query_names(route: &OwnRoute) -> Option<Vec<String>> {
+fn query_names(route: &HostRoute) -> Option<Vec<String>> {
     if !route.path.starts_with("/api/") {
         return None;
     }
@@ -191,7 +198,7 @@ async fn check(
         }
         _ => (authenticated, None),
     };
-    let matched = Matched { figures: guard.figures, caller: known, quota };
+    let matched = Matched { metrics: guard.metrics, caller: known, quota };
     let allowed = admitted.and_then(|caller| {
         caller.as_ref().map_or(Ok(()), |caller| guard.access.check(caller, param))?;
         guard.check_form(&request)?;
@@ -213,7 +220,7 @@ async fn check(
 /// Which route of the host answered, and whom: found among the extensions of its answer.
 #[derive(Clone)]
 pub(super) struct Matched {
-    pub(super) figures: &'static RouteFigures,
+    pub(super) metrics: &'static RouteMetrics,
     pub(super) caller: Option<Arc<Caller>>,
     pub(super) quota: Option<Quota>,
 }
@@ -226,7 +233,7 @@ impl<S: Send + Sync> FromRequestParts<S> for SignedIn {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<SignedIn, ApiError> {
         let caller = parts.extensions.get::<Arc<Caller>>();
-        caller.cloned().map(SignedIn).ok_or_else(super::access::token_missing)
+        caller.cloned().map(SignedIn).ok_or_else(super::auth::token_missing)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::config;
 
 /// Decides which requests are kept.
 #[derive(Debug)]
-pub struct Keep {
+pub struct Sampler {
     since: Instant,
     slow: Duration,
     failed: Allowance,
@@ -33,11 +33,11 @@ pub(super) enum Verdict {
     Dropped,
 }
 
-impl Keep {
+impl Sampler {
     /// What the configuration asks for.
-    pub fn new(config: &config::RequestLog) -> Keep {
+    pub fn new(config: &config::RequestLog) -> Sampler {
         let most = config.rows_per_second_max;
-        Keep {
+        Sampler {
             since: Instant::now(),
             slow: Duration::from_millis(config.slow_ms),
             failed: Allowance::new(most),
@@ -109,7 +109,7 @@ mod tests {
             slow_ms: 100,
             ..config::RequestLog::default()
         };
-        let keep = Keep::new(&config);
+        let keep = Sampler::new(&config);
         let (fast, slow) = (Duration::from_millis(1), Duration::from_millis(100));
         let (get, post) = (Method::GET, Method::POST);
         let kinds = [

@@ -9,50 +9,50 @@ use std::{
 
 use http::{Method, Request, StatusCode, Uri};
 
-use super::{Caller, RequestId, app::Answer, rate_limit::Quota};
+use super::{Caller, RequestId, app::HttpResponse, rate_limit::Quota};
 use crate::{
     error::Unavailable,
     limited_log::LimitedLog,
-    observe::{
-        figures::micros,
-        stats::{self, HTTP, RouteFigures},
+    metrics::{
+        primitives::micros,
+        stats::{self, HTTP, RouteMetrics},
     },
     request_log::{Answered, Recorder, Unsent},
 };
 
 /// What is known of a request while it is being served.
-pub(super) struct Exchange {
+pub(super) struct RequestTrace {
     method: Method,
     uri: Uri,
     client: IpAddr,
     started: Instant,
-    figures: OnceLock<&'static RouteFigures>,
+    metrics: OnceLock<&'static RouteMetrics>,
     caller: OnceLock<Arc<Caller>>,
     quota: OnceLock<Quota>,
 }
 
-impl Exchange {
-    pub(super) fn begin<B>(request: &Request<B>, client: IpAddr) -> Exchange {
+impl RequestTrace {
+    pub(super) fn begin<B>(request: &Request<B>, client: IpAddr) -> RequestTrace {
         HTTP.in_flight.step(1);
-        Exchange {
+        RequestTrace {
             method: request.method().clone(),
             uri: request.uri().clone(),
             client,
             started: Instant::now(),
-            figures: OnceLock::new(),
+            metrics: OnceLock::new(),
             caller: OnceLock::new(),
             quota: OnceLock::new(),
         }
     }
 
     /// A route takes the request.
-    pub(super) fn found(&self, figures: &'static RouteFigures) {
-        let _ = self.figures.set(figures);
+    pub(super) fn found(&self, metrics: &'static RouteMetrics) {
+        let _ = self.metrics.set(metrics);
     }
 
     /// The pattern of the route that took the request.
     pub(super) fn route(&self) -> Option<&'static str> {
-        self.figures.get().map(|figures| figures.pattern)
+        self.metrics.get().map(|metrics| metrics.pattern)
     }
 
     /// The request's token was verified.
@@ -83,13 +83,13 @@ impl Exchange {
     /// request log, if it gets one.
     pub(super) fn end(
         &self,
-        answer: &Answer,
+        answer: &HttpResponse,
         request_id: &RequestId,
         recorder: Option<&Recorder>,
     ) -> Option<Unsent> {
         let status = answer.status();
-        let (time, figures) = (self.started.elapsed(), self.figures.get().copied());
-        figures.unwrap_or_else(stats::unmatched).note(status, time);
+        let (time, metrics) = (self.started.elapsed(), self.metrics.get().copied());
+        metrics.unwrap_or_else(stats::unmatched).note(status, time);
         let (method, path, micros) = (&self.method, self.uri.path(), micros(time));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             self.unavailable(answer, micros);
@@ -112,9 +112,9 @@ impl Exchange {
     }
 }
 
-impl Exchange {
+impl RequestTrace {
     /// The host could not do it now. Whoever asks for more than there is room for can cause this as often as they like.
-    fn unavailable(&self, answer: &Answer, micros: u64) {
+    fn unavailable(&self, answer: &HttpResponse, micros: u64) {
         static REFUSALS: LimitedLog = LimitedLog::new();
         let code = answer.extensions().get::<Unavailable>().map_or("", |Unavailable(code)| code);
         if code == "overloaded" {
@@ -128,7 +128,7 @@ impl Exchange {
     }
 }
 
-impl Drop for Exchange {
+impl Drop for RequestTrace {
     fn drop(&mut self) {
         HTTP.in_flight.step(-1);
     }

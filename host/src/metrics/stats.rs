@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::figures::{Counter, GROUP_JOBS, Gauge, Histogram, MICROS};
+use super::primitives::{Counter, GROUP_JOBS, Gauge, Histogram, MICROS};
 
 /// The most routes and the most extensions that are counted apart; further ones share the label `other`.
 const LABELS_MAX: usize = 2_000;
@@ -135,7 +135,7 @@ pub static EXTENSIONS: Extensions = Extensions {
 };
 
 /// What is counted of one route. It lives as long as the process, so that its figures outlast a reload.
-pub struct RouteFigures {
+pub struct RouteMetrics {
     /// The method, in capitals.
     pub method: &'static str,
     /// The route's pattern, never a path.
@@ -146,14 +146,14 @@ pub struct RouteFigures {
     pub times: Histogram,
 }
 
-impl std::fmt::Debug for RouteFigures {
+impl std::fmt::Debug for RouteMetrics {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "RouteFigures({} {})", self.method, self.pattern)
     }
 }
 
 /// What is counted of one extension. It lives as long as the process.
-pub struct PluginFigures {
+pub struct PluginMetrics {
     /// The extension's name.
     pub name: &'static str,
     /// Its routes' calls.
@@ -195,20 +195,20 @@ impl Calls {
 }
 
 type Known<K, V> = LazyLock<Mutex<HashMap<K, &'static V>>>;
-static ROUTES: Known<(&'static str, &'static str), RouteFigures> = LazyLock::new(Mutex::default);
-static PLUGINS: Known<&'static str, PluginFigures> = LazyLock::new(Mutex::default);
+static ROUTES: Known<(&'static str, &'static str), RouteMetrics> = LazyLock::new(Mutex::default);
+static PLUGINS: Known<&'static str, PluginMetrics> = LazyLock::new(Mutex::default);
 
 fn kept(text: &str) -> &'static str {
     Box::leak(text.into())
 }
 
-fn of_route(method: &'static str, pattern: &'static str) -> &'static RouteFigures {
+fn of_route(method: &'static str, pattern: &'static str) -> &'static RouteMetrics {
     let (answers, times) = ([const { Counter::new() }; 5], Histogram::new(MICROS));
-    Box::leak(Box::new(RouteFigures { method, pattern, answers, times }))
+    Box::leak(Box::new(RouteMetrics { method, pattern, answers, times }))
 }
 
 /// The figures of a route, the same ones each time. To be asked for when routes are set up, not once a request.
-pub fn route(method: &str, pattern: &str) -> &'static RouteFigures {
+pub fn route(method: &str, pattern: &str) -> &'static RouteMetrics {
     let mut routes = ROUTES.lock();
     if let Some(route) = routes.get(&(method, pattern)) {
         return route;
@@ -218,20 +218,20 @@ pub fn route(method: &str, pattern: &str) -> &'static RouteFigures {
 }
 
 /// The figures of requests that no route takes: files, refusals, what is not found.
-pub fn unmatched() -> &'static RouteFigures {
-    static UNMATCHED: LazyLock<&'static RouteFigures> = LazyLock::new(|| route("OTHER", "unmatched"));
+pub fn unmatched() -> &'static RouteMetrics {
+    static UNMATCHED: LazyLock<&'static RouteMetrics> = LazyLock::new(|| route("OTHER", "unmatched"));
     *UNMATCHED
 }
 
 /// The figures of an extension, the same ones each time.
-pub fn plugin(name: &str) -> &'static PluginFigures {
+pub fn plugin(name: &str) -> &'static PluginMetrics {
     let mut plugins = PLUGINS.lock();
     if let Some(plugin) = plugins.get(name) {
         return plugin;
     }
     let name = if plugins.len() < LABELS_MAX { kept(name) } else { "other" };
-    let made = || -> &'static PluginFigures {
-        Box::leak(Box::new(PluginFigures {
+    let made = || -> &'static PluginMetrics {
+        Box::leak(Box::new(PluginMetrics {
             name,
             requests: Calls::new(),
             other: Calls::new(),
@@ -246,20 +246,20 @@ pub fn plugin(name: &str) -> &'static PluginFigures {
 }
 
 /// Every route that was ever set up, in the order of their labels.
-pub fn routes() -> Vec<&'static RouteFigures> {
+pub fn routes() -> Vec<&'static RouteMetrics> {
     let mut routes: Vec<_> = ROUTES.lock().values().copied().collect();
     routes.sort_unstable_by_key(|route| (route.pattern, route.method));
     routes
 }
 
 /// Every extension that was ever loaded, in the order of their names.
-pub fn plugins() -> Vec<&'static PluginFigures> {
+pub fn plugins() -> Vec<&'static PluginMetrics> {
     let mut plugins: Vec<_> = PLUGINS.lock().values().copied().collect();
     plugins.sort_unstable_by_key(|plugin| plugin.name);
     plugins
 }
 
-impl RouteFigures {
+impl RouteMetrics {
     /// Counts an answer.
     pub fn note(&self, status: http::StatusCode, time: Duration) {
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
