@@ -17,7 +17,7 @@ use std::{
 
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef, pack_values};
 use tinybase_host::db::{
-    Cost, Database, Durability, Query, Scope,
+    Database, Durability, Query, ReadHint, SqlOwner,
     sqlite::{Sqlite, SqliteOptions},
 };
 
@@ -51,7 +51,7 @@ fn open(durability: Durability) -> (tempfile::TempDir, Arc<Sqlite>) {
 async fn create_table(db: &Sqlite) {
     let mut batch = BatchWriter::default();
     batch.push(SCHEMA, [], Expect::Any);
-    db.apply(&Scope::Host, batch.finish()).await.unwrap();
+    db.apply(&SqlOwner::Host, batch.finish()).await.unwrap();
 }
 
 async fn insert(db: &Sqlite) -> String {
@@ -63,7 +63,7 @@ async fn insert(db: &Sqlite) -> String {
         [ValueRef::Text(&id), ValueRef::Now, ValueRef::Text(&data)],
         Expect::Any,
     );
-    db.apply(&Scope::Host, batch.finish()).await.unwrap();
+    db.apply(&SqlOwner::Host, batch.finish()).await.unwrap();
     id
 }
 
@@ -132,10 +132,10 @@ fn read_for(db: &Sqlite, ids: &[String], thread: u32, reads: &AtomicU64) {
             at = (at + 48_271) % ids.len();
             let params = pack_values([ValueRef::Text(&ids[at])]);
             let query = Query {
-                scope: &Scope::Host,
+                scope: &SqlOwner::Host,
                 sql: "SELECT data, owner_id, version FROM r WHERE id = ?1",
                 params: &params,
-                cost: Cost::Short,
+                hint: ReadHint::Indexed,
                 deadline: None,
             };
             let answer = futures_util::FutureExt::now_or_never(db.query(query)).unwrap().unwrap();

@@ -14,7 +14,7 @@ use std::{
 
 use tinybase_abi::codec::{BatchWriter, Expect, Reader, RowsHead, ValueRef, pack_values};
 use tinybase_host::db::{
-    Cost, Database, Query, Scope,
+    Database, Query, ReadHint, SqlOwner,
     postgres::{Postgres, PostgresOptions},
 };
 
@@ -86,7 +86,7 @@ async fn main() -> Result<(), Fault> {
 
 async fn query(db: &dyn Database, sql: &str, params: &[ValueRef<'_>]) -> Result<Vec<u8>, Fault> {
     let params = pack_values(params.iter().copied());
-    let query = Query { scope: &Scope::Host, sql, params: &params, cost: Cost::Unknown, deadline: None };
+    let query = Query { scope: &SqlOwner::Host, sql, params: &params, hint: ReadHint::Scan, deadline: None };
     Ok(db.query(query).await?)
 }
 
@@ -110,7 +110,7 @@ async fn run(db: &dyn Database, kind: Kind, id: &str) -> Result<(), Fault> {
             let mut batch = BatchWriter::default();
             let id = uuid::Uuid::now_v7().to_string();
             batch.push(CREATE, [ValueRef::Text(&id), ValueRef::Now, ValueRef::Text(DATA)], Expect::Any);
-            db.apply(&Scope::Host, batch.finish()).await.map(drop).map_err(Into::into)
+            db.apply(&SqlOwner::Host, batch.finish()).await.map(drop).map_err(Into::into)
         }
     }
 }

@@ -43,7 +43,7 @@ const DELETE: &str = "DELETE FROM tb_settings WHERE key = ?1";
 #[derive(Debug, Default)]
 pub struct Snapshot {
     values: BTreeMap<String, Value>,
-    foreign_changes: u64,
+    external_change_count: u64,
     version: u64,
 }
 
@@ -121,10 +121,10 @@ impl Settings {
     /// The settings as they are now, also where another process has changed them. Costs no read unless they changed.
     pub async fn current(&self) -> Result<Arc<Snapshot>, DbError> {
         // Both numbers are taken before the read: a change during it makes the next call read again.
-        let foreign_changes = self.sql.database().foreign_changes();
+        let external_change_count = self.sql.database().external_change_count();
         let version = self.version.load(Ordering::Acquire);
         if let Some(snapshot) = self.snapshot.load_full()
-            && snapshot.foreign_changes == foreign_changes
+            && snapshot.external_change_count == external_change_count
             && snapshot.version == version
         {
             return Ok(snapshot);
@@ -135,7 +135,7 @@ impl Settings {
             (text(&row, 0), value)
         };
         let values = rows.into_iter().map(read).collect();
-        let snapshot = Arc::new(Snapshot { values, foreign_changes, version });
+        let snapshot = Arc::new(Snapshot { values, external_change_count, version });
         self.snapshot.store(Some(Arc::clone(&snapshot)));
         Ok(snapshot)
     }

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use tinybase_abi::codec::{BatchWriter, CodecError, Expect, Reader, RowsHead, Value, ValueRef, pack_values};
 
-use crate::db::{Cost, Database, DbError, Engine, Query, Scope};
+use crate::db::{Database, DbError, Engine, Query, ReadHint, SqlOwner};
 
 /// One row, in the order of the statement's columns.
 pub type Row = Vec<Value>;
@@ -50,7 +50,8 @@ impl HostSql {
     /// Every row of a read by key or index.
     pub async fn rows(&self, sql: &str, params: &[ValueRef<'_>]) -> Result<Vec<Row>, DbError> {
         let packed = pack_values(params.iter().copied());
-        let query = Query { scope: &Scope::Host, sql, params: &packed, cost: Cost::Short, deadline: None };
+        let query =
+            Query { scope: &SqlOwner::Host, sql, params: &packed, hint: ReadHint::Indexed, deadline: None };
         let answer = self.0.query(query);
         Ok(read_rows(&answer.await?)?)
     }
@@ -63,7 +64,8 @@ impl HostSql {
     /// Every row of a read of unknown cost, which a reader thread does.
     pub async fn scan(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
         let packed = pack_values(params.iter().map(Value::as_ref));
-        let query = Query { scope: &Scope::Host, sql, params: &packed, cost: Cost::Unknown, deadline: None };
+        let query =
+            Query { scope: &SqlOwner::Host, sql, params: &packed, hint: ReadHint::Scan, deadline: None };
         let answer = self.0.query(query);
         Ok(read_rows(&answer.await?)?)
     }
@@ -85,7 +87,7 @@ impl HostSql {
 
     /// Applies a batch together or not at all.
     pub async fn apply(&self, batch: BatchWriter) -> Result<Applied, DbError> {
-        Ok(read_applied(&self.0.apply(&Scope::Host, batch.finish()).await?)?)
+        Ok(read_applied(&self.0.apply(&SqlOwner::Host, batch.finish()).await?)?)
     }
 
     /// Applies what hooks wanted done, and `batch` behind it, together or not at all. For a change that must find their
@@ -102,7 +104,7 @@ impl HostSql {
         if hooks.is_empty() {
             return self.apply(batch).await.map_err(ApplyAfterError::Own);
         }
-        let mut transaction = self.0.begin(&Scope::Host, time_max).await.map_err(ApplyAfterError::Own)?;
+        let mut transaction = self.0.begin(&SqlOwner::Host, time_max).await.map_err(ApplyAfterError::Own)?;
         transaction.apply(hooks.finish()).await.map_err(ApplyAfterError::Hooks)?;
         let applied = transaction.apply(batch.finish()).await.map_err(ApplyAfterError::Own)?;
         let applied = read_applied(&applied).map_err(|error| ApplyAfterError::Own(error.into()))?;

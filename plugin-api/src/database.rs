@@ -21,23 +21,23 @@ pub use __params as params;
 
 /// What a read may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cost {
+pub enum ReadHint {
     /// One row at most, by a key, with a plain `SELECT` that depends on nothing but its parameters: answered at once, and
     /// on PostgreSQL together with others that run the same statement meanwhile.
-    Key,
+    PointLookup,
     /// A few rows by key or index: answered at once.
-    Short,
+    Indexed,
     /// Anything else: answered by a reader thread, so that it stalls nobody.
-    Unknown,
+    Scan,
 }
 
-impl Cost {
-    /// How it crosses the boundary. A host that does not know a number takes it for [`Cost::Unknown`].
+impl ReadHint {
+    /// How it crosses the boundary. A host that does not know a number takes it for [`ReadHint::Scan`].
     fn number(self) -> u8 {
         match self {
-            Cost::Short => 0,
-            Cost::Unknown => 1,
-            Cost::Key => 2,
+            ReadHint::Indexed => 0,
+            ReadHint::Scan => 1,
+            ReadHint::PointLookup => 2,
         }
     }
 }
@@ -68,27 +68,27 @@ impl Database {
     }
 
     /// Reads with one statement.
-    pub async fn query(&self, cost: Cost, sql: &str, params: &[Value]) -> Result<Rows> {
+    pub async fn query(&self, hint: ReadHint, sql: &str, params: &[Value]) -> Result<Rows> {
         let params = pack_values(params.iter().map(Value::as_ref));
-        self.query_packed(cost, sql, &params, None).await
+        self.query_packed(hint, sql, &params, None).await
     }
 
     /// Reads with parameters that are packed already, within a deadline of the caller's.
     pub async fn query_packed(
         &self,
-        cost: Cost,
+        hint: ReadHint,
         sql: &str,
         params: &[u8],
         deadline: Option<Duration>,
     ) -> Result<Rows> {
         let deadline_ms = deadline.map_or(0, milliseconds);
-        let rows = self.client.query(sql, params, cost.number(), deadline_ms);
+        let rows = self.client.query(sql, params, hint.number(), deadline_ms);
         Rows::read(rows.await.into_result()?)
     }
 
     /// Reads the first row of a few.
     pub async fn query_one(&self, sql: &str, params: &[Value]) -> Result<Option<Vec<Value>>> {
-        let rows = self.query(Cost::Short, sql, params).await?;
+        let rows = self.query(ReadHint::Indexed, sql, params).await?;
         rows.iter().next().map(|row| row.values()).transpose()
     }
 

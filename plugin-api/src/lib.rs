@@ -39,7 +39,7 @@ pub mod prelude {
     pub use crate::{
         Auth, Error, Host, Plugin, Registry, Request, Response, Result,
         command::{Arguments, Console},
-        database::{Batch, Cost, Database, Expect, Rows, Value, params},
+        database::{Batch, Database, Expect, ReadHint, Rows, Value, params},
         events::{Before, Event, Topic},
     };
 }

@@ -74,7 +74,7 @@ impl Audit {
             "SELECT {COLUMNS}, (SELECT count(*) FROM audit_entries WHERE topic = ?1 OR ?1 IS NULL) \
              FROM audit_entries WHERE topic = ?1 OR ?1 IS NULL ORDER BY id DESC LIMIT ?2 OFFSET ?3"
         );
-        let rows = self.database.query(Cost::Unknown, &sql, params![topic.clone(), limit, offset]).await?;
+        let rows = self.database.query(ReadHint::Scan, &sql, params![topic.clone(), limit, offset]).await?;
         let entries = rows.iter().map(|row| entry(&row)).collect::<Result<Vec<_>>>()?;
         let total = match rows.first() {
             Some(row) => row.integer(8)?,
@@ -86,14 +86,14 @@ impl Audit {
 
     async fn count(&self, topic: Option<String>) -> Result<i64> {
         let sql = "SELECT count(*) FROM audit_entries WHERE topic = ?1 OR ?1 IS NULL";
-        let rows = self.database.query(Cost::Unknown, sql, params![topic]).await?;
+        let rows = self.database.query(ReadHint::Scan, sql, params![topic]).await?;
         rows.first().map_or(Ok(0), |row| row.integer(0))
     }
 
     /// How often each collection was changed.
     pub(crate) async fn changes(self: Arc<Self>, _request: Request) -> Result<Response> {
         let sql = "SELECT collection, changes FROM audit_changes ORDER BY collection";
-        let rows = self.database.query(Cost::Unknown, sql, &[]).await?;
+        let rows = self.database.query(ReadHint::Scan, sql, &[]).await?;
         let changes = rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.integer(1)?.into())));
         Response::json(&json!({"changes": changes.collect::<Result<std::collections::BTreeMap<_, Json>>>()?}))
     }
@@ -109,7 +109,7 @@ impl Audit {
         let (mut last, mut count) = (0, 0u64);
         loop {
             let sql = format!("SELECT {COLUMNS} FROM audit_entries WHERE id > ?1 ORDER BY id LIMIT ?2");
-            let rows = self.database.query(Cost::Unknown, &sql, params![last, LIMIT_MAX]).await?;
+            let rows = self.database.query(ReadHint::Scan, &sql, params![last, LIMIT_MAX]).await?;
             for row in &rows {
                 let entry = entry(&row)?;
                 last = row.integer(0)?;

@@ -75,7 +75,7 @@ impl Search {
     async fn builds_where(&self, condition: &str, params: &[Value]) -> Result<Vec<Build>> {
         let sql =
             format!("SELECT {COLUMNS} FROM search_builds WHERE {condition} ORDER BY collection, number");
-        let rows = self.database.query(Cost::Short, &sql, params).await?;
+        let rows = self.database.query(ReadHint::Indexed, &sql, params).await?;
         rows.iter().map(|row| Build::of(&row)).collect()
     }
 
@@ -154,7 +154,7 @@ impl Search {
     /// Clears away what is left of builds that ended, a part at a time.
     pub async fn clear_ended(&self) -> Result<()> {
         let sql = "SELECT number FROM search_builds WHERE state = 'ended' ORDER BY number";
-        let rows = self.database.query(Cost::Short, sql, &[]).await?;
+        let rows = self.database.query(ReadHint::Indexed, sql, &[]).await?;
         for row in &rows {
             let number = row.integer(0)?;
             let some = "DELETE FROM search_docs WHERE doc IN (SELECT doc FROM search_docs WHERE number = ?1 LIMIT ?2)";

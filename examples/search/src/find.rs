@@ -203,7 +203,7 @@ impl Search {
         offset: usize,
     ) -> Result<Vec<Candidate>> {
         let (sql, params) = self.words(build).matches(&search.query, limit, offset);
-        let rows = self.database.query(Cost::Unknown, &sql, &params).await?;
+        let rows = self.database.query(ReadHint::Scan, &sql, &params).await?;
         let candidate = |row: tinybase_plugin_api::database::Row<'_>| {
             Ok(Candidate {
                 id: row.text(0)?.to_owned(),
@@ -233,7 +233,7 @@ impl Search {
             let Some(docs) = by_build.get(&build.number) else { continue };
             let words = self.words(&build);
             let (sql, params) = words.snippets(&search.query, docs, search.settings.snippet_words);
-            let rows = self.database.query(Cost::Unknown, &sql, &params).await?;
+            let rows = self.database.query(ReadHint::Scan, &sql, &params).await?;
             for row in &rows {
                 let snippet = (row.text(1)?.to_owned(), row.text(2)?.to_owned());
                 snippets.insert((build.number, row.integer(0)?), snippet);

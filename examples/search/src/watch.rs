@@ -41,7 +41,7 @@ impl Search {
 
     /// Begins again where the words are not there, as behind a copy into another database.
     async fn check_words(&self, build: &Build, collection: &Collection) -> Result<()> {
-        match self.database.query(Cost::Short, &self.words(build).probe(), &[]).await {
+        match self.database.query(ReadHint::Indexed, &self.words(build).probe(), &[]).await {
             Err(error) if is_gone(&error) => {
                 // It may have ended meanwhile.
                 let still = self.builds_of(&build.collection).await?;
@@ -91,7 +91,7 @@ impl Search {
     /// How many records an index holds.
     pub async fn documents(&self, number: i64) -> Result<i64> {
         let sql = "SELECT count(*) FROM search_docs WHERE number = ?1 AND gone_at IS NULL";
-        let rows = self.database.query(Cost::Unknown, sql, params![number]).await?;
+        let rows = self.database.query(ReadHint::Scan, sql, params![number]).await?;
         rows.first().map_or(Ok(0), |row| row.integer(0))
     }
 

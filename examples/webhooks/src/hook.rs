@@ -207,14 +207,14 @@ impl Webhooks {
     /// Every hook, in the order in which they were made.
     pub(crate) async fn hooks(&self) -> Result<Vec<Hook>> {
         let sql = format!("SELECT {COLUMNS} FROM webhooks_hooks ORDER BY id");
-        let rows = self.database.query(Cost::Short, &sql, &[]).await?;
+        let rows = self.database.query(ReadHint::Indexed, &sql, &[]).await?;
         rows.iter().map(|row| Hook::read(&row)).collect()
     }
 
     /// A hook by its id.
     pub(crate) async fn hook(&self, id: &str) -> Result<Hook> {
         let sql = format!("SELECT {COLUMNS} FROM webhooks_hooks WHERE id = ?1");
-        let rows = self.database.query(Cost::Short, &sql, params![id]).await?;
+        let rows = self.database.query(ReadHint::Indexed, &sql, params![id]).await?;
         let missing = || Error::not_found("webhook_not_found", "there is no such hook");
         Hook::read(&rows.first().ok_or_else(missing)?)
     }

@@ -113,7 +113,7 @@ impl Webhooks {
     /// Takes what is due and sends each in a task of its own.
     pub(crate) async fn send_due(self: Arc<Self>) -> Result<()> {
         let now = Moment::now(self.database).await?;
-        let waiting = self.database.query(Cost::Short, HOOKS_WITH_WORK, params![now.text()]).await?;
+        let waiting = self.database.query(ReadHint::Indexed, HOOKS_WITH_WORK, params![now.text()]).await?;
         if waiting.is_empty() {
             return Ok(());
         }

@@ -13,7 +13,7 @@ pub(crate) struct Moment(Timestamp);
 impl Moment {
     /// Now.
     pub(crate) async fn now(database: Database) -> Result<Moment> {
-        let rows = database.query(Cost::Short, "SELECT CAST(?1 AS TEXT)", params![Value::Now]).await?;
+        let rows = database.query(ReadHint::Indexed, "SELECT CAST(?1 AS TEXT)", params![Value::Now]).await?;
         let row = rows.first().ok_or_else(|| Error::internal("no_time", "the database tells no time"))?;
         Moment::read(row.text(0)?)
     }

@@ -194,7 +194,7 @@ impl Accounts {
     /// # Errors
     /// 401 `token_expired`, `token_revoked` or `token_invalid`.
     pub async fn authenticate(&self, bearer: &str) -> Result<Arc<Caller>, ApiError> {
-        self.cache.note_foreign_changes(self.users.sql().database().foreign_changes());
+        self.cache.note_foreign_changes(self.users.sql().database().external_change_count());
         let now_seconds = tokens::now_seconds();
         let caller = match self.cache.get(bearer, now_seconds) {
             Some(caller) => {

@@ -42,7 +42,7 @@ pub(super) struct TokenCache {
     entries: Cache<TokenHash, Entry>,
     users: Mutex<Users>,
     generation: AtomicU64,
-    foreign_changes: AtomicU64,
+    external_change_count: AtomicU64,
 }
 
 impl std::fmt::Debug for TokenCache {
@@ -65,15 +65,15 @@ impl TokenCache {
             entries: Cache::new(entries_max),
             users: Mutex::default(),
             generation: AtomicU64::new(0),
-            foreign_changes: AtomicU64::new(0),
+            external_change_count: AtomicU64::new(0),
         }
     }
 
     /// Forgets every token if another process has changed the data since the last call.
     pub(super) fn note_foreign_changes(&self, number: u64) {
-        if self.foreign_changes.load(Ordering::Acquire) != number {
+        if self.external_change_count.load(Ordering::Acquire) != number {
             self.generation.fetch_add(1, Ordering::AcqRel);
-            self.foreign_changes.store(number, Ordering::Release);
+            self.external_change_count.store(number, Ordering::Release);
         }
     }
 

@@ -220,7 +220,7 @@ mod tests {
 
     use super::*;
     use crate::db::{
-        Answer, ExtensionRights, Query, Scope, ScopedBatch, Transaction,
+        DbFuture, ExtensionRights, Query, ScopedBatch, SqlOwner, Transaction,
         migrations::Migrator,
         sqlite::{Sqlite, SqliteOptions},
     };
@@ -239,22 +239,22 @@ mod tests {
             self.inner.engine()
         }
 
-        fn query(&self, query: Query<'_>) -> Answer<Vec<u8>> {
+        fn query(&self, query: Query<'_>) -> DbFuture<Vec<u8>> {
             self.inner.query(query)
         }
 
         fn apply_attached(
             &self,
-            scope: &Scope,
+            scope: &SqlOwner,
             batch: Vec<u8>,
             attached: Vec<ScopedBatch>,
-        ) -> Answer<Vec<u8>> {
+        ) -> DbFuture<Vec<u8>> {
             self.inner.apply_attached(scope, batch, attached)
         }
 
         fn begin(
             &self,
-            scope: &Scope,
+            scope: &SqlOwner,
             deadline: Duration,
         ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>> {
             self.inner.begin(scope, deadline)
@@ -264,8 +264,8 @@ mod tests {
             self.inner.now()
         }
 
-        fn foreign_changes(&self) -> u64 {
-            self.inner.foreign_changes()
+        fn external_change_count(&self) -> u64 {
+            self.inner.external_change_count()
         }
 
         fn write_probe(&self) -> BoxFuture<'static, Result<(), DbError>> {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     Failure, command_runtime, output, prompt,
-    site::{Place, open_database, open_or_create_database},
+    site::{InstanceDir, open_database, open_or_create_database},
 };
 use crate::{
     backup::{self, Create, Listed, Prepared},
@@ -54,7 +54,7 @@ pub(super) enum Command {
     },
 }
 
-pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
+pub(super) fn run(place: &InstanceDir, command: Command) -> Result<(), Failure> {
     match command {
         Command::Create { to, keep, json } => create(place, &to, keep, json),
         Command::List { from, json } => list(&backup::list(&within(place, &from)?)?, json),
@@ -63,11 +63,11 @@ pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
 }
 
 /// A folder of backups, absolute: a relative one is in the folder of the instance.
-fn within(place: &Place, folder: &Path) -> Result<PathBuf, Failure> {
+fn within(place: &InstanceDir, folder: &Path) -> Result<PathBuf, Failure> {
     Ok(std::path::absolute(place.dir.join(folder))?)
 }
 
-fn create(place: &Place, to: &Path, keep: Option<u32>, as_json: bool) -> Result<(), Failure> {
+fn create(place: &InstanceDir, to: &Path, keep: Option<u32>, as_json: bool) -> Result<(), Failure> {
     let config = Arc::new(place.config(&[])?);
     let (folder, keep) = (within(place, to)?, keep.map(|keep| usize::try_from(keep).unwrap_or(usize::MAX)));
     let created = command_runtime(&config)?.block_on(async {
@@ -105,7 +105,7 @@ fn list(listed: &[Listed], as_json: bool) -> Result<(), Failure> {
     output::table(&rows.collect::<Vec<_>>())
 }
 
-fn restore(place: &Place, file: &Path, yes: bool, as_json: bool) -> Result<(), Failure> {
+fn restore(place: &InstanceDir, file: &Path, yes: bool, as_json: bool) -> Result<(), Failure> {
     let prepared = backup::prepare(&place.dir, file)?;
     let question = format!(
         "Put the backup of {} in the place of the instance in {}? What is there is kept aside.",

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{
     Failure, command_runtime, db_copy, output, prompt,
     serving::Serving,
-    site::{House, Place, house, open_database, refuse_served},
+    site::{HostServices, InstanceDir, open_database, refuse_served, services},
 };
 use crate::{
     config::Config,
@@ -72,7 +72,7 @@ struct Owned<'a> {
 /// The name of the host among the owners of tables.
 const HOST: &str = "host";
 
-pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
+pub(super) fn run(place: &InstanceDir, command: Command) -> Result<(), Failure> {
     let command = match command {
         Command::Migrate { message } => return write_pair(&place.dir, &message),
         Command::Copy(options) => return db_copy::run(place, &options),
@@ -110,7 +110,7 @@ async fn all<'a>(config: &Arc<Config>, db: &'a Arc<dyn Database>) -> Result<Vec<
     let is_migrated = host.current().await? > 0;
     let mut owned = vec![Owned { owner: HOST.to_owned(), migrator: host }];
     if is_migrated {
-        let House { plugins, .. } = house(config, db, Console::of_command())?;
+        let HostServices { plugins, .. } = services(config, db, Console::of_command())?;
         for package in plugins.packages().await? {
             let owner = package.manifest.name.clone();
             let migrator = Migrator::of_extension(&**db, &owner, migrations::of(&package, db.engine())?)?;

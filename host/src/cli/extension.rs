@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{
     Failure, command_runtime,
-    site::{House, Place, check_migrated, has_database, house, open_database},
+    site::{HostServices, InstanceDir, check_migrated, has_database, open_database, services},
 };
 use crate::{
     config::Config,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Runs the command `arguments` of an installed extension; its name comes first.
-pub(super) fn run_extension_command(place: &Place, arguments: &[OsString]) -> Result<(), Failure> {
+pub(super) fn run_extension_command(place: &InstanceDir, arguments: &[OsString]) -> Result<(), Failure> {
     let config = Arc::new(place.config(&[])?);
     let name = arguments[0].to_string_lossy();
     if !config.dir.is_dir() {
@@ -40,7 +40,7 @@ pub(super) fn run_extension_command(place: &Place, arguments: &[OsString]) -> Re
 
 async fn run_on(config: &Arc<Config>, db: &Arc<dyn Database>, arguments: &[OsString]) -> Result<(), Failure> {
     check_migrated(db).await?;
-    let House { plugins, .. } = house(config, db, Console::of_command())?;
+    let HostServices { plugins, .. } = services(config, db, Console::of_command())?;
     let manifest = find(&plugins, &arguments[0].to_string_lossy()).await?;
     let Some((command, given)) = parse(&manifest, arguments)? else { return Ok(()) };
     plugins.load(Purpose::Command, false).await?;
@@ -75,7 +75,7 @@ pub(super) async fn commands(config: &Config) -> Option<Vec<clap::Command>> {
     Some(manifests.filter(|manifest| !manifest.commands.is_empty()).map(|it| clap_command(&it)).collect())
 }
 
-fn no_instance(place: &Place, name: &str) -> Failure {
+fn no_instance(place: &InstanceDir, name: &str) -> Failure {
     let dir = place.dir.display();
     Failure::usage(format!(
         "there is no command {name:?} of the program itself, and {dir} is no instance whose extensions could have it: name one \

@@ -10,7 +10,7 @@ use std::{
 
 use clap::{CommandFactory, error::ErrorKind};
 
-use super::{Cli, build_runtime, extension, site::Place};
+use super::{Cli, build_runtime, extension, site::InstanceDir};
 
 /// How long reading the extensions may take.
 const READ_TIME_MAX: Duration = Duration::from_secs(2);
@@ -18,7 +18,7 @@ const WORKER_THREADS: usize = 1;
 const BLOCKING_THREADS_MAX: usize = 4;
 
 /// The host's commands and those of the extensions that are enabled in `place`.
-pub(super) fn with_extensions(place: &Place) -> clap::Command {
+pub(super) fn with_extensions(place: &InstanceDir) -> clap::Command {
     let read = || {
         let config = place.config(&[]).ok()?;
         let threads = build_runtime(WORKER_THREADS, BLOCKING_THREADS_MAX).ok()?;
@@ -40,7 +40,7 @@ pub(super) fn print(asked: &clap::Error, arguments: &[OsString]) {
         let _ = asked.print();
         return;
     };
-    let mut command = with_extensions(&Place { dir });
+    let mut command = with_extensions(&InstanceDir { dir });
     // As above.
     let _ = if asked.use_stderr() { eprint_help(&mut command) } else { command.print_help() };
 }

@@ -12,7 +12,7 @@ use super::{
     Failure, command_runtime, output,
     password::{self, Source},
     prompt,
-    site::{House, Place, house, keys_dir, open_or_create_database},
+    site::{HostServices, InstanceDir, keys_dir, open_or_create_database, services},
 };
 use crate::{
     accounts::{Accounts, AdminAdded, Keys},
@@ -53,8 +53,8 @@ struct Admin {
     password: String,
 }
 
-pub(super) fn run(place: Place, options: Options) -> Result<(), Failure> {
-    let place = options.folder.clone().map_or(place, |dir| Place { dir });
+pub(super) fn run(place: InstanceDir, options: Options) -> Result<(), Failure> {
+    let place = options.folder.clone().map_or(place, |dir| InstanceDir { dir });
     let admin = wanted_admin(options)?;
     make_folder(&place.dir)?;
     write_config_file(&place.dir)?;
@@ -76,7 +76,7 @@ async fn prepare(config: &Arc<Config>, db: &Arc<dyn Database>, admin: Option<Adm
     Keys::load_or_create(&keys_dir(config))?;
     say("the signing keys", !had_keys)?;
     write_example_function(config)?;
-    let House { accounts, plugins, .. } = house(config, db, Console::of_command())?;
+    let HostServices { accounts, plugins, .. } = services(config, db, Console::of_command())?;
     let installed = plugins.install_bundled(&Actor::command()).await?;
     for name in &installed {
         say(&format!("the extension {name}"), true)?;

@@ -27,7 +27,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
-use self::site::Place;
+use self::site::InstanceDir;
 use crate::{
     config::{self, Config, LogFormat, LogLevel},
     isolation, logging,
@@ -141,7 +141,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
-    let place = Place { dir: cli.dir };
+    let place = InstanceDir { dir: cli.dir };
     match cli.command {
         Command::Version(options) => version::run(&options),
         Command::Init(options) => init::run(place, options),

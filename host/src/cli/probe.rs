@@ -22,7 +22,7 @@ use rustix::{
 
 use super::{
     Failure, build_runtime, output,
-    site::{House, house, open_or_create_database},
+    site::{HostServices, open_or_create_database, services},
 };
 use crate::{
     config::{Config, DatabaseUrl, Durability},
@@ -166,7 +166,7 @@ fn try_out(
     threads.block_on(async {
         let db = open_or_create_database(&config).await.map_err(not_tried)?;
         Migrator::of_host(&*db).upgrade(None).await.map_err(not_tried)?;
-        let House { plugins, .. } = house(&config, &db, Console::of_server()).map_err(not_tried)?;
+        let HostServices { plugins, .. } = services(&config, &db, Console::of_server()).map_err(not_tried)?;
         plugins.try_out(&package, timeout, note).await.map_err(Refusal::Of)
     })
 }

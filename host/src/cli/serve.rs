@@ -8,7 +8,7 @@ use super::{
     Failure, output,
     serving::Serving,
     serving_runtime, signals,
-    site::{House, Place, check_migrated, house, open_database},
+    site::{HostServices, InstanceDir, check_migrated, open_database, services},
     start_log,
     stop::Stop,
     tell_warnings, unclaimed,
@@ -53,7 +53,7 @@ impl Options {
     }
 }
 
-pub(super) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
+pub(super) fn run(place: &InstanceDir, options: &Options) -> Result<(), Failure> {
     let config = Arc::new(place.config(&options.flags())?);
     let telemetry = Telemetry::new(&config.telemetry).map_err(|cause| Failure::new(cause.to_string()))?;
     let layer = telemetry.as_ref().map(Telemetry::layer);
@@ -88,9 +88,9 @@ async fn serve_on(
     stop: &mut Stop,
 ) -> Result<Watchdog, Failure> {
     check_migrated(db).await?;
-    let house = house(config, db, Console::of_server())?;
-    house.keys().note_or_check().await?;
-    let House { sql, settings, accounts, plugins, nodes } = house;
+    let services = services(config, db, Console::of_server())?;
+    services.keys().note_or_check().await?;
+    let HostServices { sql, settings, accounts, plugins, nodes } = services;
     let watchdog = plugins.watch_threads()?;
     plugins.follow_bundled().await?;
     plugins.load(Purpose::Serve, safe_mode).await?;

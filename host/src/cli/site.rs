@@ -19,7 +19,7 @@ use crate::{
         postgres::{Postgres, PostgresOptions},
         sqlite::{Sqlite, SqliteOptions},
     },
-    nodes::{Nodes, SameKeys},
+    nodes::{KeyConsistency, Nodes},
     plugins::{
         Console, PluginDeps, Plugins, ServerLock,
         deferred_batches::{DeferredBatchDatabase, DeferredBatches},
@@ -32,12 +32,12 @@ use crate::{
 
 /// Where a command runs.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct InstanceDir {
     /// The folder that holds `tinybase.toml`.
     pub(super) dir: PathBuf,
 }
 
-impl Place {
+impl InstanceDir {
     /// The configuration that holds here, under the flags of a command.
     pub(super) fn config(&self, flags: &[Flag]) -> Result<Config, Failure> {
         if backup::finish_interrupted(&self.dir)? {
@@ -203,7 +203,7 @@ pub(super) async fn refuse_served(config: &Config, db: &Arc<dyn Database>) -> Re
 }
 
 /// The parts of a host over one database.
-pub(super) struct House {
+pub(super) struct HostServices {
     pub(super) sql: HostSql,
     pub(super) settings: Arc<Settings>,
     pub(super) accounts: Arc<Accounts>,
@@ -211,19 +211,19 @@ pub(super) struct House {
     pub(super) nodes: Arc<Nodes>,
 }
 
-impl House {
+impl HostServices {
     /// The keys of this folder, held against those that the database is served with.
-    pub(super) fn keys(&self) -> SameKeys {
-        SameKeys::new(self.sql.clone(), self.accounts.signing_key_id(), self.settings.vault().key_id())
+    pub(super) fn keys(&self) -> KeyConsistency {
+        KeyConsistency::new(self.sql.clone(), self.accounts.signing_key_id(), self.settings.vault().key_id())
     }
 }
 
 /// Puts the parts together; no plugin is loaded yet. To be called within the runtime.
-pub(super) fn house(
+pub(super) fn services(
     config: &Arc<Config>,
     db: &Arc<dyn Database>,
     console: Console,
-) -> Result<House, Failure> {
+) -> Result<HostServices, Failure> {
     let deferred_batches = Arc::new(DeferredBatches::default());
     let database: Arc<dyn Database> =
         Arc::new(DeferredBatchDatabase::new(Arc::clone(db), Arc::clone(&deferred_batches)));
@@ -244,5 +244,5 @@ pub(super) fn house(
     });
     accounts.set_events(Arc::new(plugins.user_events()));
     accounts.set_mailer(Arc::new(plugins.mailer()));
-    Ok(House { sql, settings, accounts, plugins: Arc::new(plugins), nodes })
+    Ok(HostServices { sql, settings, accounts, plugins: Arc::new(plugins), nodes })
 }

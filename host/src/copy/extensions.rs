@@ -9,7 +9,7 @@ use tinybase_abi::codec::{BatchWriter, Expect};
 
 use super::{CopyError, state::Progress};
 use crate::{
-    db::{Scope, ScopedBatch},
+    db::{ScopedBatch, SqlOwner},
     plugins::{Plugins, package::Package},
 };
 
@@ -91,7 +91,7 @@ pub fn make(plans: &BTreeMap<String, Plan>) -> Vec<ScopedBatch> {
 pub fn attached(name: &str, statements: &[String]) -> Option<ScopedBatch> {
     let mut batch = BatchWriter::default();
     statements.iter().for_each(|sql| batch.push(sql, [], Expect::Any));
-    (!batch.is_empty()).then(|| (Scope::Extension(name.into()), batch.finish()))
+    (!batch.is_empty()).then(|| (SqlOwner::Extension(name.into()), batch.finish()))
 }
 
 /// What is to be copied into the tables, to be written down with their making.

@@ -34,7 +34,7 @@ use self::{
 use crate::{
     config,
     db::{Database, DbError, ScopedBatch},
-    nodes::SameKeys,
+    nodes::KeyConsistency,
     plugins::{Console, Plugins, package::Package},
 };
 
@@ -76,7 +76,7 @@ pub struct Copy {
     /// Where progress is shown.
     pub console: Console,
     /// The keys of this folder, held against those that the source is served with.
-    pub keys: SameKeys,
+    pub keys: KeyConsistency,
     /// How a server that works on either side is recognised; where it is none, such a server does not matter.
     pub unserved: Option<config::Node>,
 }

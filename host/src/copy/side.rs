@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tinybase_abi::codec::{BatchWriter, Reader, RowsHead, Value, pack_values};
 
 use crate::{
-    db::{Cost, Database, DbError, Engine, Query, Scope, ScopedBatch},
+    db::{Database, DbError, Engine, Query, ReadHint, ScopedBatch, SqlOwner},
     sql::Row,
 };
 
@@ -36,7 +36,9 @@ impl Side {
     pub async fn packed(&self, sql: &str, params: &[Value]) -> Result<Vec<u8>, DbError> {
         let params = pack_values(params.iter().map(Value::as_ref));
         let deadline = Some(STATEMENT_TIME_MAX);
-        self.0.query(Query { scope: &Scope::Host, sql, params: &params, cost: Cost::Unknown, deadline }).await
+        self.0
+            .query(Query { scope: &SqlOwner::Host, sql, params: &params, hint: ReadHint::Scan, deadline })
+            .await
     }
 
     /// Reads every row.
@@ -55,7 +57,7 @@ impl Side {
 
     /// Applies a batch of the host's, and behind it others in scopes of their own: all of it or nothing.
     pub async fn apply(&self, batch: BatchWriter, attached: Vec<ScopedBatch>) -> Result<(), DbError> {
-        self.0.apply_attached(&Scope::Host, batch.finish(), attached).await.map(drop)
+        self.0.apply_attached(&SqlOwner::Host, batch.finish(), attached).await.map(drop)
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     tables::Table,
 };
 use crate::{
-    db::{DbError, Scope},
+    db::{DbError, SqlOwner},
     plugins::package::hex,
 };
 
@@ -105,7 +105,7 @@ impl<'a> Writer<'a> {
     async fn first_refused<'p>(&self, page: &'p Page) -> Result<Option<(&'p [u8], DbError)>, DbError> {
         let sql = self.insert(1);
         let mut transaction =
-            self.side.database().begin(&Scope::Host, super::side::STATEMENT_TIME_MAX).await?;
+            self.side.database().begin(&SqlOwner::Host, super::side::STATEMENT_TIME_MAX).await?;
         let mut refused = None;
         for row in page.rows() {
             let mut batch = BatchWriter::default();

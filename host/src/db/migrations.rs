@@ -8,7 +8,9 @@ use thiserror::Error;
 use tinybase_abi::codec::{BatchWriter, CodecError, Expect, RowsHead, ValueRef, pack_values};
 
 pub use super::migration_record::Applied;
-use super::{Cost, Database, DbError, Engine, Query, Scope, Transaction, migration_record::read_applied};
+use super::{
+    Database, DbError, Engine, Query, ReadHint, SqlOwner, Transaction, migration_record::read_applied,
+};
 
 /// How long one of the host's own migrations may take.
 pub const MIGRATION_TIME_MAX: Duration = Duration::from_secs(3600);
@@ -186,7 +188,7 @@ pub struct HistoryEntry {
 /// Applies and reverts the migrations of one owner.
 pub struct Migrator<'a> {
     db: &'a dyn Database,
-    scope: Scope,
+    scope: SqlOwner,
     owner: String,
     migrations: Vec<Migration>,
 }
@@ -195,7 +197,7 @@ impl<'a> Migrator<'a> {
     /// A migrator of the host's own tables.
     pub fn of_host(db: &'a dyn Database) -> Migrator<'a> {
         let migrations = host_migrations(db.engine());
-        Migrator { db, scope: Scope::Host, owner: HOST_OWNER.to_owned(), migrations }
+        Migrator { db, scope: SqlOwner::Host, owner: HOST_OWNER.to_owned(), migrations }
     }
 
     /// A migrator of an extension's tables; its scripts run in the extension's scope.
@@ -217,7 +219,7 @@ impl<'a> Migrator<'a> {
                 return Err(MigrateError::Gap { owner, expected, found });
             }
         }
-        Ok(Migrator { db, scope: Scope::Extension(name.into()), owner: name.to_owned(), migrations })
+        Ok(Migrator { db, scope: SqlOwner::Extension(name.into()), owner: name.to_owned(), migrations })
     }
 
     fn newest(&self) -> u32 {
@@ -373,13 +375,13 @@ impl<'a> Migrator<'a> {
     async fn applied(&self) -> Result<Vec<Applied>, MigrateError> {
         let mut create = BatchWriter::default();
         create.push(CREATE_RECORD, [], Expect::Any);
-        self.db.apply(&Scope::Host, create.finish()).await?;
+        self.db.apply(&SqlOwner::Host, create.finish()).await?;
         let params = pack_values([ValueRef::Text(&self.owner)]);
         let rows = self.db.query(Query {
-            scope: &Scope::Host,
+            scope: &SqlOwner::Host,
             sql: "SELECT version, title, checksum, applied_at FROM tb_migrations WHERE owner = ?1 ORDER BY version",
             params: &params,
-            cost: Cost::Short,
+            hint: ReadHint::Indexed,
             deadline: None,
         });
         read_applied(&rows.await?)
@@ -387,7 +389,7 @@ impl<'a> Migrator<'a> {
 
     /// Takes one step in a transaction of its own. Answers false where another process has just taken it.
     async fn step(&self, migration: &Migration, direction: Direction) -> Result<bool, MigrateError> {
-        let mut transaction = self.db.begin(&Scope::Host, MIGRATION_TIME_MAX).await?;
+        let mut transaction = self.db.begin(&SqlOwner::Host, MIGRATION_TIME_MAX).await?;
         match self.step_within(&mut *transaction, migration, direction).await {
             Ok(true) => transaction.commit().await.map(|()| true),
             Ok(false) => transaction.rollback().await.map(|()| false),

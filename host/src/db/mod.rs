@@ -66,47 +66,47 @@ pub enum Durability {
 
 /// In whose name a statement runs. A plugin's statements may write only tables that begin with its prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Scope {
+pub enum SqlOwner {
     /// The host itself: every table.
     Host,
     /// An extension: its name, which with `_` behind it is the prefix of its tables.
     Extension(Arc<str>),
 }
 
-impl Scope {
+impl SqlOwner {
     /// The extension's name, `None` for the host.
     pub fn extension(&self) -> Option<&str> {
         match self {
-            Scope::Host => None,
-            Scope::Extension(name) => Some(name),
+            SqlOwner::Host => None,
+            SqlOwner::Extension(name) => Some(name),
         }
     }
 }
 
 /// What a read may cost, as far as the caller knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Cost {
+pub enum ReadHint {
     /// One row at most, by a key, with a plain `SELECT` that depends on nothing but its parameters: answered as
-    /// [`Cost::Short`], and on PostgreSQL together with others that run the same statement meanwhile.
-    Key,
+    /// [`ReadHint::Indexed`], and on PostgreSQL together with others that run the same statement meanwhile.
+    PointLookup,
     /// A few rows by key or index: answered on the calling thread.
-    Short,
+    Indexed,
     /// Anything else: answered by a reader thread, so that a scan never stalls others.
     #[default]
-    Unknown,
+    Scan,
 }
 
 /// A read of one statement.
 #[derive(Debug, Clone, Copy)]
 pub struct Query<'a> {
     /// In whose name it runs.
-    pub scope: &'a Scope,
+    pub scope: &'a SqlOwner,
     /// One statement that changes nothing.
     pub sql: &'a str,
     /// Its parameters, packed by [`tinybase_abi::codec::pack_values`].
     pub params: &'a [u8],
     /// What it may cost.
-    pub cost: Cost,
+    pub hint: ReadHint,
     /// How long it may take; `None` is the engine's configured default.
     pub deadline: Option<Duration>,
 }
@@ -217,27 +217,29 @@ impl DbError {
 }
 
 /// An answer that may be there at once. A short read is; to poll it costs no allocation.
-pub enum Answer<T> {
+pub enum DbFuture<T> {
     /// The answer.
     Ready(Option<Result<T, DbError>>),
     /// The answer is on its way.
     Later(BoxFuture<'static, Result<T, DbError>>),
 }
 
-impl<T> Answer<T> {
+impl<T> DbFuture<T> {
     /// An answer that is there.
-    pub fn ready(result: Result<T, DbError>) -> Answer<T> {
-        Answer::Ready(Some(result))
+    pub fn ready(result: Result<T, DbError>) -> DbFuture<T> {
+        DbFuture::Ready(Some(result))
     }
 }
 
-impl<T: Unpin> Future for Answer<T> {
+impl<T: Unpin> Future for DbFuture<T> {
     type Output = Result<T, DbError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
-            Answer::Ready(result) => Poll::Ready(result.take().expect("an answer is polled to its end once")),
-            Answer::Later(future) => future.as_mut().poll(context),
+            DbFuture::Ready(result) => {
+                Poll::Ready(result.take().expect("an answer is polled to its end once"))
+            }
+            DbFuture::Later(future) => future.as_mut().poll(context),
         }
     }
 }
@@ -251,7 +253,7 @@ pub trait Transaction: Send {
     fn apply(&mut self, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>>;
     /// Applies a packed batch within the transaction in the name of `scope`, not of the one it was begun in: so a
     /// plugin's migration commits together with the host's record of it.
-    fn apply_as(&mut self, scope: &Scope, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>>;
+    fn apply_as(&mut self, scope: &SqlOwner, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>>;
     /// Makes everything durable as the configuration says.
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), DbError>>;
     /// Undoes everything.
@@ -259,27 +261,32 @@ pub trait Transaction: Send {
 }
 
 /// A packed batch that is applied with another one, in a scope of its own.
-pub type ScopedBatch = (Scope, Vec<u8>);
+pub type ScopedBatch = (SqlOwner, Vec<u8>);
 
 /// What an engine offers.
 pub trait Database: Send + Sync + 'static {
     /// Which engine it is.
     fn engine(&self) -> Engine;
     /// Reads; answers packed rows ([`tinybase_abi::codec::RowsWriter`]).
-    fn query(&self, query: Query<'_>) -> Answer<Vec<u8>>;
+    fn query(&self, query: Query<'_>) -> DbFuture<Vec<u8>>;
     /// Applies a packed batch ([`tinybase_abi::codec::BatchWriter`]) together or not at all; answers a packed result
     /// ([`tinybase_abi::codec::BatchResultWriter`]) once it is as durable as the configuration says.
     /// A statement without parameters may be a script of several, each ended by `;`.
-    fn apply(&self, scope: &Scope, batch: Vec<u8>) -> Answer<Vec<u8>> {
+    fn apply(&self, scope: &SqlOwner, batch: Vec<u8>) -> DbFuture<Vec<u8>> {
         self.apply_attached(scope, batch, Vec::new())
     }
     /// Applies a packed batch and, behind it, others in scopes of their own: all of it together or not at all. So the
     /// statements that a hook adds commit with the change of another plugin. Answers the first batch's result.
-    fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<ScopedBatch>) -> Answer<Vec<u8>>;
+    fn apply_attached(
+        &self,
+        scope: &SqlOwner,
+        batch: Vec<u8>,
+        attached: Vec<ScopedBatch>,
+    ) -> DbFuture<Vec<u8>>;
     /// Begins a transaction that may span calls until `deadline` has passed. Other writers wait meanwhile.
     fn begin(
         &self,
-        scope: &Scope,
+        scope: &SqlOwner,
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>>;
     /// The time that `ValueRef::Now` stands for: on PostgreSQL the server's as this process knows it, the same for all nodes
@@ -287,7 +294,7 @@ pub trait Database: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
     /// A number that changes whenever another process has changed what nodes keep in memory: on SQLite any data, on
     /// PostgreSQL what a trigger of `tb_note_change` watches. Where that cannot be known, it is another at each call.
-    fn foreign_changes(&self) -> u64;
+    fn external_change_count(&self) -> u64;
     /// Writes something that is never read, as durably as every write: whether the disk takes it.
     fn write_probe(&self) -> BoxFuture<'static, Result<(), DbError>>;
     /// What keeps extensions' statements to their own tables.

@@ -1,8 +1,8 @@
 //! The nodes that serve one database: each says that it is there, and knows how many there are. It never decides what
 //! follows from that, and never talks to another node but through the database.
 
+mod key_consistency;
 mod routes;
-mod same_keys;
 mod statements;
 #[cfg(test)]
 mod tests;
@@ -27,8 +27,8 @@ use crate::{
     sql::{HostSql, Row, integer, text},
 };
 
+pub use key_consistency::{KeyConsistency, KeyFault, KeyName, KnownKey};
 pub use routes::routes;
-pub use same_keys::{KeyFault, KeyName, KnownKey, SameKeys};
 
 use statements::Statements;
 

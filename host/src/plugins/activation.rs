@@ -25,7 +25,7 @@ use super::{
     switch_off,
 };
 use crate::db::{
-    Scope,
+    SqlOwner,
     migrations::{MigrateError, Migrator},
 };
 
@@ -310,7 +310,7 @@ impl Plugins {
         if missing.is_empty() {
             return Ok(());
         }
-        let mut transaction = database.begin(&Scope::Host, self.shared.limits.migration_timeout).await?;
+        let mut transaction = database.begin(&SqlOwner::Host, self.shared.limits.migration_timeout).await?;
         if !self.store.hold_row(&mut *transaction, name, &package.hash).await? {
             return Err(LoadError::MovedOn);
         }

@@ -16,7 +16,9 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tinybase_abi::codec::split_tickets;
 
-use crate::db::{Answer, Database, DbError, Engine, ExtensionRights, Query, Scope, ScopedBatch, Transaction};
+use crate::db::{
+    Database, DbError, DbFuture, Engine, ExtensionRights, Query, ScopedBatch, SqlOwner, Transaction,
+};
 
 /// The most tickets that may wait to be redeemed.
 const BATCHES_MAX: usize = 10_000;
@@ -138,28 +140,28 @@ impl Database for DeferredBatchDatabase {
         self.inner.engine()
     }
 
-    fn query(&self, query: Query<'_>) -> Answer<Vec<u8>> {
+    fn query(&self, query: Query<'_>) -> DbFuture<Vec<u8>> {
         self.inner.query(query)
     }
 
     fn apply_attached(
         &self,
-        scope: &Scope,
+        scope: &SqlOwner,
         batch: Vec<u8>,
         mut attached: Vec<ScopedBatch>,
-    ) -> Answer<Vec<u8>> {
+    ) -> DbFuture<Vec<u8>> {
         match self.deferred_batches.split(batch) {
             Ok((batch, more)) => {
                 attached.extend(more);
                 self.inner.apply_attached(scope, batch, attached)
             }
-            Err(error) => Answer::ready(Err(error)),
+            Err(error) => DbFuture::ready(Err(error)),
         }
     }
 
     fn begin(
         &self,
-        scope: &Scope,
+        scope: &SqlOwner,
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>> {
         let begun = self.inner.begin(scope, deadline);
@@ -189,8 +191,8 @@ impl Database for DeferredBatchDatabase {
         self.inner.now()
     }
 
-    fn foreign_changes(&self) -> u64 {
-        self.inner.foreign_changes()
+    fn external_change_count(&self) -> u64 {
+        self.inner.external_change_count()
     }
 
     fn shut_down(&self) -> BoxFuture<'static, ()> {
@@ -219,7 +221,7 @@ impl Transaction for DeferredBatchTransaction {
         })
     }
 
-    fn apply_as(&mut self, scope: &Scope, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>> {
+    fn apply_as(&mut self, scope: &SqlOwner, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>> {
         self.inner.apply_as(scope, batch)
     }
 
@@ -239,7 +241,7 @@ mod tests {
     #[test]
     fn what_waits_is_bounded_in_number_and_in_bytes() {
         let deferred_batches = DeferredBatches::default();
-        let some = |bytes: usize| vec![(Scope::Host, vec![0; bytes])];
+        let some = |bytes: usize| vec![(SqlOwner::Host, vec![0; bytes])];
         let half = deferred_batches.issue(some(BATCHES_BYTES_MAX / 2)).unwrap();
         assert!(deferred_batches.issue(some(BATCHES_BYTES_MAX / 2 + 1)).is_none());
         deferred_batches.redeem(&[half]).unwrap();
@@ -257,7 +259,7 @@ mod tests {
     fn a_ticket_cannot_be_guessed() {
         let deferred_batches = DeferredBatches::default();
         let issued: Vec<u64> =
-            (0..64).map(|_| deferred_batches.issue(vec![(Scope::Host, vec![0])]).unwrap()).collect();
+            (0..64).map(|_| deferred_batches.issue(vec![(SqlOwner::Host, vec![0])]).unwrap()).collect();
         for ticket in &issued {
             for guess in [ticket.wrapping_sub(1), ticket.wrapping_add(1), 0, 1, 2, 63] {
                 assert!(!issued.contains(&guess), "{guess} follows from {ticket}");
@@ -276,7 +278,7 @@ mod tests {
         let (db, deferred_batches) =
             (crate::db::sqlite::Sqlite::open(&options).unwrap(), Arc::new(DeferredBatches::default()));
         let redeeming = DeferredBatchDatabase::new(db, Arc::clone(&deferred_batches));
-        let scope = |name: &str| Scope::Extension(name.into());
+        let scope = |name: &str| SqlOwner::Extension(name.into());
         let batch = |sql: &str, ticket: Option<u64>| {
             let mut batch = BatchWriter::default();
             batch.push(sql, [], Expect::Any);
@@ -307,10 +309,10 @@ mod tests {
         let count = "SELECT (SELECT count(*) FROM a_t) * 10 + (SELECT count(*) FROM b_t)";
         let params = tinybase_abi::codec::pack_values([]);
         let query = Query {
-            scope: &Scope::Host,
+            scope: &SqlOwner::Host,
             sql: count,
             params: &params,
-            cost: crate::db::Cost::Short,
+            hint: crate::db::ReadHint::Indexed,
             deadline: None,
         };
         let rows = redeeming.query(query).await.unwrap();

@@ -26,7 +26,7 @@ use super::{
     plugin_instance::PluginInstance,
 };
 use crate::{
-    db::{Scope, ScopedBatch},
+    db::{ScopedBatch, SqlOwner},
     isolation::{Work, threads},
     metrics::stats::EVENTS,
 };
@@ -137,7 +137,7 @@ impl EventBus {
             attached.extend(added);
         }
         for listener in generation.listeners(topic, subject).filter(|listener| listener.queue.is_none()) {
-            attached.push((Scope::Host, outbox::statement(listener, topic, subject, &current)));
+            attached.push((SqlOwner::Host, outbox::statement(listener, topic, subject, &current)));
         }
         let statements = if attached.is_empty() { Bytes::empty() } else { self.ticket(attached)? };
         Ok(Outcome { payload: if altered { current } else { Bytes::empty() }, statements })
@@ -169,7 +169,7 @@ impl EventBus {
 
     /// What a hook's answer adds to the change, where it has the forms that it must have: its statements, and what the
     /// tickets among them stand for.
-    fn taken(&self, scope: &Scope, outcome: &Outcome) -> Result<Vec<ScopedBatch>, String> {
+    fn taken(&self, scope: &SqlOwner, outcome: &Outcome) -> Result<Vec<ScopedBatch>, String> {
         if !outcome.payload.is_empty() {
             let text =
                 std::str::from_utf8(&outcome.payload).map_err(|error| format!("its payload: {error}"))?;

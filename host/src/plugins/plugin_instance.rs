@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::{library, manifest::Manifest, registration::Registration, services::PluginHost};
 use crate::{
-    db::Scope,
+    db::SqlOwner,
     isolation::{Bulkhead, Guarded, OwnTask, Work},
     logging,
     metrics::stats::{self, PluginMetrics},
@@ -81,7 +81,7 @@ impl PluginInstance {
     }
 
     /// In whose name its statements run.
-    pub fn scope(&self) -> &Scope {
+    pub fn scope(&self) -> &SqlOwner {
         self.host.scope()
     }
 

@@ -77,7 +77,7 @@ struct Watch {
 
 impl Watch {
     fn of(plugins: &Plugins) -> Watch {
-        Watch { changes: plugins.shared.database.foreign_changes(), looked: Instant::now() }
+        Watch { changes: plugins.shared.database.external_change_count(), looked: Instant::now() }
     }
 
     /// Waits until something may have changed, or is due.
@@ -87,7 +87,7 @@ impl Watch {
                 () = plugins.process.woken.notified() => break,
                 () = tokio::time::sleep(GLANCE_EVERY) => {}
             }
-            let now = plugins.shared.database.foreign_changes();
+            let now = plugins.shared.database.external_change_count();
             let is_due = due.is_some_and(|due| Instant::now() >= due);
             if now != self.changes || is_due || self.looked.elapsed() >= LOOK_EVERY {
                 self.changes = now;

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use tinybase_abi::codec::{Expect, Value};
 use tinybase_host::{
     accounts::{Cleanup, LoginAnswer},
-    db::Cost,
+    db::ReadHint,
     error::ApiError,
 };
 
@@ -47,7 +47,7 @@ async fn a_change_of_password_or_email_ends_the_other_sessions_and_no_more() {
     }
     let rows = query(
         &host.fresh.db,
-        Cost::Short,
+        ReadHint::Indexed,
         "SELECT change FROM tb_audit_log WHERE action = 'user.update' ORDER BY id",
         &NONE,
     );

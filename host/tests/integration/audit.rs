@@ -14,7 +14,7 @@ use tinybase_host::{
     audit::{
         Actor, ActorKind, AuditLog, Entry, Retention, push, push_of_extension, routes, sweep, sweep_a_step,
     },
-    db::{Database, DbError, Engine, Scope, migrations::Migrator},
+    db::{Database, DbError, Engine, SqlOwner, migrations::Migrator},
     error::ApiError,
     http::{Authenticate, HostRoutes},
     plugins::deferred_batches::{DeferredBatchDatabase, DeferredBatches},
@@ -109,13 +109,14 @@ async fn a_kept_entry_is_changed_by_nobody_and_the_floor_moves_forward_alone() {
     old_entry(&sql, "a.b", 3 * DAY_SECONDS).await;
     sql.apply(entry("user.update", "u2", json!({}))).await.unwrap();
     sweep(&sql, &time_from_now(-4 * DAY_SECONDS)).await.unwrap();
-    let extension = Scope::Extension("audit".into());
+    let extension = SqlOwner::Extension("audit".into());
     let own = match fresh.db.engine() {
         Engine::Sqlite => TAMPERING_SQLITE,
         Engine::Postgres => TAMPERING_POSTGRES,
     };
     for statement in TAMPERING.into_iter().chain(own) {
-        let refused = apply_as(&fresh.db, &Scope::Host, &[(statement, &[], Expect::Any)]).await.unwrap_err();
+        let refused =
+            apply_as(&fresh.db, &SqlOwner::Host, &[(statement, &[], Expect::Any)]).await.unwrap_err();
         let told = refused.to_string();
         assert!(
             told.contains("append-only") || told.contains("only moves forward"),
@@ -198,7 +199,7 @@ async fn a_server_deletes_what_is_too_old_when_it_starts_unless_everything_is_ke
 #[tokio::test]
 async fn an_entry_shares_the_fate_of_the_change_that_it_waits_for() {
     let (fresh, sql) = fresh().await;
-    let scope = Scope::Extension("notes".into());
+    let scope = SqlOwner::Extension("notes".into());
     let table = ("CREATE TABLE notes_notes (id INTEGER PRIMARY KEY)", &[][..], Expect::Any);
     apply_as(&fresh.db, &scope, &[table]).await.unwrap();
     let deferred_batches = Arc::new(DeferredBatches::default());
@@ -206,7 +207,7 @@ async fn an_entry_shares_the_fate_of_the_change_that_it_waits_for() {
     let change = |id: i64, action: &str| {
         let mut batch = BatchWriter::default();
         batch.push("INSERT INTO notes_notes VALUES (?1)", [ValueRef::Integer(id)], Expect::Exactly(1));
-        let kept = vec![(Scope::Host, entry_of("notes", action, "n").finish())];
+        let kept = vec![(SqlOwner::Host, entry_of("notes", action, "n").finish())];
         batch.push_ticket(deferred_batches.issue(kept).unwrap());
         batch.finish()
     };

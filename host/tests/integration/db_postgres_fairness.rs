@@ -7,7 +7,7 @@ use crate::support::db::batch;
 use crate::support::postgres::{FreshPostgres, LONG, wait_until};
 use sqlx::{Connection, PgConnection};
 use tinybase_abi::codec::{Expect, Value, pack_values};
-use tinybase_host::db::{Cost, Database, DbError, Query, Scope, turns::CallerKey};
+use tinybase_host::db::{Database, DbError, Query, ReadHint, SqlOwner, turns::CallerKey};
 use tokio::task::JoinSet;
 
 const NONE: [Value; 0] = [];
@@ -84,7 +84,7 @@ async fn reads_of_another_caller_find_a_connection() {
         async move {
             let params = pack_values([]);
             let query =
-                Query { scope: &Scope::Host, sql, params: &params, cost: Cost::Unknown, deadline: None };
+                Query { scope: &SqlOwner::Host, sql, params: &params, hint: ReadHint::Scan, deadline: None };
             db.query(query).await
         }
     };
@@ -98,7 +98,7 @@ async fn changes_of_another_caller_find_a_connection() {
     fresh.script("CREATE TABLE t (a BIGINT)").await;
     let change = |sql: &'static str| {
         let db = fresh.db.clone();
-        async move { db.apply(&Scope::Host, batch(&[(sql, &NONE, Expect::Any)])).await }
+        async move { db.apply(&SqlOwner::Host, batch(&[(sql, &NONE, Expect::Any)])).await }
     };
     others_go_first(&fresh, || change(HEAVY), || change("INSERT INTO t VALUES (1)")).await;
     fresh.end().await;
@@ -109,9 +109,9 @@ async fn changes_of_another_caller_find_a_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_of_another_caller_waits_for_one_and_not_for_all() {
     let Some(fresh) = open().await else { return };
-    let first = caller(1).scope(fresh.db.begin(&Scope::Host, LONG)).await.unwrap();
+    let first = caller(1).scope(fresh.db.begin(&SqlOwner::Host, LONG)).await.unwrap();
     let begin = async |of: u8| {
-        let mut begun = caller(of).scope(async { fresh.db.begin(&Scope::Host, LONG) }).await;
+        let mut begun = caller(of).scope(async { fresh.db.begin(&SqlOwner::Host, LONG) }).await;
         // Polled once, it waits at its place.
         assert!(tokio::time::timeout(Duration::ZERO, &mut begun).await.is_err(), "one runs at a time");
         begun

@@ -7,7 +7,7 @@ use crate::support::db::Statement;
 use crate::support::postgres::{FreshPostgres, run_on, wait_until};
 use tinybase_abi::codec::{Expect, Value};
 use tinybase_host::db::{
-    Cost, Database, DbError, Query, Scope,
+    Database, DbError, Query, ReadHint, SqlOwner,
     migrations::Migrator,
     postgres::{Postgres, PostgresOptions},
 };
@@ -20,13 +20,13 @@ async fn what_another_node_changed_is_noticed_also_when_its_notification_is_lost
     fresh
         .script("CREATE TABLE tb_changes (version BIGINT NOT NULL); INSERT INTO tb_changes VALUES (1)")
         .await;
-    wait_until("the first version", async || fresh.db.foreign_changes() == 1).await;
+    wait_until("the first version", async || fresh.db.external_change_count() == 1).await;
     let other = Postgres::open(&fresh.options).await.unwrap();
-    assert_eq!(other.foreign_changes(), 1);
+    assert_eq!(other.external_change_count(), 1);
     fresh.script("UPDATE tb_changes SET version = 2; NOTIFY tb_changes").await;
-    wait_until("a notification", async || other.foreign_changes() == 2).await;
+    wait_until("a notification", async || other.external_change_count() == 2).await;
     fresh.script("UPDATE tb_changes SET version = 3").await;
-    wait_until("a look without one", async || other.foreign_changes() == 3).await;
+    wait_until("a look without one", async || other.external_change_count() == 3).await;
     fresh.end().await;
 }
 
@@ -85,10 +85,10 @@ async fn connections_that_were_ended_are_replaced() {
     fresh.script("CREATE TABLE t (a BIGINT)").await;
     let reads = (0..8).map(|_| {
         tokio::spawn(fresh.db.query(Query {
-            scope: &Scope::Host,
+            scope: &SqlOwner::Host,
             sql: "SELECT pg_sleep(0.02)",
             params: &[0; 4],
-            cost: Cost::Unknown,
+            hint: ReadHint::Scan,
             deadline: None,
         }))
     });
@@ -109,8 +109,8 @@ async fn connections_that_were_ended_are_replaced() {
     let insert: Statement<'_> = ("INSERT INTO t VALUES (1)", &NONE, Expect::Any);
     wait_until("a read", async || holds(fresh.rows("SELECT count(*) FROM t", &NONE).await.map(drop))).await;
     wait_until("a write", async || holds(fresh.run(&[insert]).await.map(drop))).await;
-    let version = fresh.db.foreign_changes();
-    wait_until("the end of doubt", async || fresh.db.foreign_changes() == 0).await;
+    let version = fresh.db.external_change_count();
+    wait_until("the end of doubt", async || fresh.db.external_change_count() == 0).await;
     assert!(version == 0 || version >= 1 << 63, "{version}");
     fresh.end().await;
 }

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use tinybase_abi::codec::{Expect, Value};
 use tinybase_host::{
     audit::{Actor, ActorKind},
-    db::Cost,
+    db::ReadHint,
 };
 use totp_rs::{Builder, Secret};
 
@@ -70,7 +70,7 @@ impl Enrolled {
     async fn actions(&self) -> Vec<String> {
         let sql =
             "SELECT action, actor_kind, actor_name FROM tb_audit_log WHERE action LIKE 'mfa.%' ORDER BY id";
-        let rows = query(&self.host.fresh.db, Cost::Short, sql, &NONE).await.unwrap();
+        let rows = query(&self.host.fresh.db, ReadHint::Indexed, sql, &NONE).await.unwrap();
         let text = |value: &Value| match value {
             Value::Text(text) => text.clone(),
             other => panic!("{other:?} is no text"),
@@ -124,7 +124,7 @@ async fn a_sign_in_takes_both_factors_and_a_code_works_once() {
     let ticket = ada.ticket().await;
     assert_eq!(ada.verify(&ticket, "code", &code).await, invalid("mfa_code_invalid"), "the step was used");
     let sql = "SELECT method FROM tb_sessions ORDER BY created_at DESC LIMIT 1";
-    let methods = query(&ada.host.fresh.db, Cost::Short, sql, &NONE).await.unwrap();
+    let methods = query(&ada.host.fresh.db, ReadHint::Indexed, sql, &NONE).await.unwrap();
     assert_eq!(methods, [["password+totp".into()]]);
 }
 
@@ -289,7 +289,7 @@ async fn neither_secret_nor_codes_are_stored_in_clear() {
     let ada = enrolled().await;
     let mut rows = Vec::new();
     for sql in ["SELECT secret FROM tb_second_factors", "SELECT code_hash FROM tb_recovery_codes"] {
-        rows.extend(query(&ada.host.fresh.db, Cost::Short, sql, &NONE).await.unwrap());
+        rows.extend(query(&ada.host.fresh.db, ReadHint::Indexed, sql, &NONE).await.unwrap());
     }
     assert_eq!(rows.len(), 11);
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02X}")).collect::<String>();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 use tinybase_plugin_api::{
     Result,
-    database::Cost,
+    database::ReadHint,
     events::{Before, Event},
 };
 
@@ -19,7 +19,7 @@ const SIZES: &str = "SELECT m.name, sum(c.count) FROM collections_meta m \
 
 /// Adds the collections' sizes to what is collected.
 pub(crate) async fn collect(plugin: Arc<Collections>, event: Event) -> Result<Before> {
-    let rows = plugin.database.query(Cost::Short, SIZES, &[]).await?;
+    let rows = plugin.database.query(ReadHint::Indexed, SIZES, &[]).await?;
     let mut payload = event.payload;
     let sizes: Vec<Json> = rows
         .iter()

@@ -4,7 +4,7 @@
 use serde_json::json;
 use tinybase_package::manifest::Manifest;
 
-use super::{super::prompt, Failure, Site, output, shown};
+use super::{super::prompt, CommandContext, Failure, output, shown};
 use crate::{
     audit::Actor,
     plugins::{Console, lifecycle::Change},
@@ -80,7 +80,7 @@ impl Progress for Downloads {
     }
 }
 
-pub(super) async fn install(site: &Site<'_>, options: Install) -> Result<(), Failure> {
+pub(super) async fn install(site: &CommandContext<'_>, options: Install) -> Result<(), Failure> {
     let specs = options.sources.iter().map(|source| PackageSpec::parse(source)).collect::<Result<_, _>>();
     let specs = specs.map_err(|error| Failure::usage(error.message))?;
     let request = InstallRequest { specs, upgrade: false, accept_publisher: options.accept_publisher };
@@ -89,7 +89,7 @@ pub(super) async fn install(site: &Site<'_>, options: Install) -> Result<(), Fai
     carry_out(site, prepared, Manner { what: "Install", dry_run, yes, json }).await
 }
 
-pub(super) async fn update(site: &Site<'_>, options: Update) -> Result<(), Failure> {
+pub(super) async fn update(site: &CommandContext<'_>, options: Update) -> Result<(), Failure> {
     let installed = site.installed().await?;
     let Update { dry_run, yes, json, .. } = options;
     let names: Vec<String> = match options.names.is_empty() {
@@ -105,7 +105,12 @@ pub(super) async fn update(site: &Site<'_>, options: Update) -> Result<(), Failu
     carry_out(site, prepared, Manner { what: "Update", dry_run, yes, json }).await
 }
 
-pub(super) async fn uninstall(site: &Site<'_>, name: String, purge: bool, yes: bool) -> Result<(), Failure> {
+pub(super) async fn uninstall(
+    site: &CommandContext<'_>,
+    name: String,
+    purge: bool,
+    yes: bool,
+) -> Result<(), Failure> {
     let question = match purge {
         true => format!("Uninstall {name} and delete its tables, settings and files?"),
         false => format!("Uninstall {name}? Its data stays"),
@@ -116,11 +121,11 @@ pub(super) async fn uninstall(site: &Site<'_>, name: String, purge: bool, yes: b
     site.change(Change::Uninstall { name, purge }).await
 }
 
-async fn prepare(site: &Site<'_>, request: &InstallRequest) -> Result<Prepared, Failure> {
+async fn prepare(site: &CommandContext<'_>, request: &InstallRequest) -> Result<Prepared, Failure> {
     Ok(registry::prepare(site.config, site.plugins, request, &Downloads(Console::of_command())).await?)
 }
 
-pub(super) async fn roll_back(site: &Site<'_>, options: Rollback) -> Result<(), Failure> {
+pub(super) async fn roll_back(site: &CommandContext<'_>, options: Rollback) -> Result<(), Failure> {
     let Rollback { name, dry_run, json } = options;
     super::refuse_revoked(site, &name, Which::Previous).await?;
     if !dry_run {
@@ -145,7 +150,7 @@ pub(super) async fn roll_back(site: &Site<'_>, options: Rollback) -> Result<(), 
     output::line("nothing was changed")
 }
 
-async fn carry_out(site: &Site<'_>, prepared: Prepared, manner: Manner) -> Result<(), Failure> {
+async fn carry_out(site: &CommandContext<'_>, prepared: Prepared, manner: Manner) -> Result<(), Failure> {
     if manner.dry_run && manner.json {
         let plan: Vec<_> = prepared.steps.iter().map(Step::described).collect();
         return output::json(&json!({"plan": plan}));

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::{
     Failure, command_runtime, output,
-    site::{House, Place, check_migrated, house, open_database},
+    site::{HostServices, InstanceDir, check_migrated, open_database, services},
 };
 use crate::{
     audit::Actor,
@@ -108,7 +108,7 @@ pub(super) struct Listed {
     json: bool,
 }
 
-pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
+pub(super) fn run(place: &InstanceDir, command: Command) -> Result<(), Failure> {
     match command {
         Command::New(options) => new::run(&options),
         Command::Pack(options) => pack::run(&options),
@@ -126,8 +126,8 @@ pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
 
 async fn run_on(config: &Arc<Config>, db: &Arc<dyn Database>, command: Command) -> Result<(), Failure> {
     check_migrated(db).await?;
-    let House { plugins, .. } = house(config, db, Console::of_command())?;
-    let site = Site { config, plugins: &plugins };
+    let HostServices { plugins, .. } = services(config, db, Console::of_command())?;
+    let site = CommandContext { config, plugins: &plugins };
     match command {
         Command::Install(options) => install::install(&site, options).await,
         Command::Update(options) => install::update(&site, options).await,
@@ -149,12 +149,12 @@ async fn run_on(config: &Arc<Config>, db: &Arc<dyn Database>, command: Command) 
 }
 
 /// What commands on extensions work on.
-struct Site<'a> {
+struct CommandContext<'a> {
     config: &'a Config,
     plugins: &'a Plugins,
 }
 
-impl Site<'_> {
+impl CommandContext<'_> {
     async fn installed(&self) -> Result<Vec<Installed>, Failure> {
         Ok(self.plugins.store().all().await?)
     }
@@ -167,7 +167,7 @@ impl Site<'_> {
 }
 
 /// Refuses what a registry revoked; says of each that cannot be asked why.
-async fn refuse_revoked(site: &Site<'_>, name: &str, which: Which) -> Result<(), Failure> {
+async fn refuse_revoked(site: &CommandContext<'_>, name: &str, which: Which) -> Result<(), Failure> {
     for failure in registry::check_not_revoked(site.config, site.plugins, name, which).await? {
         eprintln!("warning: it is not known whether {name} was revoked: {failure}");
     }

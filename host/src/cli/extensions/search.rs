@@ -1,6 +1,6 @@
 //! `tinybase extensions search`, `check-updates` and `audit`: what the registries have, held against what is installed.
 
-use super::{Failure, Site, output};
+use super::{CommandContext, Failure, output};
 use crate::{
     audit::Actor,
     plugins::lifecycle::Change,
@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Opens the registries; says of each that cannot be opened why, and goes on without it.
-async fn registries(site: &Site<'_>) -> RegistrySet {
+async fn registries(site: &CommandContext<'_>) -> RegistrySet {
     let registry_set = registry::open(site.config).await;
     for failure in &registry_set.failures {
         eprintln!("warning: {failure}");
@@ -16,7 +16,7 @@ async fn registries(site: &Site<'_>) -> RegistrySet {
     registry_set
 }
 
-pub(super) async fn search(site: &Site<'_>, text: &str, as_json: bool) -> Result<(), Failure> {
+pub(super) async fn search(site: &CommandContext<'_>, text: &str, as_json: bool) -> Result<(), Failure> {
     let found = registry::search(&registries(site).await, &site.installed().await?, text);
     if as_json {
         return output::json(&found);
@@ -39,7 +39,7 @@ pub(super) async fn search(site: &Site<'_>, text: &str, as_json: bool) -> Result
     output::table(&found.iter().map(row).collect::<Vec<_>>())
 }
 
-pub(super) async fn check_updates(site: &Site<'_>, as_json: bool) -> Result<(), Failure> {
+pub(super) async fn check_updates(site: &CommandContext<'_>, as_json: bool) -> Result<(), Failure> {
     let (registry_set, installed) = (registries(site).await, site.installed().await?);
     let newer: Vec<AvailableVersion> =
         installed.iter().filter_map(|one| registry::newer(&registry_set, one)).collect();
@@ -60,7 +60,11 @@ pub(super) async fn check_updates(site: &Site<'_>, as_json: bool) -> Result<(), 
     output::table(&newer.iter().map(row).collect::<Vec<_>>())
 }
 
-pub(super) async fn audit(site: &Site<'_>, disable_revoked: bool, as_json: bool) -> Result<(), Failure> {
+pub(super) async fn audit(
+    site: &CommandContext<'_>,
+    disable_revoked: bool,
+    as_json: bool,
+) -> Result<(), Failure> {
     let (registry_set, installed) = (registries(site).await, site.installed().await?);
     let findings = registry::audit(&registry_set, &installed);
     if as_json {

@@ -12,7 +12,7 @@ use super::{
     run,
 };
 use crate::{
-    db::{DbError, Scope, ScopedBatch},
+    db::{DbError, ScopedBatch, SqlOwner},
     memory::{Gathering, NoRoom},
 };
 
@@ -22,13 +22,13 @@ const RETRY_DELAY: Duration = Duration::from_millis(4);
 /// A batch with what is attached to it.
 #[derive(Debug)]
 pub(super) struct Parts {
-    pub(super) scope: Scope,
+    pub(super) scope: SqlOwner,
     pub(super) packed: Vec<u8>,
     pub(super) attached: Vec<ScopedBatch>,
 }
 
 impl Parts {
-    fn each(&self) -> impl Iterator<Item = (&Scope, &[u8])> {
+    fn each(&self) -> impl Iterator<Item = (&SqlOwner, &[u8])> {
         let own = std::iter::once((&self.scope, self.packed.as_slice()));
         own.chain(self.attached.iter().map(|(scope, packed)| (scope, packed.as_slice())))
     }
@@ -91,7 +91,7 @@ async fn forget(shared: &Shared, lent: &mut Lent, parts: &Parts) -> Result<(), D
 }
 
 /// Forgets what this process knows of the statements of a packed batch.
-pub(super) fn forget_packed(shared: &Shared, scope: &Scope, packed: &[u8]) -> Result<(), DbError> {
+pub(super) fn forget_packed(shared: &Shared, scope: &SqlOwner, packed: &[u8]) -> Result<(), DbError> {
     let mut reader = Reader::new(packed);
     for _ in 0..reader.u32()? {
         let head = reader.statement()?;
@@ -140,7 +140,7 @@ async fn run_parts(shared: &Shared, lent: &mut Lent, parts: &Parts, now: &str) -
 pub(super) async fn run_statements(
     shared: &Shared,
     lent: &mut Lent,
-    scope: &Scope,
+    scope: &SqlOwner,
     packed: &[u8],
     now: &str,
 ) -> Result<Vec<u8>, Fault> {

@@ -5,10 +5,10 @@ mod batch;
 mod changes;
 mod clock;
 mod errors;
-mod gather;
 mod health;
 mod options;
 mod pool;
+mod read_coalescing;
 mod roles;
 mod run;
 mod shares;
@@ -40,17 +40,17 @@ use self::{
     changes::{Changes, Watcher},
     clock::Clock,
     errors::Fault,
-    gather::Turn,
     health::Health,
     pool::{Lent, Links, Purpose},
+    read_coalescing::Admission,
     roles::Roles,
     run::Short,
     shares::Shares,
     statement::Statements,
 };
 use super::{
-    Answer, Cost, Database, DbError, Engine, ExtensionRights, Query, Scope, ScopedBatch, Transaction,
-    turns::CallerKey,
+    Database, DbError, DbFuture, Engine, ExtensionRights, Query, ReadHint, ScopedBatch, SqlOwner,
+    Transaction, turns::CallerKey,
 };
 use crate::metrics::stats::DATABASE;
 
@@ -190,27 +190,27 @@ async fn check_server(links: &Links) -> Result<(), DbError> {
 
 impl Shared {
     /// The largest result of a statement or a batch in the name of `scope`, in bytes.
-    fn rows_bytes_max(&self, scope: &Scope) -> usize {
+    fn rows_bytes_max(&self, scope: &SqlOwner) -> usize {
         match scope {
-            Scope::Host => self.rows_bytes_max,
-            Scope::Extension(_) => self.extension_rows_bytes_max,
+            SqlOwner::Host => self.rows_bytes_max,
+            SqlOwner::Extension(_) => self.extension_rows_bytes_max,
         }
     }
 
     /// Reads by key, together with others that do the same meanwhile.
     async fn read_by_key(
         self: &Arc<Self>,
-        scope: &Scope,
+        scope: &SqlOwner,
         sql: &str,
         params: &Arc<[u8]>,
         time_max: Duration,
     ) -> Result<Vec<u8>, DbError> {
         let known = self.statements.known(scope, sql);
-        let turn = known.and_then(|prepared| gather::enter(self, &prepared, params));
+        let turn = known.and_then(|prepared| read_coalescing::enter(self, &prepared, params));
         match turn {
             // Others wait until it has ended.
-            Some(Turn::Go(_pass)) => self.read(scope, sql, params, time_max, Short::Fails).await,
-            Some(Turn::Wait(answer)) => match tokio::time::timeout(time_max, answer).await {
+            Some(Admission::Go(_pass)) => self.read(scope, sql, params, time_max, Short::Fails).await,
+            Some(Admission::Wait(answer)) => match tokio::time::timeout(time_max, answer).await {
                 Ok(Ok(Ok(Some(rows)))) => Ok(rows),
                 Ok(Ok(Err(error))) => Err(error),
                 Ok(_) => self.read(scope, sql, params, time_max, Short::Fails).await,
@@ -223,7 +223,7 @@ impl Shared {
     /// Reads; where the statement was prepared under another schema, or the connection was lost, once more.
     async fn read(
         &self,
-        scope: &Scope,
+        scope: &SqlOwner,
         sql: &str,
         params: &[u8],
         time_max: Duration,
@@ -302,25 +302,25 @@ impl Database for Postgres {
         Engine::Postgres
     }
 
-    fn query(&self, query: Query<'_>) -> Answer<Vec<u8>> {
+    fn query(&self, query: Query<'_>) -> DbFuture<Vec<u8>> {
         let shared = Arc::clone(&self.shared);
         let (scope, sql) = (query.scope.clone(), query.sql.to_owned());
         let params: Arc<[u8]> = query.params.into();
         let time_max = query.deadline.unwrap_or(self.shared.query_timeout);
-        let (begun, cost, caller) = (Instant::now(), query.cost, CallerKey::current());
-        Answer::Later(self.within(caller.scope(async move {
+        let (begun, hint, caller) = (Instant::now(), query.hint, CallerKey::current());
+        DbFuture::Later(self.within(caller.scope(async move {
             // Reads by key hardly hold a connection, and go together with those of others.
-            let _share = match cost {
-                Cost::Key => None,
-                Cost::Short | Cost::Unknown => shared.read_shares.take(caller).await?,
+            let _share = match hint {
+                ReadHint::PointLookup => None,
+                ReadHint::Indexed | ReadHint::Scan => shared.read_shares.take(caller).await?,
             };
-            let (answer, times) = match cost {
-                Cost::Key => {
+            let (answer, times) = match hint {
+                ReadHint::PointLookup => {
                     (shared.read_by_key(&scope, &sql, &params, time_max).await, &DATABASE.reads_short)
                 }
-                Cost::Short | Cost::Unknown => {
+                ReadHint::Indexed | ReadHint::Scan => {
                     let answer = shared.read(&scope, &sql, &params, time_max, Short::Waits).await;
-                    let is_short = cost == Cost::Short;
+                    let is_short = hint == ReadHint::Indexed;
                     (answer, if is_short { &DATABASE.reads_short } else { &DATABASE.reads_queued })
                 }
             };
@@ -329,11 +329,16 @@ impl Database for Postgres {
         })))
     }
 
-    fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<ScopedBatch>) -> Answer<Vec<u8>> {
+    fn apply_attached(
+        &self,
+        scope: &SqlOwner,
+        batch: Vec<u8>,
+        attached: Vec<ScopedBatch>,
+    ) -> DbFuture<Vec<u8>> {
         let shared = Arc::clone(&self.shared);
         let parts = Parts { scope: scope.clone(), packed: batch, attached };
         let caller = CallerKey::current();
-        Answer::Later(self.within(async move {
+        DbFuture::Later(self.within(async move {
             let _share = shared.write_shares.take(caller).await?;
             batch::apply(&shared, &parts).await
         }))
@@ -341,13 +346,13 @@ impl Database for Postgres {
 
     fn begin(
         &self,
-        scope: &Scope,
+        scope: &SqlOwner,
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>> {
         let time_max = match scope {
             // The host's own migrations take as long as they take.
-            Scope::Host => deadline,
-            Scope::Extension(_) => deadline.min(self.shared.transaction_time_max),
+            SqlOwner::Host => deadline,
+            SqlOwner::Extension(_) => deadline.min(self.shared.transaction_time_max),
         };
         let caller = CallerKey::current();
         self.within(transaction::begin(Arc::clone(&self.shared), scope.clone(), time_max, caller))
@@ -389,7 +394,7 @@ impl Database for Postgres {
         self.shared.clock.now()
     }
 
-    fn foreign_changes(&self) -> u64 {
+    fn external_change_count(&self) -> u64 {
         self.shared.changes.number()
     }
 

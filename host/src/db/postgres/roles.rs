@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{errors::Fault, pool::Link};
-use crate::db::{DbError, Scope};
+use crate::db::{DbError, SqlOwner};
 
 /// Held while a role is made, so that nodes that start together do not cross each other's way.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7453010331047503);";
@@ -49,14 +49,14 @@ impl Roles {
 
     /// Lets a connection run the next statement in the name of `scope`. It asks the server only where the connection was
     /// another's before.
-    pub(super) async fn assume(&self, link: &mut Link, scope: &Scope) -> Result<(), Fault> {
+    pub(super) async fn assume(&self, link: &mut Link, scope: &SqlOwner) -> Result<(), Fault> {
         let Some(prefix) = &self.prefix else { return Ok(()) };
         match (scope, &link.role) {
-            (Scope::Host, None) => return Ok(()),
-            (Scope::Extension(name), Some(role)) if name == role => return Ok(()),
+            (SqlOwner::Host, None) => return Ok(()),
+            (SqlOwner::Extension(name), Some(role)) if name == role => return Ok(()),
             _ => {}
         }
-        let Scope::Extension(name) = scope else {
+        let SqlOwner::Extension(name) = scope else {
             link.engine("RESET ROLE").await?;
             link.role = None;
             return Ok(());
@@ -92,7 +92,7 @@ impl Roles {
     pub(super) async fn drop(&self, link: &mut Link, name: &str) -> Result<(), Fault> {
         let Some(prefix) = &self.prefix else { return Ok(()) };
         check_name(name)?;
-        self.assume(link, &Scope::Host).await?;
+        self.assume(link, &SqlOwner::Host).await?;
         self.made.write().remove(name);
         Ok(alone(link, &filled(DROP, prefix, name)).await?)
     }

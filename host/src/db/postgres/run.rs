@@ -16,12 +16,12 @@ use tinybase_postgres::{
 use super::{
     Shared,
     errors::{self, Fault},
-    gather::Waiting,
     pool::{Link, Purpose},
+    read_coalescing::Waiting,
     statement::Prepared,
 };
 use crate::{
-    db::{DbError, Scope, turns::CallerKey},
+    db::{DbError, SqlOwner, turns::CallerKey},
     memory::{Gathering, NoRoom},
 };
 
@@ -71,7 +71,7 @@ impl<'p> Rows<'p> {
 pub(super) async fn query(
     shared: &Shared,
     link: &mut Link,
-    scope: &Scope,
+    scope: &SqlOwner,
     (sql, params): (&str, &[u8]),
     now: &str,
     short: Short,
@@ -93,7 +93,7 @@ pub(super) async fn query(
 pub(super) async fn change(
     shared: &Shared,
     link: &mut Link,
-    scope: &Scope,
+    scope: &SqlOwner,
     sql: &str,
     params: &mut Reader<'_>,
     now: &str,

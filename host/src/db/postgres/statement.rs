@@ -17,10 +17,10 @@ use tinybase_postgres::{
 
 use super::{
     errors::{self, Fault},
-    gather::Gate,
     pool::Link,
+    read_coalescing::Coalescer,
 };
-use crate::db::Scope;
+use crate::db::SqlOwner;
 
 /// Longer texts are prepared each time: they were put together for one use.
 const CACHED_TEXT_BYTES_MAX: usize = 32 << 10;
@@ -34,13 +34,13 @@ pub(super) struct Prepared {
     pub(super) columns: Vec<Wire>,
     names: Vec<String>,
     /// In whose name it runs.
-    pub(super) scope: Scope,
+    pub(super) scope: SqlOwner,
     /// Whether it reads or changes.
     pub(super) kind: StatementKind,
     /// Whether connections keep it.
     pub(super) is_kept: bool,
     /// Where reads by key wait to be run together; `None` where the statement cannot run for many.
-    pub(super) gate: Option<Gate>,
+    pub(super) gate: Option<Coalescer>,
 }
 
 impl Prepared {
@@ -64,12 +64,12 @@ impl Prepared {
 
 #[derive(Debug, PartialEq, Eq, Clone)]
 struct Key {
-    scope: Scope,
+    scope: SqlOwner,
     sql: Box<str>,
 }
 
 struct Borrowed<'a> {
-    scope: &'a Scope,
+    scope: &'a SqlOwner,
     sql: &'a str,
 }
 
@@ -104,7 +104,7 @@ impl Statements {
     }
 
     /// The statement `sql` of `scope`, where it is known already.
-    pub(super) fn known(&self, scope: &Scope, sql: &str) -> Option<Arc<Prepared>> {
+    pub(super) fn known(&self, scope: &SqlOwner, sql: &str) -> Option<Arc<Prepared>> {
         self.known.get(&Borrowed { scope, sql })
     }
 
@@ -112,7 +112,7 @@ impl Statements {
     pub(super) async fn prepare(
         &self,
         link: &mut Link,
-        scope: &Scope,
+        scope: &SqlOwner,
         sql: &str,
     ) -> Result<Arc<Prepared>, Fault> {
         if let Some(known) = self.known(scope, sql) {
@@ -135,7 +135,7 @@ impl Statements {
             _ => Vec::new(),
         };
         let is_kept = sql.len() <= CACHED_TEXT_BYTES_MAX;
-        let gate = (is_kept && kind == StatementKind::Read).then(|| Gate::of(sql, &params)).flatten();
+        let gate = (is_kept && kind == StatementKind::Read).then(|| Coalescer::of(sql, &params)).flatten();
         let known = Arc::new(Prepared {
             sql: text,
             scope: scope.clone(),
@@ -153,7 +153,7 @@ impl Statements {
     }
 
     /// Forgets a statement that was prepared under another schema.
-    pub(super) fn forget(&self, scope: &Scope, sql: &str) {
+    pub(super) fn forget(&self, scope: &SqlOwner, sql: &str) {
         self.known.remove(&Borrowed { scope, sql });
     }
 }

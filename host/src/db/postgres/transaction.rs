@@ -16,7 +16,7 @@ use super::{
     run,
     shares::Share,
 };
-use crate::db::{DbError, Scope, Transaction, turns::CallerKey};
+use crate::db::{DbError, SqlOwner, Transaction, turns::CallerKey};
 
 /// A caller asks one thing after the other; more than this are waiting only if it drops its futures.
 const CALLS_QUEUED_MAX: usize = 16;
@@ -28,7 +28,7 @@ type Reply<T> = oneshot::Sender<Result<T, DbError>>;
 
 enum Call {
     Query { sql: String, params: Vec<u8>, reply: Reply<Vec<u8>> },
-    Apply { scope: Option<Scope>, batch: Vec<u8>, reply: Reply<Vec<u8>> },
+    Apply { scope: Option<SqlOwner>, batch: Vec<u8>, reply: Reply<Vec<u8>> },
     Commit(Reply<()>),
     Rollback(Reply<()>),
 }
@@ -36,7 +36,7 @@ enum Call {
 /// Begins a transaction; it ends by itself after `time_max`.
 pub(super) async fn begin(
     shared: Arc<Shared>,
-    scope: Scope,
+    scope: SqlOwner,
     time_max: Duration,
     caller: CallerKey,
 ) -> Result<Box<dyn Transaction>, DbError> {
@@ -107,7 +107,7 @@ impl Transaction for PostgresTransaction {
         self.call(|reply| Call::Apply { scope: None, batch, reply })
     }
 
-    fn apply_as(&mut self, scope: &Scope, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>> {
+    fn apply_as(&mut self, scope: &SqlOwner, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>> {
         let scope = Some(scope.clone());
         self.call(|reply| Call::Apply { scope, batch, reply })
     }
@@ -127,7 +127,7 @@ struct Open {
     lent: Lent,
     /// The role that the connection had before.
     role: Option<Arc<str>>,
-    scope: Scope,
+    scope: SqlOwner,
     ends_at: Instant,
     time_max: Duration,
     _turn: OwnedMutexGuard<()>,
@@ -137,7 +137,7 @@ struct Open {
 /// What a call does between its savepoint and the release of that.
 enum Step<'a> {
     Query(&'a str, &'a [u8]),
-    Apply(&'a Scope, &'a [u8]),
+    Apply(&'a SqlOwner, &'a [u8]),
 }
 
 impl Open {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tinybase_abi::codec::{BatchResultWriter, Expect, Reader};
 
-use super::link::{Link, looks_like_script};
-use crate::db::{DbError, Scope, ScopedBatch};
+use super::connection::{SqliteConnection, looks_like_script};
+use crate::db::{DbError, ScopedBatch, SqlOwner};
 
 /// What became of a batch.
 pub(super) enum Outcome {
@@ -13,13 +13,13 @@ pub(super) enum Outcome {
     Answered(Result<Vec<u8>, DbError>),
     /// It failed in a way that spoiled the transaction around it: that one must be rolled back, and whatever else it
     /// held applied again.
-    Spoiled(DbError),
+    TransactionAborted(DbError),
 }
 
 /// A batch with what is attached to it.
 #[derive(Clone, Copy)]
 pub(super) struct Parts<'a> {
-    pub(super) scope: &'a Scope,
+    pub(super) scope: &'a SqlOwner,
     pub(super) packed: &'a [u8],
     pub(super) attached: &'a [ScopedBatch],
 }
@@ -45,7 +45,7 @@ pub(super) enum Undo {
 
 /// Applies all parts within the transaction that is open on `link`.
 pub(super) fn apply(
-    link: &mut Link,
+    link: &mut SqliteConnection,
     parts: &Parts<'_>,
     now: &str,
     time_max: Duration,
@@ -64,12 +64,12 @@ pub(super) fn apply(
         return apply_bare(link, parts, now, time_max, changes_rows_alone(first));
     }
     if let Err(error) = link.engine("SAVEPOINT job") {
-        return Outcome::Spoiled(link.guard.explain(error));
+        return Outcome::TransactionAborted(link.guard.explain(error));
     }
     let result = run_parts(link, parts, now, time_max, &mut 0);
     link.take_must_undo();
     if link.connection.is_autocommit() {
-        return Outcome::Spoiled(result.err().unwrap_or_else(transaction_lost));
+        return Outcome::TransactionAborted(result.err().unwrap_or_else(transaction_lost));
     }
     let undone = match result {
         Ok(_) => link.engine("RELEASE job"),
@@ -77,7 +77,7 @@ pub(super) fn apply(
     };
     match undone {
         Ok(()) => Outcome::Answered(result),
-        Err(error) => Outcome::Spoiled(link.guard.explain(error)),
+        Err(error) => Outcome::TransactionAborted(link.guard.explain(error)),
     }
 }
 
@@ -85,7 +85,7 @@ pub(super) fn apply(
 /// nothing behind, unless the count of changes tells that it did (`OR FAIL`, rows that were too many to return, or more
 /// rows than were to be affected): then the change spoils the transaction, as that of any earlier statement does.
 fn apply_bare(
-    link: &mut Link,
+    link: &mut SqliteConnection,
     parts: &Parts<'_>,
     now: &str,
     time_max: Duration,
@@ -95,7 +95,7 @@ fn apply_bare(
     let mut begun = 0;
     match run_parts(link, parts, now, time_max, &mut begun) {
         Ok(result) if !link.connection.is_autocommit() => Outcome::Answered(Ok(result)),
-        Ok(_) => Outcome::Spoiled(transaction_lost()),
+        Ok(_) => Outcome::TransactionAborted(transaction_lost()),
         Err(error) => {
             let nothing_left = begun <= 1
                 && first_is_counted
@@ -105,7 +105,7 @@ fn apply_bare(
             if nothing_left && !link.connection.is_autocommit() {
                 Outcome::Answered(Err(error))
             } else {
-                Outcome::Spoiled(error)
+                Outcome::TransactionAborted(error)
             }
         }
     }
@@ -125,7 +125,7 @@ fn transaction_lost() -> DbError {
 
 /// `begun` counts the statements that were begun.
 fn run_parts(
-    link: &mut Link,
+    link: &mut SqliteConnection,
     parts: &Parts<'_>,
     now: &str,
     time_max: Duration,
@@ -139,8 +139,8 @@ fn run_parts(
 }
 
 fn run_statements(
-    link: &mut Link,
-    scope: &Scope,
+    link: &mut SqliteConnection,
+    scope: &SqlOwner,
     packed: &[u8],
     now: &str,
     time_max: Duration,

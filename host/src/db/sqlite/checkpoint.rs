@@ -18,7 +18,7 @@ use rusqlite::{Connection, ErrorCode, hooks::Wal};
 
 use super::{
     SqliteOptions,
-    link::{Link, Role},
+    connection::{Role, SqliteConnection},
     sync::Health,
 };
 use crate::metrics::stats;
@@ -81,7 +81,7 @@ impl Checkpoints {
             stats::set_wal_pages(now);
             Ok(())
         }))?;
-        let link = Link::open(options, Role::Checkpointer)?;
+        let link = SqliteConnection::open(options, Role::Checkpointer)?;
         let (wake, woken) = crossbeam_channel::bounded(1);
         let copying = Arc::new(Mutex::new(()));
         let pages_copied = Arc::new(AtomicI32::new(0));
@@ -118,7 +118,7 @@ impl Checkpoints {
     }
 
     /// Looks at the log between two groups.
-    pub(super) fn after_commit(&mut self, link: &Link) {
+    pub(super) fn after_commit(&mut self, link: &SqliteConnection) {
         let pages = self.pages.load(Ordering::Relaxed);
         if pages < self.pages_asked {
             // The log was begun again.
@@ -146,7 +146,7 @@ impl Checkpoints {
     }
 
     /// Lets the thread catch up with the log first, pass by pass, each shorter than the one before.
-    fn approach_restart(&mut self, link: &Link, pages: i32) {
+    fn approach_restart(&mut self, link: &SqliteConnection, pages: i32) {
         let rest = pages - self.pages_copied.load(Ordering::Relaxed);
         if rest <= RESTART_REST_PAGES || pages - self.pages_next_restart >= self.pages_of_grace {
             self.restart(link, pages);
@@ -169,7 +169,7 @@ impl Checkpoints {
         }
     }
 
-    fn restart(&mut self, link: &Link, pages: i32) {
+    fn restart(&mut self, link: &SqliteConnection, pages: i32) {
         let step = self.pages_restart_step.saturating_mul(2);
         self.pages_restart_step =
             step.clamp(self.pages_per_checkpoint, self.pages_before_restart.max(self.pages_per_checkpoint));
@@ -183,7 +183,7 @@ impl Checkpoints {
     }
 
     /// Returns 0 if the log can be begun again, 1 if readers still use it.
-    fn copy_and_restart(&self, link: &Link) -> rusqlite::Result<i64> {
+    fn copy_and_restart(&self, link: &SqliteConnection) -> rusqlite::Result<i64> {
         let _alone = self.copying.lock();
         link.guard.enter_engine();
         link.connection.busy_timeout(RESTART_WAIT_MAX)?;
@@ -217,7 +217,7 @@ fn io_error(error: io::Error) -> rusqlite::Error {
 
 /// What the thread works with.
 struct Copier {
-    link: Link,
+    link: SqliteConnection,
     database: &'static File,
     copying: Arc<Mutex<()>>,
     pages_copied: Arc<AtomicI32>,

@@ -12,7 +12,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::link::Link;
+use super::connection::SqliteConnection;
 use crate::metrics::stats;
 
 /// A file's time stamp may lie this much behind the clock that wrote it.
@@ -54,7 +54,7 @@ impl Clock {
     }
 
     /// Goes on no earlier than the time that was kept in the database.
-    pub(super) fn go_on_behind(&mut self, link: &Link) -> rusqlite::Result<()> {
+    pub(super) fn go_on_behind(&mut self, link: &SqliteConnection) -> rusqlite::Result<()> {
         let kept = link.engine_number("PRAGMA user_version")?;
         // Only where the clock went back, else a server that is often restarted would run ahead. It was rounded down.
         if kept > 0
@@ -68,7 +68,7 @@ impl Clock {
     }
 
     /// Keeps the last time in the database, by a statement that writes a page.
-    pub(super) fn keep(&mut self, link: &Link) -> rusqlite::Result<()> {
+    pub(super) fn keep(&mut self, link: &SqliteConnection) -> rusqlite::Result<()> {
         let seconds = self.last.as_second() - KEPT_FROM;
         link.guard.enter_engine();
         let kept = i32::try_from(seconds).unwrap_or(i32::MAX).max(0);
@@ -79,12 +79,12 @@ impl Clock {
     }
 
     /// Keeps the last time at the end, where rows were changed since it was kept.
-    pub(super) fn keep_at_end(&mut self, link: &Link) -> rusqlite::Result<()> {
+    pub(super) fn keep_at_end(&mut self, link: &SqliteConnection) -> rusqlite::Result<()> {
         if link.connection.total_changes() == self.changes_kept { Ok(()) } else { self.keep(link) }
     }
 
     /// Keeps the last time, where it was not for long and rows were changed since.
-    pub(super) fn keep_if_due(&mut self, link: &Link) -> rusqlite::Result<()> {
+    pub(super) fn keep_if_due(&mut self, link: &SqliteConnection) -> rusqlite::Result<()> {
         if self.kept_at.is_some_and(|at| at.elapsed() < KEEP_EVERY) {
             return Ok(());
         }

@@ -17,7 +17,7 @@ use super::{
     scope::{Gate, Made},
 };
 use crate::{
-    db::{DbError, Scope},
+    db::{DbError, SqlOwner},
     metrics::stats::DATABASE,
 };
 
@@ -76,7 +76,7 @@ impl Guard {
     }
 
     /// Prepares for one statement in the name of `scope` that may take `time_max` from now.
-    pub(super) fn enter(&self, scope: &Scope, time_max: Duration) {
+    pub(super) fn enter(&self, scope: &SqlOwner, time_max: Duration) {
         self.gate.lock().enter(scope);
         let nanos = (self.epoch.elapsed() + time_max).as_nanos();
         self.deadline_nanos.store(u64::try_from(nanos).unwrap_or(NO_DEADLINE - 1), Ordering::Relaxed);

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::link::wal_path;
+use super::connection::wal_path;
 use crate::db::DbError;
 
 /// The database file and its write-ahead log, as they were opened.

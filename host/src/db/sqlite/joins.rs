@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use rusqlite::Connection;
 
 use super::{guard::Guard, scope::is_own};
-use crate::db::{DbError, Scope};
+use crate::db::{DbError, SqlOwner};
 
 /// Tables and views, and what stands where a table may stand without having been made.
 const TABLES: &str = "SELECT lower(name) FROM sqlite_master WHERE type IN ('table', 'view') \
@@ -42,8 +42,13 @@ impl Token {
 ///
 /// # Errors
 /// [`DbError::Denied`] with that table.
-pub(super) fn check(connection: &Connection, guard: &Guard, scope: &Scope, sql: &str) -> Result<(), DbError> {
-    let Scope::Extension(name) = scope else { return Ok(()) };
+pub(super) fn check(
+    connection: &Connection,
+    guard: &Guard,
+    scope: &SqlOwner,
+    sql: &str,
+) -> Result<(), DbError> {
+    let SqlOwner::Extension(name) = scope else { return Ok(()) };
     let tokens = tokens(sql);
     let Some(by_id_alone) = joins(&tokens) else { return Ok(()) };
     let denied = |table: &str| DbError::Denied { scope: name.to_string(), table: table.to_owned() };

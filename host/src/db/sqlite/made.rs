@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 pub(super) use super::scope::Made;
-use super::{link::Link, scope::is_own};
-use crate::db::{DbError, Scope};
+use super::{connection::SqliteConnection, scope::is_own};
+use crate::db::{DbError, SqlOwner};
 
 /// The one table of the host that an extension's may refer to, by its id.
 const REFERABLE: &str = "tb_users";
@@ -20,7 +20,12 @@ const DEFINITION: &str =
 ///
 /// # Errors
 /// [`DbError::Denied`] with what it would touch.
-pub(super) fn check(link: &Link, name: &str, made: &[Made], time_max: Duration) -> Result<(), DbError> {
+pub(super) fn check(
+    link: &SqliteConnection,
+    name: &str,
+    made: &[Made],
+    time_max: Duration,
+) -> Result<(), DbError> {
     let denied = |table: &str| Err(DbError::Denied { scope: name.to_owned(), table: table.to_owned() });
     for one in made {
         match one {
@@ -60,8 +65,13 @@ pub(super) fn check(link: &Link, name: &str, made: &[Made], time_max: Duration) 
 
 /// Has SQLite read statements in the extension's name, and runs none. What a body names may be made later; any other error
 /// could hide a denial behind it.
-fn compile(link: &Link, name: &str, statements: &[String], time_max: Duration) -> Result<(), DbError> {
-    let scope = Scope::Extension(name.into());
+fn compile(
+    link: &SqliteConnection,
+    name: &str,
+    statements: &[String],
+    time_max: Duration,
+) -> Result<(), DbError> {
+    let scope = SqlOwner::Extension(name.into());
     for sql in statements {
         link.guard.enter(&scope, time_max);
         let Err(error) = link.connection.prepare(sql) else { continue };

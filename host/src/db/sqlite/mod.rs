@@ -4,12 +4,12 @@
 mod batch;
 mod checkpoint;
 mod clock;
+mod connection;
 mod errors;
 mod functions;
 mod guard;
 mod identity;
 mod joins;
-mod link;
 mod made;
 mod options;
 mod readers;
@@ -28,14 +28,14 @@ use tokio::sync::oneshot;
 use self::{
     checkpoint::Checkpoints,
     clock::Clock,
+    connection::{Role, SqliteConnection, wal_path},
     identity::Identity,
-    link::{Link, Role, wal_path},
     readers::Readers,
     sync::{Acknowledger, Health},
-    writer::{Job, Message, Seat, WriterHandle, gone},
+    writer::{Job, Message, WriterHandle, WriterState, gone},
 };
 use super::{
-    Answer, Cost, Database, DbError, Durability, Engine, ExtensionRights, Query, Scope, ScopedBatch,
+    Database, DbError, DbFuture, Durability, Engine, ExtensionRights, Query, ReadHint, ScopedBatch, SqlOwner,
     Transaction,
 };
 
@@ -64,7 +64,8 @@ impl Sqlite {
         };
         create_private(options).map_err(|error| fail(&error))?;
         let mut clock = Clock::behind(&options.path);
-        let mut link = Link::open(options, Role::Writer).map_err(|error| fail(&errors::map(error)))?;
+        let mut link =
+            SqliteConnection::open(options, Role::Writer).map_err(|error| fail(&errors::map(error)))?;
         clock.go_on_behind(&link).map_err(|error| fail(&errors::map(error)))?;
         let identity = Arc::new(Identity::of(&options.path).map_err(|error| fail(&error))?);
         let health = Arc::new(Health::default());
@@ -78,7 +79,7 @@ impl Sqlite {
         };
         let checkpoints = Checkpoints::start(options, &mut link.connection, Arc::clone(&health))
             .map_err(|error| fail(&errors::map(error)))?;
-        let seat = Seat { link, clock, acknowledger, checkpoints, health };
+        let seat = WriterState { link, clock, acknowledger, checkpoints, health };
         let writer = WriterHandle::start(options, seat).map_err(|error| fail(&error))?;
         let readers = Readers::start(options, Arc::clone(&identity)).map_err(|error| fail(&error))?;
         Ok(Arc::new(Sqlite {
@@ -98,10 +99,10 @@ impl Sqlite {
         let mut found = Vec::new();
         for sql in ["PRAGMA integrity_check", "PRAGMA foreign_key_check"] {
             let query = Query {
-                scope: &Scope::Host,
+                scope: &SqlOwner::Host,
                 sql,
                 params: &[0; 4],
-                cost: Cost::Unknown,
+                hint: ReadHint::Scan,
                 deadline: Some(Duration::from_secs(86_400)),
             };
             found.extend(describe_rows(&self.query(query).await?)?);
@@ -142,31 +143,36 @@ impl Database for Sqlite {
         Engine::Sqlite
     }
 
-    fn query(&self, query: Query<'_>) -> Answer<Vec<u8>> {
-        match query.cost {
-            Cost::Key | Cost::Short => self.readers.short_or_queue(query),
-            Cost::Unknown => self.readers.queue(query),
+    fn query(&self, query: Query<'_>) -> DbFuture<Vec<u8>> {
+        match query.hint {
+            ReadHint::PointLookup | ReadHint::Indexed => self.readers.short_or_queue(query),
+            ReadHint::Scan => self.readers.queue(query),
         }
     }
 
-    fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<ScopedBatch>) -> Answer<Vec<u8>> {
+    fn apply_attached(
+        &self,
+        scope: &SqlOwner,
+        batch: Vec<u8>,
+        attached: Vec<ScopedBatch>,
+    ) -> DbFuture<Vec<u8>> {
         let (reply, answer) = oneshot::channel();
         match self.writer.send(Message::Apply(Job { scope: scope.clone(), batch, attached, reply })) {
-            Ok(()) => Answer::Later(Box::pin(async { answer.await.unwrap_or_else(|_| Err(gone())) })),
-            Err(error) => Answer::ready(Err(error)),
+            Ok(()) => DbFuture::Later(Box::pin(async { answer.await.unwrap_or_else(|_| Err(gone())) })),
+            Err(error) => DbFuture::ready(Err(error)),
         }
     }
 
     fn begin(
         &self,
-        scope: &Scope,
+        scope: &SqlOwner,
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>> {
         let (reply, answer) = oneshot::channel();
         let time_max = match scope {
             // The host's own migrations take as long as they take.
-            Scope::Host => deadline,
-            Scope::Extension(_) => deadline.min(self.transaction_time_max),
+            SqlOwner::Host => deadline,
+            SqlOwner::Extension(_) => deadline.min(self.transaction_time_max),
         };
         let sent = self.writer.send(Message::Begin { scope: scope.clone(), time_max, reply });
         Box::pin(async move {
@@ -180,8 +186,8 @@ impl Database for Sqlite {
         Timestamp::now()
     }
 
-    fn foreign_changes(&self) -> u64 {
-        self.writer.foreign_changes.load(std::sync::atomic::Ordering::Relaxed)
+    fn external_change_count(&self) -> u64 {
+        self.writer.external_change_count.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     fn write_probe(&self) -> BoxFuture<'static, Result<(), DbError>> {

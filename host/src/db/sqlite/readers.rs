@@ -15,14 +15,15 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::{
-    SqliteOptions, errors,
+    SqliteOptions,
+    connection::{Role, SqliteConnection},
+    errors,
     identity::Identity,
-    link::{Link, Role},
     writer::Reply,
 };
 use crate::{
     db::{
-        Answer, DbError, Query, Scope,
+        DbError, DbFuture, Query, SqlOwner,
         turns::{CallerKey, Next, TurnLimits, Turns},
     },
     metrics::stats::DATABASE,
@@ -38,7 +39,7 @@ const SHORT_TIME_MAX: Duration = Duration::from_millis(100);
 
 /// A read that waits for a thread.
 struct ReadJob {
-    scope: Scope,
+    scope: SqlOwner,
     sql: String,
     params: Vec<u8>,
     time_max: Duration,
@@ -51,7 +52,7 @@ pub(super) struct Readers {
     options: SqliteOptions,
     identity: Arc<Identity>,
     closed: AtomicBool,
-    short: Box<[Mutex<Option<Link>>]>,
+    short: Box<[Mutex<Option<SqliteConnection>>]>,
     turns: Arc<Turns<ReadJob>>,
     threads: AtomicUsize,
 }
@@ -95,7 +96,7 @@ impl Readers {
 
     /// Reads on the calling thread, and again on a reader thread where that takes too long, or is more than a short read
     /// returns.
-    pub(super) fn short_or_queue(&self, query: Query<'_>) -> Answer<Vec<u8>> {
+    pub(super) fn short_or_queue(&self, query: Query<'_>) -> DbFuture<Vec<u8>> {
         let time_max = query.deadline.unwrap_or(self.options.query_timeout);
         let is_first_try = time_max > SHORT_TIME_MAX;
         match self.short(query, time_max.min(SHORT_TIME_MAX), is_first_try) {
@@ -103,7 +104,7 @@ impl Readers {
             Err(DbError::TooLarge { bytes_max }) if bytes_max == self.options.short_rows_bytes_max => {
                 self.queue(query)
             }
-            answer => Answer::ready(answer),
+            answer => DbFuture::ready(answer),
         }
     }
 
@@ -123,7 +124,7 @@ impl Readers {
     }
 
     /// This thread's connection, or a free one near it, or this thread's once it is free.
-    fn slot(&self) -> MutexGuard<'_, Option<Link>> {
+    fn slot(&self) -> MutexGuard<'_, Option<SqliteConnection>> {
         let own = thread_number() % self.short.len();
         let (before, from_own) = self.short.split_at(own);
         from_own
@@ -134,9 +135,9 @@ impl Readers {
     }
 
     /// Answers on a reader thread.
-    pub(super) fn queue(&self, query: Query<'_>) -> Answer<Vec<u8>> {
+    pub(super) fn queue(&self, query: Query<'_>) -> DbFuture<Vec<u8>> {
         if self.closed.load(Ordering::Acquire) {
-            return Answer::ready(Err(closed()));
+            return DbFuture::ready(Err(closed()));
         }
         let (reply, answer) = oneshot::channel();
         let abandoned = Arc::new(AtomicBool::new(false));
@@ -156,10 +157,10 @@ impl Readers {
                     tracing::warn!(%error, "no further reader thread could be started; the read waits for one that is there");
                 }
             }
-            Err(error) => return Answer::ready(Err(error)),
+            Err(error) => return DbFuture::ready(Err(error)),
         }
         let watch = Watch(abandoned);
-        Answer::Later(Box::pin(async move {
+        DbFuture::Later(Box::pin(async move {
             let _watch = watch;
             answer.await.unwrap_or_else(|_| Err(closed()))
         }))
@@ -200,17 +201,17 @@ fn thread_number() -> usize {
 }
 
 fn link_in<'a>(
-    slot: &'a mut Option<Link>,
+    slot: &'a mut Option<SqliteConnection>,
     options: &SqliteOptions,
     identity: &Identity,
     role: Role,
-) -> Result<&'a mut Link, DbError> {
+) -> Result<&'a mut SqliteConnection, DbError> {
     match slot {
         Some(link) => Ok(link),
         None => {
             // By its name, another file would be opened, and that during the opening too.
             identity.check()?;
-            let link = Link::open(options, role).map_err(errors::map);
+            let link = SqliteConnection::open(options, role).map_err(errors::map);
             identity.check()?;
             Ok(slot.insert(link?))
         }
@@ -238,7 +239,7 @@ fn serve(options: &SqliteOptions, identity: &Identity, turns: &Turns<ReadJob>) {
     }
 }
 
-fn read(options: &SqliteOptions, identity: &Identity, slot: &mut Option<Link>, job: ReadJob) {
+fn read(options: &SqliteOptions, identity: &Identity, slot: &mut Option<SqliteConnection>, job: ReadJob) {
     let begun = Instant::now();
     let read = catch_unwind(AssertUnwindSafe(|| {
         let link = link_in(slot, options, identity, Role::Reader)?;

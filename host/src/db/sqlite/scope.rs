@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use tinybase_package::boundary::host_prefix;
 
-use crate::db::{DbError, Scope};
+use crate::db::{DbError, SqlOwner};
 
 /// The one column outside of its own tables that an extension may read: foreign keys refer to it, and SQLite
 /// checks them in the name of the statement.
@@ -84,17 +84,17 @@ impl Gate {
     }
 
     /// Opens the gate for the next statement.
-    pub(super) fn enter(&mut self, scope: &Scope) {
+    pub(super) fn enter(&mut self, scope: &SqlOwner) {
         self.schema_changes = false;
         self.alters = false;
         self.made.clear();
         self.is_asked = false;
         self.denied = None;
         match (&self.who, scope) {
-            (Who::Host, Scope::Host) => {}
-            (Who::Extension(now), Scope::Extension(name)) if Arc::ptr_eq(now, name) => {}
-            (_, Scope::Host) => self.who = Who::Host,
-            (_, Scope::Extension(name)) => self.who = Who::Extension(Arc::clone(name)),
+            (Who::Host, SqlOwner::Host) => {}
+            (Who::Extension(now), SqlOwner::Extension(name)) if Arc::ptr_eq(now, name) => {}
+            (_, SqlOwner::Host) => self.who = Who::Host,
+            (_, SqlOwner::Extension(name)) => self.who = Who::Extension(Arc::clone(name)),
         }
     }
 

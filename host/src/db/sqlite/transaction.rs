@@ -10,10 +10,10 @@ use tokio::sync::oneshot;
 use super::{
     batch::{self, Outcome, Undo},
     clock::Clock,
-    link::Link,
+    connection::SqliteConnection,
     writer::{Reply, gone},
 };
-use crate::db::{DbError, Scope, Transaction};
+use crate::db::{DbError, SqlOwner, Transaction};
 
 /// A caller asks one thing after the other; more than this are waiting only if it drops its futures.
 const CALLS_QUEUED_MAX: usize = 16;
@@ -21,7 +21,7 @@ const CALLS_QUEUED_MAX: usize = 16;
 /// What a transaction is asked.
 pub(super) enum TransactionCall {
     Query { sql: String, params: Vec<u8>, reply: Reply<Vec<u8>> },
-    Apply { scope: Option<Scope>, batch: Vec<u8>, reply: Reply<Vec<u8>> },
+    Apply { scope: Option<SqlOwner>, batch: Vec<u8>, reply: Reply<Vec<u8>> },
     Commit(Reply<()>),
     Rollback(Reply<()>),
 }
@@ -65,7 +65,7 @@ impl Transaction for SqliteTransaction {
         self.call(|reply| TransactionCall::Apply { scope: None, batch, reply })
     }
 
-    fn apply_as(&mut self, scope: &Scope, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>> {
+    fn apply_as(&mut self, scope: &SqlOwner, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>> {
         let scope = Some(scope.clone());
         self.call(|reply| TransactionCall::Apply { scope, batch, reply })
     }
@@ -89,9 +89,9 @@ pub(super) enum End {
 
 /// Serves a transaction that has begun on `link` until it ends. What is still open then is the caller's to roll back.
 pub(super) fn serve(
-    link: &mut Link,
+    link: &mut SqliteConnection,
     clock: &mut Clock,
-    scope: &Scope,
+    scope: &SqlOwner,
     time_max: Duration,
     reply: Reply<Sender<TransactionCall>>,
 ) -> End {
@@ -129,8 +129,8 @@ pub(super) fn serve(
 }
 
 fn apply(
-    link: &mut Link,
-    scope: &Scope,
+    link: &mut SqliteConnection,
+    scope: &SqlOwner,
     batch: &[u8],
     now: &str,
     time_left: Duration,
@@ -143,7 +143,7 @@ fn apply(
     let parts = batch::Parts { scope, packed: batch, attached: &[] };
     match batch::apply(link, &parts, now, time_left, Undo::Savepoint) {
         Outcome::Answered(result) => result.map_err(|error| whole(error, time_max)),
-        Outcome::Spoiled(error) => {
+        Outcome::TransactionAborted(error) => {
             let error = whole(error, time_max);
             *spoiled = Some(error.clone());
             Err(error)
@@ -151,7 +151,7 @@ fn apply(
     }
 }
 
-fn commit(link: &Link, reply: Reply<()>, spoiled: Option<DbError>) -> End {
+fn commit(link: &SqliteConnection, reply: Reply<()>, spoiled: Option<DbError>) -> End {
     let result = match spoiled {
         Some(error) => Err(error),
         None => link.engine("COMMIT").map_err(|error| link.guard.explain(error)),

@@ -18,12 +18,12 @@ use super::{
     batch::{self, Outcome, Undo},
     checkpoint::Checkpoints,
     clock::Clock,
-    link::Link,
+    connection::SqliteConnection,
     sync::{Ack, Acknowledger, Health},
     transaction::{self, End, TransactionCall},
 };
 use crate::{
-    db::{DbError, Scope, ScopedBatch},
+    db::{DbError, ScopedBatch, SqlOwner},
     metrics::stats::DATABASE,
 };
 
@@ -44,7 +44,7 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, DbError>>;
 
 /// A batch that waits to be applied.
 pub(super) struct Job {
-    pub(super) scope: Scope,
+    pub(super) scope: SqlOwner,
     pub(super) batch: Vec<u8>,
     pub(super) attached: Vec<ScopedBatch>,
     pub(super) reply: Reply<Vec<u8>>,
@@ -65,7 +65,7 @@ pub(super) enum Message {
     /// Apply a batch in some group.
     Apply(Job),
     /// Serve one transaction's calls until it ends.
-    Begin { scope: Scope, time_max: Duration, reply: Reply<Sender<TransactionCall>> },
+    Begin { scope: SqlOwner, time_max: Duration, reply: Reply<Sender<TransactionCall>> },
     /// Write something that is never read, as every write is written.
     Probe(Reply<()>),
     /// Finish, and close once the readers have closed.
@@ -78,20 +78,20 @@ pub(super) struct WriterHandle {
     queued: Arc<AtomicUsize>,
     queue_jobs_max: usize,
     /// Counts up whenever another process has changed the data.
-    pub(super) foreign_changes: Arc<AtomicU64>,
+    pub(super) external_change_count: Arc<AtomicU64>,
 }
 
 impl WriterHandle {
     /// Starts the thread on a connection of its own.
-    pub(super) fn start(options: &SqliteOptions, seat: Seat) -> std::io::Result<WriterHandle> {
+    pub(super) fn start(options: &SqliteOptions, seat: WriterState) -> std::io::Result<WriterHandle> {
         let (messages, inbox) = crossbeam_channel::unbounded();
         let queued = Arc::new(AtomicUsize::new(0));
-        let foreign_changes = Arc::new(AtomicU64::new(0));
+        let external_change_count = Arc::new(AtomicU64::new(0));
         let writer = Writer {
             seat,
             inbox,
             queued: Arc::clone(&queued),
-            foreign_changes: Arc::clone(&foreign_changes),
+            external_change_count: Arc::clone(&external_change_count),
             data_version: None,
             put_back: None,
             careful_groups: 0,
@@ -100,7 +100,7 @@ impl WriterHandle {
             group_time_max: options.group_time_max,
         };
         std::thread::Builder::new().name("db-writer".to_owned()).spawn(move || writer.run())?;
-        Ok(WriterHandle { messages, queued, queue_jobs_max: options.queue_jobs_max, foreign_changes })
+        Ok(WriterHandle { messages, queued, queue_jobs_max: options.queue_jobs_max, external_change_count })
     }
 
     /// Queues a message; answers busy when the queue is full, and closed when the writer is gone.
@@ -130,8 +130,8 @@ pub(super) fn gone() -> DbError {
 }
 
 /// What the writer works with.
-pub(super) struct Seat {
-    pub(super) link: Link,
+pub(super) struct WriterState {
+    pub(super) link: SqliteConnection,
     pub(super) clock: Clock,
     pub(super) acknowledger: Acknowledger,
     pub(super) checkpoints: Checkpoints,
@@ -139,10 +139,10 @@ pub(super) struct Seat {
 }
 
 struct Writer {
-    seat: Seat,
+    seat: WriterState,
     inbox: Receiver<Message>,
     queued: Arc<AtomicUsize>,
-    foreign_changes: Arc<AtomicU64>,
+    external_change_count: Arc<AtomicU64>,
     data_version: Option<i64>,
     /// A message that ended a group and is served behind it.
     put_back: Option<Message>,
@@ -217,7 +217,7 @@ impl Writer {
             return Ack::Group(vec![Applied { job: first, result: Err(error) }]).send(Ok(()));
         }
         let started = Instant::now();
-        let jobs_max = if self.must_be_alone(&first) { 1 } else { self.jobs_of_a_group() };
+        let jobs_max = if self.must_be_alone(&first) { 1 } else { self.group_size_limit() };
         self.careful_groups = self.careful_groups.saturating_sub(1);
         let mut group = Vec::new();
         let mut next = Some(first);
@@ -234,7 +234,7 @@ impl Writer {
     /// All that wait, where a sync follows and takes the longer the more often it comes. Where a commit is answered at
     /// once, half of them: while the other half is applied, the first callers have their answers and send what is next,
     /// so that neither they nor the writer ever wait for the whole of the other.
-    fn jobs_of_a_group(&self) -> usize {
+    fn group_size_limit(&self) -> usize {
         match self.seat.acknowledger {
             Acknowledger::AfterSync { .. } => self.group_jobs_max,
             Acknowledger::AtOnce(_) => (self.inbox.len() / 2).max(GROUP_JOBS_MIN).min(self.group_jobs_max),
@@ -248,7 +248,7 @@ impl Writer {
         let now = self.seat.clock.tick();
         match batch::apply(&mut self.seat.link, &job.parts(), now, self.query_timeout, undo) {
             Outcome::Answered(result) => group.push(Applied { job, result }),
-            Outcome::Spoiled(error) => {
+            Outcome::TransactionAborted(error) => {
                 let fatal = matches!(error, DbError::Closed(_));
                 group.push(Applied { job, result: Err(error.clone()) });
                 if fatal {
@@ -288,7 +288,7 @@ impl Writer {
                     Undo::Savepoint,
                 ) {
                     Outcome::Answered(result) => applied.result = result,
-                    Outcome::Spoiled(error) => {
+                    Outcome::TransactionAborted(error) => {
                         applied.result = Err(error);
                         continue 'again;
                     }
@@ -300,7 +300,7 @@ impl Writer {
 
     fn commit_group(&mut self, group: Vec<Applied>) {
         let begun = Instant::now();
-        let Seat { link, clock, .. } = &mut self.seat;
+        let WriterState { link, clock, .. } = &mut self.seat;
         match clock.keep_if_due(link).and_then(|()| link.engine("COMMIT")) {
             Ok(()) => {
                 DATABASE.commit.observe_time(begun.elapsed());
@@ -357,7 +357,7 @@ impl Writer {
 
     fn serve_transaction(
         &mut self,
-        scope: &Scope,
+        scope: &SqlOwner,
         time_max: Duration,
         reply: Reply<Sender<TransactionCall>>,
     ) {
@@ -375,7 +375,7 @@ impl Writer {
 
     fn serve_probe(&mut self, reply: Reply<()>) {
         let written = self.begin().and_then(|()| {
-            let Seat { link, clock, .. } = &mut self.seat;
+            let WriterState { link, clock, .. } = &mut self.seat;
             clock.keep(link).and_then(|()| link.engine("COMMIT")).map_err(|error| link.guard.explain(error))
         });
         match written {
@@ -392,7 +392,7 @@ impl Writer {
             Ok(version) if self.data_version == Some(version) => {}
             Ok(version) => {
                 if self.data_version.replace(version).is_some() {
-                    self.foreign_changes.fetch_add(1, Ordering::Relaxed);
+                    self.external_change_count.fetch_add(1, Ordering::Relaxed);
                 }
             }
             Err(error) => tracing::warn!(%error, "cannot see whether another process changed the database"),
@@ -400,7 +400,7 @@ impl Writer {
     }
 
     fn close(self) {
-        let Seat { link, mut clock, acknowledger, checkpoints, health } = self.seat;
+        let WriterState { link, mut clock, acknowledger, checkpoints, health } = self.seat;
         if health.check().is_ok()
             && let Err(error) = clock.keep_at_end(&link)
         {
@@ -413,7 +413,7 @@ impl Writer {
 }
 
 /// Folds the log into the database file and closes it, unless the disk failed: then nothing may rest on that log.
-fn close_file(link: Link, health: &Health) {
+fn close_file(link: SqliteConnection, health: &Health) {
     link.guard.enter_engine();
     let connection = link.connection;
     connection.flush_prepared_statement_cache();

@@ -12,7 +12,7 @@ use super::{
     journal::{self, Entry, Journal, RENEW_EVERY, Step},
 };
 use crate::{
-    db::{Scope, migrations::Migrator},
+    db::{SqlOwner, migrations::Migrator},
     http::etag::IfMatch,
     plugins::{
         LoadError, Plugins, Purpose,
@@ -319,7 +319,7 @@ impl Plugins {
         if way.is_empty() {
             return self.store.apply(batch).await.map_err(journal::lost);
         }
-        let mut transaction = database.begin(&Scope::Host, self.shared.limits.migration_timeout).await?;
+        let mut transaction = database.begin(&SqlOwner::Host, self.shared.limits.migration_timeout).await?;
         // In the order in which a node that loads it does so: its row, then its tables.
         self.store.hold_row(&mut *transaction, name, &package.hash).await?;
         // What is not committed is rolled back.

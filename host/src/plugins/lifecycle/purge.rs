@@ -11,7 +11,7 @@ use super::{
     journal::{self, Step},
 };
 use crate::{
-    db::{Engine, Scope},
+    db::{Engine, SqlOwner},
     plugins::{Plugins, store},
     sql::text,
 };
@@ -106,7 +106,7 @@ impl Plugins {
             Expect::Any,
         );
         let mut transaction =
-            self.shared.database.begin(&Scope::Host, self.shared.limits.migration_timeout).await?;
+            self.shared.database.begin(&SqlOwner::Host, self.shared.limits.migration_timeout).await?;
         transaction.apply(drop.finish()).await?;
         transaction.apply(batch.finish()).await?;
         transaction.commit().await?;

@@ -14,7 +14,7 @@ use tinybase_abi::{
 use super::{PluginHost, raw_error};
 use crate::{
     audit::{Actor, ActorKind, Entry, push_of_extension},
-    db::Scope,
+    db::SqlOwner,
 };
 
 /// The longest action, without the extension's name, and the longest kind of a target.
@@ -130,13 +130,13 @@ impl PluginHost {
 impl audit::Server for PluginHost {
     fn entry(&self, entry: Bytes) -> RawFuture<Bytes> {
         let batch = self.audit_batch(&entry);
-        ready(batch.and_then(|batch| self.shared.bus.ticket(vec![(Scope::Host, batch)])))
+        ready(batch.and_then(|batch| self.shared.bus.ticket(vec![(SqlOwner::Host, batch)])))
     }
 
     fn record(&self, entry: Bytes) -> RawFuture<()> {
         match self.audit_batch(&entry) {
             Ok(batch) => {
-                let applied = self.shared.database.apply(&Scope::Host, batch);
+                let applied = self.shared.database.apply(&SqlOwner::Host, batch);
                 guard(async { applied.await.map(drop).map_err(|error| raw_error(&error)) })
             }
             Err(error) => ready(Err(error)),

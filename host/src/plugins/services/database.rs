@@ -12,7 +12,7 @@ use tinybase_abi::{
 
 use super::{OpenTransaction, PluginHost};
 use crate::{
-    db::{Answer, Cost, DbError, Engine, Query},
+    db::{DbError, DbFuture, Engine, Query, ReadHint},
     isolation::threads,
     memory::Share,
 };
@@ -53,13 +53,13 @@ pub fn raw_error(error: &DbError) -> RawError {
     raw
 }
 
-fn packed(answer: Answer<Vec<u8>>) -> RawFuture<Bytes> {
+fn packed(answer: DbFuture<Vec<u8>>) -> RawFuture<Bytes> {
     match answer {
-        Answer::Ready(result) => {
+        DbFuture::Ready(result) => {
             let result = result.expect("an answer is taken once");
             ready(result.map(counted).map_err(|error| raw_error(&error)))
         }
-        Answer::Later(future) => {
+        DbFuture::Later(future) => {
             guard(async { threads::displacing(future).await.map(counted).map_err(|error| raw_error(&error)) })
         }
     }
@@ -92,16 +92,16 @@ impl database::Server for PluginHost {
         }
     }
 
-    fn query(&self, sql: &str, params: &[u8], cost: u8, deadline_ms: u32) -> RawFuture<Bytes> {
+    fn query(&self, sql: &str, params: &[u8], hint: u8, deadline_ms: u32) -> RawFuture<Bytes> {
         let _host = threads::in_host();
         packed(self.shared.database.query(Query {
             scope: &self.scope,
             sql,
             params,
-            cost: match cost {
-                0 => Cost::Short,
-                2 => Cost::Key,
-                _ => Cost::Unknown,
+            hint: match hint {
+                0 => ReadHint::Indexed,
+                2 => ReadHint::PointLookup,
+                _ => ReadHint::Scan,
             },
             deadline: (deadline_ms > 0).then(|| Duration::from_millis(deadline_ms.into())),
         }))
@@ -159,7 +159,7 @@ impl database::Server for PluginHost {
     }
 
     fn foreign_changes(&self) -> u64 {
-        self.shared.database.foreign_changes()
+        self.shared.database.external_change_count()
     }
 }
 

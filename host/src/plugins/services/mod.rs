@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     accounts::Accounts,
-    db::{Database, Scope, Transaction},
+    db::{Database, SqlOwner, Transaction},
     isolation::{Bulkhead, OwnTask},
     logging,
     memory::MemoryLimits,
@@ -134,7 +134,7 @@ type OpenTransaction = Arc<tokio::sync::Mutex<Option<Box<dyn Transaction>>>>;
 pub struct PluginHost {
     shared: Arc<PluginContext>,
     manifest: Arc<Manifest>,
-    scope: Scope,
+    scope: SqlOwner,
     transactions: Arc<Mutex<Transactions>>,
     tasks: Mutex<JoinSet<()>>,
     sign_ins: Mutex<sessions::SignIns>,
@@ -151,7 +151,7 @@ struct Transactions {
 impl PluginHost {
     /// The host for a plugin that is about to be created. Never freed.
     pub fn leak(shared: Arc<PluginContext>, manifest: Arc<Manifest>) -> &'static PluginHost {
-        let scope = Scope::Extension(manifest.name.as_str().into());
+        let scope = SqlOwner::Extension(manifest.name.as_str().into());
         let places = shared.outbound.places();
         let bulkhead = Bulkhead::leak(&manifest.name, shared.limits.moved_threads_max());
         Box::leak(Box::new(PluginHost {
@@ -172,7 +172,7 @@ impl PluginHost {
     }
 
     /// In whose name the plugin's statements run.
-    pub fn scope(&self) -> &Scope {
+    pub fn scope(&self) -> &SqlOwner {
         &self.scope
     }
 

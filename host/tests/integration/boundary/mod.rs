@@ -5,7 +5,7 @@ mod roles;
 
 use crate::support::db::{Fresh, apply, apply_as, query, query_as};
 use tinybase_abi::codec::{BatchWriter, Expect, Value};
-use tinybase_host::db::{Cost, DbError, Engine, Scope, migrations::Migrator};
+use tinybase_host::db::{DbError, Engine, ReadHint, SqlOwner, migrations::Migrator};
 use tinybase_test_postgres::sqlite_only;
 
 const NONE: [Value; 0] = [];
@@ -51,21 +51,21 @@ fn engine_name(fresh: &Fresh) -> &'static str {
     }
 }
 
-async fn tables() -> (Fresh, Scope) {
+async fn tables() -> (Fresh, SqlOwner) {
     tables_in(Fresh::open().await).await
 }
 
-async fn tables_in(fresh: Fresh) -> (Fresh, Scope) {
+async fn tables_in(fresh: Fresh) -> (Fresh, SqlOwner) {
     Migrator::of_host(&*fresh.db).upgrade(None).await.unwrap();
     apply(&fresh.db, &[(USERS, &NONE, Expect::Any)]).await.unwrap();
     for (engine, extension, sql) in TABLES {
         if ["both", engine_name(&fresh)].contains(engine) {
-            let scope = Scope::Extension((*extension).into());
+            let scope = SqlOwner::Extension((*extension).into());
             let made = apply_as(&fresh.db, &scope, &[(sql, &NONE, Expect::Any)]).await;
             made.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         }
     }
-    (fresh, Scope::Extension("a".into()))
+    (fresh, SqlOwner::Extension("a".into()))
 }
 
 /// The statements of a table for this engine, and the code that each is to be refused with; `%0A` stands for a new line and
@@ -97,7 +97,7 @@ async fn state(fresh: &Fresh) -> Vec<Vec<Vec<Value>>> {
         "SELECT id, t FROM b_items ORDER BY id",
         "SELECT count(*) FROM a_more",
     ] {
-        found.push(query(&fresh.db, Cost::Unknown, sql, &NONE).await.unwrap());
+        found.push(query(&fresh.db, ReadHint::Scan, sql, &NONE).await.unwrap());
     }
     found
 }
@@ -118,7 +118,7 @@ async fn what_is_hostile_is_refused_by_its_text_alone() {
     refuses_what_is_hostile(tables_in(Fresh::open_without_roles().await).await).await;
 }
 
-async fn refuses_what_is_hostile((fresh, scope): (Fresh, Scope)) {
+async fn refuses_what_is_hostile((fresh, scope): (Fresh, SqlOwner)) {
     let before = state(&fresh).await;
     let hostile = statements(HOSTILE, engine_name(&fresh));
     assert!(hostile.len() > 100, "{} statements are tried", hostile.len());
@@ -130,7 +130,7 @@ async fn refuses_what_is_hostile((fresh, scope): (Fresh, Scope)) {
             (sql, &NONE, Expect::Any),
         ];
         let applied_behind = apply_as(&fresh.db, &scope, &behind).await.map(drop);
-        let read = query_as(&fresh.db, &scope, Cost::Unknown, sql, &NONE, None).await.map(drop);
+        let read = query_as(&fresh.db, &scope, ReadHint::Scan, sql, &NONE, None).await.map(drop);
         denied += usize::from(matches!(applied, Err(DbError::Denied { .. })));
         for (how, answer) in [("applied", applied), ("applied in a batch", applied_behind), ("read", read)] {
             let is_refused = match &answer {
@@ -158,7 +158,7 @@ async fn what_is_innocent_goes_through() {
     for (sql, _) in statements(INNOCENT, engine_name(&fresh)) {
         let is_read = sql.starts_with("SELECT") || sql.starts_with("WITH");
         let answer = if is_read {
-            query_as(&fresh.db, &scope, Cost::Unknown, &sql, &NONE, None).await.map(drop)
+            query_as(&fresh.db, &scope, ReadHint::Scan, &sql, &NONE, None).await.map(drop)
         } else {
             apply_as(&fresh.db, &scope, &[(&sql, &NONE, Expect::Any)]).await.map(drop)
         };
@@ -184,12 +184,12 @@ async fn a_name_of_the_host_owns_nothing() {
         "a;b",
         "\u{430}",
     ] {
-        let scope = Scope::Extension(name.into());
+        let scope = SqlOwner::Extension(name.into());
         for sql in ["DELETE FROM tb_application_tokens", "CREATE TABLE tb_application_x (x TEXT)", "SELECT 1"]
         {
             let answer = apply_as(&fresh.db, &scope, &[(sql, &NONE, Expect::Any)]).await;
             assert!(matches!(answer, Err(DbError::Denied { .. })), "{name}: {sql}: {answer:?}");
-            let answer = query_as(&fresh.db, &scope, Cost::Short, sql, &NONE, None).await;
+            let answer = query_as(&fresh.db, &scope, ReadHint::Indexed, sql, &NONE, None).await;
             assert!(matches!(answer, Err(DbError::Denied { .. })), "{name}: {sql}: {answer:?}");
         }
     }
@@ -247,7 +247,7 @@ async fn a_trigger_that_the_host_fires_has_its_extensions_rights() {
         assert_eq!(state(&fresh).await, before, "{triggers}");
         // The extension itself can take it away.
         let drop = [("DROP TRIGGER a_t", NONE.as_slice(), Expect::Any)];
-        apply_as(&fresh.db, &Scope::Extension("a".into()), &drop).await.unwrap();
+        apply_as(&fresh.db, &SqlOwner::Extension("a".into()), &drop).await.unwrap();
         apply(&fresh.db, &[("DELETE FROM tb_users WHERE id = 'u'", &NONE, Expect::Any)]).await.unwrap();
     }
 }
@@ -263,7 +263,7 @@ async fn a_view_that_the_host_reads_has_its_extensions_rights() {
     let views =
         "CREATE VIEW a_v AS SELECT password_hash FROM tb_users; CREATE VIEW a_w AS SELECT t FROM a_items;";
     apply(&fresh.db, &[(views, &NONE, Expect::Any)]).await.unwrap();
-    let read = |sql| query(&fresh.db, Cost::Unknown, sql, &NONE);
+    let read = |sql| query(&fresh.db, ReadHint::Scan, sql, &NONE);
     assert!(matches!(read("SELECT * FROM a_v").await, Err(DbError::Denied { .. })));
     assert_eq!(read("SELECT * FROM a_w").await.unwrap().len(), 1);
 }
@@ -274,7 +274,7 @@ async fn what_a_full_text_table_holds_back_is_not_written_in_anothers_name() {
         return;
     }
     let (fresh, a) = tables().await;
-    let b = Scope::Extension("b".into());
+    let b = SqlOwner::Extension("b".into());
     let log = "CREATE TABLE b_log (t TEXT UNIQUE); \
          CREATE TRIGGER b_t AFTER INSERT ON b_items BEGIN INSERT INTO b_log VALUES (new.t); END;";
     apply_as(&fresh.db, &b, &[(log, &NONE, Expect::Any)]).await.unwrap();
@@ -287,8 +287,8 @@ async fn what_a_full_text_table_holds_back_is_not_written_in_anothers_name() {
     let attached = vec![(b, batch("INSERT INTO b_items (t) VALUES ('more')"))];
     fresh.db.apply_attached(&a, words, attached).await.unwrap();
     let found = "SELECT t FROM a_full WHERE a_full MATCH 'word'";
-    assert_eq!(query_as(&fresh.db, &a, Cost::Unknown, found, &NONE, None).await.unwrap().len(), 1);
-    assert_eq!(query(&fresh.db, Cost::Unknown, "SELECT t FROM b_log", &NONE).await.unwrap().len(), 1);
+    assert_eq!(query_as(&fresh.db, &a, ReadHint::Scan, found, &NONE, None).await.unwrap().len(), 1);
+    assert_eq!(query(&fresh.db, ReadHint::Scan, "SELECT t FROM b_log", &NONE).await.unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -306,7 +306,7 @@ async fn what_was_made_before_it_was_refused_is_undone() {
         let applied = apply_as(&fresh.db, &scope, &[(made, &NONE, Expect::Any)]).await;
         assert!(matches!(applied, Err(DbError::Denied { .. })), "{made}: {applied:?}");
         let left = "SELECT name FROM sqlite_master WHERE name = 'a_made'";
-        assert!(query(&fresh.db, Cost::Unknown, left, &NONE).await.unwrap().is_empty(), "{made}");
+        assert!(query(&fresh.db, ReadHint::Scan, left, &NONE).await.unwrap().is_empty(), "{made}");
     }
 }
 
@@ -316,8 +316,8 @@ async fn a_statement_that_nests_too_deep_is_refused_by_its_code() {
     let (fresh, extension) = tables().await;
     let sum = format!("SELECT 1{}", " + 1".repeat(100_000));
     let change = format!("UPDATE a_more SET x = 1{}", " + 1".repeat(100_000));
-    for scope in [&extension, &Scope::Host] {
-        for cost in [Cost::Short, Cost::Unknown] {
+    for scope in [&extension, &SqlOwner::Host] {
+        for cost in [ReadHint::Indexed, ReadHint::Scan] {
             let read = query_as(&fresh.db, scope, cost, &sum, &NONE, None).await;
             assert_eq!(read.map_err(|error| error.code()), Err("db_statement_too_deep"), "{scope:?}");
         }
@@ -328,6 +328,6 @@ async fn a_statement_that_nests_too_deep_is_refused_by_its_code() {
             "{scope:?}"
         );
     }
-    let rows = query_as(&fresh.db, &extension, Cost::Short, "SELECT 1 + 1", &NONE, None).await;
+    let rows = query_as(&fresh.db, &extension, ReadHint::Indexed, "SELECT 1 + 1", &NONE, None).await;
     assert_eq!(rows.unwrap(), [[2.into()]], "the connection is as good as before");
 }

@@ -7,7 +7,7 @@ use std::{
 
 use tinybase_abi::codec::Expect;
 use tinybase_host::db::{
-    Cost, Database, DbError, Scope,
+    Database, DbError, ReadHint, SqlOwner,
     migrations::Migrator,
     postgres::{Postgres, PostgresOptions},
 };
@@ -117,19 +117,20 @@ async fn tables_from_before_become_the_roles_and_the_host_still_reads_them() {
     apply_as(&fresh.db, &scope, &[(made, &NONE, Expect::Any)]).await.unwrap();
     let with_roles = fresh.beside().await;
     assert_eq!(with_roles.extension_rights().name(), "roles");
-    let read =
-        query_as(&with_roles, &scope, Cost::Short, "SELECT a_f(t) FROM a_items", &NONE, None).await.unwrap();
+    let read = query_as(&with_roles, &scope, ReadHint::Indexed, "SELECT a_f(t) FROM a_items", &NONE, None)
+        .await
+        .unwrap();
     assert_eq!(read, [["mine".into()]]);
     let role = role_of(database, "a");
     let owners = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname LIKE 'a\\_%' AND relkind IN ('r', 'S') \
                   UNION SELECT pg_get_userbyid(proowner) FROM pg_proc WHERE proname LIKE 'a\\_%'";
     assert_eq!(database.run(owners).unwrap(), role);
-    assert_eq!(query(&with_roles, Cost::Short, "SELECT t FROM a_items", &NONE).await.unwrap().len(), 1);
+    assert_eq!(query(&with_roles, ReadHint::Indexed, "SELECT t FROM a_items", &NONE).await.unwrap().len(), 1);
     // A reference acts as the role that owns the table, when the host deletes what it leads to.
     let owned = "INSERT INTO a_items (owner, t) VALUES ('u', 'owned')";
     apply_as(&with_roles, &scope, &[(owned, &NONE, Expect::Any)]).await.unwrap();
     apply(&with_roles, &[("DELETE FROM tb_users WHERE id = 'u'", &NONE, Expect::Exactly(1))]).await.unwrap();
-    assert_eq!(query(&with_roles, Cost::Short, "SELECT t FROM a_items", &NONE).await.unwrap().len(), 1);
+    assert_eq!(query(&with_roles, ReadHint::Indexed, "SELECT t FROM a_items", &NONE).await.unwrap().len(), 1);
     for name in ["a", "b"] {
         with_roles.forget_extension(name).await.unwrap();
     }
@@ -138,7 +139,7 @@ async fn tables_from_before_become_the_roles_and_the_host_still_reads_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_never_keeps_a_role_for_another_scope() {
     let (fresh, scope) = tables().await;
-    let other = Scope::Extension("b".into());
+    let other = SqlOwner::Extension("b".into());
     let insert = |table: &str| format!("INSERT INTO {table} (t) VALUES ('x')");
     let host = "UPDATE tb_users SET updated_at = 'x'";
     for _ in 0..8 {
@@ -150,7 +151,7 @@ async fn a_connection_never_keeps_a_role_for_another_scope() {
         apply_as(&fresh.db, &scope, &fails).await.unwrap_err();
         let batch = |sql: &str, expect| crate::support::db::batch(&[(sql, &NONE, expect)]);
         let attached = vec![
-            (Scope::Host, batch(host, Expect::Any)),
+            (SqlOwner::Host, batch(host, Expect::Any)),
             (other.clone(), batch(&insert("b_items"), Expect::Any)),
             (scope.clone(), batch("UPDATE a_more SET x = x", Expect::Exactly(999))),
         ];
@@ -160,7 +161,7 @@ async fn a_connection_never_keeps_a_role_for_another_scope() {
             .await
             .unwrap_err();
         let attached = vec![
-            (Scope::Host, batch(host, Expect::Any)),
+            (SqlOwner::Host, batch(host, Expect::Any)),
             (other.clone(), batch(&insert("b_items"), Expect::Any)),
         ];
         fresh
@@ -186,7 +187,7 @@ async fn what_is_read_changes_nothing() {
     };
     let writes = "CREATE FUNCTION a_w() RETURNS bigint LANGUAGE sql AS $$ INSERT INTO a_more VALUES ('x') RETURNING 1::bigint $$";
     apply_as(&fresh.db, &scope, &[(writes, &NONE, Expect::Any)]).await.unwrap();
-    for cost in [Cost::Key, Cost::Short, Cost::Unknown] {
+    for cost in [ReadHint::PointLookup, ReadHint::Indexed, ReadHint::Scan] {
         let answer = query_as(&fresh.db, &scope, cost, "SELECT a_w()", &NONE, None).await;
         assert!(matches!(&answer, Err(DbError::Sql(problem)) if problem.contains("read-only")), "{answer:?}");
     }
@@ -227,7 +228,7 @@ async fn a_server_that_is_no_superuser_makes_roles_where_it_may() {
         assert_eq!(db.extension_rights().name(), *expected, "{right}");
         Migrator::of_host(&*db).upgrade(None).await.unwrap();
         apply(&db, &[(USERS, &NONE, Expect::Any)]).await.unwrap();
-        let scope = Scope::Extension("a".into());
+        let scope = SqlOwner::Extension("a".into());
         for sql in [
             "CREATE TABLE a_items (id BIGINT PRIMARY KEY, owner TEXT COLLATE \"C\" REFERENCES tb_users (id) ON DELETE CASCADE)",
             "INSERT INTO a_items VALUES (1, 'u'), (2, 'v')",
@@ -237,17 +238,17 @@ async fn a_server_that_is_no_superuser_makes_roles_where_it_may() {
             made.unwrap_or_else(|error| panic!("{right}: {sql}: {error:?}"));
         }
         let changes = "SELECT version FROM tb_changes";
-        let before = query(&db, Cost::Short, changes, &NONE).await.unwrap();
+        let before = query(&db, ReadHint::Indexed, changes, &NONE).await.unwrap();
         apply_as(&db, &scope, &[("DELETE FROM a_items WHERE id = 2", &NONE, Expect::Exactly(1))])
             .await
             .unwrap();
         assert_ne!(
-            query(&db, Cost::Short, changes, &NONE).await.unwrap(),
+            query(&db, ReadHint::Indexed, changes, &NONE).await.unwrap(),
             before,
             "{right}: the change is counted"
         );
         apply(&db, &[("DELETE FROM tb_users WHERE id = 'u'", &NONE, Expect::Exactly(1))]).await.unwrap();
-        assert!(query(&db, Cost::Short, "SELECT id FROM a_items", &NONE).await.unwrap().is_empty());
+        assert!(query(&db, ReadHint::Indexed, "SELECT id FROM a_items", &NONE).await.unwrap().is_empty());
         db.forget_extension("a").await.unwrap();
         db.shut_down().await;
         let tidy = format!(

@@ -12,7 +12,7 @@ use tinybase_host::{
     audit::{Actor, ActorKind},
     clock::Clock,
     config,
-    db::{Cost, Database, migrations::Migrator},
+    db::{Database, ReadHint, migrations::Migrator},
     error::ApiError,
     http::{Authenticate, HostRoutes, RequestId, RequestInfo, extract::read_json},
     secrets::Vault,
@@ -150,8 +150,9 @@ impl Host {
     }
 
     pub(crate) async fn count(&self, table: &str) -> i64 {
-        let rows =
-            query(&self.fresh.db, Cost::Short, &format!("SELECT count(*) FROM {table}"), &[]).await.unwrap();
+        let rows = query(&self.fresh.db, ReadHint::Indexed, &format!("SELECT count(*) FROM {table}"), &[])
+            .await
+            .unwrap();
         match rows[0][0] {
             Value::Integer(count) => count,
             ref other => panic!("{other:?} is no count"),

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tinybase_abi::codec::{BatchWriter, Expect, Reader, RowsHead, Value, pack_values};
 use tinybase_host::db::{
-    Cost, Database, DbError, Query, Scope,
+    Database, DbError, Query, ReadHint, SqlOwner,
     postgres::{Postgres, PostgresOptions},
     sqlite::{Sqlite, SqliteOptions},
 };
@@ -123,12 +123,12 @@ pub(crate) async fn apply<D: Database + ?Sized>(
     db: &Arc<D>,
     statements: &[Statement<'_>],
 ) -> Result<Done, DbError> {
-    apply_as(db, &Scope::Host, statements).await
+    apply_as(db, &SqlOwner::Host, statements).await
 }
 
 pub(crate) async fn apply_as<D: Database + ?Sized>(
     db: &Arc<D>,
-    scope: &Scope,
+    scope: &SqlOwner,
     statements: &[Statement<'_>],
 ) -> Result<Done, DbError> {
     Ok(unpack_done(&db.apply(scope, batch(statements)).await?))
@@ -136,22 +136,22 @@ pub(crate) async fn apply_as<D: Database + ?Sized>(
 
 pub(crate) async fn query<D: Database + ?Sized>(
     db: &Arc<D>,
-    cost: Cost,
+    hint: ReadHint,
     sql: &str,
     params: &[Value],
 ) -> Result<Vec<Vec<Value>>, DbError> {
-    query_as(db, &Scope::Host, cost, sql, params, None).await
+    query_as(db, &SqlOwner::Host, hint, sql, params, None).await
 }
 
 pub(crate) async fn query_as<D: Database + ?Sized>(
     db: &Arc<D>,
-    scope: &Scope,
-    cost: Cost,
+    scope: &SqlOwner,
+    hint: ReadHint,
     sql: &str,
     params: &[Value],
     deadline: Option<Duration>,
 ) -> Result<Vec<Vec<Value>>, DbError> {
     let params = pack_values(params.iter().map(Value::as_ref));
-    let packed = db.query(Query { scope, sql, params: &params, cost, deadline }).await?;
+    let packed = db.query(Query { scope, sql, params: &params, hint, deadline }).await?;
     Ok(unpack_rows(&packed))
 }

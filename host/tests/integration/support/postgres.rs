@@ -10,7 +10,7 @@ use std::{
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tinybase_abi::codec::{Expect, Value, pack_values};
 use tinybase_host::db::{
-    Cost, Database, DbError, Query, Scope,
+    Database, DbError, Query, ReadHint, SqlOwner,
     postgres::{Postgres, PostgresOptions},
 };
 
@@ -48,10 +48,14 @@ impl FreshPostgres {
     }
 
     pub(crate) async fn run(&self, statements: &[Statement<'_>]) -> Result<Done, DbError> {
-        self.run_as(&Scope::Host, statements).await
+        self.run_as(&SqlOwner::Host, statements).await
     }
 
-    pub(crate) async fn run_as(&self, scope: &Scope, statements: &[Statement<'_>]) -> Result<Done, DbError> {
+    pub(crate) async fn run_as(
+        &self,
+        scope: &SqlOwner,
+        statements: &[Statement<'_>],
+    ) -> Result<Done, DbError> {
         Ok(unpack_done(&self.db.apply(scope, batch(statements)).await?))
     }
 
@@ -60,18 +64,18 @@ impl FreshPostgres {
     }
 
     pub(crate) async fn rows(&self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>, DbError> {
-        self.rows_as(&Scope::Host, sql, params, None).await
+        self.rows_as(&SqlOwner::Host, sql, params, None).await
     }
 
     pub(crate) async fn rows_as(
         &self,
-        scope: &Scope,
+        scope: &SqlOwner,
         sql: &str,
         params: &[Value],
         deadline: Option<Duration>,
     ) -> Result<Vec<Vec<Value>>, DbError> {
         let params = pack_values(params.iter().map(Value::as_ref));
-        let query = Query { scope, sql, params: &params, cost: Cost::Short, deadline };
+        let query = Query { scope, sql, params: &params, hint: ReadHint::Indexed, deadline };
         Ok(unpack_rows(&self.db.query(query).await?))
     }
 

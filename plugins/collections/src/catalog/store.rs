@@ -9,7 +9,7 @@ use std::sync::{
 use arc_swap::ArcSwap;
 use tinybase_plugin_api::{
     Error, Host, Result,
-    database::{Cost, Database, Row},
+    database::{Database, ReadHint, Row},
     log,
 };
 
@@ -51,7 +51,7 @@ impl CatalogStore {
     /// Reads the catalog again. A collection that is unchanged stays the same object.
     pub async fn reload(&self) -> Result<Arc<Catalog>> {
         let changes = self.host.foreign_changes()?;
-        let rows = self.database.query(Cost::Short, SELECT_ALL, &[]).await?;
+        let rows = self.database.query(ReadHint::Indexed, SELECT_ALL, &[]).await?;
         let before = self.current.load_full();
         let mut collections = Vec::with_capacity(rows.len());
         let mut unknown = Unknown::default();
@@ -82,7 +82,7 @@ impl CatalogStore {
     /// Reads collections that are not known, or not as they are now, and makes `unknown` empty.
     async fn read(&self, unknown: &mut Unknown, collections: &mut Vec<Arc<Collection>>) -> Result<()> {
         let Unknown { numbers: Some((first, last)), .. } = std::mem::take(unknown) else { return Ok(()) };
-        let rows = self.database.query(Cost::Short, SELECT_SOME, &[first.into(), last.into()]).await?;
+        let rows = self.database.query(ReadHint::Indexed, SELECT_SOME, &[first.into(), last.into()]).await?;
         let dialect = Dialect::of(self.database.engine());
         for row in &rows {
             // One that cannot be read must not take the others down.
@@ -107,7 +107,7 @@ impl CatalogStore {
     }
 
     async fn is_stored(&self, name: &str) -> Result<bool> {
-        let rows = self.database.query(Cost::Short, SELECT_BY_NAME, &[name.into()]).await?;
+        let rows = self.database.query(ReadHint::Indexed, SELECT_BY_NAME, &[name.into()]).await?;
         Ok(!rows.is_empty())
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use serde_json::{Value as Json, json};
 use tinybase_plugin_api::{
     Request, Response, Result,
-    database::{Cost, Value},
+    database::{ReadHint, Value},
     task::Pace,
 };
 
@@ -105,7 +105,7 @@ async fn report(plugin: &Collections, catalog: &Catalog, collection: &Collection
 }
 
 async fn count(plugin: &Collections, sql: &str) -> Result<i64> {
-    let rows = plugin.database.query(Cost::Unknown, sql, &[]).await?;
+    let rows = plugin.database.query(ReadHint::Scan, sql, &[]).await?;
     rows.first().map_or(Ok(0), |row| row.integer(0))
 }
 
@@ -126,13 +126,13 @@ async fn made(plugin: &Collections, collection: &Collection) -> Result<HashMap<S
     let sql = collection.dialect.made();
     let params =
         [Value::from(&collection.table), format!("collections\\_n\\_{}\\_%", collection.number).into()];
-    let rows = plugin.database.query(Cost::Short, sql, &params).await?;
+    let rows = plugin.database.query(ReadHint::Indexed, sql, &params).await?;
     rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).collect()
 }
 
 async fn columns(plugin: &Collections, collection: &Collection) -> Result<Vec<String>> {
     let sql = collection.dialect.columns_of(&collection.table);
-    let rows = plugin.database.query(Cost::Short, &sql, &[]).await?;
+    let rows = plugin.database.query(ReadHint::Indexed, &sql, &[]).await?;
     rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
 }
 
@@ -145,12 +145,12 @@ async fn check_records(plugin: &Collections, collection: &Collection) -> Result<
     let (mut checked, mut failing, mut failures) = (0_u64, 0_u64, Vec::new());
     let (mut last, mut pace) = (i64::MIN, Pace::default());
     loop {
-        let sizes = plugin.database.query(Cost::Unknown, &sizes, &[Value::Integer(last)]).await?;
+        let sizes = plugin.database.query(ReadHint::Scan, &sizes, &[Value::Integer(last)]).await?;
         let Some(end) = paging::end(&sizes)? else {
             return Ok(json!({"checked": checked, "failing": failing, "failures": failures}));
         };
         let window = [Value::Integer(last), Value::Integer(end)];
-        let rows = plugin.database.query(Cost::Unknown, &sql, &window).await?;
+        let rows = plugin.database.query(ReadHint::Scan, &sql, &window).await?;
         last = end;
         for row in &rows {
             checked += 1;

@@ -11,7 +11,7 @@ use std::{
 use tinybase_plugin_api::{
     Error, Result,
     command::{Arguments, Console},
-    database::{Cost, Value},
+    database::{ReadHint, Value},
 };
 
 use super::{
@@ -141,10 +141,10 @@ impl Run<'_> {
         }
         let (mut last, mut written) = (i64::MIN, 0_u64);
         loop {
-            let sizes = self.plugin.database.query(Cost::Unknown, &sizes, &[Value::Integer(last)]).await?;
+            let sizes = self.plugin.database.query(ReadHint::Scan, &sizes, &[Value::Integer(last)]).await?;
             let Some(end) = paging::end(&sizes)? else { break };
             let window = [Value::Integer(last), Value::Integer(end)];
-            let rows = self.plugin.database.query(Cost::Unknown, &sql, &window).await?;
+            let rows = self.plugin.database.query(ReadHint::Scan, &sql, &window).await?;
             last = end;
             for row in &rows {
                 let record = Answer {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use tinybase_plugin_api::{
     Result,
-    database::{Cost, Value},
+    database::{ReadHint, Value},
 };
 
 use super::row::Row;
@@ -78,7 +78,7 @@ async fn stored(plugin: &Collections, collection: &Collection, ids: &[String]) -
     let mut stored = HashSet::new();
     for ids in ids.chunks(IDS_MAX) {
         let list = serde_json::to_string(ids).expect("a list of texts is JSON");
-        for row in &plugin.database.query(Cost::Unknown, &sql, &[Value::Text(list)]).await? {
+        for row in &plugin.database.query(ReadHint::Scan, &sql, &[Value::Text(list)]).await? {
             stored.insert(row.text(0)?.to_owned());
         }
     }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashMap};
 
 use tinybase_plugin_api::{
     Error, Result,
-    database::{Batch, Cost, Expect, ValueRef},
+    database::{Batch, Expect, ReadHint, ValueRef},
 };
 use uuid::Uuid;
 
@@ -195,7 +195,7 @@ async fn find(
     collection.dialect.is_in(&mut out, &Side::Place(&key.place), &values, true);
     let (sql, params) = out.finish();
     let mut found: HashMap<String, Vec<Found>> = HashMap::new();
-    for row in &plugin.database.query(Cost::Unknown, &sql, &params).await? {
+    for row in &plugin.database.query(ReadHint::Scan, &sql, &params).await? {
         let record =
             Found { id: row.text(0)?.to_owned(), data: row.text(1)?.to_owned(), version: row.integer(2)? };
         let data = parsed(&record.data)?;

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use tinybase_plugin_api::{Error, Request, Response, Result, database::Cost, task::Pace};
+use tinybase_plugin_api::{Error, Request, Response, Result, database::ReadHint, task::Pace};
 
 use super::current;
 use crate::{
@@ -38,7 +38,7 @@ async fn groups(plugin: &Collections, request: &Request) -> Result<Response> {
         data: None,
     };
     let statement = aggregate.statement(collection.table(), rule, &context);
-    let rows = plugin.database.query(Cost::Unknown, &statement.sql, &statement.params).await;
+    let rows = plugin.database.query(ReadHint::Scan, &statement.sql, &statement.params).await;
     let rows = rows.map_err(overflow).map_err(error::of_read(plugin))?;
     let (mut budget, mut room, mut pace) = (Budget::of(plugin), Room::of(plugin), Pace::default());
     budget.take(GROUPS_BYTES)?;

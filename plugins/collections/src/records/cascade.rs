@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value as JsonValue, json};
 use tinybase_plugin_api::{
     Error, Result,
-    database::{Batch, Cost, Database, Expect, Rows, Transaction, Value},
+    database::{Batch, Database, Expect, ReadHint, Rows, Transaction, Value},
     task::Pace,
 };
 
@@ -59,7 +59,7 @@ impl Reader<'_> {
     async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Rows> {
         match self {
             Reader::Within(transaction) => transaction.query(sql, params).await,
-            Reader::Before(database) => database.query(Cost::Unknown, sql, params).await,
+            Reader::Before(database) => database.query(ReadHint::Scan, sql, params).await,
         }
     }
 }
@@ -138,7 +138,7 @@ pub(super) async fn is_needed(plugin: &Collections, root: Root<'_>) -> Result<bo
     for referrer in catalog.referrers(root.name).filter(|other| other.on_delete == OnDelete::Cascade) {
         let column = referrer.collection.dialect.column(referrer.field);
         let sql = format!("SELECT 1 FROM {} WHERE {column}=?1 LIMIT 1", referrer.collection.table);
-        if !plugin.database.query(Cost::Short, &sql, &[root.id.into()]).await?.is_empty() {
+        if !plugin.database.query(ReadHint::Indexed, &sql, &[root.id.into()]).await?.is_empty() {
             return Ok(true);
         }
     }

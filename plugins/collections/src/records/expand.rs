@@ -7,7 +7,7 @@ use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc};
 
 use tinybase_plugin_api::{
     Request, Result,
-    database::{Cost, Row, Value},
+    database::{ReadHint, Row, Value},
     task::Pace,
 };
 
@@ -163,7 +163,7 @@ async fn fetch(loading: &mut Loading<'_>, target: &Collection, ids: &[Option<Str
         target.dialect.among_ids()
     );
     let short = wanted.len() as u64 <= limits::SHORT_ROWS_MAX;
-    let cost = if short { Cost::Short } else { Cost::Unknown };
+    let cost = if short { ReadHint::Indexed } else { ReadHint::Scan };
     let rows = plugin.database.query(cost, &sql, &[Value::Text(list)]).await;
     let rows = rows.map_err(error::of_read(plugin))?;
     loading.budget.take(rows.len_bytes())?;

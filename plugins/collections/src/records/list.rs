@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt::Write as _, sync::Arc};
 
 use tinybase_plugin_api::{
     Error, Request, Response, Result,
-    database::{Cost, Row, Rows, Value, ValueRef},
+    database::{ReadHint, Row, Rows, Value, ValueRef},
     task::Pace,
 };
 
@@ -94,8 +94,11 @@ async fn plain_page(
         format!("?{}", bound.len())
     });
     let sql = [list.as_str(), &window].concat();
-    let cost =
-        if limit.saturating_add(offset) <= limits::SHORT_ROWS_MAX { Cost::Short } else { Cost::Unknown };
+    let cost = if limit.saturating_add(offset) <= limits::SHORT_ROWS_MAX {
+        ReadHint::Indexed
+    } else {
+        ReadHint::Scan
+    };
     let rows = plugin.database.query(cost, &sql, &bound).await.map_err(error::of_read(plugin))?;
     let total = match rows.first() {
         Some(row) => row.integer(columns::TOTAL)?,
@@ -104,7 +107,7 @@ async fn plain_page(
             let sql = collection.dialect.count_of(collection.number);
             plugin
                 .database
-                .query(Cost::Short, &sql, &[])
+                .query(ReadHint::Indexed, &sql, &[])
                 .await?
                 .first()
                 .map_or(Ok(0), |row| row.integer(0))?
@@ -257,7 +260,7 @@ impl Page<'_> {
     }
 
     async fn run(&self, statement: &Statement) -> Result<Rows> {
-        let cost = if statement.is_short { Cost::Short } else { Cost::Unknown };
+        let cost = if statement.is_short { ReadHint::Indexed } else { ReadHint::Scan };
         let rows = self.plugin.database.query(cost, &statement.sql, &statement.params).await;
         rows.map_err(error::of_read(self.plugin))
     }

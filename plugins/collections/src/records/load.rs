@@ -2,7 +2,7 @@
 
 use tinybase_plugin_api::{
     Result,
-    database::{Cost, Database, Row, Value},
+    database::{Database, ReadHint, Row, Value},
 };
 
 use crate::{catalog::Collection, etag};
@@ -39,6 +39,7 @@ impl Stored {
 
 /// The record of this id, where there is one.
 pub(crate) async fn record(database: Database, collection: &Collection, id: &str) -> Result<Option<Stored>> {
-    let rows = database.query(Cost::Key, &collection.sql.read, &[Value::Text(id.to_owned())]).await?;
+    let rows =
+        database.query(ReadHint::PointLookup, &collection.sql.read, &[Value::Text(id.to_owned())]).await?;
     rows.first().map(|row| Stored::of_row(&row)).transpose()
 }

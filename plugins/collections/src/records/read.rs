@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tinybase_plugin_api::{
     Error, Request, Response, Result,
-    database::{Cost, Value},
+    database::{ReadHint, Value},
     task::Pace,
 };
 
@@ -40,7 +40,10 @@ async fn record(plugin: &Collections, request: &Request) -> Result<Response> {
     if verdict == Verdict::Deny {
         return Err(error::refused(Action::Read, &caller, &collection));
     }
-    let rows = plugin.database.query(Cost::Key, &collection.sql.read, &[Value::Text(id.to_owned())]).await;
+    let rows = plugin
+        .database
+        .query(ReadHint::PointLookup, &collection.sql.read, &[Value::Text(id.to_owned())])
+        .await;
     let rows = rows.map_err(error::of_read(plugin))?;
     let Some(row) = rows.first() else {
         let asker = Asker::of(request);

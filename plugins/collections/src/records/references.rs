@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value as JsonValue, json};
 use tinybase_plugin_api::{
     Error, Result,
-    database::{Cost, Value},
+    database::{ReadHint, Value},
 };
 
 use super::{
@@ -162,7 +162,7 @@ pub(super) async fn holder_of_taken(
         let column = collection.dialect.column(name);
         let sql = format!("SELECT id FROM {} WHERE {column}=?1 AND id<>?2", collection.table);
         let params = [sql_value, Value::Text(prepared.record.id.clone())];
-        let is_taken = !plugin.database.query(Cost::Short, &sql, &params).await?.is_empty();
+        let is_taken = !plugin.database.query(ReadHint::Indexed, &sql, &params).await?.is_empty();
         if is_taken || !given.insert((collection.number, value.to_text())) {
             return Ok(Some(at));
         }
@@ -172,7 +172,7 @@ pub(super) async fn holder_of_taken(
 
 async fn exists(plugin: &Collections, table: &str, id: &str) -> Result<bool> {
     let sql = format!("SELECT 1 FROM {table} WHERE id=?1 LIMIT 1");
-    let rows = plugin.database.query(Cost::Short, &sql, &[Value::Text(id.to_owned())]).await?;
+    let rows = plugin.database.query(ReadHint::Indexed, &sql, &[Value::Text(id.to_owned())]).await?;
     Ok(!rows.is_empty())
 }
 
@@ -272,6 +272,6 @@ async fn referring(
     let condition = dialect.among(&dialect.column(field));
     let max = limits::REFERRERS_FOLLOWED_MAX;
     let sql = format!("SELECT id FROM {} WHERE {condition} LIMIT {max}", collection.table);
-    let rows = plugin.database.query(Cost::Unknown, &sql, &[Value::Text(list)]).await?;
+    let rows = plugin.database.query(ReadHint::Scan, &sql, &[Value::Text(list)]).await?;
     rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
 }

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use tinybase_plugin_api::{
     Error, Result,
     caller::{ToldCaller, told},
-    database::{Cost, Row, Rows, Value},
+    database::{ReadHint, Row, Rows, Value},
     task::Pace,
 };
 
@@ -214,12 +214,12 @@ async fn page(
         }
     };
     let sizes = paging::sizes(&collection.table, limit);
-    let sizes = plugin.database.query(Cost::Unknown, &sizes, &[after.into()]).await?;
+    let sizes = plugin.database.query(ReadHint::Scan, &sizes, &[after.into()]).await?;
     let end = paging::end(&sizes)?.unwrap_or(after);
     let is_full = sizes.len() as u64 == limit;
     let behind = sizes.iter().last().map_or(Ok(after), |row| row.integer(0))?;
     let sql = format!("SELECT {COLUMNS} FROM {} WHERE seq>?1 AND seq<=?2 ORDER BY seq", collection.table);
-    let rows = plugin.database.query(Cost::Unknown, &sql, &[after.into(), end.into()]).await?;
+    let rows = plugin.database.query(ReadHint::Scan, &sql, &[after.into(), end.into()]).await?;
     Ok((rows, is_full || end < behind))
 }
 
@@ -227,7 +227,7 @@ pub(super) async fn of_ids(plugin: &Collections, collection: &Collection, ids: &
     let list = serde_json::to_string(ids).expect("a list of texts is JSON");
     let among = collection.dialect.among_ids();
     let sql = format!("SELECT {COLUMNS} FROM {} WHERE {among}", collection.table);
-    plugin.database.query(Cost::Short, &sql, &[Value::Text(list)]).await.map_err(error::of_read(plugin))
+    plugin.database.query(ReadHint::Indexed, &sql, &[Value::Text(list)]).await.map_err(error::of_read(plugin))
 }
 
 pub(super) fn answer<'a>(collection: &'a Collection, row: &Row<'a>) -> Result<Answer<'a>> {
@@ -273,7 +273,7 @@ async fn collections(plugin: &Collections, asked: &Collected) -> Result<Json> {
     };
     let catalog = plugin.catalog.current().await?;
     let counts = "SELECT number,sum(count) FROM collections_counts GROUP BY number";
-    let rows = plugin.database.query(Cost::Short, counts, &[]).await?;
+    let rows = plugin.database.query(ReadHint::Indexed, counts, &[]).await?;
     let counts: HashMap<i64, i64> =
         rows.iter().map(|row| Ok((row.integer(0)?, row.integer(1)?))).collect::<Result<_>>()?;
     let wanted = one.as_ref().map_or_else(|| catalog.all(), std::slice::from_ref);

@@ -35,7 +35,7 @@ impl Mailbox {
     /// Every mail, the oldest first.
     async fn list(self: Arc<Self>, _request: Request) -> Result<Response> {
         let rows =
-            self.database.query(Cost::Short, "SELECT mail FROM mailbox_mails ORDER BY id", &[]).await?;
+            self.database.query(ReadHint::Indexed, "SELECT mail FROM mailbox_mails ORDER BY id", &[]).await?;
         let mails = rows.iter().map(|row| row.text(0)).collect::<Result<Vec<_>>>()?;
         Ok(Response::json_bytes(format!("[{}]", mails.join(","))))
     }

@@ -82,7 +82,7 @@ impl Plugin for Pulse {
             return Err(Error::new(500, "no_pulse", "this version does not start"));
         }
         let sql = "SELECT count(*) FROM pulse_heard";
-        self.database.query(Cost::Short, sql, &[]).await.map(drop)
+        self.database.query(ReadHint::Indexed, sql, &[]).await.map(drop)
     }
 
     async fn shut_down(self: Arc<Self>) {
@@ -117,14 +117,14 @@ impl Pulse {
         if env!("CARGO_PKG_VERSION") != "0.2.0" {
             return Response::json(&json!([]));
         }
-        let rows = self.database.query(Cost::Unknown, "SELECT id FROM pulse_more", &[]).await?;
+        let rows = self.database.query(ReadHint::Scan, "SELECT id FROM pulse_more", &[]).await?;
         Response::json(&rows.iter().map(|row| row.integer(0)).collect::<Result<Vec<_>>>()?)
     }
 
     /// The numbers of the events that it was told, the oldest first.
     async fn heard(self: Arc<Self>, request: Request) -> Result<Response> {
         let sql = "SELECT beat FROM pulse_heard WHERE kind = ?1 ORDER BY beat";
-        let rows = self.database.query(Cost::Unknown, sql, params![request.param(0)]).await?;
+        let rows = self.database.query(ReadHint::Scan, sql, params![request.param(0)]).await?;
         Response::json(&rows.iter().map(|row| row.integer(0)).collect::<Result<Vec<_>>>()?)
     }
 

@@ -12,7 +12,7 @@ use tinybase_package::boundary::host_prefix;
 
 use super::{SqliteOptions, clock, errors, functions, guard::Guard, joins, made};
 use crate::{
-    db::{DbError, Scope},
+    db::{DbError, SqlOwner},
     memory::{Gathering, NoRoom},
 };
 
@@ -31,7 +31,7 @@ pub(super) enum Role {
 
 /// A guarded connection.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct SqliteConnection {
     pub(super) connection: Connection,
     pub(super) guard: Arc<Guard>,
     rows_bytes_max: usize,
@@ -50,9 +50,9 @@ pub(super) struct Effect {
     pub(super) rows: Vec<u8>,
 }
 
-impl Link {
+impl SqliteConnection {
     /// Opens the database file, which must exist.
-    pub(super) fn open(options: &SqliteOptions, role: Role) -> rusqlite::Result<Link> {
+    pub(super) fn open(options: &SqliteOptions, role: Role) -> rusqlite::Result<SqliteConnection> {
         let access = match role {
             Role::Writer | Role::Checkpointer => OpenFlags::SQLITE_OPEN_READ_WRITE,
             Role::ShortReader | Role::Reader => OpenFlags::SQLITE_OPEN_READ_ONLY,
@@ -64,7 +64,7 @@ impl Link {
         connection.set_prepared_statement_cache_capacity(options.statement_cache_entries);
         let guard = Guard::install(&mut connection)?;
         functions::install(&connection, &guard)?;
-        Ok(Link {
+        Ok(SqliteConnection {
             connection,
             guard,
             rows_bytes_max: options.rows_bytes_max,
@@ -76,17 +76,17 @@ impl Link {
     }
 
     /// The largest result of a statement or a batch in the name of `scope`, in bytes.
-    pub(super) fn rows_bytes_max(&self, scope: &Scope) -> usize {
+    pub(super) fn rows_bytes_max(&self, scope: &SqlOwner) -> usize {
         match scope {
-            Scope::Host => self.rows_bytes_max,
-            Scope::Extension(_) => self.extension_rows_bytes_max,
+            SqlOwner::Host => self.rows_bytes_max,
+            SqlOwner::Extension(_) => self.extension_rows_bytes_max,
         }
     }
 
     /// Runs one statement that changes nothing; returns packed rows.
     pub(super) fn query(
         &mut self,
-        scope: &Scope,
+        scope: &SqlOwner,
         sql: &str,
         params: &[u8],
         time_max: Duration,
@@ -98,7 +98,7 @@ impl Link {
     /// The same, with a limit of the caller's for the rows.
     pub(super) fn query_within(
         &mut self,
-        scope: &Scope,
+        scope: &SqlOwner,
         sql: &str,
         params: &[u8],
         time_max: Duration,
@@ -119,7 +119,7 @@ impl Link {
     /// A statement without parameters may be a script: several statements, each ended by `;`.
     pub(super) fn execute(
         &mut self,
-        scope: &Scope,
+        scope: &SqlOwner,
         sql: &str,
         params: &mut Reader<'_>,
         now: &str,
@@ -163,8 +163,8 @@ impl Link {
 
     /// Has full-text tables write out what they hold back since another extension changed them. A savepoint makes them do it
     /// now, in the engine's name; later they would do it in the midst of this extension's statement, and be denied.
-    fn flush_tables_of_others(&mut self, scope: &Scope) -> rusqlite::Result<()> {
-        let Scope::Extension(name) = scope else { return Ok(()) };
+    fn flush_tables_of_others(&mut self, scope: &SqlOwner) -> rusqlite::Result<()> {
+        let SqlOwner::Extension(name) = scope else { return Ok(()) };
         if self.last_writer.as_ref().is_some_and(|last| Arc::ptr_eq(last, name) || last == name) {
             return Ok(());
         }
@@ -192,7 +192,7 @@ impl Link {
 
     /// Runs a script. SQLite tells nobody beforehand how a table will be called behind `ALTER TABLE … RENAME TO`, so
     /// an extension's script is checked for that behind its end.
-    fn execute_script(&mut self, scope: &Scope, sql: &str, time_max: Duration) -> Result<Effect, DbError> {
+    fn execute_script(&mut self, scope: &SqlOwner, sql: &str, time_max: Duration) -> Result<Effect, DbError> {
         joins::check(&self.connection, &self.guard, scope, sql)?;
         let others_before = self.tables_of_others(scope)?;
         let changes_before = self.connection.total_changes();
@@ -205,7 +205,7 @@ impl Link {
         }
         self.check(scope, &made, time_max)?;
         let affected = self.connection.total_changes() - changes_before;
-        if let Scope::Extension(name) = scope
+        if let SqlOwner::Extension(name) = scope
             && self.tables_of_others(scope)? != others_before
         {
             self.must_undo = true;
@@ -218,7 +218,7 @@ impl Link {
     /// Each statement is asked about alone: what one changes of the schema gives the next no rights.
     fn run_each(
         &self,
-        scope: &Scope,
+        scope: &SqlOwner,
         script: &str,
         time_max: Duration,
         made: &mut Vec<made::Made>,
@@ -239,8 +239,8 @@ impl Link {
     }
 
     /// Looks at what statements of an extension have made; what they must not have made is to be undone.
-    fn check(&mut self, scope: &Scope, made: &[made::Made], time_max: Duration) -> Result<(), DbError> {
-        let Scope::Extension(name) = scope else { return Ok(()) };
+    fn check(&mut self, scope: &SqlOwner, made: &[made::Made], time_max: Duration) -> Result<(), DbError> {
+        let SqlOwner::Extension(name) = scope else { return Ok(()) };
         if made.is_empty() {
             return Ok(());
         }
@@ -258,8 +258,8 @@ impl Link {
         pairs.map_err(|error| self.guard.explain(error))
     }
 
-    fn tables_of_others(&self, scope: &Scope) -> Result<i64, DbError> {
-        let Scope::Extension(name) = scope else { return Ok(0) };
+    fn tables_of_others(&self, scope: &SqlOwner) -> Result<i64, DbError> {
+        let SqlOwner::Extension(name) = scope else { return Ok(0) };
         self.guard.enter_engine();
         let count = "SELECT count(*) FROM sqlite_master
                      WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite!_%' ESCAPE '!' AND lower(substr(name, 1, length(?1))) <> lower(?1)";
@@ -292,7 +292,7 @@ impl Link {
 fn read<'c>(
     connection: &'c Connection,
     guard: &Guard,
-    (scope, sql, key): (&Scope, &str, &str),
+    (scope, sql, key): (&SqlOwner, &str, &str),
     time_max: Duration,
 ) -> Result<CachedStatement<'c>, DbError> {
     let statement = connection.prepare_cached(key).map_err(|error| guard.explain(error))?;
@@ -347,8 +347,8 @@ fn set_pragmas(connection: &Connection, options: &SqliteOptions, role: Role) -> 
 
 /// The text under which a statement is prepared: an extension's begins with its name as a comment, so that a
 /// statement prepared in one scope is never run in another.
-fn key_sql<'a>(buffer: &'a mut String, scope: &Scope, sql: &'a str) -> Result<&'a str, DbError> {
-    let Scope::Extension(name) = scope else { return Ok(sql) };
+fn key_sql<'a>(buffer: &'a mut String, scope: &SqlOwner, sql: &'a str) -> Result<&'a str, DbError> {
+    let SqlOwner::Extension(name) = scope else { return Ok(sql) };
     if name.is_empty()
         || host_prefix(name).is_some()
         || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))

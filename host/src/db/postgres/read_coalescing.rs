@@ -23,7 +23,7 @@ const EACH: &str = "tb_each";
 
 /// Runs of one statement, those under way and those that wait.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct Coalescer {
     /// The statement for many: an array for each parameter, and each row behind the place of its parameters in them.
     pub(super) sql: Arc<str>,
     queue: Mutex<Queue>,
@@ -46,28 +46,28 @@ pub(super) struct Waiting {
 pub(super) type Gathered = Result<Option<Vec<u8>>, DbError>;
 
 /// How a read goes on.
-pub(super) enum Turn {
+pub(super) enum Admission {
     /// At once and alone; the pass is held until it has ended.
-    Go(Pass),
+    Go(Permit),
     /// Behind others, with whom it may go.
     Wait(oneshot::Receiver<Gathered>),
 }
 
 /// A run that is under way. Dropped, whoever waits goes next.
-pub(super) struct Pass {
+pub(super) struct Permit {
     shared: Arc<Shared>,
     prepared: Arc<Prepared>,
 }
 
-impl Gate {
+impl Coalescer {
     /// The gate of a statement without side effects, where each of its parameters may be an array. One that calls something
     /// [`EACH`] itself has none: within it the name would mean that, and not its parameters.
-    pub(super) fn of(sql: &str, params: &[Param]) -> Option<Gate> {
+    pub(super) fn of(sql: &str, params: &[Param]) -> Option<Coalescer> {
         let types = params.iter().map(array_type).collect::<Option<Vec<_>>>()?;
         let is_select = sql.trim_start().get(..6).is_some_and(|word| word.eq_ignore_ascii_case("SELECT"));
         let has_name = sql.to_ascii_lowercase().contains(EACH);
         (is_select && !types.is_empty() && !has_name)
-            .then(|| Gate { sql: for_many(sql, &types).into(), queue: Mutex::default() })
+            .then(|| Coalescer { sql: for_many(sql, &types).into(), queue: Mutex::default() })
     }
 
     /// What goes next in place of a run that has ended: of those that wait, as many as may go together. With nobody left, one
@@ -90,33 +90,33 @@ impl Gate {
 }
 
 /// The turn of a read through the gate of `prepared`; `None` where it has none, or where reads are to go alone.
-pub(super) fn enter(shared: &Arc<Shared>, prepared: &Arc<Prepared>, params: &Arc<[u8]>) -> Option<Turn> {
+pub(super) fn enter(shared: &Arc<Shared>, prepared: &Arc<Prepared>, params: &Arc<[u8]>) -> Option<Admission> {
     if shared.gathered_reads_max < 2 {
         return None;
     }
     let mut queue = prepared.gate.as_ref()?.queue.lock();
     if queue.under_way < UNDER_WAY_MAX {
         queue.under_way += 1;
-        return Some(Turn::Go(Pass { shared: Arc::clone(shared), prepared: Arc::clone(prepared) }));
+        return Some(Admission::Go(Permit { shared: Arc::clone(shared), prepared: Arc::clone(prepared) }));
     }
     let (answer, later) = oneshot::channel();
     queue.waiting.push_back(Waiting { params: Arc::clone(params), answer });
-    Some(Turn::Wait(later))
+    Some(Admission::Wait(later))
 }
 
-impl Drop for Pass {
+impl Drop for Permit {
     fn drop(&mut self) {
         let Some(gate) = &self.prepared.gate else { return };
         let together = gate.next(self.shared.gathered_reads_max);
         if together.is_empty() {
             return;
         }
-        let next = Pass { shared: Arc::clone(&self.shared), prepared: Arc::clone(&self.prepared) };
+        let next = Permit { shared: Arc::clone(&self.shared), prepared: Arc::clone(&self.prepared) };
         self.shared.links.runtime().spawn(async move { next.run(together).await });
     }
 }
 
-impl Pass {
+impl Permit {
     /// Runs what has waited. Without a connection, all get the reason. Where they cannot run together, each is sent back to go
     /// alone: then an error goes to whom it belongs, and a statement that was prepared under another schema is prepared
     /// again.

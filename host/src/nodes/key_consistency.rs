@@ -81,16 +81,16 @@ fn remedy(name: KeyName) -> &'static str {
 
 /// The keys of this node, held against those that the database is served with.
 #[derive(Debug)]
-pub struct SameKeys {
+pub struct KeyConsistency {
     sql: HostSql,
     own: [(KeyName, String); 2],
 }
 
-impl SameKeys {
+impl KeyConsistency {
     /// `signing` and `sealing` are the fingerprints of this node's keys.
-    pub fn new(sql: HostSql, signing: &str, sealing: &str) -> SameKeys {
+    pub fn new(sql: HostSql, signing: &str, sealing: &str) -> KeyConsistency {
         let own = [(KeyName::Signing, signing.to_owned()), (KeyName::Sealing, sealing.to_owned())];
-        SameKeys { sql, own }
+        KeyConsistency { sql, own }
     }
 
     /// Both keys, with what was noted of them.
