@@ -11,7 +11,7 @@ use crate::Request;
 /// Who called the extension that calls a service. Nobody is `null` in its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ToldCaller {
+pub struct CallerPayload {
     /// The user's id.
     pub user_id: String,
     /// The user's email, normalised.
@@ -20,14 +20,14 @@ pub struct ToldCaller {
     pub role: String,
     /// The scopes, separated by spaces, that an application token is limited to; `None` for a signed-in user. It must be
     /// told, as `null` too: a token whose scopes were forgotten would be a user who may do everything.
-    #[serde(deserialize_with = "told")]
+    #[serde(deserialize_with = "required_nullable")]
     pub scopes: Option<String>,
 }
 
-impl ToldCaller {
+impl CallerPayload {
     /// Whoever sent a request, to be passed on as it is; `None` for nobody.
-    pub fn of(request: &Request) -> Option<ToldCaller> {
-        request.caller().map(|caller| ToldCaller {
+    pub fn of(request: &Request) -> Option<CallerPayload> {
+        request.caller().map(|caller| CallerPayload {
             user_id: caller.user_id().to_owned(),
             email: caller.email().to_owned(),
             role: caller.role().to_owned(),
@@ -50,7 +50,9 @@ impl ToldCaller {
 ///
 /// # Errors
 /// What the value's own type refuses.
-pub fn told<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub fn required_nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     Option::deserialize(deserializer)
 }
 
@@ -64,13 +66,13 @@ mod tests {
     fn a_token_never_loses_its_scopes_on_the_way() {
         let user = json!({"user_id": "u", "email": "u@x.y", "role": "user"});
         assert!(
-            serde_json::from_value::<ToldCaller>(user.clone()).is_err(),
+            serde_json::from_value::<CallerPayload>(user.clone()).is_err(),
             "scopes are told or it is refused"
         );
         let with = |scopes: serde_json::Value| {
             let mut told = user.clone();
             told["scopes"] = scopes;
-            serde_json::from_value::<ToldCaller>(told).expect("it is whole")
+            serde_json::from_value::<CallerPayload>(told).expect("it is whole")
         };
         assert!(with(json!(null)).allows("anything"));
         assert!(with(json!("a:read b")).allows("a:read:x") && !with(json!("a:read")).allows("b"));

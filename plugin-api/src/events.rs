@@ -34,27 +34,27 @@ impl Event {
 
 /// What a hook made of an event.
 #[derive(Debug, Default)]
-pub struct Before {
+pub struct HookOutcome {
     payload: Option<Json>,
     statements: Batch,
 }
 
-impl Before {
+impl HookOutcome {
     /// Lets the event pass as it is.
-    pub fn pass() -> Before {
-        Before::default()
+    pub fn accept() -> HookOutcome {
+        HookOutcome::default()
     }
 
     /// Lets the event pass with another payload.
     #[must_use]
-    pub fn with_payload(mut self, payload: Json) -> Before {
+    pub fn with_payload(mut self, payload: Json) -> HookOutcome {
         self.payload = Some(payload);
         self
     }
 
     /// Adds statements that commit with the change, or fail with it.
     #[must_use]
-    pub fn with_statements(mut self, statements: Batch) -> Before {
+    pub fn with_statements(mut self, statements: Batch) -> HookOutcome {
         self.statements = statements;
         self
     }
@@ -81,7 +81,7 @@ pub struct Topic {
 
 /// What the hooks made of an event that this extension emits.
 #[derive(Debug, Default)]
-pub struct Passed {
+pub struct HookResult {
     /// The payload where a hook altered it.
     pub payload: Option<Json>,
     /// Statements to apply with the change.
@@ -108,9 +108,9 @@ impl Topic {
 
     /// Runs the hooks before an event. An error is a refusal; nothing may be changed then. Never call it within a
     /// transaction.
-    pub async fn before(&self, subject: &str, payload: &impl Serialize) -> Result<Passed> {
+    pub async fn before(&self, subject: &str, payload: &impl Serialize) -> Result<HookResult> {
         if !self.has_before() {
-            return Ok(Passed::default());
+            return Ok(HookResult::default());
         }
         let outcome = self.client.before(self.name, subject, self.pack(payload)?).await.into_result()?;
         let payload = match &*outcome.payload {
@@ -119,7 +119,7 @@ impl Topic {
                 Error::internal("event_shape", format!("a hook made no JSON of {}: {error}", self.name))
             })?),
         };
-        Ok(Passed { payload, statements: Batch::from_packed(&outcome.statements)? })
+        Ok(HookResult { payload, statements: Batch::from_packed(&outcome.statements)? })
     }
 
     /// Tells the listeners that an event was committed. Returns at once.

@@ -95,7 +95,7 @@ struct Authenticated {
     id: String,
     email: String,
     role: String,
-    #[serde(deserialize_with = "crate::caller::told")]
+    #[serde(deserialize_with = "crate::caller::required_nullable")]
     scopes: Option<Vec<String>>,
     #[serde(default)]
     token_id: Option<String>,

@@ -40,7 +40,7 @@ pub mod prelude {
         Auth, Error, Host, Plugin, Registry, Request, Response, Result,
         command::{Arguments, Console},
         database::{Batch, Database, Expect, ReadHint, Rows, Value, params},
-        events::{Before, Event, Topic},
+        events::{Event, HookOutcome, Topic},
     };
 }
 

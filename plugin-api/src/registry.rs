@@ -15,7 +15,7 @@ use tinybase_abi::{
 use crate::{
     Plugin, Request, Response, Result,
     command::{Arguments, Console},
-    events::{Before, Event},
+    events::{Event, HookOutcome},
 };
 
 /// Who may call a route; the host checks it before the extension is asked.
@@ -200,7 +200,7 @@ impl<P: Plugin> Registry<P> {
         order: i32,
         handler: fn(Arc<P>, Event) -> F,
     ) where
-        F: Future<Output = Result<Before>> + Send + 'static,
+        F: Future<Output = Result<HookOutcome>> + Send + 'static,
     {
         self.before_subscriptions.push(Subscription {
             topic,

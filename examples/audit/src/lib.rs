@@ -64,7 +64,7 @@ impl Plugin for Audit {
 impl Audit {
     /// Refuses forbidden words, and counts the change in the change's own transaction: were the change undone, the
     /// count would be too.
-    async fn before_record(self: Arc<Self>, event: Event) -> Result<Before> {
+    async fn before_record(self: Arc<Self>, event: Event) -> Result<HookOutcome> {
         let settings: Settings = self.host.settings().await?;
         if event.topic != "record.delete" {
             rules::check_words(&event.payload["record"], &settings.forbidden_words)?;
@@ -73,7 +73,7 @@ impl Audit {
                    ON CONFLICT (collection) DO UPDATE SET changes = audit_changes.changes + 1";
         let mut count = Batch::default();
         count.push(sql, params![event.subject]);
-        Ok(Before::pass().with_statements(count))
+        Ok(HookOutcome::accept().with_statements(count))
     }
 
     async fn settings(self: Arc<Self>, _request: Request) -> Result<Response> {

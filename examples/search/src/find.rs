@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use tinybase_plugin_api::{caller::ToldCaller, prelude::*};
+use tinybase_plugin_api::{caller::CallerPayload, prelude::*};
 
 use crate::{
     Search, Settings,
@@ -20,7 +20,7 @@ pub(crate) struct SearchRequest {
     pub(crate) limit: usize,
     pub(crate) offset: usize,
     highlight: bool,
-    pub(crate) caller: Option<ToldCaller>,
+    pub(crate) caller: Option<CallerPayload>,
     settings: Settings,
 }
 
@@ -90,7 +90,7 @@ impl Search {
             limit: number(request, "limit", 1, limits::LIMIT_MAX, limits::LIMIT_DEFAULT)?,
             offset: number(request, "offset", 0, limits::OFFSET_MAX, 0)?,
             highlight,
-            caller: ToldCaller::of(request),
+            caller: CallerPayload::of(request),
             settings: self.host.settings().await?,
         })
     }

@@ -2,7 +2,7 @@
 //! what the service answers, and nothing else.
 
 use serde::Deserialize;
-use tinybase_plugin_api::{caller::ToldCaller, prelude::*};
+use tinybase_plugin_api::{caller::CallerPayload, prelude::*};
 
 const SERVICE: &str = "records";
 const MAJOR: u16 = 1;
@@ -78,7 +78,7 @@ pub struct Seen {
 /// The records of these ids that may be listed by the caller.
 pub async fn seen_by(
     host: &Host,
-    caller: Option<&ToldCaller>,
+    caller: Option<&CallerPayload>,
     collection: &str,
     ids: &[&str],
 ) -> Result<Seen> {

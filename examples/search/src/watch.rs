@@ -96,13 +96,13 @@ impl Search {
     }
 
     /// What the host asks before it copies an instance: the words are not copied, since they are made of the records.
-    pub async fn before_copy(self: Arc<Self>, event: Event) -> Result<Before> {
+    pub async fn before_copy(self: Arc<Self>, event: Event) -> Result<HookOutcome> {
         let mut payload = event.payload;
         let of_words = |table: &&Json| table.as_str().is_some_and(|table| table.starts_with("search_w_"));
         let derived: Vec<Json> =
             payload["tables"].as_array().into_iter().flatten().filter(of_words).cloned().collect();
         payload["tables"] = json!([]);
         payload["derived"] = derived.into();
-        Ok(Before::pass().with_payload(payload))
+        Ok(HookOutcome::accept().with_payload(payload))
     }
 }

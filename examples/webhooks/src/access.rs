@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use serde::Deserialize;
-use tinybase_plugin_api::{caller::ToldCaller, prelude::*};
+use tinybase_plugin_api::{caller::CallerPayload, prelude::*};
 
 use crate::{Webhooks, hook::Hook, owner::both};
 
@@ -101,7 +101,7 @@ impl RecordSnapshots {
     }
 
     /// What is asked of `records@1` for a caller: the record as it is now and as it was, as far as there are both.
-    fn question(&self, caller: Option<&ToldCaller>) -> Json {
+    fn question(&self, caller: Option<&CallerPayload>) -> Json {
         let snapshots = [&self.record, &self.old].into_iter().filter(|data| data.is_object());
         let snapshots = snapshots.map(|data| {
             json!({
@@ -124,7 +124,7 @@ impl RecordSnapshots {
 /// What is left of a hook's rights.
 pub(crate) enum Standing {
     /// It receives what all of these may read: its owner, and whoever else's application token changed it. `None` is anybody.
-    Holds(Vec<Option<ToldCaller>>),
+    Holds(Vec<Option<CallerPayload>>),
     /// It receives nothing, for this reason.
     Ended(&'static str),
 }
@@ -178,10 +178,10 @@ impl Webhooks {
     }
 
     /// A user as a caller; `None` for one who may have no hooks any more: who is gone, switched off, or neither editor nor admin.
-    async fn editor(&self, id: &str, scopes: Option<&str>) -> Result<Option<ToldCaller>> {
+    async fn editor(&self, id: &str, scopes: Option<&str>) -> Result<Option<CallerPayload>> {
         let user = self.host.user(id).await?;
         let user = user.filter(|user| user.is_active && matches!(user.role.as_str(), "editor" | "admin"));
-        Ok(user.map(|user| ToldCaller {
+        Ok(user.map(|user| CallerPayload {
             user_id: user.id,
             email: user.email,
             role: user.role,

@@ -18,7 +18,7 @@ pub fn of_collection(revision: i64, created_at: &str, with_rules: bool) -> Strin
 
 /// Whether the value of an `If-Match` or `If-None-Match` header names `tag` (`*` names every tag).
 /// `weak` also accepts a tag marked `W/`, as `If-None-Match` does.
-pub fn names(header: &str, tag: &str, weak: bool) -> bool {
+pub fn matches(header: &str, tag: &str, weak: bool) -> bool {
     header.split(',').map(str::trim).any(|candidate| {
         let candidate = if weak { candidate.strip_prefix("W/").unwrap_or(candidate) } else { candidate };
         candidate == "*" || candidate == tag
@@ -48,7 +48,7 @@ mod tests {
             ("1-a", false, false),
             ("", true, false),
         ] {
-            assert_eq!(names(header, "\"1-a\"", weak), expected, "{header}");
+            assert_eq!(matches(header, "\"1-a\"", weak), expected, "{header}");
         }
     }
 }

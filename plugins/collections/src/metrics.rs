@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use tinybase_plugin_api::{
     Result,
     database::ReadHint,
-    events::{Before, Event},
+    events::{Event, HookOutcome},
 };
 
 use crate::plugin::Collections;
@@ -18,7 +18,7 @@ const SIZES: &str = "SELECT m.name, sum(c.count) FROM collections_meta m \
      JOIN collections_counts c ON c.number = m.number GROUP BY m.name ORDER BY m.name";
 
 /// Adds the collections' sizes to what is collected.
-pub(crate) async fn collect(plugin: Arc<Collections>, event: Event) -> Result<Before> {
+pub(crate) async fn collect(plugin: Arc<Collections>, event: Event) -> Result<HookOutcome> {
     let rows = plugin.database.query(ReadHint::Indexed, SIZES, &[]).await?;
     let mut payload = event.payload;
     let sizes: Vec<Json> = rows
@@ -28,5 +28,5 @@ pub(crate) async fn collect(plugin: Arc<Collections>, event: Event) -> Result<Be
     if let Some(payload) = payload.as_object_mut() {
         payload.insert("collection_sizes".to_owned(), sizes.into());
     }
-    Ok(Before::pass().with_payload(payload))
+    Ok(HookOutcome::accept().with_payload(payload))
 }

@@ -1,7 +1,7 @@
 //! The scopes that application tokens need here. The host checks those of a route; what a request reaches beyond its
 //! route's collection is asked here.
 
-use tinybase_plugin_api::{Error, Request, Result, caller::ToldCaller};
+use tinybase_plugin_api::{Error, Request, Result, caller::CallerPayload};
 
 /// Reading every collection.
 pub const READ: &str = "collections:read";
@@ -32,7 +32,7 @@ pub fn may_list_users(request: &Request) -> bool {
 ///
 /// # Errors
 /// 403 `scope_missing`.
-pub fn check_told(caller: Option<&ToldCaller>, collection: &str) -> Result<()> {
+pub fn check_told(caller: Option<&CallerPayload>, collection: &str) -> Result<()> {
     let scope = format!("{READ}:{collection}");
     if caller.is_none_or(|caller| caller.allows(&scope)) { Ok(()) } else { Err(missing(&scope)) }
 }

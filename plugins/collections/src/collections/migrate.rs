@@ -85,7 +85,7 @@ impl Migration<'_> {
         let Collection { dialect, schema, options, .. } = self.collection;
         let before = Shape::of(*dialect, number, schema, options, &number_of);
         let after = Shape::of(*dialect, number, self.schema, self.options, &number_of);
-        define::run(transaction, before.shed(&after, number)).await?;
+        define::run(transaction, before.drop_statements(&after, number)).await?;
         let mut outcome = Outcome::default();
         if plan.touches_records() {
             self.carry_records(transaction, plan, &mut outcome).await?;
@@ -93,7 +93,7 @@ impl Migration<'_> {
         if outcome.failing > 0 {
             return Ok(outcome);
         }
-        define::run(transaction, after.grow_columns(&before, number)).await?;
+        define::run(transaction, after.add_column_statements(&before, number)).await?;
         let changed = |column: &str| {
             let column = |shape: &Shape| shape.columns.iter().find(|other| other.name == column).cloned();
             column(&before) != column(&after)
@@ -101,7 +101,7 @@ impl Migration<'_> {
         self.check_uniques(transaction, &mut outcome).await?;
         self.check_references(transaction, &changed, &mut outcome).await?;
         if outcome.failing == 0 {
-            define::run(transaction, after.grow_named(&before)).await?;
+            define::run(transaction, after.add_index_statements(&before)).await?;
         }
         Ok(outcome)
     }

@@ -78,7 +78,7 @@ pub async fn read(plugin: Arc<Collections>, request: Request) -> Result<Response
     let collection = plugin.catalog.collection(name).await?;
     let catalog = plugin.catalog.current().await?;
     let shown = Shown::to(&request, &collection).ok_or_else(|| not_found(name, &catalog))?;
-    if request.header("if-none-match").is_some_and(|header| etag::names(header, &shown.tag, true)) {
+    if request.header("if-none-match").is_some_and(|header| etag::matches(header, &shown.tag, true)) {
         return Ok(varying(Response::empty(304)).with_header("etag", &shown.tag));
     }
     Ok(varying(Response::json_bytes(shown.text.to_owned())).with_header("etag", &shown.tag))
@@ -124,7 +124,7 @@ fn tag_of(collection: &Collection) -> String {
 fn check_match(request: &Request, collection: &Collection) -> Result<()> {
     let tag = tag_of(collection);
     match request.header("if-match") {
-        Some(header) if !etag::names(header, &tag, false) => Err(error::precondition(format!(
+        Some(header) if !etag::matches(header, &tag, false) => Err(error::precondition(format!(
             "If-Match: the collection was changed meanwhile; its tag is {tag} now: read it again"
         ))),
         _ => Ok(()),

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use tinybase_plugin_api::{Error, Request, Response, Result, database::ReadHint, task::Pace};
 
-use super::current;
+use super::retry_on_schema_change;
 use crate::{
     access::{Action, Verdict},
     budget::{Budget, Room},
@@ -17,7 +17,7 @@ use crate::{
 
 /// Answers an aggregate.
 pub async fn aggregate(plugin: Arc<Collections>, request: Request) -> Result<Response> {
-    current(&plugin, || groups(&plugin, &request)).await
+    retry_on_schema_change(&plugin, || groups(&plugin, &request)).await
 }
 
 async fn groups(plugin: &Collections, request: &Request) -> Result<Response> {

@@ -14,11 +14,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tinybase_plugin_api::{
     Error, Host, Result,
-    events::{Passed, Topic},
+    events::{HookResult, Topic},
 };
 use uuid::Uuid;
 
-use super::prepare::{Asker, Change, Prepared};
+use super::prepare::{Change, PreparedWrite, RequestContext};
 
 /// The topics of records.
 pub struct Events {
@@ -75,25 +75,29 @@ impl Events {
     }
 
     /// Runs the hooks before a change.
-    pub(super) async fn before(&self, prepared: &Prepared, asker: &Asker<'_>) -> Result<Passed> {
+    pub(super) async fn before(
+        &self,
+        prepared: &PreparedWrite,
+        context: &RequestContext<'_>,
+    ) -> Result<HookResult> {
         let topic = self.topic(prepared.change);
         if !topic.has_before() && !topic.has_after() {
-            return Ok(Passed::default());
+            return Ok(HookResult::default());
         }
-        topic.before(&prepared.collection.name, &payload(prepared, asker)?).await
+        topic.before(&prepared.collection.name, &payload(prepared, context)?).await
     }
 
     /// Tells who listens that a change was committed.
-    pub(super) fn after(&self, prepared: &Prepared, asker: &Asker<'_>) -> Result<()> {
+    pub(super) fn after(&self, prepared: &PreparedWrite, context: &RequestContext<'_>) -> Result<()> {
         let topic = self.topic(prepared.change);
         if topic.has_after() {
-            topic.after(&prepared.collection.name, &payload(prepared, asker)?)?;
+            topic.after(&prepared.collection.name, &payload(prepared, context)?)?;
         }
         Ok(())
     }
 }
 
-fn payload<'a>(prepared: &'a Prepared, asker: &Asker<'a>) -> Result<Payload<'a>> {
+fn payload<'a>(prepared: &'a PreparedWrite, context: &RequestContext<'a>) -> Result<Payload<'a>> {
     let deleted = prepared.change == Change::Delete;
     Ok(Payload {
         event_id: *prepared.event_id.get_or_init(Uuid::now_v7),
@@ -106,12 +110,12 @@ fn payload<'a>(prepared: &'a Prepared, asker: &Asker<'a>) -> Result<Payload<'a>>
         updated_at: prepared.record.updated_at.as_deref(),
         record: if deleted { None } else { Some(raw(&prepared.record.data)?) },
         previous: prepared.previous.as_deref().map(raw).transpose()?,
-        caller: asker.caller.id.map(|id| PayloadCaller {
+        caller: context.caller.id.map(|id| PayloadCaller {
             user_id: id,
-            email: asker.caller.email.unwrap_or_default(),
-            is_admin: asker.caller.is_admin,
+            email: context.caller.email.unwrap_or_default(),
+            is_admin: context.caller.is_admin,
         }),
-        request_id: asker.request_id,
+        request_id: context.request_id,
     })
 }
 

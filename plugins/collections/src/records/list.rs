@@ -10,9 +10,8 @@ use tinybase_plugin_api::{
 
 use super::{
     answer::{Answer, FRAME_BYTES},
-    current,
     expand::{self, Loading},
-    read,
+    read, retry_on_schema_change,
 };
 use crate::{
     access::{Action, Caller, Rule, Verdict},
@@ -27,7 +26,7 @@ use crate::{
 
 /// Answers a page.
 pub async fn list(plugin: Arc<Collections>, request: Request) -> Result<Response> {
-    current(&plugin, || page(&plugin, &request)).await
+    retry_on_schema_change(&plugin, || page(&plugin, &request)).await
 }
 
 async fn page(plugin: &Collections, request: &Request) -> Result<Response> {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value as JsonValue, json};
 use tinybase_plugin_api::{
     Error, Result,
-    caller::{ToldCaller, told},
+    caller::{CallerPayload, required_nullable},
     database::Rows,
     task::Pace,
 };
@@ -33,10 +33,10 @@ const ACTIONS: [Action; 2] = [Action::List, Action::Read];
 #[serde(deny_unknown_fields)]
 pub(super) struct MayRead {
     collection: String,
-    #[serde(deserialize_with = "told")]
+    #[serde(deserialize_with = "required_nullable")]
     collection_id: Option<String>,
-    #[serde(deserialize_with = "told")]
-    caller: Option<ToldCaller>,
+    #[serde(deserialize_with = "required_nullable")]
+    caller: Option<CallerPayload>,
     records: Vec<Snapshot>,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct MayRead {
 #[serde(deny_unknown_fields)]
 struct Snapshot {
     id: String,
-    #[serde(deserialize_with = "told")]
+    #[serde(deserialize_with = "required_nullable")]
     owner_id: Option<String>,
     created_at: String,
     updated_at: String,

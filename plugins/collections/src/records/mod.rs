@@ -33,7 +33,10 @@ use crate::{limits, plugin::Collections};
 
 /// Handles a request under the schema as it is: where another node changed that meanwhile, the catalog is read again and
 /// the request handled once more.
-pub(crate) async fn current<F, T>(plugin: &Collections, mut answer: impl FnMut() -> F) -> Result<T>
+pub(crate) async fn retry_on_schema_change<F, T>(
+    plugin: &Collections,
+    mut answer: impl FnMut() -> F,
+) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {

@@ -24,7 +24,7 @@ use crate::{
 
 /// What a client asks for.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Wish<'a> {
+pub(super) enum WriteOp<'a> {
     /// A new record, under an id of the client's where it gives one.
     Create(&'a Json<'a>),
     /// Fields laid over the stored ones.
@@ -35,12 +35,12 @@ pub(super) enum Wish<'a> {
     Delete,
 }
 
-impl<'a> Wish<'a> {
+impl<'a> WriteOp<'a> {
     /// The data that the client sends.
     pub(super) fn data(self) -> Option<&'a Json<'a>> {
         match self {
-            Wish::Create(data) | Wish::Merge(data) | Wish::Replace(data) => Some(data),
-            Wish::Delete => None,
+            WriteOp::Create(data) | WriteOp::Merge(data) | WriteOp::Replace(data) => Some(data),
+            WriteOp::Delete => None,
         }
     }
 }
@@ -62,7 +62,7 @@ pub(super) struct Conditions<'a> {
 
 /// A change that was allowed and validated.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(super) struct PreparedWrite {
     pub(super) collection: Arc<Collection>,
     pub(super) change: Change,
     /// The record as it will be; on delete, as it was, but without its data.
@@ -75,7 +75,7 @@ pub(super) struct Prepared {
 
 /// Who asks, and how.
 #[derive(Clone, Copy)]
-pub(super) struct Asker<'a> {
+pub(super) struct RequestContext<'a> {
     pub(super) caller: Caller<'a>,
     pub(super) method: &'a str,
     pub(super) request_id: &'a str,
@@ -83,15 +83,15 @@ pub(super) struct Asker<'a> {
     pub(super) request: &'a Request,
 }
 
-impl<'a> Asker<'a> {
+impl<'a> RequestContext<'a> {
     /// Whoever sent the request.
-    pub(super) fn of(request: &'a Request) -> Asker<'a> {
+    pub(super) fn of(request: &'a Request) -> RequestContext<'a> {
         let (method, request_id) = (request.method(), request.request_id());
-        Asker { caller: http::caller(request), method, request_id, request }
+        RequestContext { caller: http::caller(request), method, request_id, request }
     }
 
     /// What a rule's variables stand for.
-    fn context<'c>(&'c self, action: Action, now: &'c str, data: Option<&'c Json<'c>>) -> Context<'c> {
+    fn rule_context<'c>(&'c self, action: Action, now: &'c str, data: Option<&'c Json<'c>>) -> Context<'c> {
         Context { caller: &self.caller, now, method: self.method, action: action.name(), data }
     }
 }
@@ -101,20 +101,22 @@ pub(super) fn prepare(
     collection: &Arc<Collection>,
     id: &str,
     stored: Option<Stored>,
-    wish: Wish<'_>,
+    op: WriteOp<'_>,
     conditions: Conditions<'_>,
-    asker: &Asker<'_>,
-) -> Result<Prepared> {
-    let action = action(wish, stored.is_some());
+    context: &RequestContext<'_>,
+) -> Result<PreparedWrite> {
+    let action = action(op, stored.is_some());
     // Those whom a rule refuses whatever the record learn nothing of which records there are.
-    if collection.options.rules.of(action).verdict(action, &asker.caller) == Verdict::Deny {
-        return Err(refused(wish, action, asker, collection));
+    if collection.options.rules.of(action).verdict(action, &context.caller) == Verdict::Deny {
+        return Err(refused(op, action, context, collection));
     }
     let Some(stored) = stored else {
-        return match wish {
-            Wish::Create(data) | Wish::Replace(data) => create(collection, id, data, wish, conditions, asker),
-            Wish::Merge(_) | Wish::Delete => {
-                let fault = absent(collection, action, id, asker, wish.data());
+        return match op {
+            WriteOp::Create(data) | WriteOp::Replace(data) => {
+                create(collection, id, data, op, conditions, context)
+            }
+            WriteOp::Merge(_) | WriteOp::Delete => {
+                let fault = absent(collection, action, id, context, op.data());
                 if fault.status() == 404 {
                     check_absent(conditions)?;
                 }
@@ -122,19 +124,19 @@ pub(super) fn prepare(
             }
         };
     };
-    check_rule(collection, action, &stored, wish, asker)?;
+    check_rule(collection, action, &stored, op, context)?;
     check_present(conditions, &stored)?;
     let unknown = collection.options.unknown_fields;
-    let (change, data) = match wish {
-        Wish::Merge(changes) => {
+    let (change, data) = match op {
+        WriteOp::Merge(changes) => {
             let before = parsed(&stored.data)?;
             (Change::Update, validate::merged(&collection.schema, unknown, &before, changes))
         }
-        Wish::Create(data) | Wish::Replace(data) => {
+        WriteOp::Create(data) | WriteOp::Replace(data) => {
             (Change::Update, validate::data(&collection.schema, unknown, data))
         }
         // What it held is answered as what was before.
-        Wish::Delete => (Change::Delete, Ok(String::new())),
+        WriteOp::Delete => (Change::Delete, Ok(String::new())),
     };
     let data = data.map_err(|faults: Faults| error::validation(&faults))?;
     let version = stored.version + i64::from(change == Change::Update);
@@ -143,23 +145,29 @@ pub(super) fn prepare(
     let updated_at = stored.updated_at.filter(|_| change == Change::Delete);
     let record =
         Stored { data, version, updated_at, ..Stored { data: String::new(), updated_at: None, ..stored } };
-    Ok(Prepared { collection: Arc::clone(collection), change, record, previous, event_id: OnceLock::new() })
+    Ok(PreparedWrite {
+        collection: Arc::clone(collection),
+        change,
+        record,
+        previous,
+        event_id: OnceLock::new(),
+    })
 }
 
-fn action(wish: Wish<'_>, is_stored: bool) -> Action {
-    match wish {
-        Wish::Create(_) => Action::Create,
-        Wish::Replace(_) if !is_stored => Action::Create,
-        Wish::Merge(_) | Wish::Replace(_) => Action::Update,
-        Wish::Delete => Action::Delete,
+fn action(op: WriteOp<'_>, is_stored: bool) -> Action {
+    match op {
+        WriteOp::Create(_) => Action::Create,
+        WriteOp::Replace(_) if !is_stored => Action::Create,
+        WriteOp::Merge(_) | WriteOp::Replace(_) => Action::Update,
+        WriteOp::Delete => Action::Delete,
     }
 }
 
 /// The refusal of a wish.
-fn refused(wish: Wish<'_>, action: Action, asker: &Asker<'_>, collection: &Collection) -> Error {
-    match wish {
-        Wish::Replace(_) => error::replacement_refused(&asker.caller, collection),
-        _ => error::refused(action, &asker.caller, collection),
+fn refused(op: WriteOp<'_>, action: Action, context: &RequestContext<'_>, collection: &Collection) -> Error {
+    match op {
+        WriteOp::Replace(_) => error::replacement_refused(&context.caller, collection),
+        _ => error::refused(action, &context.caller, collection),
     }
 }
 
@@ -169,19 +177,19 @@ pub(super) fn absent(
     collection: &Collection,
     action: Action,
     id: &str,
-    asker: &Asker<'_>,
+    context: &RequestContext<'_>,
     data: Option<&Json<'_>>,
 ) -> Error {
-    let (rules, caller) = (&collection.options.rules, &asker.caller);
+    let (rules, caller) = (&collection.options.rules, &context.caller);
     let rule = rules.of(action);
     let all = |action| rules.of(action).verdict(action, caller) == Verdict::Allow;
     let may_know = if all(action) {
         true
     } else if rule.is_about_caller() {
         let (now, nothing) = (http::now(), Json::Object(Vec::new()));
-        let context = asker.context(action, &now, data);
+        let rule_context = context.rule_context(action, &now, data);
         let any = Record { id, owner_id: None, created_at: &now, updated_at: &now, data: &nothing };
-        rule.allows(action, &any, &context)
+        rule.allows(action, &any, &rule_context)
     } else {
         // What has no form of an id is none, and whoever may list or read all knows which there are.
         !validate::is_record_id(id) || all(Action::List) || all(Action::Read)
@@ -197,28 +205,28 @@ fn create(
     collection: &Arc<Collection>,
     id: &str,
     data: &Json<'_>,
-    wish: Wish<'_>,
+    op: WriteOp<'_>,
     conditions: Conditions<'_>,
-    asker: &Asker<'_>,
-) -> Result<Prepared> {
+    context: &RequestContext<'_>,
+) -> Result<PreparedWrite> {
     let outcome = validate::data(&collection.schema, collection.options.unknown_fields, data);
     // Rights come first: where the data does not hold, the rule decides on it as it came.
     let (text, faults) = outcome.map_or_else(|faults| (data.to_text(), Some(faults)), |text| (text, None));
     let record = Stored {
         id: id.to_owned(),
-        owner_id: asker.caller.id.map(str::to_owned),
+        owner_id: context.caller.id.map(str::to_owned),
         created_at: None,
         updated_at: None,
         data: text,
         version: 1,
     };
-    check_rule(collection, Action::Create, &record, wish, asker)?;
+    check_rule(collection, Action::Create, &record, op, context)?;
     check_absent(conditions)?;
     if let Some(faults) = faults {
         return Err(error::validation(&faults));
     }
     let (change, event_id) = (Change::Create, OnceLock::new());
-    Ok(Prepared { collection: Arc::clone(collection), change, record, previous: None, event_id })
+    Ok(PreparedWrite { collection: Arc::clone(collection), change, record, previous: None, event_id })
 }
 
 /// Asks the rule where it depends on the record.
@@ -226,15 +234,15 @@ fn check_rule(
     collection: &Arc<Collection>,
     action: Action,
     record: &Stored,
-    wish: Wish<'_>,
-    asker: &Asker<'_>,
+    op: WriteOp<'_>,
+    context: &RequestContext<'_>,
 ) -> Result<()> {
     let rule = collection.options.rules.of(action);
-    if rule.verdict(action, &asker.caller) == Verdict::Allow {
+    if rule.verdict(action, &context.caller) == Verdict::Allow {
         return Ok(());
     }
     let (now, data) = (http::now(), parsed(&record.data)?);
-    let context = asker.context(action, &now, wish.data());
+    let rule_context = context.rule_context(action, &now, op.data());
     let seen = Record {
         id: &record.id,
         owner_id: record.owner_id.as_deref(),
@@ -242,10 +250,10 @@ fn check_rule(
         updated_at: record.updated_at.as_deref().unwrap_or(&now),
         data: &data,
     };
-    if rule.allows(action, &seen, &context) {
+    if rule.allows(action, &seen, &rule_context) {
         return Ok(());
     }
-    Err(refused(wish, action, asker, collection))
+    Err(refused(op, action, context, collection))
 }
 
 fn check_absent(conditions: Conditions<'_>) -> Result<()> {
@@ -258,21 +266,21 @@ fn check_absent(conditions: Conditions<'_>) -> Result<()> {
 fn check_present(conditions: Conditions<'_>, stored: &Stored) -> Result<()> {
     let tag = stored.etag();
     if let Some(header) = conditions.if_match
-        && !etag::names(header, &tag, false)
+        && !etag::matches(header, &tag, false)
     {
         let message =
             format!("If-Match: the record was changed meanwhile; its tag is {tag} now: read it again");
         return Err(error::precondition(message));
     }
     match conditions.if_none_match {
-        Some(header) if etag::names(header, &tag, true) => Err(error::precondition(format!(
+        Some(header) if etag::matches(header, &tag, true) => Err(error::precondition(format!(
             "If-None-Match: the record is there already, with the tag {tag}"
         ))),
         _ => Ok(()),
     }
 }
 
-impl Prepared {
+impl PreparedWrite {
     /// Takes data that a hook altered, which must hold under the schema as well.
     pub(super) fn alter(&mut self, data: &str) -> Result<()> {
         let given = parsed(data)?;

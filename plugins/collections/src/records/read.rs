@@ -10,9 +10,9 @@ use tinybase_plugin_api::{
 
 use super::{
     answer::Answer,
-    current,
     expand::{self, Loading},
-    prepare::{Asker, absent},
+    prepare::{RequestContext, absent},
+    retry_on_schema_change,
 };
 use crate::{
     access::{Action, Verdict},
@@ -28,7 +28,7 @@ use crate::{
 
 /// Answers one record.
 pub async fn read(plugin: Arc<Collections>, request: Request) -> Result<Response> {
-    current(&plugin, || record(&plugin, &request)).await
+    retry_on_schema_change(&plugin, || record(&plugin, &request)).await
 }
 
 async fn record(plugin: &Collections, request: &Request) -> Result<Response> {
@@ -46,8 +46,8 @@ async fn record(plugin: &Collections, request: &Request) -> Result<Response> {
         .await;
     let rows = rows.map_err(error::of_read(plugin))?;
     let Some(row) = rows.first() else {
-        let asker = Asker::of(request);
-        return Err(absent(&collection, Action::Read, id, &asker, None));
+        let context = RequestContext::of(request);
+        return Err(absent(&collection, Action::Read, id, &context, None));
     };
     let record = Answer {
         collection_id: &collection.id,
@@ -71,7 +71,7 @@ async fn record(plugin: &Collections, request: &Request) -> Result<Response> {
         }
     }
     let tag = etag::of_record(row.integer(5)?, record.created_at);
-    if request.header("if-none-match").is_some_and(|header| etag::names(header, &tag, true)) {
+    if request.header("if-none-match").is_some_and(|header| etag::matches(header, &tag, true)) {
         return Ok(Response::empty(304).with_header("etag", &tag));
     }
     let json = if request.query().is_empty() {

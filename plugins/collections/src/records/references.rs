@@ -13,7 +13,7 @@ use tinybase_plugin_api::{
 
 use super::{
     load::{self, Stored},
-    prepare::{Asker, Change, Prepared, Wish},
+    prepare::{Change, PreparedWrite, RequestContext, WriteOp},
     read::parsed,
     write::Refused,
 };
@@ -33,7 +33,7 @@ use crate::{
 #[derive(Clone, Copy)]
 pub(super) struct Before<'a> {
     pub(super) seen: &'a HashMap<(i64, String), usize>,
-    pub(super) changes: &'a [Prepared],
+    pub(super) changes: &'a [PreparedWrite],
 }
 
 impl Before<'_> {
@@ -48,14 +48,14 @@ impl Before<'_> {
 /// it would tell that there is one, and `restrict` would keep its owner from deleting it.
 pub(super) async fn check(
     plugin: &Collections,
-    prepared: &Prepared,
-    wish: Wish<'_>,
-    asker: &Asker<'_>,
+    prepared: &PreparedWrite,
+    op: WriteOp<'_>,
+    context: &RequestContext<'_>,
     before: Option<Before<'_>>,
 ) -> Result<()> {
     let mut fields = prepared.collection.schema.fields().iter().filter(|field| field.reference.is_some());
-    let (Some(first), Some(data)) = (fields.next(), wish.data()) else { return Ok(()) };
-    if asker.caller.is_admin {
+    let (Some(first), Some(data)) = (fields.next(), op.data()) else { return Ok(()) };
+    if context.caller.is_admin {
         return Ok(());
     }
     let previous = prepared.previous.as_deref().map(parsed).transpose()?;
@@ -65,7 +65,7 @@ pub(super) async fn check(
         let Some(id) = of(data).filter(|id| previous.as_ref().and_then(of).as_ref() != Some(id)) else {
             continue;
         };
-        if !is_readable(plugin, &catalog, field, &id, prepared, asker, before).await? {
+        if !is_readable(plugin, &catalog, field, &id, prepared, context, before).await? {
             let target = field.reference.as_ref().map_or("", |reference| &reference.collection);
             return Err(error::reference_missing(&field.name, &id, target));
         }
@@ -80,21 +80,21 @@ async fn is_readable(
     catalog: &Catalog,
     field: &Field,
     id: &str,
-    prepared: &Prepared,
-    asker: &Asker<'_>,
+    prepared: &PreparedWrite,
+    context: &RequestContext<'_>,
     before: Option<Before<'_>>,
 ) -> Result<bool> {
     let Some(reference) = &field.reference else { return Ok(true) };
     if reference.collection == USERS {
         // Users have no rules: whoever may not list them knows of themselves alone.
-        return Ok(asker.caller.id == Some(id) || scopes::may_list_users(asker.request));
+        return Ok(context.caller.id == Some(id) || scopes::may_list_users(context.request));
     }
     let Some(target) = catalog.get(&reference.collection) else { return Ok(true) };
-    if !scopes::may_read(asker.request, &target.name) {
+    if !scopes::may_read(context.request, &target.name) {
         return Ok(false);
     }
     let rule = target.options.rules.of(Action::Read);
-    match rule.verdict(Action::Read, &asker.caller) {
+    match rule.verdict(Action::Read, &context.caller) {
         Verdict::Allow => return Ok(true),
         Verdict::Deny => return Ok(false),
         Verdict::Depends => {}
@@ -108,7 +108,7 @@ async fn is_readable(
     let Some(stored) = stored else { return Ok(false) };
     let (now, data) = (http::now(), parsed(&stored.data)?);
     let (method, action) = ("GET", Action::Read.name());
-    let context = Context { caller: &asker.caller, now: &now, method, action, data: None };
+    let context = Context { caller: &context.caller, now: &now, method, action, data: None };
     let record = Record {
         id,
         owner_id: stored.owner_id.as_deref(),
@@ -120,7 +120,7 @@ async fn is_readable(
 }
 
 /// The database does not say which reference it refused: looks for it.
-pub(super) async fn refused(plugin: &Collections, changes: &[Prepared]) -> Refused {
+pub(super) async fn refused(plugin: &Collections, changes: &[PreparedWrite]) -> Refused {
     for (at, prepared) in changes.iter().enumerate() {
         let found = match prepared.change {
             Change::Delete => who_refers(plugin, prepared).await,
@@ -139,7 +139,7 @@ pub(super) async fn refused(plugin: &Collections, changes: &[Prepared]) -> Refus
 /// Which of the changes brings the value of a unique field that the database refused.
 pub(super) async fn holder_of_taken(
     plugin: &Collections,
-    changes: &[Prepared],
+    changes: &[PreparedWrite],
     error: &Error,
 ) -> Result<Option<usize>> {
     let Some(name) = error.details().and_then(|details| details["field"].as_str()) else { return Ok(None) };
@@ -177,7 +177,7 @@ async fn exists(plugin: &Collections, table: &str, id: &str) -> Result<bool> {
 }
 
 /// The reference of a written record that leads nowhere.
-async fn dangling(plugin: &Collections, prepared: &Prepared) -> Result<Option<Error>> {
+async fn dangling(plugin: &Collections, prepared: &PreparedWrite) -> Result<Option<Error>> {
     let catalog = plugin.catalog.current().await?;
     let data = parsed(&prepared.record.data)?;
     for field in prepared.collection.schema.fields() {
@@ -200,7 +200,7 @@ async fn dangling(plugin: &Collections, prepared: &Prepared) -> Result<Option<Er
 
 /// What still refers to a record that was to be deleted, or to one that would go with it. References that cascade do not
 /// keep it.
-async fn who_refers(plugin: &Collections, prepared: &Prepared) -> Result<Option<Error>> {
+async fn who_refers(plugin: &Collections, prepared: &PreparedWrite) -> Result<Option<Error>> {
     let catalog = plugin.catalog.current().await?;
     let first = (prepared.collection.number, prepared.record.id.clone());
     let mut gone: HashSet<(i64, String)> = HashSet::from([first.clone()]);

@@ -8,16 +8,16 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value as Json, json};
 use tinybase_plugin_api::{
     Error, Result,
-    caller::{ToldCaller, told},
+    caller::{CallerPayload, required_nullable},
     database::{ReadHint, Row, Rows, Value},
     task::Pace,
 };
 
 use super::{
     answer::Answer,
-    current,
     may_read::may_read,
     read::{parsed, seen},
+    retry_on_schema_change,
 };
 use crate::{
     access::{Action, Caller, Verdict},
@@ -41,15 +41,15 @@ pub async fn call(plugin: Arc<Collections>, method: String, payload: Json) -> Re
     match method.as_str() {
         "read" => {
             let asked = shape(payload)?;
-            current(&plugin, || read(&plugin, &asked)).await
+            retry_on_schema_change(&plugin, || read(&plugin, &asked)).await
         }
         "list" => {
             let asked = shape(payload)?;
-            current(&plugin, || list(&plugin, &asked)).await
+            retry_on_schema_change(&plugin, || list(&plugin, &asked)).await
         }
         "may_read" => {
             let asked = shape(payload)?;
-            current(&plugin, || may_read(&plugin, &asked)).await
+            retry_on_schema_change(&plugin, || may_read(&plugin, &asked)).await
         }
         "collections" => collections(&plugin, &shape(payload)?).await,
         _ => {
@@ -65,7 +65,7 @@ fn shape<T: DeserializeOwned>(payload: Json) -> Result<T> {
 }
 
 /// The caller that a payload tells of, as rules see them.
-pub(super) fn caller(told: Option<&ToldCaller>) -> Caller<'_> {
+pub(super) fn caller(told: Option<&CallerPayload>) -> Caller<'_> {
     told.map_or_else(Caller::default, |told| Caller {
         id: Some(&told.user_id),
         email: Some(&told.email),
@@ -89,8 +89,8 @@ pub(super) fn check_ids(ids: &[String]) -> Result<()> {
 struct Read {
     collection: String,
     ids: Vec<String>,
-    #[serde(deserialize_with = "told")]
-    caller: Option<ToldCaller>,
+    #[serde(deserialize_with = "required_nullable")]
+    caller: Option<CallerPayload>,
     #[serde(default)]
     rule: ReadRule,
 }

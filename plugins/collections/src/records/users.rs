@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tinybase_plugin_api::{
     Result,
     database::{Batch, Value},
-    events::{Before, Event},
+    events::{Event, HookOutcome},
 };
 
 use super::cascade;
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Before a user is deleted; the event's subject is the user's id.
-pub(crate) async fn before_user_delete(plugin: Arc<Collections>, event: Event) -> Result<Before> {
+pub(crate) async fn before_user_delete(plugin: Arc<Collections>, event: Event) -> Result<HookOutcome> {
     let catalog = plugin.catalog.current().await?;
     let mut statements = Batch::default();
     for referrer in catalog.referrers(USERS).filter(|referrer| referrer.on_delete == OnDelete::SetNull) {
@@ -27,5 +27,5 @@ pub(crate) async fn before_user_delete(plugin: Arc<Collections>, event: Event) -
     if cascade::is_needed(&plugin, cascade::Root::user(&event.subject)).await? {
         cascade::push_dependents(&plugin, cascade::Root::user(&event.subject), &mut statements).await?;
     }
-    Ok(Before::pass().with_statements(statements))
+    Ok(HookOutcome::accept().with_statements(statements))
 }

@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::{
     answer::Answer,
-    cascade, current, load,
-    prepare::{Asker, Change, Conditions, Prepared, Wish, prepare},
-    references,
+    cascade, load,
+    prepare::{Change, Conditions, PreparedWrite, RequestContext, WriteOp, prepare},
+    references, retry_on_schema_change,
 };
 use crate::{
     budget::{Budget, Room},
@@ -34,7 +34,7 @@ pub async fn create(plugin: Arc<Collections>, request: Request) -> Result<Respon
     drop(turn);
     let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
     let id = Uuid::now_v7().hyphenated().encode_lower(&mut id);
-    change(&plugin, &request, id, Wish::Create(http::data(&body)?)).await
+    change(&plugin, &request, id, WriteOp::Create(http::data(&body)?)).await
 }
 
 /// `PATCH {name}/records/{id}`: fields laid over a record under the rule `update`.
@@ -43,7 +43,7 @@ pub async fn update(plugin: Arc<Collections>, request: Request) -> Result<Respon
     let turn = heavy::turn(request.body().len()).await;
     let body = http::object_of(&request, &BODY, 1)?;
     drop(turn);
-    change(&plugin, &request, request.param(1), Wish::Merge(http::data(&body)?)).await
+    change(&plugin, &request, request.param(1), WriteOp::Merge(http::data(&body)?)).await
 }
 
 /// `PUT {name}/records/{id}`: data in place of a record's, or a new record under this id.
@@ -59,40 +59,40 @@ pub async fn replace(plugin: Arc<Collections>, request: Request) -> Result<Respo
         let detail = json!([{"loc": ["path", "id"], "msg": message, "type": "uuid"}]);
         return Err(Error::unprocessable("invalid_id", format!("the id {message}")).with_details(detail));
     }
-    change(&plugin, &request, id, Wish::Replace(data)).await
+    change(&plugin, &request, id, WriteOp::Replace(data)).await
 }
 
 /// `DELETE {name}/records/{id}`: the end of a record under the rule `delete`.
 pub async fn delete(plugin: Arc<Collections>, request: Request) -> Result<Response> {
-    change(&plugin, &request, request.param(1), Wish::Delete).await
+    change(&plugin, &request, request.param(1), WriteOp::Delete).await
 }
 
-async fn change(plugin: &Collections, request: &Request, id: &str, wish: Wish<'_>) -> Result<Response> {
+async fn change(plugin: &Collections, request: &Request, id: &str, op: WriteOp<'_>) -> Result<Response> {
     http::check_query(request, &[])?;
-    current(plugin, || try_change(plugin, request, id, wish)).await
+    retry_on_schema_change(plugin, || try_change(plugin, request, id, op)).await
 }
 
-async fn try_change(plugin: &Collections, request: &Request, id: &str, wish: Wish<'_>) -> Result<Response> {
-    let asker = Asker::of(request);
+async fn try_change(plugin: &Collections, request: &Request, id: &str, op: WriteOp<'_>) -> Result<Response> {
+    let context = RequestContext::of(request);
     let conditions =
         Conditions { if_match: request.header("if-match"), if_none_match: request.header("if-none-match") };
     let mut collection = plugin.catalog.collection(request.param(0)).await?;
     for _ in 0..limits::WRITE_ATTEMPTS_MAX {
-        let stored = match wish {
-            Wish::Create(_) => None,
+        let stored = match op {
+            WriteOp::Create(_) => None,
             _ => load::record(plugin.database, &collection, id).await?,
         };
         let turn =
             heavy::turn(request.body().len() + stored.as_ref().map_or(0, |stored| stored.data.len())).await;
-        let mut prepared = prepare(&collection, id, stored, wish, conditions, &asker)?;
+        let mut prepared = prepare(&collection, id, stored, op, conditions, &context)?;
         drop(turn);
-        references::check(plugin, &prepared, wish, &asker, None).await?;
+        references::check(plugin, &prepared, op, &context, None).await?;
         let is_deep = prepared.change == Change::Delete
             && cascade::is_needed(plugin, cascade::Root::record(&collection, id)).await?;
         // Alone, a statement that affects nothing does no harm and needs no savepoint.
         let alone = if is_deep { Expect::Exactly(1) } else { Expect::Any };
         let mut part = Part { batch: Batch::default(), deep: is_deep.then_some(0) };
-        apply_hooks(plugin, &mut prepared, &asker, &mut part.batch, alone).await?;
+        apply_hooks(plugin, &mut prepared, &context, &mut part.batch, alone).await?;
         // What is committed is answered: whether that can be is known before.
         Budget::of(plugin).take(answer_len_max(&prepared))?;
         let mut room = Room::of(plugin);
@@ -100,7 +100,7 @@ async fn try_change(plugin: &Collections, request: &Request, id: &str, wish: Wis
         room.grow(2 * part.batch.len_bytes() + answer_len_max(&prepared)).await?;
         match apply(plugin, vec![part], std::slice::from_ref(&prepared)).await.map_err(Refused::into_error)? {
             Some(times) => {
-                told(plugin, &prepared, &asker);
+                emit_after(plugin, &prepared, &context);
                 return Ok(answer(prepared, times.first().map_or("", String::as_str)));
             }
             // The record or the collection was changed meanwhile: decide again on what is there now.
@@ -117,12 +117,12 @@ async fn try_change(plugin: &Collections, request: &Request, id: &str, wish: Wis
 /// affect where no hook adds a statement.
 pub(super) async fn apply_hooks(
     plugin: &Collections,
-    prepared: &mut Prepared,
-    asker: &Asker<'_>,
+    prepared: &mut PreparedWrite,
+    context: &RequestContext<'_>,
     batch: &mut Batch,
     alone: Expect,
 ) -> Result<()> {
-    let passed = plugin.events.before(prepared, asker).await?;
+    let passed = plugin.events.before(prepared, context).await?;
     if let Some(payload) = passed.payload
         && prepared.change != Change::Delete
     {
@@ -157,7 +157,7 @@ pub(super) struct Part {
 pub(super) async fn apply(
     plugin: &Collections,
     mut parts: Vec<Part>,
-    changes: &[Prepared],
+    changes: &[PreparedWrite],
 ) -> Result<Option<Vec<String>>, Refused> {
     let is_deep = parts.iter().any(|part| part.deep.is_some());
     let applied = if is_deep {
@@ -188,11 +188,15 @@ fn first(applied: Applied) -> Option<Vec<String>> {
 }
 
 /// Applies parts in one transaction, before each of them what its deletion takes with it.
-async fn apply_deep(plugin: &Collections, parts: Vec<Part>, changes: &[Prepared]) -> Result<Vec<String>> {
+async fn apply_deep(
+    plugin: &Collections,
+    parts: Vec<Part>,
+    changes: &[PreparedWrite],
+) -> Result<Vec<String>> {
     let mut transaction = plugin.database.begin(limits::CASCADE_TIME_MAX).await?;
     let mut times = Vec::with_capacity(parts.len());
     for part in parts {
-        if let Some(Prepared { collection, record, .. }) = part.deep.and_then(|at| changes.get(at)) {
+        if let Some(PreparedWrite { collection, record, .. }) = part.deep.and_then(|at| changes.get(at)) {
             cascade::delete_dependents(
                 plugin,
                 &mut transaction,
@@ -207,7 +211,7 @@ async fn apply_deep(plugin: &Collections, parts: Vec<Part>, changes: &[Prepared]
 }
 
 /// How many bytes the record of a change takes in an answer, at most.
-pub(super) fn answer_len_max(prepared: &Prepared) -> usize {
+pub(super) fn answer_len_max(prepared: &PreparedWrite) -> usize {
     if prepared.change == Change::Delete { 0 } else { answered(prepared, "").len_max() }
 }
 
@@ -216,13 +220,13 @@ fn is_id_taken(fault: &Error) -> bool {
 }
 
 /// Tells who listens. The change is committed: a fault here is the log's, not the client's.
-pub(super) fn told(plugin: &Collections, prepared: &Prepared, asker: &Asker<'_>) {
-    if let Err(fault) = plugin.events.after(prepared, asker) {
+pub(super) fn emit_after(plugin: &Collections, prepared: &PreparedWrite, context: &RequestContext<'_>) {
+    if let Err(fault) = plugin.events.after(prepared, context) {
         log::error(format!("no event of a change of {} was emitted: {fault}", prepared.collection.name));
     }
 }
 
-fn answer(prepared: Prepared, now: &str) -> Response {
+fn answer(prepared: PreparedWrite, now: &str) -> Response {
     let status = prepared.status();
     if prepared.change == Change::Delete {
         return Response::empty(status);
@@ -232,12 +236,12 @@ fn answer(prepared: Prepared, now: &str) -> Response {
 }
 
 /// The record of a change that was applied at `now`.
-pub(super) fn record_json(prepared: &Prepared, now: &str) -> String {
+pub(super) fn record_json(prepared: &PreparedWrite, now: &str) -> String {
     answered(prepared, now).to_json()
 }
 
 /// The record of a change that was applied at `now`.
-pub(super) fn answered<'a>(prepared: &'a Prepared, now: &'a str) -> Answer<'a> {
+pub(super) fn answered<'a>(prepared: &'a PreparedWrite, now: &'a str) -> Answer<'a> {
     let record = &prepared.record;
     Answer {
         collection_id: &prepared.collection.id,

@@ -144,7 +144,7 @@ impl Shape {
     }
 
     /// The statements that take away what `next` has not, to be run before the data is changed.
-    pub fn shed(&self, next: &Shape, number: i64) -> Vec<String> {
+    pub fn drop_statements(&self, next: &Shape, number: i64) -> Vec<String> {
         let parts = self.triggers.iter().chain(&self.foreign_keys).chain(&self.indexes);
         let gone = parts.filter(|named| !self.keeps(next, named)).map(|named| named.drop.clone());
         let columns: Vec<&Column> =
@@ -153,21 +153,21 @@ impl Shape {
     }
 
     /// The statements that add the columns that `before` had not, to be run once the data was changed.
-    pub fn grow_columns(&self, before: &Shape, number: i64) -> Vec<String> {
+    pub fn add_column_statements(&self, before: &Shape, number: i64) -> Vec<String> {
         let columns: Vec<&Column> =
             self.columns.iter().filter(|column| !before.columns.contains(column)).collect();
         self.dialect.add_columns(&table_name(number), &columns)
     }
 
     /// The statements that add what else `before` had not, to be run once what is in the columns was found to hold.
-    pub fn grow_named(&self, before: &Shape) -> Vec<String> {
+    pub fn add_index_statements(&self, before: &Shape) -> Vec<String> {
         self.named().filter(|named| !before.keeps(self, named)).flat_map(Named::statements).collect()
     }
 
     /// The statements that end the table.
     pub fn drop(&self, number: i64) -> Vec<String> {
         // Ending a table deletes its rows, which its own references to itself would refuse.
-        let mut statements = self.shed(&Shape::bare(self.dialect), number);
+        let mut statements = self.drop_statements(&Shape::bare(self.dialect), number);
         statements.push(format!("DROP TABLE {}", table_name(number)));
         statements
     }

@@ -125,11 +125,11 @@ impl Blocking {
         Response::json(&"fine")
     }
 
-    async fn before(self: Arc<Self>, event: Event) -> Result<Before> {
+    async fn before(self: Arc<Self>, event: Event) -> Result<HookOutcome> {
         if event.parse::<Json>()?["record"]["block"] == "before" {
             sleep();
         }
-        Ok(Before::pass())
+        Ok(HookOutcome::accept())
     }
 
     async fn after(self: Arc<Self>, event: Event) -> Result<()> {

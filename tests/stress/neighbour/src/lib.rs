@@ -85,9 +85,9 @@ impl Neighbour {
     }
 
     /// The hook before a note, which has an entry of its own in the note's change.
-    async fn watch(self: Arc<Self>, event: Event) -> Result<Before> {
+    async fn watch(self: Arc<Self>, event: Event) -> Result<HookOutcome> {
         let entry = self.host.audit()?.entry(&Entry::new("watch", "note", event.subject)).await?;
-        Ok(Before::pass().with_statements(entry))
+        Ok(HookOutcome::accept().with_statements(entry))
     }
 
     /// Asks another server for the URL that it is sent; answers status and body.

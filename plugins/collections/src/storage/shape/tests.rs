@@ -155,17 +155,17 @@ fn a_table_changes_its_shape_in_place_and_ends() {
         if let Some(lock) = store.dialect.lock("collections_r_2") {
             store.script(&format!("BEGIN; {lock}; COMMIT"));
         }
-        run(store, before.shed(&after, 2));
-        run(store, after.grow_columns(&before, 2));
-        run(store, after.grow_named(&before));
+        run(store, before.drop_statements(&after, 2));
+        run(store, after.add_column_statements(&before, 2));
+        run(store, after.add_index_statements(&before));
         is_as_made(store, &after, 2);
         insert(store, 2, "k2", r#"{"a":"anything","n":1}"#).unwrap();
         assert!(insert(store, 2, "k3", r#"{"n":1}"#).is_err());
         store.script("DELETE FROM collections_r_1");
-        run(store, after.shed(&before, 2));
+        run(store, after.drop_statements(&before, 2));
         store.script("UPDATE collections_r_2 SET data='{}'");
-        run(store, before.grow_columns(&after, 2));
-        run(store, before.grow_named(&after));
+        run(store, before.add_column_statements(&after, 2));
+        run(store, before.add_index_statements(&after));
         is_as_made(store, &before, 2);
         assert!(insert(store, 2, "k3", r#"{"a":"anything"}"#).is_err());
         insert(store, 2, "k4", r#"{"self":"k4"}"#).unwrap();

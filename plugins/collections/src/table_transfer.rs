@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 use tinybase_plugin_api::{
     Result,
-    events::{Before, Event},
+    events::{Event, HookOutcome},
 };
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 pub(crate) const TOPIC: &str = "copy.tables";
 
 /// Answers the statements for every collection.
-pub(crate) async fn tables(plugin: Arc<Collections>, event: Event) -> Result<Before> {
+pub(crate) async fn tables(plugin: Arc<Collections>, event: Event) -> Result<HookOutcome> {
     let catalog = plugin.catalog.reload().await?;
     let number_of = |name: &str| catalog.get(name).map(|target| target.number);
     let tables: Vec<Json> = catalog
@@ -30,8 +30,8 @@ pub(crate) async fn tables(plugin: Arc<Collections>, event: Event) -> Result<Bef
             let Collection { dialect, schema, options, .. } = &**collection;
             let shape = Shape::of(*dialect, number, schema, options, &number_of);
             let bare = Shape::bare(*dialect);
-            let mut finish = shape.grow_columns(&bare, number);
-            finish.extend(shape.grow_named(&bare));
+            let mut finish = shape.add_column_statements(&bare, number);
+            finish.extend(shape.add_index_statements(&bare));
             finish.extend(recount(number));
             json!({"name": collection.table, "make": bare.create(number), "finish": finish})
         })
@@ -41,7 +41,7 @@ pub(crate) async fn tables(plugin: Arc<Collections>, event: Event) -> Result<Bef
         payload.insert("tables".to_owned(), tables.into());
         payload.insert("derived".to_owned(), json!(["collections_counts"]));
     }
-    Ok(Before::pass().with_payload(payload))
+    Ok(HookOutcome::accept().with_payload(payload))
 }
 
 /// The statements that count a collection's records again.

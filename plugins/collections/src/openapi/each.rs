@@ -6,7 +6,7 @@ use std::{collections::HashSet, sync::Arc};
 use serde_json::{Map, Value as Json, json};
 use tinybase_plugin_api::{
     Result,
-    events::{Before, Event},
+    events::{Event, HookOutcome},
 };
 
 use super::{
@@ -30,7 +30,7 @@ pub(crate) const TOPIC: &str = "openapi.collect";
 const EXTENSION: &str = "collections";
 
 /// Adds every collection's part to what is collected.
-pub(crate) async fn collect(plugin: Arc<Collections>, event: Event) -> Result<Before> {
+pub(crate) async fn collect(plugin: Arc<Collections>, event: Event) -> Result<HookOutcome> {
     let catalog = plugin.catalog.current().await?;
     let limit = event.payload["limit"].as_u64().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(0);
     let version = version(&catalog, limit);
@@ -44,7 +44,7 @@ pub(crate) async fn collect(plugin: Arc<Collections>, event: Event) -> Result<Be
         });
         part(described.map(|collection| &**collection), version)
     };
-    Ok(Before::pass().with_payload(answer))
+    Ok(HookOutcome::accept().with_payload(answer))
 }
 
 /// Changes whenever something changes that the part tells.
