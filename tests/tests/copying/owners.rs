@@ -41,8 +41,8 @@ impl Limited<'_> {
 
 impl Drop for Limited<'_> {
     fn drop(&mut self) {
-        let hand_over = format!("REASSIGN OWNED BY {0} TO CURRENT_USER; DROP OWNED BY {0}", self.name);
-        let _ = self.database.run(&hand_over);
+        let change_owner = format!("REASSIGN OWNED BY {0} TO CURRENT_USER; DROP OWNED BY {0}", self.name);
+        let _ = self.database.run(&change_owner);
         let _ = psql(self.server, &format!("DROP ROLE {}", self.name));
     }
 }

@@ -86,7 +86,7 @@ pub(super) async fn install(site: &CommandContext<'_>, options: Install) -> Resu
     let request = InstallRequest { specs, upgrade: false, accept_publisher: options.accept_publisher };
     let prepared = prepare(site, &request).await?;
     let Install { dry_run, yes, json, .. } = options;
-    carry_out(site, prepared, Manner { what: "Install", dry_run, yes, json }).await
+    execute(site, prepared, Manner { what: "Install", dry_run, yes, json }).await
 }
 
 pub(super) async fn update(site: &CommandContext<'_>, options: Update) -> Result<(), Failure> {
@@ -102,7 +102,7 @@ pub(super) async fn update(site: &CommandContext<'_>, options: Update) -> Result
     let specs = specs.map_err(|error| Failure::usage(error.message))?;
     let request = InstallRequest { specs, upgrade: true, accept_publisher: options.accept_publisher };
     let prepared = prepare(site, &request).await?;
-    carry_out(site, prepared, Manner { what: "Update", dry_run, yes, json }).await
+    execute(site, prepared, Manner { what: "Update", dry_run, yes, json }).await
 }
 
 pub(super) async fn uninstall(
@@ -150,7 +150,7 @@ pub(super) async fn roll_back(site: &CommandContext<'_>, options: Rollback) -> R
     output::line("nothing was changed")
 }
 
-async fn carry_out(site: &CommandContext<'_>, prepared: Prepared, manner: Manner) -> Result<(), Failure> {
+async fn execute(site: &CommandContext<'_>, prepared: Prepared, manner: Manner) -> Result<(), Failure> {
     if manner.dry_run && manner.json {
         let plan: Vec<_> = prepared.steps.iter().map(Step::described).collect();
         return output::json(&json!({"plan": plan}));

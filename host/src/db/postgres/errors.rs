@@ -13,7 +13,7 @@ use crate::db::DbError;
 #[derive(Debug)]
 pub(super) enum Fault {
     /// As the caller gets it.
-    Told(DbError),
+    ServerMessage(DbError),
     /// A unique constraint refused a value: its columns are to be looked up by its name.
     Unique { table: String, constraint: String },
     /// Other transactions got in the way: the same may go through.
@@ -28,7 +28,7 @@ pub(super) enum Fault {
 
 impl From<DbError> for Fault {
     fn from(error: DbError) -> Fault {
-        Fault::Told(error)
+        Fault::ServerMessage(error)
     }
 }
 
@@ -37,13 +37,13 @@ impl From<sqlx::Error> for Fault {
         match error {
             sqlx::Error::Database(error) => match error.try_downcast::<PgDatabaseError>() {
                 Ok(error) => of_server(&error),
-                Err(error) => Fault::Told(DbError::Sql(error.to_string())),
+                Err(error) => Fault::ServerMessage(DbError::Sql(error.to_string())),
             },
             sqlx::Error::Io(error) => Fault::Lost(error.to_string()),
             sqlx::Error::Tls(error) => Fault::Lost(error.to_string()),
             sqlx::Error::Protocol(error) => Fault::Lost(error),
             sqlx::Error::WorkerCrashed => Fault::Lost("its connection ended".to_owned()),
-            other => Fault::Told(DbError::Sql(other.to_string())),
+            other => Fault::ServerMessage(DbError::Sql(other.to_string())),
         }
     }
 }
@@ -68,17 +68,17 @@ impl From<ServerError> for Fault {
     fn from(error: ServerError) -> Fault {
         match error {
             ServerError::Unique { table, constraint } => Fault::Unique { table, constraint },
-            ServerError::ForeignKey => Fault::Told(DbError::ForeignKey),
-            ServerError::Constraint(problem) => Fault::Told(DbError::Constraint(problem)),
-            ServerError::InvalidValue(problem) => Fault::Told(DbError::InvalidValue(problem)),
+            ServerError::ForeignKey => Fault::ServerMessage(DbError::ForeignKey),
+            ServerError::Constraint(problem) => Fault::ServerMessage(DbError::Constraint(problem)),
+            ServerError::InvalidValue(problem) => Fault::ServerMessage(DbError::InvalidValue(problem)),
             ServerError::Contended => Fault::Contended,
             ServerError::Stale(problem) => Fault::Stale(problem),
-            ServerError::Cancelled => Fault::Told(DbError::Timeout(std::time::Duration::ZERO)),
-            ServerError::Busy => Fault::Told(DbError::Busy),
-            ServerError::DiskFull(problem) => Fault::Told(DbError::DiskFull(problem)),
+            ServerError::Cancelled => Fault::ServerMessage(DbError::Timeout(std::time::Duration::ZERO)),
+            ServerError::Busy => Fault::ServerMessage(DbError::Busy),
+            ServerError::DiskFull(problem) => Fault::ServerMessage(DbError::DiskFull(problem)),
             ServerError::Lost(problem) => Fault::Lost(problem),
-            ServerError::TooDeep(problem) => Fault::Told(DbError::TooDeep(problem)),
-            ServerError::Sql(problem) => Fault::Told(DbError::Sql(problem)),
+            ServerError::TooDeep(problem) => Fault::ServerMessage(DbError::TooDeep(problem)),
+            ServerError::Sql(problem) => Fault::ServerMessage(DbError::Sql(problem)),
         }
     }
 }
@@ -97,7 +97,7 @@ impl From<StatementError> for DbError {
 
 impl From<StatementError> for Fault {
     fn from(error: StatementError) -> Fault {
-        Fault::Told(error.into())
+        Fault::ServerMessage(error.into())
     }
 }
 

@@ -280,8 +280,8 @@ impl Shared {
     /// What the caller gets of a fault.
     async fn explain(&self, lent: &mut Lent, fault: Fault, time_max: Duration) -> DbError {
         match fault {
-            Fault::Told(DbError::Timeout(_)) => self.timed_out(time_max),
-            Fault::Told(error) | Fault::Misfit(error) => error,
+            Fault::ServerMessage(DbError::Timeout(_)) => self.timed_out(time_max),
+            Fault::ServerMessage(error) | Fault::Misfit(error) => error,
             Fault::Unique { table, constraint } => errors::unique(lent, table, constraint).await,
             Fault::Contended => {
                 DATABASE.busy.add_one();

@@ -39,7 +39,7 @@ pub(super) struct Lease {
 
 /// What came of a request for a token.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum LeaseRequest {
     /// The lease decides.
     Answered(Taken),
     /// The shared bucket must be asked for so many tokens.
@@ -61,15 +61,15 @@ impl Lease {
     }
 
     /// Takes a token of the lease.
-    pub(super) fn take(&mut self, per_minute: u32, nodes: usize, now: Instant) -> Asked {
+    pub(super) fn take(&mut self, per_minute: u32, nodes: usize, now: Instant) -> LeaseRequest {
         if now < self.empty_until {
-            return Asked::Answered(self.taken(per_minute, now, Some(self.empty_until - now)));
+            return LeaseRequest::Answered(self.taken(per_minute, now, Some(self.empty_until - now)));
         }
         if self.tokens > 0 && now < self.ends_at {
             self.tokens -= 1;
-            return Asked::Answered(self.taken(per_minute, now, None));
+            return LeaseRequest::Answered(self.taken(per_minute, now, None));
         }
-        Asked::Wanted(self.wanted(per_minute, nodes, now))
+        LeaseRequest::Wanted(self.wanted(per_minute, nodes, now))
     }
 
     /// How many tokens to take ahead: what the last lease used, twice that where it did not last.
@@ -162,8 +162,8 @@ mod tests {
 
     fn wanted(lease: &mut Lease, per_minute: u32, now: Instant) -> u32 {
         match lease.take(per_minute, 3, now) {
-            Asked::Wanted(wanted) => wanted,
-            Asked::Answered(taken) => panic!("{taken:?}"),
+            LeaseRequest::Wanted(wanted) => wanted,
+            LeaseRequest::Answered(taken) => panic!("{taken:?}"),
         }
     }
 
@@ -180,7 +180,7 @@ mod tests {
         let refused = lease.keep(granted(0, 60), 10, start);
         assert_eq!(refused.refused_for, Some(Duration::from_secs(6)));
         let later = start + Duration::from_secs(2);
-        let Asked::Answered(refused) = lease.take(10, 3, later) else {
+        let LeaseRequest::Answered(refused) = lease.take(10, 3, later) else {
             panic!("an empty bucket is asked again")
         };
         assert_eq!((refused.refused_for, refused.remaining), (Some(Duration::from_secs(4)), 0));
@@ -195,7 +195,10 @@ mod tests {
         assert_eq!(first, 100);
         lease.keep(granted(first, 1), 12_000, start);
         for _ in 1..first {
-            assert!(matches!(lease.take(12_000, 3, start), Asked::Answered(Taken { refused_for: None, .. })));
+            assert!(matches!(
+                lease.take(12_000, 3, start),
+                LeaseRequest::Answered(Taken { refused_for: None, .. })
+            ));
         }
         assert_eq!(
             wanted(&mut lease, 12_000, start),

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::{
     buckets::Taken,
-    leases::{Asked, Granted, Key, Leases},
+    leases::{Granted, Key, LeaseRequest, Leases},
 };
 use crate::{db::DbError, nodes::NodeCount};
 
@@ -69,8 +69,8 @@ impl Shared {
         let asked = async {
             let mut lease = held.lock().await;
             match lease.take(per_minute, self.nodes(), now) {
-                Asked::Answered(taken) => Ok(taken),
-                Asked::Wanted(wanted) => {
+                LeaseRequest::Answered(taken) => Ok(taken),
+                LeaseRequest::Wanted(wanted) => {
                     let granted = self.buckets.take(key, per_minute, wanted).await?;
                     Ok(lease.keep(granted, per_minute, now))
                 }

@@ -44,13 +44,13 @@ pub(super) struct Loading<'a> {
 }
 
 /// The records that one reference of a page's records leads to.
-pub(super) struct Followed {
+pub(super) struct ExpandedField {
     field: String,
     target: Arc<Collection>,
     records: Vec<Found>,
     /// For each record of the page, the position of the one that it refers to.
     leads: Vec<Option<usize>>,
-    below: Vec<Followed>,
+    below: Vec<ExpandedField>,
 }
 
 /// A record that was found.
@@ -91,7 +91,7 @@ pub(super) fn load<'a>(
     collection: &'a Arc<Collection>,
     nodes: &'a [ExpandNode],
     data: Vec<&'a str>,
-) -> Pending<'a, Vec<Followed>> {
+) -> Pending<'a, Vec<ExpandedField>> {
     Box::pin(async move {
         if nodes.is_empty() {
             return Ok(Vec::new());
@@ -117,7 +117,7 @@ pub(super) fn load<'a>(
                 records.iter().enumerate().map(|(at, record)| (record.id.as_str(), at)).collect();
             let lead = |id: Option<String>| id.and_then(|id| places.get(id.as_str()).copied());
             let leads = ids.into_iter().map(lead).collect();
-            all.push(Followed { field: node.field.clone(), target, records, leads, below });
+            all.push(ExpandedField { field: node.field.clone(), target, records, leads, below });
         }
         Ok(all)
     })
@@ -201,7 +201,12 @@ fn answer<'a>(target: &'a Collection, row: &Row<'a>) -> Result<Answer<'a>> {
 }
 
 /// Takes from the budget what [`write`] appends at most for a record.
-pub(super) fn measure(record: &Answer<'_>, all: &[Followed], at: usize, budget: &mut Budget) -> Result<()> {
+pub(super) fn measure(
+    record: &Answer<'_>,
+    all: &[ExpandedField],
+    at: usize,
+    budget: &mut Budget,
+) -> Result<()> {
     budget.take(record.len_max())?;
     if all.is_empty() {
         return Ok(());
@@ -218,7 +223,7 @@ pub(super) fn measure(record: &Answer<'_>, all: &[Followed], at: usize, budget: 
 }
 
 /// Appends a record as JSON, with what its references lead to: `all` is of its page, where it stands at `at`.
-pub(super) fn write(record: &Answer<'_>, all: &[Followed], at: usize, out: &mut String) {
+pub(super) fn write(record: &Answer<'_>, all: &[ExpandedField], at: usize, out: &mut String) {
     record.write_open(out);
     if !all.is_empty() {
         out.push_str(",\"expand\":{");

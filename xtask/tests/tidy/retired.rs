@@ -1,0 +1,88 @@
+//! Names that were replaced by the field's own words and do not come back. It knows code alone, no comment and no string.
+
+use proc_macro2::{TokenStream, TokenTree};
+
+use super::{File, is_rust};
+
+/// A library that is kept as it was built.
+const KEPT: &str = "tests/abi/";
+
+/// What a name was, and what it is now.
+const RETIRED: &[(&str, &str)] = &[
+    ("AnswerBody", "ResponseBody"),
+    ("Asked", "a noun: PackageSpec, LeaseRequest, Arguments"),
+    ("Asker", "RequestContext"),
+    ("Followed", "ReconcileOutcome"),
+    ("Guesses", "AttemptLimit"),
+    ("House", "HostServices"),
+    ("LentRequest", "FfiRequest"),
+    ("Market", "RegistrySet"),
+    ("Member", "ActivePlugin"),
+    ("OwnRoute", "HostRoute"),
+    ("OwnRoutes", "HostRoutes"),
+    ("PluginFigures", "PluginMetrics"),
+    ("Redeeming", "DeferredBatchDatabase"),
+    ("RouteFigures", "RouteMetrics"),
+    ("SameKeys", "KeyConsistency"),
+    ("Spoiled", "TransactionAborted"),
+    ("Teller", "SubscriptionLease"),
+    ("ToldCaller", "CallerPayload"),
+    ("ToldRequest", "RequestPayload"),
+    ("ToldSignIn", "ExternalIdentity"),
+    ("Unopened", "RegistryFailure"),
+    ("WatchedIo", "TrackedIo"),
+    ("Wish", "InstallRequest, WriteOp"),
+    ("answer_error", "error_response"),
+    ("bring_back", "roll_back"),
+    ("bring_package", "install_or_update"),
+    ("bring_up", "activate, load_and_start"),
+    ("carry_out", "execute"),
+    ("cross_origin", "cors"),
+    ("follow_once", "run_once"),
+    ("hand_over", "stage_for_server"),
+    ("jobs_of_a_group", "group_size_limit"),
+    ("look_back", "recover_from_crash"),
+    ("may_carry", "is_held"),
+    ("own_route", "host_route"),
+    ("same_keys", "key_consistency"),
+    ("shared_guesses", "attempt_store"),
+    ("sign_in_told", "sign_in_external"),
+    ("take_hold", "acquire_change_lock"),
+    ("take_part", "participate"),
+    ("take_up", "reconcile_if_changed"),
+    ("tell_state", "report_state"),
+    ("time_log", "log_query"),
+    ("ways_in", "sign_in_methods"),
+];
+
+/// Where a file uses such a name.
+pub(super) fn retired_names(file: &File) -> Vec<String> {
+    if !is_rust(file) || file.path.starts_with(KEPT) {
+        return vec![];
+    }
+    let mut faults = Vec::new();
+    // What is not Rust is another rule's fault.
+    collect(file.text.parse().unwrap_or_default(), &mut faults);
+    faults
+}
+
+fn collect(tokens: TokenStream, faults: &mut Vec<String>) {
+    for token in tokens {
+        match token {
+            TokenTree::Ident(name) => {
+                let name_text = name.to_string();
+                if let Ok(at) = RETIRED.binary_search_by(|(old, _)| old.cmp(&name_text.as_str())) {
+                    let (old, new) = RETIRED[at];
+                    faults.push(format!("line {}: `{old}` is {new} now", name.span().start().line));
+                }
+            }
+            TokenTree::Group(group) => collect(group.stream(), faults),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn retired_names_are_in_order() {
+    assert!(RETIRED.is_sorted_by(|one, two| one.0 < two.0), "they are searched by halving");
+}
