@@ -38,7 +38,8 @@ static BEGUN: Queue = Queue { waiting: Shared(AtomicUsize::new(0)), left: Notify
 static NEW: Queue = Queue { waiting: Shared(AtomicUsize::new(0)), left: Notify::const_new() };
 /// Whether a watchdog checks the workers and records lost ones.
 static IS_WATCHED: AtomicBool = AtomicBool::new(false);
-/// Whether all workers in plugin code have been there for long, so that waiting for one is useless.
+/// Whether all workers that may be in plugin code have been there for long, so that waiting for one is
+/// useless.
 static IS_SPENT: AtomicBool = AtomicBool::new(false);
 /// The notes of all threads ever started. A new thread reuses the note of one that ended.
 static NOTES: Mutex<Vec<&'static Note>> = Mutex::new(Vec::new());

@@ -21,9 +21,10 @@ use super::{
 
 /// How often it checks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// After how many checks in a row that find the same call its worker counts as lost, until the call ends, and
-/// its plugin as slow. This is half a second; no well-behaved call runs that long without yielding, even on
-/// busy cores. Moved code runs on changing threads, and each of them keeps memory that others freed.
+/// How many checks in a row must find the same call before its plugin counts as slow and, until the call ends,
+/// its worker as lost. This is half a second; no well-behaved call runs that long without yielding, even on
+/// busy cores. It is not shorter, since moved code runs on changing threads, and each of them keeps memory
+/// that others freed.
 const LOST_LOOKS: u32 = 10;
 /// For how many checks a plugin counts as slow after the last such call: ten seconds.
 const SLOW_FOR_LOOKS: u32 = 200;

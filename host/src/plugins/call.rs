@@ -111,7 +111,7 @@ impl PluginRoute for PluginCall {
 
     fn call(&self, request: PluginRequest) -> BoxFuture<'static, Result<PluginResponse, ApiError>> {
         let (position, limits, begun) = (self.position, self.limits, Instant::now());
-        // Boxed first: a future that starts later is moved from task to task.
+        // Boxed first, since it is moved from task to task until the call starts.
         let request = BoxedRequest::new(FfiRequest::new(request));
         let make = move |plugin: &Arc<PluginInstance>| plugin.instance().handle(position, request);
         let mut call = self.plugin.guarded(Work::Request, make);

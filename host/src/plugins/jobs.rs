@@ -34,7 +34,7 @@ pub fn start_job(plugin: Arc<PluginInstance>, position: u32, job: &Job) -> JobTa
         loop {
             tokio::select! {
                 biased;
-                // Nothing is ever sent: the sender is dropped with the job's membership.
+                // Nothing is ever sent: the sender is dropped with the `JobTask`.
                 _ = stopped.changed() => return,
                 _ = clock.tick() => {}
             }

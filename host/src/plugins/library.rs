@@ -1,5 +1,5 @@
-//! Opens a verified library in this process, creates the plugin, and ends it. The only place of the host with
-//! `unsafe`.
+//! Opens a verified library in this process, creates the plugin, and ends it. One of the few
+//! places of the host with `unsafe`.
 
 use std::{
     path::Path,
@@ -111,7 +111,7 @@ fn note_stuck(shared: &PluginContext, manifest: &Manifest, error: &LoadError) {
     }
 }
 
-/// Marks a plugin that has not ended yet in the host's count.
+/// Counts a plugin that has not ended yet.
 #[derive(Debug)]
 pub struct Alive {
     count: watch::Sender<usize>,

@@ -59,8 +59,8 @@ impl Plugins {
         if let Some(reason) = installed.quarantined_reason {
             return Err(LoadError::Quarantined { name: name.to_owned(), reason });
         }
-        // No load marker stays while the hook runs. Otherwise, if this process were killed, the next server
-        // would blame the extension.
+        // No load marker is set. Otherwise, if this process were killed during loading, the next server would
+        // blame the extension.
         let package = self.verified(&installed).await?;
         let answer = self.ask_loaded(&package, topic, payload).await;
         self.shut_down(END_TIME_MAX).await;

@@ -330,7 +330,7 @@ impl Plugins {
     }
 }
 
-/// Renews the claim on a change until it is dropped.
+/// Renews the claim on a change until this is dropped.
 struct Alive(JoinHandle<()>);
 
 impl Alive {

@@ -94,7 +94,7 @@ impl ChangeExecutor<'_> {
             ..Installed::of_package(&package)
         };
         self.prepare_others().await?;
-        // The newer version keeps its tables until it has ended; only then they are reverted. Until then, the
+        // The newer version keeps its tables until it has ended; only then are they reverted. Until then, the
         // older version works on the newer tables, as it did during the update.
         self.activate(&package, &after, Tables::Stay).await?;
         self.revert_tables().await?;

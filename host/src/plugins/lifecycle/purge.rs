@@ -68,8 +68,8 @@ impl Plugins {
         Ok(installed.into_iter().map(|other| other.name).filter(|other| other.starts_with(&prefix)).collect())
     }
 
-    /// Drops every table of an extension, deletes its migration records and settings, and then applies
-    /// `batch`.
+    /// Drops every table of an extension, deletes its migration records and settings, and applies `batch`, all
+    /// in one transaction.
     async fn purge(&self, name: &str, mut batch: BatchWriter) -> Result<(), ChangeError> {
         let prefix = format!("{name}_");
         let length = i64::try_from(prefix.len()).expect("a name is short");

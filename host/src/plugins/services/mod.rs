@@ -49,7 +49,7 @@ pub struct Limits {
     pub response_bytes_max: usize,
     /// The memory that all requests together may use.
     pub memory: MemoryLimits,
-    /// How long a plugin may take to be created, and to start.
+    /// How long a plugin may take to be created, and how long to start.
     pub start_timeout: Duration,
     /// The limits of the probe process.
     pub probe: ProbeLimits,
