@@ -1,6 +1,8 @@
-//! Brings this process to what is installed and enabled: what runs already stays as it is, what is new is verified,
-//! created, migrated and started beside it, and the whole is swapped in. It never changes what is installed or enabled,
-//! but for the quarantine of what took the server down. What needs an extension that does not run is left out with it.
+//! Makes this process run what is installed and enabled. Running plugins stay as they are. New ones are
+//! verified, created, migrated and started, then all are swapped in at once. An extension is left out if one
+//! of its dependencies does not run.
+//!
+//! Never changes what is installed or enabled, except to quarantine an extension that took the server down.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -29,24 +31,25 @@ use crate::db::{
     migrations::{MigrateError, Migrator},
 };
 
-/// How long a server waits for a command that carries out a change, or for one that is about to end.
+/// How long a server waits for a command that is carrying out a change or about to exit.
 const HOLD_WAIT_MAX: Duration = Duration::from_secs(10);
 const HOLD_LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// What this process made of what is installed.
+/// The outcome of a reconciliation.
 #[derive(Default)]
 pub(super) struct ReconcileOutcome {
-    /// Each that is wanted and was not brought up, with the reason. An older version of it goes on running where one ran.
+    /// The wanted extensions that failed to load, with the reason. If an older version was running, it keeps
+    /// running.
     pub failed: Vec<(Installed, LoadError)>,
-    /// What left service.
+    /// The plugins that left service.
     pub leaving: Vec<DrainingPlugin>,
-    /// The rows that were taken up.
+    /// The rows that were applied.
     pub rows: Vec<Installed>,
 }
 
 impl Plugins {
-    /// Loads everything that is enabled and swaps it in as a generation. An extension that fails is left out and
-    /// logged; only a failing database or disk is an error.
+    /// Loads everything that is enabled and swaps it in as a generation. An extension that fails is logged
+    /// and left out; only a failing database or disk is an error.
     ///
     /// # Errors
     /// See [`LoadError`].
@@ -84,7 +87,7 @@ impl Plugins {
         Ok(())
     }
 
-    /// Takes up what is installed and enabled by now. What fails is logged, and named in the answer.
+    /// Applies what is currently installed and enabled. Failures are logged and listed in the outcome.
     pub(super) async fn reconcile(&self) -> Result<ReconcileOutcome, LoadError> {
         let desired = self.store.desired().await?;
         let all: Vec<Installed> = desired.iter().map(|one| one.installed.clone()).collect();
@@ -95,7 +98,7 @@ impl Plugins {
         let current = self.shared.current.load_full();
         let runs =
             |one: &Installed| current.active_plugin(&one.name).filter(|active| active.hash() == one.hash);
-        // What runs already has its place before what is new.
+        // Running plugins come before new ones.
         let mut others: Vec<Arc<ActivePlugin>> = wanted.iter().filter_map(|one| runs(one).cloned()).collect();
         let mut outcome = ReconcileOutcome::default();
         for installed in &wanted {
@@ -131,7 +134,7 @@ impl Plugins {
         Ok(outcome)
     }
 
-    /// Says once why something is not loaded, however often that is tried.
+    /// Logs why an extension is not loaded. Repeated failures for the same reason are logged at debug level.
     fn log_not_loaded(&self, installed: &Installed, error: &LoadError) {
         let (plugin, code) = (installed.name.as_str(), error.code());
         if self.process.is_known_failure(installed, error) {
@@ -141,7 +144,8 @@ impl Plugins {
         }
     }
 
-    /// Whether what runs here is what these rows want, but for what would only be lost by trying again.
+    /// Returns whether the running plugins match these rows, ignoring extensions that are known to fail on
+    /// every retry.
     pub(super) fn agrees_with(&self, rows: &[Installed]) -> bool {
         let (current, failures) = (self.shared.current.load(), self.process.failures());
         let served: Vec<&Installed> = rows.iter().filter(|one| self.is_served(one)).collect();
@@ -154,7 +158,7 @@ impl Plugins {
         served.iter().all(is_up) && current.active_plugins.iter().all(is_wanted)
     }
 
-    /// Swaps these plugins in as the generation that serves. Returns those that left service.
+    /// Swaps these plugins in as the active generation. Returns the plugins that left service.
     pub(super) fn swap_in(
         &self,
         active_plugins: Vec<Arc<ActivePlugin>>,
@@ -176,7 +180,8 @@ impl Plugins {
         Ok(current.leaving(&next))
     }
 
-    /// Takes away the files of versions that nothing goes back to, unless a change is under way.
+    /// Deletes the files of versions that are no longer needed for a rollback, unless a change is in
+    /// progress.
     async fn sweep(&self) -> Result<(), LoadError> {
         if self.is_change_open().await? {
             return Ok(());
@@ -191,7 +196,8 @@ impl Plugins {
         Ok(())
     }
 
-    /// Becomes the process that carries changes out. Where another holds that right for long, this one only follows.
+    /// Acquires the right to carry out changes. If another process keeps it too long, this process only
+    /// follows.
     async fn acquire_change_lock(&self) -> Result<(), LoadError> {
         let deadline = Instant::now() + HOLD_WAIT_MAX;
         while !self.change_lock.take().map_err(|error| LoadError::file("the lock of changes", &error))? {
@@ -206,8 +212,8 @@ impl Plugins {
         Ok(())
     }
 
-    /// Looks for what was left by a process that went down: a change that it carried out, and what it loaded. What took
-    /// a process down is quarantined, or taken back with its change.
+    /// Looks for leftovers of a crashed process: an unfinished change and the packages it was loading. A
+    /// package that took a process down is quarantined, or rolled back together with its change.
     async fn recover_from_crash(&self) -> Result<Option<Unfinished>, LoadError> {
         let file = |error| LoadError::file("the load marker", &error);
         let mut killed = self.marker.found().map_err(file)?;
@@ -236,10 +242,10 @@ impl Plugins {
         self.load_and_start(&package, others, self.migrate(&package, desired)).await
     }
 
-    /// The package of an installed extension, every file of it held against what was installed. It is probed where it
-    /// was not yet.
+    /// Returns the package of an installed extension, after checking its files against the installed hash.
+    /// Probes it if that was not done yet.
     pub(super) async fn verified(&self, installed: &Installed) -> Result<Package, LoadError> {
-        // A node that joins has not got yet what was installed on others.
+        // A joining node does not have the packages yet that were installed on other nodes.
         self.fetch(&installed.name, &installed.version, &installed.hash).await?;
         let folder = self.folder_of(&installed.name, &installed.folder_name());
         let limits = self.shared.limits.probe;
@@ -262,8 +268,8 @@ impl Plugins {
         Ok(package)
     }
 
-    /// Makes the plugin of a package, holds it against those beside it, does what must be done before it starts, and starts
-    /// it. It serves nothing yet.
+    /// Creates the plugin of a package, checks it against `others`, awaits `before_start`, and starts it. It
+    /// does not serve anything yet.
     pub(super) async fn load_and_start(
         &self,
         package: &Package,
@@ -296,8 +302,8 @@ impl Plugins {
         Ok(active)
     }
 
-    /// Applies the migrations that an installed package lacks, as long as it is what is installed: a node that is behind must
-    /// not change tables which another has taken back.
+    /// Applies the missing migrations of an installed package, provided it is still the installed one: an
+    /// outdated node must not change tables that another node has rolled back.
     async fn migrate(&self, package: &Package, desired: &Desired) -> Result<(), LoadError> {
         let (database, name) = (&*self.shared.database, package.manifest.name.as_str());
         let migrator = Migrator::of_extension(database, name, migrations::of(package, database.engine())?)?;
@@ -314,14 +320,14 @@ impl Plugins {
         if !self.store.hold_row(&mut *transaction, name, &package.hash).await? {
             return Err(LoadError::MovedOn);
         }
-        // What another node has applied meanwhile is passed over.
+        // Migrations that another node has applied in the meantime are skipped.
         migrator.go(&mut *transaction, &missing).await?;
         transaction.commit().await?;
         tracing::info!(plugin = name, migrations = missing.len(), "its tables are up to date");
         Ok(())
     }
 
-    /// Applies the migrations of a package that are missing, where nobody else has the database.
+    /// Applies the missing migrations of a package to a database that nobody else uses.
     pub(super) async fn migrate_empty(&self, package: &Package) -> Result<(), LoadError> {
         let database = &*self.shared.database;
         let migrations = migrations::of(package, database.engine())?;
@@ -330,7 +336,8 @@ impl Plugins {
     }
 }
 
-/// Whether everything that `manifest` needs is enabled, and runs among `beside`. Of what does not run, `failed` says why.
+/// Checks that everything `manifest` needs is enabled and runs among `others`. `failed` gives the reason for
+/// what does not run.
 fn check_needs(
     manifest: &Manifest,
     installed: &[Installed],
@@ -343,7 +350,7 @@ fn check_needs(
     Ok(dependencies::check_runs(manifest, |name| version_among(others, name), why)?)
 }
 
-/// The version of an extension that runs among these.
+/// Returns the version of the extension `name` among these plugins.
 pub(super) fn version_among(active_plugins: &[Arc<ActivePlugin>], name: &str) -> Option<Version> {
     let active = active_plugins.iter().find(|active| active.name() == name)?;
     Some(active.plugin().manifest().version.clone())

@@ -1,6 +1,6 @@
-//! A plugin that generations share: its listeners' queues and its jobs' clocks. They begin
-//! with the first generation that it serves in and end with the last, so that a swap for another plugin's sake restarts
-//! nothing of this one.
+//! A plugin shared by generations: the queues of its listeners and the timers of its jobs. They start with
+//! the first generation that contains the plugin and end with the last, so swapping another plugin does not
+//! restart them.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -16,39 +16,39 @@ use super::{
     services::Limits,
 };
 
-/// A running plugin with what runs on its behalf between requests.
+/// A running plugin with its background work.
 pub struct ActivePlugin {
     plugin: Arc<PluginInstance>,
-    /// Of the package that it was loaded from.
+    /// The hash of the package that it was loaded from.
     hash: String,
-    /// A queue a listener, in the order of its registration; `None` where the outbox tells it.
+    /// One queue per listener, in registration order; `None` for listeners that the outbox notifies.
     queues: OnceLock<Vec<Option<ListenerQueue>>>,
     jobs: OnceLock<Vec<JobTask>>,
 }
 
 impl ActivePlugin {
-    /// A plugin that was started, with nothing of it going yet.
+    /// Wraps a started plugin. Its queues and jobs are not started yet.
     pub fn new(plugin: Arc<PluginInstance>, hash: &str) -> Arc<ActivePlugin> {
         let (queues, jobs) = (OnceLock::new(), OnceLock::new());
         Arc::new(ActivePlugin { plugin, hash: hash.to_owned(), queues, jobs })
     }
 
-    /// The plugin.
+    /// Returns the plugin.
     pub fn plugin(&self) -> &Arc<PluginInstance> {
         &self.plugin
     }
 
-    /// The extension's name.
+    /// Returns the extension's name.
     pub fn name(&self) -> &str {
         self.plugin.name()
     }
 
-    /// The hash of the package that it was loaded from.
+    /// Returns the hash of the package that it was loaded from.
     pub fn hash(&self) -> &str {
         &self.hash
     }
 
-    /// The queues of its listeners; they are started with the first call.
+    /// Returns the queues of its listeners. The first call starts them.
     pub fn queues(&self, limits: Limits) -> &[Option<ListenerQueue>] {
         self.queues.get_or_init(|| {
             let listeners = self.plugin.registration().after.iter().zip(0..);
@@ -57,7 +57,7 @@ impl ActivePlugin {
         })
     }
 
-    /// Sets its jobs going, unless they are.
+    /// Starts its jobs, unless they are already running.
     pub fn start_jobs(&self) {
         self.jobs.get_or_init(|| {
             let jobs = self.plugin.registration().jobs.iter().zip(0..);
@@ -65,7 +65,7 @@ impl ActivePlugin {
         });
     }
 
-    /// What is left of it once no generation has it any more.
+    /// Returns what must still end once no generation contains this plugin.
     pub fn leaving(&self) -> DrainingPlugin {
         let jobs = self.jobs.get().into_iter().flatten().map(JobTask::handle).collect();
         DrainingPlugin {
@@ -77,7 +77,7 @@ impl ActivePlugin {
     }
 }
 
-/// A plugin that left the generation that serves: what still runs of it ends there.
+/// A plugin that left the active generation and still has work in progress.
 pub struct DrainingPlugin {
     name: String,
     version: String,
@@ -86,20 +86,20 @@ pub struct DrainingPlugin {
 }
 
 impl DrainingPlugin {
-    /// The extension's name.
+    /// Returns the extension's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Ends the runs of its jobs that are under way.
+    /// Aborts the job runs in progress.
     pub fn end_jobs(&self) {
         self.jobs.iter().for_each(AbortHandle::abort);
     }
 
-    /// Waits until the plugin has ended, at most this long. Answers whether it has; what is still under way then ends when
-    /// it is done, but for runs of jobs, which end now.
+    /// Waits for the plugin to end, at most `timeout`. Returns whether it has ended. If not, job runs are
+    /// aborted now, and other work in progress ends when it is done.
     pub async fn drained(mut self, timeout: Duration) -> bool {
-        // Nothing is ever sent: the sender goes with the plugin's end.
+        // Nothing is ever sent: the sender is dropped when the plugin ends.
         let is_drained = tokio::time::timeout(timeout, self.ended.changed()).await.is_ok();
         if !is_drained {
             let (plugin, version) = (self.name.as_str(), self.version.as_str());

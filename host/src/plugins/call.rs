@@ -1,5 +1,5 @@
-//! A route of a plugin as the HTTP server calls it: the request lent, the answer checked. A plugin's answer is never
-//! believed: what HTTP does not allow becomes a 502.
+//! Calls a plugin's route for the HTTP server: lends it the request and checks its response. A plugin's
+//! response is never trusted: what HTTP does not allow becomes a 502.
 
 use std::{
     net::IpAddr,
@@ -40,7 +40,7 @@ use crate::{
     telemetry,
 };
 
-/// The most headers that a plugin's answer may have.
+/// The maximum number of headers in a plugin's response.
 const HEADERS_MAX: usize = 100;
 
 /// One route of a plugin.
@@ -52,7 +52,7 @@ pub struct PluginCall {
 }
 
 impl PluginCall {
-    /// The route at this position of the plugin's registration.
+    /// Creates the route at this position of the plugin's registration.
     pub fn new(
         plugin: Arc<PluginInstance>,
         position: u32,
@@ -111,7 +111,7 @@ impl PluginRoute for PluginCall {
 
     fn call(&self, request: PluginRequest) -> BoxFuture<'static, Result<PluginResponse, ApiError>> {
         let (position, limits, begun) = (self.position, self.limits, Instant::now());
-        // Boxed first: what is begun later is moved into task after task.
+        // Boxed first, since it is moved from task to task until the call starts.
         let request = BoxedRequest::new(FfiRequest::new(request));
         let make = move |plugin: &Arc<PluginInstance>| plugin.instance().handle(position, request);
         let mut call = self.plugin.guarded(Work::Request, make);
@@ -142,7 +142,7 @@ impl PluginRoute for PluginCall {
     }
 }
 
-/// A plugin's error as an API error.
+/// Converts a plugin's error into an API error.
 fn refuse(plugin: &PluginInstance, error: &RawError) -> ApiError {
     match refusal::refused(plugin.name(), error) {
         Some(refused) => refused,
@@ -156,7 +156,7 @@ fn broken(plugin: &PluginInstance, what: &str) -> ApiError {
     ApiError::new(StatusCode::BAD_GATEWAY, "plugin_answer_invalid", detail)
 }
 
-/// Turns an answer into one that HTTP allows, or says what is wrong with it.
+/// Converts a plugin's response into one that HTTP allows, or returns what is wrong with it.
 fn accept(
     plugin: &Arc<PluginInstance>,
     raw: RawResponse,
@@ -181,7 +181,8 @@ fn accept(
     } else if raw.body.is_empty() {
         PluginBody::Empty
     } else if raw.body.len() >= MAPPED_BYTES_MIN {
-        // The extension's allocator keeps what another thread frees. This one made it, so it is freed here.
+        // The extension's allocator keeps memory that another thread frees. This thread allocated it, so it
+        // is freed here.
         PluginBody::Bytes(Bytes::from(raw.body.to_vec()))
     } else {
         PluginBody::Bytes(Bytes::from_owner(raw.body))
@@ -289,8 +290,8 @@ impl HostRequest for FfiRequest {
         let stream = self.stream.clone();
         guard(async move {
             let Some(stream) = stream else { return Ok(AbiBytes::empty()) };
-            // An empty part would mean the end.
-            // A part that was taken wakes the connection, which must not wait for this plugin's thread.
+            // An empty chunk would mean the end. Taking a chunk wakes the connection, which must not wait for
+            // this plugin's thread.
             while let Some(part) = threads::displacing(async { stream.lock().await.next().await }).await {
                 let part = part.map_err(|error| body_error(&*error))?;
                 if !part.is_empty() {

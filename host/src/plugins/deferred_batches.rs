@@ -1,5 +1,5 @@
-//! DeferredBatches: what a before hook wants to commit with another plugin's change, kept here until that change is applied.
-//! The plugin in between carries a number and never sees the statements.
+//! Deferred batches: statements that a before hook wants to commit with another plugin's change, kept here
+//! until that change is applied. The plugin in between only passes a number and never sees the statements.
 
 use std::{
     collections::HashMap,
@@ -20,14 +20,14 @@ use crate::db::{
     Database, DbError, DbFuture, Engine, ExtensionRights, Query, ScopedBatch, SqlOwner, Transaction,
 };
 
-/// The most tickets that may wait to be redeemed.
+/// The maximum number of tickets waiting to be redeemed.
 const BATCHES_MAX: usize = 10_000;
-/// The most bytes of statements that may wait.
+/// The maximum total size of waiting statements, in bytes.
 const BATCHES_BYTES_MAX: usize = 64 << 20;
-/// How long a ticket waits for the change that it belongs to.
+/// How long a ticket waits for its change.
 const BATCH_AGE_MAX: Duration = Duration::from_secs(60);
 
-/// The statements that wait for their change.
+/// The statements waiting for their change.
 #[derive(Default)]
 pub struct DeferredBatches {
     waiting: AtomicUsize,
@@ -37,7 +37,7 @@ pub struct DeferredBatches {
 #[derive(Default)]
 struct Kept {
     batches: HashMap<u64, Waiting>,
-    /// Of all their statements.
+    /// The size of all their statements.
     bytes: usize,
 }
 
@@ -52,13 +52,14 @@ impl Kept {
         self.batches.len() < BATCHES_MAX && self.bytes + bytes <= BATCHES_BYTES_MAX
     }
 
-    /// A change that was never applied, since it was refused after its hooks, leaves its ticket behind.
+    /// Removes expired tickets. A change that is refused after its hooks ran leaves its ticket unredeemed.
     fn forget_old(&mut self) {
         self.batches.retain(|_, waiting| waiting.issued.elapsed() < BATCH_AGE_MAX);
         self.bytes = self.batches.values().map(|waiting| waiting.bytes).sum();
     }
 
-    /// A number that nobody guesses: whoever has it has the ticket, and another extension must not.
+    /// Returns an unused number that cannot be guessed: whoever knows it owns the ticket, and other
+    /// extensions must not.
     fn free_number(&self) -> u64 {
         loop {
             let number = rand::random();
@@ -76,7 +77,8 @@ impl Kept {
 }
 
 impl DeferredBatches {
-    /// Keeps statements; the answer redeems them once. `None` where too many wait already.
+    /// Stores statements and returns a ticket that redeems them once. Returns `None` if too many are waiting
+    /// already.
     pub fn issue(&self, statements: Vec<ScopedBatch>) -> Option<u64> {
         let bytes = statements.iter().map(|(_, batch)| batch.len()).sum();
         let mut kept = self.kept.lock();
@@ -93,10 +95,10 @@ impl DeferredBatches {
         Some(ticket)
     }
 
-    /// The statements that these stand for, once.
+    /// Removes and returns the statements of these tickets.
     ///
     /// # Errors
-    /// Where one is not known, or not any more.
+    /// If a ticket is unknown or has expired.
     pub(super) fn redeem(&self, tickets: &[u64]) -> Result<Vec<ScopedBatch>, DbError> {
         let mut kept = self.kept.lock();
         let mut statements = Vec::new();
@@ -122,14 +124,14 @@ impl DeferredBatches {
     }
 }
 
-/// A database that redeems the tickets in what it is asked to apply.
+/// A database that redeems the tickets in the batches it applies.
 pub struct DeferredBatchDatabase {
     inner: Arc<dyn Database>,
     deferred_batches: Arc<DeferredBatches>,
 }
 
 impl DeferredBatchDatabase {
-    /// Redeems `tickets` in front of `inner`.
+    /// Wraps `inner` so that tickets of `deferred_batches` are redeemed.
     pub fn new(inner: Arc<dyn Database>, deferred_batches: Arc<DeferredBatches>) -> DeferredBatchDatabase {
         DeferredBatchDatabase { inner, deferred_batches }
     }

@@ -1,4 +1,4 @@
-//! The event bus: topics, hooks before an event, listeners after it. It never knows what an event means.
+//! The event bus: topics, hooks before an event, listeners after it. Never knows what an event means.
 
 use std::{
     collections::HashMap,
@@ -31,15 +31,16 @@ use crate::{
     metrics::stats::EVENTS,
 };
 
-/// The most topics that may ever be named.
+/// The maximum number of topics ever created.
 const TOPICS_MAX: usize = 10_000;
-/// The most events that may wait for one listener; further ones are dropped with a warning.
+/// The maximum number of events waiting for one listener. Further events are dropped with a warning.
 const LISTENER_QUEUE_MAX: usize = 10_000;
 
-/// The most bytes of events that may wait for one listener; further ones are dropped with a warning.
+/// The maximum total size of events waiting for one listener, in bytes. Further events are dropped with a
+/// warning.
 const LISTENER_QUEUE_BYTES_MAX: usize = 64 << 20;
 
-/// The events that wait for one listener.
+/// The queue of events waiting for one listener.
 #[derive(Debug, Clone)]
 pub struct ListenerQueue {
     events: mpsc::Sender<EventMessage>,
@@ -47,7 +48,7 @@ pub struct ListenerQueue {
 }
 
 impl ListenerQueue {
-    /// Appends an event; false where it is too full.
+    /// Appends an event. Returns false if the queue is full.
     fn push(&self, event: EventMessage) -> bool {
         let bytes = event.payload.len();
         let fits = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= LISTENER_QUEUE_BYTES_MAX;
@@ -70,22 +71,22 @@ pub struct EventMessage {
     pub payload: Arc<[u8]>,
 }
 
-/// What the bus keeps across generations.
+/// The state that the bus keeps across generations.
 pub struct EventBus {
     topics: Mutex<HashMap<String, &'static Topic>>,
     deferred_batches: Arc<DeferredBatches>,
     call_timeout: Duration,
-    /// Wakes the outbox: something was written down.
+    /// Wakes the outbox after an event was written.
     pub(super) outbox_wake: Notify,
 }
 
 impl EventBus {
-    /// A bus whose hooks may take `call_timeout` each.
+    /// Creates a bus whose hooks may take `call_timeout` each.
     pub fn new(deferred_batches: Arc<DeferredBatches>, call_timeout: Duration) -> EventBus {
         EventBus { topics: Mutex::default(), deferred_batches, call_timeout, outbox_wake: Notify::new() }
     }
 
-    /// The topic of this name. It lives as long as the process, so that plugins may keep it.
+    /// Returns the topic with this name. It lives as long as the process, so plugins may keep it.
     pub fn topic(&self, name: &str) -> &'static Topic {
         static NOBODY: std::sync::OnceLock<Topic> = std::sync::OnceLock::new();
         let mut topics = self.topics.lock();
@@ -104,7 +105,7 @@ impl EventBus {
         topic
     }
 
-    /// Tells every topic who listens to it from now on.
+    /// Updates the listener count of every topic.
     pub fn count_listeners(&self, generation: &Generation) {
         for name in generation.before.keys().chain(generation.after.keys()) {
             self.topic(name);
@@ -117,7 +118,7 @@ impl EventBus {
         }
     }
 
-    /// Runs the hooks before an event; what they want committed with it comes back as a ticket.
+    /// Runs the hooks before an event. Returns the statements they want to commit with it as a ticket.
     pub async fn before(
         &self,
         generation: &Generation,
@@ -143,7 +144,7 @@ impl EventBus {
         Ok(Outcome { payload: if altered { current } else { Bytes::empty() }, statements })
     }
 
-    /// Runs one hook; answers the payload that it wants instead, and what it adds to the change.
+    /// Runs one hook. Returns its replacement payload and the statements it adds to the change.
     async fn run_hook(
         &self,
         hook: &Hook,
@@ -156,7 +157,7 @@ impl EventBus {
         let (of, about) = (topic.to_owned(), subject.to_owned());
         let call = move || hooks.before(position, &of, &about, payload);
         let outcome = hook.plugin.bounded(self.call_timeout, Work::Hook, call).await?;
-        // Looked at here, so that the hook's plugin is named and not the one whose event it is.
+        // Checked here so that an error names the hook's plugin, not the plugin that raised the event.
         let added = self.taken(hook.plugin.scope(), &outcome).map_err(|problem| {
             let plugin = hook.plugin.name();
             tracing::error!(plugin, topic, "a hook's answer is malformed: {problem}");
@@ -167,8 +168,8 @@ impl EventBus {
         Ok((outcome.payload, added))
     }
 
-    /// What a hook's answer adds to the change, where it has the forms that it must have: its statements, and what the
-    /// tickets among them stand for.
+    /// Checks a hook's outcome and returns what it adds to the change: its statements, and the statements of
+    /// the tickets among them.
     fn taken(&self, scope: &SqlOwner, outcome: &Outcome) -> Result<Vec<ScopedBatch>, String> {
         if !outcome.payload.is_empty() {
             let text =
@@ -189,7 +190,7 @@ impl EventBus {
         Ok(added)
     }
 
-    /// Keeps statements until a change is applied; answers a packed batch that stands for them.
+    /// Stores statements until a change is applied. Returns a packed batch that represents them.
     pub(super) fn ticket(&self, attached: Vec<ScopedBatch>) -> Result<Bytes, RawError> {
         let ticket = self.deferred_batches.issue(attached).ok_or_else(|| {
             let mut error =
@@ -202,7 +203,7 @@ impl EventBus {
         Ok(batch.finish().into())
     }
 
-    /// Tells the listeners of an event that was committed. Never blocks.
+    /// Notifies the listeners of a committed event. Never blocks.
     pub fn after(&self, generation: &Generation, topic: &str, subject: &str, payload: &[u8]) {
         let mut told = None;
         for listener in generation.listeners(topic, subject) {
@@ -236,7 +237,7 @@ fn clamp(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// Starts the task that tells a listener one event after the other. It ends when its queue is dropped.
+/// Starts the task that notifies a listener of one event at a time. It ends when its queue is dropped.
 pub fn start_listener(plugin: Arc<PluginInstance>, position: u32, call_timeout: Duration) -> ListenerQueue {
     let (queue, mut events) = mpsc::channel::<EventMessage>(LISTENER_QUEUE_MAX);
     let queue = ListenerQueue { events: queue, bytes: Arc::default() };
@@ -259,14 +260,14 @@ pub fn start_listener(plugin: Arc<PluginInstance>, position: u32, call_timeout: 
 }
 
 impl Listener {
-    /// Whether it listens to events of this subject.
+    /// Returns whether it listens to events of this subject.
     pub fn matches(&self, subject: &str) -> bool {
         self.subject.as_deref().is_none_or(|wanted| wanted == subject)
     }
 }
 
 impl Hook {
-    /// Whether it runs before events of this subject.
+    /// Returns whether it runs before events of this subject.
     pub fn matches(&self, subject: &str) -> bool {
         self.subject.as_deref().is_none_or(|wanted| wanted == subject)
     }

@@ -1,5 +1,5 @@
-//! What the host asks of all plugins at once: the scopes of their routes, and what each adds to a whole such as the
-//! metrics. A plugin that fails, or takes too long, costs its own part alone.
+//! Requests to all plugins at once: the scopes of their routes, and each plugin's part of a whole such as the
+//! metrics. If a plugin fails or takes too long, only its own part is missing.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -10,17 +10,18 @@ use tinybase_abi::{bytes::Bytes, error::RawError};
 use super::{Plugins, call, generation::Hook};
 use crate::isolation::Work;
 
-/// What one plugin answered.
+/// The response of one plugin.
 #[derive(Debug, Clone)]
 pub struct Contribution {
     /// The plugin's name.
     pub plugin: String,
-    /// What it made of the payload.
+    /// The payload it returned.
     pub payload: Json,
 }
 
 impl Plugins {
-    /// The scopes that the routes which serve now ask of application tokens, with `{name}` for a parameter of the path.
+    /// Returns the scopes that active routes require of application tokens, with `{name}` for a path
+    /// parameter.
     pub fn route_scopes(&self) -> BTreeSet<String> {
         let generation = self.shared.current.load();
         let routes = generation.active_plugins.iter().map(|active| active.plugin()).flat_map(|plugin| {
@@ -29,9 +30,9 @@ impl Plugins {
         routes.map(|access| access.scope.into_owned()).filter(|scope| !scope.is_empty()).collect()
     }
 
-    /// Runs every hook before `topic`, all at once and each with the same `payload`, and answers what each made of it. A
-    /// hook that leaves the payload as it is, fails, or takes longer than `time_max` or any call of a plugin may, has no
-    /// part in it.
+    /// Runs every hook before `topic` at once, each with the same `payload`, and returns their payloads.
+    /// Leaves out a hook that does not change the payload, fails, or exceeds `time_max` or the limit for
+    /// plugin calls.
     pub async fn fan_out(&self, topic: &str, payload: &Json, time_max: Duration) -> Vec<Contribution> {
         let time_max = time_max.min(self.shared.limits.call_timeout);
         let generation = self.shared.current.load_full();
@@ -55,7 +56,7 @@ impl Plugins {
     }
 }
 
-/// Asks one hook; answers `None` where it leaves the payload as it is.
+/// Runs one hook. Returns `None` if it leaves the payload unchanged.
 pub(super) async fn ask(
     hook: &Hook,
     topic: &str,

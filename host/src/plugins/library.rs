@@ -1,4 +1,5 @@
-//! Opens a verified library in this process, makes the plugin, and ends it. The one place of the host with `unsafe`.
+//! Opens a verified library in this process, creates the plugin, and ends it. One of the few
+//! places of the host with `unsafe`.
 
 use std::{
     path::Path,
@@ -22,7 +23,7 @@ use super::{
     services::{PluginContext, PluginHost},
 };
 
-/// Opens a library whose bytes the caller has verified, and checks what it says of itself.
+/// Opens a library whose bytes the caller has verified, and checks its descriptor.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -31,7 +32,7 @@ pub fn open_verified(library: &Path) -> Result<LoadedRoot, OpenError> {
     unsafe { loaded::open(library) }
 }
 
-/// Holds the library's own words against the package's manifest.
+/// Checks the library's descriptor against the package's manifest.
 pub fn check_descriptor(root: &LoadedRoot, package: &Package) -> Result<(), LoadError> {
     let described = root.descriptor();
     if described.manifest_sha256 != package.manifest_sha256 {
@@ -43,10 +44,10 @@ pub fn check_descriptor(root: &LoadedRoot, package: &Package) -> Result<(), Load
     Ok(())
 }
 
-/// Makes the plugin of a package and checks what it registers. It is not started yet.
+/// Creates the plugin of a package and checks its registration. The plugin is not started yet.
 ///
 /// # Errors
-/// Where the library cannot be opened, the plugin is not created in time, or registers what it may not.
+/// If the library cannot be opened, or the plugin is not created in time or registers something it may not.
 pub async fn create(
     shared: &Arc<PluginContext>,
     package: &Package,
@@ -74,11 +75,11 @@ pub async fn create(
     created.inspect_err(|error| note_stuck(shared, &package.manifest, error))
 }
 
-/// Starts a plugin, once its migrations have run.
+/// Starts a plugin after its migrations have run.
 ///
 /// # Errors
-/// What the plugin answers, or that it took too long. Where it never comes back, its thread is left to it, and the plugin
-/// is never ended.
+/// The error that the plugin returns, or a timeout. If the call never returns, its thread is abandoned and
+/// the plugin is never ended.
 pub async fn start(plugin: &Arc<PluginInstance>, timeout: Duration) -> Result<(), LoadError> {
     let shared = plugin.host().shared();
     let runtime = shared.runtime.clone();
@@ -101,7 +102,7 @@ pub async fn start(plugin: &Arc<PluginInstance>, timeout: Duration) -> Result<()
     })
 }
 
-/// Notes what never came back, for those who look what is wrong with the server.
+/// Logs and records a call that never returned, for operators.
 fn note_stuck(shared: &PluginContext, manifest: &Manifest, error: &LoadError) {
     if let LoadError::Stuck { .. } = error {
         let (plugin, version) = (manifest.name.as_str(), manifest.version.to_string());
@@ -110,7 +111,7 @@ fn note_stuck(shared: &PluginContext, manifest: &Manifest, error: &LoadError) {
     }
 }
 
-/// That a plugin has not ended yet, in the host's count of those.
+/// Counts a plugin that has not ended yet.
 #[derive(Debug)]
 pub struct Alive {
     count: watch::Sender<usize>,
@@ -123,7 +124,7 @@ impl Alive {
         Alive { count, is_counted: AtomicBool::new(true) }
     }
 
-    /// Counts it no more: it has ended, or is not waited for any longer.
+    /// Stops counting the plugin: it has ended, or nobody waits for it any more.
     pub fn release(&self) {
         if self.is_counted.swap(false, Ordering::AcqRel) {
             self.count.send_modify(|alive| *alive -= 1);
@@ -131,7 +132,7 @@ impl Alive {
     }
 }
 
-/// Ends a plugin that nothing holds any more, in a task of its own; `ended` is dropped after it.
+/// Ends a plugin without remaining references, in a task of its own. `ended` is dropped afterwards.
 pub fn end(
     instance: LoadedInstance,
     host: &'static PluginHost,
@@ -151,14 +152,14 @@ pub fn end(
 async fn end_in_time(instance: LoadedInstance, host: &'static PluginHost) -> Result<(), String> {
     let (runtime, time_max) = (host.shared().runtime.clone(), host.shared().limits.call_timeout);
     if tokio::time::timeout(time_max, host.stop_tasks()).await.is_err() {
-        // Code of it still runs, so it must not be shut down.
+        // Its code still runs, so it must not be shut down.
         return Err("a task of it does not end".to_owned());
     }
     let handle = runtime.clone();
     let ended = own_thread::run(&runtime, time_max + own_thread::GRACE, move || {
         handle.block_on(async move {
-            // SAFETY: every call and client of this instance held a `PluginInstance`, the last of which is gone, and its tasks
-            // have just been ended.
+            // SAFETY: every call and client of this instance held a `PluginInstance`, the last of which is
+            // gone, and its tasks have just been ended.
             let ended = unsafe { instance.shut_down() };
             tokio::time::timeout(time_max, ended).await.map(|answer| answer.into_result())
         })

@@ -1,4 +1,4 @@
-//! Accounts' mails, handed to whichever extension offers the service `mail@1`. It never looks into one.
+//! Passes account mails to the extension that offers the service `mail@1`. Never reads a mail.
 
 use std::{fmt, sync::Arc};
 
@@ -12,7 +12,7 @@ const SERVICE: &str = "mail";
 const MAJOR: u16 = 1;
 const METHOD: &str = "send";
 
-/// Hands accounts' mails to an extension.
+/// Passes account mails to an extension.
 pub struct ServiceMailer {
     shared: Arc<PluginContext>,
 }

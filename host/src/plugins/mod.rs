@@ -1,5 +1,6 @@
-//! Plugins: how they are loaded, called and ended. Everything a user would call a feature is behind this door;
-//! it never knows what any of them does.
+//! Plugins: loading, calling and ending them. Every feature that users see is provided by plugins.
+//!
+//! Never knows what a plugin does.
 
 mod activation;
 mod active_plugin;
@@ -77,40 +78,40 @@ use crate::{
     sql::HostSql,
 };
 
-/// How long an extension may take to tell its part of the OpenAPI document.
+/// The maximum time an extension may take to return its part of the OpenAPI document.
 const DOCUMENT_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// How much of a package's hash must be given at least, in characters.
+/// The minimum length of a package hash prefix in a request, in characters.
 const HASH_CHARS_MIN: usize = 16;
 
-/// What plugins are loaded for.
+/// The purpose that plugins are loaded for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// To serve: jobs run, the outbox is delivered.
+    /// To serve: jobs run and the outbox is delivered.
     Serve,
-    /// To run one command: nothing runs by the clock.
+    /// To run one command: no timed work runs.
     Command,
 }
 
-/// The host's parts that plugins are given.
+/// The parts of the host that plugins use.
 pub struct PluginDeps {
     /// The configuration.
     pub config: Arc<Config>,
-    /// The database in front of which tickets are redeemed.
+    /// The database, wrapped so that it redeems tickets.
     pub database: Arc<dyn Database>,
-    /// The tickets.
+    /// The deferred batches and their tickets.
     pub deferred_batches: Arc<DeferredBatches>,
-    /// Accounts.
+    /// The accounts.
     pub accounts: Arc<Accounts>,
-    /// Settings.
+    /// The settings.
     pub settings: Arc<Settings>,
-    /// Where commands print.
+    /// The output of commands.
     pub console: Console,
-    /// The nodes that serve the database, this one among them.
+    /// The nodes that serve this database, including this one.
     pub nodes: Arc<Nodes>,
 }
 
-/// All plugins of this process. Copies go together.
+/// All plugins of this process. Clones share their state.
 #[derive(Clone)]
 pub struct Plugins {
     shared: Arc<PluginContext>,
@@ -124,12 +125,12 @@ pub struct Plugins {
     /// The folder of `tinybase.toml`.
     dir: PathBuf,
     state_dir: PathBuf,
-    /// Which built-in extensions are served.
+    /// The built-in extensions to serve.
     set: ExtensionSet,
 }
 
 impl Plugins {
-    /// Plugins over the host's parts; none is loaded yet. To be called within the runtime.
+    /// Creates the plugins from the parts of the host. None is loaded yet. Must be called within the runtime.
     pub fn new(parts: PluginDeps) -> Plugins {
         let config = &parts.config;
         let limits = Limits {
@@ -185,7 +186,7 @@ impl Plugins {
         }
     }
 
-    /// Whether an installed extension is one that this process serves.
+    /// Returns whether this process serves an installed extension.
     fn is_served(&self, installed: &Installed) -> bool {
         let is_left_out = match installed.is_builtin {
             true => !self.set.includes(&installed.name),
@@ -198,22 +199,22 @@ impl Plugins {
         self.folder.join(name).join(version_folder)
     }
 
-    /// What is installed.
+    /// Returns the store of installed extensions.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Hears of accounts' events in the plugins' name.
+    /// Returns the receiver that passes account events on to plugins.
     pub fn user_events(&self) -> UserEvents {
         UserEvents::new(Arc::clone(&self.shared))
     }
 
-    /// Hands accounts' mails to an extension.
+    /// Returns the mailer that passes account mails to an extension.
     pub fn mailer(&self) -> ServiceMailer {
         ServiceMailer::new(Arc::clone(&self.shared))
     }
 
-    /// The packages of everything that is enabled, for commands that look at their migrations.
+    /// Returns the packages of all enabled extensions, for commands that inspect their migrations.
     ///
     /// # Errors
     /// See [`LoadError`].
@@ -225,7 +226,8 @@ impl Plugins {
         Ok(packages)
     }
 
-    /// Writes `tinybase.lock` as the rows say. What cannot be written is logged: the rows are what counts.
+    /// Writes `tinybase.lock` from the database rows. Failures are only logged, since the rows are
+    /// authoritative.
     async fn write_lock_file(&self) {
         let written = match self.store.all().await {
             Ok(installed) => LockFile::of(&installed).write(&self.dir).map_err(|error| error.to_string()),
@@ -236,7 +238,8 @@ impl Plugins {
         }
     }
 
-    /// The folder of an extension that serves now, and the files of its package; `hash` is the beginning of the package's.
+    /// Returns the folder of an active extension and the files of its package. `hash` is a prefix of the
+    /// package hash.
     pub fn page_files(&self, name: &str, hash: &str) -> Option<(PathBuf, Vec<PathBuf>)> {
         let current = self.shared.current.load();
         let active = current
@@ -250,17 +253,17 @@ impl Plugins {
         Some((package.folder, files))
     }
 
-    /// The names of what serves now.
+    /// Returns the names of the active extensions.
     pub fn loaded(&self) -> Vec<String> {
         self.shared.current.load().active_plugins.iter().map(|active| active.name().to_owned()).collect()
     }
 
-    /// Takes everything out of service and waits until every plugin has ended, at most this long. Those that block threads are
-    /// not waited for.
+    /// Takes all plugins out of service and waits for them to end, at most `timeout`. Does not wait for
+    /// plugins that block threads.
     pub async fn shut_down(&self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         self.process.stop();
-        // What is being brought up is brought up before it is taken down, where that does not take too long.
+        // A load in progress finishes first, unless it takes too long.
         let turn = tokio::time::timeout_at(deadline, self.process.turn.lock()).await;
         let empty = Arc::new(Generation::default());
         self.shared.bus.count_listeners(&empty);
@@ -281,7 +284,7 @@ impl Plugins {
 
 impl PluginDispatch for Plugins {
     fn find(&self, method: &Method, path: &str) -> Found {
-        // The route that is found holds its plugin, so none ends before its requests do.
+        // The returned route keeps its plugin alive, so the plugin does not end before its requests do.
         self.shared.current.load().routes.find(method, path)
     }
 

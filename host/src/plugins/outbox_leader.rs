@@ -1,5 +1,6 @@
-//! Which node delivers a listener's outbox events: one at a time, by a lease in the database, so that no two nodes deliver
-//! the same event at once and none overtakes another. It never delivers an event itself. On SQLite the one process does.
+//! Which node delivers a listener's outbox events. A lease in the database ensures that only one node does so
+//! at a time. Thus no event is delivered by two nodes at once, and none overtakes another. With SQLite, the
+//! only process delivers. Never delivers an event itself.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,17 +14,18 @@ use crate::{
 /// How much longer a lease lasts than one call of a listener may take.
 const LEASE_SPARE: Duration = Duration::from_secs(10);
 
-/// For how long a node need not be listed: it may deliver just before it joins the nodes.
+/// How long a lease holder may be missing from the list of nodes: a node may deliver just before it joins.
 const UNLISTED: Duration = Duration::from_secs(5);
 
-/// Nanoseconds since 1970 by the database's clock, the same for all of a statement.
+/// Nanoseconds since 1970 by the database's clock, constant within a statement.
 macro_rules! now {
     () => {
         "CAST(extract(epoch FROM statement_timestamp()) * 1000000 AS BIGINT) * 1000"
     };
 }
 
-/// `?3` is how long it holds, `?4` for how long of that a node need not be listed.
+/// `?3` is the duration of the lease, `?4` the part of it for which a node may be missing from the list of
+/// nodes.
 const TAKE: &str = concat!(
     "INSERT INTO tb_outbox_tellers AS teller (subscriber, node, held_until) VALUES (?1, ?2, ",
     now!(),
@@ -43,7 +45,7 @@ const RENEW: &str = concat!(
 );
 const RELEASE: &str = "DELETE FROM tb_outbox_tellers WHERE subscriber = ?1 AND node = ?2";
 
-/// The leases of this node, each of one listener's outbox events.
+/// The leases of this node, one per listener.
 pub(super) struct SubscriptionLease {
     sql: HostSql,
     node: Arc<str>,
@@ -52,18 +54,18 @@ pub(super) struct SubscriptionLease {
 }
 
 impl SubscriptionLease {
-    /// The node `node`, whose listeners may take `call_timeout` for an event.
+    /// Creates the leases of the node `node`, whose listeners may take `call_timeout` per event.
     pub(super) fn new(sql: HostSql, node: Arc<str>, call_timeout: Duration) -> SubscriptionLease {
         let is_alone = sql.database().engine() == Engine::Sqlite;
         SubscriptionLease { sql, node, hold: nanoseconds(call_timeout + LEASE_SPARE), is_alone }
     }
 
-    /// Whether there is no other, so that nothing need be taken.
+    /// Returns whether there is only one process, so that no lease is needed.
     pub(super) fn is_alone(&self) -> bool {
         self.is_alone
     }
 
-    /// Takes the lease of a listener. Returns false where another node has it.
+    /// Takes the lease of a listener. Returns false if another node has it.
     pub(super) async fn take(&self, subscriber: &str) -> Result<bool, DbError> {
         if self.is_alone {
             return Ok(true);
@@ -74,14 +76,15 @@ impl SubscriptionLease {
         Ok(self.sql.apply(batch).await?.affected == [1])
     }
 
-    /// Adds the renewal to a batch, as its last statement. It affects no row where another node has the lease by now.
+    /// Adds the lease renewal to a batch as its last statement. It affects no row if another node has the
+    /// lease by now.
     pub(super) fn push_renewal(&self, batch: &mut BatchWriter, subscriber: &str) {
         if !self.is_alone {
             batch.push(RENEW, self.params(subscriber), Expect::Any);
         }
     }
 
-    /// Gives the lease back.
+    /// Releases the lease.
     pub(super) async fn release(&self, subscriber: &str) -> Result<(), DbError> {
         if self.is_alone {
             return Ok(());

@@ -1,5 +1,5 @@
-//! A plugin that runs: its instance, and the promise that nothing of it is called once it is shut down.
-//! Everything that calls it holds an `Arc` of it; the last one to go ends it.
+//! A running plugin: its instance, and the guarantee that none of its code is called after it was shut down.
+//! Every caller holds an `Arc` of it; dropping the last one ends the plugin.
 
 use std::{
     sync::Arc,
@@ -31,12 +31,12 @@ pub struct PluginInstance {
     instance: Option<LoadedInstance>,
     metrics: &'static PluginMetrics,
     counted: Option<library::Alive>,
-    /// Goes once the plugin has ended.
+    /// Dropped once the plugin has ended.
     alive: Option<watch::Sender<()>>,
 }
 
 impl PluginInstance {
-    /// Takes over an instance whose registration was checked.
+    /// Takes ownership of an instance whose registration was checked.
     pub fn new(
         manifest: Arc<Manifest>,
         registration: Registration,
@@ -50,83 +50,83 @@ impl PluginInstance {
         PluginInstance { manifest, registration, host, hooks, instance, metrics, counted, alive }
     }
 
-    /// Answers an error to whoever waits for a change of it, once the plugin has ended. Nothing is ever sent.
+    /// Returns a receiver whose `changed` fails once the plugin has ended. Nothing is ever sent.
     pub fn ended(&self) -> watch::Receiver<()> {
         self.alive.as_ref().expect("it is taken in drop alone").subscribe()
     }
 
-    /// The extension's name.
+    /// Returns the extension's name.
     pub fn name(&self) -> &str {
         &self.manifest.name
     }
 
-    /// The extension's manifest.
+    /// Returns the extension's manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// What it registered.
+    /// Returns what it registered.
     pub fn registration(&self) -> &Registration {
         &self.registration
     }
 
-    /// What is counted of it.
+    /// Returns its metrics.
     pub fn metrics(&self) -> &'static PluginMetrics {
         self.metrics
     }
 
-    /// What keeps its threads from everything else.
+    /// Returns the bulkhead that isolates its threads.
     pub fn bulkhead(&self) -> &'static Bulkhead {
         self.host.bulkhead()
     }
 
-    /// In whose name its statements run.
+    /// Returns the owner that its statements run as.
     pub fn scope(&self) -> &SqlOwner {
         self.host.scope()
     }
 
-    /// The host as the plugin sees it.
+    /// Returns the host as the plugin sees it.
     pub fn host(&self) -> &'static PluginHost {
         self.host
     }
 
-    /// Notes that a thread never came back from it: nobody waits for its end.
+    /// Records that one of its threads never returned, so that nobody waits for its end.
     pub fn give_up(&self) {
         self.counted.iter().for_each(library::Alive::release);
     }
 
-    /// The instance.
+    /// Returns the instance.
     pub fn instance(&self) -> &LoadedInstance {
         self.instance.as_ref().expect("the instance is taken in drop alone")
     }
 
-    /// Its hooks.
+    /// Returns its hooks.
     pub fn hooks(&self) -> Option<hooks::Client> {
         self.hooks
     }
 
-    /// Its jobs.
+    /// Returns its jobs.
     pub fn jobs(&self) -> Option<jobs::Client> {
         self.instance().jobs()
     }
 
-    /// Its commands.
+    /// Returns its commands.
     pub fn commands(&self) -> Option<commands::Client> {
         self.instance().commands()
     }
 
-    /// Its services.
+    /// Returns its services.
     pub fn offered(&self) -> Option<offered::Client> {
         self.instance().offered()
     }
 
-    /// Its life.
+    /// Returns its lifecycle interface.
     pub fn lifecycle(&self) -> Option<lifecycle::Client> {
         self.instance().lifecycle()
     }
 
-    /// Awaits a call of this plugin that is not a request, at most this long, and counts it. A panic in it is logged here.
-    /// `make` begins the call.
+    /// Awaits a call of this plugin other than a request, at most `timeout`, and adds it to the metrics. Logs
+    /// a panic. `make` starts the call.
     pub async fn bounded<T: Send + 'static>(
         self: &Arc<Self>,
         timeout: Duration,
@@ -139,8 +139,8 @@ impl PluginInstance {
         answer
     }
 
-    /// Awaits a call of this plugin, at most this long, whatever it does to its thread: it runs in a task of its own, which is
-    /// left behind where it does not end. A panic in it is logged here.
+    /// Awaits a call of this plugin, at most `timeout`, even if it blocks its thread: it runs in a task of
+    /// its own, which is abandoned if it does not end. Logs a panic.
     pub async fn within<T: Send + 'static>(
         self: &Arc<Self>,
         timeout: Duration,
@@ -150,13 +150,13 @@ impl PluginInstance {
         let call = logging::carried(self.guarded(work, |_| make()));
         match tokio::time::timeout(timeout, OwnTask::spawn(call)).await {
             Ok(Ok(answer)) => self.told(answer),
-            // Nothing unwinds out of the call, so the runtime ends.
+            // The call catches panics, so this means that the runtime is shutting down.
             Ok(Err(_)) => Err(RawError::new(503, "shutting_down", "the server stops")),
             Err(_) => Err(self.timed_out(timeout)),
         }
     }
 
-    /// Awaits a call of this plugin in the caller's own task, however long it takes. A panic in it is logged here.
+    /// Awaits a call of this plugin in the caller's own task, without a time limit. Logs a panic.
     pub async fn caught<T: Send + 'static>(
         self: &Arc<Self>,
         work: Work,
@@ -165,7 +165,8 @@ impl PluginInstance {
         self.told(self.guarded(work, |_| make()).await)
     }
 
-    /// A call of this plugin that can stop nothing else, and that holds the plugin. `make` begins it.
+    /// Wraps a call of this plugin so that it cannot stop anything else. It keeps the plugin alive. `make`
+    /// starts the call.
     pub fn guarded<M, F>(self: &Arc<Self>, work: Work, make: M) -> Guarded<Arc<PluginInstance>, M, F>
     where
         M: FnOnce(&Arc<PluginInstance>) -> F + Send + 'static,
@@ -174,12 +175,12 @@ impl PluginInstance {
         Guarded::new(self.bulkhead(), Arc::clone(self), work, make)
     }
 
-    /// What a call came to. A panic is logged.
+    /// Returns the result of a call. Logs a panic.
     pub fn told<T>(&self, answer: Result<RawResult<T>, RawError>) -> Result<T, RawError> {
         answer.and_then(RawResult::into_result).inspect_err(|error| self.log_panic(error))
     }
 
-    /// The error of a call that took too long. It is logged.
+    /// Returns and logs the error of a call that took too long.
     pub fn timed_out(&self, timeout: Duration) -> RawError {
         let message =
             format!("the extension {} did not answer within {} ms", self.name(), timeout.as_millis());
@@ -187,7 +188,7 @@ impl PluginInstance {
         RawError::new(504, "plugin_timeout", message)
     }
 
-    /// Logs an error that is a panic.
+    /// Logs an error if it is a panic.
     pub fn log_panic(&self, error: &RawError) {
         let words = error.words();
         if words.code == PANICKED {
@@ -197,7 +198,7 @@ impl PluginInstance {
     }
 }
 
-/// Whether a call failed through no fault of the caller's.
+/// Returns whether a call failed through no fault of the caller.
 pub fn is_own_fault(error: &RawError) -> bool {
     error.status >= 500
 }
@@ -205,7 +206,8 @@ pub fn is_own_fault(error: &RawError) -> bool {
 impl Drop for PluginInstance {
     fn drop(&mut self) {
         let Some(instance) = self.instance.take() else { return };
-        // Nothing holds the plugin any more: no future of it is under way, and its tasks are ended first.
+        // There are no references left: no future of the plugin is in progress, and its tasks are ended
+        // first.
         let counted = self.counted.take().expect("it is taken in drop alone");
         library::end(instance, self.host, counted, self.alive.take());
     }

@@ -1,6 +1,6 @@
-//! Follows, for as long as the server serves, what is installed and enabled: whatever another process changed of that is
-//! taken up here. What cannot be taken up is tried again by the clock, until what runs is what is wanted. It never changes
-//! what is wanted.
+//! Keeps this process in line with what is installed and enabled while the server serves. Applies changes
+//! made by other processes, and retries failures until the desired plugins run. Never changes what is
+//! desired.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,18 +14,19 @@ use super::{
     store::Installed,
 };
 
-/// How often it is looked whether another process changed anything at all; that costs no statement.
+/// How often to check for any external change. This runs no statement.
 const GLANCE_EVERY: Duration = Duration::from_millis(100);
-/// How often the rows are read where nothing says that they changed.
+/// How often the rows are read without a sign of a change.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How soon it is tried again what failed; each time twice as long, and never sooner than four times as long as trying takes.
+/// The first delay before a failure is retried. It doubles each time, and is at least four times the duration
+/// of an attempt.
 const RETRY_MIN: Duration = Duration::from_millis(500);
-/// How soon it is tried again what only met the change of another.
+/// The delay before retrying a failure that came from a concurrent change.
 const PASSING_RETRY: Duration = Duration::from_millis(100);
-/// How long it takes at most until it is tried again.
+/// The maximum delay before a retry.
 const RETRY_MAX: Duration = Duration::from_secs(300);
 
-/// Follows until the server stops.
+/// Reconciles until the server stops.
 pub(super) async fn run(plugins: Plugins, rows: Vec<Installed>) {
     let mut faults = Faults::default();
     let mut state = State { rows, ..State::default() };
@@ -38,23 +39,23 @@ pub(super) async fn run(plugins: Plugins, rows: Vec<Installed>) {
     }
 }
 
-/// What this node has taken up, and said of it.
+/// What this node has applied and reported.
 #[derive(Default)]
 struct State {
-    /// The rows that were taken up last.
+    /// The rows applied last.
     rows: Vec<Installed>,
-    /// When it is tried again to take them up, where that did not do.
+    /// When to retry applying them, if that failed.
     retry_at: Option<Instant>,
-    /// How often that was tried in vain.
+    /// The number of failed attempts.
     attempts: u32,
-    /// What was said to whoever carries out a change.
+    /// What was reported to the node that carries out a change.
     said: Said,
-    /// What was answered last to those who look how extensions are.
+    /// The last reported state of the extensions.
     told: Option<Vec<String>>,
 }
 
 impl State {
-    /// Decides when to try again; `took` is how long the last time took.
+    /// Schedules the next attempt; `took` is the duration of the last one.
     fn plan_retry(&mut self, plugins: &Plugins, took: Duration) {
         if plugins.agrees_with(&self.rows) {
             (self.retry_at, self.attempts) = (None, 0);
@@ -69,7 +70,7 @@ impl State {
     }
 }
 
-/// When there is something to look at.
+/// Detects when there is something to do.
 struct Watch {
     changes: u64,
     looked: Instant,
@@ -80,7 +81,7 @@ impl Watch {
         Watch { changes: plugins.shared.database.external_change_count(), looked: Instant::now() }
     }
 
-    /// Waits until something may have changed, or is due.
+    /// Waits until something may have changed or a retry is due.
     async fn changed(&mut self, plugins: &Plugins, due: Option<Instant>) {
         loop {
             tokio::select! {
@@ -98,7 +99,7 @@ impl Watch {
     }
 }
 
-/// Logs the first of several faults in a row.
+/// Logs only the first of several failures in a row.
 #[derive(Default)]
 struct Faults {
     failing: bool,
@@ -118,9 +119,9 @@ impl Faults {
 }
 
 impl Plugins {
-    /// Carries out what is asked for, does its part in what others carry out, and takes up what they have changed.
+    /// Carries out requested changes, participates in changes by other nodes, and applies their results.
     async fn run_once(&self, state: &mut State) -> Result<(), LoadError> {
-        // A process that had the right may have ended.
+        // The process that had the lock may have ended.
         self.change_lock.take().map_err(|error| LoadError::file("the lock of changes", &error))?;
         self.recover().await?;
         if self.change_lock.is_held() {
@@ -142,7 +143,7 @@ impl Plugins {
         Ok(())
     }
 
-    /// Takes up the rows where they are others than those that were taken up before, or where that is due again.
+    /// Applies the rows if they differ from the ones applied last, or if a retry is due.
     async fn reconcile_if_changed(&self, state: &mut State) -> Result<(), LoadError> {
         let rows = self.store.all().await?;
         let is_new = !is_same(&rows, &state.rows);
@@ -177,7 +178,7 @@ impl Plugins {
         Ok(())
     }
 
-    /// Says what runs here, unless that was said already.
+    /// Reports what runs here, unless it was reported already.
     async fn report_what_runs(&self, state: &mut State) -> Result<(), LoadError> {
         let now = self.what_runs();
         if state.told.as_ref() != Some(&now) {
@@ -187,7 +188,7 @@ impl Plugins {
         Ok(())
     }
 
-    /// Lets what left service end, in a task of its own.
+    /// Waits in the background for plugins that left service to end.
     pub(super) fn drain(&self, leaving: Vec<DrainingPlugin>) {
         let timeout = self.shared.limits.drain_timeout;
         for one in leaving {
@@ -201,7 +202,7 @@ impl Plugins {
     }
 }
 
-/// Whether the same is wanted by both.
+/// Returns whether both want the same.
 fn is_same(some: &[Installed], others: &[Installed]) -> bool {
     let is_same = |(one, other): (&Installed, &Installed)| {
         one.is_wanted() == other.is_wanted()

@@ -1,5 +1,6 @@
-//! The list of ways to sign in: the password, and what extensions offer by the service `identity@1`. An extension's answer
-//! is never believed, and one that fails or hangs is left out. It never signs anybody in.
+//! The list of sign-in methods: the password, and what extensions offer through the service `identity@1`. An
+//! extension's response is never trusted, and an extension that fails or hangs is left out. Never signs
+//! anybody in.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,19 +17,19 @@ use crate::{
     isolation::Work,
 };
 
-/// The service by which an extension offers ways to sign in, and its major.
+/// The service through which an extension offers sign-in methods, and its major version.
 const SERVICE: (&str, u16) = ("identity", 1);
 
-/// How long an extension may take to tell its ways to sign in: a login page waits for it.
+/// How long an extension may take to return its sign-in methods. A login page waits for it.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// How many ways one extension may offer.
+/// The maximum number of methods per extension.
 const METHODS_MAX: usize = 16;
 const ID_BYTES_MAX: usize = 40;
 const LABEL_CHARS_MAX: usize = 80;
 const URL_BYTES_MAX: usize = 2048;
 
-/// A way to sign in.
+/// A sign-in method.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct SignInMethod {
     id: String,
@@ -57,7 +58,7 @@ impl SignInMethod {
     }
 }
 
-/// Adds the route that lists the ways to sign in.
+/// Adds the route that lists the sign-in methods.
 pub fn routes(own: &mut HostRoutes, plugins: Arc<Plugins>) {
     own.with(plugins).route(Method::GET, "/api/auth/methods", Access::OPEN, list, operation());
 }

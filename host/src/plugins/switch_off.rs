@@ -1,5 +1,5 @@
-//! What follows when an extension blocks threads: it is named where operators look, and one that blocks too many is taken
-//! out of service. It never decides how many are too many.
+//! Reacts to extensions that block threads: reports them to operators, and takes an extension that blocks too
+//! many out of service. Never decides how many are too many.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -14,10 +14,10 @@ use crate::{
     isolation::{Bulkhead, Report, Watchdog, switched_off},
 };
 
-/// How long to wait before what could not be written down is written once more.
+/// How long to wait before a failed write is retried.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// What of an extension is answered with 503 once it is switched off: the method and the pattern of each of its routes.
+/// The routes of a switched-off extension, which respond with 503: the method and pattern of each.
 pub(super) type ClosedRoutes = Vec<(Method, String)>;
 
 fn routes_of(registration: &Registration) -> ClosedRoutes {
@@ -25,11 +25,12 @@ fn routes_of(registration: &Registration) -> ClosedRoutes {
     routes.filter_map(|route| Some((route.method.parse().ok()?, route.path.clone()))).collect()
 }
 
-/// Puts the routes of a switched-off extension into a table. Where another extension has taken one, that one serves it.
+/// Adds the routes of a switched-off extension to a table. A route that another extension has registered is
+/// left to it.
 pub(super) fn close(table: &mut RouteTable, extension: &str, routes: &ClosedRoutes) {
     for (method, path) in routes {
         let spec = RouteSpec {
-            // The body is of no use.
+            // The body is not used.
             body: BodyMode::Streamed,
             param_names: call::param_names(path),
             ..RouteSpec::default()
@@ -39,7 +40,7 @@ pub(super) fn close(table: &mut RouteTable, extension: &str, routes: &ClosedRout
     }
 }
 
-/// A route of an extension that is switched off.
+/// A route of a switched-off extension.
 struct ClosedRoute {
     extension: String,
     spec: RouteSpec,
@@ -57,10 +58,10 @@ impl PluginRoute for ClosedRoute {
 }
 
 impl Plugins {
-    /// Watches the threads of this process for as long as the answer is kept.
+    /// Watches the threads of this process until the returned watchdog is dropped.
     ///
     /// # Errors
-    /// Where there is no thread for it.
+    /// If its thread cannot be started.
     pub fn watch_threads(&self) -> io::Result<Watchdog> {
         let (plugins, limits) = (self.clone(), self.shared.limits);
         let report = move |report| {
@@ -81,7 +82,7 @@ impl Plugins {
         }
     }
 
-    /// Quarantines what a bulkhead stands for, unless something else has taken its place.
+    /// Quarantines the extension of a bulkhead, unless it is no longer the active one.
     async fn take_out_of_service(&self, bulkhead: &'static Bulkhead) {
         let serving = self.shared.current.load_full();
         let Some(active) = serving.active_plugin(bulkhead.name()) else { return };
@@ -112,7 +113,7 @@ impl Plugins {
     }
 }
 
-/// What is said of an extension that blocks threads.
+/// Returns the warning for an extension that blocks threads.
 pub(super) fn blocking(active: &ActivePlugin) -> Option<ChangeError> {
     let blocked = active.plugin().bulkhead().blocked();
     (blocked > 0).then(|| ChangeError {

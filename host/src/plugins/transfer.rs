@@ -1,5 +1,5 @@
-//! What a copy of an instance asks of extensions: their packages, and how the tables of one are made. An extension is
-//! loaded for that question alone; it gets no request, no event and no job.
+//! What copying an instance needs of extensions: their packages, and how an extension's tables are created.
+//! For this, an extension is loaded on its own; it gets no requests, events or jobs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,18 +10,18 @@ use super::{
     package::Package,
 };
 
-/// How long an extension may think about its tables.
+/// How long an extension may take to describe its tables.
 const ASK_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// How long it may take to end behind that.
+/// How long it may take to end afterwards.
 const END_TIME_MAX: Duration = Duration::from_secs(10);
 
 impl Plugins {
-    /// The packages of everything that is installed, enabled or not, as they were installed.
+    /// Returns the packages of everything installed, enabled or not, in their installed versions.
     ///
     /// # Errors
-    /// See [`LoadError`]; also where an extension that came with this program is of another version, since its tables
-    /// may be.
+    /// See [`LoadError`]. Also fails if a built-in extension is not of the bundled version, since its tables
+    /// may differ.
     pub async fn installed_packages(&self) -> Result<Vec<Package>, LoadError> {
         let bundled = install::bundled()?;
         let mut packages = Vec::new();
@@ -41,11 +41,11 @@ impl Plugins {
         Ok(packages)
     }
 
-    /// Loads one extension by itself, asks its hook before `topic` what it makes of `payload`, and ends it. Answers
-    /// `None` where it has no such hook or leaves the payload as it is.
+    /// Loads a single extension, runs its hook before `topic` with `payload`, and ends it. Returns `None` if
+    /// it has no such hook or the hook leaves the payload unchanged.
     ///
     /// # Errors
-    /// See [`LoadError`]; also what the hook answers.
+    /// See [`LoadError`]. Also returns the errors of the hook.
     pub async fn ask_alone(
         &self,
         name: &str,
@@ -59,8 +59,8 @@ impl Plugins {
         if let Some(reason) = installed.quarantined_reason {
             return Err(LoadError::Quarantined { name: name.to_owned(), reason });
         }
-        // No marker is left for the time of loading: were this process killed meanwhile, the next server would take the
-        // extension for the cause.
+        // No load marker is set. Otherwise, if this process were killed during loading, the next server would
+        // blame the extension.
         let package = self.verified(&installed).await?;
         let answer = self.ask_loaded(&package, topic, payload).await;
         self.shut_down(END_TIME_MAX).await;

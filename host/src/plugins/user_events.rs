@@ -1,4 +1,4 @@
-//! Accounts' events on the bus: topics `user.create`, `user.login` and so on, with the user's id as subject.
+//! Account events on the bus: topics `user.create`, `user.login` and so on, with the user's id as subject.
 
 use std::{fmt, sync::Arc};
 
@@ -12,7 +12,7 @@ use crate::{
     error::ApiError,
 };
 
-/// Hears of accounts in the plugins' name.
+/// Receives account events on behalf of plugins.
 pub struct UserEvents {
     shared: Arc<PluginContext>,
 }

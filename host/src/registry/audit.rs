@@ -1,5 +1,5 @@
-//! What is installed, held against what the registries say today: revoked, taken back, outdated, by another publisher, of
-//! unknown origin.
+//! Checks what is installed against the current state of the registries: revoked, yanked, outdated, from
+//! another publisher, or of unknown origin.
 
 use serde::Serialize;
 use tinybase_registry::Registry;
@@ -7,27 +7,27 @@ use tinybase_registry::Registry;
 use super::{RegistrySet, newer};
 use crate::plugins::store::Installed;
 
-/// Something that an operator should know of an installed extension.
+/// A finding about an installed extension that an operator should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The extension.
+    /// The extension's name.
     pub name: String,
-    /// The version that is installed.
+    /// The installed version.
     pub version: String,
     /// `revoked`, `yanked`, `publisher_changed`, `outdated` or `unknown_origin`.
     pub kind: &'static str,
-    /// What that means here.
+    /// What the finding means for this installation.
     pub message: String,
 }
 
 impl Finding {
-    /// Whether it must not run on.
+    /// Returns whether the extension must not keep running.
     pub fn is_grave(&self) -> bool {
         matches!(self.kind, "revoked" | "publisher_changed")
     }
 }
 
-/// Every finding, by the order of installation.
+/// Returns all findings, in order of installation.
 pub fn audit(registry_set: &RegistrySet, installed: &[Installed]) -> Vec<Finding> {
     installed.iter().flat_map(|one| of_one(registry_set, one)).collect()
 }
@@ -69,7 +69,7 @@ fn of_one(registry_set: &RegistrySet, installed: &Installed) -> Vec<Finding> {
     findings
 }
 
-/// Why it was revoked, by whichever registry.
+/// Returns why a registry revoked an installed version, if any did.
 pub(crate) fn revoked<'m>(registry_set: &'m RegistrySet, installed: &Installed) -> Option<&'m str> {
     let version = installed.version.parse().ok()?;
     let mut all = registry_set.registries.iter().flat_map(Registry::revocations);

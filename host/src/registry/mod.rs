@@ -1,5 +1,6 @@
-//! Where extensions come from: the configured registries, what is asked of them, and how packages get into a folder of their
-//! own, verified. It never installs anything: that is the lifecycle's. By the clock it looks for what was revoked.
+//! The sources of extensions: opens the configured registries, queries them, and downloads verified packages
+//! into a folder of their own. Also checks periodically for revoked versions. Never installs anything: the
+//! lifecycle does that.
 
 mod audit;
 mod download;

@@ -1,5 +1,5 @@
-//! What an operator asks to install: a name with a version requirement, a file or folder, or a URL. It never looks whether it
-//! is there.
+//! What an operator requests to install: a name with a version requirement, a file or folder, or a URL. Never
+//! checks whether it exists.
 
 use std::path::PathBuf;
 
@@ -8,27 +8,28 @@ use url::Url;
 
 use super::InstallError;
 
-/// One thing to install.
+/// A package requested for installation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PackageSpec {
-    /// By name, from the registries.
+    /// A name, to be found in the registries.
     Named {
-        /// The extension.
+        /// The extension's name.
         name: String,
-        /// The versions that will do.
+        /// The accepted versions.
         requirement: VersionReq,
     },
-    /// A package's file, or the folder of an unpacked one.
+    /// A package file, or the folder of an unpacked package.
     Path(PathBuf),
-    /// A package behind a URL.
+    /// The URL of a package.
     Url(Url),
 }
 
 impl PackageSpec {
-    /// Reads `NAME`, `NAME@REQ`, a path or a URL. What holds a separator, begins with a dot or ends in `.tbx` is a path.
+    /// Parses `NAME`, `NAME@REQ`, a path or a URL. A text that contains a separator, begins with a dot or
+    /// ends in `.tbx` is a path.
     ///
     /// # Errors
-    /// `source_invalid` with what was understood.
+    /// `source_invalid` with how the text was understood.
     pub fn parse(text: &str) -> Result<PackageSpec, InstallError> {
         let refuse =
             |problem: String| Err(InstallError::new("source_invalid", format!("{text:?}: {problem}")));
@@ -45,7 +46,7 @@ impl PackageSpec {
         PackageSpec::named(text)
     }
 
-    /// Reads what may come from elsewhere than this machine's operator: no path.
+    /// Parses a text that may not come from this machine's operator. Never returns a path.
     ///
     /// # Errors
     /// `source_invalid`.

@@ -1,4 +1,5 @@
-//! From what is asked for to verified packages in a folder of their own, in the order in which they must be installed.
+//! Turns an installation request into verified packages in a folder of their own, in the order in which they
+//! must be installed.
 
 use std::{
     collections::BTreeSet,
@@ -26,12 +27,12 @@ use crate::{
     plugins::{Plugins, lifecycle::Origin, store::Installed},
 };
 
-/// In the extensions' folder: packages on their way.
+/// The name prefix of the folders for incoming packages, in the extensions' folder.
 const INCOMING_PREFIX: &str = ".incoming-";
 
-/// Hears how far a download is.
+/// Is notified of the progress of a download.
 pub trait Progress: Send + Sync {
-    /// So many of so many bytes of a file are there.
+    /// Called when `done` of `total` bytes of a file were downloaded.
     fn fetched(&self, file: &str, done: u64, total: u64);
 }
 
@@ -39,21 +40,21 @@ impl Progress for () {
     fn fetched(&self, _file: &str, _done: u64, _total: u64) {}
 }
 
-/// What is to be installed.
+/// A request to install packages.
 #[derive(Debug, Clone, Default)]
 pub struct InstallRequest {
-    /// The extensions.
+    /// The requested packages.
     pub specs: Vec<PackageSpec>,
-    /// Whether newer versions are taken where one that will do is installed.
+    /// Whether to upgrade even if an accepted version is already installed.
     pub upgrade: bool,
-    /// Whether a package may come from another publisher than before.
+    /// Whether a package may come from a different publisher than before.
     pub accept_publisher: bool,
 }
 
-/// Packages that are ready to be installed; their folder goes with this.
+/// Packages that are ready to be installed. Dropping this deletes their folder.
 #[derive(Debug)]
 pub struct Prepared {
-    /// In this order: what is needed comes before what needs it.
+    /// The packages in order: dependencies first.
     pub steps: Vec<Step>,
     _folder: TempDir,
 }
@@ -61,18 +62,18 @@ pub struct Prepared {
 /// A package that is ready to be installed.
 #[derive(Debug)]
 pub struct Step {
-    /// It, unpacked and verified.
+    /// The package, unpacked and verified.
     pub package: Package,
-    /// Where it came from.
+    /// The origin of the package.
     pub origin: Origin,
-    /// The version that is installed now.
+    /// The installed version.
     pub from: Option<Version>,
-    /// Who needs it, as `webhooks 2.0.0`; empty where it was asked for alone.
+    /// The extensions that need it, as in `webhooks 2.0.0`; empty if it was only requested itself.
     pub needed_by: Vec<String>,
 }
 
 impl Step {
-    /// What would be installed, for programs.
+    /// Describes what would be installed, for programs.
     pub fn described(&self) -> Json {
         let manifest = &self.package.manifest;
         json!({
@@ -90,14 +91,14 @@ impl Step {
     }
 }
 
-/// A package that was given rather than found.
+/// A package given as a file, folder or URL.
 struct LocalPackage {
     package: Package,
     target: Option<String>,
     archive_sha256: Option<String>,
 }
 
-/// Finds, fetches, verifies and unpacks.
+/// Finds, downloads, verifies and unpacks the requested packages.
 ///
 /// # Errors
 /// [`InstallError`]; nothing is left behind.
@@ -138,14 +139,14 @@ pub async fn prepare(
         };
         steps.push(Step { package, origin, from: step.from, needed_by: step.needed_by });
     }
-    // The same version again, of which the files were given: what is installed may be damaged.
+    // A given package of the installed version is installed again, since the installed files may be damaged.
     for again in given {
         let from = again.package.manifest.version.clone();
         let origin = Origin { archive_sha256: again.archive_sha256, ..Origin::default() };
         steps.push(Step { package: again.package, origin, from: Some(from), needed_by: Vec::new() });
     }
     for step in steps.iter().filter(|step| step.origin.registry.is_none()) {
-        // The resolver refuses what a registry has; a file may be the same.
+        // The resolver refuses revoked versions from registries; a given file may be one of them.
         let (manifest, sha256) = (&step.package.manifest, step.origin.archive_sha256.as_deref());
         refuse_revoked(&registries, &manifest.name, &manifest.version, sha256)?;
     }
@@ -174,7 +175,7 @@ fn resolver_request(request: &InstallRequest, given: &[LocalPackage], installed:
     });
     let named = request.specs.iter().filter_map(|spec| match spec {
         PackageSpec::Named { name, requirement } => {
-            // Whoever names an extension that is there, and no version, asks for the newest.
+            // A request for an installed extension without a version means the newest version.
             let upgrade = request.upgrade || *requirement == VersionReq::STAR;
             Some(Wanted { name: name.clone(), requirement: requirement.clone(), upgrade, local: None })
         }

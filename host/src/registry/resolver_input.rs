@@ -1,4 +1,4 @@
-//! What the resolver must know of this instance: what is installed, what is locked, and what this host can load.
+//! The resolver's input about this instance: what is installed, what is locked, and what this host can load.
 
 use semver::{Version, VersionReq};
 use tinybase_package::archive::HOST_TARGET;
@@ -13,7 +13,7 @@ use crate::{
     plugins::{lock_file::LockFile, manifest::Manifest, store::Installed},
 };
 
-/// Everything that speaks for or against a version.
+/// Returns everything that determines which versions may be chosen.
 pub(super) fn resolver_input<'a>(
     config: &Config,
     installed: &[Installed],
@@ -29,7 +29,7 @@ pub(super) fn resolver_input<'a>(
     })
 }
 
-/// This host's version.
+/// Returns this host's version.
 pub(super) fn host_version() -> Version {
     Version::parse(env!("CARGO_PKG_VERSION")).expect("cargo checks the package's version")
 }
@@ -55,7 +55,8 @@ fn locked(config: &Config, registries: &[Registry]) -> Result<Vec<resolver::Lock
             })
             .map_or(1, |entry| entry.publisher.threshold);
         let keys = locked.publisher_keys;
-        // The bundled registry is as trusted as the program that it came with, and signed again with each build of that.
+        // The bundled registry is as trusted as its program, and is signed again with each build of that
+        // program.
         let is_bundled = locked.registry.as_deref() == Some(BUNDLED_REGISTRY);
         let publisher =
             locked.publisher.filter(|_| !is_bundled).map(|name| Publisher { name, keys, threshold });
@@ -64,7 +65,7 @@ fn locked(config: &Config, registries: &[Registry]) -> Result<Vec<resolver::Lock
     Ok(locked.collect())
 }
 
-/// Whether a requirement lets any version through, pre-releases of what is asked for included.
+/// Returns a requirement that only this version matches, even if it is a pre-release.
 pub(super) fn exactly(version: &Version) -> VersionReq {
     format!("={version}").parse().expect("a version is a requirement of itself")
 }

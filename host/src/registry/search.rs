@@ -1,4 +1,4 @@
-//! What the registries offer: for those who search, and for those who look whether something newer is there.
+//! What the registries offer: searches for extensions and for newer versions.
 
 use semver::Version;
 use serde::Serialize;
@@ -11,27 +11,27 @@ use crate::plugins::store::Installed;
 /// The newest version of an extension that this host can load.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AvailableVersion {
-    /// Its name.
+    /// The extension's name.
     pub name: String,
     /// The version.
     pub version: String,
-    /// What it does.
+    /// The extension's description.
     pub description: String,
-    /// Who made it.
+    /// The author.
     pub author: String,
     /// The registry that has it.
     pub registry: String,
-    /// Who published it there.
+    /// The publisher in that registry.
     pub publisher: String,
-    /// What it uses of the host.
+    /// The host capabilities that it uses.
     pub capabilities: Vec<String>,
     /// When it was published (RFC 3339).
     pub published_at: String,
-    /// The version that is installed.
+    /// The installed version.
     pub installed: Option<String>,
 }
 
-/// The extensions whose name, description or author contains `text`, by name.
+/// Returns the extensions whose name, description or author contains `text`, sorted by name.
 pub fn search(registry_set: &RegistrySet, installed: &[Installed], text: &str) -> Vec<AvailableVersion> {
     let text = text.to_lowercase();
     let mut found: Vec<AvailableVersion> = Vec::new();
@@ -40,7 +40,8 @@ pub fn search(registry_set: &RegistrySet, installed: &[Installed], text: &str) -
         let is_meant = [&listing.name, &listing.description, &listing.author]
             .iter()
             .any(|field| field.to_lowercase().contains(&text));
-        // Of a name, the registry that comes first is the one it is installed from, and its newest version stands first.
+        // A name is installed from the first registry that has it, and that registry lists the newest version
+        // first.
         if is_meant && can_be_chosen(entry) && !found.iter().any(|version| version.name == listing.name) {
             found.push(available_version(entry, installed));
         }
@@ -49,7 +50,7 @@ pub fn search(registry_set: &RegistrySet, installed: &[Installed], text: &str) -
     found
 }
 
-/// The newest version of an installed extension, where that is newer than what is installed.
+/// Returns the newest version of an installed extension, if it is newer than the installed one.
 pub fn newer(registry_set: &RegistrySet, installed: &Installed) -> Option<AvailableVersion> {
     let version: Version = installed.version.parse().ok()?;
     let has =

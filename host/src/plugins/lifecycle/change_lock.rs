@@ -1,5 +1,6 @@
-//! Who may carry changes out: on SQLite the process that holds a lock on a file of the folder, which a server does for as
-//! long as it serves; on PostgreSQL any node. It carries nothing out.
+//! The right to carry out changes. With SQLite, a process has it while it locks a file in the state folder,
+//! which a server does for as long as it serves. With PostgreSQL, every node has it. Never carries out a
+//! change.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -15,21 +16,21 @@ use crate::db::Engine;
 /// The file in the state folder.
 const FILE_NAME: &str = "changes.lock";
 
-/// Whether a server holds the lock of a state folder.
+/// The state of a state folder's server lock.
 #[derive(Debug)]
 pub enum ServerLock {
-    /// This process has it now, for as long as the file is open.
+    /// This process has acquired it, until the file is closed.
     Taken(File),
-    /// Another process has it: a server that serves, or a command that changes extensions.
+    /// Another process has it: a server, or a command that changes extensions.
     Held,
-    /// No server ever served there.
+    /// No server has ever served there.
     NeverMade,
 }
 
-/// Takes the lock that a server holds for as long as it serves, where that is free.
+/// Acquires the lock that a server keeps while it serves, if it is free.
 ///
 /// # Errors
-/// What the system answers.
+/// I/O errors.
 pub fn server_lock(state_dir: &Path) -> io::Result<ServerLock> {
     let file = match File::options().append(true).open(state_dir.join(FILE_NAME)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ServerLock::NeverMade),
@@ -42,14 +43,14 @@ pub fn server_lock(state_dir: &Path) -> io::Result<ServerLock> {
     }
 }
 
-/// The right of this process to carry changes out. Copies go together.
+/// This process's right to carry out changes. Clones share their state.
 #[derive(Debug, Clone)]
 pub(in crate::plugins) struct ChangeLock(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
-    /// Where there is no lock: every node may.
+    /// Whether every node has the right, so that there is no lock.
     is_shared: bool,
     held: Mutex<Held>,
 }
@@ -57,18 +58,18 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Held {
     file: Option<File>,
-    /// Whether it was asked for.
+    /// Whether this process has requested it.
     is_wanted: bool,
 }
 
 impl ChangeLock {
-    /// In this state folder, with a database of this engine.
+    /// Creates the lock for this state folder and database engine.
     pub(in crate::plugins) fn new(state_dir: &Path, engine: Engine) -> ChangeLock {
         let is_shared = engine == Engine::Postgres;
         ChangeLock(Arc::new(Inner { path: state_dir.join(FILE_NAME), is_shared, held: Mutex::default() }))
     }
 
-    /// Takes the right, where no other process has it. Answers whether this one has it now.
+    /// Acquires the right unless another process has it. Returns whether this process has it now.
     pub(in crate::plugins) fn take(&self) -> io::Result<bool> {
         let mut held = self.0.held.lock();
         held.is_wanted = true;
@@ -87,12 +88,12 @@ impl ChangeLock {
         Ok(true)
     }
 
-    /// Gives the right back.
+    /// Releases the right.
     pub(in crate::plugins) fn release(&self) {
         *self.0.held.lock() = Held::default();
     }
 
-    /// Whether this process has the right.
+    /// Returns whether this process has the right.
     pub(in crate::plugins) fn is_held(&self) -> bool {
         let held = self.0.held.lock();
         held.is_wanted && (self.0.is_shared || held.file.is_some())

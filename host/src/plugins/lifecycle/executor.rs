@@ -1,4 +1,4 @@
-//! Carries a change out, step by step. What fails is undone, and what ran before runs on.
+//! Carries out a change, step by step. A failed change is undone, and what ran before keeps running.
 
 use std::sync::Arc;
 
@@ -31,18 +31,18 @@ pub(super) struct ChangeExecutor<'p> {
     pub(super) entry: Entry,
 }
 
-/// How the tables of an extension change with its row.
+/// What happens to an extension's tables together with its row.
 pub(super) enum Tables<'m> {
-    /// They stay as they are.
+    /// They stay unchanged.
     Stay,
-    /// The package's migrations that are missing are applied.
+    /// The missing migrations of the package are applied.
     Up(&'m Package),
-    /// The package's migrations above this version are reverted.
+    /// The migrations of the package above this version are reverted.
     Down(&'m Package, u32),
 }
 
 impl Plugins {
-    /// Carries out a change that this process has claimed. One at a time in this process.
+    /// Carries out a change that this process has claimed. This process carries out one change at a time.
     pub(super) async fn execute(&self, entry: Entry) -> Result<Changed, ChangeError> {
         let journal = self.journal();
         let _alive = Alive::of(&journal, &entry.id);
@@ -72,7 +72,7 @@ impl Plugins {
 }
 
 impl Plugins {
-    /// A command says itself what failed.
+    /// Logs a failure in a server. A command reports it itself.
     fn log_failure(&self, entry: &Entry, error: &ChangeError) {
         if self.process.purpose() == Purpose::Serve {
             let (plugin, change) = (entry.name.as_str(), entry.kind.name());
@@ -93,7 +93,8 @@ impl ChangeExecutor<'_> {
         }
     }
 
-    /// Refuses a change of something else than whoever asked for it has seen. While a change is open nobody makes another.
+    /// Refuses the change if the extension is no longer in the state that the client saw. No other change can
+    /// start while this one is open.
     async fn check_match(&self) -> Result<(), ChangeError> {
         let if_match = IfMatch::kept(self.entry.details.if_match.clone());
         if if_match.header().is_none() {
@@ -117,7 +118,7 @@ impl ChangeExecutor<'_> {
     }
 
     pub(super) async fn end(&mut self, error: Option<&ChangeError>) -> Result<(), ChangeError> {
-        // Whoever waits for the end finds the file as it is then.
+        // The lock file must be current when waiting processes see the end of the change.
         self.plugins.write_lock_file().await;
         self.journal.end(&self.entry, error).await?;
         crash_point();
@@ -159,7 +160,7 @@ impl ChangeExecutor<'_> {
         self.step(Step::Verified).await?;
         let before = self.plugins.installed(&self.entry.name).await?;
         dependencies::check_not_needed(&before.name, &self.plugins.store.all().await?)?;
-        // Taken out of service on every node before anything of it is taken away.
+        // Taken out of service on every node before any of its data is deleted.
         let after = Installed { is_enabled: false, ..before.clone() };
         self.entry.details.before = Some(before);
         self.record(Some(&after), Tables::Stay).await?;
@@ -167,7 +168,7 @@ impl ChangeExecutor<'_> {
         self.remove().await
     }
 
-    /// Swaps the extension out, here and on every node, with what cannot run without it.
+    /// Takes the extension and its dependents out of service, here and on every node.
     async fn take_out(&mut self) -> Result<(), ChangeError> {
         self.step(Step::Swapped).await?;
         let name = self.entry.name.clone();
@@ -176,13 +177,13 @@ impl ChangeExecutor<'_> {
         leave_out_dependents(&mut active_plugins);
         let leaving = self.swap(active_plugins).await?;
         if let Err(error) = self.wait_for_others().await {
-            // It is disabled all the same: a node that is slow takes it out as soon as it can.
+            // It stays disabled: a slow node takes it out of service as soon as it can.
             tracing::warn!(plugin = name, code = &*error.code, "{error}");
         }
         self.drain(leaving).await
     }
 
-    /// The end of what left service, at most as long as the configuration says.
+    /// Waits for plugins that left service to end, at most as long as configured.
     pub(super) async fn drain(&mut self, leaving: Vec<DrainingPlugin>) -> Result<(), ChangeError> {
         self.step(Step::Drained).await?;
         let timeout = self.plugins.shared.limits.drain_timeout;
@@ -199,7 +200,7 @@ impl ChangeExecutor<'_> {
         Ok(leaving)
     }
 
-    /// Notes what there is to go back to.
+    /// Records the state that an undo or rollback restores.
     pub(super) async fn note_before(
         &mut self,
         before: Option<Installed>,
@@ -211,8 +212,8 @@ impl ChangeExecutor<'_> {
         Ok(())
     }
 
-    /// Brings the plugin of `package` up beside the others, with the row and the tables that it runs on, and swaps it in.
-    /// Where `after` is not to be loaded, the row and the tables alone are changed.
+    /// Starts the plugin of `package`, changes the row and the tables, and swaps the plugin in. If `after` is
+    /// not to be loaded, only the row and the tables change.
     pub(super) async fn activate(
         &mut self,
         package: &Package,
@@ -239,7 +240,7 @@ impl ChangeExecutor<'_> {
                 Ok(()) => self.step(Step::Started).await,
                 Err(error) => Err(error),
             };
-            // The boundary of loading knows errors of loading alone.
+            // Loading can only return load errors, so the original error is kept separately.
             started.map_err(|error| {
                 let message = error.message.clone();
                 failed = Some(error);
@@ -259,7 +260,7 @@ impl ChangeExecutor<'_> {
         self.drain(leaving).await
     }
 
-    /// Changes the row, the tables and the step together, or nothing of it.
+    /// Changes the row, the tables and the step atomically.
     pub(super) async fn record(
         &mut self,
         after: Option<&Installed>,
@@ -279,7 +280,7 @@ impl ChangeExecutor<'_> {
     }
 }
 
-/// Takes out what needs an extension that is not among them, and what needs that in turn.
+/// Removes plugins whose dependencies are missing, and their dependents.
 fn leave_out_dependents(active_plugins: &mut Vec<Arc<ActivePlugin>>) {
     loop {
         let lacks = |active: &Arc<ActivePlugin>| {
@@ -291,7 +292,7 @@ fn leave_out_dependents(active_plugins: &mut Vec<Arc<ActivePlugin>>) {
     }
 }
 
-/// Adds to a batch that the row is this one, or that there is none.
+/// Adds statements to a batch that write the row, or delete it if `after` is `None`.
 pub(super) fn push_row(batch: &mut BatchWriter, name: &str, after: Option<&Installed>) {
     match after {
         Some(after) => store::push_put(batch, after),
@@ -300,7 +301,7 @@ pub(super) fn push_row(batch: &mut BatchWriter, name: &str, after: Option<&Insta
 }
 
 impl Plugins {
-    /// Applies a batch of the host's and changes an extension's tables, together or not at all.
+    /// Applies a batch of the host and changes an extension's tables, atomically.
     pub(super) async fn apply_with_tables(
         &self,
         name: &str,
@@ -320,16 +321,16 @@ impl Plugins {
             return self.store.apply(batch).await.map_err(journal::lost);
         }
         let mut transaction = database.begin(&SqlOwner::Host, self.shared.limits.migration_timeout).await?;
-        // In the order in which a node that loads it does so: its row, then its tables.
+        // The same order as on a node that loads the extension: its row, then its tables.
         self.store.hold_row(&mut *transaction, name, &package.hash).await?;
-        // What is not committed is rolled back.
+        // Without a commit, everything is rolled back.
         migrator.go(&mut *transaction, &way).await?;
         transaction.apply(batch.finish()).await.map_err(journal::lost)?;
         Ok(transaction.commit().await?)
     }
 }
 
-/// Says, as long as it is not dropped, that a change is being carried out.
+/// Renews the claim on a change until this is dropped.
 struct Alive(JoinHandle<()>);
 
 impl Alive {

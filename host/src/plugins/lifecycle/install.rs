@@ -1,5 +1,5 @@
-//! Another version of an extension, or its first: a package that is verified, put into place, probed, and brought up; and
-//! the version before, brought back.
+//! Installs, updates and rolls back extensions. A package is verified, copied into place, probed and started;
+//! a rollback restores the previous version.
 
 use std::path::PathBuf;
 
@@ -25,7 +25,7 @@ use crate::{
 };
 
 impl ChangeExecutor<'_> {
-    /// Installs or updates.
+    /// Installs or updates an extension.
     pub(super) async fn install_or_update(&mut self) -> Result<(), ChangeError> {
         self.step(Step::Verified).await?;
         let package = self.package_at_hand().await?;
@@ -59,7 +59,7 @@ impl ChangeExecutor<'_> {
         Ok(())
     }
 
-    /// What a rollback goes back to, and whether it may.
+    /// Returns what a rollback restores, if it is allowed.
     async fn previous(&mut self) -> Result<Previous, ChangeError> {
         let before = self.plugins.installed(&self.entry.name).await?;
         let (Some(version), Some(hash)) = (before.previous_version.clone(), before.previous_hash.clone())
@@ -82,7 +82,7 @@ impl ChangeExecutor<'_> {
         Ok(Previous { before, package, reverted })
     }
 
-    /// Brings the version before back.
+    /// Restores the previous version.
     pub(super) async fn roll_back(&mut self) -> Result<(), ChangeError> {
         self.step(Step::Verified).await?;
         let Previous { before, package, .. } = self.previous().await?;
@@ -94,15 +94,15 @@ impl ChangeExecutor<'_> {
             ..Installed::of_package(&package)
         };
         self.prepare_others().await?;
-        // The newer version works on its own tables to its very end: what they have more goes once it is gone. The older one
-        // works on them meanwhile as it did while it was updated.
+        // The newer version keeps its tables until it has ended; only then are they reverted. Until then, the
+        // older version works on the newer tables, as it did during the update.
         self.activate(&package, &after, Tables::Stay).await?;
         self.revert_tables().await?;
         self.tidy(&after).await;
         Ok(())
     }
 
-    /// Takes the tables back to the version that a rollback brought back, once the newer one has ended on every node.
+    /// Reverts the tables to the restored version, after the newer version has ended on every node.
     pub(super) async fn revert_tables(&mut self) -> Result<(), ChangeError> {
         self.wait_for_drained().await?;
         let before = self.entry.details.before.clone();
@@ -120,14 +120,14 @@ impl ChangeExecutor<'_> {
         Ok(())
     }
 
-    /// The newest version of its tables that a package knows.
+    /// Returns the newest table version that a package knows.
     fn version_of_tables(&self, package: &Package) -> Result<u32, ChangeError> {
         let steps =
             migrations::of(package, self.plugins.shared.database.engine()).map_err(LoadError::from)?;
         Ok(steps.last().map_or(0, |newest| newest.version))
     }
 
-    /// The migrations that an update would run must have a way back, so that the version before can be brought back. Answers
+    /// Checks that the migrations of an update can be reverted, so that a rollback stays possible. Returns
     /// whether there are any.
     fn check_way_back(&self, package: &Package) -> Result<bool, ChangeError> {
         if self.entry.kind == Kind::Install {
@@ -140,7 +140,7 @@ impl ChangeExecutor<'_> {
         Ok(!new.is_empty())
     }
 
-    /// The package that the change names, wherever it is at hand, held against its hash.
+    /// Returns the package of the change from wherever it is available, after checking its hash.
     async fn package_at_hand(&self) -> Result<Package, ChangeError> {
         let (version, hash) = (self.entry.to_version.clone(), self.entry.to_hash.clone());
         let (version, hash) = (version.unwrap_or_default(), hash.unwrap_or_default());
@@ -160,7 +160,7 @@ impl ChangeExecutor<'_> {
         })
     }
 
-    /// Puts the package into its place and has it probed there.
+    /// Copies the package into place and probes it there.
     async fn put_into_place(&mut self, package: &Package) -> Result<Package, ChangeError> {
         self.step(Step::Unpacked).await?;
         let name = &package.manifest.name;
@@ -182,7 +182,8 @@ impl ChangeExecutor<'_> {
         Ok(package)
     }
 
-    /// Takes away the files of versions that nothing goes back to. What cannot be taken away stays, and is in nobody's way.
+    /// Deletes the files of versions that are no longer needed for a rollback. Deletion failures are ignored;
+    /// leftovers are harmless.
     async fn tidy(&self, after: &Installed) {
         let kept = [Some(&after.hash), after.previous_hash.as_ref()];
         let kept: Vec<String> = kept.into_iter().flatten().cloned().collect();
@@ -190,13 +191,13 @@ impl ChangeExecutor<'_> {
     }
 }
 
-/// What a rollback goes back to.
+/// What a rollback restores.
 struct Previous {
-    /// What is installed.
+    /// The installed extension.
     before: Installed,
-    /// The version before that.
+    /// The previous version.
     package: Package,
-    /// The migrations that are applied and that the older version does not know.
+    /// The applied migrations that the previous version does not know.
     reverted: Vec<Migration>,
 }
 
@@ -205,16 +206,16 @@ struct Previous {
 pub struct RollbackPlan {
     /// The extension.
     pub name: String,
-    /// The version that is installed.
+    /// The installed version.
     pub from_version: String,
-    /// The version that would be brought back.
+    /// The version that would be restored.
     pub version: String,
-    /// The migrations that would be reverted, the newest first.
+    /// The migrations that would be reverted, newest first.
     pub reverted_migrations: Vec<u32>,
 }
 
 impl Plugins {
-    /// What a rollback would do, with every check that it makes before it changes anything.
+    /// Returns what a rollback would do, after all checks that it makes before it changes anything.
     ///
     /// # Errors
     /// Why it would be refused.
@@ -233,7 +234,7 @@ impl Plugins {
     }
 }
 
-/// The package in a folder; `None` where the folder is not there or holds another.
+/// Reads the package in a folder. Returns `None` if the folder is missing or contains another package.
 async fn read(folder: PathBuf, hash: &str) -> Result<Option<Package>, ChangeError> {
     if hash.is_empty() || !folder.exists() {
         return Ok(None);

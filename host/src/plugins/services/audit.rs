@@ -1,5 +1,6 @@
-//! The audit log for plugins: what a plugin says of an entry is read and held against limits, and its action stands below
-//! the extension's name. An entry commits with the plugin's change through a ticket. It never lets a plugin read the log.
+//! The audit log for plugins. A plugin's entry is parsed and checked against limits, and its action is
+//! prefixed with the extension's name. An entry commits with the plugin's change through a ticket. Never lets
+//! a plugin read the log.
 
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
@@ -17,12 +18,12 @@ use crate::{
     db::SqlOwner,
 };
 
-/// The longest action, without the extension's name, and the longest kind of a target.
+/// The maximum length of an action, without the extension's name, and of a target's kind.
 const WORD_BYTES_MAX: usize = 64;
-/// The longest id, name or address in an entry.
+/// The maximum length of an id, name or address in an entry.
 const TEXT_BYTES_MAX: usize = 512;
 
-/// An entry as a plugin tells it.
+/// An entry as a plugin sends it.
 #[derive(Debug, Deserialize)]
 struct EntryPayload {
     action: String,
@@ -34,7 +35,7 @@ struct EntryPayload {
     request: Option<RequestPayload>,
 }
 
-/// The request that it was done for.
+/// The request that caused the action.
 #[derive(Debug, Deserialize)]
 struct RequestPayload {
     caller: Option<CallerPayload>,
@@ -55,7 +56,7 @@ fn invalid(problem: impl std::fmt::Display) -> RawError {
     RawError::new(500, "audit_entry_invalid", message)
 }
 
-/// Whether it is lower-case letters, digits and `_`, in parts with `.` between them.
+/// Returns whether a text consists of lower-case letters, digits and `_`, in parts separated by `.`.
 fn is_word(text: &str) -> bool {
     let part = |part: &str| {
         part.starts_with(|first: char| first.is_ascii_lowercase())
@@ -86,7 +87,7 @@ impl EntryPayload {
         Ok(told)
     }
 
-    /// Who did it: the caller of the request that it was done for, else `by_itself`.
+    /// Returns the actor: the caller of the request that caused the action, or else `by_itself`.
     fn actor(&mut self, by_itself: Actor) -> Actor {
         let Some(request) = self.request.take() else { return by_itself };
         let (kind, id, name) = match request.caller {
@@ -100,7 +101,7 @@ impl EntryPayload {
         Actor { kind, id, name, address: given(request.address), request_id: given(request.request_id) }
     }
 
-    /// The batch that writes it down for the extension `name`.
+    /// Returns the batch that stores the entry for the extension `name`.
     fn batch(mut self, name: &str, by_itself: Actor) -> Vec<u8> {
         let actor = self.actor(by_itself);
         let entry = Entry {

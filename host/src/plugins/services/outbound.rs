@@ -1,5 +1,5 @@
-//! Requests to other servers for plugins: counted, traced, and held against the limits of the host. It never decides which
-//! address may be reached.
+//! HTTP requests of plugins to other servers: counted, traced, and checked against the host's limits. Never
+//! decides which addresses may be reached.
 
 use std::{sync::Arc, time::Instant};
 
@@ -15,7 +15,8 @@ use crate::{
     telemetry,
 };
 
-/// A span below the request that is traced, and none outside of one. It says to which server, never what.
+/// Creates a span below the traced request; outside of a traced request, none. It records the server, never
+/// the content.
 fn span(request: &Request<'_>) -> Span {
     tracing::trace_span!(
         target: telemetry::TARGET,
@@ -33,7 +34,7 @@ fn span(request: &Request<'_>) -> Span {
 fn note(span: &Span, answer: &Result<Vec<u8>, Failure>) {
     match answer {
         Ok(packed) => {
-            // The answer was packed a moment ago: its status stands first.
+            // The response was just packed; its status comes first.
             let status = packed.first_chunk().map_or(0, |status| u32::from_le_bytes(*status));
             span.record("http.response.status_code", status);
         }

@@ -1,5 +1,5 @@
-//! Sessions for plugins: what a plugin says of somebody whom it has verified is read and held against limits. It never
-//! verifies anybody itself.
+//! Sessions for plugins: data about a user whom a plugin has verified is parsed and checked against limits.
+//! Never verifies users itself.
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
@@ -17,13 +17,13 @@ use crate::{
     audit::{Actor, ActorKind},
 };
 
-/// How many sign-ins of one extension are taken a minute. Each writes a session, and may make an account.
+/// The maximum number of sign-ins per extension and minute. Each writes a session, and may create an account.
 const SIGN_INS_PER_MINUTE_MAX: u32 = 600;
 
-/// How long the name of a way to sign in is at most.
+/// The maximum length of a sign-in method's name.
 const METHOD_BYTES_MAX: usize = 32;
 
-/// What a plugin tells.
+/// The sign-in data that a plugin sends.
 #[derive(Debug, Deserialize)]
 struct SignInPayload {
     email: Option<String>,
@@ -57,7 +57,8 @@ impl SignInPayload {
         }
         let actor = Actor { address: told.address, ..Actor::local(ActorKind::Extension, extension) };
         let client = Client::told(actor, told.user_agent.as_deref());
-        // With the extension's name before it, no method passes for another's, or for the password.
+        // The extension's name as a prefix keeps a method from passing for another extension's, or for the
+        // password.
         let method = format!("{extension}:{}", told.method);
         Ok(ExternalIdentity { who, create: told.create, method, client })
     }
@@ -75,7 +76,7 @@ pub(super) struct SignIns {
 }
 
 impl SignIns {
-    /// Counts one, or answers after how many seconds it may be tried again.
+    /// Counts a sign-in, or returns the seconds after which it may be retried.
     fn take(&mut self, now: Instant) -> Result<(), u64> {
         let elapsed = self.minute_began.map(|began| now.saturating_duration_since(began).as_secs());
         match elapsed.filter(|seconds| *seconds < 60) {
