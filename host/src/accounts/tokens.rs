@@ -82,7 +82,8 @@ impl Tokens {
         self.mint_with(user, session_id, now_seconds(), uuid::Uuid::now_v7())
     }
 
-    /// Creates the token issued at `made_at` together with `beside`. The result is the same every time.
+    /// Creates the access token issued at `made_at` together with the refresh token `beside`. The result is the same
+    /// every time.
     pub(super) fn mint_again(&self, user: &User, session_id: &str, made_at: &str, beside: &str) -> String {
         let iat = made_at.parse().map_or(0, Timestamp::as_second);
         let hash = Sha256::new().chain_update(b"tinybase token id\0").chain_update(beside).finalize();
