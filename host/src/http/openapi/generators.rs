@@ -4,7 +4,8 @@
 
 use serde_json::{Map, Value as Json};
 
-/// The keywords whose value is one schema.
+/// The keywords whose value is one schema (`OF_ONE`), a list of schemas (`OF_LIST`), or an object of schemas by name
+/// (`BY_NAME`).
 const OF_ONE: [&str; 7] = ["items", "additionalProperties", "not", "if", "then", "else", "contains"];
 const OF_LIST: [&str; 4] = ["anyOf", "oneOf", "allOf", "prefixItems"];
 const BY_NAME: [&str; 4] = ["properties", "patternProperties", "$defs", "dependentSchemas"];
