@@ -102,7 +102,7 @@ struct Kind {
     is_sandboxed: bool,
 }
 
-/// The extensions of scripts, styles, fonts and raster images, which cannot be documents of their own.
+/// The file extensions of scripts, styles, fonts and raster images, which cannot be documents of their own.
 const PLAIN: &[(&[&str], &str)] = &[
     (&["js", "mjs"], "text/javascript; charset=utf-8"),
     (&["css"], "text/css; charset=utf-8"),
