@@ -90,8 +90,8 @@ impl Accounts {
         Ok(answer)
     }
 
-    /// Begins a session, together with `batch`: what it depends on, such as a ticket that it uses up. Returns `None`,
-    /// and writes nothing, if a condition of `batch` fails or the stored user differs from `user`.
+    /// Begins a session, together with `batch`: what it depends on, such as a one-time token that it uses up. Returns
+    /// `None`, and writes nothing, if a condition of `batch` fails or the stored user differs from `user`.
     pub(super) async fn begin_session(
         &self,
         user: &User,

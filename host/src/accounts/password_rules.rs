@@ -23,8 +23,8 @@ const COMMON_SIGNS_MAX: usize = 3;
 /// a capital, and sequences such as `aaaaaaaa`, `abcdefgh` and `qwertyui`.
 const COMMON_GUESSES_MAX: u64 = 100_000;
 
-/// Returns `typed` in the normalized form in which passwords are hashed (NFKC). It makes devices interchangeable: `é`
-/// is one character on some and two on others.
+/// Returns `typed` in the normalized form in which passwords are hashed (NFKC). The device on which a password is
+/// typed then does not matter: `é` is one character on some and two on others.
 pub(super) fn one_form(typed: &str) -> String {
     typed.nfkc().collect()
 }

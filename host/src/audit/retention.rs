@@ -23,7 +23,7 @@ const MOVE_FLOOR: &str = "UPDATE tb_audit_floor SET keep_from = ?1 WHERE keep_fr
 const DELETE: &str =
     "DELETE FROM tb_audit_log WHERE id IN (SELECT id FROM tb_audit_log WHERE at < ?1 ORDER BY at LIMIT ?2)";
 
-/// The job that limits the log's age. Dropping this stops it.
+/// The job that limits the age of the log. Dropping this stops it.
 pub struct Retention(Option<AbortHandle>);
 
 impl Retention {

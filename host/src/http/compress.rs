@@ -171,7 +171,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Slices<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // The relevant part is read before the first slice.
+        // The size only matters before the first slice.
         self.inner.size_hint()
     }
 }
