@@ -110,8 +110,8 @@ impl Accounts {
     /// # Errors
     /// - 404 `application_token_not_found`.
     /// - 412 `precondition_failed`.
-    /// - 403 `scope_missing` if the calling token would enable a token or grant it scopes while lacking a scope itself,
-    ///   or if the changed token would have a scope that its parent lacks.
+    /// - 403 `scope_missing` if the change enables the token or changes its scopes, and the token would have a scope
+    ///   that the calling token or the token's parent lacks.
     /// - 409 `application_token_parent_ended` if the parent is disabled.
     pub async fn update_application_token(
         &self,
