@@ -1,5 +1,5 @@
-//! Links that are mailed: how one is asked for, and what it does, which is to set a new password or to sign in. Asking
-//! answers the same in words and in time whether or not there is such an account: it all happens afterwards.
+//! Links sent by mail: how they are requested, and what they do, which is to set a new password or to sign in. A
+//! request gets the same response in the same time whether or not the account exists: all work happens afterwards.
 
 use std::{sync::Arc, time::Instant};
 
@@ -24,13 +24,13 @@ use crate::{
     logging,
 };
 
-/// How many requests for a link are worked on at once; further ones are refused, whoever asks.
+/// The maximum number of link requests in progress; further ones are refused, for any client.
 const LINK_REQUESTS_MAX: usize = 64;
 
-/// The way to sign in that is a mailed link, in the list of sessions.
+/// The sign-in method for mailed links, as the list of sessions shows it.
 const METHOD_LOGIN_LINK: &str = "login_link";
 
-/// What mailing links needs beside the tables.
+/// The state for mailing links, other than the tables.
 #[derive(Debug)]
 pub(super) struct EmailLinks {
     permits: Arc<Semaphore>,
@@ -49,8 +49,8 @@ impl EmailLinks {
         }
     }
 
-    /// Where the link of a mail leads, if the operator has said so. It is never taken from the request: whoever asks
-    /// could send another's mail to a site of their own.
+    /// Returns the URL for the mail, if the operator configured one. It is never taken from the request: an attacker
+    /// could otherwise make another user's mail link to the attacker's site.
     fn url(&self, purpose: Purpose, token: &str) -> Option<String> {
         let pattern = match purpose {
             Purpose::PasswordReset => &self.password_reset_url,
@@ -61,10 +61,10 @@ impl EmailLinks {
 }
 
 impl Accounts {
-    /// Sees to it that a link to set a new password is mailed to this address, if an account has it.
+    /// Mails a link to set a new password to this address, if an account has it. The mail is sent in the background.
     ///
     /// # Errors
-    /// 503 `mail_busy` while too many others are being mailed.
+    /// 503 `mail_busy` while too many others are being sent.
     pub fn request_password_reset(
         self: &Arc<Accounts>,
         email: String,
@@ -76,10 +76,10 @@ impl Accounts {
         Ok(MessageAnswer { message })
     }
 
-    /// Sees to it that a link to sign in is mailed to this address, if an account has it.
+    /// Mails a link to sign in to this address, if an account has it. The mail is sent in the background.
     ///
     /// # Errors
-    /// 503 `mail_busy` while too many others are being mailed.
+    /// 503 `mail_busy` while too many others are being sent.
     pub fn request_login_link(
         self: &Arc<Accounts>,
         email: String,
@@ -101,7 +101,7 @@ impl Accounts {
             return Err(ApiError::unavailable("mail_busy", detail));
         };
         let accounts = Arc::clone(self);
-        // Its lines belong to the request; its trace has ended by then.
+        // Log lines of the task belong to the request; the request's trace has ended by then.
         let span = actor.request_id.as_deref().map_or_else(Span::none, logging::request_span);
         let work = async move {
             let _permit = permit;
@@ -138,7 +138,7 @@ impl Accounts {
         });
         let mail = Mail { to: user.email, template: purpose.name(), data };
         if let Err(code) = self.mailer().send(mail).await {
-            // The token is in nobody's hands, and must not count against the user.
+            // Nobody received the token, so it must not count against the user.
             let mut batch = BatchWriter::default();
             one_time_tokens::forget(&mut batch, &token);
             self.users.sql().apply(batch).await?;
@@ -147,7 +147,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// Stores a token; false where the user may have none.
+    /// Stores a token. Returns false if the user may have none.
     async fn keep_token(
         &self,
         token: &str,
@@ -169,10 +169,10 @@ impl Accounts {
         }
     }
 
-    /// Sets a new password by a mailed token, and ends every session of the user.
+    /// Sets a new password with a mailed token, and ends every session of the user.
     ///
     /// # Errors
-    /// 400 `link_invalid` for a token that is unknown, used, expired or overtaken by another change.
+    /// 400 `link_invalid` if the token is unknown, used, expired or superseded by another change.
     pub async fn reset_password(
         &self,
         token: &str,
@@ -184,7 +184,7 @@ impl Accounts {
         let user = user.ok_or_else(link_invalid)?;
         let password_hash = self.passwords.hash(password).await?;
         let mut batch = BatchWriter::default();
-        // Before the password changes, which ends the user's other tokens.
+        // This comes before the password change, which deletes the user's other tokens.
         one_time_tokens::take(&mut batch, token, purpose, Timestamp::now());
         users::set_password(&mut batch, &user.id, &password_hash);
         Accounts::end_sessions(&mut batch, &user.id, None);
@@ -201,10 +201,10 @@ impl Accounts {
         Ok(MessageAnswer { message: "the password was changed; sign in with the new one" })
     }
 
-    /// Signs in by a mailed token. Where the user has a second factor, it is asked for, and the token is used up.
+    /// Signs in with a mailed token. If the user has a second factor, it is requested, and the token is used up.
     ///
     /// # Errors
-    /// 400 `link_invalid` for a token that is unknown, used, expired or overtaken by another change.
+    /// 400 `link_invalid` if the token is unknown, used, expired or superseded by another change.
     pub async fn login_by_link(&self, token: &str, client: &Client) -> Result<SignInAnswer, ApiError> {
         let (purpose, now) = (Purpose::LoginLink, Timestamp::now());
         let user = one_time_tokens::user_of(self.users.sql(), token, purpose, now).await?;

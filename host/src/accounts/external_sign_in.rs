@@ -1,10 +1,10 @@
-//! The door for other ways to sign in: an extension has verified who somebody is, and a session begins. It never looks at
-//! how that was verified, and lets nobody past what holds for a password: a locked account, registration, the second factor.
+//! The entry point for other ways to sign in: an extension has verified a person's identity, and a session begins. It
+//! never checks how that was verified. All rules for passwords apply too: locked accounts, registration, second factor.
 
 use super::{Accounts, Client, Role, SignInAnswer, email, users::User};
 use crate::error::ApiError;
 
-/// Whom an extension has verified.
+/// Identifies the verified person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// The owner of this address.
@@ -13,25 +13,25 @@ pub enum Subject {
     UserId(String),
 }
 
-/// Somebody whom an extension has verified.
+/// A person verified by an extension.
 #[derive(Debug, Clone)]
 pub struct ExternalIdentity {
-    /// Who signs in.
+    /// The person who signs in.
     pub who: Subject,
-    /// Whether an unknown email gets an account, where registration is on.
+    /// Whether an account is created for an unknown email, if registration is enabled.
     pub create: bool,
-    /// What the user's list of sessions shows.
+    /// The method shown in the user's list of sessions.
     pub method: String,
-    /// From where, with what, and the extension as the actor.
+    /// The address and program of the client, with the extension as the actor.
     pub client: Client,
 }
 
 impl Accounts {
-    /// Signs in whom an extension has verified; a user with a second factor is asked for it.
+    /// Signs in a person verified by an extension. A second factor is requested if the user has one.
     ///
     /// # Errors
-    /// 401 `sign_in_refused`, in the same words for an unknown user and a locked one; 403 `registration_disabled` or
-    /// `setup_needed` where an account would have to be made; 422 `email_invalid`.
+    /// 401 `sign_in_refused`, with the same message for unknown and locked users; 403 `registration_disabled` or
+    /// `setup_needed` if an account would have to be created; 422 `email_invalid`.
     pub async fn sign_in_external(&self, identity: ExternalIdentity) -> Result<SignInAnswer, ApiError> {
         let found = match &identity.who {
             Subject::UserId(id) => self.users.by_id(id).await?,
@@ -49,7 +49,7 @@ impl Accounts {
             .map_err(|error| if error.code == "credentials_invalid" { sign_in_refused() } else { error })
     }
 
-    /// An account whose password nobody knows: its owner sets one by a reset, or never needs one.
+    /// Creates an account with a random password that nobody knows. The owner can set one by a reset.
     async fn create_external(&self, email: String, client: &Client) -> Result<User, ApiError> {
         self.check_claimed().await?;
         self.check_registration().await?;
@@ -58,7 +58,7 @@ impl Accounts {
         let user = User::new(email, password_hash, Role::User);
         match self.create(&user, &client.actor).await {
             Ok(()) => Ok(user),
-            // Another request made the account in between.
+            // A concurrent request created the account.
             Err(error) if error.code == "email_taken" => {
                 self.users.by_email(&user.email).await?.ok_or_else(sign_in_refused)
             }

@@ -1,5 +1,5 @@
-//! What the pages to sign in show: the settings `auth_portal_…`, or what an admin tries out in their place. It never
-//! changes a setting.
+//! The configuration of the sign-in pages: the settings `auth_portal_…`, or an admin's preview of other values. It
+//! never changes a setting.
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
@@ -23,22 +23,22 @@ use crate::{
     settings::{Snapshot, is_color},
 };
 
-/// What the pages to sign in show.
+/// The configuration of the sign-in pages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PortalConfig {
-    /// What this instance is called.
+    /// The name of this instance.
     pub instance_name: String,
-    /// Where the logo is.
+    /// The URL of the logo.
     pub logo_url: Option<String>,
-    /// The colour of what is to be clicked.
+    /// The colour of buttons and links.
     pub primary_color: Option<String>,
-    /// Where the picture behind the page is.
+    /// The URL of the background image.
     pub background_image_url: Option<String>,
     /// Whether anyone may create an account.
     pub registration_enabled: bool,
-    /// Where one is led after signing in.
+    /// Where the browser is redirected after sign-in.
     pub login_redirect_url: Option<String>,
-    /// Where one is led after creating an account.
+    /// Where the browser is redirected after registration.
     pub register_redirect_url: Option<String>,
 }
 
@@ -59,7 +59,7 @@ impl PortalConfig {
         }
     }
 
-    /// Puts what is tried out in the place of the settings; an empty value shows none.
+    /// Replaces settings with previewed values; an empty value removes one.
     fn try_out(&mut self, tried: &HashMap<Cow<'_, str>, Cow<'_, str>>) -> Result<(), ApiError> {
         type Check = (fn(&str) -> bool, &'static str);
         const URL: Check = (is_absolute_url, "this must be a URL such as https://example.org/logo.png");
@@ -84,7 +84,7 @@ impl PortalConfig {
 
 /// Adds the route of the pages' configuration.
 pub(super) fn add(own: &mut HostRoutes, accounts: Arc<Accounts>) {
-    // Anyone may ask; that a preview is for admins is seen in the query alone.
+    // Anyone may send it; whether it is a preview, which is for admins, shows only in the query.
     let access = Access { auth: RouteAuth::Anyone, scope: Cow::Borrowed("") };
     own.with(accounts).route(
         Method::GET,

@@ -1,5 +1,5 @@
-//! Holds up those who guess passwords, by the waits of this process or by those that all nodes share. It decides nothing
-//! but which of the two.
+//! Delays password guessing, with the waits of this process or those shared by all nodes. It decides nothing but which
+//! of the two.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -14,16 +14,16 @@ use crate::{
     sql::HostSql,
 };
 
-/// Who has to wait how long.
+/// The source of the waits.
 #[derive(Debug)]
 pub(super) enum LoginThrottle {
-    /// Known to this process alone, which serves the database alone.
+    /// Kept by this process, the only one on the database.
     Own(Backoff),
-    /// Known to every node.
+    /// Shared by all nodes.
     Shared(SharedBackoff),
 }
 
-/// A try at an account: its email, and from where.
+/// An attempt on an account: its email, and the client's address.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Try<'e> {
     pub(super) email: &'e str,
@@ -37,7 +37,7 @@ impl Try<'_> {
 }
 
 impl LoginThrottle {
-    /// A guard that lets everyone try where it is not `enabled`.
+    /// Creates a throttle. It admits every attempt unless it is `enabled`.
     pub(super) fn new(enabled: bool, sql: HostSql, clock: Clock) -> LoginThrottle {
         match sql.database().engine() {
             Engine::Postgres if enabled => LoginThrottle::Shared(SharedBackoff::new(sql, clock)),
@@ -45,7 +45,7 @@ impl LoginThrottle {
         }
     }
 
-    /// The same guard by another clock.
+    /// Returns the same throttle with another clock.
     pub(super) fn with_clock(self, clock: Clock) -> LoginThrottle {
         match self {
             LoginThrottle::Own(own) => LoginThrottle::Own(own.with_clock(clock)),
@@ -53,7 +53,7 @@ impl LoginThrottle {
         }
     }
 
-    /// Whether so many guess at the account that it matters who is known to it.
+    /// Returns whether the account is guarded, so that it matters which networks are known to it.
     pub(super) async fn is_throttled(&self, attempt: Try<'_>) -> Result<bool, ApiError> {
         match self {
             LoginThrottle::Own(own) => Ok(own.is_throttled(own.attempt(attempt.email, attempt.address()))),
@@ -61,8 +61,8 @@ impl LoginThrottle {
         }
     }
 
-    /// Lets a try go on, or says how long to wait; `is_stranger` where the account is guarded and does not know the
-    /// network.
+    /// Admits an attempt, or refuses it with the time to wait. `is_stranger` is true if the account is guarded and does
+    /// not know the network.
     ///
     /// # Errors
     /// 429 `login_backoff`.
@@ -75,11 +75,11 @@ impl LoginThrottle {
         }
     }
 
-    /// Counts a wrong password, and says what that began.
+    /// Counts a wrong password, and returns what it triggered.
     ///
     /// # Errors
-    /// 429 `login_backoff` where others failed meanwhile, so that this try should not have been: it is not counted, and
-    /// its outcome is not reported.
+    /// 429 `login_backoff` if concurrent failures mean that this attempt should not have been admitted. It is not
+    /// counted, and its outcome is not reported.
     pub(super) async fn failed(
         &self,
         attempt: Try<'_>,
@@ -93,10 +93,10 @@ impl LoginThrottle {
         }
     }
 
-    /// Forgets the network's failures: it knows the password.
+    /// Resets the network's failures after a correct password.
     ///
     /// # Errors
-    /// As [`LoginThrottle::failed`]: of many guesses at once, only as many are answered as one after the other would be.
+    /// As [`LoginThrottle::failed`]: concurrent guesses get only as many results as sequential ones would.
     pub(super) async fn succeeded(&self, attempt: Try<'_>) -> Result<(), ApiError> {
         match self {
             LoginThrottle::Own(own) => own.succeeded(own.attempt(attempt.email, attempt.address())),
@@ -104,7 +104,7 @@ impl LoginThrottle {
         }
     }
 
-    /// Deletes what is shared and says nothing any more, `rows_max` rows at most of each kind. Answers how many.
+    /// Deletes expired shared rows, at most `rows_max` of each kind. Returns how many.
     pub(super) async fn sweep(&self, rows_max: u64) -> Result<u64, DbError> {
         match self {
             LoginThrottle::Own(_) => Ok(0),

@@ -1,4 +1,4 @@
-//! Accounts: who someone is, how they prove it and when that ends. It never knows what a user may do with records.
+//! Accounts: who a user is, how users prove it, and when that ends. It never knows what a user may do with records.
 
 mod application_tokens;
 mod backoff;
@@ -73,28 +73,28 @@ use crate::{
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
-/// Subject sends a request: a signed-in user, or an application token in a user's name.
+/// The sender of a request: a signed-in user, or an application token on behalf of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The user's id: a UUID of version 7.
     pub user_id: String,
-    /// The user's email in its one form.
+    /// The user's normalized email.
     pub email: String,
-    /// How far the user reaches in the administration.
+    /// The user's role in the administration.
     pub role: Role,
-    /// The user's epoch: it rises with every logout, which ends all tokens made before.
+    /// The user's epoch. It increases with every logout, which invalidates all tokens created before.
     pub epoch: i64,
-    /// The session that the access token is of; `None` for an application token.
+    /// The session of the access token; `None` for an application token.
     pub session_id: Option<Arc<str>>,
     /// The application token's id; `None` for a person.
     pub token_id: Option<Arc<str>>,
-    /// What an application token is limited to; `None` for a person, who may use every route that the role allows.
+    /// The scopes of an application token; `None` for a person, who may use every route that the role allows.
     pub scopes: Option<Scopes>,
 }
 
 #[cfg(test)]
 impl Caller {
-    /// A user without any role, signed in.
+    /// Returns a signed-in user with the ordinary role.
     pub(crate) fn of_test(user_id: &str) -> Caller {
         Caller {
             user_id: user_id.to_owned(),
@@ -108,7 +108,7 @@ impl Caller {
     }
 }
 
-/// Everything about accounts.
+/// The accounts service.
 #[derive(Debug)]
 pub struct Accounts {
     users: users::Users,
@@ -128,7 +128,7 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Accounts over the host's database.
+    /// Creates accounts on the host's database.
     pub fn new(sql: HostSql, keys: Keys, settings: Arc<Settings>, config: &config::Auth) -> Accounts {
         let access_ttl_seconds = u64::from(config.access_token_ttl_minutes) * 60;
         let refresh_ttl_seconds = i64::from(config.refresh_token_ttl_days) * SECONDS_PER_DAY;
@@ -161,35 +161,35 @@ impl Accounts {
         }
     }
 
-    /// The same accounts by another clock.
+    /// Returns the same accounts with another clock.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Accounts {
         self.login_throttle = self.login_throttle.with_clock(clock.clone());
         Accounts { clock, ..self }
     }
 
-    /// Sets who is notified of what happens here. To be called once, before requests come; later calls change nothing.
+    /// Sets the receiver of account events. Call this once, before requests arrive; later calls have no effect.
     pub fn set_events(&self, events: Arc<dyn AccountEvents>) {
         let _ = self.events.set(events);
     }
 
-    /// Sets who takes the mails that are asked for here. To be called once; later calls change nothing.
+    /// Sets the receiver of mails. Call this once; later calls have no effect.
     pub fn set_mailer(&self, mailer: Arc<dyn Mailer>) {
         let _ = self.mailer.set(mailer);
     }
 
-    /// What tells the key that signs access tokens from another; nothing of it is secret.
+    /// Returns the id of the key that signs access tokens. It is not secret.
     pub fn signing_key_id(&self) -> &str {
         &self.tokens.keys().id
     }
 
-    /// The JWK set with which anyone can verify our access tokens.
+    /// Returns the JWK set with which anyone can verify the access tokens.
     pub fn jwk_set(&self) -> &serde_json::Value {
         self.tokens.keys().jwk_set()
     }
 
-    /// Whose access or application token `bearer` is. A token seen before costs one lookup and no database; any other a signature
-    /// check and a read by key.
+    /// Returns the owner of the access or application token `bearer`. A cached token costs one lookup and no database
+    /// access; any other costs a signature check and a read by key.
     ///
     /// # Errors
     /// 401 `token_expired`, `token_revoked` or `token_invalid`.

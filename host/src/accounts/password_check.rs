@@ -1,5 +1,5 @@
-//! How someone proves to know a password: guessers wait first, and the answer takes as long where there is no such user.
-//! It never begins a session.
+//! Verifies passwords: guessers wait first, and the response takes equally long if there is no such user. It never
+//! begins a session.
 
 use serde_json::json;
 use tinybase_abi::codec::BatchWriter;
@@ -17,8 +17,8 @@ use crate::{
 };
 
 impl Accounts {
-    /// The user who has this email, if that is the password and the user may sign in. Words and time are the same where
-    /// there is no user.
+    /// Returns the user with this email if the password is right and the user may sign in. Message and timing are the
+    /// same if there is no such user.
     ///
     /// # Errors
     /// 429 `login_backoff` after too many wrong passwords; 503 while too many passwords are being verified.
@@ -46,7 +46,8 @@ impl Accounts {
         Ok(proved)
     }
 
-    /// The caller's user, if that is the user's password: asked again before what a stolen token must not do.
+    /// Returns the caller's user if the password is right. It is required again before actions that a stolen token must
+    /// not allow.
     ///
     /// # Errors
     /// 403 `password_wrong`, and as [`Accounts::prove_password`].
@@ -64,7 +65,7 @@ impl Accounts {
         })
     }
 
-    /// Whether a session of this account was begun from the client's network.
+    /// Returns whether a session of this account began from the client's network.
     async fn knows_network(&self, email: &str, client: &Client) -> Result<bool, ApiError> {
         let addresses = self.sessions.addresses_of(email).await?;
         let Some(here) = client.address().map(network) else { return Ok(false) };
@@ -74,7 +75,7 @@ impl Accounts {
             .any(|address| network(address) == here))
     }
 
-    /// Leaves an entry in the audit log, off the request's path: so a known and an unknown email take as long.
+    /// Writes an entry to the audit log, outside the request path, so that known and unknown emails take equally long.
     fn tell_of_guesses(&self, email: &str, burst: Burst, client: &Client) {
         let scope = match burst {
             Burst::OfNetwork => "network",

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// How long others may keep the public keys.
+/// How long clients and proxies may cache the public keys.
 const JWKS_CACHE: &str = "public, max-age=300";
 
 /// Adds every route of accounts.
@@ -51,7 +51,7 @@ pub fn routes(own: &mut HostRoutes, accounts: Arc<Accounts>) {
         .route(Method::GET, "/.well-known/jwks.json", Access::OPEN, jwks, operations::jwks().into());
 }
 
-/// The token of an `Authorization: Bearer` header, if there is exactly one such header.
+/// Returns the token of the `Authorization: Bearer` header, if there is exactly one such header.
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (scheme, token) = values.next()?.to_str().ok()?.split_once(' ')?;
@@ -104,7 +104,7 @@ async fn jwks(State(accounts): State<Arc<Accounts>>) -> Response {
     response
 }
 
-/// An answer with tokens or other secrets in it, which nothing on the way may keep.
+/// Builds a response with tokens or other secrets, which nothing on the way may cache.
 pub(super) fn secret(answer: &impl Serialize) -> Response {
     let mut response = json_response(StatusCode::OK, answer);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

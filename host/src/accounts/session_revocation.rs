@@ -1,4 +1,4 @@
-//! How sessions end by their user's wish, and the list that the user chooses from. It never begins or renews one.
+//! Ends sessions at their user's request, and lists them. It never begins or renews one.
 
 use serde::Serialize;
 use serde_json::json;
@@ -18,33 +18,33 @@ use crate::{
 /// The caller's sessions.
 #[derive(Debug, Clone, Serialize)]
 pub struct SessionsAnswer {
-    /// Those of the page, the one used last first.
+    /// The sessions on the page, most recently used first.
     pub sessions: Vec<SessionAnswer>,
-    /// How many there are in all.
+    /// The total number of sessions.
     pub total: usize,
-    /// The most sessions of the page.
+    /// The maximum number of sessions on the page.
     pub limit: u64,
-    /// How many were left out first.
+    /// The number of sessions skipped before the page.
     pub offset: u64,
 }
 
 impl Accounts {
-    /// Adds the end of every session of the user's to a batch, but of `except`; with a session end its access tokens and
-    /// its refresh tokens. Call [`Accounts::user_changed`] once the batch is committed.
+    /// Adds the deletion of all of the user's sessions, except `except`, to a batch. A session's access and refresh
+    /// tokens end with it. Call [`Accounts::user_changed`] once the batch is committed.
     pub fn end_sessions(batch: &mut BatchWriter, user_id: &str, except: Option<&str>) {
         sessions::delete_all(batch, user_id, except);
     }
 
-    /// To be called after every committed change of a user, of a session or of a token: this process forgets what it
-    /// knows of the user's tokens and asks the database again.
+    /// Drops what this process has cached about the user's tokens, so that the database is read again. Call this after
+    /// every committed change of a user, a session or a token.
     pub fn user_changed(&self, user_id: &str) {
         self.cache.changed(user_id);
     }
 
-    /// A page of the caller's sessions, of which there are never more than `auth.sessions_per_user_max`.
+    /// Returns a page of the caller's sessions, which never exceed `auth.sessions_per_user_max`.
     ///
     /// # Errors
-    /// What the database answers.
+    /// Database errors.
     pub async fn own_sessions(&self, caller: &Caller, page: Page) -> Result<SessionsAnswer, ApiError> {
         let sessions = self.sessions.of_user(&caller.user_id, caller.session_id.as_deref()).await?;
         let (limit, offset, total) = (page.limit, page.offset, sessions.len());
@@ -53,10 +53,10 @@ impl Accounts {
         Ok(SessionsAnswer { sessions, total, limit, offset })
     }
 
-    /// Ends one session of the caller's, which may be the one that asks.
+    /// Ends one of the caller's sessions, possibly the current one.
     ///
     /// # Errors
-    /// 404 `session_not_found` where the caller has no such session.
+    /// 404 `session_not_found` if the caller has no such session.
     pub async fn end_own_session(&self, caller: &Caller, id: &str, actor: &Actor) -> Result<(), ApiError> {
         let mut batch = BatchWriter::default();
         sessions::delete(&mut batch, id, &caller.user_id, Expect::Exactly(1));
@@ -81,10 +81,10 @@ impl Accounts {
         Ok(())
     }
 
-    /// Ends every session of the caller's but the one that asks.
+    /// Ends all of the caller's sessions except the current one.
     ///
     /// # Errors
-    /// What the database answers.
+    /// Database errors.
     pub async fn end_other_sessions(&self, caller: &Caller, actor: &Actor) -> Result<(), ApiError> {
         let mut batch = BatchWriter::default();
         Accounts::end_sessions(&mut batch, &caller.user_id, caller.session_id.as_deref());
@@ -103,10 +103,10 @@ impl Accounts {
         Ok(())
     }
 
-    /// Ends every session of the caller's user at once: access and refresh tokens alike.
+    /// Ends all sessions of the caller's user at once, with their access and refresh tokens.
     ///
     /// # Errors
-    /// What a hook refuses, and what the database answers.
+    /// Refusals by hooks, and database errors.
     pub async fn logout(&self, caller: &Caller, actor: &Actor) -> Result<MessageAnswer, ApiError> {
         let mut batch = BatchWriter::default();
         users::raise_epoch(&mut batch, &caller.user_id);

@@ -1,4 +1,4 @@
-//! The routes by which users look after their own sessions and credentials. It only moves values between HTTP and the service.
+//! The routes for a user's own sessions and credentials. It only moves values between HTTP and the service.
 
 use std::sync::Arc;
 

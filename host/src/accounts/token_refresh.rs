@@ -1,6 +1,6 @@
-//! How a session goes on: a refresh token is replaced by a new pair of tokens. One that comes back at once, from a second
-//! tab or because the answer was lost, gets that pair again; one that comes back later ends its session, for someone else
-//! may hold it. It never begins a session.
+//! Renews sessions: replaces a refresh token by a new pair of tokens. A token that is sent again shortly after, by a
+//! second tab or because the response was lost, gets the same pair again. One that is sent again later ends its
+//! session, because it may have been stolen. It never begins a session.
 
 use serde_json::json;
 use tinybase_abi::codec::{BatchWriter, Expect};
@@ -21,8 +21,9 @@ impl Accounts {
     /// Replaces a refresh token by a new pair.
     ///
     /// # Errors
-    /// 400 `not_a_refresh_token` for an access token, 401 `refresh_token_invalid` for one that is unknown, expired,
-    /// ended or used longer ago than the reuse interval; the last ends its whole session.
+    /// - 400 `not_a_refresh_token` for an access token.
+    /// - 401 `refresh_token_invalid` for a token that is unknown, expired, ended or used longer ago than the reuse
+    ///   interval. The last case ends its whole session.
     pub async fn refresh(&self, token: &str, client: &Client) -> Result<LoginAnswer, ApiError> {
         if !RefreshTokens::has_form(token) {
             return Err(match self.tokens.verify(token) {
@@ -52,13 +53,14 @@ impl Accounts {
         }
     }
 
-    /// The pair that replaces a token which was used at `used_at`: the same one, whenever it is asked for.
+    /// Returns the pair that replaces a token used at `used_at`. It is the same for every request.
     fn renewed(&self, stored: &Stored, new: NewToken, used_at: &str) -> LoginAnswer {
         let access_token = self.tokens.mint_again(&stored.user, &stored.session_id, used_at, &new.token);
         self.answer_with(&stored.user, access_token, new, false)
     }
 
-    /// A token that was used before: its pair again where that was a moment ago, else the end of its session.
+    /// Handles a token that was used before: returns its pair again if the use was recent, and ends its session
+    /// otherwise.
     async fn repeat(&self, token: &str, stored: &Stored, client: &Client) -> Result<LoginAnswer, ApiError> {
         match &stored.used_at {
             Some(used_at) if self.refresh_tokens.may_repeat(used_at) => {
@@ -71,7 +73,8 @@ impl Accounts {
         }
     }
 
-    /// Another request used or ended the token between our read and our write: if it used it, this one repeats it.
+    /// Handles a token that another request used or ended between the read and the write here. If it was used, this
+    /// request repeats it.
     async fn lost_race(&self, token: &str, client: &Client) -> Result<LoginAnswer, ApiError> {
         match self.refresh_tokens.find(token).await? {
             Some(stored) if stored.used_at.is_some() => self.repeat(token, &stored, client).await,
@@ -95,7 +98,7 @@ impl Accounts {
         );
         match self.users.sql().apply(batch).await {
             Ok(_) => {}
-            // Several reuses at once: the first has ended the session and reported it.
+            // Of concurrent reuses, the first has ended the session and reported it.
             Err(DbError::Condition { .. }) => return Ok(refresh_token_invalid()),
             Err(other) => return Err(other.into()),
         }

@@ -1,5 +1,5 @@
-//! `/api/admin/metrics`: figures that extensions know, such as how many records a collection has. They are collected when
-//! somebody asks and what is there is older than the setting says. It never knows how an extension counts.
+//! `/api/admin/metrics`: metrics of extensions, such as the number of records of a collection. They are collected on
+//! request if the last ones are older than the setting allows. It never knows how an extension counts.
 
 use std::{
     sync::Arc,
@@ -26,16 +26,17 @@ use crate::{
 
 const READ: Access = Access::viewer("admin:metrics:read");
 
-/// The topic on which extensions are asked. Each gets both lists empty and answers them with what it knows.
+/// The topic on which extensions are asked for metrics. Each gets both lists empty, and returns them filled with its
+/// own.
 const TOPIC: &str = "metrics.collect";
 
-/// How long an extension may take; one that takes longer has no part in it.
+/// The maximum time for an extension; slower ones are left out.
 const COLLECT_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// The most entries of each list that one extension may add.
+/// The maximum number of entries per list and extension.
 const ENTRIES_MAX: usize = 10_000;
 
-/// What was collected.
+/// The collected metrics.
 #[derive(Debug, Clone, Serialize)]
 struct Collected {
     collection_sizes: Vec<Json>,
@@ -43,11 +44,11 @@ struct Collected {
     collected_at: String,
 }
 
-/// Collects the metrics, and keeps them until they are too old.
+/// Collects the metrics, and caches them until they are too old.
 pub(super) struct Metrics {
     plugins: Arc<Plugins>,
     settings: Arc<Settings>,
-    /// Held while they are collected, so that of many who ask at once, one collects.
+    /// Locked during collection, so that of concurrent requests only one collects.
     latest: Mutex<Option<(Instant, Arc<Collected>)>>,
 }
 
@@ -84,7 +85,7 @@ fn put_together(parts: &[Contribution], collected_at: String) -> Collected {
     }
 }
 
-/// The entries of one list of a part, without those that have another form.
+/// Returns the entries of one list of a part, without malformed ones.
 fn entries(part: &Contribution, list: &str, fits: fn(&Map<String, Json>) -> bool) -> Vec<Json> {
     let given = part.payload.get(list).and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
     let kept: Vec<Json> =

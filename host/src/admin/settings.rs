@@ -1,4 +1,4 @@
-//! `/api/admin/settings`. What a setting may be, the settings decide.
+//! `/api/admin/settings`. The settings module validates the values.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub(super) fn routes(own: &mut HostRoutes, settings: Arc<Settings>) {
         .route(Method::GET, "/api/admin/settings/history", READ, history, history_operation().into());
 }
 
-/// What to change; the settings look at it as a whole.
+/// A change of settings, validated as a whole by the settings module.
 struct SettingsPatch(Map<String, Json>);
 
 impl Input for SettingsPatch {
@@ -58,7 +58,7 @@ async fn update(
     Ok(answer(&settings.change(&actor, &if_match, patch).await?))
 }
 
-/// The settings, with the tag that a change may name.
+/// Returns the settings with their ETag.
 fn answer(shown: &Shown) -> Response {
     etag::tagged(json_response(StatusCode::OK, &shown.settings), &shown.tag)
 }
@@ -79,7 +79,7 @@ fn named(id: &str, summary: &str) -> Operation {
     operation(id, "settings", summary)
 }
 
-/// The schema of the settings in an answer: the secrets tell whether they are there.
+/// Returns the schema of the settings in a response: secrets only show whether they are set.
 fn settings() -> Json {
     let secrets =
         FIELDS.iter().filter(|field| field.is_secret()).map(|field| format!("{}_is_set", field.name));

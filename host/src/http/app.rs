@@ -1,4 +1,5 @@
-//! One request from its head to its answer: id, routing, what every answer carries. It never serves a route itself.
+//! The life of one request, from its head to its response: id, routing, and the headers of every response. It never
+//! serves a route itself.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -48,13 +49,13 @@ use crate::{
     telemetry,
 };
 
-/// An answer on its way out.
+/// A response on its way to the client.
 pub(super) type HttpResponse = Response<ResponseBody>;
 
-/// A year, for this name alone: whether names below it are served over TLS is not ours to say.
+/// One year, for this host name only: the server cannot know whether subdomains are served over TLS.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
-/// What serves requests: the host's own routes and, through their seam, the plugins'.
+/// Serves requests: the host's own routes and, through their dispatch interface, the plugins'.
 pub struct App {
     pub(super) plugins: Arc<dyn PluginDispatch>,
     pub(super) authenticator: Arc<dyn Authenticate>,
@@ -69,22 +70,21 @@ pub struct App {
     traces: Option<telemetry::Requests>,
 }
 
-/// What a request's own handler may want to know of it beside its head; the host's routes find it among the
-/// request's extensions.
+/// Information about a request, in addition to its head. The host's routes find it among the request's extensions.
 #[derive(Debug, Clone)]
 pub struct RequestInfo {
-    /// The id that the answer carries as `x-request-id`.
+    /// The id in the response header `x-request-id`.
     pub id: RequestId,
-    /// The client's address: the socket's, or the one that trusted proxies name.
+    /// The client's address: the socket's, or the one reported by trusted proxies.
     pub client: IpAddr,
-    /// The other end of the socket; an IPv4 address in its own notation, also where it came over IPv6.
+    /// The peer address of the socket. An IPv4 address is in IPv4 notation even if it came over IPv6.
     pub peer: IpAddr,
-    /// Whether a trusted proxy says that the client came to it over TLS.
+    /// Whether a trusted proxy reports that the client connected to it over TLS.
     pub is_https: bool,
 }
 
 impl App {
-    /// Puts an app together. `own` holds the host's routes beside the system's (`/`, `/health`, `/healthz`).
+    /// Creates an app. `own` contains the host's routes, except those of the system (`/`, `/health`, `/healthz`).
     pub fn new(
         config: &Config,
         plugins: Arc<dyn PluginDispatch>,
@@ -124,25 +124,25 @@ impl App {
         self
     }
 
-    /// Logs requests there.
+    /// Sets the recorder of the request log.
     #[must_use]
     pub fn with_request_log(self, recorder: Option<Recorder>) -> App {
         App { recorder, ..self }
     }
 
-    /// Traces requests.
+    /// Sets the tracing of requests.
     #[must_use]
     pub fn with_traces(self, traces: Option<telemetry::Requests>) -> App {
         App { traces, ..self }
     }
 
-    /// Holds rate limits over all nodes together, where several may serve the database of `sql`. The job that this takes
-    /// ends when what is answered is dropped. To be called once, within the runtime.
+    /// Shares rate limits between nodes, if several may use the database of `sql`. Dropping the result stops the job
+    /// that this needs. Call this once, within the runtime.
     pub fn share_rate_limits(&self, config: &Config, sql: HostSql, nodes: NodeCount) -> Option<Sweeping> {
         self.rate_limits.as_ref()?.share(sql, nodes, config.rate_limit.buckets_max)
     }
 
-    /// Serves one request. It always answers: a panic on the way is a 500.
+    /// Serves one request. It always returns a response: a panic becomes a 500.
     pub(super) async fn serve(
         self: Arc<App>,
         request: Request<Incoming>,
@@ -205,7 +205,7 @@ impl App {
         }
     }
 
-    /// The answer as it is held until its client has taken it.
+    /// Produces the response and counts the memory it occupies until the client has received it.
     async fn answer(
         &self,
         request: Request<KeptBody>,
@@ -294,7 +294,7 @@ impl App {
         }
     }
 
-    /// Adds what every answer carries, and leaves out what this request does not take.
+    /// Adds the headers of every response, and removes the body for `HEAD`.
     fn finish(&self, answer: &mut HttpResponse, response_context: &ResponseContext, id: &RequestId) {
         let headers = answer.headers_mut();
         headers.insert(REQUEST_ID, id.header_value());
@@ -311,7 +311,7 @@ impl App {
     }
 }
 
-/// An answer of the host's: bytes in memory as such, everything else as it is made.
+/// Converts a response of the host: bytes in memory are taken as they are, any other body is streamed.
 async fn in_memory(response: Response<axum::body::Body>) -> HttpResponse {
     let is_held =
         response.body().size_hint().exact().is_some() && response.extensions().get::<FromFile>().is_none();
@@ -319,7 +319,7 @@ async fn in_memory(response: Response<axum::body::Body>) -> HttpResponse {
         return response.map(ResponseBody::axum);
     }
     let (parts, body) = response.into_parts();
-    // One piece that is there already: nothing is copied, and nothing fails.
+    // The body is a single chunk in memory: nothing is copied, and nothing fails.
     let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     Response::from_parts(parts, ResponseBody::whole(bytes))
 }
@@ -329,7 +329,7 @@ fn no_room() -> ApiError {
     ApiError::unavailable("overloaded", detail)
 }
 
-/// What is remembered of a request while it is being served.
+/// What is remembered of a request while it is served.
 struct ResponseContext {
     is_head: bool,
     is_change: bool,
@@ -350,7 +350,7 @@ impl ResponseContext {
     }
 }
 
-/// Makes it the answer to `HEAD`: the length that the body would have had, and no body.
+/// Turns it into the response to `HEAD`: the `content-length` of the body, but no body.
 fn drop_body(answer: &mut HttpResponse) {
     if let Some(length) = answer.body().size_hint().exact() {
         answer.headers_mut().entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(length));
@@ -399,7 +399,7 @@ pub(super) fn request_timeout() -> ApiError {
     )
 }
 
-/// Headers that belong to a connection and not to an answer.
+/// Returns whether a header belongs to a connection and not to a response.
 pub(super) fn is_connection_header(name: &HeaderName) -> bool {
     [
         header::CONNECTION,

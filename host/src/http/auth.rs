@@ -1,5 +1,5 @@
-//! Who may call a route: the role it asks for, and the scope that an application token needs there. It never verifies a
-//! token itself.
+//! Access to routes: the required role, and the scope that an application token needs. It never verifies a token
+//! itself.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::{
 
 /// Verifies tokens.
 pub trait Authenticate: Send + Sync + 'static {
-    /// Whose token `token` is; 401 if it does not hold. It is called for every request that carries one.
+    /// Returns the caller of a valid token; otherwise fails with 401. It is called for every request with a token.
     fn authenticate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Arc<Caller>, ApiError>>;
 }
 
@@ -24,31 +24,31 @@ impl Authenticate for Accounts {
     }
 }
 
-/// Whose request it is: the caller, if a token was sent and holds.
+/// The result of authentication: the caller, if a valid token was sent.
 pub(super) type Authenticated = Result<Option<Arc<Caller>>, ApiError>;
 
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RouteAuth {
-    /// Anyone, whatever is sent as a token: the route reads it itself, or none. For routes of the host alone.
+    /// Anyone. No token is verified here: the route reads it itself, or uses none. For routes of the host only.
     Open,
-    /// Anyone; the caller is given if a token was sent. A token that is sent and does not hold is a 401 here too.
+    /// Anyone; the caller is known if a token was sent. An invalid token is a 401 here too.
     #[default]
     Anyone,
-    /// Who is signed in, with a token of any kind; else 401.
+    /// Signed-in users and application tokens; otherwise 401.
     User,
-    /// Who is signed in as a person: an application token is a 403.
+    /// Signed-in users; an application token is a 403.
     Session,
-    /// Whoever may see the administration; else 401 or 403.
+    /// Users who may view the administration; otherwise 401 or 403.
     Viewer,
-    /// Whoever may change what is administered; else 401 or 403.
+    /// Users who may change what is administered; otherwise 401 or 403.
     Editor,
-    /// A user with `is_admin`; else 401 or 403.
+    /// Users with `is_admin`; otherwise 401 or 403.
     Admin,
 }
 
 impl RouteAuth {
-    /// The role that it asks for.
+    /// Returns the required role.
     pub fn role(self) -> Role {
         match self {
             RouteAuth::Viewer => Role::Viewer,
@@ -58,12 +58,12 @@ impl RouteAuth {
         }
     }
 
-    /// Whether somebody must be signed in.
+    /// Returns whether the caller must be authenticated.
     pub fn needs_caller(self) -> bool {
         !matches!(self, RouteAuth::Open | RouteAuth::Anyone)
     }
 
-    /// Its name, in `x-tinybase-auth` of the OpenAPI document.
+    /// Returns its name in `x-tinybase-auth` of the OpenAPI document.
     pub fn name(self) -> &'static str {
         match self {
             RouteAuth::Open | RouteAuth::Anyone => "anyone",
@@ -79,53 +79,53 @@ impl RouteAuth {
 /// Who may call a route, and the scope that an application token needs there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Access {
-    /// Who.
+    /// The required authentication.
     pub auth: RouteAuth,
-    /// The scope: words with `:` between them; `{name}` stands for a parameter of the path. Empty where no application
-    /// token may come, or where the handler asks for scopes itself.
+    /// The scope: words separated by `:`; `{name}` stands for a path parameter. Empty if application tokens are
+    /// refused, or if the handler checks scopes itself.
     pub scope: Cow<'static, str>,
 }
 
 impl Access {
-    /// A route that anyone may call and that looks at no token by itself.
+    /// A route that anyone may call and that verifies no token.
     pub const OPEN: Access = Access { auth: RouteAuth::Open, scope: Cow::Borrowed("") };
 
-    /// A route for people who are signed in.
+    /// A route for signed-in users.
     pub const SESSION: Access = Access { auth: RouteAuth::Session, scope: Cow::Borrowed("") };
 
-    /// A route for whoever is signed in, or an application token with this scope.
+    /// Returns the access of a route for signed-in users, or application tokens with this scope.
     pub const fn user(scope: &'static str) -> Access {
         Access { auth: RouteAuth::User, scope: Cow::Borrowed(scope) }
     }
 
-    /// A route for viewers and up.
+    /// Returns the access of a route for viewers and above.
     pub const fn viewer(scope: &'static str) -> Access {
         Access { auth: RouteAuth::Viewer, scope: Cow::Borrowed(scope) }
     }
 
-    /// A route for editors and up.
+    /// Returns the access of a route for editors and above.
     pub const fn editor(scope: &'static str) -> Access {
         Access { auth: RouteAuth::Editor, scope: Cow::Borrowed(scope) }
     }
 
-    /// A route for admins.
+    /// Returns the access of a route for admins.
     pub const fn admin(scope: &'static str) -> Access {
         Access { auth: RouteAuth::Admin, scope: Cow::Borrowed(scope) }
     }
 
-    /// The access of an extension's route that names no scope of its own.
+    /// Returns the access of an extension's route that names no scope itself.
     pub fn of_extension(auth: RouteAuth, extension: &str, method: &Method) -> Access {
         let verb = if [Method::GET, Method::HEAD].contains(method) { "read" } else { "write" };
         let area = if auth.role() > Role::User { "admin:" } else { "" };
         Access { auth, scope: format!("{area}{extension}:{verb}").into() }
     }
 
-    /// The scope of one request; `param` gives the value of a parameter of the path.
+    /// Returns the scope of one request; `param` returns the value of a path parameter.
     fn scope_of<'p>(&self, param: impl Fn(&str) -> Option<&'p str>) -> String {
         let mut scope = String::with_capacity(self.scope.len());
         for part in self.scope.split_inclusive(['{', '}']) {
             match part.strip_suffix('}') {
-                // A value with a `:` of its own must not reach below another's scope.
+                // A value that contains a `:` must not extend into the scope of something else.
                 Some(name) => {
                     scope.push_str(param(name).filter(|value| !value.contains(':')).unwrap_or("{}"))
                 }
@@ -135,7 +135,7 @@ impl Access {
         scope
     }
 
-    /// Holds a verified caller against what is asked for.
+    /// Checks a verified caller against this access.
     ///
     /// # Errors
     /// 403 `admin_required`, `role_required`, `session_required` or `scope_missing`.
@@ -166,7 +166,7 @@ impl Access {
         Err(ApiError::forbidden("scope_missing", format!("this application token lacks the scope {scope}")))
     }
 
-    /// Verifies the token that the request carries, if any. Whether its user may do this, [`Access::check`] says.
+    /// Verifies the request's token, if any. [`Access::check`] decides whether its user may call the route.
     pub(super) async fn authenticate(
         &self,
         authenticator: &dyn Authenticate,
@@ -182,7 +182,7 @@ impl Access {
     }
 }
 
-/// The refusal of a request without a token.
+/// Returns the error for a request without a token.
 pub(crate) fn token_missing() -> ApiError {
     ApiError::unauthorized(
         "token_missing",

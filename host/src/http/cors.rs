@@ -1,4 +1,5 @@
-//! Cross-origin requests: which origins a browser may call from. It never answers one that the operator did not name.
+//! Cross-origin requests: the origins that browsers may call from. It never allows an origin that the operator did not
+//! name.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -8,10 +9,10 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use super::{app::HttpResponse, rate_limit, request_id::REQUEST_ID, unread::KeptBody};
 
-/// How long a browser may remember the answer to a preflight request.
+/// How long a browser may cache a preflight response.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
-/// The headers of answers that scripts may read, beside the few that they always may.
+/// The response headers that scripts may read, in addition to the few that are always readable.
 const EXPOSED: [HeaderName; 14] = [
     REQUEST_ID,
     rate_limit::LIMIT,
@@ -31,7 +32,7 @@ const EXPOSED: [HeaderName; 14] = [
 
 const ORIGIN: HeaderValue = HeaderValue::from_static("origin");
 
-/// Says that answers to other origins are others, which a cache between would not know.
+/// Adds `Vary: Origin`, because responses differ by origin and caches must know it.
 pub(super) fn vary(headers: &mut HeaderMap) {
     let names = |value: &HeaderValue| {
         value.to_str().is_ok_and(|names| {
@@ -45,7 +46,7 @@ pub(super) fn vary(headers: &mut HeaderMap) {
     }
 }
 
-/// The layer for these origins; `None` if there is none, and then no request is looked at.
+/// Returns the layer for these origins; `None` if there are none, and requests then skip CORS.
 pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
@@ -63,7 +64,7 @@ pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
     Some(layer.allow_origin(values))
 }
 
-/// Serves a request that names its origin: a preflight is answered here, the rest by `serve`.
+/// Serves a request with an `Origin` header: a preflight gets its response here, all others go to `serve`.
 pub(super) async fn serve<F: Future<Output = HttpResponse>>(
     layer: &CorsLayer,
     request: Request<KeptBody>,

@@ -1,6 +1,6 @@
-//! The routes of the host itself as one table: method, path, who may call, what it does, and the handler. Access is
-//! checked here, before the handler, so that no handler can forget it; so are the names of a query's parameters and the
-//! type of a body. It never serves a route of a plugin.
+//! The table of the host's own routes: method, path, access, OpenAPI operation and handler. Access is checked here
+//! before the handler runs, so that no handler can forget it. Query parameter names and the body's type are checked
+//! here too. It never serves a route of a plugin.
 
 use std::{convert::Infallible, sync::Arc, time::Instant};
 
@@ -32,24 +32,24 @@ use crate::{
 pub struct HostRoute {
     /// The method.
     pub method: Method,
-    /// The path, with `{name}` for a parameter.
+    /// The path, with `{name}` for parameters.
     pub path: &'static str,
     /// Who may call it.
     pub access: Access,
     /// Its OpenAPI operation.
     pub operation: Json,
-    /// From where anyone may call it, without a token.
+    /// The networks from which anyone may call it without a token.
     open_to: Networks,
     handler: MethodRouter,
 }
 
-/// Every route of the host.
+/// All routes of the host.
 #[derive(Default)]
 pub struct HostRoutes {
     routes: Vec<HostRoute>,
 }
 
-/// Routes that share a state, to be written one a line.
+/// Adds routes that share a state, one per line.
 pub struct RoutesOf<'r, S> {
     routes: &'r mut Vec<HostRoute>,
     state: S,
@@ -61,17 +61,17 @@ impl HostRoutes {
         RoutesOf { routes: &mut self.routes, state }
     }
 
-    /// Every route, for what is derived from them: the OpenAPI document, the tests of access.
+    /// Returns every route, for the OpenAPI document and for tests of access.
     pub fn iter(&self) -> impl Iterator<Item = &HostRoute> {
         self.routes.iter()
     }
 
-    /// The router that serves them; `authenticator` verifies tokens.
+    /// Returns the router that serves the routes; `authenticator` verifies tokens.
     pub fn into_router(self, authenticator: &Arc<dyn Authenticate>) -> Router {
         self.into_limited_router(authenticator, None)
     }
 
-    /// The same, with limits on how often they are called.
+    /// Returns the router with rate limits.
     pub(super) fn into_limited_router(
         self,
         authenticator: &Arc<dyn Authenticate>,
@@ -98,7 +98,7 @@ impl<S: Clone + Send + Sync + 'static> RoutesOf<'_, S> {
     /// Adds a route. `operation` is its OpenAPI operation object.
     ///
     /// # Panics
-    /// On a method that no route of the host has.
+    /// If the method is one that no route of the host has.
     pub fn route<H, T>(
         &mut self,
         method: Method,
@@ -124,7 +124,7 @@ impl<S: Clone + Send + Sync + 'static> RoutesOf<'_, S> {
         self
     }
 
-    /// Lets whoever calls the last route from one of these networks in without a token.
+    /// Allows callers from these networks to call the last route without a token.
     pub fn open_to(&mut self, networks: Networks) -> &mut Self {
         let route = self.routes.last_mut().expect("a route is added before its networks");
         route.open_to = networks;
@@ -138,13 +138,13 @@ struct Guard {
     open_to: Networks,
     metrics: &'static RouteMetrics,
     authenticator: Arc<dyn Authenticate>,
-    /// The names of the query's parameters; `None` where any may come.
+    /// The names of the query parameters; `None` if any are allowed.
     parameters: Option<Arc<[String]>>,
     limit: Option<(Arc<RateLimits>, Rule)>,
 }
 
 impl Guard {
-    /// Refuses a body that is no JSON, and a query with parameters that the route does not have.
+    /// Refuses a body that is not JSON, and unknown query parameters.
     ///
     /// # Errors
     /// 415 `unsupported_media_type`; 422 `validation_error`.
@@ -162,8 +162,8 @@ impl Guard {
     }
 }
 
-/// The names of the parameters of the query, as the route's document lists them. Pages take any: whoever passes an
-/// address on adds what is of use there, such as where the visitor came from.
+/// Returns the names of the query parameters in the route's operation. Pages accept any parameters, because others add
+/// their own to links, such as where the visitor came from.
 fn query_names(route: &HostRoute) -> Option<Vec<String>> {
     if !route.path.starts_with("/api/") {
         return None;
@@ -190,7 +190,7 @@ async fn check(
     } else {
         guard.access.authenticate(&*guard.authenticator, request.headers()).await
     };
-    // Whoever is refused below is known as well: an operator looks for those most of all.
+    // Refused callers are recorded as well: operators look for those most of all.
     let known = authenticated.as_ref().ok().cloned().flatten();
     let (admitted, quota) = match (&guard.limit, request.extensions().get::<RequestInfo>()) {
         (Some((limits, rule)), Some(info)) => {
@@ -217,7 +217,7 @@ async fn check(
     answer
 }
 
-/// Which route of the host answered, and whom: found among the extensions of its answer.
+/// The matched route of the host and its caller, as an extension of the response.
 #[derive(Clone)]
 pub(super) struct Matched {
     pub(super) metrics: &'static RouteMetrics,
@@ -225,7 +225,7 @@ pub(super) struct Matched {
     pub(super) quota: Option<Quota>,
 }
 
-/// The caller of a route of the host that asks for one.
+/// The caller of a host route that requires one.
 pub struct SignedIn(pub Arc<Caller>);
 
 impl<S: Send + Sync> FromRequestParts<S> for SignedIn {
@@ -237,7 +237,7 @@ impl<S: Send + Sync> FromRequestParts<S> for SignedIn {
     }
 }
 
-/// The caller of a route of the host, where a token was sent.
+/// The caller of a host route, if a token was sent.
 pub struct MaybeSignedIn(pub Option<Arc<Caller>>);
 
 impl<S: Send + Sync> FromRequestParts<S> for MaybeSignedIn {

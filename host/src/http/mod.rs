@@ -1,4 +1,4 @@
-//! The HTTP server: connections, limits, routing, answers. It never holds business logic of accounts or plugins.
+//! The HTTP server: connections, limits, routing, responses. It never contains business logic of accounts or plugins.
 
 mod app;
 mod auth;

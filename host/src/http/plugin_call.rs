@@ -1,4 +1,4 @@
-//! A plugin's route being called: authentication, body, deadline, answer. It never decides which route.
+//! Calls a plugin's route: authentication, body, deadline, response. It never decides which route.
 
 use std::{panic::resume_unwind, sync::Arc};
 
@@ -24,7 +24,7 @@ use crate::{
     memory::{self, Share},
 };
 
-/// Calls the matched route with everything that it is promised.
+/// Calls the matched route once all of its conditions are met.
 pub(super) async fn call(
     app: &App,
     matched: RouteMatch,
@@ -67,8 +67,8 @@ pub(super) async fn call(
     Ok(answer)
 }
 
-/// Calls the route in a task of its own, so that a handler that blocks its thread holds nothing but that. Beside the answer
-/// stands what was reserved for it.
+/// Calls the route in a separate task, so that a handler that blocks its thread blocks nothing else. Also returns the
+/// memory reserved for the response.
 async fn within_limits(
     app: &App,
     route: &dyn PluginRoute,

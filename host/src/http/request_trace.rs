@@ -1,5 +1,5 @@
-//! One request and its answer as an operator sees them: its log line, at debug level or as a warning when it failed, and
-//! its figures, and its row of the request log. It never keeps a query, a header or a body.
+//! Makes a request observable for operators: its log line (at debug level, or as a warning if it failed), its metrics,
+//! and its row of the request log. It never stores a query, a header or a body.
 
 use std::{
     net::IpAddr,
@@ -20,7 +20,7 @@ use crate::{
     request_log::{Answered, Recorder, Unsent},
 };
 
-/// What is known of a request while it is being served.
+/// What is known about a request while it is served.
 pub(super) struct RequestTrace {
     method: Method,
     uri: Uri,
@@ -45,42 +45,42 @@ impl RequestTrace {
         }
     }
 
-    /// A route takes the request.
+    /// Records the metrics of the matched route.
     pub(super) fn found(&self, metrics: &'static RouteMetrics) {
         let _ = self.metrics.set(metrics);
     }
 
-    /// The pattern of the route that took the request.
+    /// Returns the pattern of the matched route.
     pub(super) fn route(&self) -> Option<&'static str> {
         self.metrics.get().map(|metrics| metrics.pattern)
     }
 
-    /// The request's token was verified.
+    /// Records the caller of a verified token.
     pub(super) fn called_by(&self, caller: Option<&Arc<Caller>>) {
         if let Some(caller) = caller {
             let _ = self.caller.set(Arc::clone(caller));
         }
     }
 
-    /// The request was counted against a rate limit.
+    /// Records that the request was counted against a rate limit.
     pub(super) fn counted(&self, quota: Option<Quota>) {
         if let Some(quota) = quota {
             let _ = self.quota.set(quota);
         }
     }
 
-    /// What the client has left, where the request was counted.
+    /// Returns the client's remaining quota if the request was counted.
     pub(super) fn quota(&self) -> Option<Quota> {
         self.quota.get().copied()
     }
 
-    /// When it began.
+    /// Returns when the request began.
     pub(super) fn started(&self) -> Instant {
         self.started
     }
 
-    /// The answer is made: counts it, and writes the line. Its span holds the request's id. Answers its row of the
-    /// request log, if it gets one.
+    /// Records the finished response: updates the metrics and writes the log line, whose span contains the request's
+    /// id. Returns the row of the request log, if there is one.
     pub(super) fn end(
         &self,
         answer: &HttpResponse,
@@ -113,7 +113,7 @@ impl RequestTrace {
 }
 
 impl RequestTrace {
-    /// The host could not do it now. Whoever asks for more than there is room for can cause this as often as they like.
+    /// Records a 503. Clients that exceed the capacity can cause any number of them, so the log line is limited.
     fn unavailable(&self, answer: &HttpResponse, micros: u64) {
         static REFUSALS: LimitedLog = LimitedLog::new();
         let code = answer.extensions().get::<Unavailable>().map_or("", |Unavailable(code)| code);

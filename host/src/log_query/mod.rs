@@ -1,5 +1,5 @@
-//! Logs that are tables with a time and a growing id: reading them page by page, newest first. It never knows what
-//! their entries say, and never writes.
+//! Reads logs, which are tables with a time and an increasing id, page by page and newest first. It never knows the
+//! meaning of their entries, and never writes.
 
 mod page;
 mod query;

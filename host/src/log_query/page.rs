@@ -1,4 +1,4 @@
-//! A page of a log, and how OpenAPI describes it. It never reads more than a page.
+//! A page of a log, and its OpenAPI description. It never reads more than a page.
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
@@ -11,7 +11,7 @@ use crate::{
     sql::{HostSql, Row, integer},
 };
 
-/// Up to how many entries a total is counted.
+/// The maximum number of entries that are counted for a total.
 pub const TOTAL_COUNTED_MAX: u64 = 10_000;
 
 /// A table that is read in the order of its columns `at` and `id`.
@@ -22,10 +22,10 @@ pub struct TimeLog {
     columns: &'static str,
 }
 
-/// What stands beside the entries of a page.
+/// The paging information of a page.
 #[derive(Debug, Serialize)]
 pub struct Paging {
-    /// How many there are, counted up to [`TOTAL_COUNTED_MAX`]; not counted for a cursor.
+    /// The total number of entries, counted up to [`TOTAL_COUNTED_MAX`]; not counted for a cursor.
     total: Option<u64>,
     total_is_exact: bool,
     limit: u64,
@@ -34,20 +34,20 @@ pub struct Paging {
 }
 
 impl TimeLog {
-    /// The log in `table`. `columns` are those of an entry, the first one is `id`.
+    /// Creates the log of `table`. `columns` are those of an entry; the first one is `id`.
     pub fn new(sql: HostSql, table: &'static str, columns: &'static str) -> TimeLog {
         TimeLog { sql, table, columns }
     }
 
-    /// The database.
+    /// Returns the database.
     pub fn sql(&self) -> &HostSql {
         &self.sql
     }
 
-    /// The rows of a page, newest first.
+    /// Returns the rows of a page, newest first.
     ///
     /// # Errors
-    /// What the database answers.
+    /// Database errors.
     pub async fn page(&self, asked: &PageAsked) -> Result<(Vec<Row>, Paging), DbError> {
         let (offset, total) = match asked.start {
             Start::Offset(offset) => (offset, Some(self.count(&asked.filter).await?)),
@@ -59,10 +59,10 @@ impl TimeLog {
         if let Start::Cursor(Some(id)) = asked.start {
             params.push(id.into());
             let id = params.len();
-            // Where retention has deleted that entry, everything older is gone too.
+            // If retention has deleted that entry, everything older is gone too.
             filter = format!("{filter} AND (at, id) < ((SELECT at FROM {table} WHERE id = ?{id}), ?{id})");
         }
-        // One more shows whether there is a next page.
+        // One extra row shows whether there is a next page.
         params.push(signed(asked.limit + 1).into());
         params.push(signed(offset).into());
         let (limit_at, offset_at) = (params.len() - 1, params.len());
@@ -92,7 +92,7 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The error of a page that could not be read.
+/// Returns the error for a page that could not be read.
 pub fn too_large(error: DbError) -> ApiError {
     match error {
         DbError::TooLarge { .. } => ApiError::new(
@@ -104,7 +104,7 @@ pub fn too_large(error: DbError) -> ApiError {
     }
 }
 
-/// Describes an operation that answers a page: its entries are under `plural`.
+/// Adds the description of a page to an operation; its entries are in the field `plural`.
 pub fn paged_operation(operation: Operation, plural: &str, entry: Json) -> Operation {
     let total = format!("How many there are, counted up to {TOTAL_COUNTED_MAX}; null with a cursor.");
     let page = schema::object(&[

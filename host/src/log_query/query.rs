@@ -1,4 +1,4 @@
-//! The query of a request, read and held against what is allowed, and as conditions of SQL. It never reads a log.
+//! Parses and validates the query of a request, and turns it into SQL conditions. It never reads a log.
 
 use std::{borrow::Cow, collections::HashMap, ops::RangeInclusive};
 
@@ -11,69 +11,70 @@ use crate::{
     sql::stored_time,
 };
 
-/// The most entries of a page.
+/// The maximum number of entries on a page.
 const LIMIT_MAX: u64 = 1000;
 const LIMIT_DEFAULT: u64 = 100;
-/// The longest text to filter by, in bytes.
+/// The maximum length of a text to filter by, in bytes.
 pub const TEXT_BYTES_MAX: usize = 512;
 
-/// The parameters that choose a page.
+/// The query parameters of paging.
 pub const PAGE_PARAMS: [&str; 3] = ["limit", "offset", "cursor"];
 
-/// Where a page begins.
+/// The start of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// After so many entries; the answer counts all.
+    /// After this many entries; the response includes the total.
     Offset(u64),
-    /// After the entry of this id; from the newest on where there is none.
+    /// After the entry with this id; `None` starts at the newest.
     Cursor(Option<i64>),
 }
 
-/// A page that is asked for.
+/// The request for a page.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PageAsked {
-    /// Which entries.
+    /// The filter of the entries.
     pub filter: Filter,
-    /// The most of them.
+    /// The maximum number of entries.
     pub limit: u64,
-    /// Where it begins.
+    /// The start of the page.
     pub start: Start,
 }
 
-/// Which entries.
+/// A filter of entries.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Filter {
     conditions: Vec<Condition>,
 }
 
-/// What a column must be.
+/// A condition on a column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
     column: &'static str,
-    /// Operators with what is on their right.
+    /// Operators and their right-hand values.
     compared: Vec<(&'static str, Value)>,
-    /// Whether the index that finds it has the entries in the order of time.
+    /// Whether the index for this condition has the entries in the order of time.
     in_order: bool,
 }
 
 impl Condition {
-    /// A column held against a value. An index of the column, if there is one, has to hold its entries by time.
+    /// Compares a column with a value. An index of the column, if there is one, must have its entries in the order of
+    /// time.
     pub fn new(column: &'static str, operator: &'static str, value: impl Into<Value>) -> Condition {
         Condition { column, compared: vec![(operator, value.into())], in_order: true }
     }
 
-    /// A column from `least` on and below `end`.
+    /// Requires a column to be at least `least` and less than `end`.
     pub fn between(column: &'static str, least: impl Into<Value>, end: impl Into<Value>) -> Condition {
         Condition { column, compared: vec![(">=", least.into()), ("<", end.into())], in_order: false }
     }
 
-    /// A column's text that begins so.
+    /// Requires a column's text to begin with `start`.
     pub fn begins(column: &'static str, start: &str) -> Condition {
-        // Behind every text that begins so.
+        // This sorts after every text with this beginning.
         Condition::between(column, start, format!("{start}\u{10ffff}").as_str())
     }
 
-    /// Says whether the index that finds it has the entries in the order of time.
+    /// Sets whether the index for this condition has the entries in the order of time.
     #[must_use]
     pub fn in_order(self, in_order: bool) -> Condition {
         Condition { in_order, ..self }
@@ -81,18 +82,18 @@ impl Condition {
 }
 
 impl Filter {
-    /// All of these.
+    /// Creates a filter that requires all of these conditions.
     pub fn new(conditions: Vec<Condition>) -> Filter {
         Filter { conditions }
     }
 
-    /// The conditions of a `WHERE`, with their values appended to `params`. On SQLite no index is used that would have to
-    /// be sorted: everything is read in the order of time, and no further than to the end of the page. PostgreSQL chooses
-    /// by what it knows of the rows.
+    /// Returns the conditions of a `WHERE`, with their values appended to `params`. On SQLite, an index that would need
+    /// sorting is not used: rows are read in the order of time, and no further than the end of the page. PostgreSQL
+    /// chooses based on its statistics.
     pub fn sql(&self, engine: Engine, params: &mut Vec<Value>) -> String {
         let mut sql = String::from("1 = 1");
         for Condition { column, compared, in_order } in &self.conditions {
-            // SQLite finds nothing by an index of `+column`.
+            // SQLite uses no index for `+column`.
             let sign = if *in_order || engine == Engine::Postgres { "" } else { "+" };
             for (operator, value) in compared {
                 params.push(value.clone());
@@ -103,14 +104,14 @@ impl Filter {
     }
 }
 
-/// The pairs of a query, and what is wrong with them.
+/// The parameters of a query, and their faults.
 pub struct Given<'q> {
     values: HashMap<Cow<'q, str>, Cow<'q, str>>,
     faults: Vec<Fault>,
 }
 
 impl<'q> Given<'q> {
-    /// Reads a query that may have these parameters.
+    /// Parses a query that may have these parameters.
     pub fn read(query: &'q str, known: &[&str]) -> Given<'q> {
         let mut given = Given { values: HashMap::new(), faults: Vec::new() };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -124,17 +125,17 @@ impl<'q> Given<'q> {
         given
     }
 
-    /// Notes that something is wrong with a parameter.
+    /// Records a fault of a parameter.
     pub fn fault(&mut self, name: impl Into<String>, msg: impl Into<String>, kind: &'static str) {
         self.faults.push(Fault::new(["query".to_owned(), name.into()], msg, kind));
     }
 
-    /// The value of a parameter as it was sent.
+    /// Returns the value of a parameter as it was sent.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(|value| &**value)
     }
 
-    /// A whole number, where it was given.
+    /// Reads an optional integer.
     pub fn number(&mut self, name: &'static str, allowed: RangeInclusive<u64>) -> Option<u64> {
         let value = self.get(name)?;
         match value.parse() {
@@ -147,7 +148,7 @@ impl<'q> Given<'q> {
         }
     }
 
-    /// A text that is not empty, where it was given.
+    /// Reads an optional text; an empty text counts as missing.
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         let value = self.get(name).filter(|value| !value.is_empty())?.to_owned();
         if value.len() > TEXT_BYTES_MAX {
@@ -157,7 +158,7 @@ impl<'q> Given<'q> {
         Some(value)
     }
 
-    /// A time in the form in which times are stored, where it was given.
+    /// Reads an optional time, and converts it to the stored form.
     pub fn time(&mut self, name: &'static str) -> Option<String> {
         let text = self.text(name)?;
         match text.parse::<Timestamp>() {
@@ -169,14 +170,14 @@ impl<'q> Given<'q> {
         }
     }
 
-    /// Entries `from` a time on and before the time `to`.
+    /// Reads `from` (inclusive) and `to` (exclusive) as conditions on the time.
     pub fn times(&mut self) -> impl Iterator<Item = Condition> + use<> {
         let from = self.time("from").map(|time| Condition::new("at", ">=", time.as_str()));
         let to = self.time("to").map(|time| Condition::new("at", "<", time.as_str()));
         from.into_iter().chain(to)
     }
 
-    /// The page of what `filter` leaves.
+    /// Reads the paging parameters for `filter`.
     ///
     /// # Errors
     /// 422 with every fault.
@@ -198,7 +199,7 @@ impl<'q> Given<'q> {
         self.done(PageAsked { filter, limit, start })
     }
 
-    /// What was asked for, unless something is wrong.
+    /// Returns `asked` if there are no faults.
     ///
     /// # Errors
     /// 422 with every fault.

@@ -1,4 +1,4 @@
-//! Writes what was counted in the text format that Prometheus reads (OpenMetrics 1.0). It counts nothing itself.
+//! Writes the metrics in the text format of Prometheus (OpenMetrics 1.0). It never counts anything itself.
 
 use std::{fmt, sync::atomic::Ordering};
 
@@ -21,18 +21,18 @@ pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 
 const MICROS_PER_SECOND: f64 = 1_000_000.0;
 
-/// What is read when the figures are asked for.
+/// The values that are read when the metrics are requested.
 #[derive(Debug)]
 pub(super) struct Moment {
-    /// How many events wait in the outbox.
+    /// The number of events waiting in the outbox.
     pub(super) outbox_backlog: Option<u64>,
-    /// How many nodes serve the database.
+    /// The number of nodes on the database.
     pub(super) nodes: usize,
     /// The process.
     pub(super) process: Process,
 }
 
-/// All figures.
+/// Writes all metrics.
 pub(super) fn write(moment: Moment) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(moment));
@@ -58,7 +58,7 @@ impl Collector for Moment {
 /// The labels of one row.
 type Labels = Vec<(&'static str, &'static str)>;
 
-/// Families of figures, each with its help.
+/// Writes metric families, each with its help text.
 struct Families<'e>(DescriptorEncoder<'e>);
 
 impl Families<'_> {
@@ -88,7 +88,7 @@ impl Families<'_> {
         Ok(())
     }
 
-    /// Histograms whose values are divided by `unit`. Those that counted nothing are left out.
+    /// Writes histograms, with values divided by `unit`. Empty ones are left out.
     fn histograms<'h>(
         &mut self,
         name: &str,

@@ -1,29 +1,29 @@
-//! Counters, gauges and histograms that the hot path may touch: atomics, spread over cache lines by thread, so that two
-//! threads that count the same never wait for each other. They never lock and never allocate.
+//! Counters, gauges and histograms for the hot path: atomics, spread over cache lines by thread, so that threads that
+//! update the same metric do not contend. They never lock and never allocate.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
-/// Over how many cache lines a figure is spread. Threads beyond that share.
+/// The number of cache lines per metric. More threads than that share them.
 const SHARDS: usize = 4;
 
-/// The most buckets that a histogram may have, the last one without a bound included.
+/// The maximum number of buckets of a histogram, including the last one without a bound.
 const BUCKETS_MAX: usize = 18;
 
-/// Bounds for times, in microseconds: from a read in memory to a request that is about to be given up.
+/// Bounds for times in microseconds: from a read in memory to a request close to its timeout.
 pub const MICROS: &[u64] = &[
     50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     2_500_000, 10_000_000, 30_000_000,
 ];
 
-/// Bounds for how many writes or reads go together.
+/// Bounds for the number of writes or reads in a group.
 pub const GROUP_JOBS: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
 
-/// A value on cache lines of its own: two, since processors fetch them in pairs.
+/// A value on its own cache lines: two, because processors fetch them in pairs.
 #[derive(Default)]
 #[repr(align(128))]
 struct Padded<T>(T);
 
-/// Which shard this thread counts in.
+/// Returns this thread's shard.
 fn shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
@@ -32,48 +32,48 @@ fn shard() -> usize {
     SHARD.with(|shard| *shard)
 }
 
-/// A number that only grows.
+/// A number that only increases.
 #[derive(Default)]
 pub struct Counter([Padded<AtomicU64>; SHARDS]);
 
 impl Counter {
-    /// At 0.
+    /// Creates a counter at 0.
     pub const fn new() -> Counter {
         Counter([const { Padded(AtomicU64::new(0)) }; SHARDS])
     }
 
-    /// One more.
+    /// Adds one.
     pub fn add_one(&self) {
         self.add(1);
     }
 
-    /// So many more.
+    /// Adds `count`.
     pub fn add(&self, count: u64) {
         self.0[shard()].0.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// How many there were.
+    /// Returns the current count.
     pub fn get(&self) -> u64 {
         self.0.iter().map(|shard| shard.0.load(Ordering::Relaxed)).sum()
     }
 }
 
-/// A number that rises and falls by steps.
+/// A number that increases and decreases.
 #[derive(Default)]
 pub struct Gauge([Padded<AtomicI64>; SHARDS]);
 
 impl Gauge {
-    /// At 0.
+    /// Creates a gauge at 0.
     pub const fn new() -> Gauge {
         Gauge([const { Padded(AtomicI64::new(0)) }; SHARDS])
     }
 
-    /// Changes by `step`, which may be negative; another thread may take back what this one added.
+    /// Adds `step`, which may be negative. A thread may subtract what another added.
     pub fn step(&self, step: i64) {
         self.0[shard()].0.fetch_add(step, Ordering::Relaxed);
     }
 
-    /// How many there are now.
+    /// Returns the current value.
     pub fn get(&self) -> i64 {
         self.0.iter().fold(0, |sum, shard| sum.wrapping_add(shard.0.load(Ordering::Relaxed)))
     }
@@ -84,23 +84,23 @@ struct Bins {
     sum: AtomicU64,
 }
 
-/// How often values fell between bounds.
+/// A histogram of values.
 pub struct Histogram {
     bounds: &'static [u64],
     shards: [Padded<Bins>; SHARDS],
 }
 
-/// A histogram at one moment.
+/// A snapshot of a histogram.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Counted {
-    /// How many values fell into each bucket alone: one more count than there are bounds, which are included.
+    /// The number of values per bucket, not cumulative. There is one more bucket than bounds; bounds are inclusive.
     pub buckets: Vec<u64>,
     /// The sum of all values.
     pub sum: u64,
 }
 
 impl Histogram {
-    /// Empty, with these bounds in rising order.
+    /// Creates an empty histogram with these ascending bounds.
     pub const fn new(bounds: &'static [u64]) -> Histogram {
         assert!(bounds.len() < BUCKETS_MAX, "a histogram has fewer bounds than buckets");
         let shards = [const {
@@ -122,12 +122,12 @@ impl Histogram {
         self.observe(micros(time));
     }
 
-    /// Its bounds, in rising order.
+    /// Returns its bounds in ascending order.
     pub fn bounds(&self) -> &'static [u64] {
         self.bounds
     }
 
-    /// What was counted so far.
+    /// Returns a snapshot.
     pub fn counted(&self) -> Counted {
         let total = |pick: &dyn Fn(&Bins) -> u64| self.shards.iter().map(|shard| pick(&shard.0)).sum();
         let bucket = |at: usize| total(&|bins| bins.buckets[at].load(Ordering::Relaxed));
@@ -138,7 +138,7 @@ impl Histogram {
     }
 }
 
-/// A time in whole microseconds.
+/// Converts a duration to whole microseconds.
 pub fn micros(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -1,31 +1,31 @@
-//! What the system knows of this process. It never looks at another.
+//! Reads the system's figures about this process. It never looks at another process.
 
 use std::{
     sync::LazyLock,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// The process at one moment; what the system does not tell is left out.
+/// A snapshot of the process; figures that the system does not provide are `None`.
 #[derive(Debug, Default)]
 pub(super) struct Process {
-    /// Bytes of memory that it holds.
+    /// The resident memory in bytes.
     pub(super) resident_bytes: Option<u64>,
-    /// Open file descriptors.
+    /// The number of open file descriptors.
     pub(super) open_fds: Option<u64>,
-    /// Seconds of processor time that it has used.
+    /// The processor time used, in seconds.
     pub(super) cpu_seconds: Option<f64>,
-    /// When it began, in seconds since 1970.
+    /// When the process began, in seconds since 1970.
     pub(super) started_at_seconds: f64,
 }
 
 static STARTED: LazyLock<SystemTime> = LazyLock::new(SystemTime::now);
 
-/// Notes that the process begins now.
+/// Records the start of the process.
 pub(super) fn note_start() {
     LazyLock::force(&STARTED);
 }
 
-/// Reads what the system tells.
+/// Reads a snapshot.
 pub(super) fn read() -> Process {
     let started = STARTED.duration_since(UNIX_EPOCH).unwrap_or_default();
     Process {
@@ -44,7 +44,7 @@ fn resident_bytes() -> Option<u64> {
 
 fn cpu_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The second field is a name in brackets, which may hold blanks.
+    // The second field is a name in parentheses, which may contain spaces.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
     let mut ticks = || fields.next()?.parse::<f64>().ok();
     Some((ticks()? + ticks()?) / rustix::param::clock_ticks_per_second() as f64)

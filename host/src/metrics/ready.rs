@@ -1,5 +1,5 @@
-//! Whether the server can do its work: the database answers, what is written reaches the disk, nobody has asked it to end. It
-//! never tells a stranger more than a word.
+//! Readiness: the database responds, writes reach the disk, and the server is not shutting down. It never reveals more
+//! to a client than an error code.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -10,10 +10,10 @@ use tokio::{sync::Mutex, time::timeout};
 
 use crate::{db::DbError, error::ApiError, sql::HostSql};
 
-/// How long the database may take for its part before the server counts as not ready.
+/// The maximum time for the database's response before the server counts as not ready.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// How long an answer holds: however often anybody asks, the database is asked once in this time.
+/// How long a result is cached. Within this time the database is queried only once, however many requests there are.
 const ANSWER_KEPT: Duration = Duration::from_secs(1);
 
 /// Why the server is not ready.
@@ -25,7 +25,7 @@ enum Problem {
     FileReplaced,
 }
 
-/// Knows whether the server is ready.
+/// Determines whether the server is ready.
 #[derive(Debug)]
 pub struct Readiness {
     sql: HostSql,
@@ -34,16 +34,18 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Of a server over this database, whose plugins are loaded.
+    /// Creates the readiness of a server with this database, whose plugins are loaded.
     pub fn new(sql: HostSql) -> Readiness {
         Readiness { sql, stopping: AtomicBool::new(false), last: Mutex::new(None) }
     }
 
-    /// The server is about to end: from now on it is not ready.
+    /// Marks the server as shutting down: from now on it is not ready.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
     }
 
+    /// Checks whether the server is ready.
+    ///
     /// # Errors
     /// 503 `shutting_down`, `database_not_ready`, `writer_not_ready`, `disk_full` or `database_file_replaced`.
     pub async fn check(&self) -> Result<(), ApiError> {
@@ -84,7 +86,7 @@ impl Readiness {
     }
 }
 
-/// What is answered of an error, where it says no more than that something `failed`.
+/// Maps an error to a problem; `failed` is the general one.
 fn problem(error: &DbError, failed: Problem) -> Problem {
     match error {
         DbError::DiskFull(_) => Problem::DiskFull,

@@ -1,4 +1,4 @@
-//! The routes of what is watched: `/metrics` and `/ready`. It never decides what is counted.
+//! The monitoring routes `/metrics` and `/ready`. It never decides what is counted.
 
 use std::sync::Arc;
 
@@ -26,15 +26,15 @@ use crate::{
     sql::{HostSql, integer},
 };
 
-/// The scope that an application token needs to read the figures.
+/// The scope that an application token needs to read the metrics.
 const READ: &str = "admin:metrics:read";
 
 const TAG: &str = "system";
 
-/// Up to how many events of the outbox are counted.
+/// The maximum number of outbox events that are counted.
 const BACKLOG_COUNTED_MAX: u32 = 100_000;
 
-/// What is watched.
+/// The state that the monitoring routes report.
 #[derive(Clone)]
 pub struct Observed {
     sql: HostSql,
@@ -44,14 +44,15 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// A server over this database, one of its `nodes`; in safe mode it leaves extensions out. Its time counts from now.
+    /// Creates the state of a server with this database, one of its `nodes`. In safe mode extensions are not loaded.
+    /// The process start time is now.
     pub fn new(sql: HostSql, nodes: Arc<Nodes>, safe_mode: bool) -> Observed {
         process::note_start();
         let ready = Arc::new(Readiness::new(sql.clone()));
         Observed { sql, ready, nodes, safe_mode }
     }
 
-    /// Whether it is ready.
+    /// Returns the readiness of the server.
     pub fn ready(&self) -> &Arc<Readiness> {
         &self.ready
     }
@@ -86,8 +87,8 @@ async fn metrics(State(observed): State<Observed>) -> Result<Response, ApiError>
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
-/// How many events wait in the outbox; none where the database does not tell, since the other figures are wanted then
-/// most of all.
+/// Returns the number of events waiting in the outbox. Returns `None` if the database fails, because the other metrics
+/// matter most then.
 async fn backlog(sql: &HostSql) -> Option<u64> {
     let counted =
         format!("SELECT count(*) FROM (SELECT 1 FROM tb_outbox LIMIT {BACKLOG_COUNTED_MAX}) AS counted");

@@ -1,5 +1,5 @@
-//! What is counted in this process, as one static a part of the host: whoever counts needs no handle, and the hot path
-//! no lookup. They never know how they are shown.
+//! The metrics of this process: one static per part of the host, so that callers need no handle and the hot path no
+//! lookup. They never know how they are exposed.
 
 use std::{
     collections::HashMap,
@@ -14,18 +14,18 @@ use parking_lot::Mutex;
 
 use super::primitives::{Counter, GROUP_JOBS, Gauge, Histogram, MICROS};
 
-/// The most routes and the most extensions that are counted apart; further ones share the label `other`.
+/// The maximum number of routes, and of extensions, with their own label; further ones share the label `other`.
 const LABELS_MAX: usize = 2_000;
 
-/// The HTTP server.
+/// Metrics of the HTTP server.
 pub struct Http {
-    /// Requests whose answer is not made yet.
+    /// Requests without a finished response.
     pub in_flight: Gauge,
     /// Open connections.
     pub connections: Gauge,
     /// Bytes of request bodies in memory.
     pub body_bytes: Gauge,
-    /// Requests that were refused since too much was held in memory.
+    /// Requests refused because too much memory was in use.
     pub overloaded: Counter,
 }
 
@@ -37,29 +37,29 @@ pub static HTTP: Http = Http {
     overloaded: Counter::new(),
 };
 
-/// The database engine.
+/// Metrics of the database engine.
 pub struct Database {
-    /// Writes that wait for the writer.
+    /// Writes waiting for the writer.
     pub write_queue: Gauge,
-    /// How many writes were committed together.
+    /// The number of writes committed together.
     pub group_jobs: Histogram,
-    /// How long a commit took, without the sync, in microseconds.
+    /// The time of a commit without the sync, in microseconds.
     pub commit: Histogram,
-    /// How long a sync of the write-ahead log took, in microseconds.
+    /// The time of a sync of the write-ahead log, in microseconds.
     pub sync: Histogram,
-    /// How long reads on the calling thread took, in microseconds.
+    /// The time of reads on the calling thread, in microseconds.
     pub reads_short: Histogram,
-    /// How many reads by key went to the server together.
+    /// The number of reads by key sent to the server together.
     pub gathered: Histogram,
-    /// How long reads on reader threads took without their wait, in microseconds.
+    /// The time of reads on reader threads without their wait, in microseconds.
     pub reads_queued: Histogram,
-    /// Pages of the write-ahead log after the last commit.
+    /// The pages of the write-ahead log after the last commit.
     pub wal_pages: AtomicI64,
-    /// How far this machine's clock is behind the times of what is stored, in seconds; 0 where it is not.
+    /// How far this machine's clock is behind stored times, in seconds; 0 if it is not.
     pub clock_behind_seconds: AtomicI64,
-    /// Calls that were refused as busy.
+    /// Calls refused as busy.
     pub busy: Counter,
-    /// Statements that took longer than their deadline.
+    /// Statements that exceeded their deadline.
     pub timeouts: Counter,
 }
 
@@ -78,24 +78,24 @@ pub static DATABASE: Database = Database {
     timeouts: Counter::new(),
 };
 
-/// The event bus.
+/// Metrics of the event bus.
 pub struct Events {
-    /// Events that were handed to a listener.
+    /// Events delivered to a listener.
     pub told: Counter,
-    /// Events that were dropped since too many waited for their listener.
+    /// Events dropped because too many were waiting for their listener.
     pub dropped: Counter,
 }
 
 /// See [`Events`].
 pub static EVENTS: Events = Events { told: Counter::new(), dropped: Counter::new() };
 
-/// Accounts.
+/// Metrics of accounts.
 pub struct Accounts {
-    /// Tokens that were found in the cache.
+    /// Tokens found in the cache.
     pub token_hits: Counter,
     /// Tokens that had to be verified.
     pub token_misses: Counter,
-    /// Passwords that are being hashed or wait for it.
+    /// Passwords being hashed or waiting for it.
     pub password_jobs: Gauge,
 }
 
@@ -103,26 +103,26 @@ pub struct Accounts {
 pub static ACCOUNTS: Accounts =
     Accounts { token_hits: Counter::new(), token_misses: Counter::new(), password_jobs: Gauge::new() };
 
-/// The request log.
+/// Metrics of the request log.
 pub struct RequestLog {
-    /// Rows that were written.
+    /// Rows written.
     pub rows: Counter,
-    /// Rows that were not, since there were too many or the database failed.
+    /// Rows not written, because there were too many or the database failed.
     pub dropped: Counter,
 }
 
 /// See [`RequestLog`].
 pub static REQUEST_LOG: RequestLog = RequestLog { rows: Counter::new(), dropped: Counter::new() };
 
-/// What the registries say of extensions.
+/// Metrics of the registries' statements about extensions.
 pub struct Extensions {
-    /// How many are enabled although a registry revoked them, as of the last look.
+    /// Extensions that are enabled although a registry revoked them, as of the last audit.
     pub revoked: AtomicI64,
-    /// How many were disabled for that.
+    /// Extensions disabled because of a revocation.
     pub disabled: Counter,
-    /// Looks that reached every registry, and did what was to be done.
+    /// Audits that reached every registry and completed their actions.
     pub audits: Counter,
-    /// Looks that did not.
+    /// Audits that failed.
     pub audit_faults: Counter,
 }
 
@@ -134,15 +134,15 @@ pub static EXTENSIONS: Extensions = Extensions {
     audit_faults: Counter::new(),
 };
 
-/// What is counted of one route. It lives as long as the process, so that its figures outlast a reload.
+/// Metrics of one route. They live as long as the process, and therefore survive a reload.
 pub struct RouteMetrics {
-    /// The method, in capitals.
+    /// The method in upper case.
     pub method: &'static str,
     /// The route's pattern, never a path.
     pub pattern: &'static str,
-    /// Answers by the first digit of their status, from 1 to 5.
+    /// Responses by the first digit of their status, from 1 to 5.
     pub answers: [Counter; 5],
-    /// How long answers took to be made, in microseconds.
+    /// The time until the response, in microseconds.
     pub times: Histogram,
 }
 
@@ -152,31 +152,31 @@ impl std::fmt::Debug for RouteMetrics {
     }
 }
 
-/// What is counted of one extension. It lives as long as the process.
+/// Metrics of one extension. They live as long as the process.
 pub struct PluginMetrics {
     /// The extension's name.
     pub name: &'static str,
-    /// Its routes' calls.
+    /// Calls of its routes.
     pub requests: Calls,
-    /// Every other call of it: hooks, listeners, jobs, services.
+    /// All other calls: hooks, listeners, jobs, services.
     pub other: Calls,
     /// Its requests to other servers.
     pub http: Calls,
     /// Calls that ended in a panic.
     pub panics: Counter,
-    /// Threads that it blocks now.
+    /// Threads that it is blocking now.
     pub blocked_threads: Gauge,
-    /// How often it began to block one.
+    /// How often it started to block one.
     pub blocked: Counter,
-    /// How often it took this server down within a day before this start.
+    /// How often it crashed this server within a day before this start.
     pub crashes: Gauge,
 }
 
 /// Calls of one kind.
 pub struct Calls {
-    /// How long they took in microseconds; how many there were follows from it.
+    /// The time of the calls in microseconds; it also contains their number.
     pub times: Histogram,
-    /// How many ended in an error.
+    /// Calls that ended in an error.
     pub errors: Counter,
 }
 
@@ -207,7 +207,7 @@ fn of_route(method: &'static str, pattern: &'static str) -> &'static RouteMetric
     Box::leak(Box::new(RouteMetrics { method, pattern, answers, times }))
 }
 
-/// The figures of a route, the same ones each time. To be asked for when routes are set up, not once a request.
+/// Returns the metrics of a route, always the same ones. Call this when routes are set up, not per request.
 pub fn route(method: &str, pattern: &str) -> &'static RouteMetrics {
     let mut routes = ROUTES.lock();
     if let Some(route) = routes.get(&(method, pattern)) {
@@ -217,13 +217,13 @@ pub fn route(method: &str, pattern: &str) -> &'static RouteMetrics {
     routes.entry(key).or_insert_with(|| of_route(key.0, key.1))
 }
 
-/// The figures of requests that no route takes: files, refusals, what is not found.
+/// Returns the metrics of requests without a route: files, refusals, unknown paths.
 pub fn unmatched() -> &'static RouteMetrics {
     static UNMATCHED: LazyLock<&'static RouteMetrics> = LazyLock::new(|| route("OTHER", "unmatched"));
     *UNMATCHED
 }
 
-/// The figures of an extension, the same ones each time.
+/// Returns the metrics of an extension, always the same ones.
 pub fn plugin(name: &str) -> &'static PluginMetrics {
     let mut plugins = PLUGINS.lock();
     if let Some(plugin) = plugins.get(name) {
@@ -245,14 +245,14 @@ pub fn plugin(name: &str) -> &'static PluginMetrics {
     plugins.entry(name).or_insert_with(made)
 }
 
-/// Every route that was ever set up, in the order of their labels.
+/// Returns the metrics of every route that was ever set up, sorted by label.
 pub fn routes() -> Vec<&'static RouteMetrics> {
     let mut routes: Vec<_> = ROUTES.lock().values().copied().collect();
     routes.sort_unstable_by_key(|route| (route.pattern, route.method));
     routes
 }
 
-/// Every extension that was ever loaded, in the order of their names.
+/// Returns the metrics of every extension that was ever loaded, sorted by name.
 pub fn plugins() -> Vec<&'static PluginMetrics> {
     let mut plugins: Vec<_> = PLUGINS.lock().values().copied().collect();
     plugins.sort_unstable_by_key(|plugin| plugin.name);
@@ -260,7 +260,7 @@ pub fn plugins() -> Vec<&'static PluginMetrics> {
 }
 
 impl RouteMetrics {
-    /// Counts an answer.
+    /// Counts a response.
     pub fn note(&self, status: http::StatusCode, time: Duration) {
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
         self.answers[class].add_one();
@@ -268,12 +268,12 @@ impl RouteMetrics {
     }
 }
 
-/// Sets the pages of the write-ahead log.
+/// Sets the number of pages of the write-ahead log.
 pub fn set_wal_pages(pages: i32) {
     DATABASE.wal_pages.store(pages.into(), Ordering::Relaxed);
 }
 
-/// Sets how far this machine's clock is behind the times of what is stored, in seconds.
+/// Sets how far this machine's clock is behind stored times, in seconds.
 pub fn set_clock_behind(seconds: i64) {
     DATABASE.clock_behind_seconds.store(seconds, Ordering::Relaxed);
 }

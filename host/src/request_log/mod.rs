@@ -1,5 +1,5 @@
-//! The request log: which requests were answered how, for whom, from where, in which time. Rows are gathered beside the
-//! requests and written in batches. It never holds a query, a header or a body, and no request ever waits for it.
+//! The request log: each request with its status, user, address and duration. Rows are collected in memory and written
+//! in batches. It never contains a query, a header or a body, and no request ever waits for it.
 
 mod filter;
 mod recorder;

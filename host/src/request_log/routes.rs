@@ -34,7 +34,7 @@ struct RequestLog {
     recorder: Option<Recorder>,
 }
 
-/// Adds the route of the request log; `recorder` is the one that writes, where the log is on.
+/// Adds the route of the request log; `recorder` is set if the log is enabled.
 pub fn routes(own: &mut HostRoutes, sql: HostSql, recorder: Option<Recorder>) {
     let log = TimeLog::new(sql, "tb_request_log", COLUMNS);
     own.with(RequestLog { log, recorder }).route(
@@ -46,7 +46,7 @@ pub fn routes(own: &mut HostRoutes, sql: HostSql, recorder: Option<Recorder>) {
     );
 }
 
-/// A row as it is answered.
+/// A row in a response.
 #[derive(Debug, Serialize)]
 struct Logged {
     id: i64,
@@ -92,7 +92,7 @@ struct Page {
 async fn page(State(state): State<RequestLog>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     let asked = filter::read_page(&query.unwrap_or_default())?;
     if let Some(recorder) = &state.recorder {
-        // What was answered a moment ago is looked for most.
+        // The latest rows are the ones most often looked for.
         recorder.flush().await;
     }
     let (rows, paging) = state.log.page(&asked).await.map_err(log_query::too_large)?;

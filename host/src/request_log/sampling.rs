@@ -1,5 +1,5 @@
-//! Which requests are worth a row: those that failed, were refused, changed something or were slow, and a sample of the
-//! others; of each kind at most so many a second. It never waits, locks or allocates.
+//! Selects the requests that get a row: those that failed, were refused, changed something or were slow, and a sample
+//! of the others. Each kind has a limit per second. It never waits, locks or allocates.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -22,19 +22,19 @@ pub struct Sampler {
     reads: Allowance,
 }
 
-/// What becomes of a request.
+/// The decision on a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It gets a row.
     Kept,
-    /// It is one of the many that only a sample is kept of.
+    /// It is skipped: only a sample of its kind is kept.
     Passed,
-    /// It would get a row, but there are too many of its kind in this second.
+    /// It would get a row, but the limit of its kind for this second is reached.
     Dropped,
 }
 
 impl Sampler {
-    /// What the configuration asks for.
+    /// Creates the sampler from the configuration.
     pub fn new(config: &config::RequestLog) -> Sampler {
         let most = config.rows_per_second_max;
         Sampler {
@@ -48,7 +48,7 @@ impl Sampler {
         }
     }
 
-    /// Whether a request that began at `started` and took `time` is kept.
+    /// Decides whether a request that began at `started` and took `time` is kept.
     pub(super) fn verdict(
         &self,
         method: &Method,
@@ -73,7 +73,7 @@ impl Sampler {
     }
 }
 
-/// So many a second: the second in the upper half, how many were taken in it in the lower one.
+/// A limit per second. The upper half is the second, the lower half the number taken in it.
 #[derive(Debug)]
 struct Allowance {
     taken: AtomicU64,
@@ -85,10 +85,10 @@ impl Allowance {
         Allowance { taken: AtomicU64::new(0), most }
     }
 
-    /// Takes one. Where none is left, this costs one load of a line that nobody writes until the next second.
+    /// Takes one. If none is left, this costs one load of a cache line that nobody writes until the next second.
     fn take(&self, second: u32) -> bool {
         let next = |taken: u64| {
-            // Another thread may be a second ahead.
+            // Another thread may be one second ahead.
             let (known, count) = ((taken >> 32) as u32, taken as u32);
             let (second, count) = if second > known { (second, 0) } else { (known, count) };
             (count < self.most).then(|| u64::from(second) << 32 | u64::from(count + 1))

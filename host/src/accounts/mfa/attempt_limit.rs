@@ -1,23 +1,23 @@
-//! How long a user's code is not looked at after so many wrong ones, whatever the tickets and addresses. It never looks at
-//! a code, and never holds up a recovery code: those cannot be guessed, and let the owner in meanwhile.
+//! The wait after too many wrong codes of a user, regardless of challenges and addresses. It never sees a code, and
+//! never delays recovery codes: those cannot be guessed, and let the owner in meanwhile.
 
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
-/// How many wrong codes in a row cost no wait.
+/// The number of wrong codes in a row before any wait.
 pub(super) const FREE_FAILURES_MAX: u32 = 10;
 
-/// The wait after the first that does; each further one doubles it.
+/// The first wait; each further failure doubles it.
 pub(super) const FIRST_WAIT_SECONDS: u64 = 30;
 
-/// The longest wait: at one guess an hour, of which three in a million are right, guessing takes decades.
+/// The longest wait. At one guess an hour, of which three in a million are right, guessing takes decades.
 pub(super) const WAIT_SECONDS_MAX: u64 = 3600;
 
-/// For how long a user's failures are remembered after the last.
+/// How long a user's failures are remembered after the last one.
 pub(super) const MEMORY_SECONDS: u64 = 24 * 3600;
 
-/// How many users are remembered; those with the fewest failures go first.
+/// The maximum number of remembered users; those with the fewest failures are dropped first.
 const USERS_MAX: usize = 10_000;
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -38,17 +38,17 @@ impl Failures {
     }
 }
 
-/// The failures of users.
+/// The failures of all users.
 #[derive(Debug, Default)]
 pub(super) struct AttemptLimit {
     by_user: Mutex<HashMap<String, Failures>>,
 }
 
 impl AttemptLimit {
-    /// Counts a try as failed, before it is looked at, so that many at once gain nothing.
+    /// Counts an attempt as failed before it is checked, so that concurrent attempts gain nothing.
     ///
     /// # Errors
-    /// The seconds to wait where it must not be looked at.
+    /// The seconds to wait, if the attempt must not be checked.
     pub(super) fn take_try(&self, user_id: &str, now_seconds: u64) -> Result<(), u64> {
         let mut by_user = self.by_user.lock();
         if by_user.len() >= USERS_MAX && !by_user.contains_key(user_id) {
@@ -67,7 +67,7 @@ impl AttemptLimit {
         Ok(())
     }
 
-    /// Forgets a user's failures: the code was right.
+    /// Resets a user's failures after a correct code.
     pub(super) fn succeeded(&self, user_id: &str) {
         self.by_user.lock().remove(user_id);
     }

@@ -1,5 +1,5 @@
-//! Wrong codes by user, where several nodes serve a PostgreSQL database: the rule of this process's own guesses, applied by
-//! one statement to rows that all nodes see. It never looks at a code.
+//! Wrong codes per user, shared by all nodes of a PostgreSQL database. The rule is that of the in-memory version, as
+//! one statement on rows that all nodes see. It never sees a code.
 
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 
@@ -13,15 +13,15 @@ use crate::{
     sql::{HostSql, integer},
 };
 
-/// Nanoseconds since 1970 by the database's clock, the same for all of a statement.
+/// Nanoseconds since 1970 by the database's clock, constant within a statement.
 macro_rules! now {
     () => {
         "CAST(extract(epoch FROM statement_timestamp()) * 1000000 AS BIGINT) * 1000"
     };
 }
 
-/// How long a row says to wait: `?3` are the failures that cost nothing, `?4` the first wait, which doubles, `?5` the longest,
-/// `?6` for how long failures are remembered.
+/// The remaining wait of a row. `?3` is the number of failures without a wait, `?4` the first wait, which doubles, `?5`
+/// the longest wait, and `?6` how long failures are remembered.
 macro_rules! wait {
     () => {
         "CASE WHEN tries.failures < CAST(?3 AS BIGINT) OR tries.last_at + CAST(?6 AS BIGINT) <= now.at THEN 0 \
@@ -56,21 +56,21 @@ const SWEEP: &str = concat!(
 
 const NANOSECONDS: u64 = 1_000_000_000;
 
-/// What is guessed.
+/// The kind of secret that is guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attempts {
     /// A code of the second factor.
     Code,
-    /// The password, asked again.
+    /// The password, requested again.
     Password,
 }
 
-/// The failures of users, known to this process or to every node.
+/// The failures of users, kept in this process or shared by all nodes.
 #[derive(Debug)]
 pub(super) struct AttemptStore {
     attempts: Attempts,
     own: AttemptLimit,
-    /// Where other nodes may serve the database.
+    /// Set if other nodes may use the database.
     shared: Option<HostSql>,
 }
 
@@ -80,10 +80,10 @@ impl AttemptStore {
         AttemptStore { attempts, own: AttemptLimit::default(), shared }
     }
 
-    /// Counts a try as failed, before it is looked at, so that many at once gain nothing.
+    /// Counts an attempt as failed before it is checked, so that concurrent attempts gain nothing.
     ///
     /// # Errors
-    /// 429 `mfa_backoff` where it must not be looked at.
+    /// 429 `mfa_backoff` if the attempt must not be checked.
     pub(super) async fn take_try(&self, user_id: &str) -> Result<(), ApiError> {
         let Some(sql) = &self.shared else {
             return self.own.take_try(user_id, now_seconds()).map_err(super::factor_check::backoff);
@@ -99,7 +99,7 @@ impl AttemptStore {
         Err(super::factor_check::backoff(seconds.max(1)))
     }
 
-    /// Forgets a user's failures: the code was right.
+    /// Resets a user's failures after a correct code.
     pub(super) async fn succeeded(&self, user_id: &str) -> Result<(), DbError> {
         let Some(sql) = &self.shared else {
             self.own.succeeded(user_id);
@@ -129,7 +129,7 @@ impl AttemptStore {
     }
 }
 
-/// Deletes shared failures that are forgotten, `rows_max` at most. Answers how many.
+/// Deletes expired shared failures, at most `rows_max`. Returns how many.
 pub(super) async fn sweep(sql: &HostSql, rows_max: u64) -> Result<u64, DbError> {
     if sql.database().engine() == Engine::Sqlite {
         return Ok(0);

@@ -1,5 +1,6 @@
-//! Which tickets were tried: in memory where this process serves the database alone, in a table where several nodes may, so that
-//! a challenge is used once whichever of them is asked. It never opens a challenge.
+//! Tracks which challenges were tried and used. They are kept in memory if this process is the only one on the
+//! database, or in a table if several nodes may share it. A challenge can thus be used only once, on whichever node. It
+//! never opens a challenge.
 
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 
@@ -12,25 +13,25 @@ use crate::{
     sql::HostSql,
 };
 
-/// Counts a try, unless the challenge `?1` was used or tried `?3` times.
+/// Counts an attempt, unless the challenge `?1` was used or tried `?3` times.
 const TAKE: &str = "INSERT INTO tb_mfa_tickets AS tickets (id, tries, expires_at) VALUES (?1, 1, ?2) \
      ON CONFLICT (id) DO UPDATE SET tries = tickets.tries + 1 \
      WHERE NOT tickets.used AND tickets.tries < CAST(?3 AS BIGINT)";
 const USE: &str = "UPDATE tb_mfa_tickets SET used = true WHERE id = ?1 AND NOT used";
 const GIVE_BACK: &str = "UPDATE tb_mfa_tickets SET used = false WHERE id = ?1";
-/// Deletes what is over for `?2` seconds: by then it is over for a node whose clock is behind too.
+/// Deletes challenges that expired `?2` seconds ago, so that they have also expired on a node whose clock is behind.
 const SWEEP: &str = "DELETE FROM tb_mfa_tickets WHERE id IN (SELECT id FROM tb_mfa_tickets \
      WHERE expires_at < CAST(extract(epoch FROM statement_timestamp()) AS BIGINT) - CAST(?2 AS BIGINT) \
      ORDER BY expires_at LIMIT ?1 FOR UPDATE SKIP LOCKED)";
 
-/// How far the clocks of nodes may be apart, in seconds.
+/// The maximum clock difference between nodes in seconds.
 const CLOCKS_APART_SECONDS_MAX: u64 = CHALLENGE_TTL_SECONDS;
 
-/// The tickets that were tried, known to this process or to every node.
+/// The tried challenges, kept in this process or shared by all nodes.
 #[derive(Debug)]
 pub(super) struct ChallengeStore {
     own: UsedChallenges,
-    /// Where other nodes may serve the database.
+    /// Set if other nodes may use the database.
     shared: Option<HostSql>,
 }
 
@@ -45,7 +46,7 @@ impl ChallengeStore {
         ChallengeStore { own: UsedChallenges::default(), shared: None }
     }
 
-    /// Counts a try; false for a challenge that was used or stands no more.
+    /// Counts an attempt. Returns false if the challenge was used or has no attempts left.
     pub(super) async fn take_try(&self, challenge: &Challenge, now_seconds: u64) -> Result<bool, DbError> {
         let Some(sql) = &self.shared else { return Ok(self.own.take_try(challenge, now_seconds)) };
         let id = challenge.id.to_string();
@@ -54,13 +55,13 @@ impl ChallengeStore {
         changes_one(sql, TAKE, &params).await
     }
 
-    /// Uses a challenge up that was tried; false where another request was first.
+    /// Marks a tried challenge as used. Returns false if another request was first.
     pub(super) async fn use_up(&self, challenge: &Challenge) -> Result<bool, DbError> {
         let Some(sql) = &self.shared else { return Ok(self.own.use_up(challenge)) };
         changes_one(sql, USE, &[ValueRef::Text(&challenge.id.to_string())]).await
     }
 
-    /// Gives a challenge back that was used up.
+    /// Makes a used challenge usable again.
     pub(super) async fn give_back(&self, challenge: &Challenge) -> Result<(), DbError> {
         let Some(sql) = &self.shared else {
             self.own.give_back(challenge);
@@ -76,7 +77,7 @@ async fn changes_one(sql: &HostSql, statement: &str, params: &[ValueRef<'_>]) ->
     Ok(sql.apply(batch).await?.affected == [1])
 }
 
-/// Deletes shared tickets that are over, `rows_max` at most. Answers how many.
+/// Deletes expired shared challenges, at most `rows_max`. Returns how many.
 pub(super) async fn sweep(sql: &HostSql, rows_max: u64) -> Result<u64, DbError> {
     if sql.database().engine() == Engine::Sqlite {
         return Ok(0);

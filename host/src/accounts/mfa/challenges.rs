@@ -1,5 +1,5 @@
-//! Challenges of people who have proved their first factor and are asked for the second. A challenge carries all it says, sealed;
-//! which were used, and how often one was tried, is kept beside it. It never verifies a code.
+//! Challenges for users who have passed the first factor and need the second. A challenge contains all its data,
+//! sealed; only its use and its number of attempts are stored separately. It never verifies a code.
 
 use std::sync::Arc;
 
@@ -9,32 +9,32 @@ use uuid::Uuid;
 use super::challenge_store::ChallengeStore;
 use crate::{db::DbError, secrets::Vault, sql::HostSql};
 
-/// How long a challenge is good for.
+/// How long a challenge is valid, in seconds.
 pub(super) const CHALLENGE_TTL_SECONDS: u64 = 300;
 
-/// How many wrong codes a challenge stands.
+/// The number of codes that may be tried with one challenge.
 pub(super) const WRONG_CODES_MAX: u32 = 5;
 
-/// The longest challenge that is looked at, in bytes.
+/// The longest challenge that is opened, in bytes.
 const TICKET_BYTES_MAX: usize = 2048;
 
-/// What a challenge is sealed for.
+/// The purpose for which challenges are sealed.
 const PURPOSE: &str = "second factor ticket";
 
-/// What a challenge says.
+/// The contents of a challenge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::accounts) struct Challenge {
-    /// Its own id.
+    /// The challenge's id.
     pub(super) id: Uuid,
-    /// Whose it is.
+    /// The user's id.
     pub(super) user_id: String,
-    /// The user's epoch at that time: a later one ends it.
+    /// The user's epoch at creation; a later one invalidates the challenge.
     pub(super) epoch: i64,
-    /// Tells whether the password is still the same.
+    /// A digest that shows whether the password has changed.
     pub(super) password_mark: String,
-    /// How the first factor was proved.
+    /// The method of the first factor.
     pub(super) method: String,
-    /// When it ends, in seconds since 1970.
+    /// When it expires, in seconds since 1970.
     pub(super) expires_at_seconds: u64,
 }
 
@@ -57,7 +57,7 @@ impl Challenge {
     }
 }
 
-/// Makes and reads tickets.
+/// Creates and opens challenges.
 #[derive(Debug)]
 pub(super) struct Challenges {
     vault: Arc<Vault>,
@@ -69,13 +69,13 @@ impl Challenges {
         Challenges { vault, tried: ChallengeStore::new(sql) }
     }
 
-    /// The challenge as a client carries it.
+    /// Returns the sealed form for the client.
     pub(super) fn seal(&self, challenge: &Challenge) -> String {
         let plain = serde_json::to_vec(challenge).expect("a ticket is JSON");
         self.vault.seal(PURPOSE, &plain)
     }
 
-    /// A challenge that we made and that is not over.
+    /// Opens a challenge that this host sealed and that has not expired.
     fn open(&self, sealed: &str, now_seconds: u64) -> Option<Challenge> {
         if sealed.len() > TICKET_BYTES_MAX {
             return None;
@@ -85,7 +85,8 @@ impl Challenges {
         (challenge.expires_at_seconds > now_seconds).then_some(challenge)
     }
 
-    /// A challenge that we made, is not over, was not used and stands one more try, which is counted. `None` otherwise.
+    /// Opens a challenge and counts an attempt. Returns `None` if the challenge is not from this host, has expired, was
+    /// used, or has no attempts left.
     pub(super) async fn take_try(
         &self,
         sealed: &str,
@@ -95,12 +96,12 @@ impl Challenges {
         Ok(self.tried.take_try(&challenge, now_seconds).await?.then_some(challenge))
     }
 
-    /// Uses a challenge up; false where another request was first.
+    /// Marks a challenge as used. Returns false if another request was first.
     pub(super) async fn use_up(&self, challenge: &Challenge) -> Result<bool, DbError> {
         self.tried.use_up(challenge).await
     }
 
-    /// Gives a challenge back that was used up for a session that did not begin.
+    /// Makes a challenge usable again whose session did not begin.
     pub(super) async fn give_back(&self, challenge: &Challenge) -> Result<(), DbError> {
         self.tried.give_back(challenge).await
     }
@@ -138,7 +139,7 @@ mod tests {
         assert_eq!(alone().open(&sealed, 1000), None, "another host took it");
     }
 
-    /// Holds two ways to the same tickets, by turns, to so many wrong codes and one use.
+    /// Checks the limits, attempts and single use, with two stores of the same challenges in alternation.
     async fn holds_to_its_limits(ways: [&Challenges; 2]) {
         let guessed = ways[0].seal(&challenge(0));
         for at in 0..WRONG_CODES_MAX as usize {

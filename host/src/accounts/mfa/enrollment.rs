@@ -1,4 +1,4 @@
-//! What users do with their own second factor, and an admin with that of others. Nothing here signs anyone in.
+//! Enrolls, resets and removes second factors: users their own, admins those of others. It never signs anyone in.
 
 use tinybase_abi::codec::BatchWriter;
 
@@ -14,10 +14,10 @@ use crate::{
 };
 
 impl Accounts {
-    /// How the caller's second factor stands.
+    /// Returns the state of the caller's second factor.
     ///
     /// # Errors
-    /// What the database answers.
+    /// Database errors.
     pub async fn mfa_status(&self, caller: &Caller) -> Result<MfaStatus, ApiError> {
         let mfa = &self.second_factors;
         Ok(MfaStatus {
@@ -26,10 +26,10 @@ impl Accounts {
         })
     }
 
-    /// A new secret for the caller's app, in the place of one that was not confirmed. Nothing asks for its codes yet.
+    /// Creates a secret for the caller's app, replacing any unconfirmed one. Sign-ins do not require its codes yet.
     ///
     /// # Errors
-    /// 403 `password_wrong`, 409 `mfa_enabled` where there is a second factor already.
+    /// 403 `password_wrong`, 409 `mfa_enabled` if there is already a second factor.
     pub async fn enroll_totp(&self, caller: &Caller, password: String) -> Result<Enrollment, ApiError> {
         let user = self.confirmed_caller(caller, password).await?;
         let (mfa, secret) = (&self.second_factors, totp::new_secret());
@@ -43,7 +43,8 @@ impl Accounts {
         })
     }
 
-    /// Switches the second factor on: the app has shown a code. Answers the recovery codes, this once.
+    /// Enables the second factor after a code proves that the app has the secret. Returns the recovery codes, only this
+    /// once.
     ///
     /// # Errors
     /// 400 `mfa_code_invalid`, 409 `mfa_not_enrolled` or `mfa_enabled`.
@@ -67,7 +68,7 @@ impl Accounts {
         Ok(codes)
     }
 
-    /// New recovery codes in the place of all older ones.
+    /// Replaces all recovery codes by new ones.
     ///
     /// # Errors
     /// 403 `password_wrong`, 400 `mfa_code_invalid`, 409 `mfa_not_enabled`, 429 `mfa_backoff`.
@@ -86,7 +87,7 @@ impl Accounts {
         Ok(codes)
     }
 
-    /// Switches the caller's second factor off.
+    /// Disables the caller's second factor.
     ///
     /// # Errors
     /// As [`Accounts::renew_recovery_codes`].
@@ -105,10 +106,11 @@ impl Accounts {
         Ok(())
     }
 
-    /// Switches a user's second factor off in an admin's name, such as for someone who has lost app and recovery codes.
+    /// Disables a user's second factor on behalf of an admin, such as for a user who has lost the app and the recovery
+    /// codes.
     ///
     /// # Errors
-    /// 409 `mfa_not_enabled` where the user has none, or where there is no such user.
+    /// 409 `mfa_not_enabled` if the user has none, or if there is no such user.
     pub async fn disable_mfa(&self, actor: &Actor, user_id: &str) -> Result<(), ApiError> {
         let mut batch = BatchWriter::default();
         store::delete(&mut batch, user_id);
@@ -124,7 +126,7 @@ impl Accounts {
         mfa.prove(&caller.user_id, &factor, &request.proof, code_invalid).await
     }
 
-    /// The caller, who has typed the password again: a session that somebody else got hold of is not enough here.
+    /// Returns the caller's user after checking the password again, because a stolen session must not be enough here.
     async fn confirmed_caller(&self, caller: &Caller, password: String) -> Result<User, ApiError> {
         let attempt_limit = &self.second_factors.password_guesses;
         attempt_limit.take_try(&caller.user_id).await?;
@@ -138,7 +140,7 @@ impl Accounts {
         Ok(user)
     }
 
-    /// Adds new recovery codes to a batch, in the place of all older ones.
+    /// Adds new recovery codes to a batch, replacing all older ones.
     fn push_new_codes(&self, batch: &mut BatchWriter, user_id: &str) -> RecoveryCodes {
         let codes = recovery::new_codes();
         let hashes = codes.iter().map(|code| recovery::hash(user_id, code)).collect::<Vec<_>>();
@@ -147,7 +149,7 @@ impl Accounts {
     }
 }
 
-/// A condition that failed is `refused`.
+/// Maps a failed condition to `refused`.
 fn or(error: DbError, refused: fn() -> ApiError) -> ApiError {
     match error {
         DbError::Condition { .. } => refused(),

@@ -1,4 +1,4 @@
-//! Whether a proof of the second factor holds, and the statement that uses it up. It never decides what a proof is for.
+//! Checks proofs of the second factor, and adds the statement that uses one up. It never decides what a proof is for.
 
 use tinybase_abi::codec::BatchWriter;
 
@@ -11,16 +11,16 @@ use super::{
 };
 use crate::{accounts::tokens::now_seconds, error::ApiError};
 
-/// A proof that holds, to be used up by the change that it allows.
+/// A valid proof, to be used up by the change that it authorizes.
 pub(super) enum Proved {
-    /// A code of this time step, and the newest step that a code may be of now.
+    /// A code's time step, and the newest step that a code may have now.
     Step(i64, i64),
     /// The recovery code with this hash.
     Recovery(CodeHash),
 }
 
 impl Proved {
-    /// The method's name.
+    /// Returns the method's name.
     pub(super) fn method(&self) -> &'static str {
         match self {
             Proved::Step(..) => "totp",
@@ -28,7 +28,7 @@ impl Proved {
         }
     }
 
-    /// Adds its use to a batch, which fails with a condition where another request used it first.
+    /// Adds its use to a batch. The batch fails with a condition if another request used it first.
     pub(super) fn push(&self, batch: &mut BatchWriter, user_id: &str) {
         match self {
             Proved::Step(step, newest) => store::use_step(batch, user_id, *step, *newest),
@@ -38,16 +38,16 @@ impl Proved {
 }
 
 impl SecondFactors {
-    /// The user's second factor, where it is confirmed.
+    /// Returns the user's second factor if it is confirmed.
     pub(super) async fn confirmed(&self, user_id: &str) -> Result<Option<Factor>, ApiError> {
         Ok(store::find(&self.sql, user_id).await?.filter(|factor| factor.confirmed))
     }
 
-    /// Holds a proof against the user's second factor.
+    /// Checks a proof against the user's second factor.
     ///
     /// # Errors
-    /// 429 `mfa_backoff` after too many wrong codes; 500 `second_factor_unreadable` without the key of secrets; otherwise
-    /// what `wrong` makes, also for a code that was used before.
+    /// 429 `mfa_backoff` after too many wrong codes; 500 `second_factor_unreadable` without the secrets key; otherwise
+    /// the result of `wrong`, also for a code that was used before.
     pub(super) async fn prove(
         &self,
         user_id: &str,
@@ -94,7 +94,7 @@ impl SecondFactors {
     }
 }
 
-/// 429 after too many wrong codes or passwords of a user's.
+/// Returns a 429 for too many wrong codes or passwords of a user.
 pub(super) fn backoff(wait_seconds: u64) -> ApiError {
     let detail = "too many wrong tries for this account; wait, or use a recovery code";
     ApiError::too_many("mfa_backoff", detail, wait_seconds)

@@ -1,5 +1,5 @@
-//! The second factor: codes of an authenticator app, recovery codes, and the challenge that a sign-in waits with between the
-//! factors. It never verifies a first factor, and never begins a session itself.
+//! The second factor: codes of an authenticator app, recovery codes, and the challenge that links the two steps of a
+//! sign-in. It never verifies a first factor, and never begins a session itself.
 
 mod attempt_limit;
 mod attempt_store;
@@ -25,7 +25,7 @@ pub(super) use routes::add as add_routes;
 use self::attempt_store::{AttemptStore, Attempts};
 use crate::{db::DbError, secrets::Vault, sql::HostSql};
 
-/// What second factors need, beside what all accounts have.
+/// The state of second factors, in addition to that of accounts.
 #[derive(Debug)]
 pub(super) struct SecondFactors {
     sql: HostSql,
@@ -36,7 +36,7 @@ pub(super) struct SecondFactors {
 }
 
 impl SecondFactors {
-    /// Second factors over the host's database; `vault` seals their secrets.
+    /// Creates second factors on the host's database; `vault` seals their secrets.
     pub(super) fn new(sql: HostSql, vault: &Arc<Vault>) -> SecondFactors {
         SecondFactors {
             code_guesses: AttemptStore::new(Attempts::Code, &sql),
@@ -47,7 +47,7 @@ impl SecondFactors {
         }
     }
 
-    /// Deletes what nodes share of guesses and tickets and is over, `rows_max` rows of each at most. Answers how many.
+    /// Deletes expired shared attempts and challenges, at most `rows_max` rows of each. Returns how many.
     pub(super) async fn sweep(&self, rows_max: u64) -> Result<u64, DbError> {
         let attempt_limit = attempt_store::sweep(&self.sql, rows_max).await?;
         Ok(attempt_limit + challenge_store::sweep(&self.sql, rows_max).await?)

@@ -1,5 +1,5 @@
-//! Which tickets were tried, in the memory of the one process that serves a database by itself. Its size is bounded, and it
-//! reads no clock.
+//! Tracks tried and used challenges in memory, for a process that is the only one on its database. Its size is bounded,
+//! and it reads no clock.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::challenges::{Challenge, WRONG_CODES_MAX};
 
-/// How many tried tickets are remembered; those that end first go first. Each stands for one first factor that was proved.
+/// The maximum number of remembered challenges; those that expire first are dropped first. Each required one valid
+/// first factor.
 const TRIED_TICKETS_MAX: usize = 10_000;
 
 #[derive(Debug, Default)]
@@ -18,14 +19,14 @@ struct Tried {
     expires_at_seconds: u64,
 }
 
-/// The tickets that were tried.
+/// The challenges that were tried.
 #[derive(Debug, Default)]
 pub(super) struct UsedChallenges {
     tried: Mutex<HashMap<Uuid, Tried>>,
 }
 
 impl UsedChallenges {
-    /// Counts a try; false for a challenge that was used or stands no more.
+    /// Counts an attempt. Returns false if the challenge was used or has no attempts left.
     pub(super) fn take_try(&self, challenge: &Challenge, now_seconds: u64) -> bool {
         let mut tried = self.tried.lock();
         if tried.len() >= TRIED_TICKETS_MAX && !tried.contains_key(&challenge.id) {
@@ -40,7 +41,7 @@ impl UsedChallenges {
         true
     }
 
-    /// Uses a challenge up; false where another request was first.
+    /// Marks a challenge as used. Returns false if another request was first.
     pub(super) fn use_up(&self, challenge: &Challenge) -> bool {
         let mut tried = self.tried.lock();
         let entry = tried.entry(challenge.id).or_default();
@@ -48,7 +49,7 @@ impl UsedChallenges {
         !std::mem::replace(&mut entry.used, true)
     }
 
-    /// Gives a challenge back that was used up.
+    /// Makes a used challenge usable again.
     pub(super) fn give_back(&self, challenge: &Challenge) {
         if let Some(entry) = self.tried.lock().get_mut(&challenge.id) {
             entry.used = false;
@@ -56,7 +57,7 @@ impl UsedChallenges {
     }
 }
 
-/// Makes room: what is over goes; if all are good, the half that ends first.
+/// Makes room: drops expired challenges; if there are none, drops the half that expires first.
 fn forget(tried: &mut HashMap<Uuid, Tried>, now_seconds: u64) {
     tried.retain(|_, entry| entry.expires_at_seconds > now_seconds);
     if tried.len() >= TRIED_TICKETS_MAX {

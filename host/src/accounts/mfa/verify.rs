@@ -1,5 +1,5 @@
-//! The second factor of a sign-in: who is asked for it, and what their code comes to. Everyone who signs in comes through
-//! here, whatever the first factor was.
+//! The second factor of a sign-in: who needs it, and the check of the code. Every sign-in passes through here, whatever
+//! the first factor was.
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -21,7 +21,8 @@ use crate::{
 };
 
 impl Accounts {
-    /// What a user who has proved the first factor by `method` is asked for; `None` where that is all.
+    /// Returns the challenge for a user who has passed the first factor by `method`; `None` if no second factor is
+    /// needed.
     pub(in crate::accounts) async fn second_factor_of(
         &self,
         user: &User,
@@ -41,7 +42,7 @@ impl Accounts {
         }))
     }
 
-    /// Signs in a user whose first factor was proved before, by the second.
+    /// Signs in a user by the second factor, after the first.
     ///
     /// # Errors
     /// 401 `mfa_ticket_invalid`, 401 `mfa_code_invalid`, 429 `mfa_backoff` after many wrong codes of this user.
@@ -67,7 +68,7 @@ impl Accounts {
         if !matches!(begun, Ok(Some(_))) {
             mfa.challenges.give_back(&challenge).await?;
         }
-        // Otherwise another request used the code, or the user was changed, in between.
+        // `None` means that another request used the code, or the user was changed concurrently.
         begun?.ok_or_else(code_invalid)
     }
 
@@ -94,12 +95,12 @@ impl Accounts {
     }
 }
 
-/// An entry of the audit log about a user's second factor.
+/// Returns an audit log entry about a user's second factor.
 pub(super) fn entry<'a>(action: &'a str, user_id: &'a str) -> Entry<'a> {
     Entry { action, target_kind: "user", target_id: user_id, change: json!({}) }
 }
 
-/// Tells one password from another without telling anything of it: its hash is salted.
+/// Returns a digest that distinguishes passwords without revealing anything about them: the password hash is salted.
 fn password_mark(user: &User) -> String {
     URL_SAFE_NO_PAD.encode(&Sha256::digest(user.password_hash.reveal().as_bytes())[..12])
 }

@@ -1,4 +1,4 @@
-//! A user as the administration sees it: never with a password.
+//! A user in the administration API. It never includes a password.
 
 use serde::{Serialize, Serializer};
 
@@ -13,7 +13,7 @@ use crate::{
 pub struct UserAnswer {
     /// The id: a UUID of version 7.
     pub id: String,
-    /// The email in its one form.
+    /// The normalized email.
     pub email: String,
     /// Whether the role is `admin`.
     pub is_admin: bool,
@@ -24,24 +24,24 @@ pub struct UserAnswer {
     pub is_active: bool,
     /// Whether the user has a second factor.
     pub mfa_enabled: bool,
-    /// When the user signed in last, RFC 3339 UTC.
+    /// When the user last signed in, RFC 3339 UTC.
     pub last_login_at: Option<String>,
     /// When the user was created, RFC 3339 UTC.
     pub created_at: String,
-    /// When the user was changed last, RFC 3339 UTC.
+    /// When the user was last changed, RFC 3339 UTC.
     pub updated_at: String,
 }
 
 /// A page of users.
 #[derive(Debug, Clone, Serialize)]
 pub struct UsersAnswer {
-    /// The users of the page.
+    /// The users on the page.
     pub users: Vec<UserAnswer>,
-    /// How many fit in all.
+    /// The total number of matching users.
     pub total: i64,
-    /// The most users of the page.
+    /// The maximum number of users on the page.
     pub limit: u64,
-    /// How many were left out first.
+    /// The number of users skipped before the page.
     pub offset: u64,
 }
 
@@ -50,13 +50,13 @@ fn name<S: Serializer>(role: &Role, serializer: S) -> Result<S::Ok, S::Error> {
 }
 
 impl UserAnswer {
-    /// The tag of what may be changed of the user. That somebody signed in is no other state.
+    /// Returns the ETag of the changeable fields. A sign-in does not change it.
     pub fn tag(&self) -> String {
         let flags = [self.is_active, self.mfa_enabled].map(|flag| if flag { "1" } else { "0" });
         etag::tag(&[&self.id, &self.email, self.role.name(), flags[0], flags[1], &self.updated_at])
     }
 
-    /// Reads the columns of the statements beside this file.
+    /// Reads the columns of the statements in `statements.rs`.
     pub(super) fn from_row(row: &Row) -> UserAnswer {
         let role = Role::from_name(&text(row, 2)).unwrap_or_default();
         UserAnswer {

@@ -1,4 +1,4 @@
-//! What the administration may ask of a user, and which shapes it refuses. It never touches the database.
+//! Requests that create or change a user, and their validation. It never touches the database.
 
 use super::UserAnswer;
 use crate::{
@@ -17,7 +17,7 @@ pub struct NewUser {
     pub(super) is_active: bool,
 }
 
-/// What to change of a user; what is `None` stays.
+/// A change of a user; fields that are `None` stay unchanged.
 pub struct UserChange {
     pub(super) email: Option<String>,
     pub(super) password: Option<String>,
@@ -25,7 +25,7 @@ pub struct UserChange {
     is_active: Option<bool>,
 }
 
-/// A role by its name, or by the flag that older clients know.
+/// A role by its name, or by the flag `is_admin` of older clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WantedRole {
     Role(Role),
@@ -33,7 +33,7 @@ enum WantedRole {
 }
 
 impl WantedRole {
-    /// What becomes of a user who has the role `now`. One who shall be no admin keeps a lower role.
+    /// Returns the new role of a user with the role `now`. A user who is to be no admin keeps a lower role.
     fn over(self, now: Role) -> Role {
         match self {
             WantedRole::Role(role) => role,
@@ -86,7 +86,7 @@ impl Input for UserChange {
 }
 
 impl UserChange {
-    /// The user as it is after the change.
+    /// Returns the user as it is after the change.
     pub(super) fn over(&self, before: &UserAnswer) -> UserAnswer {
         let mut after = before.clone();
         if let Some(email) = &self.email {

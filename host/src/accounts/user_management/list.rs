@@ -1,4 +1,4 @@
-//! Which users a list shows, in which order. It never changes one.
+//! Filters, order and paging of the list of users. It never changes one.
 
 use tinybase_abi::codec::Value;
 use unicode_normalization::UnicodeNormalization;
@@ -16,25 +16,25 @@ use crate::{
 pub enum UserSort {
     /// By email.
     Email,
-    /// By email, from the end.
+    /// By email, descending.
     EmailDown,
-    /// Those created first, first.
+    /// Oldest first.
     Created,
-    /// Those created last, first.
+    /// Newest first.
     #[default]
     CreatedDown,
-    /// Those who signed in longest ago first; before all, those who never did.
+    /// Least recent sign-in first; users who never signed in come before all others.
     LastLogin,
-    /// Those who signed in last first; behind all, those who never did.
+    /// Most recent sign-in first; users who never signed in come last.
     LastLoginDown,
 }
 
 impl UserSort {
-    /// Every order by its name in a query.
+    /// The names of all orders in a query.
     pub const NAMES: [&str; 6] =
         ["email", "-email", "created_at", "-created_at", "last_login_at", "-last_login_at"];
 
-    /// The order of this name.
+    /// Returns the order with this name.
     pub fn from_name(name: &str) -> Option<UserSort> {
         Some(match name {
             "email" => UserSort::Email,
@@ -59,10 +59,10 @@ impl UserSort {
     }
 }
 
-/// The users that are asked for.
+/// A query for users.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsersAsked {
-    /// A part of the email, in any case.
+    /// A part of the email, case-insensitive.
     pub search: Option<String>,
     /// The role.
     pub role: Option<Role>,
@@ -70,15 +70,15 @@ pub struct UsersAsked {
     pub is_active: Option<bool>,
     /// The order.
     pub sort: UserSort,
-    /// Which part of the list.
+    /// The page of the list.
     pub page: Page,
 }
 
-// A parameter has its type of what it is compared with first, so that is not NULL.
+// A parameter takes its type from its first comparison, so `IS NULL` comes second.
 const WHERE: &str = "(u.email LIKE ?1 ESCAPE '!' OR ?1 IS NULL) AND (u.role = ?2 OR ?2 IS NULL) \
      AND (u.is_active = ?3 OR ?3 IS NULL)";
 
-/// The page of users that is asked for.
+/// Returns the requested page of users.
 pub(super) async fn page(sql: &HostSql, asked: &UsersAsked) -> Result<UsersAnswer, DbError> {
     let Page { limit, offset } = asked.page;
     let search = asked.search.as_deref().map(pattern);
@@ -96,7 +96,7 @@ pub(super) async fn page(sql: &HostSql, asked: &UsersAsked) -> Result<UsersAnswe
     Ok(UsersAnswer { users: rows.iter().map(UserAnswer::from_row).collect(), total, limit, offset })
 }
 
-/// The pattern of emails that hold this part, in the form in which emails are stored.
+/// Returns the pattern for emails that contain this part, normalized like stored emails.
 fn pattern(part: &str) -> String {
     let part = part.trim().nfkc().collect::<String>().to_lowercase();
     let escaped = part.replace('!', "!!").replace('%', "!%").replace('_', "!_");

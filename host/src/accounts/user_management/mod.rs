@@ -1,5 +1,5 @@
-//! Users in the hands of the administration: who may change whom, and each change as one batch with its entry in the
-//! audit log. It never leaves the instance without an admin, whatever happens at once.
+//! User management in the administration: who may change whom. Each change is one batch with its audit log entry. It
+//! never leaves the instance without an admin, even under concurrent changes.
 
 mod answer;
 mod change;
@@ -28,25 +28,26 @@ pub use answer::{UserAnswer, UsersAnswer};
 pub use change::{NewUser, UserChange};
 pub use list::{UserSort, UsersAsked};
 
-/// The scope that an application token needs beside `admin:users:write` to touch roles, and users who have one.
+/// The scope, in addition to `admin:users:write`, that an application token needs to change roles or users who have
+/// one.
 pub const ROLES_SCOPE: &str = "admin:roles:write";
 
-/// How often a change is tried again because the user was changed by somebody else meanwhile.
+/// How often a change is retried after a concurrent change of the same user.
 const ATTEMPTS_MAX: usize = 8;
 
-/// How long the deletion of a user, with everything that goes with it, may hold the database.
+/// How long the deletion of a user, with all dependent data, may occupy the database.
 const DELETE_TIME_MAX: Duration = Duration::from_secs(30);
 
 impl Accounts {
-    /// A page of users, with the number of all that fit.
+    /// Returns a page of users, with the total number of matches.
     ///
     /// # Errors
-    /// What the database answers.
+    /// Database errors.
     pub async fn list_users(&self, asked: &UsersAsked) -> Result<UsersAnswer, ApiError> {
         Ok(list::page(self.users.sql(), asked).await?)
     }
 
-    /// A user.
+    /// Returns a user.
     ///
     /// # Errors
     /// 404 `user_not_found`.
@@ -58,7 +59,7 @@ impl Accounts {
     /// Creates a user.
     ///
     /// # Errors
-    /// 400 `email_taken`; 403 `role_required` or `scope_missing` where the caller may not give that role.
+    /// 400 `email_taken`; 403 `role_required` or `scope_missing` if the caller may not grant that role.
     pub async fn create_user(
         &self,
         caller: &Caller,
@@ -86,8 +87,8 @@ impl Accounts {
         self.user(&user.id).await
     }
 
-    /// Changes a user. A new password or email, and being deactivated, end the user's sessions, but the
-    /// one that asks; a new role ends the access tokens that tell the old one.
+    /// Changes a user. A new password or email, or a deactivation, ends the user's sessions, except the current one of
+    /// the caller. A new role invalidates the access tokens with the old one.
     ///
     /// # Errors
     /// 404 `user_not_found`; 412 `precondition_failed`; 400 `email_taken`, `last_admin` and `own_account`; 403
@@ -120,7 +121,7 @@ impl Accounts {
         Err(contended())
     }
 
-    /// Whether it was done; false where somebody else was first.
+    /// Tries the change once. Returns false if a concurrent change was first.
     async fn try_update(
         &self,
         caller: &Caller,
@@ -151,7 +152,7 @@ impl Accounts {
         }
     }
 
-    /// Takes a user's second factor away, such as for someone who has lost app and recovery codes.
+    /// Removes a user's second factor, such as for a user who has lost the app and the recovery codes.
     ///
     /// # Errors
     /// 404 `user_not_found`; 403 `role_required` and `scope_missing`; 409 `mfa_not_enabled`.
@@ -161,8 +162,8 @@ impl Accounts {
         self.disable_mfa(actor, id).await
     }
 
-    /// Deletes a user, with sessions and application tokens. What becomes of records that refer to the user, their
-    /// schema says.
+    /// Deletes a user, with sessions and application tokens. The schemas of records that refer to the user define what
+    /// happens to those records.
     ///
     /// # Errors
     /// 404 `user_not_found`; 412 `precondition_failed`; 400 `last_admin` and `own_account`; 403 `role_required` and
@@ -188,7 +189,8 @@ impl Accounts {
         Err(refusal)
     }
 
-    /// `None` where it was done; where something was changed meanwhile, what is answered unless another try succeeds.
+    /// Tries the deletion once. Returns `None` on success. After a concurrent change, returns the error to report
+    /// unless a retry succeeds.
     async fn try_delete(&self, actor: &Actor, user: &UserAnswer) -> Result<Option<ApiError>, ApiError> {
         let event = user.event("user.delete");
         let (mut hooks, mut batch) = (BatchWriter::default(), BatchWriter::default());
@@ -203,11 +205,11 @@ impl Accounts {
                 Ok(None)
             }
             Err(ApplyAfterError::Own(DbError::Condition { .. })) => Ok(Some(contended())),
-            // The hooks decide again on what is there now.
+            // The retry runs the hooks again on the current data.
             Err(ApplyAfterError::Hooks(error @ DbError::Condition { .. })) => {
                 Ok(Some(refused_by_hook(error, 0)))
             }
-            // An extension may delete what refers to the user ahead of the database.
+            // An extension may delete records that refer to the user before the database does.
             Err(ApplyAfterError::Own(DbError::ForeignKey) | ApplyAfterError::Hooks(DbError::ForeignKey)) => {
                 Err(ApiError::conflict(
                     "user_referenced",
@@ -219,8 +221,8 @@ impl Accounts {
         }
     }
 
-    /// Refuses what would leave nobody to administer, and what would shut the caller out. The statement of the change
-    /// holds the first once more, for two who do it at once.
+    /// Refuses changes that would leave no admin, or lock out the caller. The statement of the change checks the former
+    /// again, in case of concurrent changes.
     async fn check_stays_administrable(
         &self,
         caller: &Caller,
@@ -259,7 +261,7 @@ impl UserAnswer {
     }
 }
 
-/// Whoever is no admin reaches users without a role alone, and gives none.
+/// Checks the caller's reach: a caller who is no admin may only change users without a role, and may not grant roles.
 fn check_reach(caller: &Caller, roles: [Role; 2]) -> Result<(), ApiError> {
     if roles == [Role::User; 2] {
         return Ok(());

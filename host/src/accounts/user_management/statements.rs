@@ -5,7 +5,7 @@ use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 use super::UserAnswer;
 use crate::sql::HostSql;
 
-/// The columns of a [`UserAnswer`], of the table under the name `u`.
+/// The columns of a [`UserAnswer`]; the table has the alias `u`.
 macro_rules! columns {
     () => {
         "u.id, u.email, u.role, u.is_active, u.last_login_at, u.created_at, u.updated_at, \
@@ -14,17 +14,17 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// A user by id.
+/// Selects a user by id.
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM tb_users u WHERE u.id = ?1");
 
-/// Any admin but this one who can sign in.
+/// Selects any other active admin.
 pub(super) const OTHER_ADMIN: &str =
     "SELECT 1 FROM tb_users WHERE role = 'admin' AND is_active = 1 AND id <> ?1 LIMIT 1";
 
-/// Those of whom one must be left.
+/// Selects the active admins, of whom one must remain.
 const ADMINS: &str = "SELECT id FROM tb_users WHERE role = 'admin' AND is_active = 1 ORDER BY id";
 
-/// Holds what was read (?2, ?3, ?4, ?11), and that an admin is left.
+/// Updates a user on two conditions: the values read before (?2, ?3, ?4, ?11) are unchanged, and an admin remains.
 const UPDATE: &str = "UPDATE tb_users SET email = ?5, role = ?6, is_active = ?7, \
      password_hash = COALESCE(?8, password_hash), token_epoch = token_epoch + ?9, updated_at = ?10 \
      WHERE id = ?1 AND email = ?2 AND role = ?3 AND is_active = ?4 AND updated_at = ?11 \
@@ -35,8 +35,8 @@ const DELETE: &str = "DELETE FROM tb_users WHERE id = ?1 AND role = ?2 AND is_ac
          (SELECT 1 FROM tb_users o WHERE o.role = 'admin' AND o.is_active = 1 AND o.id <> ?1))";
 const DEACTIVATE: &str = "UPDATE tb_users SET is_active = 0 WHERE id = ?1";
 
-/// Adds the change to a batch, which fails with a condition where the user is another by then, or no admin would be left.
-/// Access tokens that tell another role end with it, and all of a user who may not sign in any more.
+/// Adds the change to a batch. The batch fails with a condition if the user has changed by then, or if no admin would
+/// remain. A new role or a deactivation invalidates the user's access tokens.
 pub(super) fn update(
     sql: &HostSql,
     batch: &mut BatchWriter,
@@ -62,7 +62,7 @@ pub(super) fn update(
     batch.push(UPDATE, params, Expect::Exactly(1));
 }
 
-/// Adds the deletion to a batch; it fails with a condition as the update does.
+/// Adds the deletion to a batch. It fails with a condition as [`update`] does.
 pub(super) fn delete(sql: &HostSql, batch: &mut BatchWriter, user: &UserAnswer) {
     hold_admins(sql, batch, user);
     let params = [
@@ -74,14 +74,14 @@ pub(super) fn delete(sql: &HostSql, batch: &mut BatchWriter, user: &UserAnswer) 
     batch.push(DELETE, params, Expect::Exactly(1));
 }
 
-/// Of two admins who demote each other at once, the second one to come must see what the first one did.
+/// Locks the admins: if two admins demote each other concurrently, the second must see the change by the first.
 fn hold_admins(sql: &HostSql, batch: &mut BatchWriter, user: &UserAnswer) {
     if user.role.is_admin() && user.is_active {
         sql.hold(batch, ADMINS, &[]);
     }
 }
 
-/// Adds to a batch that a user who was just created may not sign in.
+/// Adds the deactivation of a user who was just created to a batch.
 pub(super) fn deactivate(batch: &mut BatchWriter, id: &str) {
     batch.push(DEACTIVATE, [ValueRef::Text(id)], Expect::Exactly(1));
 }

@@ -1,4 +1,4 @@
-//! An extension as the administration answers it.
+//! The representation of an extension in the administration API.
 
 use serde_json::{Value as Json, json};
 
@@ -7,7 +7,7 @@ use crate::{
     registry::{self, RegistrySet},
 };
 
-/// An installed extension. With a market, it says whether there is a newer version.
+/// Returns an installed extension as JSON. With a registry set, it includes whether there is a newer version.
 pub(super) fn answer(extension: &ExtensionState, registry_set: Option<&RegistrySet>) -> Json {
     let Installed { name, version, manifest, origin, .. } = &extension.installed;
     let installed = &extension.installed;
@@ -42,7 +42,7 @@ pub(super) fn answer(extension: &ExtensionState, registry_set: Option<&RegistryS
     answer
 }
 
-/// The admin pages, each with where its file is.
+/// Returns the admin pages, each with its URL.
 fn pages(installed: &Installed) -> Json {
     let Some(pages) = installed.manifest.get("pages").and_then(Json::as_array) else { return json!([]) };
     let with_url = |page: &Json| {

@@ -1,5 +1,5 @@
-//! What is installed, held against its files and against the registries: what `tinybase extensions verify` and `audit` tell, over
-//! HTTP. It changes nothing.
+//! Checks installed extensions against their files and the registries: `tinybase extensions verify` and `audit` over
+//! HTTP. It never changes anything.
 
 use axum::extract::{RawQuery, State};
 use http::StatusCode;

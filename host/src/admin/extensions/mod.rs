@@ -1,5 +1,5 @@
-//! `/api/admin/extensions`: what is installed, and every change of it. What a change is and how it is undone, the lifecycle
-//! decides; where packages come from, the registries.
+//! `/api/admin/extensions`: installed extensions, and their changes. The lifecycle defines changes and how they are
+//! undone; the registries define where packages come from.
 
 mod answer;
 mod checks;
@@ -37,13 +37,13 @@ use crate::{
 };
 
 const READ: Access = Access::viewer("admin:extensions:read");
-/// What asks other servers, or reads every file, is for admins.
+/// Routes that call other servers, or read every file, are for admins.
 const CHECK: Access = Access::admin("admin:extensions:read");
 const WRITE: Access = Access::admin("admin:extensions:write");
 const ALL: &str = "/api/admin/extensions";
-/// No extension may be called so.
+/// No extension may have this name.
 const VERIFY: &str = "/api/admin/extensions/verify";
-/// An extension may be called `audit`.
+/// An extension may be called `audit`, so this route has a different path.
 const AUDIT: &str = "/api/admin/registries/audit";
 const ONE: &str = "/api/admin/extensions/{name}";
 
@@ -52,7 +52,7 @@ const SEARCH_CHARS_MAX: usize = 100;
 
 type Answer = Result<Response, ApiError>;
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Clone)]
 struct Extensions {
     plugins: Arc<Plugins>,
@@ -153,7 +153,7 @@ async fn update(
         } else {
             Change::Disable { name: name.clone(), revoked: None }
         };
-        // What comes behind it is about the state that it leads to.
+        // A change that follows applies to the state after this one.
         extensions.change(actor.clone(), change, std::mem::take(&mut if_match)).await?;
     }
     if let Some(requirement) = patch.version {
@@ -191,16 +191,16 @@ async fn roll_back(
     Ok(tagged(StatusCode::OK, &extensions.one(&name).await?))
 }
 
-/// An extension, with the tag that a change may name.
+/// Returns an extension with its ETag.
 fn tagged(status: StatusCode, extension: &ExtensionState) -> Response {
     etag::tagged(json_response(status, &answer(extension, None)), &extension.installed.tag())
 }
 
-/// What asking to install comes to.
+/// The result of a request to install.
 enum Outcome {
-    /// Nothing was changed; this would be.
+    /// Nothing was changed; this is the plan.
     Planned(Vec<Json>),
-    /// The extension that was asked for is there.
+    /// The requested extension is installed.
     Done(String),
 }
 
@@ -217,7 +217,7 @@ impl Extensions {
         })
     }
 
-    /// Refuses what a registry revoked. One that cannot be asked keeps nothing from running.
+    /// Refuses an extension that a registry revoked. An unreachable registry does not prevent it from running.
     async fn check_not_revoked(&self, name: &str, which: Which) -> Result<(), ApiError> {
         for failure in registry::check_not_revoked(&self.config, &self.plugins, name, which).await? {
             tracing::warn!(plugin = name, "it is not known whether it was revoked: {failure}");
@@ -225,7 +225,7 @@ impl Extensions {
         Ok(())
     }
 
-    /// Carries a change out to its end, whether or not the client waits that long.
+    /// Executes a change to its end, even if the client disconnects.
     async fn change(&self, actor: Actor, change: Change, if_match: IfMatch) -> Result<(), ApiError> {
         let plugins = Arc::clone(&self.plugins);
         let changed = tokio::spawn(async move { plugins.change_if(change, &actor, &if_match).await });
@@ -233,8 +233,8 @@ impl Extensions {
         Ok(())
     }
 
-    /// Fetches and installs what is wished for, to the end, whether or not the client waits that long.
-    /// Of what is wished for by name, the state must be one that `if_match` names.
+    /// Fetches and installs the requested extensions to the end, even if the client disconnects. For an extension
+    /// requested by name, `if_match` must match its state.
     async fn carry_on(
         &self,
         actor: Actor,

@@ -1,4 +1,4 @@
-//! Which route answers, and what every answer carries.
+//! Tests of routing, and of the headers of every response.
 
 use http::Method;
 
