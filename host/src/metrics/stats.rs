@@ -148,7 +148,7 @@ pub struct RouteMetrics {
 
 impl std::fmt::Debug for RouteMetrics {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "RouteFigures({} {})", self.method, self.pattern)
+        write!(formatter, "RouteMetrics({} {})", self.method, self.pattern)
     }
 }
 
