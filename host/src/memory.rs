@@ -352,8 +352,8 @@ pub(crate) async fn of_call<F: Future>(call: F) -> (F::Output, Share) {
     KEPT.scope(Cell::default(), call).await
 }
 
-/// Waits until `share` succeeds, and tries once more after the timeout. The bytes that exist while waiting (`there`)
-/// are limited in total.
+/// Waits until `share` succeeds, and tries once more after the timeout. `there` is the number of bytes that exist while
+/// it waits; at most a quarter of the budget may wait in total.
 async fn wait<T>(there: usize, limits: MemoryLimits, mut share: impl FnMut() -> Option<T>) -> Option<T> {
     let (_waiter, queued) = Waiter::new(there);
     if queued > limits.bytes_max / 4 {

@@ -1,5 +1,5 @@
 //! The command line in help and completions: the host's commands, and those of the instance's enabled extensions. If
-//! the latter cannot be read, only the host's are shown: help never fails, and never blocks.
+//! the latter cannot be read in a short time, only the host's are shown: help never fails.
 
 use std::{
     ffi::OsString,

@@ -251,7 +251,7 @@ pub trait Transaction: Send {
     fn query(&mut self, sql: String, params: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>>;
     /// Applies a packed batch within the transaction; returns a packed result.
     fn apply(&mut self, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>>;
-    /// Applies a packed batch within the transaction in the name of `scope` in place of the owner that began it. A
+    /// Applies a packed batch within the transaction in the name of `scope` instead of the owner that began it. A
     /// plugin's migration is thereby committed together with the host's record of it.
     fn apply_as(&mut self, scope: &SqlOwner, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>>;
     /// Commits. The changes are then as durable as configured.

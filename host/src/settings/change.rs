@@ -246,7 +246,7 @@ impl Settings {
     }
 }
 
-/// Returns the effective changes. A secret always counts as changed, since it is sealed and cannot be compared.
+/// Returns the effective changes. A new value for a secret always counts, since the sealed one is not compared.
 fn differences(stored: &Stored, wanted: &[(&'static Field, Json)]) -> Vec<Change> {
     let changes =
         wanted.iter().map(|(field, to)| Change { field, from: stored.value(field), to: to.clone() });

@@ -102,7 +102,7 @@ impl Field {
     }
 }
 
-/// The largest number of a setting: about the number of minutes in 100 years.
+/// The largest number of a setting: the minutes in 100 years of 365 days.
 pub(super) const NUMBER_MAX: i64 = 52_560_000;
 const NAME_CHARS_MAX: usize = 100;
 const TEXT_CHARS_MAX: usize = 255;

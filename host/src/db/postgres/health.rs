@@ -1,4 +1,4 @@
-//! Whether the server responds, as far as is known. While it is known not to, calls fail immediately in place of
+//! Whether the server responds, as far as is known. While it is known not to, calls fail immediately instead of
 //! waiting. Connections from before a loss are checked before they are used again. It makes no connection itself.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

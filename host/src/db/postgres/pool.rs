@@ -45,7 +45,7 @@ pub(super) struct Link {
     pub(super) is_broken: bool,
     /// Set if the driver's buffers grew with a large transfer: the driver does not shrink them.
     pub(super) is_stretched: bool,
-    /// Set while the read on it waits for memory, so that a timeout can be explained.
+    /// Set while the read on it waits for memory: a timeout then returns [`DbError::NoRoom`].
     pub(super) waits_for_room: bool,
 }
 

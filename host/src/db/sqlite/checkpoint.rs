@@ -28,7 +28,7 @@ use crate::metrics::stats;
 const RESTART_WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// The maximum number of pages that the writer itself copies when it restarts the log. It keeps the pause for waiting
-/// writes at a few milliseconds in place of the time of a whole copy.
+/// writes at a few milliseconds instead of the time of a whole copy.
 const RESTART_REST_PAGES: i32 = 256;
 
 /// The number of pages that are copied as soon as no writes are waiting. Reads then need not look them up in the log.
@@ -56,7 +56,7 @@ pub(super) struct Checkpoints {
     pages_of_grace: i32,
     busy_timeout: Duration,
     wal_bytes_max: u64,
-    /// Locked while the log is copied: SQLite refuses a concurrent checkpoint at once in place of waiting.
+    /// Locked while the log is copied: SQLite refuses a concurrent checkpoint immediately instead of waiting.
     copying: Arc<Mutex<()>>,
     wake: Sender<()>,
     thread: JoinHandle<()>,

@@ -29,7 +29,7 @@ pub(super) fn take(path: &Path, into: &Path) -> Result<(), DbError> {
         .map_err(errors::map)
         .and_then(|_| File::open(into).and_then(|file| file.sync_all()).map_err(|error| told(&error)));
     if synced.is_err() {
-        // A partial copy is useless. Deletion failures are ignored; the leftover is harmless.
+        // A partial copy is useless. Deletion failures are ignored; leftovers are harmless.
         let _ = std::fs::remove_file(into);
     }
     synced

@@ -231,7 +231,7 @@ impl Writer {
         self.commit_group(group);
     }
 
-    /// Returns all waiting jobs if a sync follows, because more frequent syncs take longer. If a commit is acknowledged
+    /// Returns all waiting jobs if a sync follows, because syncs cost more the more often they run. If a commit is acknowledged
     /// immediately, returns half of them: while the second half is applied, the first callers get their results and
     /// send the next jobs, so that neither they nor the writer wait for the whole of the other.
     fn group_size_limit(&self) -> usize {
