@@ -231,9 +231,9 @@ impl Writer {
         self.commit_group(group);
     }
 
-    /// Returns all waiting jobs if a sync follows, because syncs cost more the more often they run. If a commit is acknowledged
-    /// immediately, returns half of them: while the second half is applied, the first callers get their results and
-    /// send the next jobs, so that neither they nor the writer wait for the whole of the other.
+    /// Returns all waiting jobs if a sync follows, because syncs cost more the more often they run. If a commit is
+    /// acknowledged immediately, returns half of them: while the second half is applied, the first callers get their
+    /// results and send the next jobs, so that neither they nor the writer wait for the whole of the other.
     fn group_size_limit(&self) -> usize {
         match self.seat.acknowledger {
             Acknowledger::AfterSync { .. } => self.group_jobs_max,
