@@ -1,5 +1,5 @@
-//! What the plugin boundary costs by itself: calls from the host into a library and back, without HTTP, network or database.
-//! It prints `boundary_call_ns` and `event_no_subscriber_ns`, the median of a few rounds each.
+//! Measures the cost of the plugin boundary: calls from the host into a library and back, without HTTP, network or
+//! database. It prints `boundary_call_ns` and `event_no_subscriber_ns`, each the median of a few rounds.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::{
@@ -39,17 +39,17 @@ use tinybase_host::{
     sql::HostSql,
 };
 
-/// Calls that are timed as one.
+/// The number of calls per timing.
 const CALLS: u32 = 500_000;
-/// Timings of which the median counts.
+/// The number of timings, of which the median is printed.
 const ROUNDS: usize = 7;
-/// The files of the extension that is called.
+/// The files of the called extension.
 const LIBRARY: &str = "libtinybase_boundary.so";
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/boundary/extension.toml");
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = env::args_os().skip(1).collect();
-    // A new library is opened by a process of its own first, which is this program once more.
+    // A separate process opens a new library first; that process is this program, too.
     if let Some((command, rest)) = arguments.split_first()
         && command.to_str() == Some(probe::COMMAND)
     {
@@ -71,7 +71,7 @@ async fn measure() {
     println!("event_no_subscriber_ns {:.2}", median(events(&plugins).await));
 }
 
-/// A host over a fresh database, with nothing but its parts.
+/// Creates a host with all its services over a fresh database.
 async fn host(dir: &Path) -> Plugins {
     let config = Arc::new(Config { dir: dir.to_owned(), ..Config::default() });
     let deferred_batches = Arc::new(DeferredBatches::default());
@@ -97,7 +97,8 @@ async fn host(dir: &Path) -> Plugins {
     })
 }
 
-/// A folder with the manifest and the library, which `cargo build --example` puts beside this program's folder.
+/// Creates a folder with the manifest and the library, which `cargo build --example` builds into this program's profile
+/// folder.
 fn extension(place: &Path) -> PathBuf {
     let program = env::current_exe().expect("a program knows its path");
     let profile = program.ancestors().nth(2).expect("a benchmark is in <profile>/deps");
@@ -136,7 +137,8 @@ fn request(parts: &RequestParts, params: &PathParams, request_id: &RequestId) ->
     }
 }
 
-/// The nanoseconds of one call with an empty answer, the request made and the answer taken, round by round.
+/// Returns the nanoseconds of one call with an empty response, including creating the request and receiving the
+/// response, per round.
 async fn calls(plugins: &Plugins) -> Vec<f64> {
     let path = "/api/boundary/nothing";
     let ((route, params), parts, id) = (route(plugins, path), request_parts(path), RequestId::generate());
@@ -152,7 +154,7 @@ async fn calls(plugins: &Plugins) -> Vec<f64> {
     rounds
 }
 
-/// The nanoseconds of one event that nobody listens to, as the extension measures it, round by round.
+/// Returns the nanoseconds of one event without subscribers, as measured by the extension, per round.
 async fn events(plugins: &Plugins) -> Vec<f64> {
     let path = "/api/boundary/event";
     let ((route, params), parts, id) = (route(plugins, path), request_parts(path), RequestId::generate());

@@ -1,5 +1,5 @@
-//! Measures the SQLite engine alone: commits per second by number of writers and durability, and what a point read
-//! costs. Run it with `cargo bench -p tinybase --bench db`.
+//! Measures the SQLite engine alone: commits per second by number of writers and durability, and the cost of a point
+//! read. Run it with `cargo bench -p tinybase --bench db`.
 
 #![allow(
     clippy::unwrap_used,
@@ -40,7 +40,7 @@ fn main() {
 }
 
 fn open(durability: Durability) -> (tempfile::TempDir, Arc<Sqlite>) {
-    // Beside the build's output, which is on a disk where /tmp may not be.
+    // In the build's output folder, which is on a disk, while /tmp may not be.
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut options = SqliteOptions::new(dir.path().join("bench.db"));
     options.durability = durability;

@@ -1,6 +1,6 @@
-//! What a bare statement costs over the engine's pool: the query that a gateway in front of PostgreSQL would send, run
-//! from as many tasks as there are connections, each statement alone. Prints `<kind> <statements per second>`. `cargo xtask bench --engine
-//! postgres` sets the variables.
+//! Measures bare statements over the engine's pool: the query that a gateway in front of PostgreSQL would send, from as
+//! many tasks as there are connections, one statement at a time. Prints `<kind> <statements per second>`. `cargo xtask
+//! bench --engine postgres` sets the variables.
 
 use std::{
     env,
@@ -44,7 +44,7 @@ fn variable(name: &str) -> Result<String, Fault> {
 
 #[tokio::main]
 async fn main() -> Result<(), Fault> {
-    // `cargo test --benches` runs it without anything to measure.
+    // `cargo test --benches` runs it with nothing to measure.
     let Ok(name) = variable("RAW_SQL_KIND") else { return Ok(()) };
     let kind = match name.as_str() {
         "read" => Kind::Read,

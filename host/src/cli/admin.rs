@@ -1,4 +1,4 @@
-//! `tinybase admin`. It works on the database alone, whether a server runs or not.
+//! `tinybase admin`. It accesses the database directly, whether a server is running or not.
 
 use std::sync::Arc;
 

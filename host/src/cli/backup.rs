@@ -1,4 +1,5 @@
-//! `tinybase backup`: archives of the instance, and the way back. It works beside a server, but for a restore.
+//! `tinybase backup`: creates archives of the instance and restores them. A server may be running, except during a
+//! restore.
 
 use std::{
     path::{Path, PathBuf},
@@ -62,7 +63,7 @@ pub(super) fn run(place: &InstanceDir, command: Command) -> Result<(), Failure> 
     }
 }
 
-/// A folder of backups, absolute: a relative one is in the folder of the instance.
+/// Returns the absolute path of a folder of backups: a relative one is relative to the folder of the instance.
 fn within(place: &InstanceDir, folder: &Path) -> Result<PathBuf, Failure> {
     Ok(std::path::absolute(place.dir.join(folder))?)
 }
@@ -151,7 +152,7 @@ fn restore(place: &InstanceDir, file: &Path, yes: bool, as_json: bool) -> Result
     output::line("start the server there with: tinybase serve")
 }
 
-/// A database on a server is filled only where it is empty: so the one before stays as it is.
+/// Refuses a database on a server that is not empty: an existing database is never overwritten.
 async fn check_empty_server(prepared: &Prepared) -> Result<(), Failure> {
     let config = prepared.config();
     if !matches!(config.database.url, DatabaseUrl::Postgres(_)) {

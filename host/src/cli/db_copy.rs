@@ -1,4 +1,5 @@
-//! `tinybase db copy`: an instance from one database into another, in the folder of its configuration, keys and extensions.
+//! `tinybase db copy`: copies an instance from one database into another, run in the folder with its configuration,
+//! keys and extensions.
 
 use std::{sync::Arc, time::Instant};
 
@@ -59,7 +60,7 @@ pub(super) fn run(place: &InstanceDir, options: &Options) -> Result<(), Failure>
     })
 }
 
-/// The configuration with the database of a flag in the place of its own, and with time for long statements.
+/// Returns the configuration with the database of a flag in place of its own, and with time for long statements.
 fn of(config: &Config, flag: &str, url: &str) -> Result<Arc<Config>, Failure> {
     let mut config = config.clone();
     let read = DatabaseUrl::parse(url)

@@ -1,4 +1,4 @@
-//! Commands that extensions declare: `tinybase <extension> <command> …`. It never knows one of them by name.
+//! Runs the commands that extensions declare: `tinybase <extension> <command> …`. It knows none of them by name.
 
 use std::{ffi::OsString, sync::Arc};
 
@@ -20,7 +20,7 @@ use crate::{
     sql::HostSql,
 };
 
-/// Runs the command `arguments` of an installed extension; its name comes first.
+/// Runs a command of an installed extension; `arguments` begins with the extension's name.
 pub(super) fn run_extension_command(place: &InstanceDir, arguments: &[OsString]) -> Result<(), Failure> {
     let config = Arc::new(place.config(&[])?);
     let name = arguments[0].to_string_lossy();
@@ -62,7 +62,7 @@ async fn find(plugins: &Plugins, name: &str) -> Result<Manifest, Failure> {
         .ok_or_else(|| no_command(name))
 }
 
-/// The commands of every extension that is enabled in this instance, for help; `None` where there is none.
+/// Returns the commands of every extension that is enabled in this instance, for help; `None` if there are none.
 pub(super) async fn commands(config: &Config) -> Option<Vec<clap::Command>> {
     if !has_database(config) {
         return None;
@@ -92,12 +92,12 @@ fn no_command(name: &str) -> Failure {
 /// A command's name and its arguments.
 type Arguments = (String, Map<String, Json>);
 
-/// What was asked for; `None` where it was help, which has been printed.
+/// Parses the arguments; returns `None` if help was requested, which has been printed.
 fn parse(manifest: &Manifest, arguments: &[OsString]) -> Result<Option<Arguments>, Failure> {
     let mut matches = match clap_command(manifest).try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(asked) => {
-            // Nobody is left to tell if stdout or stderr is closed.
+            // Nothing can be done if stdout or stderr is closed.
             let _ = asked.print();
             let failed = asked.use_stderr();
             return if failed { Err(Failure::usage("")) } else { Ok(None) };

@@ -1,4 +1,4 @@
-//! `tinybase keys`: which keys the database is served with, and how another is made the one. It never shows a key.
+//! `tinybase keys`: shows which keys the database is served with, and adopts others. It never shows a key.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `tinybase serve`: puts the host together in order, serves, and takes it apart in the opposite order.
+//! `tinybase serve`: starts the parts of the host in order, serves, and stops them in reverse order.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ use crate::{
     telemetry::{self, Telemetry, Traced},
 };
 
-/// How long plugins may take to end in any case, however long open requests took.
+/// The minimum time plugins have to stop, however long open requests took.
 const PLUGINS_END_TIME_MIN: Duration = Duration::from_millis(500);
 
 /// The arguments of `serve`.
@@ -73,12 +73,12 @@ pub(super) fn run(place: &InstanceDir, options: &Options) -> Result<(), Failure>
         if let Some(telemetry) = telemetry {
             telemetry.shut_down().await;
         }
-        // Threads are watched until the last moment.
+        // Threads are monitored until the last moment.
         served.map(drop)
     })
 }
 
-/// Serves until it is asked to end. Answers what watches the threads, which is of use until the process ends.
+/// Serves until asked to stop. Returns the monitor of the threads, which is useful until the process ends.
 #[expect(clippy::cognitive_complexity, reason = "each macro of the log counts as several branches")]
 async fn serve_on(
     config: &Arc<Config>,
@@ -142,7 +142,7 @@ async fn serve_on(
         recorder.flush().await;
     }
     drop(revocations);
-    // What requests have left of the time is the plugins', and at least a moment.
+    // Plugins get the rest of the time that requests leave, and at least a moment.
     let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
     plugins.shut_down(left.max(PLUGINS_END_TIME_MIN)).await;
     membership.leave().await;
@@ -150,7 +150,7 @@ async fn serve_on(
     Ok(watchdog)
 }
 
-/// Says so where extensions that were installed by hand are left out.
+/// Reports that manually installed extensions are skipped.
 fn tell_safe_mode(safe_mode: bool) -> Result<(), Failure> {
     if !safe_mode {
         return Ok(());

@@ -1,5 +1,5 @@
-//! That every node serves with the same keys: their fingerprints are in the database, noted by the first node. It never
-//! stores a key, and never replaces a fingerprint by itself.
+//! Checks that all nodes use the same keys: their fingerprints are stored in the database by the first node. It never
+//! stores a key, and never replaces a fingerprint unless requested.
 
 use serde_json::json;
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
@@ -16,7 +16,7 @@ const NOTE: &str = "INSERT INTO tb_keys (name, fingerprint, noted_at) VALUES (?1
 const REPLACE: &str = "INSERT INTO tb_keys (name, fingerprint, noted_at) VALUES (?1, ?2, ?3) \
      ON CONFLICT (name) DO UPDATE SET fingerprint = excluded.fingerprint, noted_at = excluded.noted_at";
 
-/// Which key.
+/// The kind of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyName {
     /// Signs access tokens.
@@ -26,7 +26,7 @@ pub enum KeyName {
 }
 
 impl KeyName {
-    /// Its name, as it is stored.
+    /// Returns its name, as stored.
     pub fn name(self) -> &'static str {
         match self {
             KeyName::Signing => "signing",
@@ -35,34 +35,34 @@ impl KeyName {
     }
 }
 
-/// A key of this node, and the one that the database is served with.
+/// A key of this node, and the one that the database is used with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownKey {
-    /// Which key.
+    /// The kind of key.
     pub name: KeyName,
-    /// The fingerprint of this node's.
+    /// The fingerprint of this node's key.
     pub own: String,
-    /// The fingerprint of the one that was noted; `None` before the first node served.
+    /// The stored fingerprint; `None` before the first node started.
     pub noted: Option<String>,
 }
 
 /// Why this node must not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFault {
-    /// The database is served with another key.
+    /// The database is used with another key.
     #[error(
         "this node's {} key ({own}) is not the one that this database is served with ({noted}): {}; if the key was \
          replaced on purpose, run: tinybase keys adopt", .name.name(), remedy(*.name)
     )]
     Other {
-        /// Which key.
+        /// The kind of key.
         name: KeyName,
-        /// The fingerprint of this node's.
+        /// The fingerprint of this node's key.
         own: String,
-        /// The fingerprint of the one that was noted.
+        /// The stored fingerprint.
         noted: String,
     },
-    /// The database failed.
+    /// The database returned an error.
     #[error("which keys this database is served with cannot be read: {0}")]
     Database(#[from] DbError),
 }
@@ -79,7 +79,7 @@ fn remedy(name: KeyName) -> &'static str {
     }
 }
 
-/// The keys of this node, held against those that the database is served with.
+/// Compares the keys of this node with those that the database is used with.
 #[derive(Debug)]
 pub struct KeyConsistency {
     sql: HostSql,
@@ -93,10 +93,10 @@ impl KeyConsistency {
         KeyConsistency { sql, own }
     }
 
-    /// Both keys, with what was noted of them.
+    /// Returns both keys, with their stored fingerprints.
     ///
     /// # Errors
-    /// What the database answers.
+    /// Those of the database.
     pub async fn known(&self) -> Result<Vec<KnownKey>, DbError> {
         let mut known = Vec::new();
         for (name, own) in &self.own {
@@ -106,12 +106,12 @@ impl KeyConsistency {
         Ok(known)
     }
 
-    /// Notes the keys of the first node; refuses those of a later one that differ.
+    /// Stores the fingerprints of the first node; refuses those of a later one that differ.
     ///
     /// # Errors
     /// [`KeyFault`].
     pub async fn note_or_check(&self) -> Result<(), KeyFault> {
-        // Most starts find both noted, and write nothing.
+        // Most starts find both stored, and write nothing.
         let mut known = self.known().await?;
         if known.iter().any(|key| key.noted.is_none()) {
             let mut batch = BatchWriter::default();
@@ -124,7 +124,7 @@ impl KeyConsistency {
         refuse_others(known)
     }
 
-    /// Refuses keys that differ from those that were noted, and notes none.
+    /// Refuses keys that differ from the stored fingerprints, and stores none.
     ///
     /// # Errors
     /// [`KeyFault`].
@@ -132,11 +132,11 @@ impl KeyConsistency {
         refuse_others(self.known().await?)
     }
 
-    /// Makes this node's keys those that the database is served with, and leaves an entry in the audit log for each that
-    /// changed. Answers those.
+    /// Replaces the stored fingerprints by those of this node, and adds an audit log entry for each that changed.
+    /// Returns the changed keys.
     ///
     /// # Errors
-    /// What the database answers.
+    /// Those of the database.
     pub async fn adopt(&self, actor: &Actor) -> Result<Vec<KnownKey>, DbError> {
         let mut changed = self.known().await?;
         changed.retain(|key| key.noted.as_ref() != Some(&key.own));

@@ -1,4 +1,4 @@
-//! `GET /api/admin/nodes`: which nodes serve the database. It never changes which.
+//! `GET /api/admin/nodes`: lists the nodes that serve the database. It changes nothing.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// The scope that an application token needs to see the nodes.
+/// The scope that an application token needs to list the nodes.
 const READ: &str = "admin:nodes:read";
 
 /// Adds the route.

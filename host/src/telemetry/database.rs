@@ -1,5 +1,5 @@
-//! The database with a span around each call that a traced request makes. It never writes a statement or a value into
-//! a span.
+//! Wraps the database with a span around each call that a traced request makes. It never records a statement or a
+//! value.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::db::{
     Database, DbError, DbFuture, Engine, ExtensionRights, Query, ScopedBatch, SqlOwner, Transaction,
 };
 
-/// A database whose calls are seen in traces.
+/// A database whose calls are traced.
 pub struct Traced(Arc<dyn Database>);
 
 impl Traced {
@@ -21,7 +21,7 @@ impl Traced {
         Arc::new(Traced(inner))
     }
 
-    /// Begins a span, which is none outside of a traced request.
+    /// Starts a span, which is disabled outside of a traced request.
     fn span(&self, name: &'static str, scope: &SqlOwner) -> Span {
         let system = match self.0.engine() {
             Engine::Sqlite => "sqlite",
@@ -44,7 +44,7 @@ impl Traced {
     }
 }
 
-/// Awaits what is not there yet within the span, and notes how it ended.
+/// Awaits a pending result within the span, and records how it ended.
 fn within<T: Send + 'static>(span: Span, answer: DbFuture<T>) -> DbFuture<T> {
     if span.is_disabled() {
         return answer;

@@ -1,4 +1,4 @@
-//! Subject becomes the first user: by requests with all that a stranger could say, on one node and on two.
+//! Tests who becomes the first user: with everything that a stranger could send, on one node and on two.
 
 use crate::support::accounts::{Host, PASSWORD, host, word};
 use axum::body::Body;
@@ -9,7 +9,7 @@ use tinybase_host::{
     audit::ActorKind,
 };
 
-/// A login from `peer` to `host`, with what else the body and the head hold.
+/// Logs in from `peer` to the host name `name`, with `more` as a further header and `token` as the setup token.
 async fn login(host: &Host, peer: &str, name: &str, more: (&str, &str), token: Option<&str>) -> (u16, Json) {
     let mut body = json!({"email": "eve@example.org", "password": PASSWORD});
     if let Some(token) = token {
@@ -77,7 +77,7 @@ async fn the_first_login_from_elsewhere_needs_the_setup_token() {
         login(&host, "203.0.113.9", "api.example.org", ("", ""), Some(token.reveal())).await;
     assert_eq!((status, &answer["admin_created"]), (200, &json!(true)), "{answer}");
     assert_eq!(host.accounts.open_setup_token().await.unwrap(), None);
-    // It is of no use any more, and in nobody's way.
+    // The token is no longer useful, but is accepted.
     let (status, answer) =
         login(&host, "203.0.113.9", "api.example.org", ("", ""), Some(token.reveal())).await;
     assert_eq!((status, &answer["admin_created"]), (200, &json!(false)), "{answer}");

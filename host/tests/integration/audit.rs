@@ -1,4 +1,4 @@
-//! The audit log over a real database: append-only for everyone, retention, tickets, its routes.
+//! Tests the audit log over a real database: append-only for everyone, retention, tickets, its routes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ use tinybase_host::{
 use tower::ServiceExt;
 
 const DAY_SECONDS: i64 = 86_400;
-/// How long the retention's job is waited for.
+/// How long the test waits for the retention job.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
 async fn fresh() -> (Fresh, HostSql) {
@@ -33,7 +33,7 @@ async fn fresh() -> (Fresh, HostSql) {
     (fresh, sql)
 }
 
-/// A batch with one entry.
+/// Returns a batch with one entry.
 fn entry(action: &str, target: &str, change: Json) -> BatchWriter {
     let actor = Actor {
         id: Some("u1".to_owned()),
@@ -45,7 +45,7 @@ fn entry(action: &str, target: &str, change: Json) -> BatchWriter {
     batch
 }
 
-/// A batch with one entry of an extension.
+/// Returns a batch with one entry of an extension.
 fn entry_of(extension: &str, action: &str, target: &str) -> BatchWriter {
     let actor = Actor { id: Some("u1".to_owned()), ..Actor::local(ActorKind::User, "ada@example.org") };
     let mut batch = BatchWriter::default();
@@ -54,7 +54,7 @@ fn entry_of(extension: &str, action: &str, target: &str) -> BatchWriter {
     batch
 }
 
-/// Adds an entry of so many seconds ago.
+/// Adds an entry from this many seconds ago.
 async fn old_entry(sql: &HostSql, action: &str, seconds_ago: i64) {
     let at = time_from_now(-seconds_ago);
     let mut batch = BatchWriter::default();
@@ -69,7 +69,7 @@ async fn actions(sql: &HostSql) -> Vec<String> {
     rows.iter().map(|row| text(row, 0)).collect()
 }
 
-/// What would change or delete a kept entry, or move the floor to where that could be done.
+/// Statements that would change or delete a kept entry, or move the floor so that this became possible.
 const TAMPERING: [&str; 8] = [
     "UPDATE tb_audit_log SET action = 'x'",
     "DELETE FROM tb_audit_log",
@@ -81,7 +81,7 @@ const TAMPERING: [&str; 8] = [
     "INSERT INTO tb_audit_floor VALUES (2, '2999')",
 ];
 
-/// The same in words of SQLite's own.
+/// The same in SQLite's dialect.
 const TAMPERING_SQLITE: [&str; 5] = [
     "UPDATE OR REPLACE tb_audit_log SET id = id + 1",
     "INSERT OR REPLACE INTO tb_audit_log (id, at, actor_kind, actor_name, action, target_kind, target_id, change) \
@@ -92,7 +92,7 @@ const TAMPERING_SQLITE: [&str; 5] = [
     "INSERT OR REPLACE INTO tb_audit_floor VALUES (1, '')",
 ];
 
-/// The same in words of PostgreSQL's own.
+/// The same in PostgreSQL's dialect.
 const TAMPERING_POSTGRES: [&str; 5] = [
     "INSERT INTO tb_audit_log (id, at, actor_kind, actor_name, action, target_kind, target_id, change) \
      SELECT id, at, actor_kind, actor_name, 'x', target_kind, target_id, change FROM tb_audit_log \
@@ -166,11 +166,11 @@ async fn a_clock_that_is_ahead_empties_no_log() {
     for days_ago in [50, 40, 39, 3] {
         old_entry(&sql, &format!("d{days_ago}.x"), days_ago * DAY_SECONDS).await;
     }
-    // As a sweep by a clock that is a month ahead would ask.
+    // As a sweep with a clock that is a month ahead would do.
     let keep_from = time_from_now(-2 * DAY_SECONDS);
     assert_eq!(sweep_a_step(&sql, &keep_from).await.unwrap(), 1);
     assert_eq!(actions(&sql).await, ["d40.x", "d39.x", "d3.x"]);
-    // The oldest day that there is, and not a day of the calendar in which there is nothing.
+    // The oldest day with entries, not a calendar day without any.
     assert_eq!(sweep_a_step(&sql, &keep_from).await.unwrap(), 1);
     assert_eq!(actions(&sql).await, ["d39.x", "d3.x"]);
     let usual = time_from_now(-30 * DAY_SECONDS);
@@ -195,7 +195,7 @@ async fn a_server_deletes_what_is_too_old_when_it_starts_unless_everything_is_ke
     drop((forever, retention));
 }
 
-/// An entry that waits for its change commits with it, once, under the host's scope, and fails with it.
+/// An entry that waits for its change is committed with it, once, in the host's scope, and fails with it.
 #[tokio::test]
 async fn an_entry_shares_the_fate_of_the_change_that_it_waits_for() {
     let (fresh, sql) = fresh().await;
@@ -226,7 +226,7 @@ async fn an_entry_shares_the_fate_of_the_change_that_it_waits_for() {
     assert_eq!(rows.iter().map(|row| integer(row, 0)).collect::<Vec<_>>(), [1, 3]);
 }
 
-/// Takes a role, or a scope, for a token.
+/// Treats a role, or a scope, as a token.
 struct Roles;
 
 impl Authenticate for Roles {
@@ -335,7 +335,7 @@ async fn entries_are_found_by_each_filter_and_paged_without_a_gap() {
         seen.extend(targets(&part).into_iter().map(str::to_owned));
         cursor = part["next_cursor"].as_str().unwrap_or_default().to_owned();
         assert_eq!(part["total"], Json::Null);
-        // What is added meanwhile moves nothing.
+        // Entries that are added meanwhile do not shift the pages.
         sql.apply(entry("user.logout", "later", json!({}))).await.unwrap();
     }
     assert_eq!((seen.join(" ").as_str(), cursor.as_str()), ("b c b a a", ""));

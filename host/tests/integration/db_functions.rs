@@ -1,4 +1,5 @@
-//! The functions of SQL that the engine replaces answer what SQLite's own answer, and end in time whatever they are given.
+//! Tests that the engine's replacements of SQL functions return what SQLite's own return, and finish in time for any
+//! input.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use tinybase_test_postgres::sqlite_only;
 const NONE: [Value; 0] = [];
 const MEGABYTE: usize = 1 << 20;
 
-/// Numbers that look random, the same in each run.
+/// Pseudo-random numbers, the same in each run.
 struct Dice(u64);
 
 impl Dice {
@@ -26,7 +27,7 @@ impl Dice {
         (0..self.below(length_max + 1)).map(|_| letters[self.below(letters.len())]).collect()
     }
 
-    /// A value of any type, most of them text.
+    /// Returns a value of any type, mostly text.
     fn value(&mut self, letters: &[&str], length_max: usize) -> Value {
         match self.below(12) {
             0 => Value::Null,
@@ -49,7 +50,7 @@ fn to_sql(value: &Value) -> Sql {
     }
 }
 
-/// Runs a statement on the engine and on SQLite as it comes; an error is told as such.
+/// Runs a statement on the engine and on plain SQLite and compares the results; an error counts as a result.
 async fn differ(fresh: &FreshSqlite, plain: &Connection, sql: &str, params: &[Value]) {
     let ours = query(&fresh.db, ReadHint::Indexed, sql, params).await;
     let ours = ours.ok().map(|rows| to_sql(&rows[0][0]));
@@ -128,7 +129,7 @@ async fn no_text_makes_them_slow() {
     ] {
         let begun = Instant::now();
         query(&fresh.db, ReadHint::Indexed, sql, &params).await.unwrap();
-        // What SQLite's own take for these is counted in tens of seconds.
+        // SQLite's own functions take tens of seconds for these.
         assert!(begun.elapsed() < Duration::from_secs(4), "{sql} took {:?}", begun.elapsed());
     }
     for (sql, params) in [

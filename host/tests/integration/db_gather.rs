@@ -1,5 +1,5 @@
-//! Reads by key that meet, through the `Database` trait: on PostgreSQL they go to the server together, and nobody may tell
-//! but by the time it takes. What both engines promise runs on both.
+//! Tests coalesced reads by key through the `Database` trait: on PostgreSQL they are sent to the server together, with
+//! no visible difference but the time. What both engines guarantee runs on both.
 
 use std::{
     sync::Arc,
@@ -22,7 +22,7 @@ const NONE: [Value; 0] = [];
 const ROWS: i64 = 200;
 const READ: &str = "SELECT id, n, t FROM t WHERE id = ?1 -- by its key";
 
-/// The database of a test, with a table of rows to read.
+/// Opens the database of a test, with a table of rows to read.
 async fn filled() -> Fresh {
     let fresh = Fresh::open().await;
     fill(&fresh.db).await;
@@ -51,12 +51,12 @@ fn row(n: i64) -> Vec<Vec<Value>> {
     if (0..ROWS).contains(&n) { vec![vec![id(n).into(), n.into(), text(n)]] } else { Vec::new() }
 }
 
-/// Reads `count` rows at once by one statement, and holds each answer against the row that was asked for.
+/// Reads `count` rows concurrently with one statement, and compares each result with the requested row.
 async fn read_at_once<D: Database + ?Sized>(db: &Arc<D>, count: i64) {
     let mut reads = JoinSet::new();
     for n in 0..count {
         let db = Arc::clone(db);
-        // Some of them are not there, some are asked for twice.
+        // Some of them do not exist, some are requested twice.
         let n = n * 7 % (ROWS + 40);
         reads.spawn(
             async move { (n, query(&db, ReadHint::PointLookup, READ, &[id(n).into()]).await.unwrap()) },
@@ -71,7 +71,7 @@ async fn read_at_once<D: Database + ?Sized>(db: &Arc<D>, count: i64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_read_gets_its_own_row() {
     let fresh = filled().await;
-    // The first tells what the statement is.
+    // The first read makes the statement known.
     assert_eq!(query(&fresh.db, ReadHint::PointLookup, READ, &[id(1).into()]).await.unwrap(), row(1));
     let before = DATABASE.gathered.counted().sum;
     for _ in 0..10 {
@@ -111,7 +111,7 @@ async fn parameters_of_other_types_and_extensions_read_as_well() {
     assert_eq!(foreign.code(), "db_denied");
 }
 
-/// By a number and a text, which may go together with others, and by a float, which goes alone.
+/// Reads by a number and a text, which can be coalesced, and by a float, which runs alone.
 async fn read_by_two(db: Arc<dyn Database>, scope: SqlOwner, n: i64) {
     let half = Value::Real(n as f64 / 2.0);
     let told = if n % 5 == 0 { "b" } else { "a" };
@@ -126,12 +126,12 @@ async fn read_by_two(db: Arc<dyn Database>, scope: SqlOwner, n: i64) {
     assert_eq!(found, [[n.into()]]);
 }
 
-/// What the engine calls the parameters of many stands outside of the statement, whose own names come first.
+/// The engine's names for the parameters are outside of the statement, whose own names take precedence.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_that_uses_the_engines_names_gets_its_own_row() {
     let fresh = filled().await;
     let scope = SqlOwner::Extension("notes".into());
-    // Where `tb_each.v1` means this column, every row has the key that is asked for.
+    // If `tb_each.v1` meant this column, every row would have the requested key.
     let table = "CREATE TABLE notes_named (id BIGINT PRIMARY KEY, v1 BIGINT)";
     crate::support::db::apply_as(&fresh.db, &scope, &[(table, &NONE, Expect::Any)]).await.unwrap();
     for n in 0..50_i64 {
@@ -180,7 +180,7 @@ async fn readers_that_give_up_hold_nobody() {
     read_at_once(&fresh.db, 100).await;
 }
 
-/// An engine with options of its own, on a database of its own, which ends with the second.
+/// Opens an engine with these options on its own database; both end with the returned values.
 async fn postgres(
     choose: impl FnOnce(&mut PostgresOptions),
 ) -> Option<(Arc<Postgres>, tinybase_test_postgres::Database)> {
@@ -220,7 +220,7 @@ async fn what_does_not_fit_fails_alone() {
             _ => assert_eq!(answer.unwrap(), row(n)),
         }
     }
-    // An error of one row is told to whom it belongs.
+    // An error for one row goes to the read that caused it.
     let divide = "SELECT 10 / CAST(?1 AS BIGINT)";
     query(&db, ReadHint::PointLookup, divide, &[1.into()]).await.unwrap();
     let mut reads = JoinSet::new();
@@ -257,7 +257,7 @@ async fn answers_that_are_too_large_together_come_alone() {
 async fn a_table_that_changes_is_read_anew() {
     let Some((db, _database)) = postgres(|_| {}).await else { return };
     read_at_once(&db, 300).await;
-    // As long as a number is in memory, so that one is not taken for the other.
+    // The text is as long as the number in memory, so that one could be mistaken for the other.
     let change = "ALTER TABLE t ALTER COLUMN n TYPE TEXT USING lpad(n::text, 8, '0')";
     apply(&db, &[(change, &NONE, Expect::Any)]).await.unwrap();
     let mut reads = JoinSet::new();
@@ -289,7 +289,7 @@ async fn lost_connections_are_replaced() {
                 n = (n + 31) % ROWS;
                 match query(&db, ReadHint::PointLookup, READ, &[id(n).into()]).await {
                     Ok(rows) => assert_eq!(rows, row(n)),
-                    // Refused at once while it is known to be away.
+                    // Refused immediately while it is known to be down.
                     Err(DbError::Unavailable(_)) => tokio::task::yield_now().await,
                     Err(other) => panic!("{other}"),
                 }

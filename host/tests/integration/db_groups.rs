@@ -1,5 +1,5 @@
-//! What the writer of SQLite commits together: a job that fails takes no other with it, and none costs more the longer its
-//! transaction is.
+//! Tests group commits of SQLite's writer: a failing job does not affect the others, and the cost of a job does not
+//! grow with the length of its transaction.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ const NONE: [Value; 0] = [];
 const PATIENCE: Duration = Duration::from_secs(30);
 const INSERT: &str = "INSERT INTO t VALUES (?1, ?2)";
 
-/// Values that are spread over the index, so that each lands on a page of its own.
+/// Returns values that are spread over the index, so that each is on a different page.
 fn spread(count: i64) -> Vec<[Value; 2]> {
     (0..count)
         .map(|number| [number.into(), Value::Text(format!("{:08}-", number * 7_919 % 30_000))])
@@ -23,10 +23,10 @@ fn inserts(rows: &[[Value; 2]]) -> Vec<Statement<'_>> {
     rows.iter().map(|row| (INSERT, &row[..], Expect::Exactly(1))).collect()
 }
 
-/// How long a batch of so many inserts takes.
+/// Returns how long a batch with this many inserts takes.
 async fn time_of(rows: i64) -> Duration {
     let fresh = FreshSqlite::open();
-    // The trigger makes each insert one that SQLite must be able to undo by itself, as that of a record is.
+    // The trigger makes SQLite keep each insert undoable on its own, as for a record.
     let setup = "CREATE TABLE n (c INTEGER); INSERT INTO n VALUES (0); \
         CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT); CREATE INDEX t_b ON t (b); \
         WITH RECURSIVE m (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM m WHERE i < 30000) \
@@ -44,7 +44,7 @@ async fn a_statement_costs_no_more_the_more_its_batch_has_changed() {
     if sqlite_only("the writer of SQLite") {
         return;
     }
-    // Where each statement walks through the pages that the ones before it changed, the time grows with the square.
+    // If each statement walked through the pages that earlier ones changed, the time would grow quadratically.
     let (few, many) = (time_of(1_000).await, time_of(12_000).await);
     assert!(many < few * 30, "1,000 inserts take {few:?}, 12,000 take {many:?}");
 }

@@ -1,4 +1,4 @@
-//! The SQLite engine under load, and when its process or its callers go away.
+//! Tests the SQLite engine under load, and when its process or its callers end.
 
 use std::{
     io::{BufRead, BufReader},
@@ -22,7 +22,7 @@ const NONE: [Value; 0] = [];
 const ENDLESS: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits for a condition that must come true soon.
+/// Waits for a condition that must become true soon.
 async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !holds().await {
@@ -51,7 +51,7 @@ async fn short_reads_go_on_while_every_reader_scans() {
     let fresh = FreshSqlite::open();
     apply(&fresh.db, &[("CREATE TABLE t AS SELECT 7 AS a", &NONE, Expect::Any)]).await.unwrap();
     let scans: Vec<_> = (0..4).map(|_| later(&fresh.db, ENDLESS, PATIENCE)).collect();
-    // A fifth has to wait for a reader, so that all four run once it does.
+    // The fifth has to wait for a reader, so once it waits all four are running.
     for _ in 0..1000 {
         let rows = query(&fresh.db, ReadHint::Indexed, "SELECT a FROM t", &NONE).await.unwrap();
         assert_eq!(rows, [[7.into()]]);
@@ -118,7 +118,7 @@ async fn extensions_have_a_limit_of_their_own_and_large_short_reads_leave_the_th
         (options.extension_rows_bytes_max, options.short_rows_bytes_max) = (1 << 20, 1 << 16);
     });
     let extension = SqlOwner::Extension("notes".into());
-    // Whether it was read on the calling thread, and what came of it.
+    // Returns whether it was read on the calling thread, and the result.
     let read = async |scope: &SqlOwner, bytes: usize| {
         let sql = format!("SELECT hex(zeroblob({}))", bytes / 2);
         let query =
@@ -149,10 +149,10 @@ async fn a_read_that_was_called_short_keeps_no_thread_for_long() {
     };
     let begun = Instant::now();
     let answer = fresh.db.query(endless);
-    // The call itself is what keeps the caller's thread.
+    // Only the call itself occupies the caller's thread.
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     assert!(matches!(answer.await, Err(DbError::Timeout(time)) if time == Duration::from_secs(2)));
-    // One that is longer than short, and no longer than it may be, is answered all the same.
+    // A read that is longer than a short one, but within its limit, succeeds.
     let long = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400000) SELECT max(i) FROM n";
     assert_eq!(query(&fresh.db, ReadHint::Indexed, long, &NONE).await.unwrap(), [[400_000.into()]]);
 }
@@ -264,7 +264,7 @@ async fn the_log_stays_bounded_under_a_steady_load() {
             "16 MB were written, but the log never grew over {largest} bytes"
         );
         assert!(largest <= WAL_BYTES_MAX, "the log grew to {largest} bytes");
-        // What the engine does to its own file is nobody else's change.
+        // The engine's own maintenance of its file is not an external change.
         assert_eq!(fresh.db.external_change_count(), 0);
         fresh.db.shut_down().await;
     }
@@ -370,7 +370,7 @@ fn a_new_file_is_its_owners_alone_and_what_is_no_database_is_refused() {
     assert!(missing.err().expect("a folder is missing").to_string().contains("no/such/folder.db"));
 }
 
-/// The child of the crash test: writes until it is killed, and prints what was acknowledged.
+/// The child process of the crash test: writes until it is killed, and prints what was acknowledged.
 #[test]
 #[ignore = "runs as the child of the crash test alone"]
 fn crash_child() {
@@ -421,7 +421,7 @@ async fn killed_at_any_moment_it_keeps_what_it_acknowledged() {
         let mut acknowledged = Vec::new();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         for line in lines.map_while(Result::ok) {
-            // The test harness writes in between.
+            // The test harness prints in between.
             acknowledged.extend(line.split_once("ack ").map(|(_, id)| id.to_owned()));
             if acknowledged.len() == acks {
                 child.kill().unwrap();

@@ -1,4 +1,4 @@
-//! Migrations of the host and of extensions, up and down, on real files.
+//! Tests migrations of the host and of extensions, up and down, on real files.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ fn migration(version: u32, up: &'static str, down: &'static str) -> Migration {
     Migration { version, title: format!("step {version}").into(), up: up.into(), down: down.into() }
 }
 
-/// A first step whose trigger holds `;` in its body, in the words of each engine.
+/// Returns a first step whose trigger has `;` in its body, in the dialect of each engine.
 fn first_step(engine: Engine) -> (&'static str, &'static str) {
     match engine {
         Engine::Sqlite => (
@@ -114,7 +114,7 @@ async fn the_hosts_tables_come_and_go() {
         "tb_users",
     ];
     if engine == Engine::Postgres {
-        // What nodes tell each other of and share: of SQLite there is one node.
+        // Tables that nodes share: SQLite has only one node.
         expected.extend([
             "tb_changes",
             "tb_code_tries",

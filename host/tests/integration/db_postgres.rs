@@ -1,5 +1,5 @@
-//! The PostgreSQL engine through the `Database` trait, on a real server that `TINYBASE_TEST_POSTGRES_URL` names: values,
-//! statements, batches and transactions. Each test has a database of its own.
+//! Tests the PostgreSQL engine through the `Database` trait, on the real server in `TINYBASE_TEST_POSTGRES_URL`:
+//! values, statements, batches and transactions. Each test has its own database.
 
 use std::time::Duration;
 
@@ -180,7 +180,7 @@ async fn an_answer_is_read_by_the_columns_that_it_has_by_now() {
     let (read, write) = ("SELECT * FROM t", "INSERT INTO t (a) VALUES (6) RETURNING *");
     assert_eq!(fresh.rows(read, &NONE).await.unwrap(), [[5.into()]]);
     assert_eq!(fresh.run(&[(write, &NONE, Expect::Any)]).await.unwrap().rows[0], [[6.into()]]);
-    // This keeps the connection that prepared them: the next one prepares them under the new schema.
+    // This keeps the connection that prepared them in use: the next one prepares them with the new schema.
     let open = fresh.db.begin(&SqlOwner::Host, LONG).await.unwrap();
     fresh.script("ALTER TABLE t ALTER a TYPE BIGINT, ADD b TEXT DEFAULT 'x'").await;
     for _ in 0..2 {
@@ -229,7 +229,7 @@ async fn types_that_never_fitted_are_the_statements_own_fault() {
     }
     let told = fresh.rows("SELECT coalesce(a, b) FROM t", &NONE).await;
     assert!(matches!(&told, Err(DbError::Sql(_))), "{told:?}");
-    // What is not there may have been there for whoever wrote the statement.
+    // What is missing may have existed when the statement was written.
     let told = fresh.rows("SELECT c FROM t", &NONE).await;
     assert!(matches!(&told, Err(DbError::SchemaChanged(_))), "{told:?}");
     fresh.end().await;
@@ -242,7 +242,7 @@ async fn a_statement_past_its_deadline_ends_on_the_server_as_well() {
     let slow = "SELECT pg_sleep(60)";
     let late = fresh.rows_as(&SqlOwner::Host, slow, &NONE, Some(short)).await;
     assert!(matches!(late, Err(DbError::Timeout(told)) if told == short), "{late:?}");
-    // One whose caller goes away as well.
+    // Also one whose caller no longer waits.
     drop(tokio::time::timeout(short, fresh.rows(slow, &NONE)).await);
     let active = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'SELECT pg_sleep%' AND state = 'active'";
     wait_until("the end of the statements", async || {
@@ -262,7 +262,7 @@ async fn transactions_run_one_after_the_other_and_end_with_their_callers() {
 
     let mut first = begin(LONG).await;
     first.apply(batch(&[insert])).await.unwrap();
-    // What fails is undone alone.
+    // A failing statement is undone alone.
     assert!(matches!(first.apply(batch(&[insert])).await, Err(DbError::Unique { .. })));
     let seen = first.query("SELECT a FROM t".to_owned(), pack_values([])).await.unwrap();
     assert_eq!((unpack_rows(&seen), count().await), (vec![vec![1.into()]], 0.into()));

@@ -1,5 +1,5 @@
-//! The PostgreSQL engine among others: what other nodes changed, connections that are lost, and servers that will not do.
-//! Each test has a database of its own.
+//! Tests the PostgreSQL engine with several nodes: changes by other nodes, lost connections, and unusable servers. Each
+//! test has its own database.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn what_another_node_changed_is_noticed_also_when_its_notification_is_lost
 async fn what_nodes_keep_in_memory_is_counted_once_a_transaction_and_nothing_else_is() {
     let Some(fresh) = FreshPostgres::open().await else { return };
     Migrator::of_host(&*fresh.db).upgrade(None).await.unwrap();
-    // In this order; with each, by how much the number grows.
+    // In this order; each with the expected growth of the number.
     for (script, counts) in [
         (
             "INSERT INTO tb_users (id, email, password_hash, created_at, updated_at) VALUES ('u', 'u@b', 'h', '', '')",
@@ -100,7 +100,7 @@ async fn connections_that_were_ended_are_replaced() {
         &format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'", fresh.name),
     )
     .await;
-    // A call may be told once that its connection was lost, and then finds one that holds.
+    // A call may fail once because its connection was lost; the next one gets a working one.
     let holds = |result: Result<(), DbError>| match result {
         Ok(()) => true,
         Err(DbError::Unavailable(_)) => false,

@@ -1,4 +1,4 @@
-//! What an extension's statements may touch, as a table of statements.
+//! Tests what an extension's statements may touch, as a table of statements.
 
 use crate::support::db::{FreshSqlite, apply, apply_as, query_as};
 use tinybase_abi::codec::{Expect, Value};
@@ -7,7 +7,7 @@ use tinybase_test_postgres::sqlite_only;
 
 const NONE: [Value; 0] = [];
 
-/// Tables of the extension `a` and of the extension `b`, as their migrations would make them.
+/// Tables of the extensions `a` and `b`, as their migrations would create them.
 const TABLES: &str = "
     CREATE TABLE a_items (id INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT REFERENCES tb_users (id), t TEXT UNIQUE);
     CREATE TABLE a_more (x TEXT, y AS (json_extract(x, '$.y')) VIRTUAL);
@@ -26,7 +26,7 @@ async fn tables() -> (FreshSqlite, SqlOwner) {
     (fresh, SqlOwner::Extension("a".into()))
 }
 
-/// Each runs behind those above it.
+/// Each runs after those above it.
 const ALLOWED: &[&str] = &[
     "INSERT INTO a_items (owner, t) VALUES ('u', 'x')",
     "INSERT INTO A_ITEMS (t) VALUES ('y') ON CONFLICT (t) DO UPDATE SET t = excluded.t RETURNING id",
@@ -157,7 +157,7 @@ async fn an_extension_has_nothing_else() {
             &[("INSERT INTO a_more (x) VALUES (1)", &NONE, Expect::Any), (sql, &NONE, Expect::Any)],
         ] {
             let answer = apply_as(&fresh.db, &scope, batch).await;
-            // SQLite itself lets nobody write the tables behind a virtual one.
+            // SQLite itself refuses writes to the shadow tables of a virtual one.
             let is_refused = match &answer {
                 Err(DbError::Denied { .. }) => true,
                 Err(DbError::Sql(problem)) => problem.contains("may not be modified"),
@@ -206,7 +206,7 @@ async fn an_extension_reads_its_own_tables() {
             "SELECT * FROM b_full_content",
             "PRAGMA integrity_check",
         ] {
-            // The host may; what is prepared for it must not be run for the extension.
+            // The host may; a statement prepared for it must not be run for the extension.
             query_as(&fresh.db, &SqlOwner::Host, cost, sql, &NONE, None).await.unwrap();
             let answer = query_as(&fresh.db, &scope, cost, sql, &NONE, None).await;
             assert!(matches!(answer, Err(DbError::Denied { .. })), "{sql}: {answer:?}");

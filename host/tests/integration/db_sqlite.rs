@@ -1,4 +1,4 @@
-//! The SQLite engine through the `Database` trait, on real files.
+//! Tests the SQLite engine through the `Database` trait, on real files.
 
 use std::{sync::Arc, time::Duration};
 
@@ -125,7 +125,7 @@ async fn many_writers_at_once_lose_nothing_and_fail_alone() {
                 let row = [Value::Integer(writer * 1000 + number), Value::Now];
                 let sql = "INSERT INTO t VALUES (?1, ?2)";
                 apply(&db, &[(sql, &row, Expect::Any)]).await.unwrap();
-                // The same again is refused, in whichever group it falls.
+                // The same again is refused, whatever its group.
                 assert_eq!(apply(&db, &[(sql, &row, Expect::Any)]).await.unwrap_err().code(), "db_unique");
                 let spoils = "INSERT OR ROLLBACK INTO t VALUES (?1, ?2)";
                 assert_eq!(apply(&db, &[(spoils, &row, Expect::Any)]).await.unwrap_err().code(), "db_unique");
@@ -208,7 +208,7 @@ async fn times_go_on_behind_those_of_a_clock_that_was_ahead() {
     };
     let before = told(&fresh).await;
     fresh.db.shut_down().await;
-    // As a server leaves it whose clock was an hour ahead.
+    // As a server whose clock was an hour ahead leaves it.
     let kept = on_file(&fresh, "PRAGMA user_version").unwrap();
     assert_eq!(1_577_836_800 + kept, before.as_second());
     on_file(&fresh, &format!("PRAGMA user_version = {}", kept + 3600));

@@ -1,4 +1,4 @@
-//! Interactive transactions: what they see, and how they end.
+//! Tests interactive transactions: what they see, and how they end.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ async fn past_its_deadline_it_is_rolled_back_and_says_so() {
     let short = Duration::from_millis(40);
     let mut transaction = fresh.db.begin(&SqlOwner::Host, short).await.unwrap();
     transaction.apply(batch(&[INSERT])).await.unwrap();
-    // Another transaction waits for the first to end, which its deadline alone can bring about.
+    // Another transaction waits for the first, which only its deadline can end.
     begin(&fresh).await.rollback().await.unwrap();
     apply(&fresh.db, &[("INSERT INTO t VALUES (2)", &NONE, Expect::Any)]).await.unwrap();
     let late = transaction.apply(batch(&[INSERT])).await;
@@ -124,7 +124,7 @@ async fn a_reference_checked_at_the_commit_fails_its_own_job_alone() {
     let fresh = table().await;
     let child = "CREATE TABLE c (a INTEGER REFERENCES t (a) DEFERRABLE INITIALLY DEFERRED)";
     apply(&fresh.db, &[(child, &NONE, Expect::Any)]).await.unwrap();
-    // While a transaction holds the writer, jobs queue up to become one group.
+    // While a transaction occupies the writer, jobs queue up to become one group.
     let transaction = begin(&fresh).await;
     let good = fresh.db.apply(&SqlOwner::Host, batch(&[("INSERT INTO t VALUES (7)", &NONE, Expect::Any)]));
     let bad = fresh.db.apply(&SqlOwner::Host, batch(&[("INSERT INTO c VALUES (99)", &NONE, Expect::Any)]));

@@ -1,4 +1,4 @@
-//! Whether the host knows that its database cannot do its part.
+//! Tests whether the host detects that its database is not usable.
 
 use std::sync::Arc;
 

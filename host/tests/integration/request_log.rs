@@ -1,4 +1,4 @@
-//! The request log over a real database: its route with each filter, pages, retention.
+//! Tests the request log over a real database: its route with each filter, pages, retention.
 
 use std::{
     net::IpAddr,
@@ -25,7 +25,7 @@ use tinybase_host::{
 use tower::ServiceExt;
 
 const DAY_SECONDS: i64 = 86_400;
-/// How long the retention's job is waited for.
+/// How long the test waits for the retention job.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
 async fn fresh() -> (Fresh, HostSql) {
@@ -39,7 +39,7 @@ fn recorder(sql: &HostSql) -> Recorder {
     Recorder::new(sql.clone(), &config::RequestLog::default()).unwrap()
 }
 
-/// Takes a role, or a scope, for a token.
+/// Treats a role, or a scope, as a token.
 struct Roles;
 
 impl Authenticate for Roles {
@@ -91,7 +91,7 @@ fn ids(page: &Json) -> String {
     ids.collect::<Vec<_>>().join(" ")
 }
 
-/// A request and its answer.
+/// A request and its response.
 struct RequestTrace<'e> {
     id: &'static str,
     method: Method,
@@ -120,7 +120,7 @@ fn note(recorder: &Recorder, request_trace: &RequestTrace<'_>) {
     row.sent(2);
 }
 
-/// Five requests, the oldest first: `a` to `e`.
+/// Records five requests, oldest first: `a` to `e`.
 fn note_some(recorder: &Recorder) {
     let ada = Arc::new(caller("ada", Role::User, None));
     let program = Arc::new(caller("eve", Role::Admin, Some("admin:*")));
@@ -142,7 +142,7 @@ fn note_some(recorder: &Recorder) {
         of("e", Method::GET, "/api/auth/me", Some("/api/auth/me"), 503, 700, None),
     ] {
         note(recorder, &request_trace);
-        // Their times come from the clock, of which the next one sees a later microsecond.
+        // Their times come from the clock; this ensures that the next one gets a later microsecond.
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_millis(1) {
             std::hint::spin_loop();
@@ -156,7 +156,7 @@ async fn requests_are_found_by_each_filter_and_paged_without_a_gap() {
     let recorder = recorder(&sql);
     let router = router(&sql, Some(recorder.clone()));
     note_some(&recorder);
-    // `e` came 700 ms before it was answered, and so before the others.
+    // `e` started 700 ms before its response, and so before the others.
     let all = page(&router, "").await;
     assert_eq!(ids(&all), "d c b a e", "what waits is written before it is asked for");
     assert_eq!((&all["total"], &all["total_is_exact"]), (&json!(5), &json!(true)));
@@ -239,7 +239,7 @@ async fn the_log_is_for_those_who_may_see_the_administration() {
     }
 }
 
-/// Adds so many requests of so many seconds ago.
+/// Adds this many requests from this many seconds ago.
 async fn old_rows(sql: &HostSql, id: &str, seconds_ago: i64, rows: i64) {
     let many = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?3) INSERT INTO tb_request_log \
                 (at, method, path, status, duration_us, address, request_id, bytes_out) \
@@ -250,7 +250,7 @@ async fn old_rows(sql: &HostSql, id: &str, seconds_ago: i64, rows: i64) {
     sql.apply(batch).await.unwrap();
 }
 
-/// How many rows there are of each request id.
+/// Returns the number of rows per request id.
 async fn counts(sql: &HostSql) -> Vec<(String, i64)> {
     let counted = "SELECT request_id, count(*) FROM tb_request_log GROUP BY request_id ORDER BY request_id";
     let rows = sql.rows(counted, &[]).await.unwrap();

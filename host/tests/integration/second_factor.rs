@@ -1,4 +1,5 @@
-//! The second factor through its routes, over a real database: enrolling, signing in by two factors, losing the app.
+//! Tests the second factor through its routes, over a real database: enrolling, signing in with two factors, losing the
+//! app.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,8 +17,8 @@ use totp_rs::{Builder, Secret};
 const EMAIL: &str = "ada@example.org";
 const NONE: [Value; 0] = [];
 
-/// An authenticator app, whose codes are of steps that only move forward: with the steps around the current one taken, two
-/// codes are good at once, whatever the clock does meanwhile.
+/// An authenticator app whose time steps only move forward. With the steps around the current one accepted, two codes
+/// are valid at once, whatever the clock does meanwhile.
 struct App {
     secret: String,
     next_step: u64,
@@ -94,7 +95,7 @@ async fn enrolled() -> Enrolled {
     let url = word(&enrolment, "otpauth_url");
     assert!(url.starts_with("otpauth://totp/TinyBase:ada%40example.org?secret="), "{url}");
     let mut app = App::new(&enrolment);
-    // Nothing asks for a code before one was shown.
+    // No code is required before one was confirmed.
     host.session(EMAIL).await;
     let (status, answer) = post(&host, "totp/confirm", &token, json!({"code": app.code()})).await;
     assert_eq!(status, 200, "{answer}");

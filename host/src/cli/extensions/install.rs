@@ -1,5 +1,5 @@
-//! `tinybase extensions install`, `update` and `uninstall`: finds and fetches, shows what extensions may do, asks, and hands
-//! over to the lifecycle.
+//! `tinybase extensions install`, `update` and `uninstall`: finds and downloads packages, shows what extensions may do,
+//! asks for confirmation, and calls the lifecycle.
 
 use serde_json::json;
 use tinybase_package::manifest::Manifest;
@@ -63,7 +63,7 @@ pub(in super::super) struct Rollback {
     json: bool,
 }
 
-/// How packages that are ready are installed.
+/// How prepared packages are installed.
 struct Manner {
     what: &'static str,
     dry_run: bool,
@@ -71,7 +71,7 @@ struct Manner {
     json: bool,
 }
 
-/// Shows how far downloads are.
+/// Shows the progress of downloads.
 struct Downloads(Console);
 
 impl Progress for Downloads {
@@ -186,7 +186,7 @@ async fn execute(site: &CommandContext<'_>, prepared: Prepared, manner: Manner) 
     if manner.json { output::json(&json!({"changes": changes})) } else { Ok(()) }
 }
 
-/// What is to be installed, where it comes from and what it may do.
+/// Shows what is to be installed, where it comes from and what it may do.
 fn show(step: &Step) -> Result<(), Failure> {
     let Manifest { name, version, .. } = &step.package.manifest;
     let from = step.from.as_ref().filter(|from| *from != version).map(|from| format!(", now {from}"));

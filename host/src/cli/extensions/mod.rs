@@ -1,5 +1,5 @@
-//! `tinybase extensions`: what is installed and enabled, and where more comes from. Beside a running server a change is carried
-//! out there, without a restart.
+//! `tinybase extensions`: lists and changes what is installed and enabled, and searches for more. If a server is
+//! running, it makes the change, without a restart.
 
 mod install;
 mod new;
@@ -148,7 +148,7 @@ async fn run_on(config: &Arc<Config>, db: &Arc<dyn Database>, command: Command) 
     }
 }
 
-/// What commands on extensions work on.
+/// The context of commands on extensions.
 struct CommandContext<'a> {
     config: &'a Config,
     plugins: &'a Plugins,
@@ -159,14 +159,14 @@ impl CommandContext<'_> {
         Ok(self.plugins.store().all().await?)
     }
 
-    /// Carries a change out, or has the running server do so, and says what it came to.
+    /// Makes a change, or has the running server make it, and prints the result.
     async fn change(&self, change: Change) -> Result<(), Failure> {
         let changed = self.plugins.change(change, &Actor::command()).await?;
         output::line(told(&changed))
     }
 }
 
-/// Refuses what a registry revoked; says of each that cannot be asked why.
+/// Refuses what a registry revoked; warns of each registry that cannot be reached.
 async fn refuse_revoked(site: &CommandContext<'_>, name: &str, which: Which) -> Result<(), Failure> {
     for failure in registry::check_not_revoked(site.config, site.plugins, name, which).await? {
         eprintln!("warning: it is not known whether {name} was revoked: {failure}");

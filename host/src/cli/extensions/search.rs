@@ -1,4 +1,5 @@
-//! `tinybase extensions search`, `check-updates` and `audit`: what the registries have, held against what is installed.
+//! `tinybase extensions search`, `check-updates` and `audit`: shows what the registries offer, and compares it with
+//! what is installed.
 
 use super::{CommandContext, Failure, output};
 use crate::{
@@ -7,7 +8,7 @@ use crate::{
     registry::{self, AvailableVersion, Finding, RegistrySet},
 };
 
-/// Opens the registries; says of each that cannot be opened why, and goes on without it.
+/// Opens the registries; warns of each that cannot be opened, and goes on without it.
 async fn registries(site: &CommandContext<'_>) -> RegistrySet {
     let registry_set = registry::open(site.config).await;
     for failure in &registry_set.failures {
@@ -22,7 +23,7 @@ pub(super) async fn search(site: &CommandContext<'_>, text: &str, as_json: bool)
         return output::json(&found);
     }
     if found.is_empty() {
-        // On stderr: stdout holds what was found.
+        // On stderr: stdout is for results.
         eprintln!("nothing found");
         return Ok(());
     }
@@ -85,7 +86,7 @@ pub(super) async fn audit(
             }
         }
     }
-    // What is disabled does not run, whatever was found of it.
+    // A disabled extension does not run, whatever the finding.
     let left = site.installed().await?;
     let runs = |finding: &&Finding| left.iter().any(|one| one.name == finding.name && one.is_enabled);
     match findings.iter().filter(|finding| finding.is_grave()).filter(runs).count() {

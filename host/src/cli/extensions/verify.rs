@@ -1,4 +1,4 @@
-//! `tinybase extensions verify`: prints what was found of the files of what is installed.
+//! `tinybase extensions verify`: verifies the files of installed extensions and prints the results.
 
 use super::{CommandContext, Failure, output};
 use crate::registry::{self, Verdict};

@@ -1,4 +1,4 @@
-//! What PostgreSQL's errors mean to the host: which `DbError` they are, and whether to try once more. It retries nothing itself.
+//! Maps PostgreSQL's errors to `DbError`s, and decides which are worth a retry. It retries nothing itself.
 
 use sqlx::{Row, postgres::PgDatabaseError};
 use tinybase_postgres::{
@@ -12,17 +12,17 @@ use crate::db::DbError;
 /// Why a statement failed.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// As the caller gets it.
+    /// The error for the caller.
     ServerMessage(DbError),
-    /// A unique constraint refused a value: its columns are to be looked up by its name.
+    /// A unique constraint was violated; its columns are then looked up by its name.
     Unique { table: String, constraint: String },
-    /// Other transactions got in the way: the same may go through.
+    /// Conflicts with concurrent transactions; a retry may succeed.
     Contended,
-    /// The statement was prepared under another schema.
+    /// The statement was prepared with another schema.
     Stale(String),
     /// A value does not fit the type that its parameter had when the statement was prepared.
     Misfit(DbError),
-    /// The connection is lost.
+    /// The connection was lost.
     Lost(String),
 }
 
@@ -52,7 +52,7 @@ fn of_server(error: &PgDatabaseError) -> Fault {
     ServerError::of(error).into()
 }
 
-/// What a statement fails by while the server reads it: see [`ServerError::of_reading`].
+/// Maps an error that the server reports while it parses a statement: see [`ServerError::of_reading`].
 pub(super) fn of_reading(error: sqlx::Error) -> Fault {
     let server = match &error {
         sqlx::Error::Database(error) => error.try_downcast_ref::<PgDatabaseError>(),
@@ -101,12 +101,12 @@ impl From<StatementError> for Fault {
     }
 }
 
-/// Why no connection could be made.
+/// Returns why no connection could be made.
 pub(super) fn of_connecting(error: &sqlx::Error) -> DbError {
     match error {
         sqlx::Error::Database(error) => match error.code().as_deref() {
             Some("53300") => DbError::Busy,
-            // The server's own words say whether the connection was encrypted.
+            // The server's message says whether the connection was encrypted.
             Some("28000") if error.message().contains("pg_hba.conf") => DbError::Unavailable(format!(
                 "{}; where the server takes connections with TLS alone, sslmode=verify-full in database.url asks for it",
                 error.message()
@@ -118,7 +118,7 @@ pub(super) fn of_connecting(error: &sqlx::Error) -> DbError {
     }
 }
 
-/// The columns of a unique constraint or index, by the catalog; its own name where it stands on an expression.
+/// Looks up the columns of a unique constraint or index in the catalog; uses its name if it is on an expression.
 pub(super) async fn unique(link: &mut Link, table: String, constraint: String) -> DbError {
     link.is_busy = true;
     let rows = sqlx::query(UNIQUE_COLUMNS).bind(&constraint).fetch_all(&mut link.connection).await;

@@ -1,5 +1,5 @@
-//! The PostgreSQL engine behind the `Database` trait: a pool of connections, statements that are prepared once, and a
-//! watcher that learns what other nodes changed. Nothing outside of this folder names sqlx.
+//! The PostgreSQL engine that implements the `Database` trait: a pool of connections, statements that are prepared
+//! once, and a watcher for changes by other nodes. Nothing outside of this folder names sqlx.
 
 mod batch;
 mod changes;
@@ -56,17 +56,17 @@ use crate::metrics::stats::DATABASE;
 
 pub use self::options::PostgresOptions;
 
-/// The oldest server that is spoken to, as it numbers itself.
+/// The oldest supported server version, in the server's own numbering.
 const SERVER_VERSION_MIN: i32 = 140_000;
 
-/// What everything that runs on the pool shares.
+/// The shared state of all calls.
 struct Shared {
     links: Links,
     read_shares: Arc<Shares>,
     write_shares: Arc<Shares>,
-    /// Of the one interactive transaction.
+    /// Shares of the one interactive transaction.
     transaction_shares: Arc<Shares>,
-    /// For reads that wait for room in memory with the connection that they hold: half of those at most, so that others find
+    /// Limits the reads that wait for memory with a connection in use to half of the connections, so that others get
     /// one.
     waiting_for_room: Semaphore,
     roles: Roles,
@@ -74,7 +74,7 @@ struct Shared {
     clock: Arc<Clock>,
     changes: Arc<Changes>,
     health: Arc<Health>,
-    /// Held by the one interactive transaction of this process.
+    /// Locked by the one interactive transaction of this process.
     turn: Arc<Mutex<()>>,
     query_timeout: Duration,
     transaction_time_max: Duration,
@@ -91,12 +91,12 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Connects, and starts to listen for the changes of other nodes. To be called within the runtime that is to drive
+    /// Connects, and starts to listen for changes by other nodes. Must be called within the runtime that is to drive
     /// the connections.
     ///
     /// # Errors
-    /// [`DbError::Unavailable`] where no connection can be made, [`DbError::Closed`] where the URL or the server will
-    /// not do.
+    /// [`DbError::Unavailable`] if no connection can be made, [`DbError::Closed`] if the URL or the server is not
+    /// usable.
     pub async fn open(options: &PostgresOptions) -> Result<Arc<Postgres>, DbError> {
         let health = Arc::new(Health::new());
         let links = Links::new(options, Arc::clone(&health))?;
@@ -130,8 +130,8 @@ impl Postgres {
         Ok(Arc::new(Postgres { shared, watcher }))
     }
 
-    /// Polls `work` within the runtime that drives the connections, which sockets and timers need, whoever polls it:
-    /// plugins do from runtimes of their own.
+    /// Polls `work` within the runtime that drives the connections, because sockets and timers need it: plugins poll
+    /// from their own runtimes.
     fn within<T>(&self, work: impl Future<Output = T> + Send + 'static) -> BoxFuture<'static, T> {
         let runtime = self.shared.links.runtime().clone();
         Box::pin(async move {
@@ -151,7 +151,7 @@ impl Drop for Postgres {
     }
 }
 
-/// Looks whether extensions have roles of their own, and says so where they have none.
+/// Checks whether extensions can have their own roles, and logs if they cannot.
 async fn open_roles(links: &Links, wanted: bool) -> Result<Roles, DbError> {
     let mut lent = links.lend(Purpose::Write).await?;
     let roles = Roles::open(&mut lent, wanted).await;
@@ -189,7 +189,7 @@ async fn check_server(links: &Links) -> Result<(), DbError> {
 }
 
 impl Shared {
-    /// The largest result of a statement or a batch in the name of `scope`, in bytes.
+    /// Returns the size limit of a result for `scope`, in bytes.
     fn rows_bytes_max(&self, scope: &SqlOwner) -> usize {
         match scope {
             SqlOwner::Host => self.rows_bytes_max,
@@ -197,7 +197,7 @@ impl Shared {
         }
     }
 
-    /// Reads by key, together with others that do the same meanwhile.
+    /// Reads by key, together with concurrent reads of the same statement.
     async fn read_by_key(
         self: &Arc<Self>,
         scope: &SqlOwner,
@@ -220,7 +220,7 @@ impl Shared {
         }
     }
 
-    /// Reads; where the statement was prepared under another schema, or the connection was lost, once more.
+    /// Reads. Retries once if the statement was prepared with another schema, or if the connection was lost.
     async fn read(
         &self,
         scope: &SqlOwner,
@@ -257,7 +257,7 @@ impl Shared {
         }
     }
 
-    /// Lets a connection forget every statement that it has prepared.
+    /// Clears all prepared statements of a connection.
     async fn renew(&self, lent: &mut Lent) -> Result<(), DbError> {
         lent.is_busy = true;
         match lent.connection.clear_cached_statements().await {
@@ -277,7 +277,7 @@ impl Shared {
         DbError::Timeout(time_max)
     }
 
-    /// What the caller gets of a fault.
+    /// Returns the caller's error for a fault.
     async fn explain(&self, lent: &mut Lent, fault: Fault, time_max: Duration) -> DbError {
         match fault {
             Fault::ServerMessage(DbError::Timeout(_)) => self.timed_out(time_max),
@@ -309,7 +309,7 @@ impl Database for Postgres {
         let time_max = query.deadline.unwrap_or(self.shared.query_timeout);
         let (begun, hint, caller) = (Instant::now(), query.hint, CallerKey::current());
         DbFuture::Later(self.within(caller.scope(async move {
-            // Reads by key hardly hold a connection, and go together with those of others.
+            // Reads by key use a connection only briefly, and share it with others.
             let _share = match hint {
                 ReadHint::PointLookup => None,
                 ReadHint::Indexed | ReadHint::Scan => shared.read_shares.take(caller).await?,
@@ -350,7 +350,7 @@ impl Database for Postgres {
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>> {
         let time_max = match scope {
-            // The host's own migrations take as long as they take.
+            // The host's own migrations have no limit.
             SqlOwner::Host => deadline,
             SqlOwner::Extension(_) => deadline.min(self.shared.transaction_time_max),
         };
@@ -362,7 +362,7 @@ impl Database for Postgres {
         let shared = Arc::clone(&self.shared);
         self.within(async move {
             let mut lent = shared.links.lend(Purpose::Write).await?;
-            // With a number of its own, a transaction is written to the server's log when it ends.
+            // A transaction with its own id is written to the server's log when it ends.
             match lent.engine("SELECT pg_current_xact_id()").await {
                 Ok(()) => Ok(()),
                 Err(error) => Err(shared.explain(&mut lent, error.into(), shared.query_timeout).await),

@@ -1,6 +1,6 @@
-//! Reads by key that meet: while as many runs of a statement are under way as may be, further ones wait, and then go to the
-//! server together, as one statement. What the server does for a statement beside finding the row it then does once for
-//! many. It decides who waits and who goes; it never talks to the server itself.
+//! Coalesces concurrent reads by key: once enough runs of a statement are in flight, further ones wait, and are then
+//! sent to the server together as one statement. The server's fixed cost per statement is then paid once for many. It
+//! decides which reads wait; it never talks to the server itself.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -14,17 +14,18 @@ use tokio::sync::oneshot;
 use super::{Shared, run, statement::Prepared};
 use crate::{db::DbError, metrics::stats::DATABASE};
 
-/// How many runs of one statement are under way at once before others wait: enough that the server is never idle, and few
-/// enough that those who wait are many.
+/// How many runs of one statement are in flight before others wait: enough that the server is never idle, and few
+/// enough that many reads wait together.
 const UNDER_WAY_MAX: usize = 2;
 
-/// What the parameters of many are called, outside of the statement.
+/// The name of the parameters of the coalesced statement, outside of the original one.
 const EACH: &str = "tb_each";
 
-/// Runs of one statement, those under way and those that wait.
+/// The runs of one statement, in flight and waiting.
 #[derive(Debug)]
 pub(super) struct Coalescer {
-    /// The statement for many: an array for each parameter, and each row behind the place of its parameters in them.
+    /// The coalesced statement. It takes an array for each parameter, and returns each row after its index in the
+    /// arrays.
     pub(super) sql: Arc<str>,
     queue: Mutex<Queue>,
 }
@@ -42,26 +43,26 @@ pub(super) struct Waiting {
     answer: oneshot::Sender<Gathered>,
 }
 
-/// What comes of a read that waited: packed rows, or nothing where it is to go alone after all.
+/// The result of a waiting read: packed rows, or `None` if it must run alone after all.
 pub(super) type Gathered = Result<Option<Vec<u8>>, DbError>;
 
-/// How a read goes on.
+/// How a read proceeds.
 pub(super) enum Admission {
-    /// At once and alone; the pass is held until it has ended.
+    /// Immediately and alone; the permit is kept until the read ends.
     Go(Permit),
-    /// Behind others, with whom it may go.
+    /// After others, possibly together with more reads.
     Wait(oneshot::Receiver<Gathered>),
 }
 
-/// A run that is under way. Dropped, whoever waits goes next.
+/// A run in flight. Dropping it starts the next waiting reads.
 pub(super) struct Permit {
     shared: Arc<Shared>,
     prepared: Arc<Prepared>,
 }
 
 impl Coalescer {
-    /// The gate of a statement without side effects, where each of its parameters may be an array. One that calls something
-    /// [`EACH`] itself has none: within it the name would mean that, and not its parameters.
+    /// Returns the coalescer of a `SELECT` all of whose parameters can be arrays. There is none for a statement that
+    /// contains the name [`EACH`] itself: within the statement it would not mean the parameters.
     pub(super) fn of(sql: &str, params: &[Param]) -> Option<Coalescer> {
         let types = params.iter().map(array_type).collect::<Option<Vec<_>>>()?;
         let is_select = sql.trim_start().get(..6).is_some_and(|word| word.eq_ignore_ascii_case("SELECT"));
@@ -70,8 +71,8 @@ impl Coalescer {
             .then(|| Coalescer { sql: for_many(sql, &types).into(), queue: Mutex::default() })
     }
 
-    /// What goes next in place of a run that has ended: of those that wait, as many as may go together. With nobody left, one
-    /// run fewer is under way.
+    /// Returns the reads to send in place of a run that has ended: of those that wait, as many as may be sent together.
+    /// If there are none, one run fewer is in flight.
     fn next(&self, together_max: usize) -> Vec<Waiting> {
         let mut queue = self.queue.lock();
         let mut together = Vec::with_capacity(queue.waiting.len().min(together_max));
@@ -89,7 +90,7 @@ impl Coalescer {
     }
 }
 
-/// The turn of a read through the gate of `prepared`; `None` where it has none, or where reads are to go alone.
+/// Admits a read of `prepared`; `None` if the statement has no coalescer, or if reads must run alone.
 pub(super) fn enter(shared: &Arc<Shared>, prepared: &Arc<Prepared>, params: &Arc<[u8]>) -> Option<Admission> {
     if shared.gathered_reads_max < 2 {
         return None;
@@ -117,9 +118,9 @@ impl Drop for Permit {
 }
 
 impl Permit {
-    /// Runs what has waited. Without a connection, all get the reason. Where they cannot run together, each is sent back to go
-    /// alone: then an error goes to whom it belongs, and a statement that was prepared under another schema is prepared
-    /// again.
+    /// Runs the waiting reads together. If there is no connection, all get the error. If they cannot run together, each
+    /// is sent back to run alone: an error then goes to the read that caused it, and a statement that was prepared with
+    /// another schema is prepared again.
     async fn run(self, together: Vec<Waiting>) {
         let shared = &self.shared;
         DATABASE.gathered.observe(together.len() as u64);
@@ -129,15 +130,15 @@ impl Permit {
         for waiting in together {
             let answer =
                 answers.as_mut().map(|answers| answers.next().flatten()).map_err(|error| error.clone());
-            // Nobody waits for it where the read was given up.
+            // The receiver is gone if the read was abandoned.
             let _ = waiting.answer.send(answer);
         }
     }
 }
 
-/// The statement for many. `OFFSET 0` keeps the server from merging it with the arrays: so it is planned as for one, and its
-/// rows stay in its order. The arrays stand behind a query of their own, so that plans do not depend on their length, and
-/// the server comes to keep one.
+/// Returns the coalesced statement. `OFFSET 0` keeps the server from merging the original with the arrays: it is
+/// planned as for one, and its rows keep their order. The arrays are in subqueries, so that plans do not depend on
+/// their length and the server can use a generic plan.
 fn for_many(sql: &str, types: &[&str]) -> String {
     let arrays: Vec<_> =
         types.iter().enumerate().map(|(at, of)| format!("(SELECT ${}::{of})", at + 1)).collect();

@@ -1,4 +1,4 @@
-//! What reads do that find no room in memory for their rows, on a real server.
+//! Tests reads that find no memory for their rows, on a real server.
 
 use std::{net::Ipv4Addr, pin::pin, sync::Arc, time::Duration};
 
@@ -12,9 +12,9 @@ use crate::{
     memory::{self, MemoryLimits, Share},
 };
 
-/// What must come about does so within this.
+/// The timeout of what must happen eventually.
 const LONG: Duration = Duration::from_secs(20);
-/// What comes at once does so within this.
+/// The timeout of what must happen immediately.
 const AT_ONCE: Duration = Duration::from_secs(5);
 /// One and a half megabytes.
 const LARGE: &str = "SELECT repeat('x', 500000) FROM generate_series(1, $1::bigint)";

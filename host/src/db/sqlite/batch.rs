@@ -1,4 +1,4 @@
-//! Applies one packed batch on the writer's connection: all of it or nothing. It begins and commits no transaction.
+//! Applies one packed batch on the writer's connection, atomically. It neither begins nor commits a transaction.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use tinybase_abi::codec::{BatchResultWriter, Expect, Reader};
 use super::connection::{SqliteConnection, looks_like_script};
 use crate::db::{DbError, ScopedBatch, SqlOwner};
 
-/// What became of a batch.
+/// The outcome of a batch.
 pub(super) enum Outcome {
-    /// It was applied, or refused and wholly undone.
+    /// It was applied, or it was refused and fully undone.
     Answered(Result<Vec<u8>, DbError>),
-    /// It failed in a way that spoiled the transaction around it: that one must be rolled back, and whatever else it
-    /// held applied again.
+    /// It failed in a way that spoiled the enclosing transaction. That must be rolled back, and its other batches
+    /// applied again.
     TransactionAborted(DbError),
 }
 
-/// A batch with what is attached to it.
+/// A batch together with its attached batches.
 #[derive(Clone, Copy)]
 pub(super) struct Parts<'a> {
     pub(super) scope: &'a SqlOwner,
@@ -25,7 +25,7 @@ pub(super) struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// How many statements there are, as far as the buffers say.
+    /// Returns the number of statements that the buffers declare.
     pub(super) fn statements(&self) -> u64 {
         let packed =
             std::iter::once(self.packed).chain(self.attached.iter().map(|(_, packed)| packed.as_slice()));
@@ -33,17 +33,17 @@ impl Parts<'_> {
     }
 }
 
-/// What undoes a batch that fails part way.
+/// How a batch that fails part way is undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Undo {
-    /// A savepoint around it, so that the transaction goes on without it. SQLite keeps the old pages of all that a savepoint
-    /// holds in a list and walks it behind each statement: the cost grows with the square of a batch's length.
+    /// With a savepoint around it, so that the transaction goes on without it. SQLite keeps the old pages of a
+    /// savepoint in a list and walks it after each statement: the cost grows with the square of a batch's length.
     Savepoint,
-    /// The transaction: whatever else that holds is applied again. It costs nothing unless a batch fails.
+    /// With a rollback of the transaction; its other batches are applied again. It costs nothing unless a batch fails.
     Transaction,
 }
 
-/// Applies all parts within the transaction that is open on `link`.
+/// Applies all parts within the open transaction of `link`.
 pub(super) fn apply(
     link: &mut SqliteConnection,
     parts: &Parts<'_>,
@@ -55,7 +55,7 @@ pub(super) fn apply(
     let parsed = head.u32().and_then(|count| Ok((count, head.clone().statement()?)));
     let (is_alone, first) = match parsed {
         Ok((count, first)) => (count == 1 && first.expect == Expect::Any, first.sql),
-        // A batch without statements is applied by doing nothing.
+        // An empty batch succeeds without doing anything.
         Err(_) if parts.packed == [0; 4] => (true, ""),
         Err(error) => return Outcome::Answered(Err(error.into())),
     };
@@ -81,9 +81,9 @@ pub(super) fn apply(
     }
 }
 
-/// Without a savepoint. SQLite undoes a statement that fails, so a batch whose first statement was refused has left
-/// nothing behind, unless the count of changes tells that it did (`OR FAIL`, rows that were too many to return, or more
-/// rows than were to be affected): then the change spoils the transaction, as that of any earlier statement does.
+/// Applies all parts without a savepoint. SQLite undoes a statement that fails, so a batch whose first statement was
+/// refused has changed nothing, unless the count of changes shows that it did (`OR FAIL`, too many rows to return, or
+/// more affected rows than expected). Such a change spoils the transaction, as that of any earlier statement does.
 fn apply_bare(
     link: &mut SqliteConnection,
     parts: &Parts<'_>,
@@ -111,8 +111,8 @@ fn apply_bare(
     }
 }
 
-/// Whether the text is one statement that changes rows, which SQLite counts; it counts nothing of a schema. What only looks
-/// otherwise is undone at a higher price.
+/// Whether the text is one statement that changes rows, which SQLite counts; it does not count schema changes. A false
+/// negative only makes the undo more expensive.
 fn changes_rows_alone(sql: &str) -> bool {
     let word = sql.trim_start().split(|char: char| !char.is_ascii_alphabetic()).next().unwrap_or_default();
     let known = ["INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "SELECT"];
@@ -123,7 +123,7 @@ fn transaction_lost() -> DbError {
     DbError::Sql("the statement ended the transaction it ran in".to_owned())
 }
 
-/// `begun` counts the statements that were begun.
+/// `begun` is incremented as each statement begins.
 fn run_parts(
     link: &mut SqliteConnection,
     parts: &Parts<'_>,

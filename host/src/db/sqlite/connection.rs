@@ -1,5 +1,5 @@
-//! One connection to the file: opened with its pragmas and guarded, with a cache of prepared statements that is kept
-//! apart by scope. It binds packed parameters and packs rows; it knows nothing of threads or transactions.
+//! A connection to the file, with its pragmas, its guard, and a cache of prepared statements per scope. It binds packed
+//! parameters and packs rows; it knows nothing of threads or transactions.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -16,16 +16,16 @@ use crate::{
     memory::{Gathering, NoRoom},
 };
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Writes; there is one.
+    /// Writes; there is only one.
     Writer,
     /// Copies the write-ahead log to the database file, and writes nothing.
     Checkpointer,
-    /// Answers short reads.
+    /// Runs short reads.
     ShortReader,
-    /// Answers reads of unknown cost.
+    /// Runs reads of unknown cost.
     Reader,
 }
 
@@ -38,15 +38,15 @@ pub(super) struct SqliteConnection {
     extension_rows_bytes_max: usize,
     keyed_sql: String,
     must_undo: bool,
-    /// The extension in whose name a statement was last run to change something.
+    /// The extension in whose name the last changing statement ran.
     last_writer: Option<Arc<str>>,
 }
 
-/// What one statement of a batch did.
+/// The effect of one statement of a batch.
 pub(super) struct Effect {
-    /// How many rows it affected.
+    /// The number of affected rows.
     pub(super) affected: u64,
-    /// Its packed rows; empty for a statement that has no columns.
+    /// Its packed rows; empty for a statement without columns.
     pub(super) rows: Vec<u8>,
 }
 
@@ -75,7 +75,7 @@ impl SqliteConnection {
         })
     }
 
-    /// The largest result of a statement or a batch in the name of `scope`, in bytes.
+    /// Returns the size limit of a result for `scope`, in bytes.
     pub(super) fn rows_bytes_max(&self, scope: &SqlOwner) -> usize {
         match scope {
             SqlOwner::Host => self.rows_bytes_max,
@@ -95,7 +95,7 @@ impl SqliteConnection {
         self.query_within(scope, sql, params, time_max, bytes_max)
     }
 
-    /// The same, with a limit of the caller's for the rows.
+    /// Like [`Self::query`], with a size limit for the rows.
     pub(super) fn query_within(
         &mut self,
         scope: &SqlOwner,
@@ -143,7 +143,8 @@ impl SqliteConnection {
             }
             return self.execute_script(scope, sql, time_max);
         }
-        // SQLite asks about a statement while it reads it: what makes something is read again each time, and looked at.
+        // SQLite calls the authorizer while it parses a statement. Statements that create something are parsed again
+        // each time, and checked.
         let mut made = self.guard.take_made();
         let rows = if made.is_empty() {
             let rows = self.run(&mut statement, params, now, bytes_max)?;
@@ -161,8 +162,8 @@ impl SqliteConnection {
         Ok(Effect { affected, rows })
     }
 
-    /// Has full-text tables write out what they hold back since another extension changed them. A savepoint makes them do it
-    /// now, in the engine's name; later they would do it in the midst of this extension's statement, and be denied.
+    /// Makes full-text tables write out what they have buffered since another extension changed them. A savepoint makes
+    /// them do so now, in the engine's name. Later they would do it during this extension's statement, and be denied.
     fn flush_tables_of_others(&mut self, scope: &SqlOwner) -> rusqlite::Result<()> {
         let SqlOwner::Extension(name) = scope else { return Ok(()) };
         if self.last_writer.as_ref().is_some_and(|last| Arc::ptr_eq(last, name) || last == name) {
@@ -190,8 +191,8 @@ impl SqliteConnection {
         pack_rows(statement, bytes_max).map_err(|fault| fault.explain(&self.guard))
     }
 
-    /// Runs a script. SQLite tells nobody beforehand how a table will be called behind `ALTER TABLE … RENAME TO`, so
-    /// an extension's script is checked for that behind its end.
+    /// Runs a script. SQLite does not report the new name of an `ALTER TABLE … RENAME TO` in advance, so an extension's
+    /// script is checked for it afterwards.
     fn execute_script(&mut self, scope: &SqlOwner, sql: &str, time_max: Duration) -> Result<Effect, DbError> {
         joins::check(&self.connection, &self.guard, scope, sql)?;
         let others_before = self.tables_of_others(scope)?;
@@ -199,7 +200,7 @@ impl SqliteConnection {
         let key = key_sql(&mut self.keyed_sql, scope, sql)?.to_owned();
         let mut made = Vec::new();
         if let Err(error) = self.run_each(scope, &key, time_max, &mut made) {
-            // What came before in the script is not among the changes that SQLite counts where it was a table.
+            // SQLite does not count schema changes, so earlier statements of the script may have left some.
             self.must_undo = true;
             return Err(error);
         }
@@ -215,7 +216,7 @@ impl SqliteConnection {
         Ok(Effect { affected, rows: Vec::new() })
     }
 
-    /// Each statement is asked about alone: what one changes of the schema gives the next no rights.
+    /// Runs the statements one by one. Each is authorized on its own: a schema change by one gives the next no rights.
     fn run_each(
         &self,
         scope: &SqlOwner,
@@ -238,7 +239,7 @@ impl SqliteConnection {
         }
     }
 
-    /// Looks at what statements of an extension have made; what they must not have made is to be undone.
+    /// Checks what statements of an extension have created. What is not allowed must be undone.
     fn check(&mut self, scope: &SqlOwner, made: &[made::Made], time_max: Duration) -> Result<(), DbError> {
         let SqlOwner::Extension(name) = scope else { return Ok(()) };
         if made.is_empty() {
@@ -249,7 +250,7 @@ impl SqliteConnection {
         checked
     }
 
-    /// Runs a query of the engine's own about one name, which returns two texts a row.
+    /// Runs one of the engine's own queries with one name as parameter, which returns two texts per row.
     pub(super) fn engine_pairs(&self, sql: &str, name: &str) -> Result<Vec<(String, String)>, DbError> {
         self.guard.enter_engine();
         let pairs = self.connection.prepare_cached(sql).and_then(|mut statement| {
@@ -270,25 +271,27 @@ impl SqliteConnection {
         counted.map_err(|error| self.guard.explain(error))
     }
 
-    /// Whether a statement left something behind that it must not, so that its transaction has to be undone.
+    /// Returns and resets whether a statement left changes that are not allowed, so that its transaction must be
+    /// undone.
     pub(super) fn take_must_undo(&mut self) -> bool {
         std::mem::take(&mut self.must_undo)
     }
 
-    /// Runs the engine's own statements.
+    /// Runs one of the engine's own statements.
     pub(super) fn engine(&self, sql: &str) -> rusqlite::Result<()> {
         self.guard.enter_engine();
         self.connection.prepare_cached(sql)?.raw_execute().map(drop)
     }
 
-    /// Reads one number with a statement of the engine's own.
+    /// Reads one number with one of the engine's own statements.
     pub(super) fn engine_number(&self, sql: &str) -> rusqlite::Result<i64> {
         self.guard.enter_engine();
         self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))
     }
 }
 
-/// Reads a statement, or finds it read. One that joins by the names of columns is looked at, and then read once more.
+/// Prepares a statement, or takes it from the cache. One that joins by column names is checked, and then prepared
+/// again.
 fn read<'c>(
     connection: &'c Connection,
     guard: &Guard,
@@ -322,19 +325,20 @@ fn set_pragmas(connection: &Connection, options: &SqliteOptions, role: Role) -> 
             }
             // An empty transaction, so that the log exists from here on.
             connection.execute_batch("PRAGMA wal_autocheckpoint = 0; BEGIN IMMEDIATE; COMMIT;")?;
-            // Where long reads made the log grow beyond its limit, it is cut back when it is begun again.
+            // A log that long reads made grow beyond its limit is truncated when it is restarted.
             connection.execute_batch(&format!("PRAGMA journal_size_limit = {}", options.wal_bytes_max))?;
         }
         Role::Checkpointer => {}
         Role::ShortReader | Role::Reader => connection.execute_batch("PRAGMA query_only = ON")?,
     }
-    // Otherwise a statement whose plan looked at a bound value, as that of a LIMIT, is parsed again at each call.
+    // Otherwise a statement whose plan depends on a bound value, such as that of a LIMIT, is prepared again at each
+    // call.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    // Nobody writes the tables behind a virtual one, or the schema itself.
+    // Nobody may write to the shadow tables of a virtual table, or to the schema itself.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    // NORMAL syncs around checkpoints; the sync of each commit is the syncer's.
+    // NORMAL syncs around checkpoints; the syncer syncs each commit.
     connection.execute_batch("PRAGMA synchronous = NORMAL")?;
-    // What a read sorts or groups may be as large as the data: beyond a cache it goes to a file.
+    // What a read sorts or groups may be as large as the data: beyond a cache it spills to a file.
     let temp_store = match role {
         Role::ShortReader | Role::Reader => "FILE",
         Role::Writer | Role::Checkpointer => "MEMORY",
@@ -345,7 +349,7 @@ fn set_pragmas(connection: &Connection, options: &SqliteOptions, role: Role) -> 
     ))
 }
 
-/// The text under which a statement is prepared: an extension's begins with its name as a comment, so that a
+/// Returns the text under which a statement is prepared. An extension's begins with its name as a comment, so that a
 /// statement prepared in one scope is never run in another.
 fn key_sql<'a>(buffer: &'a mut String, scope: &SqlOwner, sql: &'a str) -> Result<&'a str, DbError> {
     let SqlOwner::Extension(name) = scope else { return Ok(sql) };
@@ -365,14 +369,14 @@ fn key_sql<'a>(buffer: &'a mut String, scope: &SqlOwner, sql: &'a str) -> Result
     Ok(buffer)
 }
 
-/// Whether the text goes on behind a `;`, or may hold nothing but a comment. What only looks so runs as well, without
-/// the cache of statements.
+/// Whether the text continues after a `;`, or may contain only a comment. A false positive also runs, but without the
+/// statement cache.
 pub(super) fn looks_like_script(sql: &str) -> bool {
     let text = sql.trim();
     text.is_empty() || text.starts_with("--") || text.trim_end_matches(';').contains(';')
 }
 
-/// Why a statement failed, before the guard was asked.
+/// Why a statement failed, before the guard was consulted.
 enum Fault {
     Sql(rusqlite::Error),
     Own(DbError),
@@ -437,7 +441,7 @@ fn pack_rows(statement: &mut Statement<'_>, bytes_max: usize) -> Result<Vec<u8>,
     let (mut writer, mut gathering) = (None, Gathering::default());
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next()? {
-        // SQLite may prepare the statement again on its first step, so the columns are asked for behind it.
+        // SQLite may prepare the statement again on its first step, so the columns are read after it.
         let writer = writer.get_or_insert_with(|| start_rows(row.as_ref()));
         for column in 0..row.as_ref().column_count() {
             let value = read_value(row.get_ref(column)?)?;
@@ -453,7 +457,7 @@ fn pack_rows(statement: &mut Statement<'_>, bytes_max: usize) -> Result<Vec<u8>,
     Ok(writer.unwrap_or_else(|| start_rows(statement)).finish())
 }
 
-/// How many bytes a value takes beyond its tag.
+/// Returns how many bytes a value takes, without its tag.
 fn len_bytes(value: ValueRef<'_>) -> usize {
     match value {
         ValueRef::Text(text) => text.len(),
@@ -483,7 +487,7 @@ fn read_value(value: SqlRef<'_>) -> Result<ValueRef<'_>, Fault> {
     })
 }
 
-/// Where SQLite keeps the write-ahead log of the database file at `path`.
+/// Returns the path of the write-ahead log for the database file at `path`.
 pub(super) fn wal_path(path: &Path) -> std::path::PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");

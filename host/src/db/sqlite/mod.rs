@@ -1,5 +1,5 @@
-//! The SQLite engine behind the `Database` trait: one writer thread with group commit, short reads on the calling
-//! thread, other reads on threads of their own. Nothing outside of this folder names rusqlite.
+//! The SQLite engine that implements the `Database` trait: one writer thread with group commit, short reads on the
+//! calling thread, other reads on their own threads. Nothing outside of this folder names rusqlite.
 
 mod batch;
 mod checkpoint;
@@ -51,13 +51,13 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the database file, creates it with mode 0600 where it is missing, and starts the engine's threads.
+    /// Opens the database file, creates it with mode 0600 if it is missing, and starts the engine's threads.
     ///
     /// Never open the file by other means within this process afterwards: closing any descriptor of it would drop
     /// SQLite's locks.
     ///
     /// # Errors
-    /// [`DbError::Closed`] with the path when the file cannot be opened, is damaged or is no database.
+    /// [`DbError::Closed`] with the path if the file cannot be opened, is damaged or is not a database.
     pub fn open(options: &SqliteOptions) -> Result<Arc<Sqlite>, DbError> {
         let fail = |problem: &dyn std::fmt::Display| {
             DbError::Closed(format!("cannot open {}: {problem}", options.path.display()))
@@ -91,10 +91,10 @@ impl Sqlite {
         }))
     }
 
-    /// What SQLite finds wrong with the file: nothing in a sound one. Reads the whole file.
+    /// Checks the file and returns the problems that SQLite finds; none in an intact file. Reads the whole file.
     ///
     /// # Errors
-    /// Those of a query; it has no deadline short of a day.
+    /// Those of a query; the deadline is a day.
     pub async fn check_integrity(&self) -> Result<Vec<String>, DbError> {
         let mut found = Vec::new();
         for sql in ["PRAGMA integrity_check", "PRAGMA foreign_key_check"] {
@@ -129,8 +129,8 @@ fn describe_rows(packed: &[u8]) -> Result<Vec<String>, DbError> {
         .collect()
 }
 
-/// Creates the file so that its owner alone may read it. A file that exists is not opened here: closing it again
-/// would drop the locks of an engine of this process that has it open.
+/// Creates the file so that only its owner may read it. An existing file is not opened here: closing it again would
+/// drop the locks of an engine of this process that has it open.
 fn create_private(options: &SqliteOptions) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&options.path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -170,7 +170,7 @@ impl Database for Sqlite {
     ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>> {
         let (reply, answer) = oneshot::channel();
         let time_max = match scope {
-            // The host's own migrations take as long as they take.
+            // The host's own migrations have no limit.
             SqlOwner::Host => deadline,
             SqlOwner::Extension(_) => deadline.min(self.transaction_time_max),
         };

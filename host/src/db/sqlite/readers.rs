@@ -1,5 +1,5 @@
-//! Reads: short ones on the calling thread, each thread on a connection of its own as far as there are enough, and
-//! those of unknown cost on a few threads, where callers take turns. It never writes.
+//! Runs reads. Short ones run on the calling thread; each thread has its own connection as far as there are enough.
+//! Those of unknown cost run on a few threads, where callers take turns. It never writes.
 
 use std::{
     cell::Cell,
@@ -29,12 +29,12 @@ use crate::{
     metrics::stats::DATABASE,
 };
 
-/// How far the reader threads stand back for all others: at 0, four scans on two cores made short reads wait about
-/// half a millisecond for a core; at 10 they wait as on a quiet machine, and scans still get what is idle.
+/// The niceness of the reader threads. At 0, four scans on two cores made short reads wait about half a millisecond for
+/// a core; at 10 they wait as on an idle machine, and scans still get the idle time.
 const SCAN_NICENESS: i32 = 10;
 
-/// How long a read that was called short may keep its caller's thread. One that takes longer is given up there and done again
-/// by a reader thread, with all of its time.
+/// How long a read with a short hint may run on its caller's thread. One that takes longer is stopped there and run
+/// again on a reader thread, with its full time.
 const SHORT_TIME_MAX: Duration = Duration::from_millis(100);
 
 /// A read that waits for a thread.
@@ -94,8 +94,8 @@ impl Readers {
             .map(drop)
     }
 
-    /// Reads on the calling thread, and again on a reader thread where that takes too long, or is more than a short read
-    /// returns.
+    /// Reads on the calling thread, and again on a reader thread if that takes too long or returns more than a short
+    /// read may.
     pub(super) fn short_or_queue(&self, query: Query<'_>) -> DbFuture<Vec<u8>> {
         let time_max = query.deadline.unwrap_or(self.options.query_timeout);
         let is_first_try = time_max > SHORT_TIME_MAX;
@@ -123,7 +123,7 @@ impl Readers {
         answer
     }
 
-    /// This thread's connection, or a free one near it, or this thread's once it is free.
+    /// Returns this thread's connection, or a free one near it, or this thread's once it is free.
     fn slot(&self) -> MutexGuard<'_, Option<SqliteConnection>> {
         let own = thread_number() % self.short.len();
         let (before, from_own) = self.short.split_at(own);
@@ -134,7 +134,7 @@ impl Readers {
             .unwrap_or_else(|| self.short[own].lock())
     }
 
-    /// Answers on a reader thread.
+    /// Reads on a reader thread.
     pub(super) fn queue(&self, query: Query<'_>) -> DbFuture<Vec<u8>> {
         if self.closed.load(Ordering::Acquire) {
             return DbFuture::ready(Err(closed()));
@@ -166,7 +166,7 @@ impl Readers {
         }))
     }
 
-    /// Lets running reads end, then closes every connection.
+    /// Waits for running reads, then closes every connection.
     pub(super) fn stop(&self) -> Vec<oneshot::Receiver<()>> {
         self.closed.store(true, Ordering::Release);
         let threads = self.turns.stop();
@@ -183,7 +183,7 @@ impl Drop for Readers {
     }
 }
 
-/// Tells the reader thread, when its caller's future is dropped, that nobody waits for the answer.
+/// Notifies the reader thread that nobody waits for the result, when the caller's future is dropped.
 struct Watch(Arc<AtomicBool>);
 
 impl Drop for Watch {
@@ -209,7 +209,8 @@ fn link_in<'a>(
     match slot {
         Some(link) => Ok(link),
         None => {
-            // By its name, another file would be opened, and that during the opening too.
+            // Opening by name could open another file, even if it was replaced during the opening, so check both before
+            // and after.
             identity.check()?;
             let link = SqliteConnection::open(options, role).map_err(errors::map);
             identity.check()?;

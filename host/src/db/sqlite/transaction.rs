@@ -1,5 +1,5 @@
-//! Interactive transactions: the handle that callers hold, and the loop by which the writer serves one until it ends.
-//! Committing is theirs to ask; nothing is retried here.
+//! Interactive transactions: the handle of the caller, and the loop in which the writer serves a transaction until it
+//! ends. The caller decides whether to commit; nothing is retried here.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,10 @@ use super::{
 };
 use crate::db::{DbError, SqlOwner, Transaction};
 
-/// A caller asks one thing after the other; more than this are waiting only if it drops its futures.
+/// A caller makes one call at a time; more than this only wait if it drops its futures.
 const CALLS_QUEUED_MAX: usize = 16;
 
-/// What a transaction is asked.
+/// A call of a transaction.
 pub(super) enum TransactionCall {
     Query { sql: String, params: Vec<u8>, reply: Reply<Vec<u8>> },
     Apply { scope: Option<SqlOwner>, batch: Vec<u8>, reply: Reply<Vec<u8>> },
@@ -26,7 +26,7 @@ pub(super) enum TransactionCall {
     Rollback(Reply<()>),
 }
 
-/// The caller's end of a transaction.
+/// The caller's side of a transaction.
 pub(super) struct SqliteTransaction {
     calls: Sender<TransactionCall>,
     ends_at: Instant,
@@ -81,13 +81,13 @@ impl Transaction for SqliteTransaction {
 
 /// How a transaction ended.
 pub(super) enum End {
-    /// It is committed; the reply is due once that is durable.
+    /// It is to be committed; the reply is sent once that is durable.
     Committed(Reply<()>),
-    /// Whatever it did is to be rolled back.
+    /// It is to be rolled back.
     Abandoned(Option<Reply<()>>),
 }
 
-/// Serves a transaction that has begun on `link` until it ends. What is still open then is the caller's to roll back.
+/// Serves a transaction that has begun on `link` until it ends. The caller rolls back what is still open then.
 pub(super) fn serve(
     link: &mut SqliteConnection,
     clock: &mut Clock,
@@ -165,7 +165,7 @@ fn commit(link: &SqliteConnection, reply: Reply<()>, spoiled: Option<DbError>) -
     }
 }
 
-/// A statement is given what is left of its transaction's time; the caller knows the whole.
+/// A statement gets the remaining time of its transaction; the caller knows only the total.
 fn whole(error: DbError, time_max: Duration) -> DbError {
     match error {
         DbError::Timeout(_) => DbError::Timeout(time_max),

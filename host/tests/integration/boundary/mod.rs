@@ -1,5 +1,6 @@
-//! The boundary of extensions in the database: statements that must not get through and statements that must, as data, on
-//! whichever engine the run is on; and what an extension's triggers and views may where the host's statements fire them.
+//! Tests the boundary of extensions in the database: statements that must be refused and statements that must succeed,
+//! as data, on the engine of the run; and what an extension's triggers and views may do when the host's statements fire
+//! them.
 
 mod roles;
 
@@ -12,7 +13,7 @@ const NONE: [Value; 0] = [];
 const HOSTILE: &str = include_str!("hostile.cases");
 const INNOCENT: &str = include_str!("innocent.cases");
 
-/// What extensions make for themselves, each in its own name.
+/// What extensions create for themselves, each in its own name.
 const TABLES: &[(&str, &str, &str)] = &[
     (
         "sqlite",
@@ -40,7 +41,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("both", "b", "INSERT INTO b_items (t) VALUES ('theirs')"),
 ];
 
-/// The host's own.
+/// Rows of the host.
 const USERS: &str = "INSERT INTO tb_users (id, email, password_hash, created_at, updated_at) \
      VALUES ('u', 'u@x.y', 'hash', '-', '-'), ('v', 'v@x.y', 'hash', '-', '-')";
 
@@ -68,8 +69,8 @@ async fn tables_in(fresh: Fresh) -> (Fresh, SqlOwner) {
     (fresh, SqlOwner::Extension("a".into()))
 }
 
-/// The statements of a table for this engine, and the code that each is to be refused with; `%0A` stands for a new line and
-/// `%0D` for a return.
+/// Returns the statements of a case table for this engine, each with the code of its refusal; `%0A` stands for a line
+/// feed and `%0D` for a carriage return.
 fn statements<'c>(cases: &'c str, engine: &str) -> Vec<(String, &'c str)> {
     let lines = cases.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     let parts = lines.map(|line| line.split_once(' ').expect("a line begins with its engines"));
@@ -78,7 +79,7 @@ fn statements<'c>(cases: &'c str, engine: &str) -> Vec<(String, &'c str)> {
     of_this.map(|((_, code), sql)| (sql.replace("%0A", "\n").replace("%0D", "\r"), code)).collect()
 }
 
-/// What must stay as it is, whatever is tried.
+/// Returns what must stay unchanged, whatever is tried.
 async fn state(fresh: &Fresh) -> Vec<Vec<Vec<Value>>> {
     let schema = match fresh.db.engine() {
         Engine::Sqlite => "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 1, 2",
@@ -102,7 +103,7 @@ async fn state(fresh: &Fresh) -> Vec<Vec<Vec<Value>>> {
     found
 }
 
-/// Whether what is no query is refused as a query: that it is none is known before what it touches.
+/// Whether a statement that is not a query was refused as such: this is detected before what it touches.
 fn is_no_query(sql: &str, error: &DbError) -> bool {
     let first = sql.split_whitespace().next().unwrap_or_default();
     error.code() == "db_sql" && ["ALTER", "CREATE", "VACUUM"].contains(&first)
@@ -195,7 +196,8 @@ async fn a_name_of_the_host_owns_nothing() {
     }
 }
 
-/// Triggers as an older version let them in, made in the host's name, and whether the host's deletion of a user goes through.
+/// Triggers that an older version allowed, created in the host's name, and whether the host's deletion of a user
+/// succeeds.
 const FIRED: &[(&str, bool)] = &[
     (
         "CREATE TRIGGER a_t AFTER DELETE ON a_items BEGIN UPDATE tb_users SET role = 'admin' WHERE id = 'v'; END",
@@ -245,7 +247,7 @@ async fn a_trigger_that_the_host_fires_has_its_extensions_rights() {
         let Err(DbError::Denied { scope, .. }) = &deleted else { panic!("{triggers}: {deleted:?}") };
         assert!(scope.contains("a trigger or view of an extension"), "{triggers}: {scope}");
         assert_eq!(state(&fresh).await, before, "{triggers}");
-        // The extension itself can take it away.
+        // The extension itself can drop it.
         let drop = [("DROP TRIGGER a_t", NONE.as_slice(), Expect::Any)];
         apply_as(&fresh.db, &SqlOwner::Extension("a".into()), &drop).await.unwrap();
         apply(&fresh.db, &[("DELETE FROM tb_users WHERE id = 'u'", &NONE, Expect::Any)]).await.unwrap();
@@ -301,7 +303,7 @@ async fn what_was_made_before_it_was_refused_is_undone() {
         "CREATE VIEW a_made AS SELECT value FROM tb_settings",
         "CREATE TRIGGER a_made AFTER INSERT ON a_more BEGIN DELETE FROM tb_users; END",
     ] {
-        // A database each: behind a job that failed part way, the writer has a savepoint for a while.
+        // A separate database each: after a job that failed part way, the writer uses savepoints for a while.
         let (fresh, scope) = tables().await;
         let applied = apply_as(&fresh.db, &scope, &[(made, &NONE, Expect::Any)]).await;
         assert!(matches!(applied, Err(DbError::Denied { .. })), "{made}: {applied:?}");
@@ -310,7 +312,8 @@ async fn what_was_made_before_it_was_refused_is_undone() {
     }
 }
 
-/// Each engine has a limit of its own, and so has the reader of an extension's text; the server's stands behind the host's.
+/// Each engine has its own limit, and so has the parser of an extension's text; the host's statements reach that of the
+/// server.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_that_nests_too_deep_is_refused_by_its_code() {
     let (fresh, extension) = tables().await;

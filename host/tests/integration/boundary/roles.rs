@@ -1,4 +1,5 @@
-//! The roles under which extensions' statements run on PostgreSQL, and that connections never keep one for another scope.
+//! Tests the roles under which extensions' statements run on PostgreSQL, and that connections never keep one for
+//! another scope.
 
 use std::{
     sync::Arc,
@@ -15,7 +16,7 @@ use tinybase_host::db::{
 use super::{NONE, USERS, state, tables, tables_in};
 use crate::support::db::{Fresh, apply, apply_as, query, query_as};
 
-/// What the server itself refuses an extension's role, whatever the text of a statement.
+/// What the server itself refuses to an extension's role, whatever the text of a statement.
 const REFUSED_BY_THE_SERVER: &[&str] = &[
     "SELECT * FROM tb_settings",
     "SELECT email FROM tb_users",
@@ -93,7 +94,7 @@ async fn roles_are_of_one_database_and_go_with_their_extension() {
     fresh.db.forget_extension("a").await.unwrap();
     assert_eq!((count(&role), count(&of_other)), ("0".to_owned(), "1".to_owned()));
     assert_eq!(database.run("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'a\\_%'").unwrap(), "0");
-    // It may come again.
+    // It may be created again.
     let again = [("CREATE TABLE a_again (x TEXT)", NONE.as_slice(), Expect::Any)];
     apply_as(&fresh.db, &scope, &again).await.unwrap();
     assert_eq!(count(&role), "1");
@@ -126,7 +127,7 @@ async fn tables_from_before_become_the_roles_and_the_host_still_reads_them() {
                   UNION SELECT pg_get_userbyid(proowner) FROM pg_proc WHERE proname LIKE 'a\\_%'";
     assert_eq!(database.run(owners).unwrap(), role);
     assert_eq!(query(&with_roles, ReadHint::Indexed, "SELECT t FROM a_items", &NONE).await.unwrap().len(), 1);
-    // A reference acts as the role that owns the table, when the host deletes what it leads to.
+    // A foreign key acts as the role that owns the table, when the host deletes the row it refers to.
     let owned = "INSERT INTO a_items (owner, t) VALUES ('u', 'owned')";
     apply_as(&with_roles, &scope, &[(owned, &NONE, Expect::Any)]).await.unwrap();
     apply(&with_roles, &[("DELETE FROM tb_users WHERE id = 'u'", &NONE, Expect::Exactly(1))]).await.unwrap();
@@ -143,7 +144,7 @@ async fn a_connection_never_keeps_a_role_for_another_scope() {
     let insert = |table: &str| format!("INSERT INTO {table} (t) VALUES ('x')");
     let host = "UPDATE tb_users SET updated_at = 'x'";
     for _ in 0..8 {
-        // Undone, and done in the names of several.
+        // Rolled back, and done in the names of several.
         let fails =
             [(insert("a_items"), Expect::Any), ("UPDATE a_items SET t = t".to_owned(), Expect::Exactly(999))];
         let fails: Vec<_> =
@@ -196,7 +197,7 @@ async fn what_is_read_changes_nothing() {
     assert_eq!(database.run("SELECT count(*) FROM a_more").unwrap(), "1");
 }
 
-/// As whom the server connects, and what keeps extensions' statements apart then.
+/// The rights of the user by which the host connects, and the resulting separation of extensions' statements.
 const USERS_OF_THE_SERVER: &[(&str, &str)] = &[("CREATEROLE", "roles"), ("NOCREATEROLE", "text")];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,7 +210,7 @@ async fn a_server_that_is_no_superuser_makes_roles_where_it_may() {
         let name = database.run("SELECT current_database()").unwrap();
         let user = format!("{name}_{}", right.to_lowercase());
         let version = database.run("SHOW server_version_num").unwrap().parse::<u32>().unwrap();
-        // Before, the schema is not the database's owner's.
+        // In earlier versions, the schema does not belong to the database's owner.
         let grant = if version < 150_000 {
             "GRANT ALL ON SCHEMA public TO {user} WITH GRANT OPTION"
         } else {

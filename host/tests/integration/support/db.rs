@@ -1,4 +1,4 @@
-//! What the database tests share: a fresh database, and calls that pack and unpack.
+//! Shared by the database tests: a fresh database, and calls that pack and unpack.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,11 +11,11 @@ use tinybase_host::db::{
 };
 use tinybase_test_postgres::server_url;
 
-/// A database of the test's own: on the PostgreSQL server that the run is on, else a file of SQLite's.
+/// The database of one test: on the run's PostgreSQL server, or else an SQLite file.
 pub(crate) struct Fresh {
     pub(crate) db: Arc<dyn Database>,
     pub(crate) dir: TempDir,
-    /// Dropped behind what is connected to it.
+    /// Dropped after what is connected to it.
     on_server: Option<tinybase_test_postgres::Database>,
 }
 
@@ -27,7 +27,7 @@ impl Fresh {
         Fresh { db: open(on_server.as_ref(), &dir).await, dir, on_server }
     }
 
-    /// A database on a server where no extension gets a role of its own, or SQLite's as ever.
+    /// Opens a database on a server where no extension gets its own role, or SQLite's as usual.
     pub(crate) async fn open_without_roles() -> Fresh {
         let mut fresh = Fresh::open().await;
         if let Some(database) = &fresh.on_server {
@@ -37,12 +37,12 @@ impl Fresh {
         fresh
     }
 
-    /// The database on the server that the run is on.
+    /// Returns the database on the run's server.
     pub(crate) fn on_server(&self) -> Option<&tinybase_test_postgres::Database> {
         self.on_server.as_ref()
     }
 
-    /// The same database once more, as another process would open it.
+    /// Opens the same database again, as another process would.
     pub(crate) async fn beside(&self) -> Arc<dyn Database> {
         open(self.on_server.as_ref(), &self.dir).await
     }
@@ -55,7 +55,7 @@ async fn open(on_server: Option<&tinybase_test_postgres::Database>, dir: &TempDi
     }
 }
 
-/// A file of SQLite's in a directory of its own, for tests that are about SQLite.
+/// An SQLite file in its own directory, for tests that are about SQLite.
 pub(crate) struct FreshSqlite {
     pub(crate) db: Arc<Sqlite>,
     pub(crate) options: SqliteOptions,
@@ -91,7 +91,7 @@ pub(crate) fn batch(statements: &[Statement<'_>]) -> Vec<u8> {
     batch.finish()
 }
 
-/// What a batch did, unpacked.
+/// The unpacked result of a batch.
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) now: String,

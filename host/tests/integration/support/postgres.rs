@@ -1,5 +1,4 @@
-//! A database of a test's own on the PostgreSQL server that `TINYBASE_TEST_POSTGRES_URL` names, for tests that are about
-//! that engine.
+//! A database per test on the PostgreSQL server in `TINYBASE_TEST_POSTGRES_URL`, for tests that are about that engine.
 
 use std::{
     env,
@@ -17,7 +16,7 @@ use tinybase_host::db::{
 use super::db::{Done, Statement, batch, unpack_done, unpack_rows};
 
 const NONE: [Value; 0] = [];
-/// How long a test waits for what must come about.
+/// How long a test waits for a condition.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// A database that is dropped at the end of its test.
