@@ -101,7 +101,7 @@ fn ready_operation() -> Json {
     ready["properties"]["safe_mode"] = schema::flag();
     operation("getReadiness", TAG, "Whether the server can do its work")
         .answers(200, "It can.", ready)
-        .refuses(503, "It cannot: `shutting_down`, `database_not_ready` or `writer_not_ready`.")
+        .refuses(503, "It cannot: `shutting_down`, `database_not_ready`, `writer_not_ready`, `disk_full` or `database_file_replaced`.")
         .into()
 }
 
