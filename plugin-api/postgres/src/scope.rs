@@ -24,7 +24,7 @@ use crate::StatementError;
 /// Whether a statement only reads or may change data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatementKind {
-    /// It changes nothing.
+    /// It only reads.
     Read,
     /// It may change something.
     Change,
