@@ -77,7 +77,7 @@ impl<'a, T> Walk<'a, T> {
         self.left = &self.left[self.next().len()..];
     }
 
-    /// Takes fewer at once; false where it is one already.
+    /// Halves the chunk size; returns false if the chunk has only one item.
     fn halve(&mut self) -> bool {
         let count = self.next().len();
         self.at_once = (count / 2).max(1);
