@@ -175,13 +175,13 @@ pub struct Page {
     /// How the page is drawn: 0 by the admin UI from `layout`, 1 by the module `file` in the admin UI's own document, 2
     /// by the document `file` in a sandboxed frame.
     pub tier: u8,
-    /// What the admin UI draws: an object with `settings`, `tables` and `actions`.
+    /// The layout that the admin UI draws: an object with `settings`, `tables` and `actions`.
     #[serde(default, skip_serializing_if = "Json::is_null")]
     pub layout: Json,
-    /// The file, below `pages/`.
+    /// The file in `pages/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// The custom element that the module of a page of tier 1 defines.
+    /// The custom element that the module of a tier 1 page defines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub element: Option<String>,
 }
