@@ -5,7 +5,8 @@ use std::{
     task::{Context, Poll},
 };
 
-/// The bytes of work before the thread is yielded: well below a millisecond of copying, a few of parsing.
+/// The bytes of work before the thread is yielded. Copying them takes well below a millisecond, parsing a few
+/// milliseconds.
 const PART_BYTES: usize = 256 << 10;
 
 /// Yields, so that other tasks waiting for this thread run first.

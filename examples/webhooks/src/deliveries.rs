@@ -1,4 +1,4 @@
-//! The routes of deliveries: list and show them with their state and errors, send one again, and send a test.
+//! The routes of deliveries: list them with their state and errors, send one again, and send a test.
 
 use tinybase_plugin_api::{audit::Entry, database::Row, prelude::*};
 

@@ -73,7 +73,7 @@ impl Hook {
     }
 }
 
-/// Returns the user whose hooks alone a request concerns; `None` for an admin, who may access all.
+/// Returns the only user whose hooks a request may access; `None` for an admin, who may access all.
 pub(crate) fn only_owner(request: &Request) -> Option<&str> {
     request.caller().filter(|caller| !is_admin(caller)).map(Caller::user_id)
 }

@@ -64,12 +64,12 @@ impl Draft {
         Draft::of(&[("extension.toml", MANIFEST.as_bytes()), (LIBRARY, b"bytes")])
     }
 
-    /// Adds one file too many.
+    /// Creates a draft with one file too many.
     fn with(path: &str) -> Draft {
         Draft::of(&[("extension.toml", MANIFEST.as_bytes()), (LIBRARY, b"bytes"), (path, b"x")])
     }
 
-    /// Adds an entry that is not in the list.
+    /// Creates a draft with an entry that is not in the list.
     fn and(path: &str, kind: EntryType) -> Draft {
         let mut draft = Draft::good();
         draft.entries.push((header(path, kind, 0), Vec::new()));

@@ -20,7 +20,7 @@ pub struct RawResponse {
     pub status: u16,
     /// 1 if the body is JSON and the headers contain no `content-type`.
     pub is_json: u8,
-    /// Headers, packed as `(u32 name, u32 value)*`; empty where there are none.
+    /// Headers, packed as `(u32 name, u32 value)*`; empty if there are none.
     pub headers: Bytes,
     /// The whole body.
     pub body: Bytes,

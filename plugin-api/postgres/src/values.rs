@@ -212,7 +212,7 @@ impl<'a> Array<'a> {
         match (self, value) {
             (Array::Texts(texts), ValueRef::Text(text)) => texts.push(Some(text)),
             (Array::Integers(numbers), ValueRef::Integer(number)) => numbers.push(Some(number)),
-            // Never happens: the value was checked against the type before.
+            // Null: all other values were checked against the type before.
             (Array::Texts(texts), _) => texts.push(None),
             (Array::Integers(numbers), _) => numbers.push(None),
         }

@@ -1,4 +1,4 @@
-//! Requests to the plugin's routes, routed, checked and answered like on the server. No socket is opened.
+//! Requests to the plugin's routes, which are routed, checked and handled as on the server. No socket is opened.
 
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};

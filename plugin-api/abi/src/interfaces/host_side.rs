@@ -1,4 +1,5 @@
-//! The host's interfaces for a plugin. Each requires the capability of the same name in the manifest.
+//! The host's interfaces for a plugin. Each requires the capability of the same name in the manifest, unless it
+//! is always granted.
 
 use super::{Outcome, TopicRef};
 use crate::{bytes::Bytes, future::RawFuture};

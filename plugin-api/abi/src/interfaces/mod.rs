@@ -160,7 +160,7 @@ pub struct TopicRef(pub &'static Topic);
 pub struct Outcome {
     /// The event's payload as JSON, as changed by the hooks; empty if none changed it.
     pub payload: Bytes,
-    /// A packed batch of statements that must commit with the change; empty where there are none.
+    /// A packed batch of statements that must commit with the change; empty if there are none.
     pub statements: Bytes,
 }
 

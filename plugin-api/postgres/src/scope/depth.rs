@@ -5,7 +5,7 @@ use sqlparser::{keywords::Keyword, tokenizer::Token};
 
 use crate::StatementError;
 
-/// The maximum nesting depth of a statement. Each operator after the first is a level too: `1 + 1 + 1` has two.
+/// The maximum nesting depth of a statement. Consecutive operators are levels too: `1 + 1 + 1` has two.
 pub(super) const DEPTH_MAX: usize = 250;
 
 /// The levels inside one bracket.
