@@ -56,7 +56,7 @@ with_status! {
 }
 
 impl Error {
-    /// An error with any status (400 to 599).
+    /// Creates an error with any status (400 to 599).
     pub fn new(status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Error {
         let (code, message) = (code.into(), message.into());
         Error { content: Box::new(Content { status, code, message, details: None, retryable: false }) }

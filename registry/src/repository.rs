@@ -61,12 +61,12 @@ pub struct Subject {
     pub version: Version,
 }
 
-/// The folder of metadata.
+/// Returns the folder of metadata.
 pub(crate) fn metadata_folder(folder: &Path) -> PathBuf {
     folder.join("metadata")
 }
 
-/// The folder of archives.
+/// Returns the folder of archives.
 pub(crate) fn targets_folder(folder: &Path) -> PathBuf {
     folder.join("targets")
 }
