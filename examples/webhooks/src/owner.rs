@@ -38,8 +38,8 @@ impl Hook {
 
     /// Adjusts the hook's rights after a change:
     ///
-    /// - An application token limits the hook to what the token may read, since it may set the hook's URL. The hook stops
-    ///   working when the token does.
+    /// - An application token limits the hook to what the token may read, since it may set the hook's URL. The hook
+    ///   stops working when the token does.
     /// - The owner, signed in, restores all of their own rights.
     /// - An admin leaves the rights unchanged, so that another user's hook never gets an admin's rights.
     ///
