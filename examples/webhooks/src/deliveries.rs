@@ -1,4 +1,4 @@
-//! The routes of deliveries: what was sent, what waits, what failed and why; to send one again, and to send a test.
+//! The routes of deliveries: list them with their state and errors, send one again, and send a test.
 
 use tinybase_plugin_api::{audit::Entry, database::Row, prelude::*};
 
@@ -57,7 +57,7 @@ fn delivery(row: &Row<'_>) -> Result<Json> {
     }))
 }
 
-/// The state that the query asks for; `None` for all.
+/// Returns the state in the query; `None` for all states.
 fn state(request: &Request) -> Result<Option<String>> {
     let Some(state) = request.query_value("state") else { return Ok(None) };
     if matches!(&*state, "pending" | "delivered" | "dead") {

@@ -1,4 +1,4 @@
-//! Tests of the test host itself, with a small extension that uses everything.
+//! Tests of the test host, with a small extension that uses every feature.
 
 use std::{
     fs,
@@ -148,7 +148,7 @@ fn folder(manifest: &str) -> TempDir {
     folder
 }
 
-/// Where the migrations for the engine of this run are.
+/// Returns the folder of the migrations for this run's engine.
 fn migrations(folder: &TempDir) -> PathBuf {
     folder.path().join("migrations").join(TestEngine::of_environment().folder())
 }
