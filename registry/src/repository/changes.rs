@@ -281,7 +281,7 @@ fn check_library(unpacked: &Path) -> Result<(), RegistryError> {
 pub(super) fn decode_hex(text: &str) -> Vec<u8> {
     let digits: Vec<u32> = text.chars().filter_map(|digit| digit.to_digit(16)).collect();
     digits
-        .chunks(2)
+        .chunks_exact(2)
         .map(|pair| u8::try_from(pair[0] * 16 + pair[1]).expect("two digits are a byte"))
         .collect()
 }

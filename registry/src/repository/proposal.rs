@@ -213,3 +213,17 @@ fn changed(name: &TargetName) -> RegistryError {
     let words = format!("{} was published with other content; a version never changes: raise it", name.raw());
     RegistryError::not_publishable(words)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_no_hex_of_32_bytes_is_refused() {
+        let proposal = |key: String| Proposer { publisher: "ada".to_owned(), keys: vec![key] };
+        assert!(proposal("ab".repeat(32)).key_ids().is_ok());
+        for bad in ["ab".repeat(31), "a".repeat(63), "a".repeat(65), "zz".repeat(32), String::new()] {
+            assert!(proposal(bad.clone()).key_ids().is_err(), "{bad:?}");
+        }
+    }
+}
