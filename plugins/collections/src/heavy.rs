@@ -1,5 +1,5 @@
-//! Limits heavy work. Work that blocks a thread for milliseconds runs for one request less at a time than there are
-//! cores, so that one core is always free for other requests. This module never does the work itself.
+//! Limits heavy work: work that blocks a thread for milliseconds. At most one request fewer than there are cores does
+//! such work at a time, so that one core is always free for other requests. This module never does the work itself.
 
 use std::{sync::LazyLock, thread::available_parallelism};
 
