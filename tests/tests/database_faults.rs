@@ -169,7 +169,7 @@ fn one_server_serves_a_file_and_nobody_takes_its_tables_back() {
     assert_eq!(create(&client, "still there").0, 201);
     server.kill();
     if site.database_url().is_none() {
-        // The lock ends with the process, for whatever reason that ends.
+        // The lock ends with the process, even after a crash.
         let server = site.serve();
         assert_eq!(server.client().get(RECORDS).expect(200)["total"], 1);
         assert!(server.stop().success());

@@ -49,7 +49,7 @@ impl Chunk {
     /// Starts writing it in a separate task.
     pub(super) fn begin(self) -> Result<UnderWay> {
         let outcome = Arc::new(Mutex::new(None));
-        // Held until the task has ended, in whatever way.
+        // Locked until the task has ended for any reason.
         let mut place = outcome.try_lock_arc().expect("nobody else knows of it yet");
         let plugin = Arc::clone(&self.plugin);
         plugin.spawn(async move { *place = Some(self.write().await) })?;

@@ -19,7 +19,7 @@ pub(super) enum Cell {
     Absent,
     /// `\N`
     Null,
-    /// Text, empty where it is quoted.
+    /// A text; an empty one must be quoted.
     Text(String),
 }
 
@@ -58,7 +58,7 @@ impl<R: BufRead> Reader<R> {
         while self.read_line(&mut line)? {
             length += line.len();
             if length > ROW_BYTES_MAX {
-                // The text after it could not be told from rows.
+                // The text after it could not be distinguished from rows.
                 return Err(std::io::Error::other(format!("the row has more than {ROW_BYTES_MAX} bytes")));
             }
             match split.take(&line, self.delimiter) {

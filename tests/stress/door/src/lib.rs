@@ -43,7 +43,7 @@ impl Door {
         Ok(Response::json(&answer)?.with_header("cache-control", "no-store"))
     }
 
-    /// `{"token"}`: returns the token's owner and purpose.
+    /// `{"token"}`: returns the token's user and rights.
     async fn who(self: Arc<Self>, request: Request) -> Result<Response> {
         let body: Json = request.json()?;
         let user = self.host.authenticate(body["token"].as_str().unwrap_or_default()).await?;
