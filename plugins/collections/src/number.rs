@@ -38,7 +38,7 @@ fn nearest(text: &str) -> Option<Json<'static>> {
 
 /// Returns the first integer in JSON text that would be changed by rounding: one of more than 64 bits.
 pub(crate) fn inexact(json: &[u8]) -> Option<String> {
-    // Integers with fewer digits fit 64 bits. A longer one covers one of these positions.
+    // An integer with fewer digits fits 64 bits. One with at least this many covers one of these positions.
     const DIGITS: usize = 19;
     let is_long = |at: usize| {
         let digits =

@@ -42,7 +42,7 @@ impl Collections {
     }
 }
 
-/// How often the catalog is checked for changes by other processes while no request arrives.
+/// How often the catalog is checked for changes by other processes while no request needs it.
 const CATALOG_CHECK: Duration = Duration::from_secs(5);
 
 #[tinybase_plugin_api::export]

@@ -61,7 +61,7 @@ pub struct Collection {
     pub answer_without_rules: String,
     /// The table's name.
     pub table: String,
-    /// The prepared statements shared by all requests.
+    /// The statements that all requests of one kind share.
     pub sql: Sql,
 }
 

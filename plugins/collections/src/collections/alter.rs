@@ -41,7 +41,7 @@ pub async fn alter(plugin: Arc<Collections>, request: Request) -> Result<Respons
         Some(_) => return Err(QueryFault::new("dry_run", "invalid_query", "must be true or false").into()),
     };
     let mut transaction = plugin.database.begin(limits::ALTER_TIME_MAX).await?;
-    // No other process changes the catalog while the transaction is open.
+    // Nothing else changes the catalog while the transaction is open.
     plugin.catalog.reload().await?;
     let collection = plugin.catalog.collection(name).await?;
     check_match(&request, &collection)?;

@@ -154,7 +154,7 @@ pub(crate) async fn make(
 /// Deletes a collection for the caller of `request`. Collections that reference it keep their references.
 pub(super) async fn end(plugin: &Collections, name: &str, request: &Request) -> Result<()> {
     let mut transaction = plugin.database.begin(limits::ALTER_TIME_MAX).await?;
-    // No other process changes the catalog within the transaction.
+    // Nothing else changes the catalog within the transaction.
     let catalog = plugin.catalog.reload().await?;
     let collection = plugin.catalog.collection(name).await?;
     check_match(request, &collection)?;

@@ -276,7 +276,7 @@ impl Order<'_> {
     }
 }
 
-/// A step of the deletion. Each step is for the records as read: if they changed since, it fails with a condition.
+/// A step of the deletion. Each step is for the records as read: if they changed since, it fails with `db_condition`.
 enum Step {
     /// Deletes records of one collection that have no references to them any more.
     Delete { number: i64, gone: Vec<Gone> },
