@@ -1,4 +1,4 @@
-//! Checking a parsed filter against a schema: names, types, dates. It never touches SQL.
+//! Checks a parsed filter against a schema: names, types, dates. It never touches SQL.
 
 use super::{
     FilterError, Writer,

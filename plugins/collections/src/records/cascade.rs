@@ -179,7 +179,7 @@ pub(super) async fn delete_dependents(
 
 /// Adds the statements that delete the records that depend on the user now. Records that are added before these
 /// statements are applied are left to the database: they form no long chain any more. If one of the records is changed
-/// or moved to another user before, the statements fail with a condition, and their caller retries.
+/// or moved to another user before, the statements fail with `db_condition`, and their caller retries.
 pub(super) async fn push_dependents(plugin: &Collections, root: Root<'_>, batch: &mut Batch) -> Result<()> {
     let catalog = plugin.catalog.current().await?;
     let family = Family::of(&catalog, &root);
