@@ -1,5 +1,5 @@
-//! The collections extension: schemas, records, queries and access rules over the host's database.
-//! It never opens the database itself: all it knows of storage is the SQL that it hands to the host.
+//! The collections extension: schemas, records, queries and access rules over the host's database. It never opens the
+//! database itself: it only passes SQL to the host.
 #![forbid(unsafe_code)]
 
 pub mod access;

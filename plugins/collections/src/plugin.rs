@@ -1,4 +1,4 @@
-//! The extension's code as the host sees it: what it holds, and the one place where everything is registered.
+//! The extension as the host sees it: its state, and the one place where everything is registered.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,28 +21,28 @@ pub struct Collections {
 }
 
 impl Collections {
-    /// The SQL of the database.
+    /// Returns the SQL dialect of the database.
     pub(crate) fn dialect(&self) -> Dialect {
         Dialect::of(self.database.engine())
     }
 
-    /// The largest answer in bytes: the host passes no larger one on.
+    /// Returns the maximum response size in bytes, as enforced by the host.
     pub(crate) fn answer_bytes_max(&self) -> usize {
         self.host.response_bytes_max()
     }
 
-    /// Runs a task beside everything else.
+    /// Runs a task in the background.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         self.host.spawn(task)
     }
 
-    /// Room for what is about to be held.
+    /// Reserves memory for data that is about to be created.
     pub(crate) async fn reserve(&self, bytes: usize) -> Result<Reserved> {
         self.host.reserve(bytes).await
     }
 }
 
-/// How often the catalog is compared with what another process may have changed, while nobody asks for it.
+/// How often the catalog is checked for changes by other processes while no request needs it.
 const CATALOG_CHECK: Duration = Duration::from_secs(5);
 
 #[tinybase_plugin_api::export]

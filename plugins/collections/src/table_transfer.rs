@@ -1,5 +1,5 @@
-//! What the host asks when it copies an instance into another database: how the tables of collections are made, first bare
-//! to be filled, then finished. It runs none of the statements.
+//! Responds to the host when it copies an instance into another database: how to create the tables of collections,
+//! first bare for filling, then completed. It runs none of the statements.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use crate::{
     storage::{Shape, table_name},
 };
 
-/// The topic on which the host asks, with the catalog's rows in place already.
+/// The topic of the host's request. The catalog's rows are already in place.
 pub(crate) const TOPIC: &str = "copy.tables";
 
-/// Answers the statements for every collection.
+/// Returns the statements for every collection.
 pub(crate) async fn tables(plugin: Arc<Collections>, event: Event) -> Result<HookOutcome> {
     let catalog = plugin.catalog.reload().await?;
     let number_of = |name: &str| catalog.get(name).map(|target| target.number);
@@ -44,7 +44,7 @@ pub(crate) async fn tables(plugin: Arc<Collections>, event: Event) -> Result<Hoo
     Ok(HookOutcome::accept().with_payload(payload))
 }
 
-/// The statements that count a collection's records again.
+/// Returns the statements that recount a collection's records.
 fn recount(number: i64) -> [String; 2] {
     let table = table_name(number);
     [

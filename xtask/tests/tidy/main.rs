@@ -1,5 +1,5 @@
-//! The rules of this repository, as tests over every file that git knows. Each rule is a function from a file to its faults,
-//! and each is shown to find a fault once. It never looks at build output.
+//! The rules of this repository, as tests over every file in git. Each rule is a function from a file to its faults,
+//! and a test shows that each rule finds a fault. It never looks at build output.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,20 +10,20 @@ use proc_macro2::{TokenStream, TokenTree};
 
 mod retired;
 
-/// Lines of a Rust file that hold something, at most.
+/// The maximum number of non-blank lines of a Rust file.
 const FILE_LINES_MAX: usize = 500;
 
-/// Folders of built-in plugins, which depend on the SDK alone.
+/// The folder of built-in plugins, which only depend on the SDK.
 const PLUGINS: &str = "plugins/";
 
-/// What a plugin never depends on, other than for its tests: the host and what only the host may reach.
+/// Crates that a plugin must not depend on, except for its tests: the host and what only the host may access.
 const NOT_FOR_PLUGINS: [&str; 5] = ["tinybase", "rusqlite", "sqlx", "axum", "libsqlite3-sys"];
 
-/// What never crosses the boundary, so that its crate does not even know it.
+/// Crates whose types never cross the boundary, so that its crate does not depend on them.
 const NOT_FOR_ABI: [&str; 7] = ["axum", "http", "hyper", "serde_json", "sqlx", "rusqlite", "tokio"];
 
-/// Where `unsafe` may be written, by the start of the path. In `crash.rs` a handler of signals is a function of C: no safe
-/// interface offers the signals of a fault.
+/// The places where `unsafe` is allowed, by path prefix. In `crash.rs` a signal handler is a C function: no safe
+/// interface supports the signals of a fault.
 const UNSAFE_PLACES: [&str; 5] = [
     "plugin-api/abi/src/",
     "host/src/allocator.rs",
@@ -35,14 +35,14 @@ const UNSAFE_PLACES: [&str; 5] = [
 /// Files that may break a rule, each with the reason: (rule, path, reason). One that no longer breaks it is a fault.
 const EXCEPTIONS: [(&str, &str, &str); 0] = [];
 
-/// One file as git knows it.
+/// One file in git.
 struct File {
     /// Relative to the root, with `/`.
     path: String,
     text: String,
 }
 
-/// A rule's name, and what finds its faults in one file.
+/// A rule's name, and the function that finds its faults in one file.
 type Rule = (&'static str, fn(&File) -> Vec<String>);
 
 const RULES: [Rule; 10] = [
@@ -58,10 +58,10 @@ const RULES: [Rule; 10] = [
     ("retired_names", retired::retired_names),
 ];
 
-/// Where the host's own SQL stands.
+/// The folders of the host's own SQL.
 const HOST_SQL: [&str; 2] = ["host/src/", "migrations/"];
 
-/// Every Rust file says in its first line what it owns.
+/// Checks that every Rust file states in its first line what it owns.
 fn opening(file: &File) -> Vec<String> {
     let opens = ["//!", "#!"].iter().any(|start| file.text.starts_with(start));
     if !is_rust(file) || opens {
@@ -79,12 +79,12 @@ fn file_lines(file: &File) -> Vec<String> {
     vec![format!("{lines} lines, {FILE_LINES_MAX} at most: one concept a file")]
 }
 
-/// Nothing points at the machine or the surroundings that it was written in.
+/// Checks that nothing refers to the machine or the surroundings that it was written in.
 fn machine_words(file: &File) -> Vec<String> {
     if ["Cargo.lock", "package-lock.json"].iter().any(|lock| file.path.ends_with(lock)) {
         return vec![];
     }
-    // Put together here, so that this file does not hold them.
+    // Assembled here, so that this file does not contain the words.
     let words = [
         concat!("../", "shared"),
         concat!(".lib", "rary/"),
@@ -97,7 +97,7 @@ fn machine_words(file: &File) -> Vec<String> {
     ];
     let faulty = |line: &str, word: &str| {
         line.match_indices(word).any(|(at, _)| {
-            // `framework/x` is a word of its own, `/tmp` in a longer path is not the machine's.
+            // `framework/x` is a separate word, and `/tmp` in a longer path is not the machine's.
             !word.starts_with('/')
                 || !line[..at].ends_with(|c: char| c.is_alphanumeric() || "_-.}>*".contains(c))
         })
@@ -124,7 +124,7 @@ fn unsafe_places(file: &File) -> Vec<String> {
     }
 }
 
-/// The lines of the word `unsafe` as code, which no comment and no string is.
+/// Returns the lines with the word `unsafe` in code, not in comments or strings.
 fn unsafe_lines(tokens: TokenStream) -> BTreeSet<usize> {
     let mut lines = BTreeSet::new();
     for token in tokens {
@@ -176,8 +176,8 @@ fn final_newline(file: &File) -> Vec<String> {
     }
 }
 
-/// A common table expression of the host's has the host's prefix. SQLite's authorizer names it as it names an extension's view, so
-/// that it would have the rights of whichever extension is called so; and it would stand in the place of that one's table.
+/// Checks that the host's common table expressions have the host's prefix. SQLite's authorizer treats such a name like
+/// an extension's view. It would get the rights of an extension with the same name, and shadow that extension's table.
 fn common_tables(file: &File) -> Vec<String> {
     let is_sql = is_rust(file) || file.path.ends_with(".sql");
     if !is_sql || !HOST_SQL.iter().any(|place| file.path.starts_with(place)) {
@@ -186,7 +186,7 @@ fn common_tables(file: &File) -> Vec<String> {
     let words = words(&file.text);
     let mut faults = Vec::new();
     for (at, (_, word)) in words.iter().enumerate() {
-        // In Rust SQL is in capitals, and prose is not.
+        // In Rust, SQL is in capitals, and prose is not.
         if *word != "WITH" && (is_rust(file) || !word.eq_ignore_ascii_case("with")) {
             continue;
         }
@@ -203,7 +203,8 @@ fn common_tables(file: &File) -> Vec<String> {
     faults
 }
 
-/// Whether `name [(…)] AS [NOT] [MATERIALIZED] (…)` stands at a word: where its name is, and the word behind its end.
+/// Matches `name [(…)] AS [NOT] [MATERIALIZED] (…)` at a word. Returns the position of the name, and of the word after
+/// the end.
 fn common_table(words: &[(usize, &str)], at: usize) -> Option<(usize, usize)> {
     let is =
         |at: usize, wanted: &str| words.get(at).is_some_and(|(_, word)| word.eq_ignore_ascii_case(wanted));
@@ -221,11 +222,11 @@ fn common_table(words: &[(usize, &str)], at: usize) -> Option<(usize, usize)> {
     if !is(next, "(") {
         return None;
     }
-    // One that is put together by a program ends nobody knows where.
+    // The end of an expression that is assembled by a program is unknown.
     Some((at, behind(words, next).unwrap_or(words.len())))
 }
 
-/// The word behind the parenthesis that closes the one at a word.
+/// Returns the position after the parenthesis that closes the one at a word.
 fn behind(words: &[(usize, &str)], at: usize) -> Option<usize> {
     let mut depth = 0_usize;
     for (offset, (_, word)) in words[at..].iter().enumerate() {
@@ -239,7 +240,7 @@ fn behind(words: &[(usize, &str)], at: usize) -> Option<usize> {
     None
 }
 
-/// The names and signs of a text with their lines; what only joins lines of a string is left out.
+/// Splits a text into names and symbols with their lines; characters that only join the lines of a string are left out.
 fn words(text: &str) -> Vec<(usize, &str)> {
     let mut words = Vec::new();
     for (number, line) in text.lines().enumerate() {
@@ -260,7 +261,7 @@ fn words(text: &str) -> Vec<(usize, &str)> {
     words
 }
 
-/// The packages under `[dependencies]`, a target's included, under their own names.
+/// Returns the packages under `[dependencies]`, including those of targets, under their own names.
 fn dependencies(manifest: &str) -> BTreeSet<String> {
     let table: toml::Table = manifest.parse().expect("cargo has read this manifest");
     let targets = table.get("target").and_then(toml::Value::as_table);
@@ -283,14 +284,14 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies inside of the workspace").to_owned()
 }
 
-/// Every text file that git tracks or would track.
+/// Returns every text file that git tracks or would track.
 fn files() -> Vec<File> {
     let arguments = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
     let output = Command::new("git").args(arguments).current_dir(root()).output().expect("git is installed");
     assert!(output.status.success(), "git ls-files: {}", String::from_utf8_lossy(&output.stderr));
     let listed = String::from_utf8(output.stdout).expect("paths are UTF-8");
     let paths: BTreeSet<_> = listed.split('\0').filter(|path| !path.is_empty()).collect();
-    // Deleted but not yet committed, or not text: nothing to read.
+    // Skip files that are deleted but not yet committed, or not text.
     let read =
         |path: &str| Some(File { path: path.to_owned(), text: fs::read_to_string(root().join(path)).ok()? });
     paths.into_iter().filter_map(read).collect()
@@ -319,10 +320,10 @@ fn every_file_keeps_the_rules() {
     assert!(faults.is_empty(), "{} faults\n{}", faults.len(), faults.join("\n"));
 }
 
-/// A rule, the path and text of a file that breaks it, and those of one close to it that does not.
+/// A rule, the path and text of a file that breaks it, and those of a similar file that does not.
 type Case<'a> = (&'a str, &'a str, &'a str, &'a str, &'a str);
 
-/// Those of [`common_tables`].
+/// The cases of [`common_tables`].
 const COMMON_TABLES: [Case<'_>; 3] = [
     (
         "common_tables",
@@ -347,7 +348,7 @@ const COMMON_TABLES: [Case<'_>; 3] = [
     ),
 ];
 
-/// For each rule a file that breaks it, and one close to it that does not.
+/// For each rule a file that breaks it, and a similar one that does not.
 #[test]
 fn every_rule_finds_its_fault() {
     let long = "//! Long.\n".repeat(FILE_LINES_MAX + 1);

@@ -1,4 +1,5 @@
-//! Names that were replaced by the field's own words and do not come back. It knows code alone, no comment and no string.
+//! Names that were replaced by the field's usual words and must not come back. It checks code only, no comments or
+//! strings.
 
 use proc_macro2::{TokenStream, TokenTree};
 
@@ -7,7 +8,7 @@ use super::{File, is_rust};
 /// A library that is kept as it was built.
 const KEPT: &str = "tests/abi/";
 
-/// What a name was, and what it is now.
+/// The old name, and the new one.
 const RETIRED: &[(&str, &str)] = &[
     ("AnswerBody", "ResponseBody"),
     ("Asked", "a noun: PackageSpec, LeaseRequest, Arguments"),
@@ -55,13 +56,13 @@ const RETIRED: &[(&str, &str)] = &[
     ("ways_in", "sign_in_methods"),
 ];
 
-/// Where a file uses such a name.
+/// Returns the uses of retired names in a file.
 pub(super) fn retired_names(file: &File) -> Vec<String> {
     if !is_rust(file) || file.path.starts_with(KEPT) {
         return vec![];
     }
     let mut faults = Vec::new();
-    // What is not Rust is another rule's fault.
+    // A file that is not valid Rust is another rule's fault.
     collect(file.text.parse().unwrap_or_default(), &mut faults);
     faults
 }

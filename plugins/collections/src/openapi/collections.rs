@@ -1,4 +1,4 @@
-//! The operations of collections themselves, and of their status.
+//! The operations on collections themselves, and on their status.
 
 use serde_json::{Value as Json, json};
 
@@ -118,7 +118,7 @@ fn named(operation_id: &str) -> Operation {
     operation(operation_id, TAG).path("name", name_in_path(), "The collection's name.")
 }
 
-/// A collection's name as a part of a path.
+/// Returns the path parameter for a collection's name.
 pub(super) fn name_in_path() -> Json {
     json!({"type": "string", "minLength": 1})
 }
@@ -145,7 +145,7 @@ fn schema() -> Json {
     })
 }
 
-/// The definition of a field. What is null is as if it were not there.
+/// Returns the schema of a field definition. A null member is the same as an absent one.
 fn field() -> Json {
     let word =
         json!({"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "maxLength": limits::NAME_BYTES_MAX});
@@ -213,7 +213,7 @@ fn dry_run() -> Json {
     }))
 }
 
-/// The fields of a collection's status.
+/// Returns the fields of a collection's status.
 fn report() -> Json {
     let constraint = json!({
         "type": "object",

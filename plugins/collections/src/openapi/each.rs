@@ -1,5 +1,5 @@
-//! What the host asks for its OpenAPI document: each collection's own paths and schemas. It describes collections as they
-//! are now, and never reads a record.
+//! Responds to the host's OpenAPI collection: each collection's own paths and schemas. It describes the current
+//! collections, and never reads a record.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -23,13 +23,13 @@ use crate::{
     query::fingerprint,
 };
 
-/// The topic on which the host collects them.
+/// The topic of the host's collection.
 pub(crate) const TOPIC: &str = "openapi.collect";
 
-/// The name under which the host knows this extension.
+/// This extension's name in the host.
 const EXTENSION: &str = "collections";
 
-/// Adds every collection's part to what is collected.
+/// Adds every collection's part to the payload.
 pub(crate) async fn collect(plugin: Arc<Collections>, event: Event) -> Result<HookOutcome> {
     let catalog = plugin.catalog.current().await?;
     let limit = event.payload["limit"].as_u64().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(0);
@@ -47,7 +47,7 @@ pub(crate) async fn collect(plugin: Arc<Collections>, event: Event) -> Result<Ho
     Ok(HookOutcome::accept().with_payload(answer))
 }
 
-/// Changes whenever something changes that the part tells.
+/// Returns a version that changes with everything that the part depends on.
 fn version(catalog: &Catalog, limit: usize) -> String {
     let revisions: Vec<String> =
         catalog.all().iter().map(|collection| format!("{} {}", collection.id, collection.revision)).collect();
@@ -66,7 +66,7 @@ fn part<'a>(collections: impl Iterator<Item = &'a Collection>, version: String) 
     json!({"version": version, "paths": paths, "components": {"schemas": schemas}})
 }
 
-/// `blog_posts` is `BlogPosts` in the names of types and methods; one that is taken gets a number.
+/// Returns a free name for types and methods: `blog_posts` becomes `BlogPosts`; a taken name gets a number.
 fn free_name(name: &str, taken: &mut HashSet<String>) -> String {
     let mut camel = String::with_capacity(name.len());
     for word in name.split('_') {

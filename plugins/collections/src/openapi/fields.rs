@@ -1,5 +1,5 @@
-//! A collection's fields as JSON Schema: of its records' data as they are answered, given, and changed. It promises no more
-//! than validation holds.
+//! A collection's fields as JSON Schema: for the data of records in responses, in new records and in changes. It
+//! promises no more than validation ensures.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -8,12 +8,12 @@ use crate::{
     schema::{Bound, Field, Item, Kind, UnknownFields},
 };
 
-/// The data of a record as it is answered. Nothing in it is required, since `fields` picks.
+/// Returns the schema of a record's data in responses. Nothing is required, since `fields` selects members.
 pub(super) fn answered(collection: &Collection) -> Json {
     json!({"type": "object", "properties": properties(collection)})
 }
 
-/// The data of a new record.
+/// Returns the schema of a new record's data.
 pub(super) fn given(collection: &Collection) -> Json {
     let fields = collection.schema.fields().iter();
     let required: Vec<&str> = fields
@@ -25,7 +25,7 @@ pub(super) fn given(collection: &Collection) -> Json {
     schema
 }
 
-/// Fields laid over a record's data.
+/// Returns the schema of fields that are merged into a record's data.
 pub(super) fn changes(collection: &Collection) -> Json {
     let mut schema = answered(collection);
     if collection.options.unknown_fields == UnknownFields::Reject {
@@ -56,7 +56,7 @@ fn property(field: &Field, description: &str) -> Json {
     }
     let default: Option<Json> =
         field.default.as_deref().and_then(|default| serde_json::from_str(default).ok());
-    // Only of plain values: in an object, a member named `$ref` would be taken for a reference of the document.
+    // Only for plain values: in an object, a member named `$ref` would be interpreted as a reference of the document.
     if let Some(default) = default.filter(|default| !default.is_object() && !default.is_array()) {
         schema["default"] = default;
     }
@@ -111,7 +111,8 @@ fn text(field: &Field, notes: &mut Vec<String>) -> Json {
     schema
 }
 
-/// Whether a pattern means the same to everybody who reads JSON Schema: no flags, names or classes of one engine alone.
+/// Returns whether a pattern means the same in all JSON Schema implementations: no flags, names or engine-specific
+/// classes.
 fn is_common(pattern: &str) -> bool {
     let mut characters = pattern.chars().peekable();
     while let Some(character) = characters.next() {
@@ -130,7 +131,7 @@ fn is_common(pattern: &str) -> bool {
 
 fn array(field: &Field, item: Option<Item>) -> Json {
     let items = match item {
-        // Anything; generators of clients want it said.
+        // Any value; client generators need it explicitly.
         None => json!({}),
         Some(Item::Text) => json!({"type": "string"}),
         Some(Item::Integer) => json!({"type": "integer", "format": "int64"}),

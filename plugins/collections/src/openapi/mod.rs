@@ -1,5 +1,5 @@
-//! What the API's documentation says of this extension: an OpenAPI operation for each route, with what it takes and what
-//! it answers. It describes what the routes do, and never decides anything.
+//! The API documentation of this extension: an OpenAPI operation for each route, with its input and responses. It
+//! describes the routes, and never decides anything.
 
 mod collections;
 mod each;
@@ -18,10 +18,10 @@ pub(crate) use records::{
     list_records, replace_record,
 };
 
-/// An operation in the making. What every route has in common is added by the host.
+/// A builder for an operation. The host adds what all routes have in common.
 pub(crate) struct Operation(Map<String, Json>);
 
-/// An operation: its id as clients name their method, the group that it is shown in.
+/// Creates an operation with an id, from which clients name their method, and the group it is shown in.
 fn operation(id: &str, tag: &str) -> Operation {
     let mut object = Map::new();
     object.insert("operationId".to_owned(), id.into());
@@ -79,7 +79,7 @@ impl Operation {
         )
     }
 
-    /// An answer that carries the tag of what it shows.
+    /// Adds a response that carries the entity tag of its content.
     fn answers_tagged(self, status: u16, about: &str, schema: Json) -> Operation {
         let tag = json!({"schema": text(), "description": "The tag, for `If-Match` and `If-None-Match`."});
         let content = json!({"application/json": {"schema": schema}});
@@ -90,7 +90,7 @@ impl Operation {
         self.response(status, json!({"description": about}))
     }
 
-    /// A refusal of the route's own.
+    /// Adds an error response specific to the route.
     fn refuses(self, status: u16, about: &str) -> Operation {
         self.answers(status, about, json!({"$ref": "#/components/schemas/Error"}))
     }
@@ -122,14 +122,14 @@ fn list(items: Json) -> Json {
     json!({"type": "array", "items": items})
 }
 
-/// An object with these fields, all of them there.
+/// Returns the schema of an object with these fields, all of them required.
 fn object(fields: Json) -> Json {
     let required: Vec<String> =
         fields.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
     json!({"type": "object", "required": required, "properties": fields})
 }
 
-/// The same, or null.
+/// Returns the same schema, or null.
 fn nullable(schema: Json) -> Json {
     json!({"anyOf": [schema, {"type": "null"}]})
 }

@@ -1,28 +1,28 @@
-//! The operations of records: of any collection, or of one whose fields are known.
+//! The operations on records: of any collection, or of one with known fields.
 
 use serde_json::{Value as Json, json};
 
 use super::{Operation, collections::name_in_path, count, id, list, nullable, object, operation, text, time};
 use crate::limits;
 
-/// Whose records are described.
+/// The collection, or any collection, whose records are described.
 pub(crate) struct Described {
-    /// What stands in the operation ids between verb and noun: `Posts` in `listPostsRecords`.
+    /// The part of the operation ids between verb and noun: `Posts` in `listPostsRecords`.
     pub(super) infix: String,
-    /// The group that the operations are shown in.
+    /// The group of the operations.
     pub(super) tag: String,
-    /// Whether the path names the collection by a parameter.
+    /// Whether the collection is a path parameter.
     pub(super) is_any: bool,
-    /// A record as it is answered.
+    /// A record in a response.
     pub(super) record: Json,
     /// The data of a new record.
     pub(super) given: Json,
-    /// Fields laid over a record's data.
+    /// The fields that are merged into a record's data.
     pub(super) changes: Json,
 }
 
 impl Described {
-    /// The records of any collection.
+    /// Describes the records of any collection.
     pub(crate) fn any() -> Described {
         let data = json!({"type": "object"});
         Described {
@@ -224,7 +224,7 @@ fn cursor() -> Json {
     json!({"type": "string", "maxLength": limits::CURSOR_BYTES_MAX})
 }
 
-/// A record with this data.
+/// Returns the schema of a record with this data.
 pub(super) fn record(data: &Json) -> Json {
     json!({
         "type": "object",

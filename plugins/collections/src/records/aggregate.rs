@@ -15,7 +15,7 @@ use crate::{
     query::Aggregate,
 };
 
-/// Answers an aggregate.
+/// Handles a request for an aggregate.
 pub async fn aggregate(plugin: Arc<Collections>, request: Request) -> Result<Response> {
     retry_on_schema_change(&plugin, || groups(&plugin, &request)).await
 }
@@ -50,7 +50,7 @@ async fn groups(plugin: &Collections, request: &Request) -> Result<Response> {
         let before = out.len();
         aggregate.write_row(&row.values()?, &mut out);
         budget.take(out.len() - before + 1)?;
-        // As long as it grows, it is copied to a place of twice its size.
+        // While the response grows, it is copied to a buffer of twice its size.
         room.grow(2 * (out.len() - before)).await?;
         pace.worked(out.len() - before).await;
     }
@@ -58,7 +58,7 @@ async fn groups(plugin: &Collections, request: &Request) -> Result<Response> {
     Ok(Response::json_bytes(out))
 }
 
-/// Bytes of the answer beside its groups.
+/// Bytes of the response without its groups.
 const GROUPS_BYTES: usize = 128;
 
 fn overflow(error: Error) -> Error {

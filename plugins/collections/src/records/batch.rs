@@ -1,8 +1,8 @@
-//! `POST /api/collections/batch`: many changes together or not at all, each under its own rule.
+//! `POST /api/collections/batch`: applies many changes together or none of them, each under its own rule.
 //!
 //! `{"operations": [{"op": "create", "collection", "data", "id"?}, {"op": "update", "collection", "id", "data",
-//! "if_match"?}, {"op": "replace", …}, {"op": "delete", "collection", "id"}]}`. A later operation sees what an earlier
-//! one did. Answers `{"results": [{"op", "status", "record"?}]}` in their order.
+//! "if_match"?}, {"op": "replace", …}, {"op": "delete", "collection", "id"}]}`. A later operation sees the effects of
+//! earlier ones. Returns `{"results": [{"op", "status", "record"?}]}` in their order.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -83,7 +83,7 @@ async fn apply(plugin: &Collections, request: &Request) -> Result<Response> {
             None => refused.error,
         })?;
         if let Some(times) = applied {
-            // One whose data was let go of was heard by nobody when it was prepared.
+            // A change without its data had no listener when it was prepared.
             for change in
                 changes.iter().filter(|change| change.previous.is_some() || change.change == Change::Create)
             {
@@ -97,7 +97,7 @@ async fn apply(plugin: &Collections, request: &Request) -> Result<Response> {
     Err(error::contended())
 }
 
-/// The same error, with the operation that it is about.
+/// Returns the same error, with the operation that caused it.
 fn placed(fault: &Error, at: usize, id: Option<&str>) -> Error {
     let message = format!("operations[{at}]: {}", fault.message());
     let mut details = fault.details().cloned().unwrap_or_else(|| json!({}));
@@ -118,7 +118,7 @@ fn placed(fault: &Error, at: usize, id: Option<&str>) -> Error {
     Error::new(fault.status(), fault.code().to_owned(), message).with_details(details)
 }
 
-/// Bytes of the answer beside its results, and of one result beside its record.
+/// Bytes of the response without its results, and of one result without its record.
 const RESULTS_BYTES: usize = 32;
 const RESULT_BYTES: usize = 64;
 
@@ -127,16 +127,16 @@ struct Work<'a> {
     request: &'a Request,
     context: RequestContext<'a>,
     changes: Vec<PreparedWrite>,
-    /// The last change of each record so far, by its position.
+    /// The position of the last change of each record so far.
     seen: HashMap<(i64, String), usize>,
     parts: Vec<Part>,
-    /// The position of the change that each part begins with.
+    /// The position of the first change of each part.
     starts: Vec<usize>,
-    /// What the answer may still take.
+    /// The rest of the response budget.
     answer: Budget,
-    /// What may still be held until the batch is applied.
+    /// The rest of the memory budget until the batch is applied.
     memory: Budget,
-    /// Room for all of it.
+    /// The memory reservation for everything.
     room: Room<'a>,
     pace: Pace,
 }
@@ -170,7 +170,7 @@ impl<'a> Work<'a> {
         let is_create = matches!(op, WriteOp::Create(_));
         let (taken, stored) = if is_create { (stored, None) } else { (None, stored) };
         let conditions = Conditions { if_match: if_match(operation)?, if_none_match: None };
-        // Of a small body, no operation's data is much.
+        // In a small body, no operation has much data.
         let is_small = self.request.body().len() <= limits::LIGHT_BYTES_MAX;
         let given = op.data().filter(|_| !is_small).map_or(0, Json::size);
         let turn = heavy::turn(given + stored.as_ref().map_or(0, |stored| stored.data.len())).await;
@@ -178,7 +178,7 @@ impl<'a> Work<'a> {
         drop(turn);
         let before = Before { seen: &self.seen, changes: &self.changes };
         references::check(self.plugin, &prepared, op, &self.context, Some(before)).await?;
-        // Only those who may create a record learn that its id is taken.
+        // Only callers who may create a record learn that its id is taken.
         if taken.is_some() {
             let message = format!("there is a record {id} in {} already", collection.name);
             return Err(Error::conflict("record_exists", message));
@@ -201,7 +201,7 @@ impl<'a> Work<'a> {
         self.memory.take(stored + kept)?;
         let answered = RESULT_BYTES + write::answer_len_max(&prepared);
         self.answer.take(answered)?;
-        // The host copies what it is to store.
+        // The host copies the data to be stored.
         self.room.grow(2 * stored + kept + answered).await?;
         self.seen.insert(key, self.changes.len());
         self.changes.push(prepared);
@@ -209,13 +209,13 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// The record that a change leaves.
+    /// Returns the record after a change.
     fn left(&self, at: usize) -> Option<Stored> {
         let change = &self.changes[at];
         (change.change != Change::Delete).then(|| change.record.clone())
     }
 
-    /// Begins a part with a deletion that may take chains of records with it.
+    /// Starts a part with a deletion that may delete chains of other records.
     fn begin_part(&mut self) {
         let at = self.changes.len();
         if at == 0 {
@@ -227,7 +227,7 @@ impl<'a> Work<'a> {
     }
 }
 
-/// The tag that the record must have.
+/// Returns the entity tag that the record must have.
 fn if_match<'a>(operation: &'a Json<'_>) -> Result<Option<&'a str>> {
     match operation.get("if_match") {
         None | Some(Json::Null) => Ok(None),

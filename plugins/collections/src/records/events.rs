@@ -1,14 +1,18 @@
-//! Events of records: what hooks and listeners of other extensions receive. It changes nothing itself.
+//! Events of records: the payloads for hooks and listeners of other extensions. It changes nothing itself.
 //!
-//! Topics `record.create`, `record.update` and `record.delete`, the collection's name as subject. The payload is
-//! `{"event_id", "collection", "collection_id", "id", "owner_id", "version", "created_at", "updated_at", "record", "previous",
-//! "caller", "request_id"}`:
-//! `event_id` is the same for all who receive a change, however often it comes, `record` is the data (null on delete),
-//! `previous` the data before (null on create), `version` the record's after the change (on delete, the last that it had),
-//! `created_at` when it was created (null on create, where the change gives it its time), `updated_at` when it was last
-//! changed (null but on delete, likewise), `caller`
-//! `{"user_id", "email", "is_admin"}` or null. A hook may alter `record`, which is validated again, refuse by an error, or
-//! add statements that commit with the change.
+//! Topics `record.create`, `record.update` and `record.delete`, with the collection's name as subject. The payload is
+//! `{"event_id", "collection", "collection_id", "id", "owner_id", "version", "created_at", "updated_at", "record",
+//! "previous", "caller", "request_id"}`:
+//!
+//! - `event_id` is the same for every receiver of a change, even if it is delivered more than once.
+//! - `record` is the data (null on delete), `previous` the data before (null on create).
+//! - `version` is the record's version after the change (on delete, its last version).
+//! - `created_at` is the creation time (null on create, if the change sets it).
+//! - `updated_at` is the time of the last change on delete, and otherwise null, since the change sets it.
+//! - `caller` is `{"user_id", "email", "is_admin"}` or null.
+//!
+//! A hook may alter `record`, which is validated again, refuse the change by an error, or add statements that commit
+//! with it.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -51,7 +55,7 @@ struct PayloadCaller<'a> {
 }
 
 impl Events {
-    /// Names the topics to the host.
+    /// Registers the topics with the host.
     pub fn new(host: &Host) -> Result<Events> {
         Ok(Events {
             create: host.topic("record.create")?,
@@ -68,7 +72,7 @@ impl Events {
         }
     }
 
-    /// Whether anybody is notified of such a change, or runs before it.
+    /// Returns whether such a change has listeners or hooks.
     pub(super) fn are_heard(&self, change: Change) -> bool {
         let topic = self.topic(change);
         topic.has_before() || topic.has_after()
@@ -87,7 +91,7 @@ impl Events {
         topic.before(&prepared.collection.name, &payload(prepared, context)?).await
     }
 
-    /// Tells who listens that a change was committed.
+    /// Notifies listeners of a committed change.
     pub(super) fn after(&self, prepared: &PreparedWrite, context: &RequestContext<'_>) -> Result<()> {
         let topic = self.topic(prepared.change);
         if topic.has_after() {

@@ -1,7 +1,8 @@
-//! Following references: the records that a page's references lead to, each under the `read` rule of its own
-//! collection. One statement a reference and level; what the caller may not see is null.
+//! Follows references: loads the records that a page references, each under the `read` rule of its own collection. It
+//! runs one statement per reference and level. A record that the caller may not read is null.
 //!
-//! A record is loaded once for each reference and level, and written as often as it is referred to. Both are counted.
+//! A record is loaded once per reference and level, and written once per reference to it. Both count against the
+//! budget.
 
 use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc};
 
@@ -33,7 +34,7 @@ use crate::{
 
 type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
-/// For whom references are followed, and what may still be loaded.
+/// The request for which references are followed, and its remaining budget.
 pub(super) struct Loading<'a> {
     pub(super) plugin: &'a Collections,
     pub(super) catalog: &'a Catalog,
@@ -43,17 +44,17 @@ pub(super) struct Loading<'a> {
     pub(super) pace: Pace,
 }
 
-/// The records that one reference of a page's records leads to.
+/// The records that one reference field of a page points to.
 pub(super) struct ExpandedField {
     field: String,
     target: Arc<Collection>,
     records: Vec<Found>,
-    /// For each record of the page, the position of the one that it refers to.
+    /// For each record of the page, the position of the record it references.
     leads: Vec<Option<usize>>,
     below: Vec<ExpandedField>,
 }
 
-/// A record that was found.
+/// A loaded record.
 struct Found {
     id: String,
     owner_id: Option<String>,
@@ -85,7 +86,7 @@ impl Found {
     }
 }
 
-/// Loads what the references of a page's records lead to; `data` is what each record holds.
+/// Loads the records that a page references; `data` is the data of each record of the page.
 pub(super) fn load<'a>(
     loading: &'a mut Loading<'_>,
     collection: &'a Arc<Collection>,
@@ -144,7 +145,7 @@ fn target(
     }
 }
 
-/// The records of these ids that the caller may read.
+/// Returns the records with these ids that the caller may read.
 async fn fetch(loading: &mut Loading<'_>, target: &Collection, ids: &[Option<String>]) -> Result<Vec<Found>> {
     let Loading { plugin, request, .. } = *loading;
     let caller = http::caller(request);
@@ -200,7 +201,7 @@ fn answer<'a>(target: &'a Collection, row: &Row<'a>) -> Result<Answer<'a>> {
     })
 }
 
-/// Takes from the budget what [`write`] appends at most for a record.
+/// Takes the maximum size that [`write`] appends for a record from the budget.
 pub(super) fn measure(
     record: &Answer<'_>,
     all: &[ExpandedField],
@@ -222,7 +223,8 @@ pub(super) fn measure(
     Ok(())
 }
 
-/// Appends a record as JSON, with what its references lead to: `all` is of its page, where it stands at `at`.
+/// Appends a record as JSON, with the records it references. `all` belongs to the record's page, in which it has
+/// position `at`.
 pub(super) fn write(record: &Answer<'_>, all: &[ExpandedField], at: usize, out: &mut String) {
     record.write_open(out);
     if !all.is_empty() {

@@ -1,5 +1,5 @@
-//! From what a client asks to the change that is to be applied: rules, preconditions, validation. It touches no
-//! storage: what is stored is handed in, and the statement is handed out.
+//! Turns a requested write into a change to be applied: rules, preconditions, validation. It accesses no storage: the
+//! stored record is passed in, and the statement is returned.
 
 use std::sync::{Arc, OnceLock};
 
@@ -22,21 +22,21 @@ use crate::{
     validate,
 };
 
-/// What a client asks for.
+/// A requested write.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum WriteOp<'a> {
-    /// A new record, under an id of the client's where it gives one.
+    /// Creates a record, with the client's id if it gives one.
     Create(&'a Json<'a>),
-    /// Fields laid over the stored ones.
+    /// Merges fields into the stored data.
     Merge(&'a Json<'a>),
-    /// Data in place of the stored, or a new record where there is none.
+    /// Replaces the stored data, or creates a record if there is none.
     Replace(&'a Json<'a>),
-    /// No record.
+    /// Deletes the record.
     Delete,
 }
 
 impl<'a> WriteOp<'a> {
-    /// The data that the client sends.
+    /// Returns the data sent by the client.
     pub(super) fn data(self) -> Option<&'a Json<'a>> {
         match self {
             WriteOp::Create(data) | WriteOp::Merge(data) | WriteOp::Replace(data) => Some(data),
@@ -45,7 +45,7 @@ impl<'a> WriteOp<'a> {
     }
 }
 
-/// What becomes of a record.
+/// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     Create,
@@ -65,38 +65,38 @@ pub(super) struct Conditions<'a> {
 pub(super) struct PreparedWrite {
     pub(super) collection: Arc<Collection>,
     pub(super) change: Change,
-    /// The record as it will be; on delete, as it was, but without its data.
+    /// The record after the change; on delete, the record before it, without its data.
     pub(super) record: Stored,
-    /// The data before.
+    /// The data before the change.
     pub(super) previous: Option<String>,
-    /// The id of the change's event, made once somebody listens.
+    /// The id of the change's event, created when there is a listener.
     pub(super) event_id: OnceLock<Uuid>,
 }
 
-/// Who asks, and how.
+/// The caller and the request.
 #[derive(Clone, Copy)]
 pub(super) struct RequestContext<'a> {
     pub(super) caller: Caller<'a>,
     pub(super) method: &'a str,
     pub(super) request_id: &'a str,
-    /// What they ask.
+    /// The request itself.
     pub(super) request: &'a Request,
 }
 
 impl<'a> RequestContext<'a> {
-    /// Whoever sent the request.
+    /// Creates the context of a request.
     pub(super) fn of(request: &'a Request) -> RequestContext<'a> {
         let (method, request_id) = (request.method(), request.request_id());
         RequestContext { caller: http::caller(request), method, request_id, request }
     }
 
-    /// What a rule's variables stand for.
+    /// Returns the values of a rule's variables.
     fn rule_context<'c>(&'c self, action: Action, now: &'c str, data: Option<&'c Json<'c>>) -> Context<'c> {
         Context { caller: &self.caller, now, method: self.method, action: action.name(), data }
     }
 }
 
-/// Decides on a wish about the record `id`, stored as `stored`.
+/// Prepares a write to the record `id`, whose stored state is `stored`.
 pub(super) fn prepare(
     collection: &Arc<Collection>,
     id: &str,
@@ -106,7 +106,7 @@ pub(super) fn prepare(
     context: &RequestContext<'_>,
 ) -> Result<PreparedWrite> {
     let action = action(op, stored.is_some());
-    // Those whom a rule refuses whatever the record learn nothing of which records there are.
+    // A caller whom a rule always refuses must not learn which records exist.
     if collection.options.rules.of(action).verdict(action, &context.caller) == Verdict::Deny {
         return Err(refused(op, action, context, collection));
     }
@@ -135,13 +135,13 @@ pub(super) fn prepare(
         WriteOp::Create(data) | WriteOp::Replace(data) => {
             (Change::Update, validate::data(&collection.schema, unknown, data))
         }
-        // What it held is answered as what was before.
+        // The data before the deletion is in `previous`.
         WriteOp::Delete => (Change::Delete, Ok(String::new())),
     };
     let data = data.map_err(|faults: Faults| error::validation(&faults))?;
     let version = stored.version + i64::from(change == Change::Update);
     let previous = Some(stored.data);
-    // A change gives the record a new time; a deletion tells when it was changed last.
+    // A change sets a new time; a deletion keeps the time of the last change.
     let updated_at = stored.updated_at.filter(|_| change == Change::Delete);
     let record =
         Stored { data, version, updated_at, ..Stored { data: String::new(), updated_at: None, ..stored } };
@@ -163,7 +163,7 @@ fn action(op: WriteOp<'_>, is_stored: bool) -> Action {
     }
 }
 
-/// The refusal of a wish.
+/// Returns the error for a refused write.
 fn refused(op: WriteOp<'_>, action: Action, context: &RequestContext<'_>, collection: &Collection) -> Error {
     match op {
         WriteOp::Replace(_) => error::replacement_refused(&context.caller, collection),
@@ -171,8 +171,8 @@ fn refused(op: WriteOp<'_>, action: Action, context: &RequestContext<'_>, collec
     }
 }
 
-/// What is said of a record that is not there: 404 to those who would learn by it no more than they may, and what
-/// is said of a record that the rule keeps from them to all others.
+/// Returns the error for a missing record: 404 if the caller learns nothing forbidden from it, and otherwise the same
+/// error as for a record that the rule denies.
 pub(super) fn absent(
     collection: &Collection,
     action: Action,
@@ -191,7 +191,7 @@ pub(super) fn absent(
         let any = Record { id, owner_id: None, created_at: &now, updated_at: &now, data: &nothing };
         rule.allows(action, &any, &rule_context)
     } else {
-        // What has no form of an id is none, and whoever may list or read all knows which there are.
+        // A malformed id belongs to no record, and callers who may list or read everything know which records exist.
         !validate::is_record_id(id) || all(Action::List) || all(Action::Read)
     };
     if may_know {
@@ -210,7 +210,7 @@ fn create(
     context: &RequestContext<'_>,
 ) -> Result<PreparedWrite> {
     let outcome = validate::data(&collection.schema, collection.options.unknown_fields, data);
-    // Rights come first: where the data does not hold, the rule decides on it as it came.
+    // Permissions come first: if the data is invalid, the rule is evaluated on the data as received.
     let (text, faults) = outcome.map_or_else(|faults| (data.to_text(), Some(faults)), |text| (text, None));
     let record = Stored {
         id: id.to_owned(),
@@ -229,7 +229,7 @@ fn create(
     Ok(PreparedWrite { collection: Arc::clone(collection), change, record, previous: None, event_id })
 }
 
-/// Asks the rule where it depends on the record.
+/// Evaluates the rule if it depends on the record.
 fn check_rule(
     collection: &Arc<Collection>,
     action: Action,
@@ -281,7 +281,7 @@ fn check_present(conditions: Conditions<'_>, stored: &Stored) -> Result<()> {
 }
 
 impl PreparedWrite {
-    /// Takes data that a hook altered, which must hold under the schema as well.
+    /// Takes over data altered by a hook, which must be valid under the schema as well.
     pub(super) fn alter(&mut self, data: &str) -> Result<()> {
         let given = parsed(data)?;
         let unknown = self.collection.options.unknown_fields;
@@ -290,12 +290,12 @@ impl PreparedWrite {
         Ok(())
     }
 
-    /// Lets go of the data that only those who listen need.
+    /// Drops the data that only listeners need.
     pub(super) fn forget_data(&mut self) {
         self.previous = None;
     }
 
-    /// Appends the statement of the change. It affects one row, or none where the record or the collection was changed
+    /// Appends the statement of the change. It affects one row, or none if the record or the collection changed
     /// meanwhile.
     pub(super) fn push(&self, batch: &mut Batch, expect: Expect) {
         let (sql, record) = (&self.collection.sql, &self.record);
@@ -313,7 +313,7 @@ impl PreparedWrite {
         }
     }
 
-    /// The status with which the change is answered.
+    /// Returns the status of the response.
     pub(super) fn status(&self) -> u16 {
         match self.change {
             Change::Create => 201,

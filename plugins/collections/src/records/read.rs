@@ -1,4 +1,4 @@
-//! `GET {name}/records/{id}`: one record under the rule `read`.
+//! `GET {name}/records/{id}`: returns one record under the rule `read`.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::{
     query::{Pick, parse_expand},
 };
 
-/// Answers one record.
+/// Handles a request for one record.
 pub async fn read(plugin: Arc<Collections>, request: Request) -> Result<Response> {
     retry_on_schema_change(&plugin, || record(&plugin, &request)).await
 }
@@ -85,7 +85,7 @@ async fn record(plugin: &Collections, request: &Request) -> Result<Response> {
     Ok(Response::json_bytes(json).with_header("etag", &tag))
 }
 
-/// The record with `fields` and `expand` applied.
+/// Returns the record with `fields` and `expand` applied.
 async fn shaped(
     plugin: &Collections,
     request: &Request,
@@ -113,12 +113,12 @@ async fn shaped(
     Ok(out)
 }
 
-/// Applies a pick to stored data.
+/// Applies a field selection to stored data.
 pub(super) fn pick(pick: &Pick, data: &str) -> Result<String> {
     pick.apply(data).map_err(stored_is_json)
 }
 
-/// Reads stored data.
+/// Parses stored data.
 pub(crate) fn parsed(data: &str) -> Result<Json<'_>> {
     Json::parse(data).map_err(stored_is_json)
 }
@@ -127,7 +127,7 @@ fn stored_is_json(fault: serde_json::Error) -> Error {
     Error::internal("stored_data", format!("a record's stored data is no JSON: {fault}"))
 }
 
-/// A record as rules see it.
+/// Returns a record in the form that rules evaluate.
 pub(super) fn seen<'a>(record: &Answer<'a>, data: &'a Json<'a>) -> Record<'a> {
     Record {
         id: record.id,

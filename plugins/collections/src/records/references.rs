@@ -1,4 +1,5 @@
-//! References of records that change: which of them a caller may set, and which one the database refused. It changes nothing.
+//! References of changed records: which of them a caller may set, and which one the database refused. It changes
+//! nothing.
 
 use std::{
     borrow::Cow,
@@ -29,7 +30,7 @@ use crate::{
     storage::table_name,
 };
 
-/// The changes of a batch before this one, and the last one of each record by its position.
+/// The earlier changes of the same batch, and the position of the last change of each record.
 #[derive(Clone, Copy)]
 pub(super) struct Before<'a> {
     pub(super) seen: &'a HashMap<(i64, String), usize>,
@@ -37,15 +38,15 @@ pub(super) struct Before<'a> {
 }
 
 impl Before<'_> {
-    /// The record as these changes leave it; `None` where none of them is about it.
+    /// Returns the record after these changes; the outer `None` means that no change is about it.
     fn left(&self, number: i64, id: &str) -> Option<Option<Stored>> {
         let change = &self.changes[*self.seen.get(&(number, id.to_owned()))?];
         Some((change.change != Change::Delete).then(|| change.record.clone()))
     }
 }
 
-/// Refuses a reference that the caller sets to a record or a user that they may not read, in the words for one that is not there: else
-/// it would tell that there is one, and `restrict` would keep its owner from deleting it.
+/// Refuses a reference to a record or user that the caller may not read, with the same message as for a missing one.
+/// Otherwise the caller would learn that it exists, and `restrict` would keep its owner from deleting it.
 pub(super) async fn check(
     plugin: &Collections,
     prepared: &PreparedWrite,
@@ -73,8 +74,8 @@ pub(super) async fn check(
     Ok(())
 }
 
-/// Whether the record that a field is to lead to is one that the caller may read. Where the rule lets them at every one, the
-/// database sees to it that there is one.
+/// Returns whether the caller may read the record that a field is set to. If the rule allows every record, the database
+/// checks that the record exists.
 async fn is_readable(
     plugin: &Collections,
     catalog: &Catalog,
@@ -86,7 +87,7 @@ async fn is_readable(
 ) -> Result<bool> {
     let Some(reference) = &field.reference else { return Ok(true) };
     if reference.collection == USERS {
-        // Users have no rules: whoever may not list them knows of themselves alone.
+        // Users have no rules: a caller who may not list them only knows about themselves.
         return Ok(context.caller.id == Some(id) || scopes::may_list_users(context.request));
     }
     let Some(target) = catalog.get(&reference.collection) else { return Ok(true) };
@@ -119,7 +120,7 @@ async fn is_readable(
     Ok(rule.allows(Action::Read, &record, &context))
 }
 
-/// The database does not say which reference it refused: looks for it.
+/// Finds the reference that the database refused: the database does not say which one it was.
 pub(super) async fn refused(plugin: &Collections, changes: &[PreparedWrite]) -> Refused {
     for (at, prepared) in changes.iter().enumerate() {
         let found = match prepared.change {
@@ -136,7 +137,7 @@ pub(super) async fn refused(plugin: &Collections, changes: &[PreparedWrite]) -> 
     Refused { error: Error::conflict("reference_violation", message), at: None }
 }
 
-/// Which of the changes brings the value of a unique field that the database refused.
+/// Returns which of the changes has the duplicate value of a unique field that the database refused.
 pub(super) async fn holder_of_taken(
     plugin: &Collections,
     changes: &[PreparedWrite],
@@ -176,7 +177,7 @@ async fn exists(plugin: &Collections, table: &str, id: &str) -> Result<bool> {
     Ok(!rows.is_empty())
 }
 
-/// The reference of a written record that leads nowhere.
+/// Finds a dangling reference of a written record.
 async fn dangling(plugin: &Collections, prepared: &PreparedWrite) -> Result<Option<Error>> {
     let catalog = plugin.catalog.current().await?;
     let data = parsed(&prepared.record.data)?;
@@ -198,14 +199,14 @@ async fn dangling(plugin: &Collections, prepared: &PreparedWrite) -> Result<Opti
     Ok(None)
 }
 
-/// What still refers to a record that was to be deleted, or to one that would go with it. References that cascade do not
-/// keep it.
+/// Finds a remaining reference to a record that was to be deleted, or to one that would be deleted with it. References
+/// that cascade do not prevent the deletion.
 async fn who_refers(plugin: &Collections, prepared: &PreparedWrite) -> Result<Option<Error>> {
     let catalog = plugin.catalog.current().await?;
     let first = (prepared.collection.number, prepared.record.id.clone());
     let mut gone: HashSet<(i64, String)> = HashSet::from([first.clone()]);
     let mut levels = vec![vec![first]];
-    // Those that go, level by level.
+    // The records to be deleted, level by level.
     while let Some(level) = levels.last().filter(|level| !level.is_empty()) {
         let mut next = cascading(plugin, &catalog, level).await?;
         next.retain(|key| gone.len() < limits::REFERRERS_FOLLOWED_MAX && gone.insert(key.clone()));
@@ -224,7 +225,7 @@ async fn who_refers(plugin: &Collections, prepared: &PreparedWrite) -> Result<Op
     Ok(None)
 }
 
-/// The records that go where these go, as their references say.
+/// Returns the records that are deleted with these by their `cascade` references.
 async fn cascading(
     plugin: &Collections,
     catalog: &Catalog,
@@ -261,7 +262,7 @@ fn by_collection<'a>(catalog: &'a Catalog, keys: &[(i64, String)]) -> Vec<(&'a C
     groups
 }
 
-/// The records whose field leads to one of these ids.
+/// Returns the records whose field references one of these ids.
 async fn referring(
     plugin: &Collections,
     collection: &Collection,

@@ -1,6 +1,6 @@
-//! The service `records@1`: what other extensions read of records. `read` answers what a caller may see and never more;
-//! `list` answers everything, in the asking extension's own name. It changes nothing. `docs/extensions/records.md` is
-//! its documentation.
+//! The service `records@1`: read access to records for other extensions. `read` returns only what a caller may see;
+//! `list` returns everything, on behalf of the calling extension itself. It changes nothing.
+//! `docs/extensions/records.md` is its documentation.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -30,13 +30,13 @@ use crate::{
     scopes,
 };
 
-/// The columns of a record, in the order in which they are read here.
+/// The columns of a record, in the order in which this module reads them.
 const COLUMNS: &str = "id,owner_id,created_at,updated_at,data,version,seq";
 
-/// As what rules see a call: services are asked to read.
+/// The request method for rules: a call of the service is a read.
 pub(super) const METHOD: &str = "GET";
 
-/// Answers a call.
+/// Handles a call.
 pub async fn call(plugin: Arc<Collections>, method: String, payload: Json) -> Result<Json> {
     match method.as_str() {
         "read" => {
@@ -64,7 +64,7 @@ fn shape<T: DeserializeOwned>(payload: Json) -> Result<T> {
     serde_json::from_value(payload).map_err(|fault| invalid(fault.to_string()))
 }
 
-/// The caller that a payload tells of, as rules see them.
+/// Converts the caller in a payload to the form that rules use.
 pub(super) fn caller(told: Option<&CallerPayload>) -> Caller<'_> {
     told.map_or_else(Caller::default, |told| Caller {
         id: Some(&told.user_id),
@@ -95,7 +95,7 @@ struct Read {
     rule: ReadRule,
 }
 
-/// Which rule decides what the caller may see.
+/// The rule that decides what the caller may see.
 #[derive(Deserialize, Clone, Copy, Default)]
 #[serde(rename_all = "lowercase")]
 enum ReadRule {
@@ -113,7 +113,7 @@ impl ReadRule {
     }
 }
 
-/// The records of some ids that a caller may see, in the order asked.
+/// Returns the records with these ids that the caller may see, in the requested order.
 async fn read(plugin: &Collections, asked: &Read) -> Result<Json> {
     check_ids(&asked.ids)?;
     let collection = plugin.catalog.collection(&asked.collection).await?;
@@ -156,7 +156,8 @@ struct List {
     limit: Option<u64>,
 }
 
-/// Records in the asking extension's own name, whatever the rules say: of some ids, or a page of all.
+/// Returns records on behalf of the calling extension, regardless of the rules: those with the given ids, or a page of
+/// all.
 async fn list(plugin: &Collections, asked: &List) -> Result<Json> {
     let collection = plugin.catalog.collection(&asked.collection).await?;
     let (rows, mut more) = match &asked.ids {
@@ -197,7 +198,7 @@ async fn list(plugin: &Collections, asked: &List) -> Result<Json> {
     }))
 }
 
-/// A page of all records, which ends early where they are large, and whether there may be more.
+/// Returns a page of all records, which is shorter if the records are large, and whether there may be more.
 async fn page(
     plugin: &Collections,
     collection: &Collection,
@@ -241,7 +242,7 @@ pub(super) fn answer<'a>(collection: &'a Collection, row: &Row<'a>) -> Result<An
     })
 }
 
-/// A record as the routes answer it, and its version.
+/// Returns a record as in the routes' responses, and its version.
 fn told_record(record: &Answer<'_>, row: &Row<'_>) -> Result<Json> {
     let data: Json = serde_json::from_str(record.data)
         .map_err(|fault| Error::internal("stored_data", format!("a record's data is no JSON: {fault}")))?;
@@ -262,10 +263,10 @@ struct Collected {
     name: Option<String>,
 }
 
-/// About how much memory the name and the type of a field take in an answer.
+/// The approximate memory of a field's name and type in a response.
 const FIELD_BYTES: usize = 256;
 
-/// What collections there are, or what one is like.
+/// Returns all collections, or the one that is named.
 async fn collections(plugin: &Collections, asked: &Collected) -> Result<Json> {
     let one = match &asked.name {
         Some(name) => Some(plugin.catalog.collection(name).await?),

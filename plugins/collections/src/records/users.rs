@@ -1,5 +1,6 @@
-//! What becomes of records when a user is deleted: references of `set_null` are made null in the same change, and chains of
-//! records that go with the user are deleted from their ends. `restrict` and `cascade` besides are the database's own work.
+//! The effects on records when a user is deleted: `set_null` references are set to null in the same change, and chains
+//! of records that are deleted with the user are deleted from their ends. The database itself handles `restrict` and
+//! the other `cascade` references.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::{
     schema::{OnDelete, USERS},
 };
 
-/// Before a user is deleted; the event's subject is the user's id.
+/// Runs before a user is deleted; the event's subject is the user's id.
 pub(crate) async fn before_user_delete(plugin: Arc<Collections>, event: Event) -> Result<HookOutcome> {
     let catalog = plugin.catalog.current().await?;
     let mut statements = Batch::default();

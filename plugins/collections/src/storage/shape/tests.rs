@@ -1,4 +1,4 @@
-//! Tables of records on real databases: what stands on them does what the schema asks for, and changes in place.
+//! Tables of records on real databases: their parts enforce the schema, and they are changed in place.
 
 use super::*;
 use crate::{
@@ -54,7 +54,7 @@ fn count(store: &mut Store, number: i64) -> SqlValue {
     store.value(&sql)
 }
 
-/// What the catalog tells of everything that the shape names.
+/// Checks that the database's catalog has everything in the shape.
 fn is_as_made(store: &mut Store, shape: &Shape, number: i64) {
     let params = [table_name(number).into(), format!("collections\\_n\\_{number}\\_%").into()];
     let made = store.rows(store.dialect.made(), &params);
@@ -120,7 +120,7 @@ fn records_that_are_deleted_together_may_refer_to_each_other() {
         run(store, shapes[0].create(1));
         run(store, shapes[1].create(2));
         insert(store, 1, "p1", "{}").unwrap();
-        // One before itself, two in a circle, and one that stays.
+        // One references itself, two form a circle, and one survives.
         insert(store, 2, "k1", r#"{"c":"p1"}"#).unwrap();
         insert(store, 2, "k2", r#"{"c":"p1","Before":"k1"}"#).unwrap();
         insert(store, 2, "k3", r#"{"Before":"k2"}"#).unwrap();
