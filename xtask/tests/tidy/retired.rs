@@ -3,7 +3,7 @@
 
 use proc_macro2::{TokenStream, TokenTree};
 
-use super::{File, is_rust};
+use super::{Case, File, is_rust};
 
 /// A library that is kept as it was built.
 const KEPT: &str = "tests/abi/";
@@ -55,6 +55,15 @@ const RETIRED: &[(&str, &str)] = &[
     ("time_log", "log_query"),
     ("ways_in", "sign_in_methods"),
 ];
+
+/// A file that breaks the rule, and one that does not.
+pub(super) const CASE: Case<'static> = (
+    "retired_names",
+    "host/src/x.rs",
+    "struct A { one: Vec<Teller> }\n",
+    "host/src/x.rs",
+    "// Teller\nstruct Bankteller(&'static str);\nconst A: &str = \"Teller\";\n",
+);
 
 /// Returns the uses of retired names in a file.
 pub(super) fn retired_names(file: &File) -> Vec<String> {
