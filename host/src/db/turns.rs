@@ -89,6 +89,8 @@ struct State<T> {
     jobs_running: usize,
     threads: usize,
     threads_idle: usize,
+    /// Idle threads that were notified and have not woken up yet: they count as busy.
+    threads_woken: usize,
     is_stopping: bool,
     /// Each ending thread notifies one of these.
     ends: Vec<oneshot::Sender<()>>,
@@ -114,6 +116,7 @@ impl<T> Turns<T> {
             jobs_running: 0,
             threads: limits.threads,
             threads_idle: 0,
+            threads_woken: 0,
             is_stopping: false,
             ends: Vec::new(),
         };
@@ -139,8 +142,10 @@ impl<T> Turns<T> {
         }
         state.waiting.entry(caller).or_default().push_back(job);
         state.jobs_waiting += 1;
+        let is_idle = state.threads_idle > state.threads_woken;
+        state.threads_woken += usize::from(is_idle);
         let starts = of_caller == 0
-            && state.threads_idle == 0
+            && !is_idle
             && state.threads < self.limits.threads_max
             && !state.running.contains_key(&caller);
         if starts {
@@ -170,6 +175,7 @@ impl<T> Turns<T> {
             state.threads_idle += 1;
             self.changed.wait(&mut state);
             state.threads_idle -= 1;
+            state.threads_woken = state.threads_woken.saturating_sub(1);
         }
     }
 
@@ -262,6 +268,17 @@ mod tests {
         turns.done(c);
         assert_eq!(job(&turns), Some((b, "b2")), "it is b's turn");
         assert_eq!(job(&turns), Some((a, "a4")));
+    }
+
+    #[test]
+    fn a_thread_that_was_woken_for_another_job_counts_as_busy() {
+        let turns = Turns::new(LIMITS);
+        turns.state.lock().threads_idle = 2;
+        let [a, b] = [CallerKey(1), CallerKey(2)];
+        assert!(!turns.push(a, "a1").unwrap());
+        assert!(!turns.push(a, "a2").unwrap());
+        // Neither thread has woken up yet, and both will take a job of a's.
+        assert!(turns.push(b, "b1").unwrap(), "b would wait until one of a's jobs has ended");
     }
 
     #[test]
