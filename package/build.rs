@@ -1,4 +1,5 @@
-//! Tells the crate which target it is built for: packages carry a library for one target, and this host takes its own alone.
+//! Passes the build target to the crate: a package contains a library for one target, and a host accepts only its own
+//! target.
 
 fn main() {
     let target = std::env::var("TARGET").expect("cargo names the target to build scripts");

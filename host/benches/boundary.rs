@@ -1,5 +1,5 @@
-//! What the plugin boundary costs by itself: calls from the host into a library and back, without HTTP, network or database.
-//! It prints `boundary_call_ns` and `event_no_subscriber_ns`, the median of a few rounds each.
+//! Measures the cost of the plugin boundary: calls from the host into a library and back, without HTTP, network or
+//! database. It prints `boundary_call_ns` and `event_no_subscriber_ns`, each the median of a few rounds.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::{
@@ -23,33 +23,33 @@ use tinybase_host::{
         sqlite::{Sqlite, SqliteOptions},
     },
     http::{
-        Found, PathParams, PluginDispatch, PluginRequest, PluginResponse, PluginRoute, RequestBody,
-        RequestId, ResponseBody,
+        Found, PathParams, PluginBody, PluginDispatch, PluginRequest, PluginResponse, PluginRoute,
+        RequestBody, RequestId,
     },
     nodes::Nodes,
     plugins::{
-        Console, Parts, Plugins, Purpose,
+        Console, PluginDeps, Plugins, Purpose,
+        deferred_batches::{DeferredBatchDatabase, DeferredBatches},
         lifecycle::{Change, Origin},
         package::Package,
         probe,
-        tickets::{Redeeming, Tickets},
     },
     secrets::Vault,
     settings::Settings,
     sql::HostSql,
 };
 
-/// Calls that are timed as one.
+/// The number of calls per timing.
 const CALLS: u32 = 500_000;
-/// Timings of which the median counts.
+/// The number of timings, of which the median is printed.
 const ROUNDS: usize = 7;
-/// The files of the extension that is called.
+/// The files of the called extension.
 const LIBRARY: &str = "libtinybase_boundary.so";
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/boundary/extension.toml");
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = env::args_os().skip(1).collect();
-    // A new library is opened by a process of its own first, which is this program once more.
+    // A separate process opens a new library first; that process is this program, too.
     if let Some((command, rest)) = arguments.split_first()
         && command.to_str() == Some(probe::COMMAND)
     {
@@ -71,13 +71,14 @@ async fn measure() {
     println!("event_no_subscriber_ns {:.2}", median(events(&plugins).await));
 }
 
-/// A host over a fresh database, with nothing but its parts.
+/// Creates a host with all its services over a fresh database.
 async fn host(dir: &Path) -> Plugins {
     let config = Arc::new(Config { dir: dir.to_owned(), ..Config::default() });
-    let tickets = Arc::new(Tickets::default());
+    let deferred_batches = Arc::new(DeferredBatches::default());
     let engine: Arc<dyn Database> =
         Sqlite::open(&SqliteOptions::new(dir.join("boundary.db"))).expect("a database opens");
-    let database: Arc<dyn Database> = Arc::new(Redeeming::new(engine, Arc::clone(&tickets)));
+    let database: Arc<dyn Database> =
+        Arc::new(DeferredBatchDatabase::new(engine, Arc::clone(&deferred_batches)));
     Migrator::of_host(&*database).upgrade(None).await.expect("the host's tables are made");
     let sql = HostSql::new(Arc::clone(&database));
     let vault = Arc::new(Vault::load_or_create(&dir.join("keys")).expect("a key is made"));
@@ -85,10 +86,10 @@ async fn host(dir: &Path) -> Plugins {
     let keys = Keys::load_or_create(&dir.join("keys")).expect("keys are made");
     let nodes = Arc::new(Nodes::new(sql.clone(), &config.node));
     let accounts = Arc::new(Accounts::new(sql, keys, Arc::clone(&settings), &config.auth));
-    Plugins::new(Parts {
+    Plugins::new(PluginDeps {
         config,
         database,
-        tickets,
+        deferred_batches,
         accounts,
         settings,
         console: Console::of_server(),
@@ -96,7 +97,8 @@ async fn host(dir: &Path) -> Plugins {
     })
 }
 
-/// A folder with the manifest and the library, which `cargo build --example` puts beside this program's folder.
+/// Creates a folder with the manifest and the library, which `cargo build --example` builds into this program's profile
+/// folder.
 fn extension(place: &Path) -> PathBuf {
     let program = env::current_exe().expect("a program knows its path");
     let profile = program.ancestors().nth(2).expect("a benchmark is in <profile>/deps");
@@ -135,7 +137,8 @@ fn request(parts: &RequestParts, params: &PathParams, request_id: &RequestId) ->
     }
 }
 
-/// The nanoseconds of one call with an empty answer, the request made and the answer taken, round by round.
+/// Returns the nanoseconds of one call with an empty response, including creating the request and receiving the
+/// response, per round.
 async fn calls(plugins: &Plugins) -> Vec<f64> {
     let path = "/api/boundary/nothing";
     let ((route, params), parts, id) = (route(plugins, path), request_parts(path), RequestId::generate());
@@ -151,14 +154,14 @@ async fn calls(plugins: &Plugins) -> Vec<f64> {
     rounds
 }
 
-/// The nanoseconds of one event that nobody listens to, as the extension measures it, round by round.
+/// Returns the nanoseconds of one event without subscribers, as measured by the extension, per round.
 async fn events(plugins: &Plugins) -> Vec<f64> {
     let path = "/api/boundary/event";
     let ((route, params), parts, id) = (route(plugins, path), request_parts(path), RequestId::generate());
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let answer = route.call(request(&parts, &params, &id)).await;
-        let Ok(PluginResponse { body: ResponseBody::Bytes(text), .. }) = answer else {
+        let Ok(PluginResponse { body: PluginBody::Bytes(text), .. }) = answer else {
             panic!("the extension measures")
         };
         rounds.push(std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()).expect("a number"));

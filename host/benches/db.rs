@@ -1,5 +1,5 @@
-//! Measures the SQLite engine alone: commits per second by number of writers and durability, and what a point read
-//! costs. Run it with `cargo bench -p tinybase --bench db`.
+//! Measures the SQLite engine alone: commits per second by number of writers and durability, and the cost of a point
+//! read. Run it with `cargo bench -p tinybase --bench db`.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ use std::{
 
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef, pack_values};
 use tinybase_host::db::{
-    Cost, Database, Durability, Query, Scope,
+    Database, Durability, Query, ReadHint, SqlOwner,
     sqlite::{Sqlite, SqliteOptions},
 };
 
@@ -40,7 +40,7 @@ fn main() {
 }
 
 fn open(durability: Durability) -> (tempfile::TempDir, Arc<Sqlite>) {
-    // Beside the build's output, which is on a disk where /tmp may not be.
+    // In the build's output folder, which is on a disk, while /tmp may not be.
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut options = SqliteOptions::new(dir.path().join("bench.db"));
     options.durability = durability;
@@ -51,7 +51,7 @@ fn open(durability: Durability) -> (tempfile::TempDir, Arc<Sqlite>) {
 async fn create_table(db: &Sqlite) {
     let mut batch = BatchWriter::default();
     batch.push(SCHEMA, [], Expect::Any);
-    db.apply(&Scope::Host, batch.finish()).await.unwrap();
+    db.apply(&SqlOwner::Host, batch.finish()).await.unwrap();
 }
 
 async fn insert(db: &Sqlite) -> String {
@@ -63,7 +63,7 @@ async fn insert(db: &Sqlite) -> String {
         [ValueRef::Text(&id), ValueRef::Now, ValueRef::Text(&data)],
         Expect::Any,
     );
-    db.apply(&Scope::Host, batch.finish()).await.unwrap();
+    db.apply(&SqlOwner::Host, batch.finish()).await.unwrap();
     id
 }
 
@@ -132,10 +132,10 @@ fn read_for(db: &Sqlite, ids: &[String], thread: u32, reads: &AtomicU64) {
             at = (at + 48_271) % ids.len();
             let params = pack_values([ValueRef::Text(&ids[at])]);
             let query = Query {
-                scope: &Scope::Host,
+                scope: &SqlOwner::Host,
                 sql: "SELECT data, owner_id, version FROM r WHERE id = ?1",
                 params: &params,
-                cost: Cost::Short,
+                hint: ReadHint::Indexed,
                 deadline: None,
             };
             let answer = futures_util::FutureExt::now_or_never(db.query(query)).unwrap().unwrap();

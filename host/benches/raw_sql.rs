@@ -1,6 +1,6 @@
-//! What a bare statement costs over the engine's pool: the query that a gateway in front of PostgreSQL would send, run
-//! from as many tasks as there are connections, each statement alone. Prints `<kind> <statements per second>`. `cargo xtask bench --engine
-//! postgres` sets the variables.
+//! Measures bare statements over the engine's pool: the query that a gateway in front of PostgreSQL would send, from as
+//! many tasks as there are connections, one statement at a time. Prints `<kind> <statements per second>`. `cargo xtask
+//! bench --engine postgres` sets the variables.
 
 use std::{
     env,
@@ -14,7 +14,7 @@ use std::{
 
 use tinybase_abi::codec::{BatchWriter, Expect, Reader, RowsHead, ValueRef, pack_values};
 use tinybase_host::db::{
-    Cost, Database, Query, Scope,
+    Database, Query, ReadHint, SqlOwner,
     postgres::{Postgres, PostgresOptions},
 };
 
@@ -44,7 +44,7 @@ fn variable(name: &str) -> Result<String, Fault> {
 
 #[tokio::main]
 async fn main() -> Result<(), Fault> {
-    // `cargo test --benches` runs it without anything to measure.
+    // `cargo test --benches` runs it with nothing to measure.
     let Ok(name) = variable("RAW_SQL_KIND") else { return Ok(()) };
     let kind = match name.as_str() {
         "read" => Kind::Read,
@@ -86,7 +86,7 @@ async fn main() -> Result<(), Fault> {
 
 async fn query(db: &dyn Database, sql: &str, params: &[ValueRef<'_>]) -> Result<Vec<u8>, Fault> {
     let params = pack_values(params.iter().copied());
-    let query = Query { scope: &Scope::Host, sql, params: &params, cost: Cost::Unknown, deadline: None };
+    let query = Query { scope: &SqlOwner::Host, sql, params: &params, hint: ReadHint::Scan, deadline: None };
     Ok(db.query(query).await?)
 }
 
@@ -110,7 +110,7 @@ async fn run(db: &dyn Database, kind: Kind, id: &str) -> Result<(), Fault> {
             let mut batch = BatchWriter::default();
             let id = uuid::Uuid::now_v7().to_string();
             batch.push(CREATE, [ValueRef::Text(&id), ValueRef::Now, ValueRef::Text(DATA)], Expect::Any);
-            db.apply(&Scope::Host, batch.finish()).await.map(drop).map_err(Into::into)
+            db.apply(&SqlOwner::Host, batch.finish()).await.map(drop).map_err(Into::into)
         }
     }
 }

@@ -1,12 +1,12 @@
-//! What the host takes as the absolute URL of a page or a picture. It never fetches one.
+//! Validates absolute URLs of pages and pictures. It never fetches one.
 
 use http::{Uri, uri::Scheme};
 
-/// The longest one in bytes.
+/// The maximum length in bytes.
 pub const ABSOLUTE_URL_BYTES_MAX: usize = 2048;
 
-/// Whether `text` holds nothing that browsers read otherwise than it looks: they take `\` as `/` and leave out control
-/// characters, and with those a URL may lead elsewhere.
+/// Whether `text` contains nothing that browsers interpret differently: they treat `\` as `/` and drop control
+/// characters, so that such a URL may lead elsewhere.
 pub fn is_plain(text: &str) -> bool {
     text.chars().all(|letter| letter.is_ascii_graphic() && !matches!(letter, '\\' | '"' | '<' | '>' | '`'))
 }

@@ -1,4 +1,4 @@
-//! The allocator of the process, and how soon it gives memory back. It counts nothing.
+//! The allocator of the process, and how soon it returns memory to the system. It keeps no statistics.
 
 use std::{
     alloc::{GlobalAlloc, Layout},
@@ -9,39 +9,41 @@ use libmimalloc_sys::{mi_option_set, mi_option_t};
 use mimalloc::MiMalloc;
 use tinybase_host::memory::MAPPED_BYTES_MIN;
 
-/// Requests allocate on one thread and are freed on another (the writer's answers above all), which mimalloc bears
-/// better than the system's allocator: about a tenth more creates a second.
+/// Requests allocate on one thread and are freed on another (mostly the writer's results), which mimalloc handles
+/// better than the system's allocator: about a tenth more creates per second.
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
-/// mimalloc, but for what is large: that comes from the system and goes back to it at once. mimalloc keeps what is freed on
-/// another thread until the one that it was allocated on allocates much more, and those that took a worker's place may
-/// never do. Rows of large reads are made on any of a hundred threads: freed, they were several hundred megabytes. A buffer
-/// that grows is not copied, either.
+/// mimalloc, except for large blocks: these are mapped from the system and returned to it at once. mimalloc keeps
+/// memory that is freed on another thread until the allocating thread allocates much more, which a thread that took a
+/// worker's place may never do. Rows of large reads are allocated on any of a hundred threads; once freed, they still
+/// used several hundred megabytes. Mapped blocks also grow without being copied.
 struct Allocator;
 
-/// Whether the system is asked. By the size and the alignment alone, so that whoever frees it knows.
+/// Whether a block is mapped from the system. It depends on size and alignment alone, so that it is known when the
+/// block is freed.
 #[inline]
 const fn is_mapped(layout: Layout) -> bool {
     cfg!(target_os = "linux") && layout.size() >= MAPPED_BYTES_MIN && layout.align() <= 4096
 }
 
-// SAFETY: each block is freed and grown by what allocated it, since `is_mapped` says the same of the same layout. Both sides
-// keep what `GlobalAlloc` asks for: mimalloc is written for it, and `mapped` returns pages of their own or null.
+// SAFETY: each block is freed and grown by what allocated it, since `is_mapped` always returns the same for a layout.
+// Both sides fulfil the contract of `GlobalAlloc`: mimalloc is written for it, and `mapped` returns separate pages or
+// null.
 unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if is_mapped(layout) {
             return mapped::allocate(layout.size());
         }
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller fulfils the same contract.
         unsafe { MiMalloc.alloc(layout) }
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if is_mapped(layout) {
-            // The system's pages are zero.
+            // The system's pages are zeroed.
             return mapped::allocate(layout.size());
         }
         // SAFETY: as above.
@@ -60,20 +62,20 @@ unsafe impl GlobalAlloc for Allocator {
 
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller promises that the size, rounded up to the alignment, is no overflow.
+        // SAFETY: the caller guarantees that the size, rounded up to the alignment, does not overflow.
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         match (is_mapped(layout), is_mapped(wanted)) {
-            // SAFETY: the caller's promises are passed on.
+            // SAFETY: the caller fulfils the same contract.
             (false, false) => unsafe { MiMalloc.realloc(block, layout, size) },
-            // SAFETY: a block of this layout was mapped, and one of the wanted layout is freed as one.
+            // SAFETY: a block of this layout was mapped, and one of the wanted layout is unmapped when freed.
             (true, true) => unsafe { mapped::resize(block, layout.size(), size) },
             _ => {
-                // SAFETY: the wanted layout is sound, as above.
+                // SAFETY: the wanted layout is valid, as above.
                 let moved = unsafe { self.alloc(wanted) };
                 if !moved.is_null() {
-                    // SAFETY: both blocks hold as many bytes, and the new one is no part of the old one.
+                    // SAFETY: both blocks have at least this many bytes, and the new one does not overlap the old one.
                     unsafe { std::ptr::copy_nonoverlapping(block, moved, layout.size().min(size)) };
-                    // SAFETY: the caller gives the old block up where there is a new one.
+                    // SAFETY: the caller no longer uses the old block if there is a new one.
                     unsafe { self.dealloc(block, layout) };
                 }
                 moved
@@ -82,33 +84,33 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-/// Blocks that are pages of their own.
+/// Blocks that consist of separate pages.
 #[cfg(target_os = "linux")]
 mod mapped {
     use std::ptr::null_mut;
 
     use libc::{MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, MREMAP_MAYMOVE, PROT_READ, PROT_WRITE};
 
-    /// A block of zeroes, or null where the system has none.
+    /// Returns a zeroed block, or null if the system has no memory.
     pub(super) fn allocate(size: usize) -> *mut u8 {
         let (protection, flags) = (PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
-        // SAFETY: a new mapping touches none that there is.
+        // SAFETY: a new mapping overlaps no existing one.
         or_null(unsafe { libc::mmap(null_mut(), size, protection, flags, -1, 0) })
     }
 
     /// # Safety
-    /// The block was allocated with this size, and nobody uses it any more.
+    /// The block was allocated with this size, and is no longer used.
     pub(super) unsafe fn free(block: *mut u8, size: usize) {
-        // SAFETY: its pages belong to nobody else. Where the system cannot take them back, they stay.
+        // SAFETY: its pages belong to nothing else. If the system cannot unmap them, they stay.
         let _ = unsafe { libc::munmap(block.cast(), size) };
     }
 
-    /// The block with another size, at its place or at another; null leaves it as it is.
+    /// Resizes the block, in place or elsewhere; null leaves it unchanged.
     ///
     /// # Safety
     /// As in [`free`].
     pub(super) unsafe fn resize(block: *mut u8, size: usize, wanted: usize) -> *mut u8 {
-        // SAFETY: as in `free`; what it held moves along.
+        // SAFETY: as in `free`; its contents are moved along.
         or_null(unsafe { libc::mremap(block.cast(), size, wanted, MREMAP_MAYMOVE) })
     }
 
@@ -117,7 +119,7 @@ mod mapped {
     }
 }
 
-/// Elsewhere nothing is mapped.
+/// Nothing is mapped on other systems.
 #[cfg(not(target_os = "linux"))]
 mod mapped {
     pub(super) fn allocate(_: usize) -> *mut u8 {
@@ -131,16 +133,16 @@ mod mapped {
     }
 }
 
-/// The option of this number in `mimalloc.h`: after how many milliseconds freed memory is given back to the system.
+/// The number of this option in `mimalloc.h`: the delay in milliseconds before freed memory is returned to the system.
 const PURGE_DELAY: mi_option_t = 15;
 
-/// The allocator's own delay is a second: large answers that are made one after another then took several hundred megabytes
-/// more than they ever held. At this delay what small requests free is still used again before it is given back.
+/// mimalloc's default is a second, with which consecutive large responses took several hundred megabytes more than they
+/// needed. With this delay, memory that small requests free is still reused before it is returned.
 const PURGE_DELAY_MS: c_long = 10;
 
-/// To be called before anything large is allocated.
+/// Sets the delay. Must be called before anything large is allocated.
 pub fn give_back_soon() {
-    // SAFETY: the option is a number of the allocator's own, which may be set at any time from any thread.
+    // SAFETY: the option is a valid number of mimalloc's, and may be set at any time from any thread.
     unsafe { mi_option_set(PURGE_DELAY, PURGE_DELAY_MS) };
 }
 

@@ -1,4 +1,4 @@
-//! The time by which waits of the host's own are measured; a test puts it forward. It never sleeps.
+//! The clock that measures the host's own waits; tests advance it. It never sleeps.
 
 use std::{
     sync::{
@@ -8,24 +8,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A clock. Copies of it go together.
+/// A clock. Its clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
     ahead_ms: Arc<AtomicU64>,
 }
 
 impl Clock {
-    /// Now.
+    /// Returns the current time.
     pub fn instant(&self) -> Instant {
         Instant::now() + self.ahead()
     }
 
-    /// How far it was put forward.
+    /// Returns how far it was advanced.
     pub fn ahead(&self) -> Duration {
         Duration::from_millis(self.ahead_ms.load(Ordering::Relaxed))
     }
 
-    /// Puts the clock forward, to the millisecond.
+    /// Advances the clock, with millisecond precision.
     pub fn advance(&self, by: Duration) {
         self.ahead_ms.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! `ApiError`: the one form in which the host's HTTP API refuses a request. It never carries internals to a client.
+//! `ApiError`: the format of all error responses of the host's HTTP API. It never exposes internals to a client.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use crate::{db::DbError, limited_log::LimitedLog};
 
-/// After how many seconds a client whom an overloaded host refused may ask again.
+/// The value of `Retry-After` in seconds, when an overloaded host refuses a request.
 pub const RETRY_AFTER_OVERLOAD_SECONDS: u64 = 1;
 
 /// One step of the path to a faulty value.
@@ -42,20 +42,20 @@ impl From<usize> for Loc {
     }
 }
 
-/// One fault of a request's own shape.
+/// One validation error of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// The path to the value, beginning with the part of the request: `["body", "email"]`.
     pub loc: Vec<Loc>,
     /// What is wrong and what is allowed.
     pub msg: String,
-    /// A stable word for the kind of fault: `missing`, `string_type`, `json_invalid` ….
+    /// A stable word for the kind of error: `missing`, `string_type`, `json_invalid` ….
     #[serde(rename = "type")]
     pub kind: Cow<'static, str>,
 }
 
 impl Fault {
-    /// A fault at `loc`.
+    /// Creates an error at `loc`.
     pub fn new(
         loc: impl IntoIterator<Item = impl Into<Loc>>,
         msg: impl Into<String>,
@@ -65,15 +65,15 @@ impl Fault {
     }
 }
 
-/// What is wrong: text, or for a 422 a list of faults.
+/// What is wrong: text, or for a 422 a list of errors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Detail {
     /// One sentence for a person.
     Text(Cow<'static, str>),
-    /// Every fault found, each with its place.
+    /// All errors found, each with its place.
     Faults(Vec<Fault>),
-    /// The same list as an extension found it.
+    /// The same list from an extension.
     Json(serde_json::Value),
 }
 
@@ -89,23 +89,23 @@ impl From<String> for Detail {
     }
 }
 
-/// A refused request: `{"detail": …, "code": …}` with a status.
+/// An error response: `{"detail": …, "code": …}` with a status.
 #[derive(Debug, Clone)]
 pub struct ApiError {
     /// The HTTP status, 400 or above.
     pub status: StatusCode,
-    /// The stable snake_case word that programs tell errors apart by.
+    /// The stable snake_case code by which programs distinguish errors.
     pub code: Cow<'static, str>,
     /// What is wrong, for people.
     pub detail: Detail,
-    /// More for programs, answered as `details`.
+    /// More for programs, sent as `details`.
     pub details: Option<Box<serde_json::Value>>,
     /// Further headers, such as `Retry-After`.
     pub headers: Option<Box<HeaderMap>>,
 }
 
 impl ApiError {
-    /// An error of any status.
+    /// Creates an error with any status.
     pub fn new(
         status: StatusCode,
         code: impl Into<Cow<'static, str>>,
@@ -114,35 +114,35 @@ impl ApiError {
         ApiError { status, code: code.into(), detail: detail.into(), details: None, headers: None }
     }
 
-    /// 400: what is asked cannot be done.
+    /// 400: the request cannot be fulfilled.
     pub fn bad_request(code: impl Into<Cow<'static, str>>, detail: impl Into<Detail>) -> ApiError {
         ApiError::new(StatusCode::BAD_REQUEST, code, detail)
     }
 
-    /// 401: no token or a bad one. Carries `WWW-Authenticate: Bearer`.
+    /// 401: the token is missing or invalid. Adds `WWW-Authenticate: Bearer`.
     pub fn unauthorized(code: impl Into<Cow<'static, str>>, detail: impl Into<Detail>) -> ApiError {
         ApiError::new(StatusCode::UNAUTHORIZED, code, detail)
             .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     }
 
-    /// 403: the caller is known but may not.
+    /// 403: the caller is known but not allowed.
     pub fn forbidden(code: impl Into<Cow<'static, str>>, detail: impl Into<Detail>) -> ApiError {
         ApiError::new(StatusCode::FORBIDDEN, code, detail)
     }
 
-    /// 404: there is no such thing.
+    /// 404: the resource does not exist.
     pub fn not_found(code: impl Into<Cow<'static, str>>, detail: impl Into<Detail>) -> ApiError {
         ApiError::new(StatusCode::NOT_FOUND, code, detail)
     }
 
-    /// 405: the path exists, the method does not. `allow` lists the methods that do.
+    /// 405: the path exists, but not the method. `allow` lists the allowed methods.
     pub fn method_not_allowed(allow: HeaderValue) -> ApiError {
         let detail = "this path does not take this method; the Allow header lists those it takes";
         ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
             .header(header::ALLOW, allow)
     }
 
-    /// 409: a conflict with what is stored.
+    /// 409: a conflict with stored data.
     pub fn conflict(code: impl Into<Cow<'static, str>>, detail: impl Into<Detail>) -> ApiError {
         ApiError::new(StatusCode::CONFLICT, code, detail)
     }
@@ -153,19 +153,19 @@ impl ApiError {
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
     }
 
-    /// 415: the body is no JSON.
+    /// 415: the body is not JSON.
     pub fn unsupported_media_type() -> ApiError {
         let detail = "send the body as JSON, with the header Content-Type: application/json";
         ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
     }
 
-    /// 422: the request's own shape is wrong. `faults` names every place.
+    /// 422: the request is not valid. `faults` lists all errors.
     pub fn unprocessable(faults: Vec<Fault>) -> ApiError {
         debug_assert!(!faults.is_empty(), "a 422 names at least one fault");
         ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "validation_error", Detail::Faults(faults))
     }
 
-    /// 422 for a single fault.
+    /// 422 with a single error.
     pub fn unprocessable_at(
         loc: impl IntoIterator<Item = impl Into<Loc>>,
         msg: impl Into<String>,
@@ -174,7 +174,7 @@ impl ApiError {
         ApiError::unprocessable(vec![Fault::new(loc, msg, kind)])
     }
 
-    /// 429: too many requests; the client may ask again after `retry_after_seconds`.
+    /// 429: too many requests; the client may retry after `retry_after_seconds`.
     pub fn too_many(
         code: impl Into<Cow<'static, str>>,
         detail: impl Into<Detail>,
@@ -183,24 +183,24 @@ impl ApiError {
         ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, detail).retry_after(retry_after_seconds)
     }
 
-    /// 500: something broke in the host. The cause is logged by the caller and never answered to the client.
+    /// 500: an internal error. The caller logs the cause; it is never sent to the client.
     pub fn internal() -> ApiError {
         let detail = "something went wrong in the server; its log names the cause under this request's id";
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", detail)
     }
 
-    /// 500, with the cause logged here: `what` was being done when `cause` came up.
+    /// 500, with the cause logged here: `what` describes what was being done when `cause` occurred.
     pub fn internal_logged(what: &str, cause: &dyn std::fmt::Display) -> ApiError {
         tracing::error!(%cause, "{what}");
         ApiError::internal()
     }
 
-    /// 503: not now. Carries `Retry-After`.
+    /// 503: temporarily unavailable. Adds `Retry-After`.
     pub fn unavailable(code: impl Into<Cow<'static, str>>, detail: impl Into<Detail>) -> ApiError {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_after(RETRY_AFTER_OVERLOAD_SECONDS)
     }
 
-    /// 504: it took longer than it may.
+    /// 504: a time limit was exceeded.
     pub fn timeout(code: impl Into<Cow<'static, str>>, detail: impl Into<Detail>) -> ApiError {
         ApiError::new(StatusCode::GATEWAY_TIMEOUT, code, detail)
     }
@@ -218,7 +218,7 @@ impl ApiError {
         self.header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
-    /// The body as it is sent: compact JSON.
+    /// Returns the body as it is sent: compact JSON.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("an error holds text, numbers and lists alone")
     }
@@ -251,7 +251,7 @@ impl Serialize for ApiError {
     }
 }
 
-/// The code of a 503, for the log: beside the answer that carries it.
+/// The code of a 503, which is attached to the response for the log.
 #[derive(Debug, Clone)]
 pub(crate) struct Unavailable(pub(crate) Cow<'static, str>);
 
@@ -270,7 +270,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// A write that the place where data is kept did not take.
+/// Returns the error of a write that the storage refused, and logs it.
 fn not_stored(status: StatusCode, code: &'static str, detail: &'static str, cause: &str) -> ApiError {
     static REFUSALS: LimitedLog = LimitedLog::new();
     if let Some(count) = REFUSALS.due(code) {

@@ -1,5 +1,5 @@
-//! Log lines that callers can cause as often as they like: at most one in some seconds of each kind, with how many there
-//! were since the one before. It writes none itself.
+//! Limits log lines that callers can cause at will: at most one per interval and kind, with the number of occurrences
+//! since the last one. It writes none itself.
 
 use std::{
     collections::HashMap,
@@ -9,13 +9,13 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// How often a line of one kind is written.
+/// The minimum interval between two lines of one kind.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// The most kinds with lines of their own; further ones share theirs. Extensions choose codes of their own.
+/// The maximum number of kinds with their own lines; further ones share one. Extensions choose their own codes.
 const KINDS_MAX: usize = 64;
 const OTHERS: &str = "";
 
-/// When lines of each kind were written, and how many were not.
+/// When the last line of each kind was written, and how many were suppressed since.
 pub(crate) struct LimitedLog(LazyLock<Mutex<HashMap<String, Kind>>>);
 
 struct Kind {
@@ -24,12 +24,12 @@ struct Kind {
 }
 
 impl LimitedLog {
-    /// Nothing was written.
+    /// Returns an empty log.
     pub(crate) const fn new() -> LimitedLog {
         LimitedLog(LazyLock::new(Mutex::default))
     }
 
-    /// How many lines of this kind the one that is due now stands for; `None` where none is due.
+    /// Returns how many occurrences of this kind the line that is due represents; `None` if none is due.
     pub(crate) fn due(&self, kind: &str) -> Option<u64> {
         self.due_at(kind, Instant::now())
     }

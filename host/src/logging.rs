@@ -1,4 +1,4 @@
-//! Where the host's and the plugins' log lines go: stderr, as text or JSON. It never decides what is worth a line.
+//! Sets up logging of the host and the plugins to stderr, as text or JSON. It never decides what is logged.
 
 use std::io::{IsTerminal, stderr};
 
@@ -16,7 +16,7 @@ use crate::{
     telemetry,
 };
 
-/// Libraries whose debug lines are about sockets, frames and grammars, and would drown the host's own.
+/// Libraries whose debug lines are about sockets, frames and grammars, and would drown out the host's own.
 const QUIET_TARGETS: &[&str] = &[
     "h2",
     "hyper",
@@ -45,10 +45,10 @@ fn filter(level: LogLevel) -> Targets {
         .with_target(telemetry::TARGET, LevelFilter::OFF)
 }
 
-/// What else takes spans, beside the log.
+/// Another layer that receives spans, in addition to the log.
 pub type Other = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Begins to log for the whole process. An error means that it already logs.
+/// Starts logging for the whole process. An error means that logging was already started.
 pub fn start(level: LogLevel, format: LogFormat, other: Option<Other>) -> Result<(), TryInitError> {
     let layer = match format {
         LogFormat::Text => fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal()).boxed(),
@@ -67,24 +67,24 @@ pub fn start(level: LogLevel, format: LogFormat, other: Option<Other>) -> Result
     }
 }
 
-/// The span around everything that is done for one request: each of its lines, those of plugins too, carries
-/// `request_id`. It is there at every level, since the error lines need it most.
+/// Returns the span around all work for one request: every log line, also of plugins, has its `request_id`. It exists
+/// at every level, since error lines need it most.
 pub fn request_span(request_id: &str) -> Span {
     tracing::error_span!("request", request_id)
 }
 
 tokio::task_local! {
-    /// The span of the request that a task works for, where it is not the innermost one.
+    /// The span of the request that a task works for, if it is not the innermost one.
     static REQUEST: Span;
 }
 
-/// Does `work` for the request with this span, inside of which others are entered.
+/// Runs `work` for the request with this span, within which others are entered.
 pub fn logged_in<F: Future>(request: Span, work: F) -> impl Future<Output = F::Output> {
     REQUEST.scope(request, work)
 }
 
-/// Takes the spans that are entered here into another task: the innermost, and around it the request's, which the log's
-/// lines carry.
+/// Carries the current spans into another task: the innermost one, and around it that of the request, which log lines
+/// show.
 pub fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> {
     let request = REQUEST.try_with(Span::clone).unwrap_or_else(|_| Span::none());
     REQUEST.scope(request.clone(), work.instrument(Span::current())).instrument(request)

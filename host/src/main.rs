@@ -1,4 +1,4 @@
-//! The `tinybase` binary: hands the command line to the host library.
+//! The `tinybase` binary: passes the command line to the host library.
 
 use std::process::ExitCode;
 

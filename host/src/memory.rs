@@ -1,5 +1,6 @@
-//! How many bytes of memory all requests hold together beyond small change: rows that reads returned, what is made of them,
-//! and answers until their clients have taken them. It is one number of the process; it never looks into what it counts.
+//! Accounts for the memory that all requests use together, except for small amounts: rows returned by reads, what is
+//! built from them, and responses until their clients have received them. There is one budget per process. It never
+//! looks at the contents.
 
 mod gathering;
 
@@ -22,79 +23,79 @@ use tokio::{sync::Notify, time::Instant};
 pub(crate) use self::gathering::{Gathering, NoRoom, limit};
 use crate::db::turns::CallerKey;
 
-/// Up to how many bytes an answer counts as small: the last quarter of the budget is kept for those.
+/// The maximum size of a small response in bytes; the last quarter of the budget is reserved for those.
 const SMALL_BYTES_MAX: usize = 64 << 10;
 
-/// From how many bytes on an allocation of this process is pages of its own, which go back to the system when it is freed.
-/// It is what the system's own allocator begins with, too.
+/// The size in bytes from which on this process maps an allocation from the system, which gets it back as soon as it is
+/// freed. The system's own allocator starts with the same value.
 pub const MAPPED_BYTES_MIN: usize = 128 << 10;
 
-/// From how many bytes on an answer is counted until the last of them has left. Smaller ones are counted until the
-/// protocol's layer has taken them over, which costs no allocation.
+/// The size in bytes from which on a response is counted until its last byte was sent. Smaller ones are counted until
+/// the protocol layer has accepted them, which costs no allocation.
 const TRACKED_BYTES_MIN: usize = 16 << 10;
 
-/// What small answers hold, and what all else does.
+/// The bytes in use by small responses, and by everything else.
 static SMALL: AtomicUsize = AtomicUsize::new(0);
 static LARGE: AtomicUsize = AtomicUsize::new(0);
-/// What of `LARGE` is rows: those that reads gather, and those that extensions work on.
+/// The part of `LARGE` that is rows: those that reads gather, and those that extensions work on.
 static ROWS: AtomicUsize = AtomicUsize::new(0);
-/// Held while rows are counted if they fit, so that those that do not are never counted, not for a moment.
+/// Locked while rows are counted if they fit, so that rows that do not fit are never counted, not even briefly.
 static FITTING_ROWS: Mutex<()> = Mutex::new(());
-/// Bytes that are held for each caller.
+/// Bytes in use per caller.
 type CallerBytes = LazyLock<Mutex<HashMap<CallerKey, usize>>>;
-/// Bytes of large answers that wait for each caller.
+/// Bytes of large responses in use per caller.
 static ANSWERS_OF_CALLERS: CallerBytes = LazyLock::new(Mutex::default);
-/// Bytes of answers that wait for room; they are not among those held.
+/// Bytes of responses that wait for memory; they are not counted as in use.
 static QUEUED: AtomicUsize = AtomicUsize::new(0);
 static WAITERS: AtomicUsize = AtomicUsize::new(0);
 static ROOM: Notify = Notify::const_new();
 
-/// Bytes that are held in this process.
+/// Returns the bytes in use in this process.
 pub(crate) fn held() -> usize {
     SMALL.load(Ordering::Relaxed).saturating_add(LARGE.load(Ordering::Relaxed))
 }
 
-/// How much all requests may hold, and how long one waits for room.
+/// The budget of all requests, and how long a request waits for it.
 #[derive(Debug, Clone, Copy)]
 pub struct MemoryLimits {
     /// In bytes.
     pub bytes_max: usize,
-    /// How long whoever finds no room waits for it.
+    /// How long a request waits for memory.
     pub wait_timeout: Duration,
 }
 
 impl MemoryLimits {
-    /// What may be held for others than small answers.
+    /// Returns the limit for everything but small responses.
     fn large_bytes_max(self) -> usize {
         self.bytes_max / 4 * 3
     }
 
-    /// What may be held of large answers to one caller, so that one who takes them slowly leaves room for others.
+    /// Returns the limit for large responses to one caller, so that a slow one leaves memory for others.
     fn of_caller_bytes_max(self) -> usize {
         self.large_bytes_max() / 2
     }
 }
 
-/// A part of the budget; given back when dropped.
+/// A part of the budget; released on drop.
 #[derive(Debug, Default)]
 pub(crate) struct Share {
     bytes: usize,
     kind: Kind,
-    /// The same bytes as a part of what is held for one caller.
+    /// The same bytes as a part of what one caller uses.
     of_caller: Option<OfCaller>,
 }
 
-/// What a share is of.
+/// The use of a share.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Small,
     #[default]
     Large,
-    /// Large, and rows.
+    /// Rows, which count as large too.
     Rows,
 }
 
-/// A caller's part of what is held; given back when dropped.
+/// A caller's part of the bytes in use; released on drop.
 #[derive(Debug)]
 struct OfCaller {
     callers: &'static CallerBytes,
@@ -102,18 +103,18 @@ struct OfCaller {
     bytes: usize,
 }
 
-/// What a caller may hold.
+/// The limit of one caller.
 struct CallerRoom {
     callers: &'static CallerBytes,
     caller: CallerKey,
-    /// What of that is the same read's.
+    /// The part of the caller's bytes that belongs to the same read.
     own_bytes: usize,
     bytes_max: usize,
 }
 
 impl CallerRoom {
-    /// Counts so many bytes more if they fit and `share` finds room as well; else nothing is counted, not for a moment. What
-    /// is alone always fits here.
+    /// Counts the bytes if they fit and `share` succeeds as well; otherwise nothing is counted, not even briefly. A
+    /// caller without other bytes in use always fits here.
     fn fit(&self, bytes: usize, share: impl FnOnce() -> Option<Share>) -> Option<Share> {
         if self.caller == CallerKey::NOBODY {
             return share();
@@ -146,21 +147,21 @@ impl Drop for OfCaller {
 }
 
 impl Share {
-    /// Counts what is there in any case.
+    /// Counts bytes that are already in use, regardless of the limit.
     pub(crate) fn forced(bytes: usize) -> Share {
         LARGE.fetch_add(bytes, Ordering::SeqCst);
         Share { bytes, kind: Kind::Large, of_caller: None }
     }
 
-    /// Counts rows that are there in any case.
+    /// Counts rows that are already in use, regardless of the limit.
     pub(crate) fn forced_rows(bytes: usize) -> Share {
         ROWS.fetch_add(bytes, Ordering::SeqCst);
         LARGE.fetch_add(bytes, Ordering::SeqCst);
         Share { bytes, kind: Kind::Rows, of_caller: None }
     }
 
-    /// Counts rows more if they fit: into `rows_bytes_max` with all other rows, and into `bytes_max` with all that is large.
-    /// They always do where only `own_bytes` of the same read are held.
+    /// Counts more rows if they fit: into `rows_bytes_max` with all other rows, and into `bytes_max` with everything
+    /// large. They always fit if only `own_bytes` of the same read are in use.
     fn rows(bytes: usize, own_bytes: usize, rows_bytes_max: usize, bytes_max: usize) -> Option<Share> {
         let _fitting = FITTING_ROWS.lock();
         let held = ROWS.load(Ordering::SeqCst);
@@ -173,7 +174,7 @@ impl Share {
         Some(share)
     }
 
-    /// Counts it if it fits. One that is alone always does.
+    /// Counts the bytes if they fit. They always fit if nothing else is in use.
     fn large(bytes: usize, bytes_max: usize) -> Option<Share> {
         Share::large_beside(0, bytes, bytes_max)
     }
@@ -187,7 +188,8 @@ impl Share {
         counted.ok().map(|_| Share { bytes, kind: Kind::Large, of_caller: None })
     }
 
-    /// Counts a small answer if it fits: into the last quarter of the budget, or into what the others leave of it.
+    /// Counts a small response if it fits: into the last quarter of the budget, or into what the large bytes leave of
+    /// it.
     fn small(bytes: usize, limits: MemoryLimits) -> Option<Share> {
         let left = limits.bytes_max.saturating_sub(LARGE.load(Ordering::SeqCst));
         let bytes_max = left.max(limits.bytes_max - limits.large_bytes_max());
@@ -199,14 +201,14 @@ impl Share {
         counted.ok().map(|_| Share { bytes, kind: Kind::Small, of_caller: None })
     }
 
-    /// Adds what another of the same kind counts.
+    /// Adds another share of the same kind.
     fn merge(&mut self, mut other: Share) {
         std::mem::swap(self, &mut other);
         debug_assert!(other.bytes == 0 || self.bytes == 0 || self.kind == other.kind);
         self.bytes += std::mem::take(&mut other.bytes);
     }
 
-    /// Takes a part of so many bytes out, or all where there are fewer.
+    /// Splits off a share of this many bytes, or of all if there are fewer.
     fn split(&mut self, bytes: usize) -> Share {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
@@ -216,7 +218,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        // All of it is given back before whoever waits is notified.
+        // All of it is released before waiters are notified.
         let is_of_caller = self.of_caller.take().is_some();
         if self.bytes > 0 || is_of_caller {
             let held = if self.kind == Kind::Small { &SMALL } else { &LARGE };
@@ -231,7 +233,7 @@ impl Drop for Share {
     }
 }
 
-/// Bytes that are counted for as long as any part of them is held anywhere.
+/// Bytes that are counted for as long as any part of them is referenced.
 struct Tracked {
     bytes: Bytes,
     _share: Share,
@@ -243,7 +245,7 @@ impl AsRef<[u8]> for Tracked {
     }
 }
 
-/// Ties the share to the bytes where they are many; else gives it back to be held beside them.
+/// Ties the share to the bytes if they are large; otherwise returns it to the caller.
 pub(crate) fn track(bytes: Bytes, share: Share) -> (Bytes, Share) {
     if bytes.len() < TRACKED_BYTES_MIN {
         return (bytes, share);
@@ -251,17 +253,17 @@ pub(crate) fn track(bytes: Bytes, share: Share) -> (Bytes, Share) {
     (Bytes::from_owner(Tracked { bytes, _share: share }), Share::default())
 }
 
-/// An answer that is to be held until its client has taken it.
+/// A response that is counted until its client has received it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ToHold {
     pub(crate) bytes: usize,
-    /// Who takes it.
+    /// The receiving client.
     pub(crate) caller: CallerKey,
-    /// It says what became of a change, so it may go beyond the budget by as much again.
+    /// Whether it reports the result of a change. If so, it may exceed the budget by as much again.
     pub(crate) is_change: bool,
 }
 
-/// Counts an answer, a part of which is `kept` for it already. `None`: there is no room, and none came about within
+/// Counts a response, for which `kept` may already be reserved. Returns `None` if there is no memory, even after
 /// [`MemoryLimits::wait_timeout`].
 pub(crate) async fn admit(answer: ToHold, mut kept: Share, limits: MemoryLimits) -> Option<Share> {
     let ToHold { bytes, caller, is_change } = answer;
@@ -298,7 +300,7 @@ pub(crate) async fn admit(answer: ToHold, mut kept: Share, limits: MemoryLimits)
     Some(share)
 }
 
-/// Room for bytes that a call is about to hold; see [`Reserved`]. `None` as in [`admit`].
+/// Reserves memory that a call is about to use; see [`Reserved`]. Returns `None` as in [`admit`].
 pub(crate) async fn reserve(bytes: usize, limits: MemoryLimits) -> Option<Reserved> {
     let mut share = take_kept().split(bytes);
     let more = bytes - share.bytes;
@@ -312,8 +314,8 @@ pub(crate) async fn reserve(bytes: usize, limits: MemoryLimits) -> Option<Reserv
     Some(Reserved(share))
 }
 
-/// Room that a call reserved. Once it is dropped within the call, it is kept for the call's answer, so that nobody else
-/// takes the room for an answer that is made already.
+/// Memory that a call reserved. When it is dropped within the call, it is kept for the call's response, so that no
+/// other request takes the memory of a response that is already built.
 #[derive(Debug)]
 pub(crate) struct Reserved(Share);
 
@@ -323,7 +325,7 @@ impl Drop for Reserved {
         if share.bytes == 0 {
             return;
         }
-        // Outside of a call it is simply given back.
+        // Outside of a call it is simply released.
         let _ = KEPT.try_with(|kept| {
             let mut sum = kept.take();
             sum.merge(share);
@@ -341,7 +343,7 @@ fn take_kept() -> Share {
     KEPT.try_with(Cell::take).unwrap_or_default()
 }
 
-/// Runs a call, and returns beside its outcome what it has reserved.
+/// Runs a call, and returns its result together with what it has reserved.
 pub(crate) async fn of_call<F: Future>(call: F) -> (F::Output, Share) {
     let call = async {
         let outcome = call.await;
@@ -350,7 +352,8 @@ pub(crate) async fn of_call<F: Future>(call: F) -> (F::Output, Share) {
     KEPT.scope(Cell::default(), call).await
 }
 
-/// Waits until `share` finds room, and looks a last time when its time is over. Of what is there while it waits (`there`, in bytes) only so much may wait.
+/// Waits until `share` succeeds, and tries once more after the timeout. `there` is the number of bytes that exist while
+/// it waits; at most a quarter of the budget may wait in total.
 async fn wait<T>(there: usize, limits: MemoryLimits, mut share: impl FnMut() -> Option<T>) -> Option<T> {
     let (_waiter, queued) = Waiter::new(there);
     if queued > limits.bytes_max / 4 {
@@ -369,7 +372,7 @@ async fn wait<T>(there: usize, limits: MemoryLimits, mut share: impl FnMut() -> 
     }
 }
 
-/// Waits until the budget has room again, before a stream makes its next piece.
+/// Waits until the budget has free memory, before a stream produces its next chunk.
 pub(crate) async fn room(bytes_max: usize) {
     let _waiter = Waiter::new(0);
     loop {
@@ -382,11 +385,11 @@ pub(crate) async fn room(bytes_max: usize) {
     }
 }
 
-/// Whoever waits, and with how many bytes.
+/// A waiting request, with its bytes.
 struct Waiter(usize);
 
 impl Waiter {
-    /// Returns how many bytes wait now.
+    /// Returns the number of bytes that wait now, too.
     fn new(bytes: usize) -> (Waiter, usize) {
         WAITERS.fetch_add(1, Ordering::SeqCst);
         let before = QUEUED.fetch_add(bytes, Ordering::Relaxed);
@@ -401,7 +404,7 @@ impl Drop for Waiter {
     }
 }
 
-/// What a test has the others hold.
+/// Simulates memory in use by others.
 #[cfg(test)]
 pub(crate) fn test_share(bytes: usize) -> Share {
     Share::forced(bytes)
@@ -421,7 +424,7 @@ mod tests {
         admit(to_hold(bytes, is_change), Share::default(), LIMITS).await
     }
 
-    /// The budget is one a process, so everything about it stands in one test.
+    /// The budget is global to the process, so a single test covers all of it.
     #[tokio::test]
     async fn answers_share_one_budget() {
         let large = admitted(700 << 10, false).await.unwrap();

@@ -1,18 +1,18 @@
-//! Which of the known names was probably meant by one that is unknown. It never decides what becomes of the unknown one.
+//! Suggests the known name that an unknown one probably meant. It never decides how the unknown one is handled.
 
-/// How many characters may differ at most.
+/// The maximum number of differing characters.
 const DISTANCE_MAX: usize = 3;
 
-/// Longer words are compared with nothing: the comparison takes time by the product of the lengths.
+/// Longer words are not compared: the comparison takes time proportional to the product of the lengths.
 const WORD_BYTES_MAX: usize = 200;
 
-/// The known name that is most like `word`, if one is close enough to be meant.
+/// Returns the known name that is most similar to `word`, if it is similar enough.
 pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let (steps, name) = closest(word, known)?;
     (steps <= DISTANCE_MAX && 2 * steps <= name.chars().count()).then_some(name)
 }
 
-/// The known name that is most like `word`, with the distance between them in characters, whatever their case.
+/// Returns the known name that is most similar to `word`, with their distance in characters, ignoring case.
 pub(crate) fn closest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<(usize, &'k str)> {
     if word.len() > WORD_BYTES_MAX {
         return None;
@@ -21,7 +21,7 @@ pub(crate) fn closest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
     known.into_iter().map(|name| (distance(&word, &name.to_lowercase()), name)).min()
 }
 
-/// How many characters have to be inserted, removed or replaced to get from one word to the other.
+/// Returns how many characters must be inserted, removed or replaced to turn one word into the other.
 fn distance(from: &str, to: &str) -> usize {
     let to = to.chars().collect::<Vec<_>>();
     let mut row = (0..=to.len()).collect::<Vec<_>>();

@@ -1,5 +1,5 @@
-//! Settings that change while the server runs: rows of `tb_settings`, cached as one snapshot. It never holds what
-//! the configuration file decides.
+//! Settings that change at run time: rows of `tb_settings`, cached as one snapshot. It never contains what the
+//! configuration file decides.
 
 mod change;
 mod fields;
@@ -31,7 +31,7 @@ pub(crate) use rules::is_color;
 /// The key of the instance's name.
 pub const INSTANCE_NAME: &str = "instance_name";
 
-/// The key of whether anyone may create an account.
+/// The key of the setting that allows anyone to create an account.
 pub const ALLOW_PUBLIC_REGISTRATION: &str = "allow_public_registration";
 
 const SELECT: &str = "SELECT key, value FROM tb_settings";
@@ -43,23 +43,23 @@ const DELETE: &str = "DELETE FROM tb_settings WHERE key = ?1";
 #[derive(Debug, Default)]
 pub struct Snapshot {
     values: BTreeMap<String, Value>,
-    foreign_changes: u64,
+    external_change_count: u64,
     version: u64,
 }
 
 impl Snapshot {
-    /// The stored value of `key`.
+    /// Returns the stored value of `key`.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.values.get(key)
     }
 
-    /// The value of a setting of the host, which is its default where none is stored.
+    /// Returns the value of a setting of the host, or its default if none is stored.
     pub fn value(&self, name: &str) -> Value {
         let default = || Field::named(name).map_or(Value::Null, Field::default);
         self.get(name).cloned().unwrap_or_else(default)
     }
 
-    /// What this instance is called.
+    /// Returns the name of this instance.
     pub fn instance_name(&self) -> String {
         self.get(INSTANCE_NAME).and_then(Value::as_str).unwrap_or("TinyBase").to_owned()
     }
@@ -69,7 +69,7 @@ impl Snapshot {
         self.get(ALLOW_PUBLIC_REGISTRATION).and_then(Value::as_bool).unwrap_or(true)
     }
 
-    /// The settings of an extension, by their names within it.
+    /// Returns the settings of an extension, by their names within it.
     pub fn extension(&self, name: &str) -> Map<String, Value> {
         let prefix = extension_prefix(name);
         let own = self.values.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
@@ -81,7 +81,7 @@ fn extension_prefix(name: &str) -> String {
     format!("ext.{name}.")
 }
 
-/// Adds a value to a batch; `None` goes back to the default.
+/// Adds a value to a batch; `None` restores the default.
 fn push_value(batch: &mut BatchWriter, key: &str, value: Option<&Value>) {
     match value {
         Some(value) => {
@@ -93,7 +93,7 @@ fn push_value(batch: &mut BatchWriter, key: &str, value: Option<&Value>) {
     }
 }
 
-/// The settings, read from memory and written through to the database.
+/// The settings, cached in memory and written through to the database.
 pub struct Settings {
     sql: HostSql,
     vault: Arc<Vault>,
@@ -108,23 +108,23 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
-    /// Settings over the host's database, secrets among them sealed in `vault`; the first use reads them.
+    /// Creates the settings over the host's database, with secrets sealed by `vault`; the first use reads them.
     pub fn new(sql: HostSql, vault: Arc<Vault>) -> Settings {
         Settings { sql, vault, snapshot: ArcSwapOption::empty(), version: AtomicU64::new(0) }
     }
 
-    /// Where secrets among the settings are sealed before they are stored.
+    /// Returns the vault that seals secrets before they are stored.
     pub fn vault(&self) -> &Arc<Vault> {
         &self.vault
     }
 
-    /// The settings as they are now, also where another process has changed them. Costs no read unless they changed.
+    /// Returns the current settings, also after a change by another process. Reads the database only if they changed.
     pub async fn current(&self) -> Result<Arc<Snapshot>, DbError> {
         // Both numbers are taken before the read: a change during it makes the next call read again.
-        let foreign_changes = self.sql.database().foreign_changes();
+        let external_change_count = self.sql.database().external_change_count();
         let version = self.version.load(Ordering::Acquire);
         if let Some(snapshot) = self.snapshot.load_full()
-            && snapshot.foreign_changes == foreign_changes
+            && snapshot.external_change_count == external_change_count
             && snapshot.version == version
         {
             return Ok(snapshot);
@@ -135,12 +135,12 @@ impl Settings {
             (text(&row, 0), value)
         };
         let values = rows.into_iter().map(read).collect();
-        let snapshot = Arc::new(Snapshot { values, foreign_changes, version });
+        let snapshot = Arc::new(Snapshot { values, external_change_count, version });
         self.snapshot.store(Some(Arc::clone(&snapshot)));
         Ok(snapshot)
     }
 
-    /// Writes these values together; `None` goes back to the default.
+    /// Writes these values atomically; `None` restores the default.
     pub async fn set(&self, changes: &[(&str, Option<Value>)]) -> Result<(), DbError> {
         let mut batch = BatchWriter::default();
         for (key, value) in changes {
@@ -151,7 +151,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Makes the next look read again, where something else than this changed them.
+    /// Invalidates the cache, after something else changed the settings.
     pub fn forget_cached(&self) {
         self.note_change();
     }
@@ -160,7 +160,7 @@ impl Settings {
         self.version.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Writes settings of an extension, by their names within it. The caller has checked them against its schema.
+    /// Writes settings of an extension, by their names within it. The caller has validated them against its schema.
     pub async fn set_extension(&self, extension: &str, changes: Map<String, Value>) -> Result<(), DbError> {
         let prefix = extension_prefix(extension);
         let keys = changes.iter().map(|(name, value)| (format!("{prefix}{name}"), value));

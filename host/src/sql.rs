@@ -1,16 +1,16 @@
-//! How the host runs its own statements: values in, rows out. It never runs a statement for a plugin.
+//! Runs the host's own statements: values in, rows out. It never runs a statement for a plugin.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use tinybase_abi::codec::{BatchWriter, CodecError, Expect, Reader, RowsHead, Value, ValueRef, pack_values};
 
-use crate::db::{Cost, Database, DbError, Engine, Query, Scope};
+use crate::db::{Database, DbError, Engine, Query, ReadHint, SqlOwner};
 
 /// One row, in the order of the statement's columns.
 pub type Row = Vec<Value>;
 
-/// The database in the host's own name.
+/// The database, used in the host's own name.
 #[derive(Clone)]
 pub struct HostSql(Arc<dyn Database>);
 
@@ -20,7 +20,7 @@ impl fmt::Debug for HostSql {
     }
 }
 
-/// What a batch did.
+/// The result of a batch.
 #[derive(Debug)]
 pub struct Applied {
     /// How many rows each statement affected.
@@ -30,69 +30,73 @@ pub struct Applied {
 }
 
 impl HostSql {
-    /// The host's own access to `db`.
+    /// Returns the host's access to `db`.
     pub fn new(db: Arc<dyn Database>) -> HostSql {
         HostSql(db)
     }
 
-    /// The database itself.
+    /// Returns the database itself.
     pub fn database(&self) -> &Arc<dyn Database> {
         &self.0
     }
 
-    /// The time `seconds` from now by the database's clock, as times are stored: what is to be held against times that
+    /// Returns the time `seconds` from now by the database's clock, in its stored form, for comparison with times that
     /// other nodes stored.
     pub fn time_from_now(&self, seconds: i64) -> String {
         let time = self.0.now().saturating_add(SignedDuration::from_secs(seconds));
         stored_time(time.expect("the sum of two times saturates"))
     }
 
-    /// Every row of a read by key or index.
+    /// Returns all rows of a read by key or index.
     pub async fn rows(&self, sql: &str, params: &[ValueRef<'_>]) -> Result<Vec<Row>, DbError> {
         let packed = pack_values(params.iter().copied());
-        let query = Query { scope: &Scope::Host, sql, params: &packed, cost: Cost::Short, deadline: None };
+        let query =
+            Query { scope: &SqlOwner::Host, sql, params: &packed, hint: ReadHint::Indexed, deadline: None };
         let answer = self.0.query(query);
         Ok(read_rows(&answer.await?)?)
     }
 
-    /// The first row of a read by key or index.
+    /// Returns the first row of a read by key or index.
     pub async fn row(&self, sql: &str, params: &[ValueRef<'_>]) -> Result<Option<Row>, DbError> {
         Ok(self.rows(sql, params).await?.into_iter().next())
     }
 
-    /// Every row of a read of unknown cost, which a reader thread does.
+    /// Returns all rows of a read of unknown cost, which runs on a reader thread.
     pub async fn scan(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
         let packed = pack_values(params.iter().map(Value::as_ref));
-        let query = Query { scope: &Scope::Host, sql, params: &packed, cost: Cost::Unknown, deadline: None };
+        let query =
+            Query { scope: &SqlOwner::Host, sql, params: &packed, hint: ReadHint::Scan, deadline: None };
         let answer = self.0.query(query);
         Ok(read_rows(&answer.await?)?)
     }
 
-    /// Adds to a batch that the rows of `select` change no more until the batch is done, so that what its later statements
-    /// read of other rows holds for two who do it at once. SQLite's one writer makes that needless: nothing is added there.
+    /// Adds a statement to a batch that locks the rows of `select` until the batch is done, so that what its later
+    /// statements read of other rows stays valid if two batches run at once. SQLite has a single writer, so nothing is
+    /// added there.
     pub fn hold(&self, batch: &mut BatchWriter, select: &str, params: &[ValueRef<'_>]) {
         if self.0.engine() == Engine::Postgres {
             batch.push(&format!("{select} FOR NO KEY UPDATE"), params.iter().copied(), Expect::Any);
         }
     }
 
-    /// As [`HostSql::hold`], for rows that may not be there yet: nobody else writes the table until the batch is done.
+    /// Like [`HostSql::hold`], for rows that may not exist yet: locks the table against other writers until the batch
+    /// is done.
     pub fn hold_table(&self, batch: &mut BatchWriter, table: &'static str) {
         if self.0.engine() == Engine::Postgres {
             batch.push(&format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"), [], Expect::Any);
         }
     }
 
-    /// Applies a batch together or not at all.
+    /// Applies a batch atomically.
     pub async fn apply(&self, batch: BatchWriter) -> Result<Applied, DbError> {
-        Ok(read_applied(&self.0.apply(&Scope::Host, batch.finish()).await?)?)
+        Ok(read_applied(&self.0.apply(&SqlOwner::Host, batch.finish()).await?)?)
     }
 
-    /// Applies what hooks wanted done, and `batch` behind it, together or not at all. For a change that must find their
-    /// work done, such as the end of what other tables refer to; others wait meanwhile, at most `time_max`.
+    /// Applies the statements of hooks, and then `batch`, atomically. For a change that requires their work to be done,
+    /// such as deleting what other tables refer to. Others wait meanwhile, at most `time_max`.
     ///
     /// # Errors
-    /// [`ApplyAfterError`], which tells whose part failed.
+    /// [`ApplyAfterError`], which says whose part failed.
     pub async fn apply_after(
         &self,
         hooks: BatchWriter,
@@ -102,7 +106,7 @@ impl HostSql {
         if hooks.is_empty() {
             return self.apply(batch).await.map_err(ApplyAfterError::Own);
         }
-        let mut transaction = self.0.begin(&Scope::Host, time_max).await.map_err(ApplyAfterError::Own)?;
+        let mut transaction = self.0.begin(&SqlOwner::Host, time_max).await.map_err(ApplyAfterError::Own)?;
         transaction.apply(hooks.finish()).await.map_err(ApplyAfterError::Hooks)?;
         let applied = transaction.apply(batch.finish()).await.map_err(ApplyAfterError::Own)?;
         let applied = read_applied(&applied).map_err(|error| ApplyAfterError::Own(error.into()))?;
@@ -111,10 +115,10 @@ impl HostSql {
     }
 }
 
-/// Which part of [`HostSql::apply_after`] failed.
+/// The part of [`HostSql::apply_after`] that failed.
 #[derive(Debug)]
 pub enum ApplyAfterError {
-    /// What the hooks wanted done.
+    /// The statements of the hooks.
     Hooks(DbError),
     /// The host's own batch, or the transaction.
     Own(DbError),
@@ -139,7 +143,7 @@ pub(crate) fn read_rows(packed: &[u8]) -> Result<Vec<Row>, CodecError> {
     (0..head.rows).map(|_| row()).collect()
 }
 
-/// The text at `column`; empty where it is none.
+/// Returns the text at `column`; empty if it is not text.
 pub fn text(row: &Row, column: usize) -> String {
     match row.get(column) {
         Some(Value::Text(text)) => text.clone(),
@@ -147,7 +151,7 @@ pub fn text(row: &Row, column: usize) -> String {
     }
 }
 
-/// The text at `column`; `None` where it is `NULL`.
+/// Returns the text at `column`; `None` if it is `NULL`.
 pub fn optional_text(row: &Row, column: usize) -> Option<String> {
     match row.get(column) {
         Some(Value::Text(text)) => Some(text.clone()),
@@ -155,7 +159,7 @@ pub fn optional_text(row: &Row, column: usize) -> Option<String> {
     }
 }
 
-/// The integer at `column`; 0 where it is none.
+/// Returns the integer at `column`; 0 if it is not an integer.
 pub fn integer(row: &Row, column: usize) -> i64 {
     match row.get(column) {
         Some(Value::Integer(number)) => *number,
@@ -163,7 +167,7 @@ pub fn integer(row: &Row, column: usize) -> i64 {
     }
 }
 
-/// The number at `column`; 0 where it is none.
+/// Returns the number at `column`; 0 if it is not a number.
 pub fn real(row: &Row, column: usize) -> f64 {
     match row.get(column) {
         Some(Value::Real(number)) => *number,
@@ -177,24 +181,24 @@ pub fn is_null(row: &Row, column: usize) -> bool {
     matches!(row.get(column), None | Some(Value::Null))
 }
 
-/// The time `seconds` from now by this machine's clock, in the form in which times are stored.
+/// Returns the time `seconds` from now by this machine's clock, in its stored form.
 pub fn time_from_now(seconds: i64) -> String {
     let time = Timestamp::now().saturating_add(SignedDuration::from_secs(seconds));
     stored_time(time.expect("the sum of two times saturates"))
 }
 
-/// A time in the form in which times are stored: RFC 3339 UTC with microseconds.
+/// Formats a time in its stored form: RFC 3339 UTC with microseconds.
 pub fn stored_time(time: Timestamp) -> String {
     format!("{time:.6}")
 }
 
-/// How far a sweep goes: up to `until`, and no further than `step_seconds` behind the oldest of what there is. So a clock that
-/// is ahead for a while costs little more than what the next sweeps would have taken anyway.
+/// Returns how far a sweep goes: up to `until`, but at most `step_seconds` past the oldest entry. A clock that is ahead
+/// for a while thus deletes little more than the next sweeps would have deleted anyway.
 pub fn a_step_at_most(oldest: &str, step_seconds: i64, until: &str) -> String {
     let step = SignedDuration::from_secs(step_seconds);
     let reached = match oldest.parse::<Timestamp>() {
         Ok(oldest) => stored_time(oldest.saturating_add(step).expect("the sum of two times saturates")),
-        // No time at all: what there is of it, and nothing behind.
+        // It is not a time: include this value, but nothing after it.
         Err(_) => format!("{oldest}0"),
     };
     if reached.as_str() < until { reached } else { until.to_owned() }

@@ -1,34 +1,34 @@
-//! SQL's `LIKE` as SQLite understands it, in time that grows with the text alone: whoever chooses both the pattern and the text
-//! cannot make a thread busy with them. It knows no database.
+//! SQL's `LIKE` with SQLite's semantics, in time that grows only with the text: a user who chooses both the pattern and
+//! the text cannot keep a thread busy with them. It knows no database.
 //!
-//! SQLite's own tries a pattern again behind each character of the text. Here a pattern is cut at its `%`: each piece is
-//! looked for once, from where the one before it ended. A piece without `_` is a search for a substring, one with it moves all
-//! of its possible beginnings through the text at once, a bit each.
+//! SQLite retries a pattern after each character of the text. This implementation splits a pattern at its `%` and
+//! searches for each piece once, from the end of the previous one. A piece without `_` is found by a substring search.
+//! For a piece with `_`, all possible start positions are tracked at once, one bit each.
 
 mod piece;
 
 use piece::Piece;
 
-/// The longest pattern, in bytes. The time of a match grows with the pattern's length only through the pieces that hold `_`, by
-/// a word of memory for every 64 characters.
+/// The maximum length of a pattern, in bytes. Only pieces with `_` make the time of a match grow with the pattern's
+/// length, by one machine word for every 64 characters.
 pub const PATTERN_BYTES_MAX: usize = 4096;
 
-/// The match was stopped.
+/// The error for a match that was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped;
 
-/// A pattern that is ready to be matched.
+/// A parsed pattern.
 #[derive(Debug, Clone)]
 pub struct Like {
-    /// What lies between the `%`; never empty.
+    /// The pieces between the `%`; never empty.
     pieces: Vec<Piece>,
-    /// It ends with the escape, which fits nothing.
+    /// Whether it ends with the escape character, which matches nothing.
     is_torn: bool,
 }
 
 impl Like {
-    /// Reads a pattern of `%`, `_` and, where there is one, an escape. As in SQLite it ends before a NUL, and `%` or `_`
-    /// that is the escape is no wildcard.
+    /// Parses a pattern of `%`, `_` and an optional escape character. As in SQLite, the pattern ends before a NUL, and
+    /// an escape character that is `%` or `_` is not a wildcard.
     pub fn new(pattern: &str, escape: Option<char>) -> Like {
         let mut pieces = vec![Piece::default()];
         let mut is_torn = false;
@@ -49,15 +49,15 @@ impl Like {
         Like { pieces, is_torn }
     }
 
-    /// Whether the text fits. ASCII letters fit in either case, all others in their own; the text ends before a NUL.
+    /// Returns whether the text matches. Only ASCII letters ignore case. The text ends before a NUL.
     pub fn matches(&self, text: &str) -> bool {
         self.matches_unless(text, || false).unwrap_or(false)
     }
 
-    /// As [`Like::matches`]; `stop` is asked now and then whether to give up.
+    /// Matches like [`Like::matches`], and regularly checks `stop` for whether to give up.
     ///
     /// # Errors
-    /// [`Stopped`] once `stop` says so.
+    /// [`Stopped`] if `stop` returns true.
     pub fn matches_unless(&self, text: &str, mut stop: impl FnMut() -> bool) -> Result<bool, Stopped> {
         let text = until_nul(text);
         let [first, rest @ ..] = self.pieces.as_slice() else { return Ok(false) };
@@ -144,7 +144,7 @@ mod tests {
         ] {
             let begun = std::time::Instant::now();
             assert!(!Like::new(&pattern, None).matches(&text));
-            // Tried again behind each character, each of these is billions of steps.
+            // With a retry after each character, each of these takes billions of steps.
             assert!(
                 begun.elapsed().as_secs() < 5,
                 "{} took {:?}",

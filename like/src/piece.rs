@@ -1,4 +1,4 @@
-//! What lies between two `%` of a pattern: characters and `_`, of a fixed number. It finds itself in a text.
+//! A piece of a pattern between two `%`: a fixed number of characters and `_`. It can search for itself in a text.
 
 use std::collections::HashMap;
 
@@ -6,10 +6,10 @@ use memchr::memmem;
 
 use crate::Stopped;
 
-/// After how many characters it is asked whether to stop.
+/// The number of characters after which `stop` is checked.
 const CHARS_PER_CHECK: usize = 1 << 16;
 
-/// Characters in lower case, as far as they are ASCII; `None` is `_`.
+/// The characters, with ASCII letters in lower case; `None` is `_`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Piece {
     units: Vec<Option<char>>,
@@ -39,7 +39,7 @@ impl Piece {
         self.units.is_empty()
     }
 
-    /// Makes it ready to be looked for, once all is pushed.
+    /// Prepares the search, after all characters are added.
     pub(crate) fn finish(&mut self) {
         let literal: Option<String> = self.units.iter().copied().collect();
         self.search = match literal {
@@ -49,19 +49,19 @@ impl Piece {
         };
     }
 
-    /// Where it ends if the text begins with it.
+    /// Returns where the piece ends if the text begins with it.
     pub(crate) fn fits_at_start(&self, text: &str) -> Option<usize> {
         let mut chars = text.chars();
         self.units.iter().all(|unit| fits(*unit, chars.next())).then(|| text.len() - chars.as_str().len())
     }
 
-    /// Where it begins if the text ends with it.
+    /// Returns where the piece begins if the text ends with it.
     pub(crate) fn fits_at_end(&self, text: &str) -> Option<usize> {
         let mut chars = text.chars();
         self.units.iter().rev().all(|unit| fits(*unit, chars.next_back())).then_some(chars.as_str().len())
     }
 
-    /// Where it first ends within a text whose ASCII letters are small.
+    /// Returns where the piece first ends in a text whose ASCII letters are in lower case.
     pub(crate) fn find_end(
         &self,
         text: &str,
@@ -85,16 +85,16 @@ fn fits(unit: Option<char>, char: Option<char>) -> bool {
     }
 }
 
-/// Which units of a piece each character fits: a bit a unit.
+/// Bit masks of the units that each character matches: one bit per unit.
 #[derive(Debug, Clone)]
 struct Masks {
     words: usize,
-    /// The bit of the last unit, within the last word.
+    /// The bit of the last unit, in the last word.
     last: u64,
-    /// Those of ASCII, one after the other.
+    /// The masks of all ASCII characters in sequence.
     ascii: Vec<u64>,
     others: HashMap<char, Vec<u64>>,
-    /// Those of every further character: `_` alone.
+    /// The mask of all other characters: only `_` matches them.
     any: Vec<u64>,
 }
 
@@ -127,7 +127,7 @@ impl Masks {
     }
 
     fn find_end(&self, text: &str, stop: &mut impl FnMut() -> bool) -> Result<Option<usize>, Stopped> {
-        // Bit n is set where the first n + 1 units fit the characters up to here.
+        // Bit n is set if the first n + 1 units match the characters up to here.
         let mut state = vec![0_u64; self.words];
         for (count, (at, char)) in text.char_indices().enumerate() {
             if count % CHARS_PER_CHECK == 0 && stop() {

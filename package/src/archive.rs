@@ -1,5 +1,6 @@
-//! The archive of an extension, `NAME-VERSION-TARGET.tbx`: a tar in zstd that begins with a list of its files and their hashes.
-//! There is one archive of a package and no other: what packs writes it byte for byte, what unpacks takes nothing else.
+//! The archive of an extension, `NAME-VERSION-TARGET.tbx`: a zstd-compressed tar that begins with a list of its files
+//! and their hashes. Each package has exactly one valid archive: packing writes it byte for byte, and unpacking accepts
+//! nothing else.
 
 use std::{fmt, io, path::Path};
 
@@ -18,29 +19,29 @@ pub use unpack::unpack;
 
 use crate::manifest::Manifest;
 
-/// How an archive's file name ends, with the dot.
+/// The extension of an archive's file name, with the dot.
 pub const EXTENSION: &str = ".tbx";
-/// The target that this program was built for, and whose packages it takes.
+/// The target that this program was built for. It accepts only packages for this target.
 pub const HOST_TARGET: &str = env!("TINYBASE_TARGET");
 /// The first entry of an archive.
 const INDEX_NAME: &str = "package.json";
-/// The form of the archives that are written and read here.
+/// The version of the archive format that this code writes and reads.
 const FORMAT: u32 = 1;
-/// The longest path in an archive: what a header of the format ustar holds.
+/// The longest path in an archive, limited by the ustar header.
 const PATH_BYTES_MAX: usize = 255;
 
-/// What an archive may be at most.
+/// The limits of an archive.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The largest list of files, in bytes.
+    /// The maximum size of the list of files, in bytes.
     pub index_bytes_max: u64,
-    /// All files together, in bytes.
+    /// The maximum size of all files together, in bytes.
     pub unpacked_bytes_max: u64,
-    /// The largest file, in bytes.
+    /// The maximum size of a file, in bytes.
     pub file_bytes_max: u64,
-    /// How many files.
+    /// The maximum number of files.
     pub files_max: usize,
-    /// How many times larger than the archive its files may be.
+    /// The maximum ratio of the size of all files to the size of the archive.
     pub ratio_max: u64,
 }
 
@@ -56,29 +57,29 @@ impl Default for Limits {
     }
 }
 
-/// An archive that was unpacked.
+/// An unpacked archive.
 #[derive(Debug, Clone)]
 pub struct Unpacked {
     /// The extension's manifest.
     pub manifest: Manifest,
     /// The target that its library was built for.
     pub target: String,
-    /// The hash of the unpacked package, as [`crate::unpacked::Package`] says it.
+    /// The hash of the unpacked package, as computed by [`crate::unpacked::Package`].
     pub hash: String,
     /// SHA-256 of the archive, in hex.
     pub archive_sha256: String,
-    /// The length of all files together, in bytes.
+    /// The size of all files together, in bytes.
     pub bytes: u64,
 }
 
-/// Why an archive is refused, or cannot be written.
+/// The reason why an archive was rejected or could not be written.
 #[derive(Debug)]
 pub struct ArchiveError {
-    /// What kind of fault it is.
+    /// The kind of error.
     pub fault: Fault,
     /// What happened, where, and what to do about it.
     pub words: String,
-    /// What the disk said, where the fault is the disk's.
+    /// The I/O error, if it was caused by the disk.
     pub source: Option<io::Error>,
 }
 
@@ -92,7 +93,7 @@ impl ArchiveError {
         move |error| ArchiveError { fault: Fault::Io, words: format!("{path}: {error}"), source: Some(error) }
     }
 
-    /// A stable code.
+    /// Returns the stable code of the error.
     pub fn code(&self) -> &'static str {
         self.fault.code()
     }
@@ -110,12 +111,12 @@ impl std::error::Error for ArchiveError {
     }
 }
 
-/// The file name of a package's archive.
+/// Returns the file name of a package's archive.
 pub fn file_name(name: &str, version: &Version, target: &str) -> String {
     format!("{name}-{version}-{target}{EXTENSION}")
 }
 
-/// Whether this host can load a library that was built for `target`.
+/// Checks that this host can load a library built for `target`.
 ///
 /// # Errors
 /// [`Fault::Target`] with both targets.
@@ -128,7 +129,7 @@ pub fn check_target(target: &str) -> Result<(), ArchiveError> {
     Err(ArchiveError::new(Fault::Target, words))
 }
 
-/// Whether this is written like a target: `x86_64-unknown-linux-gnu`.
+/// Returns whether a text has the form of a target: `x86_64-unknown-linux-gnu`.
 pub fn is_target(text: &str) -> bool {
     let is_part = |part: &str| {
         !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte))
@@ -136,7 +137,7 @@ pub fn is_target(text: &str) -> bool {
     text.len() <= 64 && text.contains('-') && text.split('-').all(is_part)
 }
 
-/// The list of an archive's files, its first entry.
+/// The list of an archive's files, stored as its first entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Index {
@@ -147,7 +148,7 @@ struct Index {
     files: Vec<Listed>,
 }
 
-/// One file in that list.
+/// A file in the list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Listed {

@@ -1,13 +1,13 @@
-//! What belongs to whom by its name: the prefixes of tables, and the paths of the HTTP server. Comparisons alone; it knows
-//! neither a database nor a route table.
+//! The names reserved for the host and for each extension: prefixes of tables and paths of the HTTP server. It contains
+//! only comparisons, and knows neither a database nor a route table.
 
-/// The longest name of an extension: table names carry it as a prefix.
+/// The maximum length of an extension's name, which is the prefix of its tables.
 pub const NAME_CHARS_MAX: usize = 40;
 
-/// Prefixes of tables that belong to the host and to the databases' own engines, without the `_` after them.
+/// Prefixes of tables that belong to the host and to the database engines, without the trailing `_`.
 const HOST_PREFIXES: &[&str] = &["tb", "sqlite", "pg", "information_schema"];
 
-/// Paths that belong to the host, each with everything below it.
+/// Paths that belong to the host, each including everything below it.
 pub const HOST_TREES: &[&str] = &[
     "/.well-known",
     "/admin",
@@ -30,7 +30,7 @@ pub const HOST_TREES: &[&str] = &[
     "/ready",
 ];
 
-/// Whether a text has the form of an extension's name.
+/// Returns whether a text has the form of an extension's name.
 pub fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
     text.len() <= NAME_CHARS_MAX
@@ -38,26 +38,26 @@ pub fn is_name(text: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-/// The prefix of the host or of an engine that an extension of this name would share tables with.
+/// Returns the prefix of the host or an engine with which an extension of this name would share tables.
 pub fn host_prefix(name: &str) -> Option<&'static str> {
     HOST_PREFIXES.iter().copied().find(|prefix| shares_tables(name, prefix))
 }
 
-/// Whether the tables of one name may be those of another: their prefixes, each with `_` after it, are the same or one
-/// begins with the other, as that of `a_b` does with that of `a`. Databases compare names without regard to case.
+/// Returns whether two names could share tables: their prefixes, each with a trailing `_`, are equal or one begins
+/// with the other, like that of `a_b` with that of `a`. Databases compare names case-insensitively.
 pub fn shares_tables(one: &str, other: &str) -> bool {
     let (one, other) = (format!("{one}_"), format!("{other}_"));
     let least = one.len().min(other.len());
     one.as_bytes()[..least].eq_ignore_ascii_case(&other.as_bytes()[..least])
 }
 
-/// The tree of the host that a path lies in, or that lies below the path.
+/// Returns the host's path tree that contains a path, or that is below it.
 pub fn host_tree(path: &str) -> Option<&'static str> {
     HOST_TREES.iter().copied().find(|tree| overlaps(path, tree))
 }
 
-/// Whether two paths are the same, or one lies below the other. Proxies and clients may not tell capitals from small
-/// letters, so it does not either.
+/// Returns whether two paths are equal, or one is below the other. It ignores case, since proxies and clients may do
+/// so.
 pub fn overlaps(one: &str, other: &str) -> bool {
     let (short, long) = if one.len() <= other.len() { (one, other) } else { (other, one) };
     let (short, long) = (short.as_bytes(), long.as_bytes());

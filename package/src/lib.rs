@@ -1,5 +1,5 @@
-//! Packages of extensions: the manifest, the unpacked folder that a library comes in, and the archive that carries it.
-//! It never opens a library.
+//! Packages of extensions: the manifest, the unpacked folder with the library, and the archive. It never loads a
+//! library.
 
 pub mod archive;
 pub mod boundary;

@@ -1,5 +1,5 @@
-//! Whether a library was built with the manifest that lies beside it: read from its bytes, for whichever target it was built.
-//! It never loads a library.
+//! Checks whether a library was built with the manifest next to it. It reads the library's bytes, for any target, and
+//! never loads it.
 
 use std::fs;
 
@@ -10,15 +10,15 @@ use crate::{
     unpacked::{Package, PackageError, file_error},
 };
 
-/// What the SDK puts before the manifest in a library, so that no part of another manifest is taken for it.
+/// The mark before the manifest in a library, written by the SDK, so that no part of another manifest matches.
 const MANIFEST_BEGIN: &[u8] = b"\0tinybase-manifest-begin\0";
-/// What the SDK puts after it.
+/// The mark after the manifest.
 const MANIFEST_END: &[u8] = b"\0tinybase-manifest-end\0";
 
-/// Checks that the library of a package carries the manifest of that package, byte for byte.
+/// Checks that the library of a package contains exactly the manifest of that package.
 ///
 /// # Errors
-/// [`PackageError::LibraryDiffers`] where it carries another one or none; [`PackageError::File`].
+/// [`PackageError::LibraryDiffers`] if it contains another one or none; [`PackageError::File`].
 pub fn check_library(package: &Package) -> Result<(), PackageError> {
     let read = |path: std::path::PathBuf| fs::read(&path).map_err(file_error(&path));
     let (library, manifest) = (read(package.library())?, read(package.folder.join(FILE_NAME))?);
@@ -30,7 +30,7 @@ pub fn check_library(package: &Package) -> Result<(), PackageError> {
 
 fn carries(library: &[u8], manifest: &[u8]) -> bool {
     let is_marked = memmem::find(library, MANIFEST_BEGIN).is_some();
-    // Libraries of the first SDKs hold the manifest without the marks.
+    // Libraries built with the first SDKs contain the manifest without the marks.
     let wanted =
         if is_marked { [MANIFEST_BEGIN, manifest, MANIFEST_END].concat() } else { manifest.to_owned() };
     memmem::find(library, &wanted).is_some()

@@ -1,4 +1,5 @@
-//! An extension's manifest, `extension.toml`: parsed strictly, every fault named. It never looks at a library.
+//! An extension's manifest, `extension.toml`. It is parsed strictly, and every error names its cause. It never
+//! reads a library.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -11,9 +12,9 @@ use crate::boundary::{host_prefix, host_tree, is_name};
 
 /// The manifest's file name.
 pub const FILE_NAME: &str = "extension.toml";
-/// The largest manifest.
+/// The maximum size of a manifest, in bytes.
 pub const MANIFEST_BYTES_MAX: usize = 256 << 10;
-/// Names that would clash with the host's own tables, commands and actions in the audit log.
+/// Names that would conflict with the host's own tables, commands and audit log actions.
 const RESERVED_NAMES: &[&str] = &[
     "application_token",
     "extension",
@@ -27,7 +28,7 @@ const RESERVED_NAMES: &[&str] = &[
     "version",
     "init",
     "serve",
-    // A path of the administration, beside those of extensions.
+    // A path in the administration, next to those of extensions.
     "verify",
     "admin",
     "db",
@@ -35,7 +36,7 @@ const RESERVED_NAMES: &[&str] = &[
     "completions",
     "keys",
     "help",
-    // Commands that the host may have one day: an extension that is called so would hide them, or be hidden.
+    // Commands that the host may get later. An extension with such a name would hide them or be hidden.
     "backup",
     "cluster",
     "config",
@@ -74,56 +75,56 @@ const RESERVED_NAMES: &[&str] = &[
 /// Interfaces that a manifest may declare as capabilities.
 pub const CAPABILITIES: &[&str] =
     &["audit", "database", "events", "http", "identity", "services", "sessions", "settings", "storage"];
-/// Interfaces that every extension has.
+/// Interfaces that every extension is granted.
 pub const ALWAYS_GRANTED: &[&str] = &["limits", "log", "timers", "console"];
 
-/// What an extension says of itself.
+/// The manifest of an extension.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Its name, the prefix of its tables.
+    /// The extension's name, which is the prefix of its tables.
     pub name: String,
-    /// Its version.
+    /// The extension's version.
     pub version: Version,
-    /// What it does, in a sentence.
+    /// A short description.
     #[serde(default)]
     pub description: String,
-    /// Who made it.
+    /// The author.
     #[serde(default)]
     pub author: String,
-    /// Its licence.
+    /// The licence.
     #[serde(default)]
     pub license: String,
-    /// Where its source is.
+    /// The URL of the source code.
     #[serde(default)]
     pub repo_url: String,
-    /// The ABI major that it was built for.
+    /// The ABI major it was built for.
     pub abi: u16,
-    /// The versions of the host that it works with.
+    /// The versions of the host it is compatible with.
     #[serde(default = "any_version")]
     pub host: VersionReq,
-    /// The name of its library without `lib` and the ending; `tinybase_<name>` where left out.
+    /// The name of its library without `lib` and the file extension; `tinybase_<name>` by default.
     #[serde(default)]
     pub library: Option<String>,
     /// The host's interfaces that it uses.
     #[serde(default)]
     pub capabilities: Vec<String>,
-    /// Path prefixes below which it registers routes.
+    /// Path prefixes for its routes.
     #[serde(default)]
     pub routes: Vec<String>,
     /// Services that it offers, as `name@major`.
     #[serde(default)]
     pub offers: Vec<ServiceName>,
-    /// Services of others that it calls.
+    /// Services of other extensions that it calls.
     #[serde(default)]
     pub uses: Vec<ServiceName>,
     /// A JSON Schema of its settings: an object with defaults.
     #[serde(default)]
     pub settings: Json,
-    /// Its commands on the command line.
+    /// Its commands for the command line.
     #[serde(default)]
     pub commands: Vec<Command>,
-    /// Extensions that must be enabled beside it, each with the versions that it works with.
+    /// Extensions that must be enabled as well, each with the compatible versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dependencies: BTreeMap<String, VersionReq>,
     /// Its pages in the admin UI.
@@ -141,7 +142,7 @@ fn any_version() -> VersionReq {
 pub struct ServiceName {
     /// The service.
     pub name: String,
-    /// Its major.
+    /// The service's major.
     pub major: u16,
 }
 
@@ -167,26 +168,26 @@ impl From<ServiceName> for String {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Page {
-    /// Its name, the last part of its address.
+    /// The page's name, the last part of its address.
     pub name: String,
-    /// What the navigation calls it.
+    /// The page's title in the navigation.
     pub title: String,
-    /// Who draws it: 0 the admin UI from `layout`, 1 the module `file` in the admin UI's own document, 2 the document `file`
-    /// in a sandboxed frame.
+    /// How the page is drawn: 0 by the admin UI from `layout`, 1 by the module `file` in the admin UI's own document, 2
+    /// by the document `file` in a sandboxed frame.
     pub tier: u8,
-    /// What the admin UI draws: an object with `settings`, `tables` and `actions`.
+    /// The layout that the admin UI draws: an object with `settings`, `tables` and `actions`.
     #[serde(default, skip_serializing_if = "Json::is_null")]
     pub layout: Json,
-    /// The file, below `pages/`.
+    /// The file in `pages/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// The custom element that the module of a page of tier 1 defines.
+    /// The custom element that the module of a tier 1 page defines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub element: Option<String>,
 }
 
 impl Page {
-    /// What is wrong with it.
+    /// Returns the error in the page, if there is one.
     fn problem(&self) -> Option<String> {
         let name = &self.name;
         if !is_option(name) {
@@ -216,12 +217,12 @@ fn is_script(file: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
-    /// Its name.
+    /// The command's name.
     pub name: String,
-    /// What it does, for `--help`.
+    /// The description for `--help`.
     #[serde(default)]
     pub about: String,
-    /// Its arguments in order.
+    /// The command's arguments in order.
     #[serde(default)]
     pub arguments: Vec<Argument>,
 }
@@ -230,18 +231,18 @@ pub struct Command {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Argument {
-    /// Its name; `--name` for options and flags.
+    /// The argument's name; `--name` for options and flags.
     pub name: String,
-    /// What kind it is.
+    /// The argument's kind.
     #[serde(default)]
     pub kind: ArgumentKind,
-    /// Whether it must be given.
+    /// Whether the argument is required.
     #[serde(default)]
     pub required: bool,
-    /// What it means, for `--help`.
+    /// The description for `--help`.
     #[serde(default)]
     pub help: String,
-    /// What stands in where it is not given.
+    /// The value if the argument is not given.
     #[serde(default)]
     pub default: Option<String>,
     /// The only values allowed; empty allows any.
@@ -253,7 +254,7 @@ pub struct Argument {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ArgumentKind {
-    /// Known by its position.
+    /// Identified by its position.
     Positional,
     /// `--name VALUE`.
     #[default]
@@ -262,7 +263,7 @@ pub enum ArgumentKind {
     Flag,
 }
 
-/// Why a manifest is refused.
+/// The reason why a manifest was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ManifestError {
     /// It cannot be read.
@@ -270,10 +271,10 @@ pub enum ManifestError {
     Read {
         /// The file.
         path: String,
-        /// Why.
+        /// The cause.
         problem: String,
     },
-    /// It is no TOML, lacks a field, or has one that is not known.
+    /// It is not TOML, lacks a field, or has an unknown one.
     #[error("extension.toml: {0}")]
     Form(String),
     /// A field's value is not allowed.
@@ -281,13 +282,13 @@ pub enum ManifestError {
     Value {
         /// The field.
         field: &'static str,
-        /// What is wrong and what is allowed.
+        /// The error and the allowed values.
         problem: String,
     },
 }
 
 impl Manifest {
-    /// Reads the manifest in an extension's folder.
+    /// Reads the manifest from an extension's folder.
     pub fn read(folder: &Path) -> Result<Manifest, ManifestError> {
         let path = folder.join(FILE_NAME);
         let text = std::fs::read_to_string(&path).map_err(|error| ManifestError::Read {
@@ -382,23 +383,23 @@ impl Manifest {
         Ok(())
     }
 
-    /// The file name of the library.
+    /// Returns the file name of the library.
     pub fn library_file(&self) -> String {
         let stem = self.library.clone().unwrap_or_else(|| format!("tinybase_{}", self.name));
         format!("{}{stem}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX)
     }
 
-    /// Whether the extension may have an interface.
+    /// Returns whether the extension may use an interface.
     pub fn grants(&self, interface: &str) -> bool {
         ALWAYS_GRANTED.contains(&interface) || self.capabilities.iter().any(|granted| granted == interface)
     }
 
-    /// Whether the extension may register this path.
+    /// Returns whether the extension may register this path.
     pub fn allows_route(&self, path: &str) -> bool {
         self.routes.iter().any(|prefix| is_below(path, prefix))
     }
 
-    /// Every prefix below which it registers routes; the one that this route lies below comes first.
+    /// Returns all route prefixes. The one that contains this route comes first.
     pub fn route_prefixes(&self, path: &str) -> Vec<String> {
         let mut prefixes = self.routes.clone();
         prefixes.sort_by_key(|prefix| !is_below(path, prefix));
@@ -406,12 +407,12 @@ impl Manifest {
     }
 }
 
-/// Whether an extension may not be called so, since the host is.
+/// Returns whether a name is reserved for the host.
 pub fn is_reserved(name: &str) -> bool {
     RESERVED_NAMES.contains(&name) || host_prefix(name).is_some()
 }
 
-/// Whether a text is the beginning of a path as clients send it, segment by segment.
+/// Returns whether a text is a valid path prefix as clients send it, segment by segment.
 fn is_path_prefix(prefix: &str) -> bool {
     let is_plain = |segment: &str| {
         !segment.is_empty()

@@ -1,5 +1,5 @@
-//! An unpacked extension: a folder with a manifest, a library and migrations. Its hash covers all of them.
-//! It is read here and never opened.
+//! An unpacked extension: a folder with a manifest, a library and migrations. Its hash covers all of them. The
+//! library is read but never loaded.
 
 use std::{
     collections::BTreeMap,
@@ -12,43 +12,43 @@ use thiserror::Error;
 
 use crate::manifest::{FILE_NAME, Manifest, ManifestError};
 
-/// The folders of migrations, one an engine.
+/// The folders of migrations, one per engine.
 pub const ENGINES: [&str; 2] = ["sqlite", "postgres"];
-/// The folders beside the library whose files come along as they are.
+/// The folders next to the library whose files are included unchanged.
 pub const ASSETS: [&str; 2] = ["pages", "templates"];
-/// How deep folders below those may be nested.
+/// The maximum depth of folders inside those.
 const ASSETS_DEPTH_MAX: usize = 8;
 
-/// An unpacked extension that was read.
+/// The contents of an unpacked extension's folder.
 #[derive(Debug, Clone)]
 pub struct Package {
-    /// Where it is.
+    /// The extension's folder.
     pub folder: PathBuf,
     /// Its manifest.
     pub manifest: Manifest,
-    /// SHA-256 over every file's path and content, in hex.
+    /// SHA-256 of every file's path and content, in hex.
     pub hash: String,
-    /// SHA-256 of the manifest's bytes, as the library's descriptor must say.
+    /// SHA-256 of the manifest's bytes. The library's descriptor must contain the same.
     pub manifest_sha256: [u8; 32],
 }
 
-/// A migration of an extension, as its two files say it.
+/// A migration of an extension, read from its two files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MigrationFiles {
-    /// Its number.
+    /// The migration's number.
     pub version: u32,
-    /// What it is about.
+    /// The migration's title.
     pub title: String,
     /// The script that applies it.
     pub up: String,
-    /// The script that reverts it; empty where there is no way back.
+    /// The script that reverts it; empty if it cannot be reverted.
     pub down: String,
 }
 
-/// Why a folder is no extension.
+/// The reason why a folder is not a valid extension.
 #[derive(Debug, Error)]
 pub enum PackageError {
-    /// The manifest is refused.
+    /// The manifest was rejected.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// A file cannot be read.
@@ -56,15 +56,15 @@ pub enum PackageError {
     File {
         /// The file.
         path: String,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
-    /// Among its pages and templates is what is neither a file nor a folder, or folders are nested too deeply.
+    /// The pages or templates contain something other than files and folders, or folders nested too deeply.
     #[error(
         "{path}: pages and templates are files, in folders that are nested {ASSETS_DEPTH_MAX} deep at most"
     )]
     Asset {
-        /// What.
+        /// The path.
         path: String,
     },
     /// The library was built with another manifest.
@@ -76,12 +76,12 @@ pub enum PackageError {
         /// The library's file.
         library: String,
     },
-    /// A migration's file is not what it must be.
+    /// A migration's file is invalid.
     #[error("{path}: {problem}")]
     Migration {
         /// The file.
         path: String,
-        /// What is wrong.
+        /// The problem.
         problem: &'static str,
     },
 }
@@ -107,12 +107,12 @@ impl Package {
         Ok(package)
     }
 
-    /// The library's path.
+    /// Returns the library's path.
     pub fn library(&self) -> PathBuf {
         self.folder.join(self.manifest.library_file())
     }
 
-    /// The files that belong to the extension, relative to its folder, in order.
+    /// Returns the files that belong to the extension, relative to its folder, in order.
     pub fn files(&self) -> Result<Vec<PathBuf>, PackageError> {
         let mut files = vec![PathBuf::from(FILE_NAME), PathBuf::from(self.manifest.library_file())];
         for engine in ENGINES {
@@ -147,7 +147,7 @@ impl Package {
             let path = self.folder.join(&file);
             let content = fs::read(&path).map_err(file_error(&path))?;
             let name = file.to_string_lossy();
-            // Lengths first, so that no two sets of files hash alike.
+            // The lengths come first, so that different sets of files never have the same input.
             hash.update((name.len() as u64).to_le_bytes());
             hash.update(name.as_bytes());
             hash.update((content.len() as u64).to_le_bytes());
@@ -156,7 +156,7 @@ impl Package {
         Ok(hex(&hash.finalize()))
     }
 
-    /// The extension's migrations for an engine (`sqlite` or `postgres`), in order.
+    /// Returns the extension's migrations for an engine (`sqlite` or `postgres`), in order.
     pub fn migrations(&self, engine: &str) -> Result<Vec<MigrationFiles>, PackageError> {
         let folder = self.folder.join("migrations").join(engine);
         let mut found: BTreeMap<u32, MigrationFiles> = BTreeMap::new();
@@ -178,7 +178,7 @@ impl Package {
     }
 }
 
-/// The names of the files in a folder, in order; none where there is no folder.
+/// Returns the names of the files in a folder, in order; none if the folder does not exist.
 fn names(folder: &Path) -> Result<Vec<String>, PackageError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -202,7 +202,7 @@ fn migration_name(name: &str) -> Option<(u32, &str, bool)> {
     Some((number.parse().ok().filter(|number| *number > 0)?, title, is_up))
 }
 
-/// Bytes in hex.
+/// Returns bytes in hex.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {

@@ -1,5 +1,5 @@
-//! The audit log: who did what to which thing, when, from where, with the change. An extension adds to it and never
-//! reads it.
+//! The audit log: who did what to which object, when, from where, and what changed. An extension can add entries
+//! but never reads them.
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
@@ -7,14 +7,14 @@ use tinybase_abi::interfaces::audit::Client;
 
 use crate::{Error, Request, Result, database::Batch};
 
-/// The audit log. The host writes the extension's name before every action: `create` of the extension `notes` becomes
+/// The audit log. The host prefixes every action with the extension's name: `create` of the extension `notes` becomes
 /// `notes.create`.
 #[derive(Clone, Copy)]
 pub struct Audit {
     client: Client,
 }
 
-/// An entry: what was done to which thing, and for whom.
+/// An audit entry: an action, its target, and its caller.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Entry {
     action: String,
@@ -26,8 +26,9 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// What was done (`create`: lower-case words with `.` between them), to what kind of thing (`note`), and to which,
-    /// by its id or name. It is done by the extension itself, or by whoever runs its command.
+    /// Creates an entry. `action` is what was done (such as `create`: lower-case words separated by `.`),
+    /// `target_kind` the kind of object (such as `note`), and `target_id` its id or name. Without [`Entry::by`], the
+    /// actor is the extension itself, or the person who runs its command.
     pub fn new(
         action: impl Into<String>,
         target_kind: impl Into<String>,
@@ -42,7 +43,7 @@ impl Entry {
         }
     }
 
-    /// It is done for the caller of this request.
+    /// Sets the caller of this request as the actor.
     #[must_use]
     pub fn by(mut self, request: &Request) -> Entry {
         let caller = request.caller().map(|caller| {
@@ -56,8 +57,8 @@ impl Entry {
         self
     }
 
-    /// The change: an object, by convention of field → `{"from", "to"}`. Never put a secret in it. What is longer than
-    /// 64 KiB is cut.
+    /// Sets the change: an object, by convention of field → `{"from", "to"}`. Never include secrets. A change longer
+    /// than 64 KiB is truncated.
     #[must_use]
     pub fn with_change(mut self, change: Json) -> Entry {
         self.change = change;
@@ -76,14 +77,14 @@ impl Audit {
         Audit { client }
     }
 
-    /// A batch that stands for the entry. Append it to the batch that makes the change: entry and change commit
-    /// together, or neither does. It works once, within a minute. What a hook
-    /// before another's change adds may hold it too.
+    /// Returns a batch that represents the entry. Append it to the batch that makes the change: both are committed,
+    /// or neither is. It can be used once, within a minute. The statements that a hook adds to another extension's
+    /// change may include it too.
     pub async fn entry(&self, entry: &Entry) -> Result<Batch> {
         Batch::from_packed(&self.client.entry(entry.pack()?).await.into_result()?)
     }
 
-    /// Writes an entry down by itself, for what is no change of the database.
+    /// Writes a single entry, for an action that changes nothing in the database.
     pub async fn record(&self, entry: &Entry) -> Result<()> {
         Ok(self.client.record(entry.pack()?).await.into_result()?)
     }

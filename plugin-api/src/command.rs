@@ -1,4 +1,4 @@
-//! Commands of the command line that the manifest declares: their arguments and the terminal.
+//! Commands that the manifest declares: their arguments and the terminal.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
@@ -6,42 +6,43 @@ use tinybase_abi::interfaces::console::Client;
 
 use crate::{Error, Result};
 
-/// The arguments of a command by their names in the manifest. What was not given and has no default is not there.
+/// The arguments of a command by their names in the manifest. An argument that was not given and has no default is
+/// absent.
 #[derive(Debug, Clone, Default)]
 pub struct Arguments {
     values: Map<String, Json>,
 }
 
 impl Arguments {
-    /// Arguments from a JSON object.
+    /// Creates arguments from a JSON object.
     pub fn new(values: Map<String, Json>) -> Arguments {
         Arguments { values }
     }
 
-    /// An argument's text.
+    /// Returns the text of an argument.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.values.get(name)?.as_str()
     }
 
-    /// The text of an argument that the manifest requires.
+    /// Returns the text of an argument that the manifest requires.
     pub fn required(&self, name: &str) -> Result<&str> {
         self.text(name)
             .ok_or_else(|| Error::bad_request("missing_argument", format!("the argument {name} is missing")))
     }
 
-    /// Whether a flag was given.
+    /// Returns whether a flag was given.
     pub fn flag(&self, name: &str) -> bool {
         self.values.get(name) == Some(&Json::Bool(true))
     }
 
-    /// All of them as one value.
+    /// Parses all arguments into one value.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_value(Json::Object(self.values.clone()))
             .map_err(|error| Error::bad_request("invalid_arguments", error.to_string()))
     }
 }
 
-/// The terminal, while a command runs.
+/// The terminal of a running command.
 #[derive(Clone, Copy)]
 pub struct Console {
     client: Client,
@@ -52,7 +53,7 @@ impl Console {
         Console { client }
     }
 
-    /// Whether a person sees the output.
+    /// Returns whether the output goes to a terminal.
     pub fn is_terminal(&self) -> bool {
         self.client.is_terminal()
     }
@@ -67,8 +68,8 @@ impl Console {
         self.client.error_line(text.as_ref());
     }
 
-    /// Shows how far long work is: `done` of `total` (0 where unknown) of what `unit` names. A bar on a terminal, a
-    /// plain line now and then in a pipe.
+    /// Shows the progress of long work: `done` of `total` (0 if unknown), counted in `unit`. Draws a bar on a
+    /// terminal and prints a plain line now and then to a pipe.
     pub fn progress(&self, done: u64, total: u64, unit: &str) {
         self.client.progress(done, total, unit);
     }

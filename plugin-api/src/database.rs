@@ -1,5 +1,5 @@
-//! The database, as an extension sees it: reads, batches that are applied together or not at all, and transactions
-//! across calls where those cannot do. Every value is bound, never pasted into SQL.
+//! The database: reads, batches that are applied atomically, and transactions across calls for what batches cannot
+//! do. Every value is bound as a parameter, never inserted into the SQL text.
 
 use std::time::Duration;
 
@@ -19,30 +19,30 @@ macro_rules! __params {
 }
 pub use __params as params;
 
-/// What a read may cost.
+/// The expected cost of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cost {
-    /// One row at most, by a key, with a plain `SELECT` that depends on nothing but its parameters: answered at once, and
-    /// on PostgreSQL together with others that run the same statement meanwhile.
-    Key,
-    /// A few rows by key or index: answered at once.
-    Short,
-    /// Anything else: answered by a reader thread, so that it stalls nobody.
-    Unknown,
+pub enum ReadHint {
+    /// One row at most, by a key, with a plain `SELECT` that depends only on its parameters. Runs at once; on
+    /// PostgreSQL, concurrent reads with the same statement are combined.
+    PointLookup,
+    /// A few rows by key or index. Runs at once.
+    Indexed,
+    /// Anything else. Runs on a reader thread, so that it blocks no other request.
+    Scan,
 }
 
-impl Cost {
-    /// How it crosses the boundary. A host that does not know a number takes it for [`Cost::Unknown`].
+impl ReadHint {
+    /// The number used in the ABI. A host treats an unknown number as [`ReadHint::Scan`].
     fn number(self) -> u8 {
         match self {
-            Cost::Short => 0,
-            Cost::Unknown => 1,
-            Cost::Key => 2,
+            ReadHint::Indexed => 0,
+            ReadHint::Scan => 1,
+            ReadHint::PointLookup => 2,
         }
     }
 }
 
-/// Which engine holds the data.
+/// The engine that stores the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
     /// The embedded SQLite file.
@@ -51,7 +51,7 @@ pub enum Engine {
     Postgres,
 }
 
-/// The database. Writes go to tables alone whose names begin with the extension's name and `_`.
+/// The database. Only tables whose names begin with the extension's name and `_` can be written.
 #[derive(Clone, Copy)]
 pub struct Database {
     client: Client,
@@ -62,50 +62,50 @@ impl Database {
         Database { client }
     }
 
-    /// Which engine it is, for SQL that differs.
+    /// Returns the engine, for SQL that differs between engines.
     pub fn engine(&self) -> Engine {
         if self.client.engine() == 0 { Engine::Sqlite } else { Engine::Postgres }
     }
 
     /// Reads with one statement.
-    pub async fn query(&self, cost: Cost, sql: &str, params: &[Value]) -> Result<Rows> {
+    pub async fn query(&self, hint: ReadHint, sql: &str, params: &[Value]) -> Result<Rows> {
         let params = pack_values(params.iter().map(Value::as_ref));
-        self.query_packed(cost, sql, &params, None).await
+        self.query_packed(hint, sql, &params, None).await
     }
 
-    /// Reads with parameters that are packed already, within a deadline of the caller's.
+    /// Reads with parameters that are already packed, within a deadline set by the caller.
     pub async fn query_packed(
         &self,
-        cost: Cost,
+        hint: ReadHint,
         sql: &str,
         params: &[u8],
         deadline: Option<Duration>,
     ) -> Result<Rows> {
         let deadline_ms = deadline.map_or(0, milliseconds);
-        let rows = self.client.query(sql, params, cost.number(), deadline_ms);
+        let rows = self.client.query(sql, params, hint.number(), deadline_ms);
         Rows::read(rows.await.into_result()?)
     }
 
-    /// Reads the first row of a few.
+    /// Returns the first row of a read with [`ReadHint::Indexed`].
     pub async fn query_one(&self, sql: &str, params: &[Value]) -> Result<Option<Vec<Value>>> {
-        let rows = self.query(Cost::Short, sql, params).await?;
+        let rows = self.query(ReadHint::Indexed, sql, params).await?;
         rows.iter().next().map(|row| row.values()).transpose()
     }
 
-    /// Applies one statement; answers how many rows it affected.
+    /// Applies one statement. Returns the number of affected rows.
     pub async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64> {
         let mut batch = Batch::default();
         batch.push(sql, params);
         Ok(self.apply(batch).await?.statements.first().map_or(0, |statement| statement.affected))
     }
 
-    /// Applies a batch together or not at all. The answer comes once it is as durable as the operator chose.
+    /// Applies a batch atomically. Returns once the batch is as durable as the operator's settings require.
     pub async fn apply(&self, batch: Batch) -> Result<Applied> {
         Applied::read(&self.client.apply(batch.finish().into()).await.into_result()?)
     }
 
     /// Begins a transaction across calls. Other writers wait until it ends, or until `deadline` has passed and the
-    /// host rolls it back: prefer [`Database::apply`].
+    /// host rolls it back. Prefer [`Database::apply`].
     pub async fn begin(&self, deadline: Duration) -> Result<Transaction> {
         let id = self.client.begin(milliseconds(deadline)).await.into_result()?;
         Ok(Transaction { client: self.client, id: Some(id) })
@@ -116,7 +116,7 @@ fn milliseconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX).max(1)
 }
 
-/// Statements that are applied together or not at all.
+/// Statements that are applied atomically.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     writer: BatchWriter,
@@ -128,7 +128,8 @@ impl Batch {
         self.push_expecting(Expect::Any, sql, params);
     }
 
-    /// Appends a statement that must affect as many rows as `expect` says, or the batch fails with `db_condition`.
+    /// Appends a statement that must affect as many rows as `expect` requires. Otherwise the batch fails with
+    /// `db_condition`.
     pub fn push_expecting(&mut self, expect: Expect, sql: &str, params: &[Value]) {
         self.writer.push(sql, params.iter().map(Value::as_ref), expect);
     }
@@ -148,17 +149,17 @@ impl Batch {
         Ok(self.writer.append(&other.finish())?)
     }
 
-    /// How many bytes the statements take with their parameters.
+    /// Returns the size of the statements and their parameters in bytes.
     pub fn len_bytes(&self) -> usize {
         self.writer.len_bytes()
     }
 
-    /// How many statements there are.
+    /// Returns the number of statements.
     pub fn len(&self) -> usize {
         self.writer.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no statements.
     pub fn is_empty(&self) -> bool {
         self.writer.is_empty()
     }
@@ -176,21 +177,21 @@ impl Batch {
     }
 }
 
-/// What a batch did.
+/// The result of a batch.
 #[derive(Debug)]
 pub struct Applied {
-    /// When it was applied, RFC 3339: what every [`Value::Now`] in it became.
+    /// When the batch was applied, RFC 3339. Every [`Value::Now`] in it was replaced by this time.
     pub now: String,
-    /// What each statement did, in order.
+    /// The result of each statement, in order.
     pub statements: Vec<AppliedStatement>,
 }
 
-/// What one statement of a batch did.
+/// The result of one statement of a batch.
 #[derive(Debug)]
 pub struct AppliedStatement {
-    /// How many rows it affected.
+    /// The number of affected rows.
     pub affected: u64,
-    /// What it returned.
+    /// The returned rows.
     pub rows: Rows,
 }
 
@@ -210,7 +211,7 @@ impl Applied {
     }
 }
 
-/// Rows that a statement answered, kept packed.
+/// The rows that a statement returned, kept in packed form.
 #[derive(Debug)]
 pub struct Rows {
     packed: Bytes,
@@ -237,22 +238,22 @@ impl Rows {
         Ok(Rows { packed, columns, len, start })
     }
 
-    /// How many bytes the packed rows take.
+    /// Returns the size of the packed rows in bytes.
     pub fn len_bytes(&self) -> usize {
         self.packed.len()
     }
 
-    /// How many rows there are.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The names of the columns in order.
+    /// Returns the names of the columns in order.
     pub fn columns(&self) -> Result<Vec<&str>> {
         let mut reader = Reader::new(&self.packed);
         if self.packed.is_empty() {
@@ -262,12 +263,12 @@ impl Rows {
         (0..self.columns).map(|_| Ok(reader.text()?)).collect()
     }
 
-    /// The rows in order.
+    /// Iterates over the rows in order.
     pub fn iter(&self) -> RowIter<'_> {
         RowIter { reader: Reader::new(&self.packed[self.start..]), columns: self.columns, left: self.len }
     }
 
-    /// The first row.
+    /// Returns the first row.
     pub fn first(&self) -> Option<Row<'_>> {
         self.iter().next()
     }
@@ -282,7 +283,7 @@ impl<'a> IntoIterator for &'a Rows {
     }
 }
 
-/// Goes through rows.
+/// An iterator over rows.
 #[derive(Debug)]
 pub struct RowIter<'a> {
     reader: Reader<'a>,
@@ -314,7 +315,7 @@ pub struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// The value of the `column`-th column, from 0.
+    /// Returns the value of a column, counted from 0.
     pub fn value(&self, column: usize) -> Result<ValueRef<'a>> {
         if column >= self.columns {
             return Err(Error::internal("no_such_column", format!("the row has no column {column}")));
@@ -326,7 +327,7 @@ impl<'a> Row<'a> {
         Ok(reader.value()?)
     }
 
-    /// A text column.
+    /// Returns the value of a text column.
     pub fn text(&self, column: usize) -> Result<&'a str> {
         match self.value(column)? {
             ValueRef::Text(text) => Ok(text),
@@ -334,7 +335,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// A text column that may be null.
+    /// Returns the value of a text column that may be null.
     pub fn text_or_null(&self, column: usize) -> Result<Option<&'a str>> {
         match self.value(column)? {
             ValueRef::Null => Ok(None),
@@ -343,7 +344,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// An integer column.
+    /// Returns the value of an integer column.
     pub fn integer(&self, column: usize) -> Result<i64> {
         match self.value(column)? {
             ValueRef::Integer(number) => Ok(number),
@@ -351,7 +352,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// A column of any number.
+    /// Returns the value of a numeric column: a real or an integer.
     pub fn real(&self, column: usize) -> Result<f64> {
         match self.value(column)? {
             ValueRef::Real(number) => Ok(number),
@@ -361,7 +362,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// The first `N` values, read in one pass.
+    /// Returns the first `N` values, read in one pass.
     pub fn first<const N: usize>(&self) -> Result<[ValueRef<'a>; N]> {
         if N > self.columns {
             return Err(Error::internal(
@@ -377,7 +378,7 @@ impl<'a> Row<'a> {
         Ok(values)
     }
 
-    /// All values, owned.
+    /// Returns all values, owned.
     pub fn values(&self) -> Result<Vec<Value>> {
         let mut reader = self.reader.clone();
         (0..self.columns).map(|_| Ok(reader.value()?.to_owned())).collect()
@@ -395,7 +396,7 @@ fn mismatch(column: usize, expected: &str, found: ValueRef<'_>) -> Error {
     Error::internal("column_type", format!("column {column} is {found}, not {expected}"))
 }
 
-/// A transaction across calls. Dropped, it is rolled back.
+/// A transaction across calls. It is rolled back when dropped.
 pub struct Transaction {
     client: Client,
     id: Option<u64>,
@@ -412,19 +413,20 @@ impl Transaction {
         Rows::read(self.client.transaction_query(self.id(), sql, &params).await.into_result()?)
     }
 
-    /// Applies a batch within the transaction: on an error nothing of the batch stays, and the transaction goes on.
+    /// Applies a batch within the transaction. If it fails, none of its changes are kept, and the transaction
+    /// continues.
     pub async fn apply(&mut self, batch: Batch) -> Result<Applied> {
         let applied = self.client.transaction_apply(self.id(), batch.finish().into());
         Applied::read(&applied.await.into_result()?)
     }
 
-    /// Makes all of it durable.
+    /// Commits the transaction.
     pub async fn commit(mut self) -> Result<()> {
         let id = self.id.take().expect("a transaction ends once");
         Ok(self.client.transaction_end(id, true).await.into_result()?)
     }
 
-    /// Undoes all of it.
+    /// Rolls the transaction back.
     pub async fn rollback(mut self) -> Result<()> {
         let id = self.id.take().expect("a transaction ends once");
         Ok(self.client.transaction_end(id, false).await.into_result()?)

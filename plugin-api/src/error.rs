@@ -1,17 +1,17 @@
-//! The error of everything in the SDK: what a handler answers when it cannot answer.
+//! The SDK's error type, which handlers return as well.
 
 use std::{borrow::Cow, fmt};
 
 use serde_json::Value as Json;
 use tinybase_abi::error::RawError;
 
-/// A result whose error the host turns into an HTTP answer.
+/// A result whose error the host converts to an HTTP response.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error with a stable code, an HTTP status and words for a person.
+/// An error with a stable code, an HTTP status and a message for people.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Error {
-    // Behind a box, so that a result stays as small as its value.
+    // Boxed to keep results small.
     content: Box<Content>,
 }
 
@@ -35,68 +35,68 @@ macro_rules! with_status {
     };
 }
 with_status! {
-    /// 400: what was sent is not acceptable.
+    /// 400: the request is not acceptable.
     bad_request = 400;
-    /// 401: nobody, or not whom they claim to be.
+    /// 401: the caller is not authenticated.
     unauthorized = 401;
-    /// 403: known, but not allowed.
+    /// 403: the caller is authenticated, but not allowed.
     forbidden = 403;
-    /// 404: no such thing.
+    /// 404: not found.
     not_found = 404;
-    /// 409: a conflict with what is stored.
+    /// 409: a conflict with stored data.
     conflict = 409;
-    /// 412: a condition of the request does not hold.
+    /// 412: a precondition of the request failed.
     precondition_failed = 412;
     /// 413: too large.
     too_large = 413;
-    /// 422: the request's own shape is wrong.
+    /// 422: the request has the wrong shape.
     unprocessable = 422;
     /// 500: a fault of the extension.
     internal = 500;
 }
 
 impl Error {
-    /// An error with any status (400 to 599).
+    /// Creates an error with any status (400 to 599).
     pub fn new(status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Error {
         let (code, message) = (code.into(), message.into());
         Error { content: Box::new(Content { status, code, message, details: None, retryable: false }) }
     }
 
-    /// Adds JSON for programs. In an answer with status 422 a list takes the place of the message.
+    /// Adds machine-readable JSON. In a response with status 422, a list replaces the message.
     #[must_use]
     pub fn with_details(mut self, details: Json) -> Error {
         self.content.details = Some(details);
         self
     }
 
-    /// Says that the same call may succeed later.
+    /// Marks the error as retryable: the same call may succeed later.
     #[must_use]
     pub fn retryable(mut self) -> Error {
         self.content.retryable = true;
         self
     }
 
-    /// The HTTP status.
+    /// Returns the HTTP status.
     pub fn status(&self) -> u16 {
         self.content.status
     }
 
-    /// The stable code.
+    /// Returns the stable code.
     pub fn code(&self) -> &str {
         &self.content.code
     }
 
-    /// The words.
+    /// Returns the message.
     pub fn message(&self) -> &str {
         &self.content.message
     }
 
-    /// The JSON for programs.
+    /// Returns the machine-readable JSON.
     pub fn details(&self) -> Option<&Json> {
         self.content.details.as_ref()
     }
 
-    /// Whether the same call may succeed later.
+    /// Returns whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         self.content.retryable
     }

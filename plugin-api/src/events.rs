@@ -1,7 +1,7 @@
 //! Events between extensions, brokered by the host.
 //!
-//! Before an event, hooks run in order: each may alter the payload, refuse by an error, or add statements that commit
-//! with the change. After it was committed, listeners are notified.
+//! Hooks run in order before an event. Each may change the payload, reject the event with an error, or add statements
+//! that commit with the change. Listeners are notified after the commit.
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
@@ -12,19 +12,19 @@ use tinybase_abi::{
 
 use crate::{Error, Result, database::Batch};
 
-/// An event as a listener gets it.
+/// An event as delivered to a listener.
 #[derive(Debug, Clone)]
 pub struct Event {
     /// What happened, such as `record.create`.
     pub topic: String,
-    /// To what, such as a collection's name.
+    /// The subject of the event, such as a collection's name.
     pub subject: String,
-    /// The rest, as the topic's documentation says.
+    /// The topic's data, as described in its documentation.
     pub payload: Json,
 }
 
 impl Event {
-    /// The payload in this shape.
+    /// Parses the payload into this shape.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         T::deserialize(&self.payload).map_err(|error| {
             Error::internal("event_shape", format!("{}: the payload is not as expected: {error}", self.topic))
@@ -32,29 +32,29 @@ impl Event {
     }
 }
 
-/// What a hook made of an event.
+/// What a hook returns for an event.
 #[derive(Debug, Default)]
-pub struct Before {
+pub struct HookOutcome {
     payload: Option<Json>,
     statements: Batch,
 }
 
-impl Before {
-    /// Lets the event pass as it is.
-    pub fn pass() -> Before {
-        Before::default()
+impl HookOutcome {
+    /// Accepts the event unchanged.
+    pub fn accept() -> HookOutcome {
+        HookOutcome::default()
     }
 
-    /// Lets the event pass with another payload.
+    /// Accepts the event with another payload.
     #[must_use]
-    pub fn with_payload(mut self, payload: Json) -> Before {
+    pub fn with_payload(mut self, payload: Json) -> HookOutcome {
         self.payload = Some(payload);
         self
     }
 
     /// Adds statements that commit with the change, or fail with it.
     #[must_use]
-    pub fn with_statements(mut self, statements: Batch) -> Before {
+    pub fn with_statements(mut self, statements: Batch) -> HookOutcome {
         self.statements = statements;
         self
     }
@@ -79,12 +79,12 @@ pub struct Topic {
     listeners: TopicRef,
 }
 
-/// What the hooks made of an event that this extension emits.
+/// What the hooks returned for an event that this extension emits.
 #[derive(Debug, Default)]
-pub struct Passed {
-    /// The payload where a hook altered it.
+pub struct HookResult {
+    /// The new payload, if a hook changed it.
     pub payload: Option<Json>,
-    /// Statements to apply with the change.
+    /// Statements to apply together with the change.
     pub statements: Batch,
 }
 
@@ -93,24 +93,24 @@ impl Topic {
         Topic { client, name, listeners: client.topic(name) }
     }
 
-    /// Whether hooks run before events of this topic, or listeners want it written down with the change. Costs one
-    /// load.
+    /// Returns whether there are hooks before events of this topic, or durable listeners, whose events are stored
+    /// with the change. Costs one atomic load.
     #[inline]
     pub fn has_before(&self) -> bool {
         self.listeners.0.has_before()
     }
 
-    /// Whether somebody is notified after events of this topic. Costs one load.
+    /// Returns whether there are listeners after events of this topic. Costs one atomic load.
     #[inline]
     pub fn has_after(&self) -> bool {
         self.listeners.0.has_after()
     }
 
-    /// Runs the hooks before an event. An error is a refusal; nothing may be changed then. Never call it within a
-    /// transaction.
-    pub async fn before(&self, subject: &str, payload: &impl Serialize) -> Result<Passed> {
+    /// Runs the hooks before an event. An error means that a hook rejected it; make no change then. Never call it
+    /// within a transaction.
+    pub async fn before(&self, subject: &str, payload: &impl Serialize) -> Result<HookResult> {
         if !self.has_before() {
-            return Ok(Passed::default());
+            return Ok(HookResult::default());
         }
         let outcome = self.client.before(self.name, subject, self.pack(payload)?).await.into_result()?;
         let payload = match &*outcome.payload {
@@ -119,10 +119,10 @@ impl Topic {
                 Error::internal("event_shape", format!("a hook made no JSON of {}: {error}", self.name))
             })?),
         };
-        Ok(Passed { payload, statements: Batch::from_packed(&outcome.statements)? })
+        Ok(HookResult { payload, statements: Batch::from_packed(&outcome.statements)? })
     }
 
-    /// Tells the listeners that an event was committed. Returns at once.
+    /// Notifies the listeners that an event was committed. Returns without waiting for them.
     pub fn after(&self, subject: &str, payload: &impl Serialize) -> Result<()> {
         if self.has_after() {
             self.client.after(self.name, subject, self.pack(payload)?);

@@ -1,4 +1,4 @@
-//! The host as an extension sees it. What the manifest does not declare is refused here by name.
+//! The host's API for extensions. A call that the manifest does not declare is rejected by name.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     sessions::SignIn,
 };
 
-/// The door to the host. Cheap to clone.
+/// A handle to the host. Cheap to clone.
 #[derive(Clone)]
 pub struct Host {
     clients: Arc<HostClients>,
@@ -31,28 +31,28 @@ fn capability_missing(interface: &str) -> Error {
     Error::new(500, "capability_missing", message)
 }
 
-/// A user, as the host knows them.
+/// A user account.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 pub struct User {
     /// The user's id.
     pub id: String,
     /// The user's email, normalised.
     pub email: String,
-    /// Whether the user is an admin. Of a token's user: whether the token may do all that an admin may, which one that is
-    /// limited to scopes never may.
+    /// Whether the user is an admin. For the user of a token: whether the token grants all rights of an admin. A token
+    /// that is limited to scopes never does.
     pub is_admin: bool,
-    /// When the account was made, RFC 3339.
+    /// When the account was created, RFC 3339.
     #[serde(default)]
     pub created_at: String,
     /// The user's role: `user`, `viewer`, `editor` or `admin`.
     #[serde(default)]
     pub role: String,
-    /// Whether the account is switched on. Whatever is done for a user who is not there to ask must look: an account that an
-    /// admin switched off is still found by id.
+    /// Whether the account is active. Check it before you act for a user who did not send the request: an account that
+    /// an admin deactivated is still found by id.
     #[serde(default = "switched_on")]
     pub is_active: bool,
-    /// The scopes, separated by spaces, that the application token is limited to; `None` for a signed-in user, and for one
-    /// that was found by id.
+    /// The scopes of the application token, separated by spaces. `None` for a signed-in user and for a user found by
+    /// id.
     #[serde(default)]
     pub scopes: Option<String>,
     /// The application token's id; `None` for a signed-in user.
@@ -60,42 +60,42 @@ pub struct User {
     pub token_id: Option<String>,
 }
 
-/// A host of before tells of no account whether it is switched on.
+/// The default for older hosts, which do not send this field.
 fn switched_on() -> bool {
     true
 }
 
 impl User {
-    /// Whether the token that was authenticated may be used for `scope`: a signed-in user's always, an application token
-    /// where it has it. It says nothing of the role.
+    /// Returns whether the authenticated token may be used for `scope`: always for a signed-in user, only with that
+    /// scope for an application token. It does not check the role.
     pub fn allows(&self, scope: &str) -> bool {
         self.scopes.as_deref().is_none_or(|scopes| tinybase_abi::scopes::covers(scopes, scope))
     }
 }
 
-/// An application token, as the host knows it now: never the token itself.
+/// The current state of an application token. Never contains the token itself.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 pub struct ApplicationToken {
-    /// The token's id, as [`Caller::token_id`](crate::request::Caller::token_id) tells it.
+    /// The token's id, as returned by [`Caller::token_id`](crate::request::Caller::token_id).
     pub id: String,
-    /// The id of the user in whose name it acts.
+    /// The id of the user in whose name the token acts.
     pub user_id: String,
-    /// The scopes that it is limited to now: an admin may have changed them since it was used.
+    /// The token's current scopes. An admin may have changed them since the token was used.
     pub scopes: Vec<String>,
-    /// When it expires, RFC 3339; `None` if never.
+    /// When the token expires, RFC 3339; `None` if never.
     pub expires_at: Option<String>,
-    /// Whether it works now: it is switched on and not expired, and its user may sign in.
+    /// Whether the token is valid now: it is active, it has not expired, and its user may sign in.
     pub is_valid: bool,
 }
 
-/// What the host answers of a token. Scopes must be told, as `null` too: a token whose scopes were forgotten would be a user
-/// who may do everything.
+/// The host's response for a token. `scopes` must be present, even if it is `null`: without it, a limited token would
+/// pass for a user with all rights.
 #[derive(serde::Deserialize)]
 struct Authenticated {
     id: String,
     email: String,
     role: String,
-    #[serde(deserialize_with = "crate::caller::told")]
+    #[serde(deserialize_with = "crate::caller::required_nullable")]
     scopes: Option<Vec<String>>,
     #[serde(default)]
     token_id: Option<String>,
@@ -110,7 +110,7 @@ impl From<Authenticated> for User {
             is_admin: role == "admin" && scopes.is_none(),
             created_at: String::new(),
             role,
-            // Nobody else's token is authenticated.
+            // Tokens of inactive accounts are not authenticated.
             is_active: true,
             scopes: scopes.map(|scopes| scopes.join(" ")),
             token_id,
@@ -123,28 +123,28 @@ impl Host {
         Host { clients: Arc::new(clients) }
     }
 
-    /// The database. Capability `database`.
+    /// Returns the database. Capability `database`.
     pub fn database(&self) -> Result<Database> {
         granted!(self, database).map(Database::new)
     }
 
-    /// The audit log. Capability `audit`.
+    /// Returns the audit log. Capability `audit`.
     pub fn audit(&self) -> Result<Audit> {
         granted!(self, audit).map(Audit::new)
     }
 
-    /// Requests to other servers. Capability `http`.
+    /// Returns the client for requests to other servers. Capability `http`.
     pub fn http(&self) -> Result<Http> {
         granted!(self, http).map(Http::new)
     }
 
-    /// A topic that this extension emits. Capability `events`.
+    /// Returns a topic that this extension emits. Capability `events`.
     pub fn topic(&self, name: &'static str) -> Result<Topic> {
         granted!(self, events).map(|client| Topic::new(client, name))
     }
 
-    /// The extension's settings in this shape, defaults filled in: read from memory, so ask whenever they are needed.
-    /// Capability `settings`.
+    /// Returns the extension's settings in this shape, with defaults filled in. They are read from memory, so call it
+    /// whenever you need them. Capability `settings`.
     pub async fn settings<T: DeserializeOwned>(&self) -> Result<T> {
         let snapshot = granted!(self, settings)?.snapshot().await.into_result()?;
         serde_json::from_slice(&snapshot).map_err(|error| {
@@ -152,37 +152,40 @@ impl Host {
         })
     }
 
-    /// Changes settings, given as a JSON object; refused where the manifest's schema does not allow them.
+    /// Changes settings, given as a JSON object. Fails if the manifest's schema does not allow the values.
     pub async fn update_settings(&self, values: &Json) -> Result<()> {
         let client = granted!(self, settings)?;
         Ok(client.update(values.to_string().into()).await.into_result()?)
     }
 
-    /// The user whose access token or application token this is, with what the token is limited to: ask
-    /// [`User::allows`] before anything is done in its name. Capability `identity`.
+    /// Returns the user of an access token or application token, with the token's limits. Check [`User::allows`]
+    /// before you act in the user's name. Capability `identity`.
     pub async fn authenticate(&self, token: &str) -> Result<User> {
         let user = granted!(self, identity)?.authenticate(token).await.into_result()?;
         parse::<Authenticated>(&user).map(User::from)
     }
 
-    /// A user by id. Capability `identity`.
+    /// Returns a user by id. Capability `identity`.
     pub async fn user(&self, id: &str) -> Result<Option<User>> {
         let user = granted!(self, identity)?.user(id).await.into_result()?;
         if &*user == b"null" { Ok(None) } else { parse(&user).map(Some) }
     }
 
-    /// An application token by id; `None` for one that was deleted. Whatever is done for a token later than in its own request
-    /// must ask first: it ends with the token, and goes no further than the token's scopes at that time. Capability `identity`.
+    /// Returns an application token by id; `None` if it was deleted. Capability `identity`.
+    ///
+    /// Call it before you act for a token outside its own request. Such work must stop when the token is gone, and must
+    /// stay within the token's current scopes.
     ///
     /// # Errors
-    /// A host before ABI 1.4 does not say, which is an error as well.
+    /// Fails on a host before ABI 1.4, which does not provide this call.
     pub async fn application_token(&self, id: &str) -> Result<Option<ApplicationToken>> {
         let token = granted!(self, identity)?.application_token(id).await.into_result()?;
         if &*token == b"null" { Ok(None) } else { parse(&token).map(Some) }
     }
 
-    /// Begins a session of somebody whom the extension has verified. Answers what `POST /api/auth/login` does, to be passed on
-    /// to the client as it is: tokens, or `mfa_required` with a ticket for the second factor. Capability `sessions`.
+    /// Begins a session for a person whom the extension has verified. Returns the response of `POST /api/auth/login`,
+    /// to be passed on to the client unchanged: tokens, or `mfa_required` with a ticket for the second factor.
+    /// Capability `sessions`.
     ///
     /// # Errors
     /// 401 `sign_in_refused` for an unknown or locked user, 403 `registration_disabled`, 429 `sign_in_rate_limited`.
@@ -194,7 +197,7 @@ impl Host {
             .map_err(|error| Error::internal("sessions_shape", format!("the host answered no JSON: {error}")))
     }
 
-    /// Whether a service is offered now. Capability `services`.
+    /// Returns whether a service is currently offered. Capability `services`.
     pub fn offers(&self, service: &str, major: u16) -> Result<bool> {
         granted!(self, services).map(|client| client.offered(service, major))
     }
@@ -211,13 +214,13 @@ impl Host {
         })
     }
 
-    /// Completes after this long, on the host's clock.
+    /// Waits for this duration, on the host's clock.
     pub async fn sleep(&self, duration: Duration) -> Result<()> {
         let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Ok(granted!(self, timers)?.sleep(milliseconds).await.into_result()?)
     }
 
-    /// Runs a task beside everything else. It is dropped when the extension is shut down.
+    /// Runs a task in the background. It is dropped when the extension is shut down.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         let client = granted!(self, timers)?;
         client.spawn(future::guard(async {
@@ -227,12 +230,12 @@ impl Host {
         Ok(())
     }
 
-    /// The terminal, while a command of this extension runs.
+    /// Returns the terminal, while a command of this extension runs.
     pub fn console(&self) -> Result<Console> {
         granted!(self, console).map(Console::new)
     }
 
-    /// The absolute path of the extension's own data folder, which exists. Capability `storage`.
+    /// Returns the absolute path of the extension's data folder, which exists. Capability `storage`.
     pub fn data_dir(&self) -> Result<std::path::PathBuf> {
         let path = granted!(self, storage)?.data_dir();
         let path = std::str::from_utf8(&path)
@@ -240,20 +243,23 @@ impl Host {
         Ok(path.into())
     }
 
-    /// The largest answer in bytes that the host passes on from an extension, and the most bytes of rows that one read returns
-    /// to it: the operator's `plugins.response_bytes_max`. A host before ABI 1.3 does not say; its default is returned then.
+    /// Returns the limit in bytes for a response of an extension and for the rows that one read returns: the operator's
+    /// `plugins.response_bytes_max`. On a host before ABI 1.3, which does not report it, the default of such a host is
+    /// returned.
     pub fn response_bytes_max(&self) -> usize {
         const UNKNOWN: u64 = 64 << 20;
         let told = self.clients.limits.map_or(0, |client| client.response_bytes_max());
         usize::try_from(if told == 0 { UNKNOWN } else { told }).unwrap_or(usize::MAX)
     }
 
-    /// Makes room for so many bytes that the extension is about to hold, among what all requests may hold together: waits a while
-    /// where there is none. To be called before an answer or a batch of more than some hundred kilobytes is put together; small
-    /// ones need no room of their own. A host before ABI 1.3 does not count.
+    /// Reserves memory for this many bytes from the budget that all requests share. Waits a while if there is none
+    /// left.
+    ///
+    /// Call it before you build a response or a batch of more than a few hundred kilobytes; smaller ones need no
+    /// reservation. A host before ABI 1.3 does not limit this memory.
     ///
     /// # Errors
-    /// 503 `overloaded`, where others hold too much for too long.
+    /// 503 `overloaded`, if no memory becomes free in time.
     pub async fn reserve(&self, bytes: usize) -> Result<Reserved> {
         let room = match self.clients.limits {
             Some(client) => client.reserve(bytes as u64).await.into_result()?,
@@ -262,13 +268,13 @@ impl Host {
         Ok(Reserved { _room: room })
     }
 
-    /// A number that changes whenever another process has changed the data: what is cached of it is stale then.
+    /// Returns a number that changes whenever another process has changed the data. Cached data is stale then.
     pub fn foreign_changes(&self) -> Result<u64> {
         granted!(self, database).map(|client| client.foreign_changes())
     }
 }
 
-/// Room among what all requests may hold; given back when dropped.
+/// Reserved memory from the budget of all requests. Released when dropped.
 #[derive(Debug)]
 pub struct Reserved {
     _room: Bytes,

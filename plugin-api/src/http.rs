@@ -1,5 +1,5 @@
-//! Requests to other servers, sent by the host: it resolves names, holds the connections, and refuses addresses that are not
-//! the internet's unless the operator opened them. It never follows a redirect by itself.
+//! Requests to other servers, sent by the host. The host resolves names, owns the connections, and rejects addresses
+//! outside the public internet unless the operator allowed them. It never follows redirects.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tinybase_abi::{bytes::Bytes, codec::http as packed, interfaces::http::Client
 
 use crate::{Error, Result};
 
-/// The door to other servers.
+/// The client for requests to other servers.
 #[derive(Clone, Copy)]
 pub struct Http {
     client: Client,
@@ -25,7 +25,7 @@ pub struct HttpRequest {
     response_bytes_max: Option<u64>,
 }
 
-/// Another server's answer, whatever its status.
+/// The response of another server, whatever its status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpResponse {
     status: u16,
@@ -38,11 +38,13 @@ impl Http {
         Http { client }
     }
 
-    /// Sends a request and reads the whole answer. A status of 300 and more is an answer too, a redirect as well.
+    /// Sends a request and reads the whole response. Any status is returned as a response, including redirects and
+    /// statuses of 400 and above.
     ///
     /// # Errors
-    /// There is no answer: `http_url_invalid`, `http_request_invalid`, `http_denied_address` (the server's address is not
-    /// the internet's, and the operator did not open it), `http_timeout`, `http_response_too_large`, `http_failed`.
+    /// Fails if there is no response: `http_url_invalid`, `http_request_invalid`, `http_denied_address` (the server's
+    /// address is outside the public internet, and the operator did not allow it), `http_timeout`,
+    /// `http_response_too_large`, `http_failed`.
     pub async fn send(&self, request: &HttpRequest) -> Result<HttpResponse> {
         let packed = request.pack();
         HttpResponse::read(&self.client.send(packed).await.into_result()?)
@@ -50,7 +52,7 @@ impl Http {
 }
 
 impl HttpRequest {
-    /// A request with this method, in capitals, to an absolute `http` or `https` URL.
+    /// Creates a request with this method, in capitals, to an absolute `http` or `https` URL.
     pub fn new(method: impl Into<String>, url: impl Into<String>) -> HttpRequest {
         HttpRequest {
             method: method.into(),
@@ -62,76 +64,77 @@ impl HttpRequest {
         }
     }
 
-    /// A `GET` request.
+    /// Creates a `GET` request.
     pub fn get(url: impl Into<String>) -> HttpRequest {
         HttpRequest::new("GET", url)
     }
 
-    /// A `POST` request.
+    /// Creates a `POST` request.
     pub fn post(url: impl Into<String>) -> HttpRequest {
         HttpRequest::new("POST", url)
     }
 
-    /// Adds a header. `host`, `content-length` and those of the connection are the host's own.
+    /// Adds a header. The host sets `host`, `content-length` and the connection's headers itself.
     #[must_use]
     pub fn with_header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> HttpRequest {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// Sends these bytes as the body.
+    /// Sets the body to these bytes.
     #[must_use]
     pub fn with_body(mut self, body: impl Into<Vec<u8>>) -> HttpRequest {
         self.body = body.into();
         self
     }
 
-    /// Sends this value as a JSON body.
+    /// Sets the body to this value as JSON.
     ///
     /// # Errors
-    /// Where it is no JSON.
+    /// Fails if the value cannot be serialized to JSON.
     pub fn with_json(self, value: &impl Serialize) -> Result<HttpRequest> {
         let body = serde_json::to_vec(value)
             .map_err(|error| Error::internal("http_request_invalid", error.to_string()))?;
         Ok(self.with_header("content-type", "application/json").with_body(body))
     }
 
-    /// How long all of it may take, from the name's resolution to the answer's last byte. The operator's
-    /// `plugins.http_timeout_ms` holds as well.
+    /// Sets the timeout of the whole request, from name resolution to the last byte of the response. The operator's
+    /// `plugins.http_timeout_ms` applies as well.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> HttpRequest {
         self.timeout = Some(timeout);
         self
     }
 
-    /// The largest body of the answer. The operator's `plugins.http_response_bytes_max` holds as well.
+    /// Sets the size limit of the response body, in bytes. The operator's `plugins.http_response_bytes_max` applies
+    /// as well.
     #[must_use]
     pub fn with_response_bytes_max(mut self, bytes: u64) -> HttpRequest {
         self.response_bytes_max = Some(bytes);
         self
     }
 
-    /// The method.
+    /// Returns the method.
     pub fn method(&self) -> &str {
         &self.method
     }
 
-    /// The URL.
+    /// Returns the URL.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// A header's first value by its lower-case name, where it is text.
+    /// Returns a header's first value by its lower-case name, if it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         find(&self.headers, name)
     }
 
-    /// The body.
+    /// Returns the body.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// How long it may take; `None` where it does not say.
+    /// Returns the timeout; `None` if it is not set.
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout
     }
@@ -145,7 +148,7 @@ impl HttpRequest {
             headers: borrowed(&self.headers),
             body: &self.body,
             timeout_ms,
-            // 0 would be no limit of its own: nothing at all is one byte less than that.
+            // 0 means no limit of the request's own, so a limit of 0 becomes one byte.
             response_bytes_max: self.response_bytes_max.map_or(0, |bytes| bytes.max(1)),
         };
         request.pack().into()
@@ -166,7 +169,7 @@ impl HttpRequest {
 }
 
 impl HttpResponse {
-    /// An answer: what a test's stand-in for another server gives.
+    /// Creates a response, for a test's replacement of another server.
     pub fn new(status: u16) -> HttpResponse {
         HttpResponse { status, headers: Vec::new(), body: Vec::new() }
     }
@@ -178,42 +181,42 @@ impl HttpResponse {
         self
     }
 
-    /// Answers these bytes as the body.
+    /// Sets the body to these bytes.
     #[must_use]
     pub fn with_body(mut self, body: impl Into<Vec<u8>>) -> HttpResponse {
         self.body = body.into();
         self
     }
 
-    /// The status.
+    /// Returns the status.
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// Whether the status is 200 to 299.
+    /// Returns whether the status is 200 to 299.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    /// A header's first value by its lower-case name, where it is text.
+    /// Returns a header's first value by its lower-case name, if it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         find(&self.headers, name)
     }
 
-    /// The headers in order, their names in lower case.
+    /// Iterates over the headers in order, with names in lower case.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
     }
 
-    /// The body.
+    /// Returns the body.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// The body as JSON in this shape.
+    /// Parses the body as JSON of this shape.
     ///
     /// # Errors
-    /// `http_answer_shape` (502) where it has another.
+    /// `http_answer_shape` (502) if the body has another shape.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(&self.body).map_err(|error| {
             Error::new(

@@ -1,4 +1,5 @@
-//! A plugin instance behind the boundary: hands each call of the host to what was registered at its position.
+//! A plugin instance behind the ABI. Passes each call of the host to the handler that was registered at its
+//! position.
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::{
     log,
 };
 
-/// What the attribute exports.
+/// The type that the attribute exports.
 pub struct Instance<P> {
     plugin: Arc<P>,
     registry: Registry<P>,
@@ -38,14 +39,14 @@ impl<P: Plugin> Instance<P> {
         Ok(Instance { plugin, registry, host })
     }
 
-    /// What it registered, as the JSON that a host reads.
+    /// Returns the registration as the JSON that a host reads.
     #[cfg(feature = "testkit")]
     pub(crate) fn registration(&self) -> Json {
         self.registry.describe()
     }
 }
 
-/// Sends what the panics of this library say to the host's log: each library has a panic hook of its own.
+/// Sends the panic messages of this library to the host's log. Each library has its own panic hook.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| log::error(format!("the plugin {panic}"))));
 }
@@ -79,7 +80,7 @@ impl<P: Plugin> lifecycle::Server for Instance<P> {
     }
 }
 
-/// Calls a handler that may panic before its future is made.
+/// Calls a handler that may panic before it creates its future.
 fn call<T: Send + 'static>(make: impl FnOnce() -> Result<RawFuture<T>, RawError>) -> RawFuture<T> {
     catch(make).unwrap_or_else(|error| ready(Err(error)))
 }

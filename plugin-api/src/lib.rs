@@ -1,5 +1,5 @@
-//! The SDK for authors of extensions: a struct, one trait, one attribute. It never needs `unsafe` of an author, and
-//! never shows a type of the host.
+//! The SDK for authors of extensions: a struct, one trait, one attribute. It never requires `unsafe` code from an
+//! author and never exposes a type of the host.
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
@@ -30,7 +30,7 @@ pub use request::Request;
 pub use response::Response;
 pub use tinybase_macros::export;
 
-/// What an extension's file opens with: `use tinybase_plugin_api::prelude::*;`.
+/// The imports that an extension needs: `use tinybase_plugin_api::prelude::*;`.
 pub mod prelude {
     pub use std::sync::Arc;
 
@@ -39,18 +39,18 @@ pub mod prelude {
     pub use crate::{
         Auth, Error, Host, Plugin, Registry, Request, Response, Result,
         command::{Arguments, Console},
-        database::{Batch, Cost, Database, Expect, Rows, Value, params},
-        events::{Before, Event, Topic},
+        database::{Batch, Database, Expect, ReadHint, Rows, Value, params},
+        events::{Event, HookOutcome, Topic},
     };
 }
 
-/// For the attribute's expansion alone.
+/// Used only by the attribute's expansion.
 #[doc(hidden)]
 pub mod private {
     pub use tinybase_abi::{self as abi, export_plugin};
 
     pub use crate::instance::Instance;
 
-    /// The SDK's version, for the descriptor.
+    /// The SDK's version, as recorded in the descriptor.
     pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 }

@@ -1,4 +1,4 @@
-//! The log, from anywhere in an extension. Lines carry the request's id by themselves.
+//! The log, available anywhere in an extension. Lines include the request's id automatically.
 
 use std::sync::OnceLock;
 
@@ -7,17 +7,17 @@ use tinybase_abi::interfaces::log::Client;
 
 static CLIENT: OnceLock<Client> = OnceLock::new();
 
-/// How much a line matters.
+/// The severity of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Level {
-    /// Something failed that somebody should look at.
+    /// A failure that needs attention.
     Error = 1,
-    /// Something is wrong and was dealt with.
+    /// A problem that was handled.
     Warn = 2,
-    /// What an operator wants to know.
+    /// Information for the operator.
     Info = 3,
-    /// What an author wants to know.
+    /// Information for the author.
     Debug = 4,
     /// Every step.
     Trace = 5,
@@ -25,12 +25,12 @@ pub enum Level {
 
 pub(crate) fn connect(client: Option<Client>) {
     if let Some(client) = client {
-        // A library has one host: a second instance brings the same log.
+        // A library has one host. A second instance receives the same log.
         let _ = CLIENT.set(client);
     }
 }
 
-/// Whether lines of this level are written.
+/// Returns whether lines of this level are written.
 pub fn enabled(level: Level) -> bool {
     CLIENT.get().is_some_and(|client| client.enabled(level as u8))
 }

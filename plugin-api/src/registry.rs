@@ -1,4 +1,4 @@
-//! What an extension registers, in one place: routes, hooks, listeners, jobs, commands and services.
+//! Everything an extension registers: routes, hooks, listeners, jobs, commands and services.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -15,27 +15,27 @@ use tinybase_abi::{
 use crate::{
     Plugin, Request, Response, Result,
     command::{Arguments, Console},
-    events::{Before, Event},
+    events::{Event, HookOutcome},
 };
 
-/// Who may call a route; the host checks it before the extension is asked.
+/// Who may call a route. The host checks it before it calls the extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Auth {
-    /// Anybody; a token that is sent must still be good.
+    /// Everyone. A token is optional, but must be valid if it is sent.
     #[default]
     Anyone,
     /// A signed-in user.
     User,
-    /// Whoever may see the administration: a user with the role viewer, editor or admin.
+    /// A user with the role viewer, editor or admin: one who may see the administration.
     Viewer,
-    /// Whoever may change what is administered: a user with the role editor or admin.
+    /// A user with the role editor or admin: one who may make changes in the administration.
     Editor,
-    /// An admin.
+    /// A user with the role admin.
     Admin,
 }
 
-/// What the host knows of a route.
+/// A route's options, as sent to the host.
 #[derive(Debug, Clone, Serialize)]
 pub struct RouteOptions {
     method: &'static str,
@@ -49,39 +49,42 @@ pub struct RouteOptions {
 }
 
 impl RouteOptions {
-    /// Who may call it.
+    /// Sets who may call the route.
     pub fn auth(&mut self, auth: Auth) -> &mut Self {
         self.auth = auth;
         self
     }
 
-    /// The scope that an application token needs here, such as `notes:read` or `notes:read:{id}` with a part of the path in
-    /// it. Without one it is the extension's name and `:read` for `GET`, `:write` for all else, behind `admin:` where
-    /// the route asks for a role. Empty, the host asks for none, and the handler must: see [`crate::request::Caller::allows`].
+    /// Sets the scope that an application token needs, such as `notes:read` or `notes:read:{id}`, which includes a part
+    /// of the path.
+    ///
+    /// The default is the extension's name with `:read` for `GET` and `:write` for all other methods, prefixed with
+    /// `admin:` if the route requires a role. With an empty scope the host checks none, and the handler must: see
+    /// [`crate::request::Caller::allows`].
     pub fn scope(&mut self, scope: impl Into<String>) -> &mut Self {
         self.scope = Some(scope.into());
         self
     }
 
-    /// Hands the body over part by part instead of whole.
+    /// Passes the body to the handler in chunks instead of as a whole.
     pub fn stream_body(&mut self) -> &mut Self {
         self.stream_body = true;
         self
     }
 
-    /// The largest body it takes, in bytes; otherwise the server's limit holds.
+    /// Sets the size limit of the request body, in bytes. The default is the server's limit.
     pub fn body_bytes_max(&mut self, bytes: u64) -> &mut Self {
         self.body_bytes_max = Some(bytes);
         self
     }
 
-    /// What it does, in a few words, for the API's documentation.
+    /// Sets a short description for the API's documentation.
     pub fn summary(&mut self, summary: impl Into<String>) -> &mut Self {
         self.summary = summary.into();
         self
     }
 
-    /// Its OpenAPI operation object; the host fills in what is missing.
+    /// Sets the OpenAPI operation object. The host adds what is missing.
     pub fn operation(&mut self, operation: Json) -> &mut Self {
         self.operation = Some(operation);
         self
@@ -192,7 +195,8 @@ impl<P: Plugin> Registry<P> {
         &mut self.routes.last_mut().expect("a route was pushed").0
     }
 
-    /// Runs before events of `topic` are committed, those of one `subject` or of all, lower `order` first.
+    /// Runs the handler before events of `topic` are committed: for one `subject` or for all. Handlers with a lower
+    /// `order` run first.
     pub fn before<F>(
         &mut self,
         topic: &'static str,
@@ -200,7 +204,7 @@ impl<P: Plugin> Registry<P> {
         order: i32,
         handler: fn(Arc<P>, Event) -> F,
     ) where
-        F: Future<Output = Result<Before>> + Send + 'static,
+        F: Future<Output = Result<HookOutcome>> + Send + 'static,
     {
         self.before_subscriptions.push(Subscription {
             topic,
@@ -214,7 +218,7 @@ impl<P: Plugin> Registry<P> {
         }));
     }
 
-    /// Is notified of events of `topic` after they were committed, at most once.
+    /// Notifies the handler of events of `topic` after they were committed, at most once.
     pub fn after<F>(&mut self, topic: &'static str, subject: Option<&str>, handler: fn(Arc<P>, Event) -> F)
     where
         F: Future<Output = Result<()>> + Send + 'static,
@@ -222,8 +226,8 @@ impl<P: Plugin> Registry<P> {
         self.listen(topic, subject, false, handler);
     }
 
-    /// Is notified of events of `topic` at least once: the event is written down with the change and delivered again until the
-    /// handler succeeds, also after a crash.
+    /// Notifies the handler of events of `topic` at least once. The event is stored together with the change and is
+    /// delivered again until the handler succeeds, even after a crash.
     pub fn after_durable<F>(
         &mut self,
         topic: &'static str,
@@ -256,7 +260,7 @@ impl<P: Plugin> Registry<P> {
         }));
     }
 
-    /// Runs a job every so often while the server serves; never twice at once.
+    /// Runs a job at a fixed interval while the server is running. Two runs never overlap.
     pub fn every<F>(&mut self, period: Duration, name: &'static str, handler: fn(Arc<P>) -> F)
     where
         F: Future<Output = Result<()>> + Send + 'static,
@@ -269,7 +273,7 @@ impl<P: Plugin> Registry<P> {
         }));
     }
 
-    /// Runs a command that the manifest declares under this name; the handler answers the exit code.
+    /// Runs a command that the manifest declares under this name. The handler returns the exit code.
     pub fn command<F>(&mut self, name: &'static str, handler: fn(Arc<P>, Arguments, Console) -> F)
     where
         F: Future<Output = Result<u32>> + Send + 'static,
@@ -283,7 +287,7 @@ impl<P: Plugin> Registry<P> {
         ));
     }
 
-    /// Offers a service to other extensions: the handler gets the method's name and its payload.
+    /// Offers a service to other extensions. The handler receives the method's name and its payload.
     pub fn service<F>(&mut self, name: &'static str, major: u16, handler: fn(Arc<P>, String, Json) -> F)
     where
         F: Future<Output = Result<Json>> + Send + 'static,
@@ -295,7 +299,7 @@ impl<P: Plugin> Registry<P> {
         }));
     }
 
-    /// All of it as the JSON that the host reads.
+    /// Returns the whole registration as the JSON that the host reads.
     pub(crate) fn describe(&self) -> Json {
         serde_json::json!({
             "routes": self.routes.iter().map(|(options, _)| options).collect::<Vec<_>>(),

@@ -1,4 +1,4 @@
-//! A request, as a handler gets it.
+//! The HTTP request that a handler receives.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ pub struct Request {
     inner: tinybase_abi::request::Request,
 }
 
-/// Who calls.
+/// The caller of a request.
 pub use interfaces::Caller;
 
 impl Request {
@@ -21,27 +21,27 @@ impl Request {
         Request { inner }
     }
 
-    /// The HTTP method, in capitals.
+    /// Returns the HTTP method, in capitals.
     pub fn method(&self) -> &str {
         self.inner.method()
     }
 
-    /// The path as it came, percent-encoded.
+    /// Returns the path as received, percent-encoded.
     pub fn path(&self) -> &str {
         self.inner.path()
     }
 
-    /// The query without its `?`, as it came.
+    /// Returns the query as received, without its `?`.
     pub fn query(&self) -> &str {
         self.inner.query().unwrap_or_default()
     }
 
-    /// The pairs of the query, decoded, in order.
+    /// Iterates over the decoded pairs of the query, in order.
     pub fn query_pairs(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         form_urlencoded::parse(self.query().as_bytes())
     }
 
-    /// The first value of a query parameter, decoded.
+    /// Returns the first value of a query parameter, decoded.
     pub fn query_value(&self, name: &str) -> Option<Cow<'_, str>> {
         if self.query().is_empty() {
             return None;
@@ -49,43 +49,43 @@ impl Request {
         self.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// The value of the route's `index`-th `{…}` part, decoded. The host hands in as many as the route has.
+    /// Returns the decoded value of the route's `{…}` part at `index`. The host passes as many as the route has.
     pub fn param(&self, index: usize) -> &str {
         self.inner.param(index).unwrap_or_default()
     }
 
-    /// The request's id, the one in the log and in the `x-request-id` header of the answer.
+    /// Returns the request's id, as in the log and in the `x-request-id` header of the response.
     pub fn request_id(&self) -> &str {
         self.inner.request_id()
     }
 
-    /// Who calls; `None` for nobody.
+    /// Returns the caller; `None` for an anonymous request.
     pub fn caller(&self) -> Option<&Caller> {
         self.inner.caller()
     }
 
-    /// A header's first value by its lower-case name.
+    /// Returns a header's first value by its lower-case name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.inner.header(name)
     }
 
-    /// The client's address.
+    /// Returns the client's address.
     pub fn client_address(&self) -> &str {
         self.inner.client_address()
     }
 
-    /// The whole body; empty on routes that take it as a stream.
+    /// Returns the whole body; empty on routes that stream it.
     pub fn body(&self) -> &[u8] {
         self.inner.body()
     }
 
-    /// The next part of a streamed body; `None` at its end.
+    /// Returns the next chunk of a streamed body; `None` at its end.
     pub async fn next_chunk(&mut self) -> Result<Option<Bytes>> {
         let chunk = self.inner.next_chunk().await?;
         Ok((!chunk.is_empty()).then_some(chunk))
     }
 
-    /// The body as JSON of this shape; otherwise 422 that says where and why.
+    /// Parses the body as JSON of this shape. Otherwise returns a 422 error with the position and the reason.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(self.body()).map_err(|error| {
             let fault = json!([{

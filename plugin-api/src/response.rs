@@ -1,4 +1,4 @@
-//! A response, as a handler makes it.
+//! The HTTP response that a handler returns.
 
 use serde::Serialize;
 use tinybase_abi::{
@@ -8,7 +8,7 @@ use tinybase_abi::{
 
 use crate::{Error, Result};
 
-/// A response: a status, headers, and a body in one piece or made part by part.
+/// A response: a status, headers, and a body that is either complete or streamed.
 pub struct Response {
     status: u16,
     is_json: bool,
@@ -18,7 +18,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// An answer without a body, as 204 is.
+    /// Returns a response without a body, such as 204.
     pub fn empty(status: u16) -> Response {
         Response {
             status,
@@ -29,37 +29,37 @@ impl Response {
         }
     }
 
-    /// 200 with JSON.
+    /// Returns 200 with JSON.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Response> {
         let body = serde_json::to_vec(value)
             .map_err(|error| Error::internal("answer_not_json", format!("the answer is no JSON: {error}")))?;
         Ok(Response::json_bytes(body))
     }
 
-    /// 200 with text that is JSON already.
+    /// Returns 200 with text that is already JSON.
     pub fn json_bytes(body: impl Into<Bytes>) -> Response {
         Response { is_json: true, body: body.into(), ..Response::empty(200) }
     }
 
-    /// 200 with bytes of this content type.
+    /// Returns 200 with bytes of this content type.
     pub fn bytes(content_type: &str, body: impl Into<Bytes>) -> Response {
         Response { body: body.into(), ..Response::empty(200) }.with_header("content-type", content_type)
     }
 
-    /// 200 with a body of this content type that is made part by part, as fast as the client takes it.
+    /// Returns 200 with a streamed body of this content type, produced as fast as the client reads it.
     pub fn stream(content_type: &str, body: impl PullBody) -> Response {
         Response { stream: RawStream::new(body), ..Response::empty(200) }
             .with_header("content-type", content_type)
     }
 
-    /// The same with another status.
+    /// Sets the status.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Response {
         self.status = status;
         self
     }
 
-    /// The same with one more header. A name or value that HTTP does not allow makes the host answer 502.
+    /// Adds a header. If HTTP does not allow the name or value, the host responds with 502.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Response {
         for part in [name, value] {
@@ -70,12 +70,12 @@ impl Response {
         self
     }
 
-    /// The status.
+    /// Returns the status.
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// The body in one piece; empty where it is a stream.
+    /// Returns the body; empty if it is streamed.
     pub fn body(&self) -> &[u8] {
         &self.body
     }

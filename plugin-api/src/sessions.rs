@@ -1,12 +1,12 @@
-//! Ways to sign in beside the password: the extension verifies who somebody is, the host begins the session. It never
-//! verifies anybody by itself.
+//! Sign-in methods other than the password. The extension verifies the person, and the host begins the session. The
+//! host never verifies the person itself.
 
 use serde::Serialize;
 
 use crate::Request;
 
-/// Somebody whom the extension has verified. Name an email only where the extension knows that it is this person's: whoever
-/// signs in under it gets the account of that address.
+/// A person whom the extension has verified. Pass an email only if the extension knows that it belongs to this person:
+/// they get access to the account with that address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SignIn {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -22,13 +22,13 @@ pub struct SignIn {
 }
 
 impl SignIn {
-    /// The owner of this address, verified by `method`: `[a-z][a-z0-9_]*`, at most 32 bytes. The user's list of sessions
-    /// shows it behind the extension's name.
+    /// Creates a sign-in for the owner of this address, verified by `method`: `[a-z][a-z0-9_]*`, at most 32 bytes. The
+    /// user's list of sessions shows the method after the extension's name.
     pub fn by_email(email: impl Into<String>, method: impl Into<String>) -> SignIn {
         SignIn { email: Some(email.into()), ..SignIn::new(method.into()) }
     }
 
-    /// The user with this id.
+    /// Creates a sign-in for the user with this id.
     pub fn by_user_id(user_id: impl Into<String>, method: impl Into<String>) -> SignIn {
         SignIn { user_id: Some(user_id.into()), ..SignIn::new(method.into()) }
     }
@@ -37,14 +37,14 @@ impl SignIn {
         SignIn { email: None, user_id: None, create: false, method, address: None, user_agent: None }
     }
 
-    /// Makes an account where the email is unknown and registration is on.
+    /// Creates an account if the email is unknown and registration is enabled.
     #[must_use]
     pub fn or_register(mut self) -> SignIn {
         self.create = true;
         self
     }
 
-    /// From the client of this request: its address and what it says that it is.
+    /// Sets the client's address and user agent from this request.
     #[must_use]
     pub fn from(mut self, request: &Request) -> SignIn {
         let address = request.client_address();

@@ -1,14 +1,15 @@
-//! Sharing the thread: long work of a handler is done in parts, with others' requests in between.
+//! Cooperative scheduling: splits a handler's long work into parts, so that other requests run in between.
 
 use std::{
     future::poll_fn,
     task::{Context, Poll},
 };
 
-/// How many bytes are worked through before others get the thread: well below a millisecond of copying, a few of parsing.
+/// The bytes of work before the thread is yielded. Copying them takes well below a millisecond, parsing a few
+/// milliseconds.
 const PART_BYTES: usize = 256 << 10;
 
-/// Lets whatever else waits for this thread run first.
+/// Yields, so that other tasks waiting for this thread run first.
 pub async fn yield_now() {
     let mut yielded = false;
     poll_fn(|context: &mut Context<'_>| {
@@ -22,14 +23,14 @@ pub async fn yield_now() {
     .await;
 }
 
-/// Counts the bytes that a handler works through, and yields after each part of 256 KiB.
+/// Counts the bytes that a handler processes, and yields after each 256 KiB.
 #[derive(Debug, Default)]
 pub struct Pace {
     bytes: usize,
 }
 
 impl Pace {
-    /// To be called after work on this many bytes.
+    /// Call it after processing this many bytes.
     pub async fn worked(&mut self, bytes: usize) {
         self.bytes += bytes;
         if self.bytes >= PART_BYTES {

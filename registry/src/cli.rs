@@ -1,4 +1,4 @@
-//! The tool's command line. Each command has a file of its own; none of them knows metadata or keys by itself.
+//! The tool's command line. Each command has its own file; none of them handles metadata or keys directly.
 
 mod accept;
 mod delegate;
@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tinybase_registry::RegistryError;
 
-/// Failed, with one line on stderr.
+/// The exit code for a failure, reported in one line on stderr.
 const EXIT_FAILED: u8 = 1;
 
 /// Makes, signs, copies and serves registries of TinyBase extensions

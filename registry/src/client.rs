@@ -1,5 +1,5 @@
-//! The client of a registry: opens it, lists what it has, fetches archives. Nothing that was not signed by who may sign it, or is
-//! older than what was seen before, gets past it.
+//! The client of a registry: opens it, lists its packages, fetches archives. It rejects everything that is not signed
+//! by an authorized key or is older than what was seen before.
 
 use std::{
     io::Write,
@@ -27,7 +27,7 @@ mod listing;
 use datastore::Datastore;
 pub(crate) use listing::{is_name, names_of};
 
-/// A registry that was opened: its metadata is verified and of one moment.
+/// An opened registry, with verified metadata of one point in time.
 #[derive(Debug)]
 pub struct Registry {
     name: String,
@@ -42,11 +42,11 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Fetches and verifies a registry's metadata. In the folder `datastore`, which is made where it is missing, is kept what was
-    /// seen of it, so that older metadata is refused; each source has its own.
+    /// Fetches and verifies a registry's metadata. The folder `datastore`, which is created if missing, stores what was
+    /// seen, so that older metadata is rejected. Each source needs its own folder.
     ///
     /// # Errors
-    /// See [`Code`]; the words begin with the registry's name.
+    /// See [`Code`]; the message begins with the registry's name.
     pub async fn open(source: &Source, datastore: &Path, limits: &Limits) -> Result<Registry, RegistryError> {
         let deadline = Duration::from_millis(limits.metadata_timeout_ms);
         let opened = tokio::time::timeout(deadline, open(source, datastore, limits)).await;
@@ -54,30 +54,30 @@ impl Registry {
         opened.map_err(|error| error.of(&source.name))
     }
 
-    /// What it is called here.
+    /// Returns the registry's configured name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Every package that it has, by name, the newest version first.
+    /// Returns every package by name, the newest version first.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// Files that are signed and say nothing that this version understands.
+    /// Returns the signed files that this version cannot interpret.
     pub fn unreadable(&self) -> &[String] {
         &self.unreadable
     }
 
-    /// What its operator revoked.
+    /// Returns the operator's revocations.
     pub fn revocations(&self) -> &[Revocation] {
         &self.revocations
     }
 
-    /// The package of a name, version and target.
+    /// Returns the package with a name, version and target.
     ///
     /// # Errors
-    /// [`Code::UnknownExtension`] where it has none.
+    /// [`Code::UnknownExtension`] if there is none.
     pub fn entry(&self, name: &str, version: &Version, target: &str) -> Result<&Entry, RegistryError> {
         let found = self.entries.iter().find(|entry| {
             let listing = &entry.listing;
@@ -89,8 +89,8 @@ impl Registry {
         })
     }
 
-    /// Fetches an archive into a folder that is there, verified while it comes. `progress` is called with how many of how many bytes
-    /// are there. What is not whole and verified is removed.
+    /// Fetches an archive into an existing folder and verifies it while it is received. `progress` is called with the
+    /// bytes received and the total. An incomplete or unverified file is deleted.
     ///
     /// # Errors
     /// See [`Code`].
@@ -159,7 +159,7 @@ impl Registry {
         Ok(Box::pin(stream))
     }
 
-    /// Reads what the operator revoked; nothing where there is no such list.
+    /// Reads the operator's revocations; none if there is no list.
     async fn read_revocations(&self) -> Result<Vec<Revocation>, RegistryError> {
         let Some((_, json)) = self.revocation_file().await? else { return Ok(Vec::new()) };
         let list: RevocationList = serde_json::from_slice(&json)
@@ -167,7 +167,7 @@ impl Registry {
         Ok(list.revoked)
     }
 
-    /// The file of what the operator revoked, with its hash.
+    /// Returns the file with the operator's revocations and its hash.
     pub(crate) async fn revocation_file(&self) -> Result<Option<(String, Vec<u8>)>, RegistryError> {
         let name = TargetName::new(REVOKED_NAME).expect("the name of a file is one of a target");
         let Some(target) = self.repository.targets().signed.targets.get(&name) else { return Ok(None) };
@@ -183,7 +183,7 @@ impl Registry {
         Ok(Some((hex(&target.hashes.sha256), json)))
     }
 
-    /// A file of metadata as it is served, unverified.
+    /// Returns a metadata file as served, unverified.
     pub(crate) async fn metadata_file(&self, name: &str) -> Result<Vec<u8>, RegistryError> {
         let url = self.metadata_url.join(name);
         let url =
@@ -201,7 +201,7 @@ impl Registry {
         Ok(bytes)
     }
 
-    /// The verified metadata.
+    /// Returns the verified metadata.
     pub(crate) fn metadata(&self) -> &tough::Repository {
         &self.repository
     }

@@ -1,4 +1,4 @@
-//! What a registry says of an archive, and what of revocations: the forms of both. It never looks at an archive.
+//! The formats of a registry's listings and revocations. It never reads an archive.
 
 use std::collections::BTreeMap;
 
@@ -11,25 +11,25 @@ use tinybase_package::{
 
 use crate::error::{Code, RegistryError};
 
-/// The key of a target's custom metadata below which the listing is.
+/// The key of the listing in a target's custom metadata.
 pub(crate) const CUSTOM_KEY: &str = "tinybase";
-/// The target with all revocations, which the registry's operator signs.
+/// The name of the target with all revocations, signed by the registry's operator.
 pub(crate) const REVOKED_NAME: &str = "revoked.json";
 
-/// What a publisher signs of an archive beside its hash and length.
+/// The data that a publisher signs for an archive, together with its hash and length.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Listing {
     /// The extension's name.
     pub name: String,
-    /// Its version.
+    /// The extension's version.
     pub version: Version,
-    /// The target that its library was built for.
+    /// The target its library was built for.
     pub target: String,
-    /// The ABI major that it was built for.
+    /// The ABI major it was built for.
     pub abi: u16,
-    /// The versions of the host that it works with.
+    /// The versions of the host it is compatible with.
     pub host: VersionReq,
-    /// Extensions that must be enabled beside it.
+    /// Extensions that must be enabled as well.
     #[serde(default)]
     pub dependencies: BTreeMap<String, VersionReq>,
     /// The host's interfaces that it uses.
@@ -38,32 +38,32 @@ pub struct Listing {
     /// Services that it offers.
     #[serde(default)]
     pub offers: Vec<ServiceName>,
-    /// Services of others that it calls.
+    /// Services of other extensions that it calls.
     #[serde(default)]
     pub uses: Vec<ServiceName>,
-    /// What it does.
+    /// A short description.
     #[serde(default)]
     pub description: String,
-    /// Who made it.
+    /// The author.
     #[serde(default)]
     pub author: String,
-    /// Its licence.
+    /// The licence.
     #[serde(default)]
     pub license: String,
-    /// Where its source is.
+    /// The URL of the source code.
     #[serde(default)]
     pub repo_url: String,
     /// The hash of the unpacked package.
     pub hash: String,
     /// When it was published, RFC 3339 in UTC.
     pub published_at: String,
-    /// Why it must not be chosen again, where its publisher took it back.
+    /// The reason why it must not be selected any more, if its publisher yanked it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub yanked: Option<String>,
 }
 
 impl Listing {
-    /// What is signed of a package that was unpacked.
+    /// Creates the listing of an unpacked package.
     pub(crate) fn of(unpacked: &Unpacked, published_at: String) -> Listing {
         let Manifest {
             name,
@@ -100,54 +100,54 @@ impl Listing {
         }
     }
 
-    /// The name of its archive.
+    /// Returns the name of its archive.
     pub fn file_name(&self) -> String {
         archive::file_name(&self.name, &self.version, &self.target)
     }
 }
 
-/// Who publishes an extension: a role, and the keys that sign for it.
+/// The publisher of an extension: a role, and the keys that sign for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publisher {
-    /// The role.
+    /// The role's name.
     pub name: String,
     /// The ids of its keys, in order.
     pub keys: Vec<String>,
-    /// How many of them must sign.
+    /// The number of keys that must sign.
     pub threshold: u64,
 }
 
-/// A file of a registry.
+/// An archive file of a registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Archive {
-    /// Its length, in bytes.
+    /// The length, in bytes.
     pub bytes: u64,
-    /// SHA-256 of it, in hex.
+    /// The SHA-256, in hex.
     pub sha256: String,
 }
 
-/// One package in a registry.
+/// A package in a registry.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Entry {
-    /// The registry, as it is called here.
+    /// The registry's name in the host's configuration.
     pub registry: String,
-    /// What its publisher says of it.
+    /// The listing signed by its publisher.
     #[serde(flatten)]
     pub listing: Listing,
-    /// Who that is.
+    /// The publisher.
     pub publisher: Publisher,
-    /// Its archive.
+    /// The archive.
     pub archive: Archive,
-    /// Why it must not run, where the registry's operator revoked it.
+    /// The reason why it must not run, if the registry's operator revoked it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked: Option<String>,
 }
 
 impl Entry {
-    /// Whether an unpacked archive is what the registry says.
+    /// Checks that an unpacked archive matches the entry.
     ///
     /// # Errors
-    /// [`Code::EntryDiffers`] with what differs.
+    /// [`Code::EntryDiffers`] with the differences.
     pub fn check(&self, unpacked: &Unpacked) -> Result<(), RegistryError> {
         let listing = Listing::of(unpacked, self.listing.published_at.clone());
         let signed = Listing { yanked: None, ..self.listing.clone() };
@@ -162,7 +162,7 @@ impl Entry {
     }
 }
 
-/// A package that must not run any more.
+/// A package that must no longer run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Revocation {
@@ -170,15 +170,16 @@ pub struct Revocation {
     pub name: String,
     /// Its version.
     pub version: Version,
-    /// SHA-256 of the one archive that is meant, in hex; every archive of the version where left out.
+    /// SHA-256 of the only affected archive, in hex; every archive of the version if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
 impl Revocation {
-    /// Whether it is about this archive. Where the archive's hash is not known, name and version decide.
+    /// Returns whether the revocation applies to this archive. If the archive's hash is not known, only name and
+    /// version are compared.
     pub fn is_about(&self, name: &str, version: &Version, archive_sha256: Option<&str>) -> bool {
         let same_archive = match (&self.sha256, archive_sha256) {
             (Some(revoked), Some(known)) => revoked == known,
@@ -188,7 +189,7 @@ impl Revocation {
     }
 }
 
-/// The form of `revoked.json`.
+/// The format of `revoked.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RevocationList {

@@ -1,5 +1,5 @@
-//! What can go wrong between this host and a registry, each with a code that never changes. What `tough` and `reqwest` report is
-//! translated here; their own words never reach a person alone.
+//! The errors between this host and a registry, each with a code that never changes. Errors of `tough` and `reqwest`
+//! are translated here, so that users never see only their messages.
 
 use std::{error::Error as _, fmt, io, path::Path};
 
@@ -9,17 +9,17 @@ use crate::transport::Refused;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
-        /// What kind of fault it is.
+        /// The kind of error.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Code {
             $($(#[$doc])* $name,)*
         }
 
         impl Code {
-            /// All of them.
+            /// All kinds.
             pub const ALL: &'static [Code] = &[$(Code::$name,)*];
 
-            /// The stable code.
+            /// Returns the stable code.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Code::$name => $code,)*
@@ -30,19 +30,19 @@ macro_rules! codes {
 }
 
 codes! {
-    /// Metadata is malformed, or not what other metadata says of it.
+    /// Metadata is malformed, or differs from its description in other metadata.
     MetadataInvalid = "metadata_invalid",
     /// Metadata is larger than allowed.
     MetadataTooLarge = "metadata_too_large",
-    /// Metadata is not signed by enough of the keys that may sign it.
+    /// Metadata is not signed by enough authorized keys.
     SignatureInvalid = "signature_invalid",
-    /// Metadata is past its end.
+    /// Metadata has expired.
     MetadataExpired = "metadata_expired",
     /// The registry serves older metadata than it did before.
     RollbackDetected = "rollback_detected",
-    /// A role lists what another role is responsible for.
+    /// A role lists files that another role is responsible for.
     WrongRole = "wrong_role",
-    /// The root of trust that is configured is none.
+    /// The configured root of trust is invalid.
     RootInvalid = "root_invalid",
     /// The registry cannot be reached.
     Unreachable = "registry_unreachable",
@@ -50,43 +50,43 @@ codes! {
     Certificate = "registry_certificate",
     /// The registry is too slow.
     Timeout = "registry_timeout",
-    /// The registry sends elsewhere.
+    /// The registry redirects to another origin, or too often.
     Redirect = "registry_redirect",
-    /// The registry answers with an error.
+    /// The registry responds with an error status.
     Status = "registry_status",
     /// An archive is larger than allowed.
     ArchiveTooLarge = "archive_too_large",
-    /// An archive is not the one that was signed.
+    /// An archive's hash differs from the signed one.
     HashMismatch = "hash_mismatch",
-    /// A package is not what the registry says of it.
+    /// A package differs from its entry in the registry.
     EntryDiffers = "entry_differs",
     /// The registry does not have the extension.
     UnknownExtension = "unknown_extension",
     /// This machine's clock shows an earlier time than it did before.
     ClockWentBack = "clock_went_back",
-    /// The folder of what is known of the registry cannot be used.
+    /// The folder with the known state of the registry cannot be used.
     Datastore = "registry_datastore",
-    /// The disk refused.
+    /// An I/O error.
     Io = "registry_io",
-    /// A key is missing, or no key.
+    /// A key is missing or invalid.
     Key = "registry_key",
     /// Too few keys were given to sign what must be signed.
     ThresholdNotMet = "threshold_not_met",
-    /// A file is none that can be published.
+    /// A file cannot be published.
     NotPublishable = "not_publishable",
 }
 
-/// What went wrong with a registry.
+/// An error of a registry.
 #[derive(Debug)]
 pub struct RegistryError {
-    /// The kind of fault.
+    /// The kind of error.
     pub code: Code,
     /// What happened, where, and what to do.
     pub words: String,
 }
 
 impl RegistryError {
-    /// A fault of this kind.
+    /// Creates an error of this kind.
     pub(crate) fn new(code: Code, words: impl Into<String>) -> RegistryError {
         RegistryError { code, words: words.into() }
     }
@@ -96,22 +96,22 @@ impl RegistryError {
         move |error| RegistryError::new(Code::Io, format!("{path}: {error}"))
     }
 
-    /// That something cannot be published.
+    /// Creates the error for something that cannot be published.
     pub fn not_publishable(words: impl Into<String>) -> RegistryError {
         RegistryError::new(Code::NotPublishable, words)
     }
 
-    /// That something cannot be reached, or listened on.
+    /// Creates the error for an address that cannot be reached or listened on.
     pub fn unreachable(words: impl Into<String>) -> RegistryError {
         RegistryError::new(Code::Unreachable, words)
     }
 
-    /// The stable code.
+    /// Returns the stable code.
     pub fn code(&self) -> &'static str {
         self.code.as_str()
     }
 
-    /// The same, with the registry that it is about.
+    /// Adds the name of the registry to the message.
     pub(crate) fn of(self, registry: &str) -> RegistryError {
         RegistryError { words: format!("the registry {registry:?}: {}", self.words), ..self }
     }
@@ -125,7 +125,7 @@ impl fmt::Display for RegistryError {
 
 impl std::error::Error for RegistryError {}
 
-/// What was fetched when it failed, which decides what some faults mean.
+/// What was being fetched when an error occurred, which determines the meaning of some errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fetching {
     Metadata,
@@ -152,7 +152,7 @@ impl Fetching {
     }
 }
 
-/// What `tough` reports, in this crate's words.
+/// Translates an error of `tough`.
 pub(crate) fn translate(error: &Tough, fetching: Fetching) -> RegistryError {
     let say = |code, words: &str| RegistryError::new(code, format!("{words} ({error})"));
     match error {

@@ -1,5 +1,5 @@
-//! Registries of extensions: a TUF repository in plain files, the client that believes nothing it is sent, and the resolver that says
-//! what to install. It never unpacks a package and never opens a library.
+//! Registries of extensions: a TUF repository in plain files, a client that verifies everything it receives, and a
+//! resolver that decides what to install. It never loads a library.
 
 mod client;
 mod entry;

@@ -1,4 +1,4 @@
-//! The binary `tinybase-registry`: reads the command line, runs one command, says in one line what went wrong.
+//! The binary `tinybase-registry`: parses the command line, runs one command, and reports an error in one line.
 
 mod cli;
 

@@ -1,5 +1,6 @@
-//! A registry's folder as its operator and its publishers change it: `metadata/`, `targets/`, and the newest root as `root.json`.
-//! Every change is signed, checked as a client checks it, and only then made visible by replacing `timestamp.json`.
+//! Changes of a registry's folder by its operator and its publishers: `metadata/`, `targets/`, and the newest root as
+//! `root.json`. Every change is signed, checked as a client checks it, and only then made visible by replacing
+//! `timestamp.json`.
 
 mod changes;
 mod edit;
@@ -23,18 +24,18 @@ pub use mirror::{Checked, list, mirror, verify};
 pub use proposal::{Proposer, accept, cosign, propose};
 pub use tough::schema::RoleType;
 
-/// How long each role's metadata is good for once it was signed.
+/// How long each role's metadata is valid after it was signed.
 #[derive(Debug, Clone, Copy)]
 pub struct Lifetimes {
-    /// The root's.
+    /// The root.
     pub root: SignedDuration,
     /// The registry's own role, which delegates and revokes.
     pub targets: SignedDuration,
-    /// A publisher's.
+    /// A publisher's role.
     pub publisher: SignedDuration,
-    /// The list of all metadata of one moment.
+    /// The list of all metadata at one point in time.
     pub snapshot: SignedDuration,
-    /// What says which list is the newest.
+    /// The pointer to the newest list.
     pub timestamp: SignedDuration,
 }
 
@@ -51,7 +52,7 @@ impl Default for Lifetimes {
     }
 }
 
-/// Which packages a command is about.
+/// The packages that a command applies to.
 #[derive(Debug, Clone)]
 pub struct Subject {
     /// The extension's name.
@@ -60,12 +61,12 @@ pub struct Subject {
     pub version: Version,
 }
 
-/// The folder of metadata.
+/// Returns the folder of metadata.
 pub(crate) fn metadata_folder(folder: &Path) -> PathBuf {
     folder.join("metadata")
 }
 
-/// The folder of archives.
+/// Returns the folder of archives.
 pub(crate) fn targets_folder(folder: &Path) -> PathBuf {
     folder.join("targets")
 }
@@ -73,7 +74,7 @@ pub(crate) fn targets_folder(folder: &Path) -> PathBuf {
 /// Reads a root of trust.
 ///
 /// # Errors
-/// Where there is none.
+/// Fails if there is none.
 pub fn read_root(path: &Path) -> Result<Vec<u8>, RegistryError> {
     std::fs::read(path).map_err(RegistryError::io(path))
 }

@@ -1,7 +1,8 @@
-//! Which versions of which extensions to install, so that everything that is asked for and everything that is installed fits together.
-//! It knows registries by what they list, and never fetches.
+//! Resolves which versions of which extensions to install, so that all requested and installed extensions are
+//! compatible. It knows registries by their listings, and never fetches.
 //!
-//! A search of its own and no solver: there are tens of extensions, and the reason why it cannot be is worth more than speed.
+//! It uses its own search instead of a solver: there are only tens of extensions, and a clear error message is worth
+//! more than speed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,92 +22,92 @@ mod search;
 
 pub use conflict::{Conflict, ConflictKind};
 
-/// What is asked for.
+/// A request to the resolver.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// The extensions.
+    /// The requested extensions.
     pub wanted: Vec<Wanted>,
-    /// Extensions whose publisher may have changed.
+    /// Extensions whose publisher is allowed to change.
     pub accepted_publishers: BTreeSet<String>,
 }
 
-/// One extension that is asked for.
+/// A requested extension.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// Its name.
+    /// The extension's name.
     pub name: String,
-    /// The versions that will do.
+    /// The acceptable versions.
     pub requirement: VersionReq,
-    /// Whether a newer version is taken where one that will do is installed.
+    /// Whether to choose a newer version even if an acceptable one is installed.
     pub upgrade: bool,
-    /// The package, where it is given and not looked for.
+    /// The package, if it is given instead of searched for.
     pub local: Option<Local>,
 }
 
-/// A package that is given.
+/// A local package.
 #[derive(Debug, Clone)]
 pub struct Local {
-    /// Its version.
+    /// The package's version.
     pub version: Version,
-    /// What it needs.
+    /// The package's dependencies.
     pub dependencies: BTreeMap<String, VersionReq>,
-    /// The ABI major that it was built for.
+    /// The ABI major it was built for.
     pub abi: u16,
-    /// The versions of the host that it works with.
+    /// The versions of the host it is compatible with.
     pub host: VersionReq,
-    /// The target that it was built for; not checked where it is not known.
+    /// The target it was built for; not checked if unknown.
     pub target: Option<String>,
 }
 
-/// What there is.
+/// The state that the resolver works with.
 #[derive(Debug, Clone)]
-pub struct World<'a> {
-    /// What is installed.
+pub struct ResolverInput<'a> {
+    /// The installed extensions.
     pub installed: Vec<Installed>,
-    /// What the lock file pins.
+    /// The versions pinned by the lock file.
     pub locked: Vec<Locked>,
-    /// The registries. A name that an earlier one has is not looked for in later ones.
+    /// The registries. A name found in one is not searched for in later ones.
     pub registries: Vec<Catalogue<'a>>,
     /// The host's version.
     pub host: Version,
-    /// The ABI majors that it loads.
+    /// The ABI majors that the host loads.
     pub abi_majors: Vec<u16>,
-    /// Its target.
+    /// The host's target.
     pub target: String,
 }
 
-/// One extension that is installed.
+/// An installed extension.
 #[derive(Debug, Clone)]
 pub struct Installed {
-    /// Its name.
+    /// The extension's name.
     pub name: String,
-    /// Its version.
+    /// The extension's version.
     pub version: Version,
-    /// What it needs.
+    /// The extension's dependencies.
     pub dependencies: BTreeMap<String, VersionReq>,
-    /// SHA-256 of the archive that it came in, in hex, where it came in one.
+    /// SHA-256 of the archive it was installed from, in hex, if there was one.
     pub archive_sha256: Option<String>,
 }
 
-/// One line of the lock file.
+/// An entry of the lock file.
 #[derive(Debug, Clone)]
 pub struct Locked {
     /// The extension's name.
     pub name: String,
-    /// Its version, which may be chosen though it was yanked.
+    /// The pinned version, which may be chosen even if it was yanked.
     pub version: Version,
-    /// Who published it, where it came from a registry.
+    /// The publisher, if it came from a registry.
     pub publisher: Option<Publisher>,
 }
 
-/// What a registry lists.
+/// A registry's listing.
 #[derive(Debug, Clone, Copy)]
 pub struct Catalogue<'a> {
-    /// What it is called here.
+    /// The registry's configured name.
     pub name: &'a str,
-    /// Its packages.
+    /// The registry's packages.
     pub entries: &'a [Entry],
-    /// What it revoked.
+    /// The registry's revocations.
     pub revocations: &'a [Revocation],
 }
 
@@ -116,39 +117,39 @@ impl<'a> From<&'a Registry> for Catalogue<'a> {
     }
 }
 
-/// What to do, in this order: what is needed comes before what needs it.
+/// The steps to take, in order: dependencies come before the extensions that need them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
-    /// The changes; what stays as it is is not among them.
+    /// The changes. Unchanged extensions are not included.
     pub steps: Vec<Step>,
 }
 
-/// One change.
+/// A change of one extension.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Step {
     /// The extension.
     pub name: String,
-    /// The version that it will have.
+    /// The new version.
     pub version: Version,
-    /// The version that it has.
+    /// The installed version, if there is one.
     pub from: Option<Version>,
-    /// Where the package comes from.
+    /// The source of the package.
     pub origin: Origin,
-    /// Who needs it, as `webhooks 2.0.0`; empty where it was asked for alone.
+    /// The extensions that need it, such as `webhooks 2.0.0`; empty if only the user requested it.
     pub needed_by: Vec<String>,
 }
 
-/// Where a package comes from.
+/// The source of a package.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
-    /// It was given.
+    /// A local package.
     Local,
     /// A registry.
     Registry(Box<Entry>),
 }
 
-/// Shows what is to be done with one extension.
+/// Shows the change of one extension.
 impl fmt::Display for Step {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.from {
@@ -158,12 +159,12 @@ impl fmt::Display for Step {
     }
 }
 
-/// Finds the newest versions that fit together.
+/// Finds the newest versions that are compatible with each other.
 ///
 /// # Errors
-/// Why there are none, in a sentence; see [`ConflictKind`].
-pub fn resolve(request: &Request, world: &World<'_>) -> Result<Plan, Conflict> {
-    search::Search::new(request, world).run()
+/// The reason why there are none, in one sentence; see [`ConflictKind`].
+pub fn resolve(request: &Request, input: &ResolverInput<'_>) -> Result<Plan, Conflict> {
+    search::Search::new(request, input).run()
 }
 
 #[cfg(test)]

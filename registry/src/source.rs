@@ -1,4 +1,4 @@
-//! Where a registry is, what it is trusted by, and what may be asked of it at most. It never fetches.
+//! A registry's location, root of trust and request limits. It never fetches.
 
 use std::path::PathBuf;
 
@@ -6,20 +6,20 @@ use url::Url;
 
 use crate::error::{Code, RegistryError};
 
-/// Where a registry's files are.
+/// The location of a registry's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
-    /// Behind a web server, `http` or `https`.
+    /// On a web server, `http` or `https`.
     Url(Url),
     /// In a folder.
     Path(PathBuf),
 }
 
 impl Location {
-    /// A URL where the text begins as one, else a folder.
+    /// Parses a URL if the text begins like one, otherwise a folder.
     ///
     /// # Errors
-    /// Where it begins as a URL and is none.
+    /// Fails if it begins like a URL and is not a valid one.
     pub fn parse(text: &str) -> Result<Location, RegistryError> {
         if !text.starts_with("http://") && !text.starts_with("https://") {
             return Ok(Location::Path(PathBuf::from(text)));
@@ -29,7 +29,7 @@ impl Location {
             .map_err(|error| RegistryError::new(Code::Unreachable, format!("{text:?} is no URL: {error}")))
     }
 
-    /// The URL of one of the registry's two folders, `metadata` or `targets`, with a slash at its end.
+    /// Returns the URL of one of the registry's two folders, `metadata` or `targets`, with a trailing slash.
     pub(crate) fn folder(&self, name: &str) -> Result<Url, RegistryError> {
         match self {
             Location::Url(url) => {
@@ -53,37 +53,37 @@ impl Location {
     }
 }
 
-/// A registry as it is configured.
+/// A configured registry.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// What it is called here.
+    /// The registry's configured name.
     pub name: String,
-    /// Where it is.
+    /// The registry's location.
     pub location: Location,
-    /// Its root of trust: the bytes of a `root.json` that came by a trusted way.
+    /// The root of trust: the bytes of a `root.json` from a trusted source.
     pub root: Vec<u8>,
-    /// Whether metadata that has expired is taken. Whoever does so can be held at an old state for ever.
+    /// Whether expired metadata is accepted. If so, an attacker can keep the client at an old state forever.
     pub allow_expired: bool,
 }
 
-/// What may be asked of a registry at most.
+/// The limits of requests to a registry.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Until a connection is there, in milliseconds.
+    /// The timeout of a connection attempt, in milliseconds.
     pub connect_timeout_ms: u64,
-    /// Between two pieces of an answer, in milliseconds.
+    /// The timeout between two chunks of a response, in milliseconds.
     pub read_timeout_ms: u64,
-    /// For all metadata together, in milliseconds.
+    /// The timeout of all metadata together, in milliseconds.
     pub metadata_timeout_ms: u64,
-    /// For one archive, in milliseconds.
+    /// The timeout of one archive, in milliseconds.
     pub archive_timeout_ms: u64,
-    /// The largest file of metadata, in bytes.
+    /// The maximum size of a metadata file, in bytes.
     pub metadata_bytes_max: u64,
-    /// The largest archive, in bytes.
+    /// The maximum size of an archive, in bytes.
     pub archive_bytes_max: u64,
-    /// How many new roots are followed at once.
+    /// The maximum number of new roots that are followed at once.
     pub root_updates_max: u64,
-    /// How often the registry may redirect within its own origin.
+    /// The maximum number of redirects within the registry's own origin.
     pub redirects_max: usize,
 }
 

@@ -1,5 +1,5 @@
-//! How files of a registry are fetched: over HTTP with deadlines and within one origin, or from a folder. It believes nothing and
-//! checks nothing of what it fetches.
+//! Fetches files of a registry: over HTTP with timeouts and within one origin, or from a folder. It does not verify
+//! what it fetches.
 
 use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     source::Limits,
 };
 
-/// Why a file was not fetched, inside of what `tough` reports.
+/// The reason why a file was not fetched, inside an error of `tough`.
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(crate) code: Code,
@@ -30,7 +30,7 @@ impl fmt::Display for Refused {
 
 impl Error for Refused {}
 
-/// Fetches by the scheme of the URL.
+/// Fetches files according to the scheme of the URL.
 #[derive(Debug, Clone)]
 pub(crate) enum Fetcher {
     Files,
@@ -38,7 +38,7 @@ pub(crate) enum Fetcher {
 }
 
 impl Fetcher {
-    /// For a registry at this URL.
+    /// Creates the fetcher for a registry at this URL.
     pub(crate) fn new(base: &Url, limits: &Limits) -> Result<Fetcher, RegistryError> {
         match base.scheme() {
             "file" => Ok(Fetcher::Files),
@@ -72,11 +72,11 @@ fn client(limits: &Limits) -> Result<Client, RegistryError> {
         })
 }
 
-/// TLS with the authorities that this machine trusts, or those that the variables `SSL_CERT_FILE` and `SSL_CERT_DIR` name. The
-/// provider is named: `tough` brings a second one along.
+/// Creates a TLS configuration with the certificate authorities trusted by this machine, or those in the environment
+/// variables `SSL_CERT_FILE` and `SSL_CERT_DIR`. The provider is set explicitly, since `tough` adds a second one.
 ///
 /// # Errors
-/// Where the provider speaks no version of TLS.
+/// Fails if the provider supports no version of TLS.
 pub fn tls() -> Result<ClientConfig, RegistryError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -97,8 +97,9 @@ impl Transport for Fetcher {
     }
 }
 
-/// A file that is not there is an error at once; any other fault is one of the stream, since `tough` takes the first kind as the
-/// end of the chain of roots, and a registry in trouble must not look like one without a newer root.
+/// Reports a missing file as an immediate error, and any other failure as an error of the stream: `tough` treats an
+/// immediate error as the end of the chain of roots, and a failing registry must not look like one without a newer
+/// root.
 async fn fetch(client: &Client, url: Url) -> Result<TransportStream, TransportError> {
     let sent = client.get(url.clone()).send().await;
     let refused = match sent.map(check) {
@@ -121,7 +122,7 @@ fn check(response: Response) -> Result<Response, TransportError> {
     if status.as_u16() == 200 {
         return Ok(response);
     }
-    // Object stores answer 403 for what is not there where they do not list their files.
+    // Object stores that do not allow listing respond with 403 for a missing file.
     let absent = [403, 404, 410].contains(&status.as_u16());
     let kind = if absent { TransportErrorKind::FileNotFound } else { TransportErrorKind::Other };
     let refused = Refused { code: Code::Status, words: format!("it answered {status}") };
@@ -149,19 +150,19 @@ fn transport_error(url: &Url, error: &reqwest::Error) -> TransportError {
     TransportError::new_with_cause(TransportErrorKind::Other, url, Refused { code, words })
 }
 
-/// What is wrong with a server's certificate, where that is the cause of an error.
+/// Returns what is wrong with a server's certificate, if that caused an error.
 fn certificate_fault<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e CertificateError> {
     if let Some(rustls::Error::InvalidCertificate(fault)) = error.downcast_ref() {
         return Some(fault);
     }
-    // What an error of input and output holds is not its source.
+    // The inner error of an I/O error is not its source.
     match error.downcast_ref::<io::Error>() {
         Some(outer) => certificate_fault(outer.get_ref()?),
         None => certificate_fault(error.source()?),
     }
 }
 
-/// The last cause of an error, which is the one that says something.
+/// Returns the message of the innermost cause of an error, which is the most specific one.
 pub fn innermost(error: &dyn Error) -> String {
     match error.source() {
         Some(source) => innermost(source),
@@ -169,7 +170,7 @@ pub fn innermost(error: &dyn Error) -> String {
     }
 }
 
-/// `tough` asks for streams that may be shared between threads, and reqwest's are not: nobody polls one from two threads.
+/// `tough` requires `Sync` streams, and reqwest's are not. No stream is polled from two threads.
 fn sync<S>(stream: S) -> impl futures_util::Stream<Item = S::Item> + Send + Sync
 where
     S: futures_util::Stream + Send + 'static,

@@ -1,4 +1,4 @@
-//! The page of refusals, held against the codes that there are.
+//! Compares the documentation page of refusals with the existing codes.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -13,7 +13,7 @@ fn the_documentation_lists_every_code_and_no_other() {
         fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/extensions/refusals.md")).unwrap();
     let rows = page.lines().filter(|line| line.starts_with("| `"));
     let listed = rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2));
-    // What the probe says of a library is the host's to say.
+    // Codes of the library probe belong to the host.
     let listed: BTreeSet<&str> = listed.filter(|code| !code.starts_with("probe_")).collect();
     let mut codes: BTreeSet<&str> = Fault::ALL.iter().map(|fault| fault.code()).collect();
     codes.extend(Code::ALL.iter().map(|code| code.as_str()));

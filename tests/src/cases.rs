@@ -1,9 +1,9 @@
-//! Tests as data: `.case` files of requests and the answers that are expected, refreshed by `UPDATE_EXPECT=1`.
+//! Tests as data: `.case` files of requests and expected responses, updated by `UPDATE_EXPECT=1`.
 //!
-//! A step is `> METHOD PATH [as NAME]`, an optional JSON body, `< STATUS`, and the answer's body. What differs from run to
-//! run stands as a word: `<id-1>`, `<time>`, `<token>`; a request may name an id that an answer showed before. `NAME` is
-//! `admin`, a user who is registered on first use or was created before, or the word of an application token that an
-//! answer showed, such as `<application-token-1>`.
+//! A step is `> METHOD PATH [as NAME]`, an optional JSON body, `< STATUS`, and the response's body. Values that differ
+//! from run to run are replaced by placeholders: `<id-1>`, `<time>`, `<token>`. A request may use an id from an earlier
+//! response. `NAME` is `admin`, a user who is registered on first use or was created before, or the placeholder of an
+//! application token from an earlier response, such as `<application-token-1>`.
 
 use std::{collections::HashMap, fmt::Write, fs, path::Path};
 
@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 
 use crate::{Client, Server};
 
-/// One request, and the answer that is expected.
+/// One request, and the expected response.
 #[derive(Debug, Default)]
 struct Step {
     comment: String,
@@ -54,13 +54,13 @@ fn parse(text: &str) -> Vec<Step> {
     steps
 }
 
-/// Words for what differs from run to run.
+/// The placeholders for values that differ from run to run.
 struct Words {
     patterns: Vec<(Regex, &'static str)>,
     numbered: [Numbered; 2],
 }
 
-/// Values that differ from run to run and are kept apart: each has its number.
+/// Values that differ from run to run and are distinguished by a number.
 struct Numbered {
     pattern: Regex,
     word: &'static str,
@@ -128,7 +128,7 @@ impl Words {
 /// Runs one file against a server.
 ///
 /// # Errors
-/// The first step whose answer is not the one that is expected.
+/// The first step with an unexpected response.
 pub fn run(server: &Server, path: &Path) -> Result<(), String> {
     let text = fs::read_to_string(path).unwrap();
     let mut words = Words::new();
@@ -174,7 +174,7 @@ fn client<'c>(
     })
 }
 
-/// JSON with one entry of the outermost value a line, and the rest on that line.
+/// Formats JSON with one entry of the outermost value per line.
 fn pretty(body: &Json) -> String {
     let entries: Vec<String> = match body {
         Json::Object(fields) => fields.iter().map(|(name, value)| format!("  {name:?}: {value}")).collect(),

@@ -1,4 +1,4 @@
-//! A client of the server's API: JSON through a well-kept HTTP library, and raw bytes where no library would send them.
+//! A client of the server's API: JSON through an HTTP library, and raw bytes that no library would send.
 
 use std::{
     io::{Read, Write},
@@ -11,10 +11,10 @@ use ureq::{Agent, http};
 
 use crate::site::PASSWORD;
 
-/// How long an answer is waited for.
+/// The maximum wait for a response.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// The largest answer that is read, in bytes.
+/// The maximum size of a response in bytes.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
 
 /// A client, with or without a token.
@@ -25,7 +25,7 @@ pub struct Client {
     token: Option<String>,
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub struct Answer {
     /// The HTTP status.
@@ -37,25 +37,25 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The body as JSON; fails the test where it is none.
+    /// Returns the body as JSON; fails the test if it is not JSON.
     pub fn json(&self) -> Json {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| {
             panic!("{error} in the body of {}: {}", self.status, String::from_utf8_lossy(&self.body))
         })
     }
 
-    /// The code of an error's answer; empty where it has none.
+    /// Returns the code of an error response; empty if it has none.
     pub fn code(&self) -> String {
         let body: Json = serde_json::from_slice(&self.body).unwrap_or_default();
         body["code"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Status and code, to be compared at once.
+    /// Returns status and code, for a single comparison.
     pub fn outcome(&self) -> (u16, String) {
         (self.status, self.code())
     }
 
-    /// The body, which must come with this status.
+    /// Returns the body; fails the test if the status is another one.
     #[track_caller]
     pub fn expect(&self, status: u16) -> Json {
         assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
@@ -64,7 +64,7 @@ impl Answer {
 }
 
 impl Client {
-    /// A client of the server at `host:port`.
+    /// Creates a client of the server at `host:port`.
     pub fn new(address: &str) -> Client {
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -74,24 +74,24 @@ impl Client {
         Client { agent: config.into(), address: address.to_owned(), token: None }
     }
 
-    /// The same client with this token.
+    /// Returns the client with this token.
     #[must_use]
     pub fn with_token(mut self, token: &str) -> Client {
         self.token = Some(token.to_owned());
         self
     }
 
-    /// Host and port.
+    /// Returns host and port.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// The token.
+    /// Returns the token.
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    /// The same client, signed in to an account that exists.
+    /// Returns the client signed in to an existing account.
     #[must_use]
     pub fn signed_in(self, email: &str) -> Client {
         let login = self.post("/api/auth/login", &json!({"email": email, "password": PASSWORD})).expect(200);
@@ -99,14 +99,14 @@ impl Client {
         self.with_token(&token)
     }
 
-    /// The same client, signed in to an account that is made for it.
+    /// Returns the client signed in to a new account.
     #[must_use]
     pub fn registered(self, email: &str) -> Client {
         self.post("/api/auth/register", &json!({"email": email, "password": PASSWORD})).expect(201);
         self.signed_in(email)
     }
 
-    /// The same client, signed in to an account that is made for it unless it is there.
+    /// Returns the client signed in to an account, which is created if it does not exist.
     #[must_use]
     pub fn joined(self, email: &str) -> Client {
         let made = self.post("/api/auth/register", &json!({"email": email, "password": PASSWORD}));
@@ -114,10 +114,10 @@ impl Client {
         self.signed_in(email)
     }
 
-    /// Sends any request. The answer may be an error of the connection's, such as a body that broke off.
+    /// Sends any request. The result may be a connection error, such as an interrupted body.
     ///
     /// # Errors
-    /// What went wrong with the connection.
+    /// The error of the connection.
     pub fn try_send(
         &self,
         method: &str,
@@ -140,7 +140,7 @@ impl Client {
         Ok(Answer { status, headers, body: body.map_err(|error| error.to_string())? })
     }
 
-    /// Sends any request with a JSON body; an empty one sends none.
+    /// Sends any request with a JSON body; an empty body is not sent.
     #[track_caller]
     pub fn send(&self, method: &str, path: &str, body: &[u8]) -> Answer {
         let headers: &[(&str, &str)] =
@@ -148,42 +148,42 @@ impl Client {
         self.try_send(method, path, headers, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
-    /// A `GET` request.
+    /// Sends a `GET` request.
     #[track_caller]
     pub fn get(&self, path: &str) -> Answer {
         self.send("GET", path, b"")
     }
 
-    /// A `POST` request with JSON.
+    /// Sends a `POST` request with JSON.
     #[track_caller]
     pub fn post(&self, path: &str, body: &Json) -> Answer {
         self.send("POST", path, body.to_string().as_bytes())
     }
 
-    /// A `PATCH` request with JSON.
+    /// Sends a `PATCH` request with JSON.
     #[track_caller]
     pub fn patch(&self, path: &str, body: &Json) -> Answer {
         self.send("PATCH", path, body.to_string().as_bytes())
     }
 
-    /// A `DELETE` request.
+    /// Sends a `DELETE` request.
     #[track_caller]
     pub fn delete(&self, path: &str) -> Answer {
         self.send("DELETE", path, b"")
     }
 
-    /// A connection on which a test writes what it likes.
+    /// Opens a connection on which a test writes any bytes.
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).expect("the server listens");
         stream.set_read_timeout(Some(ANSWER_WAIT_MAX)).expect("a timeout can be set");
         stream
     }
 
-    /// Writes bytes on a connection of their own, and reads until the server closes it. Answers the status of the
-    /// first answer and everything that was read; 0 where there was none.
+    /// Writes bytes on a new connection, and reads until the server closes it. Returns the status of the first
+    /// response, or 0 if there is none, and everything that was read.
     pub fn raw(&self, bytes: &[u8]) -> (u16, Vec<u8>) {
         let mut stream = self.connect();
-        // The server may answer and close before it has read everything.
+        // The server may respond and close the connection before it has read everything.
         let _ = stream.write_all(bytes);
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
@@ -191,7 +191,7 @@ impl Client {
     }
 }
 
-/// The status in the first line of an answer; 0 where there is none.
+/// Returns the status in the first line of a response; 0 if there is none.
 pub fn status_of(answer: &[u8]) -> u16 {
     let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let status =

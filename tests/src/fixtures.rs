@@ -1,5 +1,5 @@
-//! Builds the plugins that the tests load, and makes packages of them. Each workspace is built by one call of cargo, and
-//! again only when something changed.
+//! Builds the plugins for the tests, and creates packages of them. Each workspace is built by one call of cargo, and
+//! again only after a change.
 
 use std::{
     fs::{self, File},
@@ -11,19 +11,19 @@ use std::{
 
 use crate::{root, target};
 
-/// How often an extension is built before it counts as one that others build over all the time.
+/// How many attempts a build gets before the test gives up because others keep overwriting it.
 const BUILDS_MAX: usize = 5;
 
-/// How the examples are built.
+/// The toolchain for the examples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Toolchain {
-    /// By the compiler that builds the host.
+    /// The compiler of the host.
     Same,
-    /// By the nightly compiler.
+    /// The nightly compiler.
     Nightly,
 }
 
-/// Whether the nightly compiler is installed; the reason where it cannot be found out.
+/// Checks whether the nightly compiler is installed; the error is the reason if that is unknown.
 pub fn nightly() -> Result<(), String> {
     let listed = Command::new("rustup").args(["toolchain", "list"]).output();
     let listed = listed.map_err(|error| format!("rustup cannot be asked: {error}"))?;
@@ -31,19 +31,19 @@ pub fn nightly() -> Result<(), String> {
     if has { Ok(()) } else { Err("no nightly toolchain is installed".to_owned()) }
 }
 
-/// Runs cargo in a workspace outside of this one, with the versions of this one's lock. Answers its target folder.
+/// Runs cargo in a workspace outside of this one, with the versions in this one's lock file. Returns its target folder.
 fn cargo(folder: &Path, toolchain: Toolchain, arguments: &[&str]) -> PathBuf {
     cargo_and(folder, toolchain, arguments, Path::to_owned)
 }
 
-/// The same, and takes what was built out of the target folder before another test builds over it.
+/// Like [`cargo`], and takes the build result from the target folder before another test overwrites it.
 fn cargo_and<T>(folder: &Path, toolchain: Toolchain, arguments: &[&str], take: impl FnOnce(&Path) -> T) -> T {
     let target = match toolchain {
         Toolchain::Same => target().join("fixtures"),
         Toolchain::Nightly => target().join("fixtures-nightly"),
     };
     fs::create_dir_all(&target).unwrap();
-    // Tests are processes that run side by side.
+    // Tests are processes that run in parallel.
     let guard = File::create(target.join(".harness-lock")).unwrap();
     guard.lock().unwrap();
     take_lock_file(folder);
@@ -68,8 +68,8 @@ fn cargo_and<T>(folder: &Path, toolchain: Toolchain, arguments: &[&str], take: i
     take(&target)
 }
 
-/// Removes the library that another copy of the extension left. Cargo names the libraries of all copies alike, and would
-/// take another's for this one's wherever this one's source has not changed since.
+/// Removes the library of another copy of the extension. Cargo gives the libraries of all copies the same name, and
+/// would use another copy's library if this one's source has not changed since.
 fn forget_others(folder: &Path, built: &Path) {
     let Ok(manifest) = fs::read_to_string(folder.join("extension.toml")) else { return };
     let library = manifest.lines().find_map(|line| line.strip_prefix("library = "));
@@ -80,14 +80,14 @@ fn forget_others(folder: &Path, built: &Path) {
         return;
     }
     for left in [built.join("deps"), built.to_owned()] {
-        // There is none before the first build.
+        // It does not exist before the first build.
         let _ = fs::remove_file(left.join(format!("lib{library}.so")));
     }
     fs::create_dir_all(built).unwrap();
     fs::write(&marker, &*of_this).unwrap();
 }
 
-/// Copies the workspace's lock where it is newer, so that nothing is resolved again.
+/// Copies the workspace's lock file if it is newer, so that nothing is resolved again.
 fn take_lock_file(folder: &Path) {
     let (ours, theirs) = (root().join("Cargo.lock"), folder.join("Cargo.lock"));
     let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
@@ -96,14 +96,14 @@ fn take_lock_file(folder: &Path) {
     }
 }
 
-/// A folder of a plugin's source, and where its library is once it is built.
+/// A plugin's source folder, and the path of its built library.
 struct Built {
     source: PathBuf,
     library: PathBuf,
 }
 
 impl Built {
-    /// Puts together what an operator installs, in a folder below `into`.
+    /// Assembles a package, as an operator installs it, in a folder below `into`.
     fn package(&self, into: &Path) -> PathBuf {
         let manifest = fs::read_to_string(self.source.join("extension.toml")).unwrap();
         let library = manifest.lines().find_map(|line| line.strip_prefix("library = "));
@@ -119,7 +119,7 @@ impl Built {
     }
 }
 
-/// Copies a folder with all that is in it.
+/// Copies a folder recursively.
 pub fn copy_folder(from: &Path, to: &Path) {
     let Ok(entries) = fs::read_dir(from) else { return };
     fs::create_dir_all(to).unwrap();
@@ -134,7 +134,7 @@ pub fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-/// Builds the plugins that misbehave, once a process, and makes a package of one below `into`.
+/// Builds the misbehaving plugins, once per process, and creates a package of one below `into`.
 pub fn stress(name: &str, into: &Path) -> PathBuf {
     static TARGET: OnceLock<PathBuf> = OnceLock::new();
     let folder = root().join("tests/stress");
@@ -143,7 +143,7 @@ pub fn stress(name: &str, into: &Path) -> PathBuf {
         .package(into)
 }
 
-/// Builds the plugin `aborting` as no plugin may be built, with `panic = "abort"`, and makes a package of it.
+/// Builds the plugin `aborting` with the forbidden setting `panic = "abort"`, and creates a package of it.
 pub fn aborting(into: &Path) -> PathBuf {
     let folder = root().join("tests/stress");
     let arguments = ["build", "--quiet", "--package", "aborting", "--profile", "aborting"];
@@ -151,12 +151,12 @@ pub fn aborting(into: &Path) -> PathBuf {
     Built { source: folder.join("aborting"), library: built.join("aborting/libaborting.so") }.package(into)
 }
 
-/// Builds an example extension, which lies outside of the workspace, and makes a package of it below `into`.
+/// Builds an example extension, which is outside of the workspace, and creates a package of it below `into`.
 pub fn example(name: &str, toolchain: Toolchain, into: &Path) -> PathBuf {
     package_of(&root().join("examples").join(name), name, toolchain, into)
 }
 
-/// Builds the extension `name` in a folder, and makes a package of it below `into`.
+/// Builds the extension `name` in a folder, and creates a package of it below `into`.
 pub(crate) fn package_of(source: &Path, name: &str, toolchain: Toolchain, into: &Path) -> PathBuf {
     let manifest = fs::read(source.join("extension.toml")).unwrap();
     for _ in 0..BUILDS_MAX {
@@ -168,7 +168,8 @@ pub(crate) fn package_of(source: &Path, name: &str, toolchain: Toolchain, into: 
         if let Some(package) = made {
             return package;
         }
-        // Cargo gives the libraries of one name one place, and does not see that another folder's lies there now.
+        // Cargo gives libraries with the same name the same path, and does not notice that another folder's library is
+        // there now.
         File::options()
             .append(true)
             .open(source.join("src/lib.rs"))

@@ -1,4 +1,4 @@
-//! A registry of a test's own: made and signed by the real tool, served over HTTP on loopback by the tool itself.
+//! A registry per test: created and signed by the real tool, and served over HTTP on loopback by the tool itself.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// An empty registry in which `acme` publishes these extensions, served on a port of its own.
+    /// Creates an empty registry in which `acme` publishes these extensions, and serves it on a free port.
     pub fn start(names: &[&str]) -> Registry {
         let folder = tempfile::tempdir().unwrap();
         let mut registry = Registry { folder, server: None, url: String::new() };
@@ -29,17 +29,17 @@ impl Registry {
         registry
     }
 
-    /// Where its files are.
+    /// Returns the folder of its files.
     pub fn files(&self) -> PathBuf {
         self.folder.path().join("packages")
     }
 
-    /// Where it is served.
+    /// Returns its URL.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Runs the tool in the folder that holds the registry `packages` and its keys.
+    /// Runs the tool in the folder with the registry `packages` and its keys.
     pub fn run(&self, arguments: &[&str]) -> Ran {
         self.command(arguments).output().expect("the tool can be run").into()
     }
@@ -51,7 +51,7 @@ impl Registry {
         ran.out
     }
 
-    /// Packs what an operator could install from a folder, and publishes that.
+    /// Packs a folder and publishes the package.
     pub fn publish(&self, site: &Site, package: &Path) -> PathBuf {
         let out = self.folder.path().display().to_string();
         let packed = site.done(&["extensions", "pack", &package.to_string_lossy(), "--out", &out]);
@@ -60,7 +60,7 @@ impl Registry {
         PathBuf::from(path)
     }
 
-    /// Has a site install from this registry alone.
+    /// Configures a site to install from this registry only.
     pub fn configure(&self, site: &mut Site) {
         let roots = site.dir().join("registries");
         fs::create_dir_all(&roots).unwrap();

@@ -1,4 +1,4 @@
-//! A running server: its address, its log, its end. It is killed where a test forgets it.
+//! A running server: its address, its log, its end. It is killed on drop.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -9,17 +9,17 @@ use std::{
 
 use crate::{Client, site::Ran};
 
-/// How long anything is waited for before the test fails.
+/// The maximum wait for anything before the test fails.
 const WAIT_MAX: Duration = Duration::from_secs(20);
 
-/// The lines of the log so far, and a bell for new ones.
+/// The lines of the log so far, and a notification for new ones.
 #[derive(Default)]
 struct Log {
     lines: Mutex<Vec<String>>,
     more: Condvar,
 }
 
-/// A server that serves.
+/// A running server.
 pub struct Server {
     child: Child,
     address: String,
@@ -30,7 +30,7 @@ impl Server {
     /// Starts a server and waits for the address that it prints.
     ///
     /// # Errors
-    /// What it printed, where it ended before.
+    /// Its output, if it ended before.
     pub fn start(mut command: Command) -> Result<Server, Ran> {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
@@ -45,7 +45,7 @@ impl Server {
         while out.read_line(&mut line).is_ok_and(|read| read > 0) {
             if let Some(address) = line.trim().strip_prefix("serving http://") {
                 let address = address.to_owned();
-                // Drained until the server ends, so that it never waits for a reader.
+                // Drained until the server ends, so that the server never blocks on writing.
                 std::thread::spawn(move || out.read_to_string(&mut String::new()));
                 return Ok(Server { child, address, log });
             }
@@ -58,37 +58,37 @@ impl Server {
         Err(Ran { code, out: printed, errors })
     }
 
-    /// Host and port.
+    /// Returns host and port.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// The process's id.
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Whether the process has not ended.
+    /// Returns whether the process is still running.
     pub fn is_alive(&mut self) -> bool {
         self.child.try_wait().expect("a child is waited for").is_none()
     }
 
-    /// A client that is nobody.
+    /// Returns an anonymous client.
     pub fn client(&self) -> Client {
         Client::new(&self.address)
     }
 
-    /// A client signed in as the admin.
+    /// Returns a client signed in as the admin.
     pub fn admin(&self) -> Client {
         self.client().signed_in(crate::site::ADMIN_EMAIL)
     }
 
-    /// The log so far.
+    /// Returns the log so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lines.lock().unwrap().clone()
     }
 
-    /// Waits for a line of the log that holds all of these, and answers it.
+    /// Waits for a log line that contains all of these, and returns it.
     pub fn logged(&self, parts: &[&str]) -> String {
         let deadline = Instant::now() + WAIT_MAX;
         let mut lines = self.log.lines.lock().unwrap();
@@ -102,25 +102,25 @@ impl Server {
         }
     }
 
-    /// The most memory that the server has held, in bytes.
+    /// Returns the server's peak memory in bytes.
     pub fn peak_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells the peak");
         peak.trim().trim_end_matches(" kB").parse::<u64>().expect("the peak is a number") * 1024
     }
 
-    /// Asks the server to end, as `kill` does, and does not wait for it.
+    /// Signals the server to end, as `kill` does, and does not wait for it.
     pub fn ask_to_end(&self) {
         signal(self.child.id(), "TERM");
     }
 
-    /// Asks the server to end, as `kill` does, and waits for it.
+    /// Signals the server to end, as `kill` does, and waits for it.
     pub fn stop(mut self) -> ExitStatus {
         signal(self.child.id(), "TERM");
         self.ended()
     }
 
-    /// Kills the server, as a power cut would.
+    /// Kills the server, like a power cut.
     pub fn kill(mut self) {
         self.child.kill().expect("the server runs");
         self.ended();

@@ -1,5 +1,5 @@
-//! A fresh folder that `tinybase init` prepared, and the commands that are run in it. Its database is a file in it, or one
-//! of its own on the PostgreSQL server that the run is on.
+//! A fresh folder prepared by `tinybase init`, and the commands that run in it. Its database is a file in it, or a
+//! temporary database on the PostgreSQL server of the test run.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,7 +15,7 @@ use crate::{Server, fixtures, profile_dir};
 
 /// The admin's email.
 pub const ADMIN_EMAIL: &str = "root@example.com";
-/// The password of every account of the tests.
+/// The password of every test account.
 pub const PASSWORD: &str = "correct horse battery";
 
 /// The environment of every command: short limits, so that no test waits for long.
@@ -28,7 +28,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("TINYBASE_SERVER_HEADER_READ_TIMEOUT_MS", "1000"),
 ];
 
-/// The variable that names the database to every command.
+/// The variable with the database URL for every command.
 const URL_VARIABLE: &str = "TINYBASE_DB_URL";
 
 /// How long a statement waits for the server's own writes to the file.
@@ -42,10 +42,10 @@ pub struct Site {
     on_server: Option<Database>,
 }
 
-/// What a command printed, and how it ended.
+/// The output of a command, and its exit code.
 #[derive(Debug)]
 pub struct Ran {
-    /// The exit code; `None` where a signal ended it.
+    /// The exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// Standard output.
     pub out: String,
@@ -61,17 +61,17 @@ impl From<Output> for Ran {
 }
 
 impl Site {
-    /// A fresh folder with an admin, initialised by the real binary.
+    /// Creates a fresh folder with an admin, initialized by the real binary.
     pub fn new() -> Site {
         Site::initialised(&["init", "--admin-email", ADMIN_EMAIL, "--admin-password", PASSWORD])
     }
 
-    /// A fresh folder without any account.
+    /// Creates a fresh folder without any account.
     pub fn without_admin() -> Site {
         Site::initialised(&["init"])
     }
 
-    /// A fresh folder with an admin, and a database of its own on this PostgreSQL server.
+    /// Creates a fresh folder with an admin, and a temporary database on this PostgreSQL server.
     pub fn on(server: &str) -> Site {
         Site::initialised_on(
             Some(server.to_owned()),
@@ -96,7 +96,7 @@ impl Site {
         site
     }
 
-    /// Another folder and another database with the same content. Nothing may run there meanwhile.
+    /// Creates another folder and another database with the same content. Nothing may run there meanwhile.
     pub fn copied(&self) -> Site {
         let copy = |from: &Path| {
             let into = tempfile::tempdir().unwrap();
@@ -109,17 +109,17 @@ impl Site {
         Site { folder: copy(self.dir()), packages: copy(self.packages()), environment, on_server }
     }
 
-    /// The folder.
+    /// Returns the folder.
     pub fn dir(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The URL of its database, where that is not a file.
+    /// Returns the URL of its database, if that is not a file.
     pub fn database_url(&self) -> Option<String> {
         self.on_server.as_ref().map(Database::url)
     }
 
-    /// Runs one statement beside the server. Answers the rows, one a line, with `|` between their values.
+    /// Runs one statement directly on the database. Returns the rows, one per line, with `|` between their values.
     pub fn sql(&self, statement: &str) -> String {
         match &self.on_server {
             Some(database) => database.run(statement).unwrap(),
@@ -127,17 +127,17 @@ impl Site {
         }
     }
 
-    /// Where packages are put together.
+    /// Returns the folder where packages are assembled.
     pub fn packages(&self) -> &Path {
         self.packages.path()
     }
 
-    /// Sets a variable for everything that is run from now on.
+    /// Sets an environment variable for all later commands.
     pub fn set(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// A command in this folder that is not started yet.
+    /// Returns a command in this folder that is not started yet.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
@@ -148,12 +148,12 @@ impl Site {
         command
     }
 
-    /// Runs a command to its end.
+    /// Runs a command until it ends.
     pub fn run(&self, arguments: &[&str]) -> Ran {
         self.command(arguments).output().expect("the binary can be run").into()
     }
 
-    /// Runs a command that must succeed; answers what it printed.
+    /// Runs a command that must succeed; returns its output.
     pub fn done(&self, arguments: &[&str]) -> String {
         let ran = self.run(arguments);
         assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
@@ -165,7 +165,7 @@ impl Site {
         self.run(&["extensions", "install", "--yes", &package.to_string_lossy()])
     }
 
-    /// Builds one of the plugins that misbehave and installs it, which must succeed.
+    /// Builds one of the misbehaving plugins and installs it, which must succeed.
     pub fn install_stress(&self, name: &str) {
         let ran = self.install(&fixtures::stress(name, self.packages()));
         assert_eq!(ran.code, Some(0), "installing {name}: {ran:?}");
@@ -218,7 +218,7 @@ fn sql_on_file(path: &Path, statement: &str) -> String {
     rows.map(Result::unwrap).collect::<Vec<_>>().join("\n")
 }
 
-/// The real binary: `TINYBASE_BINARY`, or the one that was built beside the tests.
+/// Returns the real binary: `TINYBASE_BINARY`, or the one built with the tests.
 fn binary() -> PathBuf {
     let binary =
         std::env::var_os("TINYBASE_BINARY").map_or_else(|| profile_dir().join("tinybase"), PathBuf::from);

@@ -1,5 +1,5 @@
-//! Extensions as third parties make them, in any version: an example copied out of the repository, its version set, built
-//! against this checkout. It never changes the example itself.
+//! Extensions as third parties build them, in any version: an example copied out of the repository, its version set,
+//! and built against this checkout. It never changes the example itself.
 
 use std::{
     fs::{self, File},
@@ -11,24 +11,24 @@ use crate::{
     root, target,
 };
 
-/// What is not part of an extension's source.
+/// Files that are not part of an extension's source.
 const NOT_COPIED: &[&str] = &["target", "Cargo.lock"];
 
-/// Builds the example `name` as that version, and answers the folder that an operator would install. The folder is the same
-/// for every test that asks for this version: copy it before you change anything in it.
+/// Builds the example `name` with this version, and returns the folder of the package. The folder is shared by all
+/// tests with this version: copy it before you change anything in it.
 ///
-/// What differs between two versions is the manifest, so also the library, in which it stands.
+/// Two versions differ in the manifest, and so in the library, which embeds it.
 pub fn build_extension(name: &str, version: &str) -> PathBuf {
     let folder = target().join("third-party").join(format!("{name}-{version}"));
     let source = folder.join("source");
     fs::create_dir_all(&source).unwrap();
-    // Tests are processes that run side by side; the lock of the build is taken inside of this one.
+    // Tests are processes that run in parallel; the lock of the build is taken within this one.
     let guard = File::create(folder.join(".lock")).unwrap();
     guard.lock().unwrap();
     copy_changed(&root().join("examples").join(name), &source, &|file, text| at_version(file, text, version));
     let made = package_of(&source, name, Toolchain::Same, &folder.join("made"));
     let package = folder.join(name);
-    // Left as it is where nothing changed: another test may be reading it.
+    // An unchanged package is not replaced: another test may be reading it.
     if !same_files(&made, &package) {
         let _ = fs::remove_dir_all(&package);
         fs::rename(&made, &package).unwrap();
@@ -36,7 +36,7 @@ pub fn build_extension(name: &str, version: &str) -> PathBuf {
     package
 }
 
-/// A file of the example as it stands in the copy.
+/// Returns a file of the example as it is in the copy.
 fn at_version(file: &str, text: String, version: &str) -> String {
     match file {
         "extension.toml" => {
@@ -44,13 +44,13 @@ fn at_version(file: &str, text: String, version: &str) -> String {
             let line = line.expect("a manifest has a version in a line of its own");
             text.replacen(line, &format!("version = \"{version}\""), 1)
         }
-        // The copy lies elsewhere, and what it depends on does not.
+        // The copy is in another folder, but its dependencies are not.
         "Cargo.toml" => text.replace("\"../../", &format!("\"{}/", root().display())),
         _ => text,
     }
 }
 
-/// Copies what differs, so that cargo builds again only what changed, and removes what is gone.
+/// Copies changed files only, so that cargo rebuilds only what changed, and removes deleted files.
 fn copy_changed(from: &Path, to: &Path, change: &dyn Fn(&str, String) -> String) {
     fs::create_dir_all(to).unwrap();
     let names = |folder: &Path| -> Vec<String> {
@@ -78,7 +78,7 @@ fn copy_changed(from: &Path, to: &Path, change: &dyn Fn(&str, String) -> String)
     }
 }
 
-/// Whether two folders hold the same files with the same bytes.
+/// Returns whether two folders have the same files with the same bytes.
 fn same_files(one: &Path, other: &Path) -> bool {
     let files = |folder: &Path| {
         let mut files = Vec::new();

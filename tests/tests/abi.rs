@@ -1,11 +1,11 @@
-//! Libraries that were built for an earlier ABI and are kept: today's server must load and call each of them.
+//! Libraries that were built for an earlier ABI and are kept: the current server must load and call each of them.
 
 use std::{fs, path::PathBuf, process::Command};
 
 use serde_json::json;
 use tinybase_tests::{Site, root};
 
-/// The folder of each kept ABI.
+/// Returns the folder of each kept ABI.
 fn kept() -> Vec<PathBuf> {
     let folders = fs::read_dir(root().join("tests/abi")).expect("the kept libraries are there");
     let mut folders: Vec<_> = folders.map(|entry| entry.expect("the folder can be read").path()).collect();
@@ -14,7 +14,7 @@ fn kept() -> Vec<PathBuf> {
     folders
 }
 
-/// Whether this machine can load what was kept.
+/// Returns whether this machine can load the kept libraries.
 fn is_loadable_here() -> bool {
     cfg!(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))
 }

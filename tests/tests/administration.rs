@@ -1,4 +1,5 @@
-//! The administration where a case cannot say it: what ends at once, what happens at once, what records make of a deletion.
+//! Administration tests that a case file cannot express: what ends immediately, concurrent changes, and the effect of
+//! deletions on records.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -10,7 +11,7 @@ use std::{
 use serde_json::{Value as Json, json};
 use tinybase_tests::{Client, Server, Site, site::PASSWORD};
 
-/// How long something that happens by itself is waited for.
+/// The maximum wait for background work.
 const WAIT_MAX: Duration = Duration::from_secs(20);
 
 fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -158,7 +159,7 @@ fn a_user_is_deleted_with_a_chain_of_records_of_any_length() {
     assert_eq!(total(), 1, "what belongs to another user is left");
 }
 
-/// Whatever is answered as moved to another user is that user's, however late it was.
+/// A record that was moved to another user with a success response belongs to that user, however late the move was.
 #[test]
 fn a_record_that_moves_to_another_user_while_the_first_is_deleted_is_kept() {
     const CHAIN: usize = 2_000;
@@ -190,7 +191,7 @@ fn a_record_that_moves_to_another_user_while_the_first_is_deleted_is_kept() {
         admin.post("/api/collections/batch", &json!({"operations": operations})).expect(200);
     }
     let path = |number: usize| format!("/api/collections/t/records/{}", node(number));
-    // Signed in beforehand: what is moved is to be moved while the user is being deleted.
+    // Signed in beforehand: the records must be moved while the user is being deleted.
     let other = server.admin();
     let moved: Vec<usize> = thread::scope(|scope| {
         let deletion = scope.spawn(|| {

@@ -1,5 +1,5 @@
-//! What a request may make the server hold: requests that ask for gigabytes are refused with 413 as soon as that is known,
-//! and the server's memory stays near the largest answer. Work on large records goes from page to page.
+//! The memory of a request: requests for gigabytes are refused with 413 as early as possible, and the server's memory
+//! stays near the maximum response size. Work on large records is done page by page.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -8,11 +8,11 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 use tinybase_tests::{Client, Server, Site};
 
-/// The largest answer, in bytes.
+/// The maximum response size in bytes.
 const ANSWER_BYTES_MAX: u64 = 8 << 20;
-/// How much more than an answer the server may hold.
+/// How much memory the server may use beyond a response.
 const MORE_BYTES_MAX: u64 = 200 << 20;
-/// Records of 200 KB: more together than the database ever returned at once.
+/// Records of 200 KB: together more than the database ever returned at once.
 const LARGE_RECORDS: usize = 350;
 const LARGE_BYTES: usize = 200_000;
 
@@ -111,7 +111,7 @@ fn references_to_one_large_record_are_counted_each_time() {
     let update = json!({"op": "update", "collection": "big", "id": id, "data": {}});
     let batch = json!({"operations": vec![update.clone(); 1_000]});
     too_large(&hostile.anyone.post("/api/collections/batch", &batch), "1,000 updates");
-    // Of so few the answer alone is too large: what is held until they are stored is not.
+    // With so few operations only the response is too large, not the memory until they are stored.
     let few = json!({"operations": vec![update.clone(); 10]});
     too_large(&hostile.anyone.post("/api/collections/batch", &few), "10 updates");
     let version = hostile.site.sql("SELECT version FROM collections_r_1");

@@ -1,11 +1,11 @@
-//! The audit log on the real server: what extensions add to it, and what the command line does to extensions.
+//! The audit log on the real server: entries of extensions, and of the command line's changes of extensions.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
 use serde_json::{Value as Json, json};
 use tinybase_tests::{Client, Site, site::PASSWORD};
 
-/// The entries whose actions begin so, oldest first.
+/// Returns the entries whose actions begin with a prefix, oldest first.
 fn entries(admin: &Client, actions: &str) -> Vec<Json> {
     let page = admin.get(&format!("/api/admin/audit-log?action={actions}")).expect(200);
     page["entries"].as_array().unwrap().iter().rev().cloned().collect()

@@ -1,5 +1,5 @@
-//! Bad input on the real server: every request is answered with 4xx and a code, nothing of it is stored, and memory stays
-//! bounded.
+//! Bad input on the real server: every request is refused with 4xx and a code, nothing of it is stored, and memory
+//! stays bounded.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -14,7 +14,7 @@ use tinybase_tests::{Client, Server, Site, client::status_of};
 
 const RECORDS: &str = "/api/collections/posts/records";
 
-/// A server with an open collection, and what is stored in it.
+/// A server with an open collection, and its stored records.
 struct Posts {
     _site: Site,
     server: Server,
@@ -51,7 +51,7 @@ impl Posts {
     }
 }
 
-/// 4xx with a code, and a detail that does not show the inside.
+/// Checks for a 4xx with a code, and a detail that reveals no internals.
 #[track_caller]
 fn refused(answer: &tinybase_tests::Answer, what: &str) {
     let body = String::from_utf8_lossy(&answer.body).into_owned();
@@ -65,7 +65,7 @@ fn refused(answer: &tinybase_tests::Answer, what: &str) {
     assert!(body.len() < 64 << 10, "{what} is answered by {} bytes", body.len());
 }
 
-/// Bodies of a record's creation that are none.
+/// Returns invalid bodies for the creation of a record.
 fn bad_bodies() -> Vec<(String, Vec<u8>)> {
     let nested = |open: &str, close: &str, depth: usize| {
         let value = open.repeat(depth) + "1" + &close.repeat(depth);
@@ -160,7 +160,7 @@ fn a_text_that_no_index_holds_is_refused_where_there_is_such_a_limit() {
     let options = json!({"access": {"create": "public"}});
     let keys = json!({"name": "keys", "label": "Keys", "schema": {"fields": fields}, "options": options});
     posts.admin.post("/api/collections", &keys).expect(201);
-    // Nothing in it can be compressed away.
+    // Random characters, so that it cannot be compressed.
     let long: String = (0..12_000).map(|_| char::from(rand::random_range(b'!'..=b'~'))).collect();
     let answer = posts.client.post("/api/collections/keys/records", &json!({"data": {"key": long}}));
     if server_url().is_some() {
@@ -286,7 +286,7 @@ fn bad_queries_are_refused_and_run_nothing() {
         let answer = posts.client.get(&format!("{RECORDS}?filter={filter}"));
         assert!(answer.status == 200 || (400..500).contains(&answer.status), "{}", answer.status);
     }
-    // A value is a value, whatever stands in it.
+    // A value is a value, whatever it contains.
     for value in ["x' OR '1'='1", "'; DROP TABLE tb_users; --", "%' OR 1=1 --", "\\"] {
         let quoted = value.replace('\'', "''");
         let filter: String =
@@ -390,7 +390,7 @@ fn oversize_bodies_are_refused_and_memory_stays_bounded() {
     );
     stream.write_all(head.as_bytes()).unwrap();
     let chunk = [format!("{:x}\r\n", 1 << 20).into_bytes(), vec![b' '; 1 << 20], b"\r\n".to_vec()].concat();
-    // Sent until the server will not have it any more.
+    // Sent until the server stops accepting it.
     let sent = (0..200).take_while(|_| stream.write_all(&chunk).is_ok()).count();
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);

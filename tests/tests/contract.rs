@@ -1,4 +1,4 @@
-//! The rows of the REST contract, as `.case` files on the real server; what a case cannot say stands here.
+//! The rows of the REST contract, as `.case` files on the real server, and the tests that a case file cannot express.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 

@@ -1,4 +1,4 @@
-//! What happens to a server when its database is short of room, of its file, or of time for all who ask.
+//! The server when its database has no disk space, no file, or too little time for all requests.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -44,7 +44,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A folder that is a file system of its own while this is not dropped, with what was in it before.
+/// A folder that is mounted as a separate file system until dropped, with its previous content.
 struct Small<'a>(&'a Path);
 
 impl<'a> Small<'a> {
@@ -64,7 +64,7 @@ impl<'a> Small<'a> {
         Ok(Small(folder))
     }
 
-    /// Takes all room that is left, or gives it back.
+    /// Fills the free space, or releases it.
     fn fill(&self, whether: bool) {
         let filler = self.0.join("filler");
         if !whether {
@@ -92,7 +92,7 @@ fn a_full_disk_is_told_as_such_and_is_over_once_there_is_room() {
     let small = match Small::of(site.dir(), 16 * MEBIBYTE) {
         Ok(small) => small,
         Err(why) => {
-            // Where nothing can be mounted, the engine's own test of its errors remains.
+            // If nothing can be mounted, the engine's own test of its errors remains.
             return println!("left out: no file system can be mounted: {why}");
         }
     };
@@ -103,7 +103,7 @@ fn a_full_disk_is_told_as_such_and_is_over_once_there_is_room() {
     small.fill(true);
     let text = "x".repeat(200_000);
     let mut stored = 1;
-    // What is left of the write-ahead log's last page may still take one.
+    // The rest of the write-ahead log's last page may still fit one.
     let refused = (0..200).map(|_| create(&client, &text)).find(|outcome| {
         stored += u64::from(outcome.0 == 201);
         outcome.0 != 201
@@ -169,7 +169,7 @@ fn one_server_serves_a_file_and_nobody_takes_its_tables_back() {
     assert_eq!(create(&client, "still there").0, 201);
     server.kill();
     if site.database_url().is_none() {
-        // The lock ends with the process, however that ends.
+        // The lock ends with the process, even after a crash.
         let server = site.serve();
         assert_eq!(server.client().get(RECORDS).expect(200)["total"], 1);
         assert!(server.stop().success());
@@ -206,7 +206,7 @@ fn no_pattern_keeps_a_requests_thread() {
         });
         for list in lists {
             let answer = list.join().unwrap();
-            // PostgreSQL tries a pattern again behind each character, within the time that a statement has.
+            // PostgreSQL retries a pattern after each character, up to the time limit of a statement.
             if site.database_url().is_none() || answer.status != 504 {
                 assert_eq!(answer.expect(200)["total"], 0);
             }
@@ -230,11 +230,11 @@ fn who_asks_for_much_waits_behind_their_own() {
     for _ in 0..20 {
         assert_eq!(create(&client, &"ab".repeat(400_000)).0, 201);
     }
-    // It needs next to nothing of a core, however many others want one.
+    // It needs very little CPU time, however busy the cores are.
     collection(&server, "few");
     let user = client.joined("ada@example.com");
     let cheap = "/api/collections/few/records?filter=n%20is%20not%20null";
-    // Each of them for about as long as a statement may take.
+    // Each of them takes about as long as a statement may take.
     let term = "s%20like%20%27%25_a_c%25%27";
     let heavy = format!("{RECORDS}?filter={}", vec![term; 90].join("%20or%20"));
     let address = server.address().to_owned();

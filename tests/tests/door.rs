@@ -1,4 +1,4 @@
-//! Another way to sign in, by an extension, on the real server: what holds for a password holds there too.
+//! A sign-in method of an extension, on the real server: the rules for passwords apply to it too.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 

@@ -1,4 +1,4 @@
-//! The examples, built outside of the workspace as a third party builds them, and loaded by the real server.
+//! The examples, built outside of the workspace like third-party extensions, and loaded by the real server.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -20,7 +20,8 @@ fn the_examples_pass_their_own_tests() {
     test_example("search");
 }
 
-/// Two copies of SQLite in one process drop each other's locks, and a second runtime or server has no place in a plugin.
+/// Two copies of SQLite in one process drop each other's locks, and a plugin must not contain a second runtime or
+/// server.
 #[test]
 fn no_plugin_links_what_is_the_hosts_alone() {
     let site = Site::new();

@@ -1,5 +1,5 @@
-//! Plugins that misbehave, on the real server: each fault ends as a clear line of the log and the right status, with the
-//! server up and the plugin beside it untouched.
+//! Misbehaving plugins on the real server: each fault ends as a clear log line and the right status. The server stays
+//! up, and another plugin is unaffected.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 use tinybase_tests::{Client, Server, Site, fixtures};
 
-/// The plugin beside answers as ever.
+/// Checks that the other plugin responds as before.
 #[track_caller]
 fn neighbour_is_well(client: &Client) {
     let answer = client.get("/api/neighbour/hello");
     assert_eq!((answer.status, answer.body.as_slice()), (200, b"\"hello\"".as_slice()));
 }
 
-/// A server with a good plugin, and beside it the one with a switch a fault, set to `switch`.
+/// Starts a server with a good plugin and the faulty one, whose switch is set to `switch`.
 fn with_switch(switch: &str) -> (Site, Server) {
     let mut site = Site::new();
     site.install_stress("neighbour");
@@ -25,7 +25,7 @@ fn with_switch(switch: &str) -> (Site, Server) {
     (site, server)
 }
 
-/// What goes wrong while the plugin is created or started, and what the log says of it.
+/// The faults while the plugin is created or started, and the log's words for them.
 const LIFE: &[(&str, &[&str])] = &[
     ("panic_in_create", &["create failed", "created on purpose", "plugin_panicked"]),
     ("error_in_create", &["create failed", "it is not in the mood", "no_mood"]),
@@ -76,7 +76,7 @@ fn a_plugin_that_fails_while_it_ends_does_not_keep_the_server() {
     }
 }
 
-/// Waits until a request has ended the server.
+/// Waits until a request has crashed the server.
 fn crash(mut server: Server, fault: &str) {
     let answer = server.client().try_send("GET", &format!("/api/faults/{fault}"), &[], b"");
     assert!(answer.is_err(), "{fault}: {answer:?}");
@@ -87,7 +87,7 @@ fn crash(mut server: Server, fault: &str) {
     }
 }
 
-/// What the node that started last says of an extension; one that is gone may be listed for a while.
+/// Returns the extension's error code on the node that started last; a stopped node may be listed for a while.
 fn code_of(extension: &Json) -> Json {
     extension["nodes"].as_array().and_then(|nodes| nodes.last()).unwrap()["code"].clone()
 }
@@ -122,7 +122,7 @@ fn what_took_the_server_down_in_a_request_is_named_at_the_next_start() {
             assert!(reason.contains("took the server down 3 times"), "{reason}");
         }
     }
-    // A kill from outside names nobody, and enabling it again starts the count at zero.
+    // A kill from outside blames no extension, and enabling it again resets the count to zero.
     server.admin().patch("/api/admin/extensions/faults", &json!({"is_enabled": true})).expect(200);
     server.kill();
     let server = site.serve();
@@ -133,7 +133,7 @@ fn what_took_the_server_down_in_a_request_is_named_at_the_next_start() {
     assert!(server.stop().success());
 }
 
-/// The last part of the path, and the status and code that are answered.
+/// The last part of the path, and the status and code of the response.
 const REQUESTS: &[(&str, u16, &str)] = &[
     ("none", 200, ""),
     ("no_such_fault", 404, "no_such_fault"),
@@ -343,7 +343,7 @@ fn safe_mode_starts_without_what_was_installed_by_hand() {
     assert_eq!(server.client().get("/api/collections").status, 200, "what came with the server serves");
 }
 
-/// A fault in an event that the plugin beside emits, and the status and code that its request is answered with.
+/// A fault in an event that the other plugin emits, and the status and code of its request.
 const HOOKS: &[(&str, u16, &str)] = &[
     ("before_refuse", 409, "refused"),
     ("before_panic_early", 500, "plugin_panicked"),
@@ -372,7 +372,7 @@ fn a_hook_that_fails_refuses_its_event_alone() {
         neighbour_is_well(&client);
     }
     server.logged(&["plugin=\"faults\"", "nothing to catch it"]);
-    // After the panic that nothing caught: the listener is still told.
+    // After the uncaught panic the listener is still notified.
     server.logged(&["a listener failed", "listened on purpose"]);
     server.logged(&["plugin=\"faults\"", "a hook's answer is malformed"]);
     assert!(server.stop().success());

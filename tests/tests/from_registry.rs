@@ -1,5 +1,6 @@
-//! Third-party extensions, from their source to an uninstall: built outside of the workspace, packed, published to a fresh
-//! registry that is served over HTTP, installed by name into a running server, used, upgraded, rolled back, disabled, gone.
+//! Third-party extensions, from their source to their removal: built outside of the workspace, packed, published to a
+//! fresh registry served over HTTP, installed by name into a running server, used, upgraded, rolled back, disabled and
+//! uninstalled.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -12,10 +13,10 @@ use tinybase_tests::{
     third_party::build_extension,
 };
 
-/// How long the background is waited for.
+/// The maximum wait for background work.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// Reads until it is so.
+/// Polls until `done` returns a value.
 fn wait<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + WAIT_MAX;
     loop {
@@ -29,7 +30,7 @@ fn wait<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
 
 fn site(registry: &Registry) -> Site {
     let mut site = Site::new();
-    // A machine under load may take longer for a call than the other tests let it.
+    // Under load, a call may take longer than the other tests allow.
     site.set("TINYBASE_PLUGINS_CALL_TIMEOUT_MS", "10000");
     site.set("TINYBASE_PLUGINS_START_TIMEOUT_MS", "10000");
     registry.configure(&mut site);
@@ -45,7 +46,7 @@ fn version(site: &Site, name: &str) -> String {
     listed(site, name).map_or_else(String::new, |extension| extension["version"].as_str().unwrap().to_owned())
 }
 
-/// A collection that the search knows, with one record that it finds.
+/// Creates a collection that is indexed by the search, with one record that the search finds.
 fn use_search(admin: &Client) {
     let schema = json!({"fields": [{"name": "title", "type": "string"}]});
     admin.post("/api/collections", &json!({"name": "posts", "label": "Posts", "schema": schema})).expect(201);
@@ -64,7 +65,7 @@ fn add_hook(admin: &Client) -> String {
     hook["id"].as_str().unwrap().to_owned()
 }
 
-/// Whether the API's description has paths that begin like this.
+/// Returns whether the API description has paths with this prefix.
 fn describes(client: &Client, prefix: &str) -> bool {
     let document = client.get("/openapi.json").expect(200);
     document["paths"].as_object().unwrap().keys().any(|path| path.starts_with(prefix))
@@ -132,7 +133,7 @@ fn a_new_version_and_back(registry: &Registry, site: &Site, admin: &Client, hook
     assert_eq!(version(site, "webhooks"), "0.1.0");
     assert_eq!(admin.get(&format!("/api/webhooks/{hook}")).expect(200)["id"], json!(hook));
     assert!(site.done(&["extensions", "verify"]).contains("as installed"));
-    // It is still known where it came from, so also what is newer.
+    // Its origin is still known, and therefore also newer versions.
     let one = admin.get("/api/admin/extensions/webhooks").expect(200);
     assert_eq!((&one["registry"], &one["publisher"]), (&json!("acme"), &json!("acme")));
     let lock = std::fs::read_to_string(site.dir().join("tinybase.lock")).unwrap();
@@ -152,7 +153,7 @@ fn a_new_version_and_back(registry: &Registry, site: &Site, admin: &Client, hook
         (&planned["plan"][0]["name"], &planned["plan"][0]["version"]),
         (&json!("webhooks"), &json!("0.2.0"))
     );
-    // What came with the program is listed where that is asked for.
+    // Bundled extensions are only listed on request.
     let names = |query: &str| -> Vec<String> {
         let listed = admin.get(&format!("/api/admin/extensions{query}")).expect(200);
         assert_eq!(listed["total"], listed["extensions"].as_array().unwrap().len());
@@ -168,7 +169,7 @@ fn a_new_version_and_back(registry: &Registry, site: &Site, admin: &Client, hook
     assert!(names("?include_builtin=true").contains(&"collections".to_owned()));
 }
 
-/// Its data stays until it is purged.
+/// Disables, enables and uninstalls it. Its data stays until it is purged.
 fn off_on_and_gone(site: &Site, admin: &Client, hook: &str) {
     let change =
         |enabled: bool| admin.patch("/api/admin/extensions/webhooks", &json!({"is_enabled": enabled}));
@@ -196,7 +197,7 @@ fn off_on_and_gone(site: &Site, admin: &Client, hook: &str) {
     assert_eq!(admin.get("/api/collections/posts/records").status, 200, "what else there is goes on");
 }
 
-/// The module of its admin page is served without a token, for ever, and nothing beside it is.
+/// Checks that the module of its admin page is served without a token, and that nothing else in its folder is served.
 fn serves_its_page(client: &Client, search: &Json) {
     let url = search["pages"][0]["url"].as_str().unwrap();
     let page = client.get(url);

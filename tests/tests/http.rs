@@ -1,12 +1,12 @@
-//! What holds for every route of the host: the names and the type of what is sent, the tags of what is changed, and what is
-//! told of a failure. The routes are those of the document, so that none can be forgotten.
+//! The rules for every route of the host: the names and the type of what is sent, the tags of what is changed, and the
+//! details of a failure. The routes come from the document, so that none is forgotten.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
 use serde_json::{Value as Json, json};
 use tinybase_tests::{Answer, Client, Site};
 
-/// The operations of the host below `/api`: method, path with parameters filled in, and the operation.
+/// Returns the host's operations below `/api`: method, path with parameters filled in, and the operation.
 fn operations(client: &Client) -> Vec<(String, String, Json)> {
     let document = client.get("/openapi.json").expect(200);
     let paths = document["paths"].as_object().unwrap().iter();
@@ -39,7 +39,7 @@ fn no_route_takes_a_field_or_a_parameter_that_it_does_not_know() {
     let admin = server.admin();
     let (mut bodies, mut queries) = (0, 0);
     for (method, path, operation) in operations(&admin) {
-        // It would end the session of the test itself; it takes neither.
+        // It would end the test's own session; it has no parameters or body.
         if path == "/api/auth/logout" {
             continue;
         }
@@ -91,7 +91,7 @@ fn a_body_is_json_and_says_so() {
         tried += 1;
     }
     assert!(tried >= 20, "{tried}");
-    // A form of another site, which a browser sends without asking.
+    // A form on another site, which a browser sends without a preflight request.
     let form = br#"{"email": "root@example.com", "password": "correct horse battery", "x": "="}"#;
     let login = |content_type| {
         server.client().try_send("POST", "/api/auth/login", &[("content-type", content_type)], form).unwrap()
@@ -211,7 +211,7 @@ fn of_two_who_change_an_extension_the_second_learns_of_the_first() {
     let roll_back = format!("{path}/rollback");
     let read = tag_of(&admin.get(path));
     assert_eq!(read, tag_of(&admin.get(path)));
-    // All at once with one tag: they wait for each other, and one of them is first.
+    // All at once with one tag: they are serialized, and only the first succeeds.
     let off = json!({"is_enabled": false});
     let outcomes: Vec<u16> = std::thread::scope(|scope| {
         let send = || scope.spawn(|| change(&admin, "PATCH", path, &read, &off).status);

@@ -1,4 +1,4 @@
-//! Mailed links end to end: a plugin that keeps the mails, new passwords and sign-ins by what is in them.
+//! Mailed links end to end, with a plugin that keeps the mails: password resets and sign-ins by the links in them.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -16,7 +16,7 @@ const NEW_PASSWORD: &str = "staple battery horse";
 const RESET: &str = "/api/auth/password-reset";
 const LINK: &str = "/api/auth/login-link";
 
-/// How long a mail is waited for.
+/// The maximum wait for a mail.
 const MAIL_WAIT_MAX: Duration = Duration::from_secs(20);
 
 fn site() -> Site {
@@ -39,7 +39,7 @@ fn until(holds: impl Fn() -> bool) {
     }
 }
 
-/// Waits until `count` mails are there, and answers them all.
+/// Waits until there are `count` mails, and returns them all.
 #[track_caller]
 fn mails(server: &Server, count: usize) -> Vec<Json> {
     let mails = || server.client().get("/api/mailbox").expect(200).as_array().unwrap().clone();
@@ -47,7 +47,7 @@ fn mails(server: &Server, count: usize) -> Vec<Json> {
     mails()
 }
 
-/// Has a mail sent that is to be the `count`th, and answers its token.
+/// Requests the `count`th mail, and returns its token.
 fn token(server: &Server, what: &str, count: usize) -> String {
     request(&server.client(), what, ADA);
     mails(server, count)[count - 1]["data"]["token"].as_str().unwrap().to_owned()
@@ -201,7 +201,7 @@ fn mail_that_cannot_go_out_is_told_to_the_log_alone() {
     site.install_stress("mailbox");
     let server = site.serve();
     let client = server.client().registered("bounce@example.com");
-    // A mail that fails is none that the user has: more are tried than one may have open.
+    // A failed mail does not count as open: the test tries more than a user may have open.
     for count in 1..=7 {
         assert_eq!(request(&client, RESET, "bounce@example.com"), without);
         until(|| {

@@ -1,4 +1,4 @@
-//! What tells an operator of the nodes that serve a database, and what keeps one from serving with other keys, on the real
+//! What an operator sees of the nodes on a database, and what keeps a node with other keys from serving, on the real
 //! server.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
@@ -44,7 +44,7 @@ fn a_node_shows_itself_and_is_gone_after_it() {
     };
     assert_ne!(listed[0]["id"], first_id, "a node is another after each start");
     assert!(server.stop().success());
-    // The row of the one that was killed goes with a heartbeat of whoever still serves.
+    // The row of the killed node is removed by a heartbeat of another node.
     let id = listed[0]["id"].as_str().unwrap();
     let left = site.sql(&format!("SELECT count(*) FROM tb_nodes WHERE id = '{id}'"));
     assert_eq!(left.trim(), "0", "it ended in order and is still listed");

@@ -1,4 +1,4 @@
-//! What an operator watches, on the real server: figures for Prometheus, and whether the server can do its work.
+//! What an operator monitors, on the real server: metrics for Prometheus, and whether the server can do its work.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 use tinybase_tests::{Client, Site, site::ADMIN_EMAIL};
 
-/// The value of a figure: of the line that begins with `series`.
+/// Returns the value of a metric: of the line that begins with `series`.
 fn figure(text: &str, series: &str) -> Option<f64> {
     let line =
         text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
@@ -110,7 +110,7 @@ fn who_may_read_the_figures() {
 #[test]
 fn a_server_is_ready_until_it_is_asked_to_end() {
     let mut site = Site::new();
-    // Longer than the test: what it sees is seen before connections are refused.
+    // Longer than the test, which must finish before connections are refused.
     site.set("TINYBASE_SERVER_SHUTDOWN_DELAY_MS", "60000");
     let server = site.serve();
     let client = server.client();
@@ -124,7 +124,7 @@ fn a_server_is_ready_until_it_is_asked_to_end() {
     client.signed_in(ADMIN_EMAIL).get("/api/auth/me").expect(200);
 }
 
-/// The rows of the request log that a query finds, newest first.
+/// Returns the rows of the request log that match a query, newest first.
 fn requests(admin: &Client, query: &str) -> Vec<Json> {
     let page = admin.get(&format!("/api/admin/requests?{query}")).expect(200);
     page["requests"].as_array().unwrap().clone()

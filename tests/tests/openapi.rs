@@ -1,4 +1,4 @@
-//! The OpenAPI document of a running server: everything that is mounted is in it, and it holds together.
+//! The OpenAPI document of a running server: it includes everything that is mounted, and is consistent.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value as Json, json};
 use tinybase_tests::Site;
 
-/// One operation: `GET /health` and its object.
+/// Returns each operation, such as `GET /health`, with its object.
 fn operations(document: &Json) -> Vec<(String, &Json)> {
     let paths = document["paths"].as_object().unwrap();
     let each = paths.iter().flat_map(|(path, item)| {
@@ -148,7 +148,7 @@ fn no_more_collections_are_described_than_the_operator_wants() {
     let document = server.client().get("/openapi.json").expect(200);
     let described = |path: &&String| path.starts_with("/api/collections/") && path.ends_with("/aggregate");
     let told = document["paths"].as_object().unwrap().keys().filter(described).count();
-    // Two of the three, and the route of any.
+    // Two of the three collections, and the route for any collection.
     assert_eq!(told, 3);
 }
 

@@ -1,4 +1,5 @@
-//! Requests that are refused for lack of room: whoever sends many of them is counted, and does not fill the log.
+//! Requests that are refused for lack of memory: a client that sends many of them is counted, and does not fill the
+//! log.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -9,7 +10,8 @@ use std::{
 
 use tinybase_tests::Site;
 
-/// The largest body. Bodies of four together are the most that is held; the last quarter is kept for small ones.
+/// The maximum body size. The bodies of four requests are the memory limit; the last quarter is reserved for small
+/// ones.
 const BODY_BYTES_MAX: usize = 256 << 10;
 const REFUSED: usize = 300;
 
@@ -40,14 +42,14 @@ fn refusals_for_lack_of_room_are_counted_and_do_not_fill_the_log() {
         // Some are written with a decimal point.
         value?.split('.').next()?.parse().ok()
     };
-    // Sooner, another body would take the room that these are to fill.
+    // Any earlier, another body would take the room that these are meant to fill.
     while figure("tinybase_http_body_bytes") < Some(3 * (BODY_BYTES_MAX - 1)) {
         assert!(begun.elapsed() < Duration::from_secs(20), "the bodies are not read");
     }
     let large = vec![b' '; BODY_BYTES_MAX - 1];
     for _ in 0..REFUSED {
         let json = [("content-type", "application/json")];
-        // The server closes the connection, which the client may notice before it has read the answer.
+        // The server closes the connection, which the client may notice before it has read the response.
         if let Ok(answer) = anyone.try_send("POST", "/api/collections/batch", &json, &large) {
             assert_eq!(answer.outcome(), (503, "overloaded".to_owned()));
         }

@@ -1,5 +1,5 @@
-//! TLS to PostgreSQL, against a server that takes nothing else: who is spoken to, that every connection is encrypted, and
-//! what an operator reads where the two do not come together. The certificates are made again in each run.
+//! TLS to PostgreSQL, with a server that accepts nothing else: the server's identity, the encryption of every
+//! connection, and the messages to an operator when a connection fails. The certificates are generated in each run.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -17,20 +17,20 @@ use tempfile::TempDir;
 use tinybase_test_postgres::{Cluster, server_url};
 use tinybase_tests::{Server, Site};
 
-/// How long connections may take to be made again.
+/// How long reconnecting may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Nobody without TLS.
+/// No access without TLS.
 const ACCESS: &str = "hostssl all all 127.0.0.1/32 scram-sha-256\n";
 
-/// By which of its settings a server speaks TLS.
+/// The settings with which a server uses TLS.
 const SETTINGS: [&str; 3] = ["ssl=on", "ssl_cert_file=server.crt", "ssl_key_file=server.key"];
 
-/// The end of each URL that asks for TLS one way or another, with the file of a certificate in the place of `{}`.
+/// The end of each URL that requires TLS in one way or another; `{}` stands for the file of a certificate.
 const FULL: &str = "?sslmode=verify-full&sslrootcert={}";
 const ISSUER_ONLY: &str = "?sslmode=verify-ca&sslrootcert={}";
 
-/// Who issues certificates.
+/// A certificate authority.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: String,
@@ -46,7 +46,7 @@ impl Authority {
         Authority { issuer: Issuer::new(params, key), certificate }
     }
 
-    /// The certificate of a server with these names, and its key.
+    /// Issues the certificate of a server with these names, and its key.
     fn issue(&self, names: &[&str]) -> (String, String) {
         let mut params = params("a server", names);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -62,7 +62,7 @@ fn params(name: &str, names: &[&str]) -> CertificateParams {
     params
 }
 
-/// A server whose certificate is for `localhost`, a prepared folder beside it, and the files that URLs name.
+/// A server whose certificate is for `localhost`, a prepared folder, and the files that URLs name.
 struct Secured {
     site: Site,
     files: TempDir,
@@ -70,7 +70,7 @@ struct Secured {
 }
 
 impl Secured {
-    /// `None` in the run on SQLite, which has no server.
+    /// Returns `None` in the run on SQLite, which has no server.
     #[allow(clippy::print_stdout, reason = "a test's output tells what it did")]
     fn start() -> Option<Secured> {
         if server_url().is_none() {
@@ -93,14 +93,14 @@ impl Secured {
         self.files.path().join(name)
     }
 
-    /// Lets what is run from now on call the server by this host, with these parameters.
+    /// Makes later commands connect to the server by this host name, with these parameters.
     fn aim(&mut self, host: &str, parameters: &str, file: &Path) {
         let url = self.site.database_url().unwrap().replace("@127.0.0.1:", &format!("@{host}:"));
         let url = format!("{url}{}", parameters.replace("{}", file.to_str().unwrap()));
         self.site.set("TINYBASE_DB_URL", &url);
     }
 
-    /// The connections of the server: how many are not encrypted, how many are, and which of them listens.
+    /// Returns the connections of the server: how many are not encrypted, how many are, and which of them listens.
     fn connections(&self) -> (usize, usize, Option<u32>) {
         let rows = self.site.sql(
             "SELECT s.ssl, a.query LIKE 'SELECT version%FROM tb_changes', a.pid \
@@ -112,13 +112,13 @@ impl Secured {
         (plain.len(), encrypted.len(), listens.map(|pid| pid.parse().unwrap()))
     }
 
-    /// Waits until another connection listens than the one before, and one at least serves requests beside it; none of them
-    /// may be without TLS. Answers the one that listens.
+    /// Waits until another connection than the one before listens, and at least one more serves requests; none of them
+    /// may be without TLS. Returns the listening one.
     #[track_caller]
     fn expect_encrypted(&self, server: &Server, way: &str, before: Option<u32>) -> u32 {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // It may meet a connection that has just been ended.
+            // It may use a connection that has just been closed.
             server.client().get("/ready");
             let (plain, encrypted, listens) = self.connections();
             assert_eq!(plain, 0, "{way}: a connection without TLS");
@@ -137,7 +137,7 @@ fn every_connection_is_encrypted_whichever_way_that_is_asked_for() {
     let own = secured.file("own.pem");
     for (host, parameters) in [
         ("localhost", FULL),
-        // The certificate does not hold this name, which only `verify-full` looks at.
+        // The certificate does not have this name, which only `verify-full` checks.
         ("127.0.0.1", ISSUER_ONLY),
         ("127.0.0.1", "?sslmode=require"),
         ("127.0.0.1", ""),
@@ -145,7 +145,7 @@ fn every_connection_is_encrypted_whichever_way_that_is_asked_for() {
         secured.aim(host, parameters, &own);
         let server = secured.site.serve();
         let listens = secured.expect_encrypted(&server, parameters, None);
-        // Those that are made later, too.
+        // Later connections, too.
         secured.site.sql(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
              WHERE application_name = 'tinybase' AND datname = current_database()",
@@ -154,7 +154,7 @@ fn every_connection_is_encrypted_whichever_way_that_is_asked_for() {
         server.stop();
     }
 
-    // Whom the system trusts needs no file.
+    // An authority trusted by the system needs no file.
     secured.aim("localhost", "?sslmode=verify-full", &own);
     secured.site.set("SSL_CERT_FILE", own.to_str().unwrap());
     secured.expect_encrypted(&secured.site.serve(), "the system's trust", None);
@@ -171,7 +171,7 @@ fn a_server_that_is_not_the_one_is_refused_with_what_to_do() {
         ("127.0.0.1", ISSUER_ONLY, &other, unknown),
         ("localhost", "?sslmode=verify-full", &own, unknown),
         ("127.0.0.1", FULL, &own, "is for another name than database.url calls it by"),
-        // As PostgreSQL's own clients do: a file to check by is checked by.
+        // As in PostgreSQL's own clients: if a file is given, it is used for the check.
         ("localhost", "?sslmode=require&sslrootcert={}", &other, unknown),
         ("localhost", "?sslrootcert={}", &own, "of no use without sslmode=verify-full"),
         ("localhost", "?sslmode=disable&sslrootcert={}", &own, "of no use without sslmode=verify-full"),

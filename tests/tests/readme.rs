@@ -1,5 +1,5 @@
-//! The README's console blocks, run as a new user would: what stands there is what comes out. `UPDATE_EXPECT=1` writes
-//! what comes out into it.
+//! The README's console blocks, run as by a new user: the real output must match. `UPDATE_EXPECT=1` writes the real
+//! output into it.
 
 use std::{
     fs,
@@ -12,12 +12,12 @@ use regex_lite::Regex;
 use tinybase_test_postgres::sqlite_only;
 use tinybase_tests::{Server, profile_dir, root};
 
-/// Stands before each command's output in the script's.
+/// The marker before each command's output in the script's output.
 const MARK: &str = "--8<-- command";
-/// The address that the README speaks of.
+/// The address in the README.
 const ADDRESS: &str = "127.0.0.1:8000";
 
-/// A command of the README with the output that stands below it.
+/// A command of the README with the output below it.
 struct Step {
     command: String,
     output: String,
@@ -44,7 +44,7 @@ fn steps(readme: &str) -> Vec<Step> {
     steps
 }
 
-/// Runs all commands in one shell, as one person in one terminal.
+/// Runs all commands in one shell, like one person in one terminal.
 fn run(folder: &Path, steps: &[Step], address: &str) -> Vec<String> {
     let script =
         steps.iter().map(|step| format!("echo '{MARK}'\n{}\necho\n", step.command)).collect::<String>();
@@ -61,7 +61,7 @@ fn run(folder: &Path, steps: &[Step], address: &str) -> Vec<String> {
     outputs.map(|output| format!("{}\n", output.trim_end()).trim_start_matches('\n').to_owned()).collect()
 }
 
-/// The same with ids and times made alike: they are new in every run.
+/// Normalizes ids and times, which differ in every run.
 fn alike(text: &str) -> String {
     let id = Regex::new("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
         .expect("the pattern is constant and valid");

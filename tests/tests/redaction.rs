@@ -1,4 +1,5 @@
-//! What a secret never gets into: the log at its most talkative, the audit log, the request log, the body of an error.
+//! The places that must never contain a secret: the log at its most verbose level, the audit log, the request log,
+//! error bodies.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -10,16 +11,16 @@ use totp_rs::{Builder, Secret};
 
 const ADA: &str = "ada@example.com";
 
-/// How long a mail is waited for.
+/// The maximum wait for a mail.
 const MAIL_WAIT_MAX: Duration = Duration::from_secs(20);
 
-/// What every marked secret holds.
+/// The text in every marked secret.
 const MARK: &str = "marked-secret";
 
-/// What every token begins with: refresh, one-time and application tokens, and JWTs.
+/// The prefixes of all tokens: refresh, one-time and application tokens, and JWTs.
 const TOKEN_PREFIXES: [&str; 4] = ["tbr_", "tbo_", "tba_", "eyJ"];
 
-/// Sends requests, and keeps the secrets that were answered and the bodies of errors.
+/// Sends requests, and collects the secrets in responses and the bodies of errors.
 #[derive(Default)]
 struct Told {
     secrets: Vec<String>,
@@ -27,7 +28,7 @@ struct Told {
 }
 
 impl Told {
-    /// Sends one request, and remembers its answer if it is an error.
+    /// Sends one request, and remembers the response if it is an error.
     #[track_caller]
     fn send(&mut self, client: &Client, line: &str, body: &str) -> Answer {
         let (method, path) = line.split_once(' ').unwrap();
@@ -42,14 +43,14 @@ impl Told {
         }
     }
 
-    /// The same, which must be answered with this status.
+    /// Like [`Told::send`], for a response that must have this status.
     #[track_caller]
     fn expect(&mut self, client: &Client, status: u16, line: &str, body: &Json) -> Json {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         self.send(client, line, &body).expect(status)
     }
 
-    /// Keeps a secret that was answered.
+    /// Keeps a secret from a response.
     #[track_caller]
     fn keep(&mut self, secret: &Json) -> String {
         let secret = secret.as_str().unwrap().to_owned();
@@ -115,7 +116,7 @@ fn use_accounts(server: &Server, told: &mut Told) -> Client {
     ada
 }
 
-/// Secrets in places where they do not belong, or as headers.
+/// Sends secrets in wrong places, or as headers.
 fn misplace(client: &Client, told: &mut Told) {
     let headers = [
         ("authorization", "Bearer marked-secret-token"),
@@ -168,7 +169,7 @@ fn use_second_factor(ada: &Client, server: &Server, told: &mut Told) {
     assert!(disabled.status < 300, "{disabled:?}");
 }
 
-/// Waits until so many mails are there, and answers the last one's token.
+/// Waits until there are this many mails, and returns the last one's token.
 fn mailed(server: &Server, count: usize) -> Json {
     let deadline = Instant::now() + MAIL_WAIT_MAX;
     loop {
@@ -189,7 +190,7 @@ fn use_links(server: &Server, told: &mut Told) {
         let request = format!("POST /api/auth/{what}/request");
         told.expect(&client, 200, &request, &json!({"email": "bounce@example.com"}));
     }
-    // A mail that is refused leaves a line; what it says must not hold the mail.
+    // A refused mail is logged; the line must not contain the mail.
     server.logged(&["mail_refused"]);
     told.expect(&client, 200, "POST /api/auth/password-reset/request", &json!({"email": ADA}));
     let token = told.keep(&mailed(server, 1));
@@ -226,7 +227,7 @@ fn administrate(admin: &Client, server: &Server, told: &mut Told) {
     told.expect(&app, 401, "GET /api/admin/users", &Json::Null);
 }
 
-/// Everything that an operator can read back.
+/// Returns everything that an operator can read.
 fn read_back(admin: &Client) -> Vec<String> {
     let paths = [
         "/api/admin/audit-log?limit=100",
@@ -266,7 +267,7 @@ fn no_secret_is_told(format: &str) {
     let server = site.serve();
     let mut told = Told { secrets: vec![MARK.into(), PASSWORD.into(), key], errors: Vec::new() };
     told.secrets.extend(TOKEN_PREFIXES.map(str::to_owned));
-    // The password of its user, behind the second `:` and before the host.
+    // The password of its user, after the second `:` and before the host.
     told.secrets.extend(site.database_url().map(|url| url.split([':', '@']).nth(2).unwrap().to_owned()));
     let ada = use_accounts(&server, &mut told);
     misplace(&server.client(), &mut told);

@@ -1,5 +1,5 @@
-//! A registry behind TLS, with a certificate that is made again in each run: who trusts its authority installs from it, and who
-//! does not is told so.
+//! A registry behind TLS, with a certificate generated in each run: sites that trust its authority install from it, and
+//! others get a clear error.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -17,7 +17,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivateKeyD
 use serde_json::json;
 use tinybase_tests::{Registry, Site, fixtures};
 
-/// Who issues certificates.
+/// A certificate authority.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: String,
@@ -34,7 +34,7 @@ impl Authority {
         Authority { issuer: Issuer::new(params, key), certificate }
     }
 
-    /// Serves a folder over TLS as `localhost`, until the test's process ends. Answers the port.
+    /// Serves a folder over TLS as `localhost`, until the test's process ends. Returns the port.
     fn serve(&self, folder: &Path) -> u16 {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
@@ -52,7 +52,7 @@ impl Authority {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (config, folder) = (Arc::clone(&config), folder.clone());
-                // A client that does not trust the certificate hangs up.
+                // A client that does not trust the certificate closes the connection.
                 thread::spawn(move || drop(answer(stream.unwrap(), config, &folder)));
             }
         });
@@ -81,7 +81,7 @@ fn answer(stream: TcpStream, config: Arc<ServerConfig>, folder: &Path) -> std::i
     stream.flush()
 }
 
-/// A registry with `pulse`, and a package of `neighbour` beside it, behind TLS.
+/// A registry with `pulse`, and a separate package of `neighbour`, behind TLS.
 struct Secured {
     registry: Registry,
     site: Site,
@@ -107,7 +107,7 @@ impl Secured {
         Secured { neighbour: format!("https://localhost:{port}/{name}"), registry, site, port }
     }
 
-    /// From now on `host` is asked, and the authority in this file is trusted.
+    /// Makes later commands use `host` and trust the authority in this file.
     fn ask(&mut self, host: &str, trusted: &str) {
         let file: PathBuf = self.site.dir().join(trusted);
         self.site.set("SSL_CERT_FILE", file.to_str().unwrap());
@@ -129,7 +129,7 @@ fn who_trusts_the_authority_installs_from_a_registry_behind_tls() {
     assert_eq!(server.client().get("/api/pulse").status, 200);
     assert_eq!(site.done(&["extensions", "audit"]), "");
 
-    // And a package by its address.
+    // And a package by its URL.
     let installed = site.done(&["extensions", "install", "--yes", &secured.neighbour]);
     assert!(installed.contains("installed neighbour"), "{installed}");
     assert_eq!(server.client().get("/api/neighbour/hello").status, 200);

@@ -1,5 +1,5 @@
-//! What a registry revokes while the server serves: it is noticed by the clock, disabled or told of, and no registry that cannot
-//! be reached does any harm.
+//! Revocations by a registry while the server runs: they are noticed periodically, the extension is disabled or
+//! reported, and an unreachable registry does no harm.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value as Json, json};
 use tinybase_tests::{Client, Registry, Server, Site, fixtures};
 
-/// How long the background is waited for.
+/// The maximum wait for background work.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
 #[track_caller]
@@ -23,10 +23,11 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A site that looks often at a registry with `pulse` and `leaning`, which needs it; both are installed from there.
+/// Creates a site that frequently checks a registry with `pulse` and `leaning`, which needs it; both are installed from
+/// there.
 fn site(registry: &Registry, variables: &[(&str, &str)]) -> (Site, Server) {
     let mut site = Site::new();
-    // A machine under load may take longer for a call than the other tests let it.
+    // Under load, a call may take longer than the other tests allow.
     site.set("TINYBASE_PLUGINS_CALL_TIMEOUT_MS", "10000");
     site.set("TINYBASE_PLUGINS_START_TIMEOUT_MS", "10000");
     registry.configure(&mut site);
@@ -56,7 +57,7 @@ fn revoke_pulse(registry: &Registry) {
     registry.done(&["revoke", "packages", "pulse", "0.1.0", "--reason", "lets anybody read"]);
 }
 
-/// A figure of `/metrics`.
+/// Returns a metric of `/metrics`.
 fn figure(admin: &Client, name: &str) -> f64 {
     let answer = admin.get("/metrics");
     let text = String::from_utf8_lossy(&answer.body).into_owned();
@@ -95,7 +96,7 @@ fn what_was_revoked_is_disabled_while_the_server_serves() {
     wait_until("it looks on", || looks(&admin, "done") > looks_before + 1.0);
     assert_eq!(site.sql(journal), "disable|pulse", "once is enough");
 
-    // Nobody enables it by hand, or installs it from elsewhere.
+    // It cannot be enabled by hand, or installed from elsewhere.
     let ran = site.run(&["extensions", "enable", "pulse"]);
     assert!(ran.code == Some(1) && ran.errors.contains("was revoked: lets anybody read"), "{ran:?}");
     let enabled = admin.patch("/api/admin/extensions/pulse", &json!({"is_enabled": true}));
@@ -129,7 +130,7 @@ fn an_operator_may_only_want_to_be_told() {
     let server = site.serve();
     assert_eq!(looks(&server.admin(), "done"), 0.0);
     assert!(serves(&server, "pulse"), "nobody looks");
-    // The command does, and what needs it is no obstacle.
+    // The command does, and a dependent extension does not prevent it.
     assert_eq!(site.run(&["extensions", "audit"]).code, Some(1), "nothing is done about it yet");
     let ran = site.run(&["extensions", "audit", "--disable-revoked"]);
     assert!(ran.code == Some(0) && ran.out.contains("lets anybody read"), "it is repaired: {ran:?}");
@@ -169,7 +170,7 @@ fn a_registry_without_its_root_hides_no_other() {
     let audited = server.admin().get("/api/admin/registries/audit").expect(200);
     assert!(audited["findings"].as_array().unwrap().iter().any(|one| one["kind"] == "revoked"), "{audited}");
     assert!(audited["failures"][0].as_str().unwrap().contains("no root of trust"), "{audited}");
-    // What is chosen is another matter: the first registry may have it.
+    // An explicit choice is different: the first registry may offer it.
     let ran = site.run(&["extensions", "install", "pulse", "--yes"]);
     assert!(ran.code == Some(1) && ran.errors.contains("no root of trust"), "{ran:?}");
 }

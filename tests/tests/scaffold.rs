@@ -1,4 +1,5 @@
-//! `extensions new`: what it makes builds, passes its own tests, packs to the same bytes each time, installs and serves.
+//! `extensions new`: the generated extension builds, passes its own tests, packs to the same bytes each time, installs
+//! and serves.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 

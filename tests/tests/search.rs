@@ -1,5 +1,5 @@
-//! The extension search, built outside of the workspace, over collections of a real server: on SQLite, or on the PostgreSQL
-//! that the run is on.
+//! The extension `search`, built outside of the workspace, over collections of a real server: on SQLite, or on the
+//! PostgreSQL of the test run.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -11,15 +11,15 @@ use tinybase_tests::{
     fixtures::{Toolchain, example},
 };
 
-/// Within which a change is found by a search.
+/// The time in which a search must find a change.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(1);
-/// Within which a search over many records is answered.
+/// The maximum time of a search over many records.
 const SEARCH_WITHIN: Duration = Duration::from_millis(50);
 /// How often a search is timed, at most.
 const SEARCHES_MAX: usize = 30;
-/// How many records "many" are.
+/// The number of records in a large collection.
 const MANY: usize = 10_000;
-/// How long the background is waited for.
+/// The maximum wait for background work.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 fn site() -> Site {
@@ -44,7 +44,7 @@ fn index(admin: &Client, name: &str, body: &Json) {
     ready(admin, name);
 }
 
-/// Waits until an index is built; answers what it is like.
+/// Waits until an index is built; returns its status.
 fn ready(admin: &Client, name: &str) -> Json {
     wait(WAIT_MAX, || {
         let index = admin.get(&format!("/api/search/indexes/{name}")).expect(200);
@@ -63,7 +63,7 @@ fn wait<T>(within: Duration, mut done: impl FnMut() -> Result<T, String>) -> T {
     }
 }
 
-/// The id of a new record.
+/// Creates a record and returns its id.
 fn add(client: &Client, collection: &str, data: Json) -> String {
     let record =
         client.post(&format!("/api/collections/{collection}/records"), &json!({"data": data})).expect(201);
@@ -78,7 +78,7 @@ fn ids(found: &Json) -> Vec<String> {
     found["hits"].as_array().unwrap().iter().map(|hit| hit["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Waits until a search finds these, in any order; a change is found at once.
+/// Waits until a search finds these records, in any order, within the limit for changes.
 fn finds(client: &Client, collection: &str, query: &str, expected: &[&String]) {
     finds_within(VISIBLE_WITHIN, client, collection, query, expected);
 }
@@ -116,7 +116,7 @@ fn changes_are_found_at_once_and_hits_are_whole() {
     assert_eq!(ids(&search(&ada, "posts", "q=lazy")), [day.clone(), fox.clone()], "a title weighs more");
     let hit = &search(&ada, "posts", "q=sleep&highlight=true")["hits"][0];
     let snippet = hit["snippet"].as_str().unwrap();
-    // PostgreSQL leaves tags out.
+    // PostgreSQL removes tags.
     assert!(snippet.contains("<mark>sleep</mark>") && !snippet.contains("<b>"), "{snippet}");
     let mut record = hit["record"].clone();
     assert_eq!(record, ada.get(&format!("/api/collections/posts/records/{day}")).expect(200));
@@ -129,7 +129,7 @@ fn changes_are_found_at_once_and_hits_are_whole() {
     assert_eq!(ada.delete(&path).status, 204);
     finds(&ada, "posts", "q=badger", &[]);
 
-    // A change of the schema carries the records along; so does the index.
+    // A schema change migrates the records, and the index too.
     let renamed = json!({"schema": {"fields": [{"name": "title", "type": "string"}, {"name": "text", "type": "string",
         "renamed_from": "body"}]}});
     admin.patch("/api/collections/posts", &renamed).expect(200);
@@ -146,7 +146,7 @@ fn changes_are_found_at_once_and_hits_are_whole() {
     wait_cleared(&site, left);
 }
 
-/// What ended is cleared away by the next server at the latest.
+/// Waits until removed data is cleared, by the next server at the latest.
 fn wait_cleared(site: &Site, count: &str) {
     let server = site.serve();
     wait(WAIT_MAX, || match site.sql(count).as_str() {
@@ -176,7 +176,7 @@ fn nobody_finds_records_counts_or_snippets_of_others() {
         index(&admin, collection, &fields);
     }
     let open = add(&bob, "drafts", json!({"title": "open", "body": "the fox"}));
-    // Behind the events of all the others.
+    // After the events of all the others.
     finds_within(WAIT_MAX, &ada, "drafts", "q=fox", &[&open]);
 
     for query in ["q=fox", "q=fox&limit=1", "q=hidden", "q=hid*", "q=fox+-my&highlight=true", "q=my&offset=1"]
@@ -211,7 +211,7 @@ fn nobody_finds_records_counts_or_snippets_of_others() {
     let of_ada = ids(&ada.get("/api/search?q=fox").expect(200));
     assert_eq!(of_ada.len(), 2, "hers, and the open one: {of_ada:?}");
 
-    // A token is held to its scopes: those of the search, and those of each collection.
+    // A token is limited to its scopes: those of the search, and those of each collection.
     for (scopes, expected) in [
         (json!(["search:read", "collections:read:diaries"]), (200, "")),
         (json!(["search:read"]), (403, "scope_missing")),
@@ -224,7 +224,7 @@ fn nobody_finds_records_counts_or_snippets_of_others() {
     }
 }
 
-/// An application token of the admin's with these scopes.
+/// Creates an application token of the admin with these scopes.
 fn token(admin: &Client, scopes: &Json) -> String {
     let made = admin
         .post("/api/admin/application-tokens", &json!({"name": format!("t {scopes}"), "scopes": scopes}))
@@ -232,7 +232,7 @@ fn token(admin: &Client, scopes: &Json) -> String {
     made["token_value"].as_str().unwrap().to_owned()
 }
 
-/// Puts many records into a collection, by the command that no event tells of.
+/// Imports many records into a collection, by the command that emits no events.
 fn import(site: &Site, collection: &str) {
     let file = site.dir().join("many.ndjson");
     let line = |number: usize| {
@@ -259,7 +259,7 @@ fn ten_thousand_records_are_indexed_and_searched_fast() {
     assert_eq!((&told["indexed"], &told["total"], &told["documents"]), (&many, &many, &many), "{told}");
     for (query, count) in [("q=zanzibar", 10), ("q=common", 20), ("q=record+1234", 1), ("q=zanz*+-1007", 9)] {
         let path = format!("/api/search/many?{query}");
-        // The fastest of some: what is asked is how long a search takes, not what else the machine does.
+        // The fastest of several runs: the search is measured, not other work of the machine.
         let mut fastest = Duration::MAX;
         for _ in 0..SEARCHES_MAX {
             let begun = Instant::now();
@@ -275,7 +275,7 @@ fn ten_thousand_records_are_indexed_and_searched_fast() {
     }
 }
 
-/// What is syntax somewhere, or looks like it.
+/// Text that is syntax in some engine, or looks like it.
 const HOSTILE: &[&str] = &[
     "\"",
     "\"\"\"",
@@ -356,7 +356,7 @@ const HOSTILE: &[&str] = &[
     ":x",
 ];
 
-/// What is syntax to one of the engines is nothing but words, and whatever is sent is answered.
+/// Text that is syntax in one of the engines is treated as words, and every query gets a response.
 #[test]
 fn hostile_queries_find_words_and_break_nothing() {
     let site = site();
@@ -381,13 +381,13 @@ fn hostile_queries_find_words_and_break_nothing() {
     for (query, code) in [("x".repeat(513), "query_too_long"), ("a%20".repeat(17), "query_too_many_terms")] {
         assert_eq!(admin.get(&format!("/api/search/posts?q={query}")).outcome(), (422, code.into()));
     }
-    // Invalid UTF-8 is somebody's mistake, too.
+    // Invalid UTF-8 is a client's mistake, too.
     let answer = admin.get("/api/search/posts?q=%ff%fe");
     assert!(matches!(answer.status, 200 | 400 | 422), "{}", answer.status);
     finds(&admin, "posts", "q=search_docs", &[&post]);
 }
 
-/// What a server did not finish, the next one does; it loses none of the changes meanwhile.
+/// The next server finishes what an interrupted one did not, without losing the changes made meanwhile.
 #[test]
 fn an_index_is_finished_after_a_crash() {
     let site = site();
@@ -409,13 +409,13 @@ fn an_index_is_finished_after_a_crash() {
 }
 
 fn ready_again(server: &Server, admin: &Client, late: &String) {
-    // The node that was killed holds the build for a while.
+    // The killed node keeps the lease on the build for a while.
     let told = ready(admin, "many");
     assert_eq!(told["documents"], json!(MANY + 1), "{told}");
     finds(&server.client(), "many", "q=latecomer", &[late]);
 }
 
-/// As behind a copy into another database, where the records come along and the words do not.
+/// As after a copy into another database, which copies the records and not the words.
 #[test]
 fn an_index_whose_words_are_missing_is_made_anew() {
     let site = site();

@@ -16,12 +16,12 @@ fn code(secret: &Json, step: u64) -> String {
     Builder::new().with_secret(secret).build().unwrap().generate(step * 30).to_string()
 }
 
-/// Which code of an app it is time for.
+/// Returns the current time step of authenticator codes.
 fn step() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 30
 }
 
-/// Registers ada and switches her second factor on, at this step. Answers the app's secret and the recovery codes.
+/// Registers ada and enables her second factor at this step. Returns the app's secret and the recovery codes.
 fn with_second_factor(server: &Server, step: u64) -> (Json, Json) {
     let ada = server.client().registered(EMAIL);
     let enrolment = ada.post("/api/auth/mfa/totp/enrol", &json!({"password": PASSWORD})).expect(200);
@@ -31,14 +31,14 @@ fn with_second_factor(server: &Server, step: u64) -> (Json, Json) {
     (secret, confirmed.expect(200)["recovery_codes"].clone())
 }
 
-/// A ticket for the second factor, by the password.
+/// Returns a ticket for the second factor, obtained with the password.
 fn ticket(client: &Client) -> Json {
     let asked = client.post("/api/auth/login", &json!({"email": EMAIL, "password": PASSWORD})).expect(200);
     assert_eq!(asked["mfa_required"], true, "{asked}");
     asked["mfa_ticket"].clone()
 }
 
-/// Signs in by the password and this code.
+/// Signs in with the password and this code.
 fn verify(client: &Client, field: &str, code: &str) -> Answer {
     client.post("/api/auth/mfa/verify", &json!({"mfa_ticket": ticket(client), field: code}))
 }
@@ -80,13 +80,13 @@ fn a_ticket_is_used_once_whichever_node_is_asked() {
     let with = |node: &Server, field: &str, code: &str| {
         node.client().post("/api/auth/mfa/verify", &json!({"mfa_ticket": ticket, field: code}))
     };
-    // A wrong code uses nothing up.
+    // A wrong code consumes nothing.
     assert_eq!(with(&nodes[1], "recovery_code", "aaaa-aaaa").outcome(), (401, "mfa_code_invalid".into()));
     with(&nodes[0], "code", &code(&secret, now + 1)).expect(200);
     let fresh = codes[0].as_str().unwrap();
     for node in &nodes {
         assert_eq!(with(node, "recovery_code", fresh).outcome(), (401, "mfa_ticket_invalid".into()));
     }
-    // The code is still good for another ticket.
+    // The code can still be used with another ticket.
     verify(&nodes[1].client(), "recovery_code", fresh).expect(200);
 }

@@ -1,4 +1,5 @@
-//! What a server owes its operator: limits by address, an end that loses no answer, a log in which a request can be found.
+//! What an operator expects of a server: limits per address, a shutdown that loses no response, a log in which requests
+//! can be found.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -7,7 +8,7 @@ use std::{io::Read, thread};
 use serde_json::{Value as Json, json};
 use tinybase_tests::{Site, client::status_of};
 
-/// What may be asked how often in a minute by one address.
+/// The routes with a limit, and the requests per minute and address.
 const LIMITED: &[(&str, usize)] = &[("/api/auth/register", 5), ("/api/auth/login", 10)];
 
 #[test]
@@ -17,7 +18,7 @@ fn sign_in_and_its_like_are_limited_by_address() {
     let server = site.serve();
     let client = server.client();
     for (path, times) in LIMITED {
-        // Each time another account: who guesses one account's password waits by another rule.
+        // Another account each time: guesses at one account's password are delayed by another rule.
         let body = |time: usize| json!({"email": format!("nobody{time}@example.com"), "password": "wrong"});
         for time in 0..*times {
             let answer = client.post(path, &body(time));

@@ -1,4 +1,5 @@
-//! How long a login takes tells nobody whether an email is known. It measures the real server, wrong passwords alone.
+//! The time of a login reveals nothing about whether an email is known. It measures the real server, with wrong
+//! passwords only.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +9,11 @@ use tinybase_tests::{Client, Site, site::PASSWORD};
 /// Logins of each kind.
 const TRIES: usize = 200;
 
-/// Users that the tries are spread over, so that none is tried often enough to be slowed down.
+/// The users among whom the tries are distributed, so that none is tried often enough to be delayed.
 const USERS: usize = 50;
 
-/// How much longer or shorter the median may be than the other, in the width of the middle half of all tries: less than
-/// what one try differs from the next by itself.
+/// The maximum difference of the two medians, in units of the width of the middle half of all tries: less than the
+/// normal variation between tries.
 const DIFFERENCE_MAX: f64 = 0.5;
 
 fn timed(client: &Client, email: &str) -> Duration {
@@ -24,7 +25,7 @@ fn timed(client: &Client, email: &str) -> Duration {
     taken
 }
 
-/// The value below which `share` of all lie; `times` is sorted.
+/// Returns the value below which `share` of all values are; `times` must be sorted.
 fn quantile(times: &[Duration], share: f64) -> f64 {
     let at = (times.len() - 1) as f64 * share;
     times[at.round() as usize].as_secs_f64() * 1_000.0
@@ -42,7 +43,7 @@ fn a_login_takes_as_long_for_a_known_email_as_for_an_unknown_one() {
     let (mut known, mut unknown) = (Vec::with_capacity(TRIES), Vec::with_capacity(TRIES));
     for turn in 0..TRIES {
         let user = turn % USERS;
-        // In turns, and each first as often as second: what the machine does meanwhile befalls both alike.
+        // Alternately, and each equally often first: the machine's other work affects both alike.
         let mut sides = [(&mut known, "known"), (&mut unknown, "unknown")];
         if turn % 2 == 1 {
             sides.reverse();

@@ -1,4 +1,5 @@
-//! Traces on the real server: what a collector is sent of a request, and what becomes of a server whose collector fails.
+//! Traces on the real server: what a collector receives about a request, and the server's behavior when its collector
+//! fails.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -19,14 +20,14 @@ use prost::Message;
 use serde_json::json;
 use tinybase_tests::{Client, Site};
 
-/// The kind of a span that serves a request, and the status of one that failed.
+/// The kind of a span that serves a request, and the status of a failed span.
 const KIND_SERVER: i32 = 2;
 const STATUS_ERROR: i32 = 2;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
 
-/// A collector that keeps what it is sent.
+/// A collector that keeps what it receives.
 struct Collector {
     address: String,
     batches: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
@@ -47,7 +48,7 @@ impl Collector {
         Collector { address, batches }
     }
 
-    /// The spans so far, each with the attributes of its resource.
+    /// Returns the spans so far, each with the attributes of its resource.
     fn spans(&self) -> Vec<Seen> {
         let batches = self.batches.lock().unwrap();
         let resources = batches.iter().flat_map(|batch| &batch.resource_spans);
@@ -71,7 +72,7 @@ impl Collector {
     }
 }
 
-/// Reads batches from a connection until it closes. What is no OTLP over HTTP fails, and so reaches no test.
+/// Reads batches from a connection until it closes. Anything other than OTLP over HTTP fails, and so reaches no test.
 fn receive(stream: TcpStream, batches: &Mutex<Vec<ExportTraceServiceRequest>>) {
     let mut reader = BufReader::new(stream);
     loop {
@@ -98,7 +99,7 @@ fn receive(stream: TcpStream, batches: &Mutex<Vec<ExportTraceServiceRequest>>) {
     }
 }
 
-/// A span as it came.
+/// A received span.
 #[derive(Debug)]
 struct Seen {
     span: Span,
@@ -159,7 +160,7 @@ fn a_request_is_a_span_with_what_was_done_for_it_below() {
     let line = server.logged(&["request failed"]);
     assert!(line.contains("request{request_id=") && !line.contains("traced"), "{line}");
     assert!(server.stop().success());
-    // What waited was sent before the server ended.
+    // Pending spans were sent before the server ended.
     let spans = collector.spans();
     let pattern = "GET /api/collections/{name}/records";
     let listed: Vec<_> = spans.iter().filter(|seen| seen.span.name == pattern).collect();
@@ -258,7 +259,7 @@ fn a_server_works_and_ends_without_its_collector() {
         site.set("TINYBASE_TELEMETRY_OTLP_ENDPOINT", url);
         assert!(site.serve_in_vain().errors.contains("TINYBASE_TELEMETRY_OTLP_ENDPOINT"), "{url}");
     }
-    // It takes connections and never answers.
+    // It accepts connections and never responds.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     site.set("TINYBASE_TELEMETRY_OTLP_ENDPOINT", &format!("http://{}", silent.local_addr().unwrap()));
     let server = site.serve();

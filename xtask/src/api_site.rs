@@ -1,5 +1,5 @@
-//! A server whose API is tried out by its document: a fresh folder with two accounts and collections of every type of field.
-//! It never leaves a process running.
+//! A server for testing the API against its OpenAPI document: a fresh folder with two accounts and collections with
+//! every type of field. It never leaves a process running.
 
 use std::fs;
 use std::path::Path;
@@ -14,13 +14,13 @@ use crate::step;
 
 const PASSWORD: &str = "correct horse battery";
 
-/// Collections whose records are asked for: fields of every type, and rules that depend on the record.
+/// Collections whose records are requested: fields of every type, and rules that depend on the record.
 const COLLECTIONS: [&str; 3] = ["authors", "everything", "notes"];
 
 /// A collection that may be changed and deleted.
 const SPARE: &str = "spare";
 
-/// An account that a run signs in as.
+/// An account for a run to sign in with.
 pub(crate) struct Account {
     pub(crate) name: &'static str,
     email: &'static str,
@@ -37,22 +37,22 @@ pub(crate) struct Site {
 }
 
 impl Account {
-    /// What the hooks need to sign in.
+    /// Returns the environment variables with which the hooks sign in.
     pub(crate) fn variables(&self) -> [(&'static str, String); 2] {
         [("FUZZ_EMAIL", self.email.to_owned()), ("FUZZ_PASSWORD", PASSWORD.to_owned())]
     }
 
-    /// What a client signs in by: email and password.
+    /// Returns the credentials of a client: email and password.
     pub(crate) fn credentials(&self) -> (&'static str, &'static str) {
         (self.email, PASSWORD)
     }
 }
 
 impl Site {
-    /// Initialises a fresh folder in `dir`, serves it, and fills it.
+    /// Initializes a fresh folder in `dir`, serves it, and fills it.
     ///
     /// # Errors
-    /// When the server does not come up, or refuses the data.
+    /// When the server does not start, or refuses the data.
     pub(crate) fn prepare(binary: &Path, dir: &Path) -> Result<Site> {
         let data = dir.join("data");
         if data.exists() {
@@ -66,7 +66,7 @@ impl Site {
         let port = free_port()?;
         let mut serve = guarded(binary);
         serve.args(["serve", "--host", "127.0.0.1", "--port", &port.to_string()]).current_dir(&data);
-        // A run is one client that signs in often: limits would answer in place of what is to be tested.
+        // A run is one client that signs in often: rate limits would respond instead of what is to be tested.
         serve.env("TINYBASE_RATE_LIMIT_ENABLED", "false").env("TINYBASE_AUTH_LOGIN_BACKOFF", "false");
         let started = Instant::now();
         let process = Running::start(&mut serve, &dir.join("server.log"))?;
@@ -78,12 +78,12 @@ impl Site {
         Ok(site)
     }
 
-    /// Where it is served.
+    /// Returns its URL.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// What the hooks need to know of it.
+    /// Returns the environment variables that the hooks need.
     pub(crate) fn variables(&self) -> [(&'static str, String); 5] {
         [
             ("FUZZ_URL", self.url.clone()),
@@ -94,17 +94,17 @@ impl Site {
         ]
     }
 
-    /// Its OpenAPI document.
+    /// Returns its OpenAPI document.
     ///
     /// # Errors
-    /// When it is not answered.
+    /// When the server does not return it.
     pub(crate) fn document(&self) -> Result<String> {
         let mut answer =
             ureq::get(format!("{}/openapi.json", self.url)).call().context("GET /openapi.json")?;
         Ok(answer.body_mut().read_to_string()?)
     }
 
-    /// Whether both accounts can still sign in: where not, a run tested nothing but refusals.
+    /// Checks that both accounts can still sign in. If not, a run has only tested refusals.
     ///
     /// # Errors
     /// When one cannot.
@@ -120,10 +120,10 @@ impl Site {
         Ok(())
     }
 
-    /// Ends it, in good order.
+    /// Stops it gracefully.
     ///
     /// # Errors
-    /// When it does not end.
+    /// When it does not stop.
     pub(crate) fn stop(self) -> Result<()> {
         self.process.stop()
     }
@@ -199,7 +199,7 @@ fn collections() -> [Value; 4] {
     ]
 }
 
-/// Data with a value in each field of the collection `everything`.
+/// Returns data with a value for each field of the collection `everything`.
 fn everything_of(author: &Value, editor: &str) -> Value {
     json!({
         "title": "First", "slug": "first", "year": 1999, "price": 9.5, "is_new": true, "any": [1, "two", null],

@@ -1,5 +1,5 @@
-//! `cargo xtask blocked`: many fresh starts of a server whose extensions block, idle and on busy cores. It never holds the test
-//! itself.
+//! `cargo xtask blocked`: many fresh starts of a server whose extensions block, on idle and on busy cores. The test
+//! itself is not here.
 
 use anyhow::Result;
 
@@ -18,7 +18,7 @@ pub(crate) struct Options {
     release: bool,
 }
 
-/// Builds, stages and starts.
+/// Builds, stages and runs the test.
 ///
 /// # Errors
 /// When the build or the test fails.

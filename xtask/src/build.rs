@@ -1,5 +1,6 @@
-//! Building the host and its plugins, and staging each plugin where the binary looks for it:
-//! `target/<profile>/extensions/<name>/`, and all of them as a registry. It never builds in place: a running server may have the old library mapped.
+//! Builds the host and its plugins, and stages each plugin where the binary looks for it:
+//! `target/<profile>/extensions/<name>/`, and all of them as a registry. It never builds in place: a running server may
+//! have the old library mapped.
 
 use std::fs;
 use std::io;
@@ -12,7 +13,7 @@ use crate::sdk;
 use crate::step;
 use crate::workspace::{HOST_PACKAGE, MANIFEST_NAME, Plugin, Profile, Workspace, cargo};
 
-/// The folders of an extension that are shipped beside its library, where it has them.
+/// The folders of an extension that are shipped with its library, if they exist.
 const ASSET_DIRS: [&str; 4] = ["admin", "migrations", "pages", "templates"];
 
 /// A plugin's library that contains this text has SQLite linked into it: two copies in one process drop each other's locks.
@@ -34,9 +35,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     build_and_stage(&Workspace::load()?, Profile::optimised(options.release))
 }
 
-/// Builds the host, the registry's tool and all plugins, stages the plugins, and makes the registry of them that comes along.
+/// Builds the host, the registry's tool and all plugins, stages the plugins, and creates the bundled registry of them.
 ///
-/// Only these packages, never the whole workspace: what a test crate switches on must not end up in a shipped library.
+/// It only builds these packages, never the whole workspace: features enabled by a test crate must not end up in a
+/// shipped library.
 ///
 /// # Errors
 /// When a build fails or a file cannot be written.
@@ -61,7 +63,7 @@ pub(crate) fn build_and_stage(workspace: &Workspace, profile: Profile) -> Result
     registry::bundle(workspace, profile)
 }
 
-/// Puts one plugin beside the binary.
+/// Puts one plugin next to the binary.
 fn stage(plugin: &Plugin, profile_dir: &Path) -> Result<()> {
     let library = profile_dir.join(&plugin.library);
     let bytes = fs::read(&library).with_context(|| format!("{} was not built", library.display()))?;
@@ -85,7 +87,7 @@ fn stage(plugin: &Plugin, profile_dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies a folder with everything in it, file by file.
+/// Copies a folder recursively.
 ///
 /// # Errors
 /// Those of the file system.
@@ -103,7 +105,8 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies a file beside its place and renames it there, so that whoever has the old one open or mapped keeps it whole.
+/// Copies a file under a temporary name and renames it into place, so that processes with the old file open or mapped
+/// keep it intact.
 fn replace(from: &Path, to: &Path) -> Result<()> {
     let name = to.file_name().context("a file to write has a name")?.to_string_lossy();
     let temporary = to.with_file_name(format!(".{name}.{}", std::process::id()));

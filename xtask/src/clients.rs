@@ -1,5 +1,5 @@
-//! `cargo xtask clients`: what generators make of the document of a live server, in TypeScript and in Python, is compiled
-//! strictly and works against that server. It never changes what a generator made.
+//! `cargo xtask clients`: generates clients in TypeScript and Python from the document of a live server, compiles them
+//! strictly and runs them against that server. It never changes generated code.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::build;
 use crate::step;
 use crate::workspace::{Profile, Workspace};
 
-/// The releases that were tried.
+/// The tested releases.
 const PYTHON_PACKAGES: [&str; 2] = ["openapi-python-client==0.29.*", "mypy==2.*"];
 const NODE_PACKAGES: &str = r#"{
     "private": true,
@@ -33,24 +33,24 @@ const TYPESCRIPT_SETTINGS: &str = r#"{
     "files": ["client.ts", "api.d.ts"]
 }"#;
 
-/// The programs over the clients: each signs in, and changes a record field by field.
+/// The programs that use the clients: each signs in, and changes a record field by field.
 const TYPESCRIPT_PROGRAM: &str = include_str!("clients/client.ts");
 const PYTHON_PROGRAM: &str = include_str!("clients/client.py");
 
-/// Builds, and then the same.
+/// Builds the workspace and checks the clients.
 ///
 /// # Errors
-/// When a client is not made, not compiled, or changes what it does not name.
+/// When a client cannot be generated or compiled, or changes fields that it does not name.
 pub(crate) fn run() -> Result<()> {
     let workspace = Workspace::load()?;
     build::build_and_stage(&workspace, Profile::Debug)?;
     check(&workspace)
 }
 
-/// The part of `cargo xtask test`. The workspace must be built.
+/// Checks the clients as a part of `cargo xtask test`. The workspace must be built.
 ///
 /// # Errors
-/// The same.
+/// As [`run`].
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let dir = workspace.target_dir.join("clients");
     for folder in ["python", "typescript"] {
@@ -67,7 +67,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
-/// The command of a program that works against the server.
+/// Returns the command of a program that runs against the server.
 fn client(program: &Path, dir: &Path, site: &Site) -> Command {
     let (email, password) = site.admin.credentials();
     let mut command = Command::new(program);
@@ -103,7 +103,7 @@ fn python(dir: &Path, site: &Site) -> Result<()> {
     step::run("make the client in Python", &mut generate)?;
     let mut compile = Command::new(programs.join("python"));
     step::run("compile it", compile.current_dir(dir).args(["-m", "compileall", "-q", "tinybase_client"]))?;
-    // What the generator writes is its own affair; that what we write over it has the right types is ours.
+    // The generated code is not checked, but our code on top of it must have the right types.
     let mut check = Command::new(programs.join("mypy"));
     check.current_dir(dir).args(["--strict", "--follow-imports=silent", "client.py"]);
     step::run("check the types of what uses it", &mut check)?;

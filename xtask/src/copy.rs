@@ -1,5 +1,5 @@
-//! `cargo xtask copy`: a large instance from SQLite to PostgreSQL and back, each way killed once in the middle. It prints what
-//! each way took, and never touches a server that it did not start.
+//! `cargo xtask copy`: copies a large instance from SQLite to PostgreSQL and back, and kills each copy once in the
+//! middle. It prints the time of each direction, and never touches a server that it did not start.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -32,20 +32,20 @@ pub(crate) struct Options {
     release: bool,
 }
 
-/// What one way took.
+/// The result of one direction.
 struct Way {
     name: &'static str,
-    /// Rows that were copied before it was killed.
+    /// The rows copied before it was killed.
     killed_at: u64,
-    /// Both runs together, verification included.
+    /// The time of both runs together, including verification.
     time: Duration,
     report: Value,
 }
 
-/// Builds, fills an instance, copies it to PostgreSQL and back, and holds what came back against what went.
+/// Builds, fills an instance, copies it to PostgreSQL and back, and compares the result with the original.
 ///
 /// # Errors
-/// When a step fails, or what comes back differs.
+/// When a step fails, or the result differs.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
     let profile = Profile::optimised(options.release);
@@ -115,7 +115,7 @@ impl Site {
         command
     }
 
-    /// Begins a copy and kills it once it has told that a third of the rows are there. Answers how many it told of last.
+    /// Starts a copy and kills it once it has reported a third of the rows. Returns the last reported number of rows.
     fn copy_and_kill(&self, from: &str, to: &str) -> Result<u64> {
         let mut command = self.copying(from, to);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
@@ -137,7 +137,7 @@ impl Site {
     }
 }
 
-/// The two numbers of `1000 of 2000 rows copied`.
+/// Parses the two numbers in `1000 of 2000 rows copied`.
 fn told(line: &str) -> Option<(u64, u64)> {
     let (done, rest) = line.split_once(" of ")?;
     let (total, _) = rest.split_once(' ')?;

@@ -1,4 +1,4 @@
-//! `cargo xtask crash`: the crash test alone, for as many kills as one likes. It never holds the test itself.
+//! `cargo xtask crash`: the crash test alone, with any number of kills. The test itself is not here.
 
 use anyhow::Result;
 
@@ -17,7 +17,7 @@ pub(crate) struct Options {
     release: bool,
 }
 
-/// Builds, stages and kills.
+/// Builds, stages and runs the test.
 ///
 /// # Errors
 /// When the build or the test fails.

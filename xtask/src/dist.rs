@@ -1,4 +1,5 @@
-//! `cargo xtask dist`: one folder and one archive that run on a machine without Rust. It never ships what the build did not stage.
+//! `cargo xtask dist`: packs one folder and one archive that run on a machine without Rust. It only ships what the
+//! build staged.
 
 use std::fmt::Write;
 use std::fs;
@@ -15,7 +16,7 @@ use crate::registry;
 use crate::step;
 use crate::workspace::{Profile, Workspace, cargo};
 
-/// What is shipped beside the binary: the file in the source, and its name in the folder.
+/// The files shipped with the binary: the path in the source, and the name in the folder.
 const PAPERS: [(&str, &str); 6] = [
     ("xtask/dist/README.md", "README.md"),
     ("xtask/dist/tinybase.service", "tinybase.service"),
@@ -25,7 +26,7 @@ const PAPERS: [(&str, &str); 6] = [
     ("registry/README.md", "docs/registry.md"),
 ];
 
-/// Links of the documentation that lead elsewhere in the source than in the folder.
+/// Links in the documentation whose targets are elsewhere in the folder than in the source.
 const LINKS: [(&str, &str); 2] = [
     ("](../../plugin-api/README.md", "](../../sdk/plugin-api/README.md"),
     ("](../../registry/README.md", "](../registry.md"),
@@ -39,7 +40,7 @@ pub(crate) struct Options {
     out: std::path::PathBuf,
 }
 
-/// Builds, packs, and tries the packed binary without anything of the build around it.
+/// Builds, packs, and tests the packed binary without the build around it.
 ///
 /// # Errors
 /// When the build fails, a file cannot be written, or the packed binary does not start.
@@ -61,7 +62,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Copies the binaries, the staged extensions, the registry of them and the papers.
+/// Copies the binaries, the staged extensions, their registry and the documents.
 fn pack(workspace: &Workspace, folder: &Path) -> Result<()> {
     let binary = workspace.binary(Profile::Dist);
     for binary in [binary, registry::tool(workspace, Profile::Dist)] {
@@ -94,7 +95,7 @@ fn pack(workspace: &Workspace, folder: &Path) -> Result<()> {
     pages.iter().try_for_each(|page| check_links(page))
 }
 
-/// Every page below a folder.
+/// Collects every page below a folder.
 fn collect_pages(folder: &Path, pages: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -119,7 +120,7 @@ fn check_links(page: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The crates that are built in, with their licences, as cargo knows them.
+/// Returns the crates that are built in, with their licenses, according to cargo.
 fn third_party(workspace: &Workspace) -> Result<String> {
     let output = cargo()
         .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", &target_triple()?])
@@ -146,7 +147,8 @@ fn third_party(workspace: &Workspace) -> Result<String> {
     Ok(text)
 }
 
-/// Runs the packed binary with no environment, far from the build: it initialises, comes up, and a bundled plugin answers.
+/// Runs the packed binary with an empty environment, away from the build: it initializes, starts, and a bundled plugin
+/// responds.
 fn try_alone(folder: &Path) -> Result<()> {
     let place = std::env::temp_dir().join(format!("tinybase-dist-{}", std::process::id()));
     fs::create_dir_all(&place)?;
@@ -184,7 +186,7 @@ fn try_in(folder: &Path, place: &Path) -> Result<()> {
     server.stop()
 }
 
-/// What the shipped README begins with: the first login, a collection, a record.
+/// Runs the first steps in the shipped README: the first login, a collection, a record.
 fn first_steps(port: u16) -> Result<()> {
     let post = |path: &str, token: &str, body: Value| -> Result<Value> {
         let mut answer = ureq::post(format!("http://127.0.0.1:{port}{path}"))
@@ -206,7 +208,7 @@ fn first_steps(port: u16) -> Result<()> {
     Ok(())
 }
 
-/// The target that cargo builds for here, such as `x86_64-unknown-linux-gnu`.
+/// Returns cargo's target triple for this machine, such as `x86_64-unknown-linux-gnu`.
 fn target_triple() -> Result<String> {
     let output = cargo().arg("-vV").output().context("cargo cannot be started")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -1,5 +1,5 @@
-//! The commands of the project, run as `cargo xtask <command>`. It owns how the project is built, tested, measured
-//! and packed, and never holds anything that the shipped binary needs.
+//! The commands of the project, run as `cargo xtask <command>`. It owns how the project is built, tested, measured and
+//! packed, and never contains anything that the shipped binary needs.
 #![allow(clippy::print_stdout, reason = "a command line tool answers on stdout")]
 
 mod api_site;

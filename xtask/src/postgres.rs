@@ -1,5 +1,5 @@
-//! `cargo xtask postgres`: a PostgreSQL server of its own for whoever runs tests by hand, and for `cargo xtask test`.
-//! It never touches another server, and leaves nothing behind.
+//! `cargo xtask postgres`: a temporary PostgreSQL server for tests that are run by hand, and for `cargo xtask test`. It
+//! never touches another server, and leaves nothing behind.
 
 use std::process::Command;
 use std::time::Instant;
@@ -19,12 +19,12 @@ pub(crate) struct Options {
     command: Vec<String>,
 }
 
-/// Starts a server and stops it after the command, or when it is asked to end.
+/// Starts a server and stops it after the command, or on a signal.
 ///
 /// # Errors
 /// When PostgreSQL is missing and cannot be installed, does not start, or the command fails.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    // Taken before the server is there: from now on Ctrl-C ends the command, and then the server in order.
+    // Registered before the server starts: from now on Ctrl-C ends the command, and then stops the server gracefully.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let cluster = start()?;
     let Some((program, arguments)) = options.command.split_first() else {
@@ -45,7 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A server for tests.
+/// Starts a server for tests.
 ///
 /// # Errors
 /// When PostgreSQL is missing and cannot be installed, or does not start.

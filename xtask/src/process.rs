@@ -1,4 +1,4 @@
-//! Servers as child processes: started so that they end with the command, watched for their memory. It never leaves one running.
+//! Servers as child processes: they end with the command, and their memory is monitored. It never leaves one running.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long a server may take to come up or to go down.
+/// How long a server may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A process that is killed when this is dropped.
@@ -34,14 +34,15 @@ impl Running {
         Ok(Self { child })
     }
 
-    /// Kilobytes from `/proc/PID/status`: `VmRSS` for now, `VmHWM` for the most there ever was. None once it has ended.
+    /// Returns kilobytes from `/proc/PID/status`: `VmRSS` for current memory, `VmHWM` for peak memory. None once it has
+    /// ended.
     pub(crate) fn memory_kb(&self, key: &str) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
         line.split_whitespace().next()?.parse().ok()
     }
 
-    /// Whether it has ended, and how.
+    /// Returns the exit status if it has ended.
     ///
     /// # Errors
     /// When the system cannot say.
@@ -49,10 +50,10 @@ impl Running {
         Ok(self.child.try_wait()?)
     }
 
-    /// Asks it to end and waits until it has.
+    /// Sends it the signal to stop and waits until it has ended.
     ///
     /// # Errors
-    /// When it does not within [`PATIENCE`].
+    /// When it does not end within [`PATIENCE`].
     pub(crate) fn stop(mut self) -> Result<()> {
         let id = i32::try_from(self.child.id())
             .ok()
@@ -69,10 +70,10 @@ impl Running {
         Ok(())
     }
 
-    /// Waits until `url` answers 200 and returns how long that took from `started`.
+    /// Waits until `url` returns 200, and returns the time since `started`.
     ///
     /// # Errors
-    /// When the process ends first, or [`PATIENCE`] does.
+    /// When the process ends first, or [`PATIENCE`] runs out.
     pub(crate) fn wait_for(&mut self, url: &str, started: Instant) -> Result<Duration> {
         loop {
             if ureq::get(url).call().is_ok() {
@@ -91,13 +92,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself, which is what is wanted.
+        // It may have ended by itself, which is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A command for `program` that the system kills when this process dies, however that happens.
+/// Returns a command for `program` that the system kills when this process dies for any reason.
 pub(crate) fn guarded(program: &Path) -> Command {
     let setpriv = Path::new("/usr/bin/setpriv");
     if !setpriv.exists() {
@@ -108,7 +109,7 @@ pub(crate) fn guarded(program: &Path) -> Command {
     command
 }
 
-/// A port that was free a moment ago.
+/// Returns a port that was free a moment ago.
 ///
 /// # Errors
 /// When the system has none.

@@ -1,5 +1,5 @@
-//! HTTP/1.1 by hand over one connection, so that a load chooses its source address, its pace and what it leaves unread.
-//! It never follows a redirect, and never opens a connection again by itself.
+//! A minimal HTTP/1.1 client over one connection, so that a load chooses its source address, its pace and what it
+//! leaves unread. It never follows a redirect, and never reconnects by itself.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
@@ -8,22 +8,22 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
 
-/// Where the ordinary clients of a load come from.
+/// The source address of the ordinary clients of a load.
 pub(crate) const ORDINARY: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
-/// How a connection is opened.
+/// The options of a connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Origin {
     /// The address that the server sees.
     pub(crate) address: Ipv4Addr,
     /// How long one read or write may take.
     pub(crate) patience: Duration,
-    /// The socket's receive buffer in bytes, where the client reads slowly on purpose.
+    /// The socket's receive buffer in bytes, for a client that reads slowly on purpose.
     pub(crate) receive_buffer: Option<usize>,
 }
 
 impl Origin {
-    /// One with the system's buffers.
+    /// Creates options with the system's buffers.
     pub(crate) fn new(address: Ipv4Addr, patience: Duration) -> Self {
         Self { address, patience, receive_buffer: None }
     }
@@ -47,14 +47,15 @@ impl Origin {
     }
 }
 
-/// One connection that is kept.
+/// A persistent connection.
 pub(crate) struct Connection {
     stream: BufReader<TcpStream>,
-    /// The last line; its memory is used again. Whoever measures beside hundreds of threads would else wait for the allocator.
+    /// The last line, whose buffer is reused. With hundreds of other threads, a measurement would otherwise wait for
+    /// the allocator.
     line: String,
 }
 
-/// The start of an answer: what precedes its body.
+/// The head of a response: everything before its body.
 struct Head {
     status: u16,
     length: Option<u64>,
@@ -69,15 +70,15 @@ impl Connection {
         Ok(Self { stream: BufReader::new(origin.open(port)?), line: String::new() })
     }
 
-    /// Sends a request, reads its answer to the end and returns the status.
+    /// Sends a request, reads the whole response and returns the status.
     ///
     /// # Errors
-    /// Those of the connection, and an answer that is not HTTP.
+    /// Those of the connection, and a response that is not HTTP.
     pub(crate) fn send(&mut self, request: &str) -> Result<u16> {
         self.send_into(request, &mut std::io::sink())
     }
 
-    /// The same, with the body written to `body`.
+    /// Like [`Connection::send`], and writes the body to `body`.
     ///
     /// # Errors
     /// As [`Connection::send`].
@@ -115,7 +116,7 @@ impl Connection {
         Ok(Head { status, length: if chunked { None } else { length } })
     }
 
-    /// Copies one chunk, and returns whether there was one.
+    /// Copies one chunk. Returns whether there was one.
     fn chunk(&mut self, body: &mut impl Write) -> Result<bool> {
         self.read_line()?;
         let length = u64::from_str_radix(self.line.split(';').next().unwrap_or_default().trim(), 16)?;
@@ -135,22 +136,22 @@ impl Connection {
     }
 }
 
-/// A `GET`.
+/// Returns a `GET` request.
 pub(crate) fn get(path: &str) -> String {
     with_method("GET", path)
 }
 
-/// A request without a body.
+/// Returns a request without a body.
 pub(crate) fn with_method(method: &str, path: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
 }
 
-/// The same request as whom the token names.
+/// Returns the same request with an access token.
 pub(crate) fn with_token(request: &str, token: &str) -> String {
     request.replacen("\r\n", &format!("\r\nAuthorization: Bearer {token}\r\n"), 1)
 }
 
-/// A request with a JSON body.
+/// Returns a request with a JSON body.
 pub(crate) fn with_json(method: &str, path: &str, body: &str) -> String {
     let length = body.len();
     format!(
@@ -158,7 +159,7 @@ pub(crate) fn with_json(method: &str, path: &str, body: &str) -> String {
     )
 }
 
-/// A query's value, with everything but letters and digits encoded.
+/// Returns a query value in which everything except letters and digits is encoded.
 pub(crate) fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -176,7 +177,7 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
-    /// What a client makes of these bytes.
+    /// Returns what a client reads from these bytes.
     fn answered(bytes: &'static [u8]) -> Result<(u16, Vec<u8>)> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let port = listener.local_addr()?.port();

@@ -1,5 +1,5 @@
-//! The bundled registry: the staged extensions, packed, signed and put beside the binary as `registry/`. Its keys are made in the
-//! target folder and never shipped: whoever has the program trusts the registry as much as the program, and no further.
+//! The bundled registry: the staged extensions, packed, signed and put next to the binary as `registry/`. Its keys are
+//! generated in the target folder and never shipped: users trust the registry as much as the program, and no further.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,24 +10,25 @@ use anyhow::{Context, Result};
 use crate::step;
 use crate::workspace::{Profile, Workspace};
 
-/// The package that is the registry's tool.
+/// The package of the registry's tool.
 pub(crate) const TOOL_PACKAGE: &str = "tinybase-registry";
 
-/// The folder beside the binary.
+/// The folder next to the binary.
 pub(crate) const FOLDER: &str = "registry";
 
-/// Who publishes what comes with the host.
+/// The publisher of the bundled extensions.
 const PUBLISHER: &str = "tinybase";
 
-/// The registry is as old as the program that it came with, so its signatures outlive it.
+/// The registry is used as long as the program it is shipped with, so its signatures must not expire before.
 const LIFETIME: &str = "3650d";
 
-/// The tool's binary.
+/// Returns the path of the tool's binary.
 pub(crate) fn tool(workspace: &Workspace, profile: Profile) -> PathBuf {
     workspace.profile_dir(profile).join(format!("{TOOL_PACKAGE}{}", std::env::consts::EXE_SUFFIX))
 }
 
-/// Makes the registry again from what is staged. The keys stay from one build to the next, so that its publisher does not change.
+/// Rebuilds the registry from the staged extensions. The keys stay the same between builds, so that its publisher does
+/// not change.
 ///
 /// # Errors
 /// When the tool fails or a file cannot be written.
@@ -65,7 +66,7 @@ pub(crate) fn bundle(workspace: &Workspace, profile: Profile) -> Result<()> {
     Ok(())
 }
 
-/// Runs the tool, of which nothing is shown unless it fails.
+/// Runs the tool. Its output is only shown if it fails.
 fn quiet(tool: &Path, arguments: &[&Path], more: &[&str]) -> Result<()> {
     step::quiet("sign the bundled registry", Command::new(tool).args(arguments).args(more))
 }

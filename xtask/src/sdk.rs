@@ -1,5 +1,5 @@
-//! The SDK of authors beside the binary, so that `tinybase extensions new` makes what builds without this repository: a
-//! workspace of its own with the crates that an extension depends on. It never changes a source file.
+//! The SDK for authors, next to the binary, so that extensions from `tinybase extensions new` build without this
+//! repository: a separate workspace with the crates that an extension depends on. It never changes a source file.
 
 use std::fs;
 use std::io;
@@ -11,7 +11,7 @@ use toml::{Table, Value};
 use crate::build::copy_tree;
 use crate::workspace::Workspace;
 
-/// The crates, by their folders; the first holds the others.
+/// The crates, by their folders; the first contains the others.
 const CRATES: [&str; 4] = ["plugin-api", "plugin-api/abi", "plugin-api/macros", "plugin-api/postgres"];
 
 /// Puts the SDK into `into`.
@@ -27,14 +27,14 @@ pub(crate) fn stage(workspace: &Workspace, into: &Path) -> Result<()> {
     let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let manifest = own_workspace(text.parse().context("the workspace's Cargo.toml")?);
     let target = into.join("Cargo.toml");
-    // Left alone where it is the same, so that nothing is built again.
+    // An unchanged file is not touched, so that nothing is rebuilt.
     if fs::read_to_string(&target).is_ok_and(|there| there == manifest) {
         return Ok(());
     }
     fs::write(&target, manifest).with_context(|| format!("writing {}", target.display()))
 }
 
-/// Takes away what an earlier staging left and the crates hold no more: a build would find it.
+/// Removes files of an earlier staging that are no longer in the crates: a build would find them.
 fn remove_stale(from: &Path, staged: &Path) -> io::Result<()> {
     for entry in fs::read_dir(staged)? {
         let entry = entry?;
@@ -49,7 +49,7 @@ fn remove_stale(from: &Path, staged: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What the crates inherit, and nothing else of the repository's workspace.
+/// Returns the parts of the repository's workspace that the crates inherit, and nothing else.
 fn own_workspace(mut root: Table) -> String {
     let mut kept = Table::new();
     if let Some(Value::Table(mut workspace)) = root.remove("workspace") {
@@ -63,7 +63,7 @@ fn own_workspace(mut root: Table) -> String {
     kept.to_string()
 }
 
-/// A crate of the registry, or one of the SDK.
+/// Returns whether a dependency is a crate of the registry or of the SDK.
 fn is_reachable(dependency: &Value) -> bool {
     let path = dependency.get("path").and_then(Value::as_str);
     path.is_none_or(|path| CRATES.contains(&path))

@@ -1,4 +1,4 @@
-//! `cargo xtask serve`: from a fresh clone to a running server in one command. It never touches data that is there.
+//! `cargo xtask serve`: from a fresh clone to a running server in one command. It never touches existing data.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -21,10 +21,10 @@ pub(crate) struct Options {
     arguments: Vec<String>,
 }
 
-/// Builds, initialises once, and becomes the server.
+/// Builds, initializes once, and is replaced by the server process.
 ///
 /// # Errors
-/// When the build or the initialisation fails, or the server cannot be started.
+/// When the build or the initialization fails, or the server cannot be started.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
     build::build_and_stage(&workspace, Profile::Release)?;
@@ -32,7 +32,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let data_dir = std::env::current_dir()?.join(DATA_DIR);
     if !data_dir.join("tinybase.toml").exists() {
         fs::create_dir_all(&data_dir).with_context(|| format!("creating {}", data_dir.display()))?;
-        // Without a terminal it asks nothing: the first login creates the admin.
+        // Without a terminal it asks no questions: the first login creates the admin.
         step::run(
             "initialise ./tinybase-data",
             Command::new(&binary).arg("init").arg(&data_dir).stdin(Stdio::null()),

@@ -1,5 +1,5 @@
-//! Running one step of a command: its name before, its time after, and one clear line when it fails.
-//! It never decides what runs.
+//! Runs one step of a command: prints its name before, its time after, and one clear line when it fails. It never
+//! decides what runs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,7 +24,7 @@ pub(crate) fn run(name: &str, command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs `command` with its output kept back, and fails with what it said last.
+/// Runs `command` with its output captured, and fails with its last lines.
 ///
 /// # Errors
 /// When the program cannot be started or ends with a code other than 0.
@@ -39,7 +39,8 @@ pub(crate) fn quiet(name: &str, command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Installs Python packages in an environment in `dir` where their programs are not there, and answers the folder of those.
+/// Installs Python packages in an environment in `dir` if their programs are missing, and returns the folder of the
+/// programs.
 ///
 /// # Errors
 /// When Python is missing, or PyPI does not have them.
@@ -57,12 +58,12 @@ pub(crate) fn python_environment(dir: &Path, programs: &[&str], packages: &[&str
     Ok(folder)
 }
 
-/// A duration as a person reads it, `12.3 s`.
+/// Formats a duration for people, `12.3 s`.
 pub(crate) fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }
 
-/// The command line as one would type it.
+/// Returns the command line as typed in a shell.
 fn describe(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let words = std::iter::once(program.file_name().unwrap_or_default()).chain(command.get_args());

@@ -1,4 +1,5 @@
-//! The suite of tests on each engine: what is run, and how many passed. It never decides what else a change must pass.
+//! The test suite on each engine: what is run, and how many tests passed. It never decides what else a change must
+//! pass.
 
 use std::fmt;
 use std::fs::File;
@@ -13,10 +14,10 @@ use tinybase_test_postgres::{LEFT_OUT_VARIABLE, URL_VARIABLE};
 use crate::workspace::cargo;
 use crate::{postgres, step};
 
-/// The tests that touch data, and so run on PostgreSQL too.
+/// The tests that access data, and so also run on PostgreSQL.
 const ON_POSTGRES: &str = "package(tinybase) + package(tinybase-tests) + package(tinybase-collections) + package(tinybase-plugin-api)";
 
-/// How many tests passed, and how many of a run on PostgreSQL are about SQLite.
+/// The number of passed tests, and how many tests of a run on PostgreSQL are about SQLite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Count {
     passed: usize,
@@ -34,14 +35,14 @@ impl fmt::Display for Count {
     }
 }
 
-/// The suite, run by nextest where it is installed, which ends a test that hangs.
+/// The suite, run by nextest if it is installed, which ends a hanging test.
 pub(crate) struct Suite<'w> {
     root: &'w Path,
     with_nextest: bool,
 }
 
 impl<'w> Suite<'w> {
-    /// The suite of the workspace at `root`.
+    /// Creates the suite of the workspace at `root`.
     pub(crate) fn new(root: &'w Path) -> Suite<'w> {
         let mut probe = Command::new("cargo-nextest");
         let probe = probe.args(["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -58,7 +59,7 @@ impl<'w> Suite<'w> {
         Ok(Count { passed: self.run("tests on SQLite", command)?, left_out: 0 })
     }
 
-    /// Runs every test that touches data, on a PostgreSQL server of its own.
+    /// Runs every test that accesses data, on its own PostgreSQL server.
     ///
     /// # Errors
     /// When the server does not start, or a test fails.
@@ -74,7 +75,8 @@ impl<'w> Suite<'w> {
         Ok(Count { passed, left_out })
     }
 
-    /// The whole workspace each time: to name packages would build their dependencies once more, with other features.
+    /// Returns a command for the whole workspace: naming packages would build their dependencies again with other
+    /// features.
     fn command(&self, filter: Option<&str>) -> Command {
         let mut command = cargo();
         command.current_dir(self.root);
@@ -89,14 +91,14 @@ impl<'w> Suite<'w> {
         command
     }
 
-    /// Runs one suite with its output shown, and counts what passed by what it says.
+    /// Runs one suite with its output shown, and counts the passed tests from the output.
     fn run(&self, name: &str, mut command: Command) -> Result<usize> {
         println!("==> {name}");
         let started = Instant::now();
         if std::io::stdout().is_terminal() {
             command.env("CARGO_TERM_COLOR", "always");
         }
-        // nextest says everything on stderr, the harness of cargo what it counted on stdout.
+        // nextest writes everything to stderr; cargo's harness writes its counts to stdout.
         if self.with_nextest {
             command.stderr(Stdio::piped());
         } else {
@@ -129,7 +131,7 @@ fn show_and_count(output: impl BufRead) -> usize {
     passed
 }
 
-/// How many tests passed as the last line of a run says, 0 for any other line.
+/// Returns the number of passed tests in the last line of a run, 0 for any other line.
 fn passed_of(line: &str) -> usize {
     let line = without_colours(line);
     let line = line.trim_start();
@@ -149,7 +151,7 @@ fn passed_of(line: &str) -> usize {
         .unwrap_or(0)
 }
 
-/// The same text as a file would get it.
+/// Returns the text without terminal colors.
 fn without_colours(line: &str) -> String {
     let mut parts = line.split('\u{1b}');
     let first = parts.next().unwrap_or_default().to_owned();

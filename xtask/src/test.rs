@@ -1,4 +1,4 @@
-//! `cargo xtask test`: what every change must pass, in the order in which it fails fastest. It never skips a failure.
+//! `cargo xtask test`: all checks that every change must pass, the fastest to fail first. It never skips a failure.
 
 use std::time::Instant;
 
@@ -26,7 +26,7 @@ pub(crate) struct Options {
 /// The first step that failed.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let started = Instant::now();
-    // Missing, it is named or installed now, not after the minutes that all else takes.
+    // A missing installation is reported or installed now, not after minutes of other steps.
     Installation::find_or_install().context("the suite runs on PostgreSQL too")?;
     let workspace = Workspace::load()?;
     let cargo_in_root = |arguments: &[&str]| {
@@ -44,7 +44,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let on_sqlite = suite.on_sqlite()?;
     let on_postgres = suite.on_postgres()?;
     if !options.fast {
-        // The whole workspace, as above: naming packages would build their dependencies once more with other features.
+        // The whole workspace, as above: naming packages would build their dependencies again with other features.
         let doc_tests = ["test", "--workspace", "--locked", "--doc"];
         step::run("documentation's tests", &mut cargo_in_root(&doc_tests))?;
         fuzz_api::bounded(&workspace)?;

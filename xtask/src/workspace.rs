@@ -1,4 +1,4 @@
-//! What the workspace is made of, asked from cargo: its root, its target folder and its plugins. It never builds anything.
+//! The workspace according to cargo: its root, its target folder and its plugins. It never builds anything.
 
 use std::ffi::OsString;
 use std::fs;
@@ -8,25 +8,25 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// The package that is the host.
+/// The host's package.
 pub(crate) const HOST_PACKAGE: &str = "tinybase";
 
 /// The file in a plugin's folder that describes the extension.
 pub(crate) const MANIFEST_NAME: &str = "extension.toml";
 
-/// How the host and its plugins are built.
+/// The build profile of the host and its plugins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Profile {
     /// For tests.
     Debug,
-    /// Optimised, as `serve` builds it for whoever tries it out.
+    /// Optimized, for `serve`.
     Release,
-    /// What is shipped: optimised over all crates at once, which takes twice as long.
+    /// For shipping: optimized across all crates, which takes twice as long.
     Dist,
 }
 
 impl Profile {
-    /// What an option `--release` asks for.
+    /// Returns the profile for an option `--release`.
     pub(crate) fn optimised(release: bool) -> Profile {
         if release { Profile::Release } else { Profile::Debug }
     }
@@ -36,7 +36,7 @@ impl Profile {
 pub(crate) struct Workspace {
     /// The folder with the root Cargo.toml.
     pub(crate) root: PathBuf,
-    /// Where cargo puts what it builds.
+    /// Cargo's folder for build output.
     pub(crate) target_dir: PathBuf,
     /// The version of the host, which is the version of a release.
     pub(crate) version: String,
@@ -56,7 +56,7 @@ pub(crate) struct Plugin {
     pub(crate) library: String,
 }
 
-/// `cargo`, the one that runs this very command where there is one.
+/// Returns a `cargo` command: the cargo that runs this program, if there is one.
 pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
 }
@@ -100,7 +100,7 @@ impl Workspace {
         Ok(Self { root, target_dir: PathBuf::from(target_dir), version, plugins })
     }
 
-    /// Where `profile` is built.
+    /// Returns the output folder of `profile`.
     pub(crate) fn profile_dir(&self, profile: Profile) -> PathBuf {
         self.target_dir.join(match profile {
             Profile::Debug => "debug",
@@ -109,13 +109,13 @@ impl Workspace {
         })
     }
 
-    /// The host's binary.
+    /// Returns the path of the host's binary.
     pub(crate) fn binary(&self, profile: Profile) -> PathBuf {
         self.profile_dir(profile).join(format!("{HOST_PACKAGE}{}", std::env::consts::EXE_SUFFIX))
     }
 }
 
-/// The plugin that `package` is, if it lies under `plugins_dir` and makes a library to load.
+/// Returns the plugin of `package` if it is under `plugins_dir` and builds a loadable library.
 fn plugin(plugins_dir: &Path, package: &Value) -> Result<Option<Plugin>> {
     let manifest = PathBuf::from(package["manifest_path"].as_str().unwrap_or_default());
     let Some(dir) = manifest.parent().filter(|dir| dir.starts_with(plugins_dir)) else { return Ok(None) };
@@ -138,7 +138,7 @@ fn plugin(plugins_dir: &Path, package: &Value) -> Result<Option<Plugin>> {
     }))
 }
 
-/// The `name` in an extension's manifest.
+/// Returns the `name` in an extension's manifest.
 fn extension_name(manifest: &Path) -> Result<String> {
     let text = fs::read_to_string(manifest)
         .with_context(|| format!("{}: every plugin needs this manifest", manifest.display()))?;

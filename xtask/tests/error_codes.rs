@@ -1,5 +1,5 @@
-//! The documentation's list of error codes, held against the sources: every code that an answer of the host or of a built-in
-//! extension can carry stands in it, and no other. It starts nothing.
+//! Compares the documentation's list of error codes with the sources: it must have every code in the responses of the
+//! host and of built-in extensions, and no other. It starts nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,24 +9,24 @@ use std::{
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
-/// Where answers are made.
+/// The folders whose code creates responses.
 const SOURCES: [&str; 2] = ["host/src", "plugins"];
 
-/// What is made there for tests alone, or for the command line, whose errors have no HTTP.
+/// Codes for tests only, or for the command line, whose errors have no HTTP response.
 const NOT_ANSWERED: [&str; 6] =
     ["/tests/", "/tests.rs", "_tests.rs", "/testing.rs", "/benches/", "plugins/collections/src/commands/"];
 
-/// The page of codes, and the one that it refers to for packages and registries, which a test of its own holds.
+/// The page of codes. It links to another page for the codes of packages and registries, which has its own test.
 const PAGE: &str = "docs/http.md";
 const REFUSALS: &str = "docs/extensions/refusals.md";
 
-/// Codes that stand in the sources of the boundary.
+/// Codes in the sources of the boundary.
 const OF_THE_BOUNDARY: [&str; 1] = ["plugin_panicked"];
 
 /// The head of each table of codes.
 const HEAD: &str = "| status | code | when |";
 
-/// Which argument of a function that makes an error is its code.
+/// Returns which argument of an error constructor is the code.
 fn position(of: &str, function: &str) -> Option<usize> {
     const BY_STATUS: [&str; 14] = [
         "bad_request",
@@ -48,14 +48,14 @@ fn position(of: &str, function: &str) -> Option<usize> {
         ("ApiError" | "Error" | "RawError" | "QueryFault", "new") | ("RawError", "with_details") => Some(1),
         ("ChangeError" | "InstallError", _) if BY_STATUS.contains(&function) => Some(0),
         ("Wrong", "Content") => Some(0),
-        // These carry lists of faults, a limit or a cause.
+        // These take lists of faults, a limit or a cause.
         ("ApiError", "unprocessable" | "too_large" | "internal") => None,
         ("ApiError" | "Error", _) if BY_STATUS.contains(&function) => Some(0),
         _ => None,
     }
 }
 
-/// The codes that a piece of code can answer, added to `codes`.
+/// Adds the error codes in a piece of code to `codes`.
 fn collect(tokens: TokenStream, codes: &mut BTreeSet<String>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let mut at = 0;
@@ -97,7 +97,7 @@ fn collect(tokens: TokenStream, codes: &mut BTreeSet<String>) {
     }
 }
 
-/// The length of a module for tests, where one begins here.
+/// Returns the length of a test module if one begins here.
 fn test_length(tokens: &[TokenTree]) -> Option<usize> {
     let [TokenTree::Punct(hash), TokenTree::Group(attribute), ..] = tokens else { return None };
     if hash.as_char() != '#' || attribute.stream().to_string().replace(' ', "") != "cfg(test)" {
@@ -111,7 +111,7 @@ fn test_length(tokens: &[TokenTree]) -> Option<usize> {
     tokens.iter().position(ends).map(|end| end + 1)
 }
 
-/// The first block behind the name of a function.
+/// Returns the first block after the name of a function.
 fn body(tokens: &[TokenTree]) -> Option<&Group> {
     tokens.iter().find_map(|token| match token {
         TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Some(group),
@@ -119,7 +119,7 @@ fn body(tokens: &[TokenTree]) -> Option<&Group> {
     })
 }
 
-/// What stands between the commas of a call.
+/// Splits the arguments of a call at the commas.
 fn arguments(given: &Group) -> Vec<Vec<TokenTree>> {
     let mut arguments = vec![Vec::new()];
     for token in given.stream() {
@@ -131,7 +131,7 @@ fn arguments(given: &Group) -> Vec<Vec<TokenTree>> {
     arguments
 }
 
-/// The texts in a piece of code that have the form of a code.
+/// Adds the string literals that look like a code.
 fn words(tokens: TokenStream, codes: &mut BTreeSet<String>) {
     for token in tokens {
         match token {
@@ -153,7 +153,7 @@ fn is_code(word: &str) -> bool {
         && word.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_')
 }
 
-/// The codes in the tables of a page: what stands in backticks in their second column.
+/// Returns the codes in the tables of a page: the text in backticks in their second column.
 fn documented(page: &str) -> BTreeSet<String> {
     let mut in_table = false;
     let mut codes = BTreeSet::new();
@@ -171,7 +171,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies inside of the workspace").to_owned()
 }
 
-/// The Rust files below a folder, by their paths from the root.
+/// Collects the Rust files below a folder, by their paths from the root.
 fn rust_files(folder: &Path, found: &mut BTreeMap<String, PathBuf>) {
     for entry in fs::read_dir(folder).expect("the folder is there") {
         let path = entry.expect("the folder can be read").path();

@@ -1,4 +1,4 @@
-//! The entries: written after events, listed page by page, exported to a file.
+//! The audit entries: written after events, listed in pages, exported to a file.
 
 use std::{
     fs::File,
@@ -10,7 +10,7 @@ use tinybase_plugin_api::{database::Row, prelude::*};
 use crate::Audit;
 
 const COLUMNS: &str = "id, at, topic, subject, object_id, user_id, email, request_id";
-/// How many entries a page may hold.
+/// The maximum number of entries on a page.
 const LIMIT_MAX: i64 = 1000;
 const LIMIT_DEFAULT: i64 = 100;
 
@@ -27,7 +27,7 @@ fn entry(row: &Row<'_>) -> Result<Json> {
     }))
 }
 
-/// A number of the query, or 422 that says which one and what is allowed.
+/// Reads a number from the query. An invalid one is a 422 error that names the parameter and the allowed range.
 fn number(
     request: &Request,
     name: &str,
@@ -46,7 +46,7 @@ fn number(
 }
 
 impl Audit {
-    /// An event as an entry. Told after the change was committed.
+    /// Writes an entry for an event. Called after the change was committed.
     pub(crate) async fn write_down(self: Arc<Self>, event: Event) -> Result<()> {
         let text = |value: &Json| value.as_str().map(str::to_owned);
         let caller = &event.payload["caller"];
@@ -65,7 +65,7 @@ impl Audit {
         Ok(())
     }
 
-    /// A page of entries, newest first.
+    /// Lists a page of entries, newest first.
     pub(crate) async fn list(self: Arc<Self>, request: Request) -> Result<Response> {
         let limit = number(&request, "limit", LIMIT_DEFAULT, 1..=LIMIT_MAX)?;
         let offset = number(&request, "offset", 0, 0..=i64::MAX)?;
@@ -74,11 +74,11 @@ impl Audit {
             "SELECT {COLUMNS}, (SELECT count(*) FROM audit_entries WHERE topic = ?1 OR ?1 IS NULL) \
              FROM audit_entries WHERE topic = ?1 OR ?1 IS NULL ORDER BY id DESC LIMIT ?2 OFFSET ?3"
         );
-        let rows = self.database.query(Cost::Unknown, &sql, params![topic.clone(), limit, offset]).await?;
+        let rows = self.database.query(ReadHint::Scan, &sql, params![topic.clone(), limit, offset]).await?;
         let entries = rows.iter().map(|row| entry(&row)).collect::<Result<Vec<_>>>()?;
         let total = match rows.first() {
             Some(row) => row.integer(8)?,
-            // A page behind the last entry tells no count.
+            // A page after the last entry has no row with the count.
             None => self.count(topic).await?,
         };
         Response::json(&json!({"entries": entries, "total": total, "limit": limit, "offset": offset}))
@@ -86,19 +86,19 @@ impl Audit {
 
     async fn count(&self, topic: Option<String>) -> Result<i64> {
         let sql = "SELECT count(*) FROM audit_entries WHERE topic = ?1 OR ?1 IS NULL";
-        let rows = self.database.query(Cost::Unknown, sql, params![topic]).await?;
+        let rows = self.database.query(ReadHint::Scan, sql, params![topic]).await?;
         rows.first().map_or(Ok(0), |row| row.integer(0))
     }
 
-    /// How often each collection was changed.
+    /// Returns how often each collection was changed.
     pub(crate) async fn changes(self: Arc<Self>, _request: Request) -> Result<Response> {
         let sql = "SELECT collection, changes FROM audit_changes ORDER BY collection";
-        let rows = self.database.query(Cost::Unknown, sql, &[]).await?;
+        let rows = self.database.query(ReadHint::Scan, sql, &[]).await?;
         let changes = rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.integer(1)?.into())));
         Response::json(&json!({"changes": changes.collect::<Result<std::collections::BTreeMap<_, Json>>>()?}))
     }
 
-    /// `tinybase audit export FILE`: every entry, oldest first, read page by page.
+    /// Runs `tinybase audit export FILE`: exports every entry, oldest first, page by page.
     pub(crate) async fn export(self: Arc<Self>, arguments: Arguments, console: Console) -> Result<u32> {
         let path = arguments.required("file")?;
         let as_text = arguments.text("format") == Some("text");
@@ -109,7 +109,7 @@ impl Audit {
         let (mut last, mut count) = (0, 0u64);
         loop {
             let sql = format!("SELECT {COLUMNS} FROM audit_entries WHERE id > ?1 ORDER BY id LIMIT ?2");
-            let rows = self.database.query(Cost::Unknown, &sql, params![last, LIMIT_MAX]).await?;
+            let rows = self.database.query(ReadHint::Scan, &sql, params![last, LIMIT_MAX]).await?;
             for row in &rows {
                 let entry = entry(&row)?;
                 last = row.integer(0)?;

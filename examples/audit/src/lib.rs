@@ -1,5 +1,5 @@
-//! Audit: writes down who changed what, and refuses records that hold a forbidden word.
-//! It shows routes, hooks, listeners, settings, migrations, a job and a command in one extension.
+//! Audit: records who changed what, and rejects records that contain a forbidden word. An example of routes, hooks,
+//! listeners, settings, migrations, a job and a command in one extension.
 #![forbid(unsafe_code)]
 
 mod entries;
@@ -13,9 +13,9 @@ use tinybase_plugin_api::{database::Engine, prelude::*};
 /// How often old entries are deleted.
 const CLEAN_EVERY: Duration = Duration::from_hours(1);
 
-/// What happens to records; the subject is the collection's name.
+/// Record events; the subject is the collection's name.
 const RECORD_TOPICS: [&str; 3] = ["record.create", "record.update", "record.delete"];
-/// What happens to accounts; the subject is the user's id.
+/// Account events; the subject is the user's id.
 const USER_TOPICS: [&str; 3] = ["user.create", "user.login", "user.logout"];
 
 /// The extension.
@@ -24,7 +24,7 @@ pub struct Audit {
     database: Database,
 }
 
-/// Its settings, as `extension.toml` describes them.
+/// The settings, as `extension.toml` describes them.
 #[derive(Deserialize)]
 struct Settings {
     forbidden_words: Vec<String>,
@@ -62,9 +62,9 @@ impl Plugin for Audit {
 }
 
 impl Audit {
-    /// Refuses forbidden words, and counts the change in the change's own transaction: were the change undone, the
-    /// count would be too.
-    async fn before_record(self: Arc<Self>, event: Event) -> Result<Before> {
+    /// Rejects forbidden words, and counts the change in the change's own transaction: if the change is rolled
+    /// back, so is the count.
+    async fn before_record(self: Arc<Self>, event: Event) -> Result<HookOutcome> {
         let settings: Settings = self.host.settings().await?;
         if event.topic != "record.delete" {
             rules::check_words(&event.payload["record"], &settings.forbidden_words)?;
@@ -73,14 +73,14 @@ impl Audit {
                    ON CONFLICT (collection) DO UPDATE SET changes = audit_changes.changes + 1";
         let mut count = Batch::default();
         count.push(sql, params![event.subject]);
-        Ok(Before::pass().with_statements(count))
+        Ok(HookOutcome::accept().with_statements(count))
     }
 
     async fn settings(self: Arc<Self>, _request: Request) -> Result<Response> {
         Response::json(&self.host.settings::<Json>().await?)
     }
 
-    /// The host holds them against the schema in the manifest, and refuses what does not fit.
+    /// The host validates the settings against the schema in the manifest and rejects invalid ones.
     async fn change_settings(self: Arc<Self>, request: Request) -> Result<Response> {
         self.host.update_settings(&request.json()?).await?;
         self.settings(request).await

@@ -1,11 +1,11 @@
-//! What a record may hold. It reads JSON and nothing else.
+//! The rules for the content of records. It only reads JSON.
 
 use tinybase_plugin_api::prelude::*;
 
-/// Refuses a record in whose text a forbidden word stands, upper or lower case, however deep.
+/// Rejects a record whose text contains a forbidden word, at any depth and ignoring case.
 pub(crate) fn check_words(record: &Json, forbidden: &[String]) -> Result<()> {
     let forbidden: Vec<_> = forbidden.iter().map(|word| word.to_lowercase()).collect();
-    // A list of what is left to look at, since records may be nested deeply.
+    // An explicit stack, since records may be nested deeply.
     let mut left = vec![record];
     while let Some(value) = left.pop() {
         match value {

@@ -1,4 +1,4 @@
-//! The extension on a test host: hooks, entries, pages, settings, the job and the command.
+//! Tests of the extension on a test host: hooks, entries, pages, settings, the job and the command.
 
 use std::time::Duration;
 

@@ -42,7 +42,7 @@ fn caller_id(request: &Request) -> Result<&str> {
 impl Notes {
     async fn list(self: Arc<Self>, request: Request) -> Result<Response> {
         let sql = "SELECT id, text, created_at FROM notes_notes WHERE owner_id = ?1 ORDER BY id DESC LIMIT 100";
-        let rows = self.database.query(Cost::Short, sql, params![caller_id(&request)?]).await?;
+        let rows = self.database.query(ReadHint::Indexed, sql, params![caller_id(&request)?]).await?;
         let mut notes = Vec::with_capacity(rows.len());
         for row in &rows {
             notes.push(json!({"id": row.integer(0)?, "text": row.text(1)?, "created_at": row.text(2)?}));

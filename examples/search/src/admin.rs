@@ -1,11 +1,11 @@
-//! `/api/search/indexes`: which collections are indexed, and how far. It reads no records.
+//! `/api/search/indexes`: the indexed collections and their progress. It reads no records.
 
 use tinybase_plugin_api::{audit::Entry, prelude::*};
 
 use crate::{Search, builds::Build, definition::Definition, find::check_query, records};
 
 impl Search {
-    /// Every index.
+    /// Lists every index.
     pub async fn indexes(self: Arc<Self>, request: Request) -> Result<Response> {
         check_query(&request, &[])?;
         let builds = self.builds().await?;
@@ -16,13 +16,13 @@ impl Search {
         Response::json(&json!({"indexes": told}))
     }
 
-    /// One index.
+    /// Returns one index.
     pub async fn index(self: Arc<Self>, request: Request) -> Result<Response> {
         check_query(&request, &[])?;
         self.told_of(request.param(0)).await
     }
 
-    /// Makes an index, or makes it again as it is to be now.
+    /// Creates an index, or rebuilds it with a new definition.
     pub async fn put_index(self: Arc<Self>, request: Request) -> Result<Response> {
         let name = request.param(0);
         let collection = records::collection(&self.host, name).await?;
@@ -42,7 +42,7 @@ impl Search {
         Ok(self.told_of(name).await?.with_status(status))
     }
 
-    /// Builds an index again, as it is.
+    /// Rebuilds an index with its current definition.
     pub async fn reindex(self: Arc<Self>, request: Request) -> Result<Response> {
         let name = request.param(0);
         let builds = self.builds_of(name).await?;
@@ -72,7 +72,8 @@ impl Search {
         Response::json(&self.told(&builds).await?)
     }
 
-    /// An index as it is answered: what is searched now, and how far its successor is. `builds` are in their order.
+    /// Returns an index for the response: the searched build and the progress of its successor. `builds` are in
+    /// order.
     async fn told(&self, builds: &[Build]) -> Result<Json> {
         let (Some(first), Some(newest)) = (builds.first(), builds.last()) else { return Ok(Json::Null) };
         let state = match (first.is_ready, newest.is_ready) {

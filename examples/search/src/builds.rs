@@ -1,5 +1,5 @@
-//! The builds of indexes, as they are stored. One collection has at most one that is searched and one that is being made;
-//! others have ended and are cleared away. It never reads a record.
+//! The stored builds of indexes. A collection has at most one build that is searched and one in progress; all others
+//! have ended and are being removed. It never reads a record.
 
 use tinybase_plugin_api::{audit::Entry, database::Row, prelude::*};
 
@@ -14,34 +14,34 @@ use crate::{
 const COLUMNS: &str = "number, collection, collection_id, revision, fields, language, state, indexed, total, position, \
                        problem, created_at, finished_at";
 
-/// How long the statements that begin a build may take together.
+/// The timeout of all statements that begin a build.
 const BEGIN_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// A build.
 pub struct Build {
-    /// Names the table of its words.
+    /// The number in the name of its table of words.
     pub number: i64,
     /// The collection's name.
     pub collection: String,
     /// The collection's id.
     pub collection_id: String,
-    /// The revision of its schema that the build is made of.
+    /// The revision of the collection's schema that the build is based on.
     pub revision: i64,
     /// What is indexed.
     pub definition: Definition,
-    /// Whether all of it is there; else it is being made.
+    /// Whether the build is complete; otherwise it is in progress.
     pub is_ready: bool,
-    /// How many records were walked through.
+    /// The number of records read so far.
     pub indexed: i64,
-    /// How many there were when it began.
+    /// The number of records when the build began.
     pub total: i64,
-    /// Where it goes on.
+    /// The position at which the build continues.
     pub position: Option<String>,
-    /// What went wrong.
+    /// The last error.
     pub problem: Option<String>,
-    /// When it began.
+    /// When the build began.
     pub created_at: String,
-    /// When it was ready.
+    /// When the build was completed.
     pub finished_at: Option<String>,
 }
 
@@ -67,7 +67,7 @@ impl Build {
 }
 
 impl Search {
-    /// The table of a build's words.
+    /// Returns the table of a build's words.
     pub fn words<'b>(&self, build: &'b Build) -> Words<'b> {
         Words { engine: self.database.engine(), number: build.number, definition: &build.definition }
     }
@@ -75,28 +75,28 @@ impl Search {
     async fn builds_where(&self, condition: &str, params: &[Value]) -> Result<Vec<Build>> {
         let sql =
             format!("SELECT {COLUMNS} FROM search_builds WHERE {condition} ORDER BY collection, number");
-        let rows = self.database.query(Cost::Short, &sql, params).await?;
+        let rows = self.database.query(ReadHint::Indexed, &sql, params).await?;
         rows.iter().map(|row| Build::of(&row)).collect()
     }
 
-    /// Every build that has not ended.
+    /// Returns every build that has not ended.
     pub async fn builds(&self) -> Result<Vec<Build>> {
         self.builds_where("state <> 'ended'", &[]).await
     }
 
-    /// The builds of a collection that have not ended.
+    /// Returns the builds of a collection that have not ended.
     pub async fn builds_of(&self, collection: &str) -> Result<Vec<Build>> {
         self.builds_where("collection = ?1 AND state <> 'ended'", params![collection]).await
     }
 
-    /// A build that is being made and that no other node is at, or that this one is at.
+    /// Returns a build in progress that no other node holds.
     pub async fn next_to_build(&self) -> Result<Option<Build>> {
         let free = format!("(holder = ?1 OR held_until < {})", words::now_ms(self.database.engine()));
         let condition = format!("state = 'building' AND {free}");
         Ok(self.builds_where(&condition, params![&self.node]).await?.into_iter().next())
     }
 
-    /// Begins a build, in the place of one that was under way. `entry` goes into the audit log with it.
+    /// Begins a build and replaces one in progress. `entry` is added to the audit log with it.
     pub async fn begin_build(
         &self,
         collection: &Collection,
@@ -138,7 +138,7 @@ impl Search {
         transaction.commit().await
     }
 
-    /// Ends every build of a collection. `entry` goes into the audit log with it.
+    /// Ends every build of a collection. `entry` is added to the audit log with it.
     pub async fn end_builds(&self, collection: &str, entry: Option<Entry>) -> Result<()> {
         let mut batch = Batch::default();
         batch.push(
@@ -151,10 +151,10 @@ impl Search {
         self.database.apply(batch).await.map(drop)
     }
 
-    /// Clears away what is left of builds that ended, a part at a time.
+    /// Removes the data of ended builds in batches.
     pub async fn clear_ended(&self) -> Result<()> {
         let sql = "SELECT number FROM search_builds WHERE state = 'ended' ORDER BY number";
-        let rows = self.database.query(Cost::Short, sql, &[]).await?;
+        let rows = self.database.query(ReadHint::Indexed, sql, &[]).await?;
         for row in &rows {
             let number = row.integer(0)?;
             let some = "DELETE FROM search_docs WHERE doc IN (SELECT doc FROM search_docs WHERE number = ?1 LIMIT ?2)";
@@ -168,7 +168,7 @@ impl Search {
     }
 }
 
-/// Whether a statement failed because a build's words are not there any more.
+/// Returns whether a statement failed because a build's words no longer exist.
 pub fn is_gone(error: &Error) -> bool {
     error.code() == "db_schema_changed"
         || (error.code() == "db_sql" && error.message().contains("no such table"))

@@ -1,16 +1,17 @@
-//! What an index is to be: which fields, how much each weighs, in which language. It reads and checks, and stores nothing.
+//! The definition of an index: its fields, their weights, and the language. It parses and validates, and stores
+//! nothing.
 
 use serde::{Deserialize, Serialize};
 use tinybase_plugin_api::{database::Engine, prelude::*};
 
 use crate::limits;
 
-/// A field that is indexed.
+/// An indexed field.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Field {
     /// Its name.
     pub name: String,
-    /// How much a word in it counts beside one in another field.
+    /// The weight of a word in this field, relative to the other fields.
     pub weight: f64,
 }
 
@@ -18,7 +19,7 @@ pub struct Field {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Language {
-    /// As they are, in upper or lower case.
+    /// As they are, ignoring case.
     #[default]
     Simple,
     /// By their English stems: `running` finds `run`.
@@ -26,7 +27,7 @@ pub enum Language {
 }
 
 impl Language {
-    /// Its name, as it is answered and stored.
+    /// Returns the name used in responses and in the database.
     pub fn name(self) -> &'static str {
         match self {
             Language::Simple => "simple",
@@ -34,12 +35,12 @@ impl Language {
         }
     }
 
-    /// The language of a stored name.
+    /// Returns the language with a stored name.
     pub fn of(name: &str) -> Language {
         if name == "english" { Language::English } else { Language::Simple }
     }
 
-    /// What takes texts apart: FTS5's tokenizer, or PostgreSQL's configuration.
+    /// Returns the engine's text analyzer: FTS5's tokenizer, or PostgreSQL's configuration.
     pub fn of_engine(self, engine: Engine) -> &'static str {
         match (engine, self) {
             (Engine::Sqlite, Language::Simple) => "unicode61 remove_diacritics 2",
@@ -49,7 +50,7 @@ impl Language {
     }
 }
 
-/// What an index is to be.
+/// The definition of an index.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Definition {
     /// The fields, in the order of the index.
@@ -87,7 +88,7 @@ fn one() -> f64 {
 }
 
 impl Definition {
-    /// Reads the body of a request. `known` are the fields of the collection.
+    /// Parses the body of a request. `known` are the fields of the collection.
     ///
     /// # Errors
     /// 422 `invalid_body`, `invalid_index`.
@@ -132,7 +133,7 @@ impl Definition {
         Ok(())
     }
 
-    /// The different weights, the smallest first.
+    /// Returns the distinct weights in ascending order.
     pub fn weights(&self) -> Vec<f64> {
         let mut weights: Vec<f64> = self.fields.iter().map(|field| field.weight).collect();
         weights.sort_by(f64::total_cmp);
@@ -140,12 +141,12 @@ impl Definition {
         weights
     }
 
-    /// The fields as they are stored and answered.
+    /// Returns the fields as stored and as shown in responses.
     pub fn fields_json(&self) -> Json {
         json!(self.fields)
     }
 
-    /// A stored definition.
+    /// Parses a stored definition.
     ///
     /// # Errors
     /// 500 `stored_index`.
@@ -167,7 +168,7 @@ fn fault(member: &str, message: impl Into<String>) -> Error {
     Error::unprocessable("invalid_index", format!("{member}: {message}")).with_details(detail)
 }
 
-/// A client's own word as it may stand in an answer.
+/// Shortens a client's input to be shown in a response.
 pub fn shorten(word: &str) -> String {
     const CHARS_MAX: usize = 100;
     match word.char_indices().nth(CHARS_MAX) {

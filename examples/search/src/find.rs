@@ -1,9 +1,9 @@
-//! `GET /api/search…`: what somebody searches for, among what the access rules let them see. A record that the index found is
-//! shown only as `records@1` tells it to that caller now, and only where the index is made of its present texts.
+//! `GET /api/search…`: searches the records that the access rules let the caller see. A record found in the index is
+//! shown only as `records@1` currently returns it to that caller, and only if its current texts are the indexed ones.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use tinybase_plugin_api::{caller::ToldCaller, prelude::*};
+use tinybase_plugin_api::{caller::CallerPayload, prelude::*};
 
 use crate::{
     Search, Settings,
@@ -14,24 +14,25 @@ use crate::{
     visible::{Found, Hit},
 };
 
-/// What somebody asks.
+/// A search request.
 pub(crate) struct SearchRequest {
     query: Query,
     pub(crate) limit: usize,
     pub(crate) offset: usize,
     highlight: bool,
-    pub(crate) caller: Option<ToldCaller>,
+    pub(crate) caller: Option<CallerPayload>,
     settings: Settings,
 }
 
 impl SearchRequest {
-    /// How many hits must be known: those passed over, the page's, and one that tells whether there are more.
+    /// Returns how many hits are needed: those skipped, those of the page, and one more to know whether there is a
+    /// next page.
     pub(crate) fn wanted(&self) -> usize {
         self.offset + self.limit + 1
     }
 }
 
-/// A row of the index that matches.
+/// A matching row of the index.
 pub(crate) struct Candidate {
     pub(crate) id: String,
     pub(crate) digest: String,
@@ -40,7 +41,7 @@ pub(crate) struct Candidate {
 }
 
 impl Search {
-    /// Several collections, or all that are indexed.
+    /// Searches several collections, or all indexed ones.
     pub async fn find(self: Arc<Self>, request: Request) -> Result<Response> {
         let named = request.query_value("collections").filter(|names| !names.trim().is_empty());
         let named: Option<Vec<String>> = named.map(|names| {
@@ -53,7 +54,7 @@ impl Search {
         self.answer(&request, &known, named).await
     }
 
-    /// One collection.
+    /// Searches one collection.
     pub async fn find_in(self: Arc<Self>, request: Request) -> Result<Response> {
         let name = request.param(0).to_owned();
         self.answer(&request, &["q", "limit", "offset", "highlight"], Some(vec![name])).await
@@ -90,7 +91,7 @@ impl Search {
             limit: number(request, "limit", 1, limits::LIMIT_MAX, limits::LIMIT_DEFAULT)?,
             offset: number(request, "offset", 0, limits::OFFSET_MAX, 0)?,
             highlight,
-            caller: ToldCaller::of(request),
+            caller: CallerPayload::of(request),
             settings: self.host.settings().await?,
         })
     }
@@ -101,7 +102,7 @@ impl Search {
         for build in &builds {
             let first = found.hits.len();
             match self.find_visible(search, build, &mut found).await {
-                // Whoever names no collection searches those that they may.
+                // Without named collections, those that the caller may not search are skipped.
                 Err(error) if named.is_none() && is_refusal(&error) => found.hits.truncate(first),
                 answered => answered?,
             }
@@ -114,7 +115,7 @@ impl Search {
         let snippets = self.snippets(search, &found.hits).await?;
         let answer = |hit: Hit| {
             let snippet = snippets.get(&(hit.number, hit.doc)).filter(|(digest, _)| *digest == hit.digest);
-            // One that was deleted, closed or changed a moment ago is shown no more.
+            // Leaves out a record that was just deleted, closed or changed.
             let record = hit.record?;
             Some(json!({
                 "collection": hit.collection,
@@ -136,7 +137,7 @@ impl Search {
         }))
     }
 
-    /// The builds that are searched: of each collection the one that is ready, or else the one that is being made.
+    /// Returns the builds to search: of each collection the ready one, or otherwise the one in progress.
     async fn searched(&self, named: Option<&[String]>) -> Result<Vec<Build>> {
         let mut by_collection = BTreeMap::new();
         for build in self.builds().await? {
@@ -156,7 +157,7 @@ impl Search {
         Ok(by_collection.into_values().collect())
     }
 
-    /// 404 for a collection that is not there, or not indexed.
+    /// Returns the 404 error for a collection that does not exist or is not indexed.
     async fn not_indexed(&self, name: &str) -> Error {
         match records::collection(&self.host, name).await {
             Err(error) => error,
@@ -167,17 +168,19 @@ impl Search {
         }
     }
 
-    /// Adds the best hits in a collection that the caller may see, as many as are wanted or as were looked at.
+    /// Adds the best hits in a collection that the caller may see, until there are enough or the limit of
+    /// candidates is reached.
     async fn find_visible(&self, search: &SearchRequest, build: &Build, found: &mut Found) -> Result<()> {
         let budget = search.settings.candidates_max;
         let first = found.hits.len();
         let mut looked_at = 0;
         loop {
-            // Most callers see most of what is found: the rest is fetched where they do not.
+            // Most callers see most matches. The rest is fetched only for those who do not.
             let room = if looked_at == 0 { search.wanted() } else { budget };
             let room = room.min(budget - looked_at);
             let candidates = self.candidates(search, build, room, looked_at).await?;
-            // The first look asks even for nothing, so that whoever may not search here is refused whatever is found.
+            // The first check is made even without candidates, so that a caller without access is rejected regardless
+            // of matches.
             if looked_at == 0 || !candidates.is_empty() {
                 self.keep_visible(search, build, &candidates, first, found).await?;
             }
@@ -203,7 +206,7 @@ impl Search {
         offset: usize,
     ) -> Result<Vec<Candidate>> {
         let (sql, params) = self.words(build).matches(&search.query, limit, offset);
-        let rows = self.database.query(Cost::Unknown, &sql, &params).await?;
+        let rows = self.database.query(ReadHint::Scan, &sql, &params).await?;
         let candidate = |row: tinybase_plugin_api::database::Row<'_>| {
             Ok(Candidate {
                 id: row.text(0)?.to_owned(),
@@ -215,7 +218,7 @@ impl Search {
         rows.iter().map(candidate).collect()
     }
 
-    /// The marked snippets of the hits on the page, with the digest of the texts that they are cut from.
+    /// Returns the marked snippets of the page's hits, with the digest of the texts they are taken from.
     async fn snippets(
         &self,
         search: &SearchRequest,
@@ -233,7 +236,7 @@ impl Search {
             let Some(docs) = by_build.get(&build.number) else { continue };
             let words = self.words(&build);
             let (sql, params) = words.snippets(&search.query, docs, search.settings.snippet_words);
-            let rows = self.database.query(Cost::Unknown, &sql, &params).await?;
+            let rows = self.database.query(ReadHint::Scan, &sql, &params).await?;
             for row in &rows {
                 let snippet = (row.text(1)?.to_owned(), row.text(2)?.to_owned());
                 snippets.insert((build.number, row.integer(0)?), snippet);
@@ -243,7 +246,7 @@ impl Search {
     }
 }
 
-/// Whether a collection is none that this caller may search.
+/// Returns whether an error means that this caller may not search the collection.
 fn is_refusal(error: &Error) -> bool {
     matches!(error.code(), "access_denied" | "scope_missing" | "collection_not_found")
 }
@@ -252,8 +255,8 @@ fn too_many() -> Error {
     fault("collections", format!("at most {} are searched at once: name them", limits::COLLECTIONS_MAX))
 }
 
-/// Refuses parameters that the route does not have, and those that are given twice: a misspelt one would be ignored. Those that begin
-/// with `_` are the client's own, for instance to pass a cache by.
+/// Rejects unknown and repeated parameters: a misspelt one would otherwise be ignored. Parameters that begin with `_`
+/// are for the client's own use, for example to bypass a cache.
 pub(crate) fn check_query(request: &Request, known: &[&str]) -> Result<()> {
     let mut seen = HashSet::new();
     for (name, _) in request.query_pairs().filter(|(name, _)| !name.starts_with('_')) {

@@ -1,5 +1,5 @@
-//! Builds an index in the background: walks through a collection page by page, one node at a time, and goes on where it
-//! stood after an end or a crash. Meanwhile the index before it is searched.
+//! Builds an index in the background: reads a collection page by page, one node at a time, and resumes at the stored
+//! position after a restart or a crash. The previous index stays searchable meanwhile.
 
 use std::collections::HashSet;
 
@@ -12,20 +12,20 @@ use crate::{
     words::now_ms,
 };
 
-/// What became of a page.
+/// The result of a page.
 enum Step {
-    /// There is another.
+    /// There is another page.
     Next,
-    /// It was the last one, or somebody else goes on.
+    /// It was the last page, or another node took over.
     Ended,
 }
 
 impl Search {
-    /// Builds what is to be built, and clears away what ended.
+    /// Runs the pending builds, and removes ended ones.
     pub async fn build(self: Arc<Self>) -> Result<()> {
         let mut tried = HashSet::new();
         while let Some(build) = self.next_to_build().await? {
-            // One that was left as it is, because it ended or another node goes on, is looked at again next time.
+            // One that is left as it is, because it ended or another node took over, is checked again next time.
             if !tried.insert(build.number) || !self.take(&build).await? {
                 break;
             }
@@ -37,7 +37,7 @@ impl Search {
         self.clear_ended().await
     }
 
-    /// Becomes the node that builds it.
+    /// Takes the lease on a build for this node. Returns whether it succeeded.
     async fn take(&self, build: &Build) -> Result<bool> {
         let now = now_ms(self.database.engine());
         let sql = format!(
@@ -48,14 +48,14 @@ impl Search {
         Ok(self.database.execute(&sql, params).await? == 1)
     }
 
-    /// Lets others go on with what this node builds.
+    /// Releases this node's builds, so that others can continue them.
     pub async fn leave_builds(&self) -> Result<()> {
         let sql =
             "UPDATE search_builds SET holder = NULL, held_until = 0 WHERE holder = ?1 AND state = 'building'";
         self.database.execute(sql, params![&self.node]).await.map(drop)
     }
 
-    /// Says what is wrong, and lets the build rest for a while.
+    /// Stores the error, and pauses the build for a while.
     async fn wait(&self, build: &Build, error: &Error) -> Result<()> {
         let now = now_ms(self.database.engine());
         let sql = format!(
@@ -79,7 +79,7 @@ impl Search {
                 Ok(Step::Next) => limit = settings.page_records,
                 Ok(Step::Ended) => return Ok(()),
                 Err(error) if error.code() == "answer_too_large" && limit > 1 => limit /= 2,
-                // Another node goes on, or the build ended meanwhile.
+                // Another node took over, or the build ended meanwhile.
                 Err(error) if error.code() == "db_condition" || is_gone(&error) => return Ok(()),
                 Err(error) => return Err(error),
             }
@@ -119,7 +119,7 @@ impl Search {
         Ok(Step::Next)
     }
 
-    /// The schema changed on the way: what was indexed so far may be of the one before.
+    /// Restarts a build after a schema change, since the records indexed so far may have the old schema.
     async fn restart(&self, build: &Build, revision: i64) -> Result<Step> {
         let sql = "UPDATE search_builds SET revision = ?3, position = NULL, indexed = 0 \
                    WHERE number = ?1 AND holder = ?2 AND state = 'building'";

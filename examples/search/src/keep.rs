@@ -1,5 +1,5 @@
-//! Keeps indexes current: notified of each change of a record, at least once, it asks for the record as it is now. So it does
-//! not matter how often or in which order it is notified.
+//! Keeps indexes up to date. It is notified of each change of a record at least once, and reads the current record
+//! then. The order and number of notifications do not matter.
 
 use tinybase_plugin_api::prelude::*;
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Search {
-    /// A record was created or changed.
+    /// Handles a created or changed record.
     pub async fn changed(self: Arc<Self>, event: Event) -> Result<()> {
         let id = event.payload["id"].as_str().unwrap_or_default();
         for _ in 1..limits::ATTEMPTS_MAX {
@@ -32,7 +32,7 @@ impl Search {
             return Ok(());
         }
         let page = match records::one(&self.host, collection, id).await {
-            // The collection is gone: its indexes end by themselves.
+            // The collection is gone. The watch job ends its indexes.
             Err(error) if error.code() == "collection_not_found" => return Ok(()),
             page => page?,
         };
@@ -43,7 +43,7 @@ impl Search {
         self.apply_some(batch).await
     }
 
-    /// A record was deleted.
+    /// Handles a deleted record.
     pub async fn deleted(self: Arc<Self>, event: Event) -> Result<()> {
         for _ in 1..limits::ATTEMPTS_MAX {
             match self.forget(&event).await {
@@ -70,7 +70,7 @@ impl Search {
         self.database.apply(batch).await.map(drop)
     }
 
-    /// Appends what brings records into a build, where they are of its collection.
+    /// Appends the statements that add records to a build, if they belong to its collection.
     fn push_page(&self, batch: &mut Batch, build: &Build, page: &Page) {
         if page.collection_id == build.collection_id {
             for record in &page.records {
@@ -79,7 +79,7 @@ impl Search {
         }
     }
 
-    /// Appends what brings a record into a build; answers how many bytes of text.
+    /// Appends the statements that add a record to a build. Returns the size of its texts in bytes.
     pub fn push_record(&self, batch: &mut Batch, build: &Build, record: &Record) -> usize {
         let texts = text::of_record(record.data(), &build.definition.fields);
         let picture = Picture {

@@ -1,5 +1,5 @@
-//! Full-text search over chosen fields of collections, under their access rules: FTS5 on SQLite, `tsvector` on PostgreSQL.
-//! It keeps an index of its own, and asks the extension `collections` for each record that it shows.
+//! Full-text search over selected fields of collections, under their access rules: FTS5 on SQLite, `tsvector` on
+//! PostgreSQL. It keeps its own index, and requests each record that it shows from the extension `collections`.
 #![forbid(unsafe_code)]
 
 mod admin;
@@ -26,12 +26,12 @@ pub struct Search {
     host: Host,
     database: Database,
     audit: Audit,
-    /// Tells this node from others that build indexes.
+    /// The id of this node among those that build indexes.
     node: String,
     counts: Mutex<watch::Counts>,
 }
 
-/// Its settings, as `extension.toml` describes them.
+/// The settings, as `extension.toml` describes them.
 #[derive(Deserialize)]
 struct Settings {
     candidates_max: usize,
@@ -71,7 +71,7 @@ impl Plugin for Search {
     }
 
     async fn shut_down(self: Arc<Self>) {
-        // Another node, or the next version, need not wait until this one is taken for gone.
+        // Another node, or the next version, can continue without waiting for this node's lease to expire.
         if let Err(error) = self.leave_builds().await {
             log::warn(format!("the next node waits for a moment before it goes on with an index: {error}"));
         }

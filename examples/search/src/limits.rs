@@ -1,52 +1,52 @@
-//! Every limit, by name.
+//! All limits of the extension.
 
 use std::time::Duration;
 
-/// Fields of one index.
+/// The maximum number of fields of an index.
 pub const FIELDS_MAX: usize = 8;
-/// Different weights of one index: PostgreSQL tells four apart.
+/// The maximum number of distinct weights of an index: PostgreSQL supports four.
 pub const WEIGHTS_MAX: usize = 4;
 /// The smallest weight of a field.
 pub const WEIGHT_MIN: f64 = 0.1;
 /// The largest weight of a field.
 pub const WEIGHT_MAX: f64 = 10.0;
-/// Bytes of one field of a record that are indexed; what stands behind them is not found.
+/// The indexed bytes of one field of a record; text after them is not found.
 pub const FIELD_BYTES_MAX: usize = 64 << 10;
-/// Bytes of text that are written with one batch while an index is built.
+/// The maximum bytes of text written by one batch while an index is built.
 pub const BATCH_BYTES_MAX: usize = 2 << 20;
 
-/// Bytes of a query.
+/// The maximum length of a query in bytes.
 pub const QUERY_BYTES_MAX: usize = 512;
-/// Words, phrases and prefixes of a query.
+/// The maximum number of words, phrases and prefixes in a query.
 pub const QUERY_TERMS_MAX: usize = 16;
-/// Characters of a prefix, at least.
+/// The minimum number of characters of a prefix.
 pub const PREFIX_CHARS_MIN: usize = 2;
-/// Collections that one request searches.
+/// The maximum number of collections searched by one request.
 pub const COLLECTIONS_MAX: usize = 10;
-/// Hits of one page.
+/// The maximum number of hits on a page.
 pub const LIMIT_MAX: usize = 100;
-/// Hits of a page where the caller does not say.
+/// The default number of hits on a page.
 pub const LIMIT_DEFAULT: usize = 20;
-/// Hits that a page may pass over.
+/// The maximum number of hits that a page may skip.
 pub const OFFSET_MAX: usize = 1_000;
-/// Records that are asked for at once, as `records@1` takes them.
+/// The maximum number of records requested at once, as `records@1` allows.
 pub const READ_IDS_MAX: usize = 200;
-/// Bytes of records from which on room is reserved for them.
+/// The bytes of records from which memory is reserved for them.
 pub const RESERVED_BYTES_MIN: usize = 256 << 10;
-/// How often a search begins again because its index was replaced meanwhile.
+/// How often a search is retried because its index was replaced meanwhile.
 pub const ATTEMPTS_MAX: usize = 3;
 
-/// How often is looked for an index that is to be built, or one that ended.
+/// The interval at which pending and ended builds are processed.
 pub const BUILD_EVERY: Duration = Duration::from_secs(1);
-/// How often indexes are held against the collections' schemas.
+/// The interval at which indexes are compared with the collections' schemas.
 pub const WATCH_EVERY: Duration = Duration::from_secs(5);
-/// How often indexes are held against the number of records, and what was deleted long ago is forgotten.
+/// The interval at which indexes are compared with the number of records, and old deletions are removed.
 pub const TIDY_EVERY: Duration = Duration::from_secs(60);
-/// For how long a node that builds an index is left alone with it, in milliseconds, from its last page on.
+/// How long a node holds the lease on a build after its last page, in milliseconds.
 pub const HOLD_MS: i64 = 15_000;
-/// How long a build waits that has failed, in milliseconds.
+/// The pause of a build after an error, in milliseconds.
 pub const RETRY_MS: i64 = 10_000;
-/// For how long a deleted record is remembered, in milliseconds: longer than any event of it may be late.
+/// How long a deleted record is remembered, in milliseconds: longer than the delay of any of its events.
 pub const GONE_MS: i64 = 24 * 3_600_000;
-/// Rows of an index that ended that are deleted at once.
+/// The rows of an ended index that are deleted at once.
 pub const CLEAR_ROWS_MAX: i64 = 1_000;

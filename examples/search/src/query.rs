@@ -1,11 +1,11 @@
-//! What somebody searches for: words, "phrases", -excluded, prefix*. It is read into terms, and these are written as the
-//! engine's own query, so that nothing of what was typed becomes syntax there.
+//! The query language: words, "phrases", -excluded, prefix*. A query is parsed into terms, which are written as the
+//! engine's own query, so that no input becomes syntax there.
 
 use tinybase_plugin_api::prelude::*;
 
 use crate::limits;
 
-/// A query that finds something.
+/// A parsed query with at least one term to find.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
     wanted: Vec<Term>,
@@ -14,13 +14,14 @@ pub struct Query {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Term {
-    /// As it was typed, without control characters: the engine takes it apart as it does the records' texts.
+    /// The text as typed, without control characters. The engine splits it into words as it does the records'
+    /// texts.
     text: String,
     is_prefix: bool,
 }
 
 impl Query {
-    /// Reads a query.
+    /// Parses a query.
     ///
     /// # Errors
     /// 422 `query_too_long`, `query_too_many_terms`, `query_prefix_too_short`, `query_empty`, `query_only_excluded`.
@@ -33,7 +34,7 @@ impl Query {
         let mut left = text;
         while let Some((term, is_excluded, rest)) = next_term(left) {
             left = rest;
-            // What holds no letter and no digit finds nothing.
+            // A term without letters and digits finds nothing.
             let Some(term) = term else { continue };
             if term.is_prefix && term.text.chars().count() < limits::PREFIX_CHARS_MIN {
                 let message = format!("q: a prefix has at least {} characters", limits::PREFIX_CHARS_MIN);
@@ -55,7 +56,7 @@ impl Query {
         }
     }
 
-    /// As FTS5 reads it: every term in quotes.
+    /// Returns the query for FTS5, with every term in quotes.
     pub fn fts5(&self) -> String {
         let all = |terms: &[Term], with: &str| terms.iter().map(fts5).collect::<Vec<_>>().join(with);
         let wanted = all(&self.wanted, " AND ");
@@ -65,12 +66,12 @@ impl Query {
         format!("({wanted}) NOT ({})", all(&self.excluded, " OR "))
     }
 
-    /// What is wanted, as `to_tsquery` reads it: every term in quotes.
+    /// Returns the wanted terms for `to_tsquery`, with every term in quotes.
     pub fn wanted_tsquery(&self) -> String {
         self.wanted.iter().map(tsquery).collect::<Vec<_>>().join(" & ")
     }
 
-    /// All of it, as `to_tsquery` reads it.
+    /// Returns the whole query for `to_tsquery`.
     pub fn tsquery(&self) -> String {
         let excluded = self.excluded.iter().map(|term| format!(" & !({})", tsquery(term)));
         std::iter::once(self.wanted_tsquery()).chain(excluded).collect()
@@ -93,7 +94,8 @@ fn tsquery(term: &Term) -> String {
     format!("'{}'{star}", term.text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
-/// The next term, whether it is excluded, and what is behind it; the term is none where nothing of it can be found.
+/// Returns the next term, whether it is excluded, and the rest of the text. The term is `None` if it cannot match
+/// anything.
 fn next_term(text: &str) -> Option<(Option<Term>, bool, &str)> {
     let text = text.trim_start_matches(|char: char| char.is_whitespace() || char.is_control());
     let (is_excluded, text) = match text.strip_prefix('-') {
@@ -136,7 +138,7 @@ mod tests {
             ),
             ("fo* \"red fo\"*", r#""fo" * AND "red fo" *"#, "'fo':* & 'red fo':*"),
             ("fox -hou*", r#"("fox") NOT ("hou" *)"#, "'fox' & !('hou':*)"),
-            // What is syntax elsewhere is a word here.
+            // The engines' syntax is treated as words.
             ("AND OR NOT NEAR", r#""AND" AND "OR" AND "NOT" AND "NEAR""#, "'AND' & 'OR' & 'NOT' & 'NEAR'"),
             (
                 "title:x (a|b) ^c {d e}:f",

@@ -1,21 +1,21 @@
-//! Records of collections, by the service `records@1`: as somebody may see them, or all of them to be indexed. It believes
-//! what the service answers, and nothing else.
+//! Records of collections, read from the service `records@1`: those that a caller may see, or all of them for indexing.
+//! It trusts only what the service returns.
 
 use serde::Deserialize;
-use tinybase_plugin_api::{caller::ToldCaller, prelude::*};
+use tinybase_plugin_api::{caller::CallerPayload, prelude::*};
 
 const SERVICE: &str = "records";
 const MAJOR: u16 = 1;
 
-/// A record as the service tells it.
+/// A record returned by the service.
 pub struct Record {
-    /// Its id.
+    /// The record's id.
     pub id: String,
-    /// When it was created.
+    /// When the record was created.
     pub created_at: String,
-    /// Its version.
+    /// The record's version.
     pub version: i64,
-    /// As the routes of collections answer it.
+    /// The record as the routes of collections return it.
     pub answer: Json,
 }
 
@@ -31,18 +31,18 @@ impl Record {
         })
     }
 
-    /// What it holds.
+    /// Returns the record's content.
     pub fn data(&self) -> &Json {
         &self.answer["data"]
     }
 
-    /// About how many bytes of memory it takes.
+    /// Returns the approximate memory use in bytes.
     pub fn bytes(&self) -> usize {
         held_bytes(&self.answer)
     }
 }
 
-/// About how many bytes of memory a value takes: its texts, and what holds them together.
+/// Returns the approximate memory use of a value in bytes: its texts and their structure.
 fn held_bytes(value: &Json) -> usize {
     const NODE_BYTES: usize = 64;
     let within = match value {
@@ -67,18 +67,18 @@ fn records(answer: &mut Json) -> Result<Vec<Record>> {
     }
 }
 
-/// What somebody may see.
+/// The records that a caller may see.
 pub struct Seen {
-    /// The records, in the order asked.
+    /// The records, in the requested order.
     pub records: Vec<Record>,
-    /// Whether the rule lets them at every record.
+    /// Whether the access rule lets the caller see every record.
     pub sees_all: bool,
 }
 
-/// The records of these ids that may be listed by the caller.
+/// Returns the records with these ids that the caller may list.
 pub async fn seen_by(
     host: &Host,
-    caller: Option<&ToldCaller>,
+    caller: Option<&CallerPayload>,
     collection: &str,
     ids: &[&str],
 ) -> Result<Seen> {
@@ -87,15 +87,15 @@ pub async fn seen_by(
     Ok(Seen { records: records(&mut answer)?, sees_all: answer["sees_all"] == true })
 }
 
-/// Records to be indexed, and what their collection is like now.
+/// Records to be indexed, and the current state of their collection.
 pub struct Page {
     /// The collection's id.
     pub collection_id: String,
-    /// Counts the changes of its schema.
+    /// The number of changes of the collection's schema.
     pub revision: i64,
     /// The records.
     pub records: Vec<Record>,
-    /// Where the next page begins.
+    /// The start of the next page.
     pub next: Option<String>,
 }
 
@@ -109,26 +109,26 @@ async fn list(host: &Host, asked: &Json) -> Result<Page> {
     })
 }
 
-/// A page of all records.
+/// Returns a page of all records.
 pub async fn page(host: &Host, collection: &str, after: Option<&str>, limit: u64) -> Result<Page> {
     list(host, &json!({"collection": collection, "after": after, "limit": limit})).await
 }
 
-/// One record, whoever may see it.
+/// Returns one record, independent of access rules.
 pub async fn one(host: &Host, collection: &str, id: &str) -> Result<Page> {
     list(host, &json!({"collection": collection, "ids": [id]})).await
 }
 
-/// A collection as it is now.
+/// The current state of a collection.
 #[derive(Deserialize)]
 pub struct Collection {
-    /// Its id: one of the same name that is made later has another.
+    /// The collection's id. A later collection of the same name has another.
     pub id: String,
-    /// Its name.
+    /// The collection's name.
     pub name: String,
-    /// Counts the changes of its schema.
+    /// The number of changes of its schema.
     pub revision: i64,
-    /// How many records it has.
+    /// The number of its records.
     pub records: i64,
     fields: Vec<Named>,
 }
@@ -139,7 +139,7 @@ struct Named {
 }
 
 impl Collection {
-    /// The names of its fields.
+    /// Returns the names of its fields.
     pub fn field_names(&self) -> Vec<String> {
         self.fields.iter().map(|field| field.name.clone()).collect()
     }
@@ -152,12 +152,12 @@ async fn told(host: &Host, asked: &Json) -> Result<Vec<Collection>> {
     })
 }
 
-/// Every collection.
+/// Returns every collection.
 pub async fn collections(host: &Host) -> Result<Vec<Collection>> {
     told(host, &json!({})).await
 }
 
-/// One collection.
+/// Returns one collection.
 ///
 /// # Errors
 /// 404 `collection_not_found`.

@@ -1,24 +1,24 @@
-//! The texts of a record that are indexed, and the digest that tells whether they are still the same. It knows no engine.
+//! The indexed texts of a record, and the digest that detects changes of them. It is independent of the engine.
 
 use sha2::{Digest, Sha256};
 use tinybase_plugin_api::prelude::*;
 
 use crate::{definition::Field, limits::FIELD_BYTES_MAX};
 
-/// Marks the start of a word that was found. Indexed texts hold no control characters.
+/// Marks the start of a found word. Indexed texts contain no control characters.
 pub const FOUND: char = '\u{2}';
-/// Marks its end.
+/// Marks the end of a found word.
 pub const FOUND_END: char = '\u{3}';
 
-/// What of a record is indexed, a text a field.
+/// Returns the indexed texts of a record, one per field.
 pub fn of_record(data: &Json, fields: &[Field]) -> Vec<String> {
     fields.iter().map(|field| of_value(&data[&field.name])).collect()
 }
 
-/// The texts and numbers of a value, however deep, one behind the other.
+/// Joins the texts and numbers of a value, at any depth.
 fn of_value(value: &Json) -> String {
     let mut out = String::new();
-    // A list of what is left to look at, since records may be nested deeply.
+    // An explicit stack, since records may be nested deeply.
     let mut left = vec![value];
     while let Some(value) = left.pop() {
         match value {
@@ -45,7 +45,7 @@ fn push(out: &mut String, text: &str) {
     out.extend(text.chars().map(|char| if char.is_control() { ' ' } else { char }));
 }
 
-/// Tells texts apart: an index whose digest is that of a record's texts was made of these very texts.
+/// Returns the digest of texts. An index with the same digest was built from exactly these texts.
 pub fn digest(texts: &[String]) -> String {
     let mut hash = Sha256::new();
     for text in texts {
@@ -55,7 +55,7 @@ pub fn digest(texts: &[String]) -> String {
     hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A snippet as it is answered: as HTML with `<mark>`, or as plain text.
+/// Formats a snippet for the response: as HTML with `<mark>`, or as plain text.
 pub fn snippet(marked: &str, highlight: bool) -> String {
     let mut out = String::with_capacity(marked.len() + 32);
     for char in marked.chars() {

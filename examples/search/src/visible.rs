@@ -1,5 +1,5 @@
-//! What of the index's matches a caller may see. Of a record that the page passes over nothing is kept but where it stands:
-//! the page's own are read at the end. What is held of records is reserved.
+//! Filters the index's matches by what the caller may see. For hits that the page skips, only their position is kept;
+//! the page's own records are read at the end. The memory for kept records is reserved.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::{
     text,
 };
 
-/// A record that was found and that the caller may see.
+/// A found record that the caller may see.
 pub(crate) struct Hit {
     pub(crate) collection: String,
     /// The build's number.
@@ -22,28 +22,29 @@ pub(crate) struct Hit {
     pub(crate) doc: i64,
     pub(crate) id: String,
     pub(crate) score: f64,
-    /// Whether the score may be answered: it is computed over all records.
+    /// Whether the response may include the score, which is computed over all records.
     pub(crate) tells_score: bool,
     pub(crate) digest: String,
-    /// Only of a hit that is known to be on the page.
+    /// Only set for a hit that is known to be on the page.
     pub(crate) record: Option<Json>,
 }
 
-/// What was found in some collections.
+/// The hits in some collections.
 pub(crate) struct Found {
     pub(crate) hits: Vec<Hit>,
-    /// Whether there may be more than were looked at.
+    /// Whether there may be more hits than were checked.
     pub(crate) truncated: bool,
-    /// The collections whose index is being made.
+    /// The collections whose index is being built.
     pub(crate) building: Vec<String>,
-    /// Whether one collection alone is searched: then its hits come in their final order, and the page's are known at once.
+    /// Whether only one collection is searched. Its hits arrive in their final order, so the page's hits are known at
+    /// once.
     is_in_order: bool,
-    /// Room for the records that are kept.
+    /// The reserved memory for the kept records.
     rooms: Vec<Reserved>,
 }
 
 impl Found {
-    /// Nothing yet in these builds.
+    /// Returns an empty result for these builds.
     pub(crate) fn of(builds: &[Build]) -> Found {
         Found {
             hits: Vec::new(),
@@ -55,7 +56,7 @@ impl Found {
     }
 }
 
-/// Walks through ids, as many at once as an answer holds: half as many after each answer that would be too large.
+/// Iterates over ids in chunks. The chunk size is halved after each response that would be too large.
 struct Walk<'a, T> {
     left: &'a [T],
     at_once: usize,
@@ -66,17 +67,17 @@ impl<'a, T> Walk<'a, T> {
         Walk { left: all, at_once: limits::READ_IDS_MAX }
     }
 
-    /// The next ones.
+    /// Returns the next chunk.
     fn next(&self) -> &'a [T] {
         &self.left[..self.left.len().min(self.at_once)]
     }
 
-    /// Goes on behind them.
+    /// Advances past the chunk.
     fn pass(&mut self) {
         self.left = &self.left[self.next().len()..];
     }
 
-    /// Takes fewer at once; false where it is one already.
+    /// Halves the chunk size; returns false if the chunk has only one item.
     fn halve(&mut self) -> bool {
         let count = self.next().len();
         self.at_once = (count / 2).max(1);
@@ -85,7 +86,8 @@ impl<'a, T> Walk<'a, T> {
 }
 
 impl Search {
-    /// Keeps those that the caller may see and whose texts are the indexed ones still. `first` is the place of the build's first hit.
+    /// Keeps the candidates that the caller may see and whose texts are still the indexed ones. `first` is the position
+    /// of the build's first hit.
     pub(crate) async fn keep_visible(
         &self,
         search: &SearchRequest,
@@ -103,7 +105,7 @@ impl Search {
                     if walk.halve() {
                         continue;
                     }
-                    // One that is too large for any answer cannot be shown.
+                    // A record too large for any response cannot be shown.
                     found.truncated = true;
                 }
                 Err(error) => return Err(error),
@@ -130,7 +132,7 @@ impl Search {
         let mut holds_page = false;
         for record in seen.records {
             let Some(candidate) = by_id.get(record.id.as_str()) else { continue };
-            // The index may change between two looks at it.
+            // The index may change between two reads.
             let is_known = found.hits[first..].iter().any(|hit| hit.doc == candidate.doc);
             if is_known || digest(&record, build) != candidate.digest {
                 continue;
@@ -154,7 +156,7 @@ impl Search {
         Ok(())
     }
 
-    /// Room for records; few small ones need none.
+    /// Reserves memory for records; a few small ones need none.
     async fn room_for(&self, records: &[Record]) -> Result<Option<Reserved>> {
         let bytes = records.iter().map(Record::bytes).sum();
         if bytes < limits::RESERVED_BYTES_MIN {
@@ -163,7 +165,8 @@ impl Search {
         self.host.reserve(bytes).await.map(Some)
     }
 
-    /// Reads the records of the page's hits that are not there yet. What the caller may see no more, or what changed, stays away.
+    /// Reads the missing records of the page's hits. Records that changed, or that the caller may no longer see, are
+    /// left out.
     pub(crate) async fn read_page(
         &self,
         search: &SearchRequest,
@@ -183,7 +186,7 @@ impl Search {
                         }
                         found.truncated = true;
                     }
-                    // The collection was closed or deleted a moment ago.
+                    // The collection was just closed or deleted.
                     Err(error) if error.status() == 403 || error.status() == 404 => break,
                     Err(error) => return Err(error),
                     Ok(seen) => {
@@ -198,7 +201,7 @@ impl Search {
     }
 }
 
-/// Puts records into their hits, where their texts are the indexed ones still.
+/// Puts records into their hits, if their texts are still the indexed ones.
 fn put_in(build: &Build, records: Vec<Record>, hits: &mut [Hit]) {
     for record in records {
         let digest = digest(&record, build);

@@ -1,5 +1,5 @@
-//! Holds indexes against the collections: those of collections that ended end too, those of changed schemas are built
-//! again, and so are those that miss what no event brought. It never changes a record.
+//! Compares indexes with the collections: ends those of deleted collections, rebuilds those of changed schemas and
+//! those that miss records without events. It never changes a record.
 
 use tinybase_plugin_api::prelude::*;
 
@@ -11,25 +11,25 @@ use crate::{
     words::now_ms,
 };
 
-/// How many documents an index had and how many records its collection, as they were last seen.
+/// The number of documents of an index and of records of its collection, as last seen.
 pub type Counts = std::collections::HashMap<i64, (i64, i64)>;
 
 impl Search {
-    /// Follows what becomes of collections and their schemas.
+    /// Reacts to deleted collections and changed schemas.
     pub async fn watch(self: Arc<Self>) -> Result<()> {
         let builds = self.builds().await?;
         if builds.is_empty() || !self.host.offers("records", 1)? {
             return Ok(());
         }
         let collections = records::collections(&self.host).await?;
-        // The newest of a collection tells what its index is to be.
+        // The newest build of a collection has the current definition.
         for (at, build) in builds.iter().enumerate() {
             if builds.get(at + 1).is_some_and(|next| next.collection == build.collection) {
                 continue;
             }
             match collections.iter().find(|collection| collection.id == build.collection_id) {
                 None => self.end_builds(&build.collection, None).await?,
-                // A build that is under way sees the change by itself.
+                // A build in progress detects the change itself.
                 Some(collection) if build.is_ready && collection.revision != build.revision => {
                     self.begin_build(collection, &build.definition, None).await?;
                 }
@@ -39,9 +39,9 @@ impl Search {
         Ok(())
     }
 
-    /// Begins again where the words are not there, as behind a copy into another database.
+    /// Rebuilds an index whose words do not exist, such as after a copy into another database.
     async fn check_words(&self, build: &Build, collection: &Collection) -> Result<()> {
-        match self.database.query(Cost::Short, &self.words(build).probe(), &[]).await {
+        match self.database.query(ReadHint::Indexed, &self.words(build).probe(), &[]).await {
             Err(error) if is_gone(&error) => {
                 // It may have ended meanwhile.
                 let still = self.builds_of(&build.collection).await?;
@@ -55,7 +55,7 @@ impl Search {
         }
     }
 
-    /// Forgets what was deleted long ago, and builds again what misses records that no event brought: imports, cascades.
+    /// Removes old deletions, and rebuilds indexes that miss records without events, such as from imports and cascades.
     pub async fn tidy(self: Arc<Self>) -> Result<()> {
         let forget =
             format!("DELETE FROM search_docs WHERE gone_at < {} - ?1", now_ms(self.database.engine()));
@@ -75,7 +75,7 @@ impl Search {
             };
             let docs = self.documents(build.number).await?;
             let now = (docs, collection.records);
-            // Twice the same: nobody is writing just now.
+            // The same numbers twice mean that no write is in progress.
             let before =
                 self.counts.lock().expect("no holder of the counts panics").get(&build.number).copied();
             if docs != collection.records && before == Some(now) {
@@ -88,21 +88,22 @@ impl Search {
         Ok(())
     }
 
-    /// How many records an index holds.
+    /// Returns the number of records in an index.
     pub async fn documents(&self, number: i64) -> Result<i64> {
         let sql = "SELECT count(*) FROM search_docs WHERE number = ?1 AND gone_at IS NULL";
-        let rows = self.database.query(Cost::Unknown, sql, params![number]).await?;
+        let rows = self.database.query(ReadHint::Scan, sql, params![number]).await?;
         rows.first().map_or(Ok(0), |row| row.integer(0))
     }
 
-    /// What the host asks before it copies an instance: the words are not copied, since they are made of the records.
-    pub async fn before_copy(self: Arc<Self>, event: Event) -> Result<Before> {
+    /// Handles the host's event before it copies an instance: the words are not copied, since they are derived from
+    /// the records.
+    pub async fn before_copy(self: Arc<Self>, event: Event) -> Result<HookOutcome> {
         let mut payload = event.payload;
         let of_words = |table: &&Json| table.as_str().is_some_and(|table| table.starts_with("search_w_"));
         let derived: Vec<Json> =
             payload["tables"].as_array().into_iter().flatten().filter(of_words).cloned().collect();
         payload["tables"] = json!([]);
         payload["derived"] = derived.into();
-        Ok(Before::pass().with_payload(payload))
+        Ok(HookOutcome::accept().with_payload(payload))
     }
 }

@@ -1,5 +1,5 @@
-//! The table of one build's words, and all SQL that differs between the engines: FTS5 on SQLite, `tsvector` on PostgreSQL.
-//! It decides nothing: what is written and asked for is handed in.
+//! The table of a build's words, and all SQL that differs between the engines: FTS5 on SQLite, `tsvector` on
+//! PostgreSQL. It makes no decisions: callers pass what to write and to search.
 
 use tinybase_plugin_api::{database::Engine, prelude::*};
 
@@ -19,7 +19,7 @@ pub struct Words<'a> {
     pub definition: &'a Definition,
 }
 
-/// The time now in milliseconds by the database's clock, as SQL.
+/// Returns the SQL for the current time in milliseconds on the database's clock.
 pub fn now_ms(engine: Engine) -> &'static str {
     match engine {
         Engine::Sqlite => "CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)",
@@ -27,17 +27,17 @@ pub fn now_ms(engine: Engine) -> &'static str {
     }
 }
 
-/// The name of the table of a build's words.
+/// Returns the name of the table of a build's words.
 pub fn table(number: i64) -> String {
     format!("search_w_{number}")
 }
 
-/// The statement that ends the table of a build's words.
+/// Returns the statement that drops the table of a build's words.
 pub fn drop_table(number: i64) -> String {
     format!("DROP TABLE IF EXISTS {}", table(number))
 }
 
-/// The rows behind a list of ids in `parameter`, a JSON array, as SQL.
+/// Returns the SQL that expands `parameter`, a JSON array of ids, to rows.
 fn listed(engine: Engine, parameter: &str) -> String {
     match engine {
         Engine::Sqlite => format!("SELECT value FROM json_each({parameter})"),
@@ -56,12 +56,12 @@ impl Words<'_> {
         self.definition.language.of_engine(self.engine)
     }
 
-    /// The names of the texts' columns, each with `each` around it.
+    /// Returns the list of the text columns, each formatted by `each`.
     fn columns(&self, each: impl Fn(usize) -> String) -> String {
         (0..self.definition.fields.len()).map(each).collect::<Vec<_>>().join(", ")
     }
 
-    /// The statements that make the table.
+    /// Returns the statements that create the table.
     pub fn make(&self) -> Vec<String> {
         let table = self.table();
         match self.engine {
@@ -84,13 +84,13 @@ impl Words<'_> {
         }
     }
 
-    /// The statement that fails where the table is not there, as behind a copy into another database.
+    /// Returns a statement that fails if the table does not exist, such as after a copy into another database.
     pub fn probe(&self) -> String {
         format!("SELECT 1 FROM {} LIMIT 0", self.table())
     }
 
-    /// Appends what brings a record into the build, unless a later version of it is there already: the parameters are
-    /// bound to the record's id, `created_at`, version, digest and texts.
+    /// Appends the statements that add a record to the build, unless the build already has a later version. The
+    /// parameters are the record's id, `created_at`, version, digest and texts.
     pub fn push_record(&self, batch: &mut Batch, record: &Picture<'_>) {
         let head = [
             Value::Integer(self.number),
@@ -113,7 +113,7 @@ impl Words<'_> {
         batch.push(&self.write_words(), &params);
     }
 
-    /// The statement that writes the words of the version that is in `search_docs`, where it is the one at hand.
+    /// Returns the statement that writes a version's words, if that version is the one in `search_docs`.
     fn write_words(&self) -> String {
         let table = self.table();
         let columns = self.columns(|at| format!("c{at}"));
@@ -140,14 +140,15 @@ impl Words<'_> {
         }
     }
 
-    /// PostgreSQL's letter for a weight: A is the largest.
+    /// Returns PostgreSQL's letter for a weight: A is the largest.
     fn label(&self, weight: f64) -> char {
         let weights = self.definition.weights();
         let larger = weights.iter().filter(|other| **other > weight).count();
         ['A', 'B', 'C', 'D'][larger.min(3)]
     }
 
-    /// Appends what takes a record out of the build that was created at `created_at`, and remembers that it is gone.
+    /// Appends the statements that remove the record created at `created_at` from the build and remember its
+    /// deletion.
     pub fn push_gone(&self, batch: &mut Batch, id: &str, created_at: &str) {
         let now = now_ms(self.engine);
         let last = i64::MAX;
@@ -173,7 +174,7 @@ impl Words<'_> {
         );
     }
 
-    /// The column that names a document.
+    /// Returns the column with the document's id.
     fn key(&self) -> &'static str {
         match self.engine {
             Engine::Sqlite => "rowid",
@@ -181,7 +182,7 @@ impl Words<'_> {
         }
     }
 
-    /// The best matches from `offset` on: `record_id, digest, score, doc`.
+    /// Returns the query for the best matches from `offset` on: `record_id, digest, score, doc`.
     pub fn matches(&self, query: &Query, limit: usize, offset: usize) -> (String, Vec<Value>) {
         let (table, key) = (self.table(), self.key());
         let window = [integer(limit), integer(offset)];
@@ -199,7 +200,7 @@ impl Words<'_> {
             }
             Engine::Postgres => {
                 let language = self.language();
-                // In parentheses with SELECT, a query is read once, and not once for each row.
+                // As a subquery, `to_tsquery` is evaluated once, not once per row.
                 let sql = format!(
                     "SELECT d.record_id, d.digest, m.score, d.doc FROM (SELECT w.doc, CAST(ts_rank_cd('{}', \
                      w.words, (SELECT to_tsquery('{language}', ?2))) AS DOUBLE PRECISION) AS score \
@@ -215,7 +216,7 @@ impl Words<'_> {
         }
     }
 
-    /// What PostgreSQL's four letters weigh, D first, as parts of the largest weight.
+    /// Returns the weights of PostgreSQL's four letters, D first, relative to the largest weight.
     fn ranks(&self) -> String {
         let weights = self.definition.weights();
         let largest = weights.last().copied().unwrap_or(1.0);
@@ -223,7 +224,8 @@ impl Words<'_> {
         format!("{{{:?},{:?},{:?},{:?}}}", of(3), of(2), of(1), of(0))
     }
 
-    /// The snippets of some documents: `doc, digest, snippet`, of the texts of that digest.
+    /// Returns the query for the snippets of some documents: `doc, digest, snippet`, where the digest is that of
+    /// the snippet's texts.
     pub fn snippets(&self, query: &Query, docs: &[i64], words: u32) -> (String, Vec<Value>) {
         let (table, list) = (self.table(), json!(docs).to_string());
         match self.engine {
@@ -260,16 +262,16 @@ fn integer(number: usize) -> Value {
     Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
-/// A version of a record as it is indexed.
+/// The indexed version of a record.
 pub struct Picture<'a> {
     /// The record's id.
     pub id: &'a str,
-    /// When it was created.
+    /// When the record was created.
     pub created_at: &'a str,
-    /// Its version.
+    /// The record's version.
     pub version: i64,
-    /// What tells its texts apart.
+    /// The digest of its texts.
     pub digest: &'a str,
-    /// Its texts, one a field.
+    /// Its texts, one per field.
     pub texts: &'a [String],
 }

@@ -1,22 +1,23 @@
-//! What a search holds of the records that a page passes over. Alone in its process, since it looks at the process's memory.
+//! Tests the memory a search uses for records that a page skips. Runs alone in its process, since it measures the
+//! process's memory.
 
 use tinybase_plugin_api::{prelude::*, testkit::TestHost};
 use tinybase_search::Search;
 
-/// Bytes of a record beside its text.
+/// Bytes of a record's padding.
 const PAD_BYTES: usize = 40_000;
-/// Bytes of records that one answer of the service holds.
+/// The maximum bytes of records in one response of the service.
 const ANSWER_BYTES_MAX: usize = 1_000_000;
 const RECORDS: usize = 1_000;
 
-/// Bytes that the process holds at most, since it was asked to forget what it held before.
+/// Returns the peak memory of the process in bytes, since its last reset.
 fn peak_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
-/// A record as the service tells it: its padding is made when it is asked for.
+/// Creates a record as the service returns it. Its padding is created on request.
 fn record(id: &str, pad_bytes: usize) -> Json {
     let at = "2026-01-01T00:00:00.000000Z";
     json!({

@@ -1,4 +1,4 @@
-//! The extension on a test host: real SQL and migrations, and a stand-in for the collections' service.
+//! Tests of the extension on a test host: real SQL and migrations, and a replacement of the collections' service.
 
 use std::{
     collections::BTreeMap,
@@ -8,14 +8,14 @@ use std::{
 use tinybase_plugin_api::{prelude::*, testkit::TestHost};
 use tinybase_search::Search;
 
-/// One collection, whose records are seen by their owners and admins alone, or by everybody.
+/// One collection, whose records are visible to their owners and admins only, or to everyone.
 #[derive(Default)]
 struct Posts {
     id: String,
     revision: i64,
     is_public: bool,
     records: BTreeMap<String, Json>,
-    /// How many records an answer holds, at most.
+    /// The maximum number of records in a response.
     answer_max: usize,
 }
 
@@ -40,7 +40,7 @@ impl Site {
         self.host.job("build").unwrap();
     }
 
-    /// Stores a record; answers what the event tells of it.
+    /// Stores a record. Returns the payload of its event.
     fn store(&self, id: &str, version: i64, owner: &str, data: Json) -> Json {
         let created_at = "2026-01-01T00:00:00.000000Z";
         let record = json!({
@@ -219,7 +219,7 @@ fn a_text_that_is_not_there_any_more_is_not_shown() {
     let site = Site::new(true);
     site.index(&fields());
     site.add("a", "u1", json!({"title": "the password is fox"}));
-    // The change is made, and the index was not notified of it.
+    // The change is made, but the index was not notified of it.
     let event = site.store("a", 2, "u1", json!({"title": "nothing here"}));
     assert_eq!(site.found("u1", "q=password"), [""; 0]);
     site.told("record.update", &event);
@@ -242,11 +242,11 @@ fn what_is_told_twice_late_or_in_another_order_ends_alike() {
     site.told("record.delete", &second);
     site.told("record.create", &first);
     assert_eq!(site.state()["documents"], 0);
-    // A page that was read before the deletion comes late: it does not bring the record back.
+    // A page that was read before the deletion arrives late: it must not restore the record.
     site.store("a", 2, "u1", json!({"title": "two"}));
     site.told("record.update", &second);
     assert_eq!((site.found("u1", "q=two"), site.state()["documents"].clone()), (vec![], json!(0)));
-    // The same id again is another record.
+    // A new record with the same id is another record.
     let again = site.store("a", 1, "u1", json!({"title": "two again"}));
     let later = "2026-01-02T00:00:00.000000Z";
     site.posts.lock().unwrap().records.get_mut("a").unwrap()["created_at"] = json!(later);
@@ -310,7 +310,7 @@ fn indexes_follow_schemas_and_collections() {
     let site = Site::new(true);
     site.add("a", "u1", json!({"title": "fox"}));
     site.index(&fields());
-    // A change of the schema causes no event: the records were changed with it.
+    // A schema change causes no events, but may change the records.
     site.store("a", 1, "u1", json!({"title": "badger"}));
     site.posts.lock().unwrap().revision = 2;
     site.host.job("watch").unwrap();
@@ -322,7 +322,7 @@ fn indexes_follow_schemas_and_collections() {
         (vec!["a".to_owned()], json!("ready"))
     );
 
-    // Records came by an import, which no event tells of.
+    // Records were added by an import, which causes no events.
     site.store("b", 1, "u1", json!({"title": "hound"}));
     site.host.job("tidy").unwrap();
     assert_eq!(site.state()["state"], "ready", "it may be a change that is under way");
@@ -336,7 +336,7 @@ fn indexes_follow_schemas_and_collections() {
     let told = site.host.emit("copy.tables", "", &payload).unwrap();
     assert_eq!(told, json!({"tables": [], "derived": ["search_w_3", "search_w_3_data"]}));
 
-    // Another collection of that name is another collection.
+    // A new collection with the same name is another collection.
     site.posts.lock().unwrap().id = "c2".into();
     site.host.job("watch").unwrap();
     let missing = site.host.get("/api/search/posts?q=fox").user("u1").send();
@@ -409,7 +409,7 @@ fn records_that_are_too_large_together_are_found_by_fewer_at_once() {
         assert_eq!(site.found("u1", "q=fox&limit=100"), all, "{answer_max} at once");
         assert_eq!(site.found("u1", "q=fox&limit=5&offset=20"), all[20..25], "{answer_max} at once");
     }
-    // One alone that fits into no answer is left out, and nothing else is.
+    // Only a record that does not fit into any response is left out.
     site.store("r03", 2, "u1", json!({"title": "fox", "is_huge": true}));
     let left = site.search("u1", "q=fox&limit=100");
     assert_eq!((left["hits"].as_array().unwrap().len(), &left["truncated"]), (29, &json!(true)));

@@ -1,14 +1,14 @@
-//! What a hook may receive: what its owner may read, by the rules of the collection as `records@1` knows them. It is judged when
-//! an event is queued, and again before each try, since roles, rules and records change meanwhile.
+//! What a hook may receive: what its owner may read under the collection's rules, as reported by `records@1`. It is
+//! checked when an event is queued and again before each try, since roles, rules and records may change meanwhile.
 
 use std::collections::HashMap;
 
 use serde::Deserialize;
-use tinybase_plugin_api::{caller::ToldCaller, prelude::*};
+use tinybase_plugin_api::{caller::CallerPayload, prelude::*};
 
 use crate::{Webhooks, hook::Hook, owner::both};
 
-/// A record before and after a change, with what rules may look at.
+/// A record before and after a change, with the data that rules may use.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct RecordSnapshots {
     pub(crate) collection: String,
@@ -25,31 +25,32 @@ pub(crate) struct RecordSnapshots {
     pub(crate) old: Json,
 }
 
-/// Which of the two may be sent.
+/// Which of the two snapshots may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReadPermission {
     pub(crate) record: bool,
     pub(crate) old: bool,
-    /// Whether the record is one that was deleted, of which only `old` is left.
+    /// Whether the record was deleted, so that only `old` is left.
     is_deletion: bool,
 }
 
 impl ReadPermission {
-    /// Whether anything may be sent: what the record is now must be readable, or what it was last.
+    /// Returns whether anything may be sent: the current record must be readable, or the last version of a deleted
+    /// one.
     pub(crate) fn any(self) -> bool {
         if self.is_deletion { self.old } else { self.record }
     }
 }
 
 impl RecordSnapshots {
-    /// The snapshots without what the message says anyway, to be stored beside it.
+    /// Returns the snapshots without the data that the message already contains, to be stored with it.
     pub(crate) fn without(&self, data: &Json) -> RecordSnapshots {
         let left =
             |name: &str, value: &Json| if data.get(name).is_some() { Json::Null } else { value.clone() };
         RecordSnapshots { record: left("record", &self.record), old: left("old", &self.old), ..self.clone() }
     }
 
-    /// The snapshots as they are stored.
+    /// Returns the stored form of the snapshots.
     pub(crate) fn stored(&self) -> String {
         let mut stored = json!({
             "collection": self.collection,
@@ -67,7 +68,7 @@ impl RecordSnapshots {
         stored.to_string()
     }
 
-    /// The snapshots of a queued message; `None` where that is about no record.
+    /// Returns the snapshots of a queued message; `None` if it is not about a record.
     fn of(message: &Json, stored: Option<&str>) -> Result<Option<RecordSnapshots>> {
         let data = &message["data"];
         let Some(stored) = stored else { return Ok(RecordSnapshots::of_message(message)) };
@@ -83,7 +84,7 @@ impl RecordSnapshots {
         Ok(Some(snapshots))
     }
 
-    /// What a message alone says of its record, as one was queued by an earlier version.
+    /// Returns the snapshots that a message alone contains, as queued by an earlier version.
     fn of_message(message: &Json) -> Option<RecordSnapshots> {
         let data = &message["data"];
         let text = |value: &Json| value.as_str().map(str::to_owned);
@@ -100,8 +101,9 @@ impl RecordSnapshots {
         })
     }
 
-    /// What is asked of `records@1` for a caller: the record as it is now and as it was, as far as there are both.
-    fn question(&self, caller: Option<&ToldCaller>) -> Json {
+    /// Returns the payload for `records@1` and a caller: the record as it is now and as it was, as far as both
+    /// exist.
+    fn question(&self, caller: Option<&CallerPayload>) -> Json {
         let snapshots = [&self.record, &self.old].into_iter().filter(|data| data.is_object());
         let snapshots = snapshots.map(|data| {
             json!({
@@ -121,15 +123,16 @@ impl RecordSnapshots {
     }
 }
 
-/// What is left of a hook's rights.
+/// The current rights of a hook.
 pub(crate) enum Standing {
-    /// It receives what all of these may read: its owner, and whoever else's application token changed it. `None` is anybody.
-    Holds(Vec<Option<ToldCaller>>),
+    /// It receives what all of these users may read: its owner, and every other user whose application token changed
+    /// it. `None` is an anonymous user.
+    Holds(Vec<Option<CallerPayload>>),
     /// It receives nothing, for this reason.
     Ended(&'static str),
 }
 
-/// A body to send, or why it may not be sent any more.
+/// A body to send, or the reason why it may no longer be sent.
 pub(crate) enum Judgement {
     Send(String),
     Withhold(&'static str),
@@ -143,7 +146,8 @@ const TOKEN_UNKNOWN: &str = "it was made with an application token before hooks 
 const MAY_NOT_READ: &str = "the hook's owner may not read the record";
 
 impl Webhooks {
-    /// What a hook's rights are now: those of its owner, within the scopes that its application tokens had and still have.
+    /// Returns the current rights of a hook: those of its owner, within the scopes that its application tokens had and
+    /// still have.
     pub(crate) async fn standing(&self, hook: &Hook) -> Result<Standing> {
         let mut scopes = hook.owner_scopes.clone();
         let mut users: Vec<&str> = hook.owner_id.as_deref().into_iter().collect();
@@ -177,11 +181,12 @@ impl Webhooks {
         Ok(Standing::Holds(callers))
     }
 
-    /// A user as a caller; `None` for one who may have no hooks any more: who is gone, switched off, or neither editor nor admin.
-    async fn editor(&self, id: &str, scopes: Option<&str>) -> Result<Option<ToldCaller>> {
+    /// Returns a user as a caller; `None` for one who may no longer have hooks: deleted, deactivated, or neither editor
+    /// nor admin.
+    async fn editor(&self, id: &str, scopes: Option<&str>) -> Result<Option<CallerPayload>> {
         let user = self.host.user(id).await?;
         let user = user.filter(|user| user.is_active && matches!(user.role.as_str(), "editor" | "admin"));
-        Ok(user.map(|user| ToldCaller {
+        Ok(user.map(|user| CallerPayload {
             user_id: user.id,
             email: user.email,
             role: user.role,
@@ -189,8 +194,8 @@ impl Webhooks {
         }))
     }
 
-    /// A hook as routes answer it to whoever sends the request: one whose rights have ended is not active, and says why. Only its
-    /// owner and admins see all of its URL.
+    /// Returns a hook as routes show it to the sender of the request. One whose rights have ended is inactive and has a
+    /// reason. Only its owner and admins see its whole URL.
     pub(crate) async fn shown(&self, hook: &Hook, request: &Request) -> Result<Json> {
         let mut shown = hook.json();
         if !hook.is_managed_by(request) {
@@ -203,7 +208,7 @@ impl Webhooks {
         Ok(shown)
     }
 
-    /// What a hook of this standing may receive of a record now.
+    /// Returns what a hook with these rights may currently receive of a record.
     pub(crate) async fn read_permission(
         &self,
         standing: &Standing,
@@ -231,7 +236,7 @@ impl Webhooks {
         Ok(permission)
     }
 
-    /// The same for several hooks of one event: whoever has several hooks is asked for once.
+    /// Does the same for several hooks of one event. Hooks with the same rights are checked once.
     pub(crate) async fn read_permissions(
         &self,
         hooks: &[Hook],
@@ -252,7 +257,8 @@ impl Webhooks {
         Ok(all)
     }
 
-    /// The body of a delivery without what the hook's owner may not read by now, or why nothing is sent.
+    /// Returns the body of a delivery without what the hook's owner may no longer read, or the reason why nothing
+    /// is sent.
     pub(crate) async fn judge_again(
         &self,
         hook: &Hook,
@@ -265,7 +271,7 @@ impl Webhooks {
         }
         let mut message: Json =
             body.parse().map_err(|error| Error::internal("stored_delivery", format!("{error}")))?;
-        // A test is about no record.
+        // A test is not about a record.
         let Some(snapshots) = RecordSnapshots::of(&message, snapshots)? else {
             return Ok(Judgement::Send(body.to_owned()));
         };

@@ -1,4 +1,4 @@
-//! The routes of deliveries: what was sent, what waits, what failed and why; to send one again, and to send a test.
+//! The routes of deliveries: list them with their state and errors, send one again, and send a test.
 
 use tinybase_plugin_api::{audit::Entry, database::Row, prelude::*};
 
@@ -57,7 +57,7 @@ fn delivery(row: &Row<'_>) -> Result<Json> {
     }))
 }
 
-/// The state that the query asks for; `None` for all.
+/// Returns the state in the query; `None` for all states.
 fn state(request: &Request) -> Result<Option<String>> {
     let Some(state) = request.query_value("state") else { return Ok(None) };
     if matches!(&*state, "pending" | "delivered" | "dead") {
@@ -106,14 +106,14 @@ impl Webhooks {
         }
         let chosen = if conditions.is_empty() { "1 = 1".to_owned() } else { conditions.join(" AND ") };
         let count = format!("SELECT count(*) FROM webhooks_deliveries WHERE {chosen}");
-        let total = self.database.query(Cost::Unknown, &count, &values).await?;
+        let total = self.database.query(ReadHint::Scan, &count, &values).await?;
         let total = total.first().map_or(Ok(0), |row| row.integer(0))?;
         let (limit_at, offset_at) = (values.len() + 1, values.len() + 2);
         let sql = format!(
             "SELECT {COLUMNS} FROM webhooks_deliveries WHERE {chosen} ORDER BY id DESC LIMIT ?{limit_at} OFFSET ?{offset_at}"
         );
         values.extend([Value::from(page.limit), Value::from(page.offset)]);
-        let rows = self.database.query(Cost::Unknown, &sql, &values).await?;
+        let rows = self.database.query(ReadHint::Scan, &sql, &values).await?;
         let deliveries = rows.iter().map(|row| delivery(&row)).collect::<Result<Vec<_>>>()?;
         let (limit, offset) = (page.limit, page.offset);
         Response::json(&json!({"deliveries": deliveries, "total": total, "limit": limit, "offset": offset}))
@@ -121,7 +121,7 @@ impl Webhooks {
 
     async fn one(&self, id: &str) -> Result<Json> {
         let sql = format!("SELECT {COLUMNS} FROM webhooks_deliveries WHERE id = ?1");
-        let rows = self.database.query(Cost::Short, &sql, params![id]).await?;
+        let rows = self.database.query(ReadHint::Indexed, &sql, params![id]).await?;
         let missing = || Error::not_found("delivery_not_found", "there is no such delivery");
         delivery(&rows.first().ok_or_else(missing)?)
     }

@@ -1,4 +1,4 @@
-//! A hook as it is stored: who is notified of what. It reads and writes rows, and decides nothing.
+//! A stored hook: which events are sent to which receiver. It reads and writes rows, and decides nothing.
 
 use tinybase_plugin_api::{database::Row, prelude::*};
 
@@ -8,7 +8,7 @@ const COLUMNS: &str = "id, url, description, collections, events, headers, inclu
                        secret_version, previous_secret_until, failures, created_at, updated_at, owner_id, owner_scopes, \
                        owner_token_ids";
 
-/// How many hooks there may be: each event looks at all of them.
+/// The maximum number of hooks, since each event checks all of them.
 const HOOKS_MAX: usize = 200;
 const LOCK: &str = "INSERT INTO webhooks_setup (slot, taken_at) VALUES (1, '') \
                     ON CONFLICT (slot) DO UPDATE SET taken_at = webhooks_setup.taken_at";
@@ -19,37 +19,37 @@ pub(crate) struct Hook {
     pub(crate) id: String,
     pub(crate) url: String,
     pub(crate) description: String,
-    /// `None` is all of them.
+    /// `None` means all collections.
     pub(crate) collections: Option<Vec<String>>,
     pub(crate) events: Vec<String>,
-    /// Further headers, by name.
+    /// Additional headers, by name.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) include_record: bool,
     pub(crate) is_active: bool,
-    /// Why it was switched off by itself.
+    /// Why it was deactivated automatically.
     pub(crate) inactive_reason: Option<String>,
     pub(crate) secret_version: i64,
     pub(crate) previous_secret_until: Option<Moment>,
     failures: i64,
     created_at: String,
     updated_at: String,
-    /// Who made it: it receives what this user may read. Those of an earlier version have none, and receive what anybody may
-    /// read.
+    /// The user who created it: it receives what this user may read. Hooks of an earlier version have none, and receive
+    /// what anonymous users may read.
     pub(crate) owner_id: Option<String>,
-    /// What it is limited to besides, where it was made or changed with an application token: scopes, separated by spaces.
+    /// Additional limits if it was created or changed with an application token: scopes, separated by spaces.
     pub(crate) owner_scopes: Option<String>,
-    /// The ids of these tokens: it ends with any of them.
+    /// The ids of these tokens. The hook stops working when any of them does.
     pub(crate) owner_token_ids: Vec<String>,
 }
 
-/// Stored JSON, which this extension wrote itself.
+/// Parses stored JSON, written by this extension.
 fn stored<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
     let value: Json = text.parse().map_err(|error| Error::internal("stored_hook", format!("{error}")))?;
     T::deserialize(value).map_err(|error| Error::internal("stored_hook", error.to_string()))
 }
 
 impl Hook {
-    /// A new hook with its first secret.
+    /// Creates a hook with its first secret.
     pub(crate) fn new(id: String, now: Moment) -> Hook {
         Hook {
             id,
@@ -95,14 +95,15 @@ impl Hook {
         })
     }
 
-    /// Whether it is to be notified of `event` (create, update or delete) in a collection.
+    /// Returns whether the hook wants `event` (create, update or delete) in a collection.
     pub(crate) fn wants(&self, event: &str, collection: &str) -> bool {
         let of_collection =
             self.collections.as_ref().is_none_or(|names| names.iter().any(|name| name == collection));
         of_collection && self.events.iter().any(|known| known == event)
     }
 
-    /// As routes answer it: without the secret, and without the headers' values, which may be secrets too.
+    /// Returns the hook as routes show it: without the secret, and without the headers' values, which may be
+    /// secrets too.
     pub(crate) fn json(&self) -> Json {
         let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
         json!({
@@ -125,13 +126,13 @@ impl Hook {
         })
     }
 
-    /// The scheme and the host of its URL: what stands behind them may be a secret.
+    /// Returns the scheme and host of its URL: the rest may be a secret.
     pub(crate) fn server(&self) -> Option<String> {
         let url: http::Uri = self.url.parse().ok()?;
         Some(format!("{}://{}", url.scheme_str()?, url.host()?))
     }
 
-    /// What a change of it is in the audit log: no header, since its value may be a secret.
+    /// Returns the fields for the audit log. Header values are left out, since they may be secrets.
     pub(crate) fn audited(&self) -> Json {
         let mut fields = self.json();
         for gone in ["id", "failures", "inactive_reason", "created_at", "updated_at"] {
@@ -142,7 +143,7 @@ impl Hook {
         fields
     }
 
-    /// The values of every column, in order.
+    /// Returns the values of every column, in order.
     fn values(&self) -> Vec<Value> {
         let headers: Json =
             self.headers.iter().map(|(name, value)| (name.clone(), Json::from(value.as_str()))).collect();
@@ -168,10 +169,10 @@ impl Hook {
         .to_vec()
     }
 
-    /// The batch that stores a new one, unless there are `HOOKS_MAX` (`db_condition`).
+    /// Returns the batch that stores a new hook. It fails with `db_condition` if there are already `HOOKS_MAX`.
     pub(crate) fn insert(&self) -> Batch {
         let mut batch = Batch::default();
-        // On PostgreSQL two statements at once do not see each other's rows: whoever inserts waits for this row.
+        // On PostgreSQL, concurrent statements do not see each other's rows, so every insert waits for this row.
         batch.push(LOCK, &[]);
         let sql = format!(
             "INSERT INTO webhooks_hooks ({COLUMNS}) \
@@ -182,7 +183,8 @@ impl Hook {
         batch
     }
 
-    /// The batch that stores a change, unless somebody else changed it since it was read (`db_condition`).
+    /// Returns the batch that stores a change. It fails with `db_condition` if the hook was changed since it was
+    /// read.
     pub(crate) fn update(&mut self, now: Moment) -> Batch {
         let read_at = std::mem::replace(&mut self.updated_at, now.text());
         let mut values = self.values();
@@ -196,7 +198,7 @@ impl Hook {
         batch
     }
 
-    /// Counts its failures from 0 again.
+    /// Resets the failure count.
     pub(crate) fn forget_failures(&mut self) {
         self.failures = 0;
         self.inactive_reason = None;
@@ -204,17 +206,17 @@ impl Hook {
 }
 
 impl Webhooks {
-    /// Every hook, in the order in which they were made.
+    /// Returns every hook, in the order of creation.
     pub(crate) async fn hooks(&self) -> Result<Vec<Hook>> {
         let sql = format!("SELECT {COLUMNS} FROM webhooks_hooks ORDER BY id");
-        let rows = self.database.query(Cost::Short, &sql, &[]).await?;
+        let rows = self.database.query(ReadHint::Indexed, &sql, &[]).await?;
         rows.iter().map(|row| Hook::read(&row)).collect()
     }
 
-    /// A hook by its id.
+    /// Returns a hook by its id.
     pub(crate) async fn hook(&self, id: &str) -> Result<Hook> {
         let sql = format!("SELECT {COLUMNS} FROM webhooks_hooks WHERE id = ?1");
-        let rows = self.database.query(Cost::Short, &sql, params![id]).await?;
+        let rows = self.database.query(ReadHint::Indexed, &sql, params![id]).await?;
         let missing = || Error::not_found("webhook_not_found", "there is no such hook");
         Hook::read(&rows.first().ok_or_else(missing)?)
     }

@@ -1,4 +1,4 @@
-//! What a client says of a hook, checked: every fault has its place. It stores nothing.
+//! Validates a client's input for a hook. Every error names its field. It stores nothing.
 
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ const DESCRIPTION_CHARS_MAX: usize = 500;
 const COLLECTIONS_MAX: usize = 100;
 const HEADERS_MAX: usize = 10;
 const HEADER_BYTES_MAX: usize = 1024;
-/// Headers that are the delivery's own.
+/// Headers that the delivery sets itself.
 const RESERVED: &[&str] = &[
     "connection",
     "content-length",
@@ -26,10 +26,11 @@ const RESERVED: &[&str] = &[
     "user-agent",
 ];
 
-/// A field that may be missing (`None`) or null (`Some(None)`), which is not the same.
+/// A field that may be missing (`None`) or null (`Some(None)`), which are different.
 type Field<T> = Option<Option<T>>;
 
-/// The fields that a client may send; what is missing stays as it is. Only `collections` and `headers` may be null.
+/// The fields that a client may send. A missing field leaves the value unchanged. Only `collections` and `headers`
+/// may be null.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Input {
@@ -37,12 +38,12 @@ pub(crate) struct Input {
     url: Field<String>,
     #[serde(deserialize_with = "given")]
     description: Field<String>,
-    // Null is all of them.
+    // Null means all collections.
     #[serde(deserialize_with = "given")]
     collections: Field<Vec<String>>,
     #[serde(deserialize_with = "given")]
     events: Field<Vec<String>>,
-    // Laid over those that there are: null takes a header away, or all of them.
+    // Merged into the existing headers: null removes one header, or all of them.
     #[serde(deserialize_with = "given")]
     headers: Field<BTreeMap<String, Option<String>>>,
     #[serde(deserialize_with = "given")]
@@ -57,7 +58,7 @@ fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
     Deserialize::deserialize(from).map(Some)
 }
 
-/// Lays headers over others as a JSON merge patch does. Names are the same in capitals and small letters.
+/// Merges headers into others, like a JSON merge patch. Names ignore case.
 fn lay_over(headers: &mut Vec<(String, String)>, changes: BTreeMap<String, Option<String>>) {
     for (name, value) in changes {
         headers.retain(|(known, _)| !known.eq_ignore_ascii_case(&name));
@@ -66,13 +67,13 @@ fn lay_over(headers: &mut Vec<(String, String)>, changes: BTreeMap<String, Optio
     headers.sort();
 }
 
-/// Whether no name comes twice, in capitals or small letters.
+/// Returns whether all names are different, ignoring case.
 fn are_different<'a>(names: impl Iterator<Item = &'a String>) -> bool {
     let mut seen = BTreeSet::new();
     names.into_iter().all(|name| seen.insert(name.to_ascii_lowercase()))
 }
 
-/// The faults so far.
+/// The errors found so far.
 #[derive(Default)]
 struct Faults(Vec<Json>);
 
@@ -85,10 +86,10 @@ impl Faults {
 }
 
 impl Input {
-    /// Puts the fields into a hook.
+    /// Applies the fields to a hook.
     ///
     /// # Errors
-    /// 422 `webhook_invalid` with every fault.
+    /// 422 `webhook_invalid` with every error.
     pub(crate) fn put_into(self, hook: &mut Hook) -> Result<()> {
         let mut faults = Faults::default();
         self.check(&mut faults);

@@ -1,8 +1,8 @@
-//! Webhooks: notifies other servers of changes to records, signed as the Standard Webhooks specification says, and tried again
-//! until they are taken.
+//! Webhooks: notifies other servers of changes to records. Requests are signed as the Standard Webhooks specification
+//! requires, and retried until they are accepted.
 //!
-//! A durable listener writes a row a hook ([`queue`]), a job takes what is due and sends it ([`sender`]), and routes manage
-//! hooks and deliveries ([`routes`], [`deliveries`]).
+//! A durable listener writes a row per hook ([`queue`]), a job takes and sends due deliveries ([`sender`]), and routes
+//! manage hooks and deliveries ([`routes`], [`deliveries`]).
 #![forbid(unsafe_code)]
 
 mod access;
@@ -25,7 +25,7 @@ use tinybase_plugin_api::{audit::Audit, http::Http, prelude::*};
 
 use sender::Busy;
 
-/// How often what is due is looked for.
+/// How often the job checks for due deliveries.
 const SEND_EVERY: Duration = Duration::from_millis(500);
 /// How often old deliveries are deleted.
 const SWEEP_EVERY: Duration = Duration::from_mins(10);

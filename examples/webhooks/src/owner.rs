@@ -1,15 +1,15 @@
-//! Whose a hook is, and who may change it: its owner, and admins. Whoever says where a hook leads never gets to read by it what
-//! they may not read themselves.
+//! The owner of a hook, and who may change it: its owner, and admins. A user who sets a hook's URL never gains access
+//! through it to what they may not read themselves.
 
 use tinybase_plugin_api::{prelude::*, request::Caller};
 
 use crate::hook::Hook;
 
-/// How many application tokens may have a hand in one hook: each is asked about before each try.
+/// The maximum number of application tokens of one hook, since each is checked before each try.
 const TOKENS_MAX: usize = 10;
 
 impl Hook {
-    /// Makes it the hook of whoever sends the request, with the rights that the request has.
+    /// Makes the sender of the request the owner, with the rights of the request.
     pub(crate) fn belong_to(&mut self, request: &Request) {
         let caller = request.caller();
         self.owner_id = caller.map(|caller| caller.user_id().to_owned());
@@ -17,13 +17,13 @@ impl Hook {
         self.owner_token_ids = caller.and_then(Caller::token_id).map(str::to_owned).into_iter().collect();
     }
 
-    /// Whether whoever sends the request is its owner or an admin.
+    /// Returns whether the sender of the request is the owner or an admin.
     pub(crate) fn is_managed_by(&self, request: &Request) -> bool {
         let is_owner = |caller: &Caller| self.owner_id.as_deref() == Some(caller.user_id());
         request.caller().is_some_and(|caller| is_owner(caller) || is_admin(caller))
     }
 
-    /// Refuses whoever is neither its owner nor an admin.
+    /// Rejects a sender who is neither the owner nor an admin.
     ///
     /// # Errors
     /// 403 `webhook_of_another`.
@@ -36,12 +36,15 @@ impl Hook {
         Err(Error::forbidden("webhook_of_another", message))
     }
 
-    /// What a change does to its rights. An application token takes away what the token may not read, since it says where the
-    /// hook leads, and the hook ends with it; its owner, signed in, gives back all of theirs; an admin leaves them as they are,
-    /// so that nobody else's hook ever has an admin's.
+    /// Adjusts the hook's rights after a change:
+    ///
+    /// - An application token limits the hook to what the token may read, since it may set the hook's URL. The hook
+    ///   stops working when the token does.
+    /// - The owner, signed in, restores all of their own rights.
+    /// - An admin leaves the rights unchanged, so that another user's hook never gets an admin's rights.
     ///
     /// # Errors
-    /// 409 `webhook_of_many_tokens` for a further token where there are too many.
+    /// 409 `webhook_of_many_tokens` if another token would exceed the limit.
     pub(crate) fn limit_to(&mut self, request: &Request) -> Result<()> {
         let Some(caller) = request.caller() else { return Ok(()) };
         let Some(scopes) = caller.scopes() else {
@@ -52,7 +55,7 @@ impl Hook {
             return Ok(());
         };
         let before = self.owner_scopes.as_deref();
-        // Which token made a hook of an earlier version is not known, and stays so.
+        // For a hook of an earlier version, the token that created it is unknown and stays so.
         let is_known = before.is_none() || !self.owner_token_ids.is_empty();
         self.owner_scopes = Some(before.map_or_else(|| scopes.to_owned(), |before| both(before, scopes)));
         let token_id = caller.token_id().filter(|_| is_known);
@@ -70,7 +73,7 @@ impl Hook {
     }
 }
 
-/// The user whose hooks alone a request concerns; `None` for an admin's, which concerns all.
+/// Returns the only user whose hooks a request may access; `None` for an admin, who may access all.
 pub(crate) fn only_owner(request: &Request) -> Option<&str> {
     request.caller().filter(|caller| !is_admin(caller)).map(Caller::user_id)
 }
@@ -79,7 +82,7 @@ fn is_admin(caller: &Caller) -> bool {
     caller.role() == "admin"
 }
 
-/// The scopes that two lists of scopes have in common.
+/// Returns the scopes that two lists of scopes have in common.
 pub(crate) fn both(one: &str, other: &str) -> String {
     let covers = tinybase_plugin_api::caller::scopes_cover;
     let of_one = one.split_ascii_whitespace().filter(|scope| covers(other, scope));

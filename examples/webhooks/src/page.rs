@@ -1,4 +1,4 @@
-//! The query of a request: pages of lists by `limit` and `offset`, and that it holds nothing else. It reads no table.
+//! The query of a request: `limit` and `offset` of a page, and a check for unknown parameters. It reads no table.
 
 use std::{collections::HashSet, ops::RangeInclusive};
 
@@ -7,7 +7,7 @@ use tinybase_plugin_api::prelude::*;
 const LIMIT_MAX: i64 = 1000;
 const LIMIT_DEFAULT: i64 = 100;
 
-/// Which part of a list is asked for.
+/// The requested part of a list.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Page {
     pub(crate) limit: i64,
@@ -15,7 +15,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// What the query says.
+    /// Reads the page from the query.
     ///
     /// # Errors
     /// 422 `invalid_query`.
@@ -27,8 +27,8 @@ impl Page {
     }
 }
 
-/// Refuses parameters that the route does not have, and those that are given twice: a misspelt one would be ignored. Those that begin
-/// with `_` are the client's own, for instance to pass a cache by.
+/// Rejects unknown and repeated parameters: a misspelt one would otherwise be ignored. Parameters that begin with `_`
+/// are for the client's own use, for example to bypass a cache.
 ///
 /// # Errors
 /// 422 `invalid_query`.
@@ -45,7 +45,7 @@ pub(crate) fn check_query(request: &Request, known: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// A query parameter that cannot be used.
+/// Returns the error for an invalid query parameter.
 pub(crate) fn fault(name: &str, message: String) -> Error {
     let details = json!([{"loc": ["query", name], "msg": message, "type": "value_error"}]);
     Error::unprocessable("invalid_query", message).with_details(details)

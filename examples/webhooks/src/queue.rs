@@ -1,5 +1,5 @@
-//! From an event to deliveries: one row a hook that wants it. An event that comes twice is queued once, since a hook
-//! has one delivery of each event.
+//! Queues deliveries for an event: one row for each hook that wants it. An event that arrives twice is queued once,
+//! since a hook has one delivery per event.
 
 use serde::Deserialize;
 use tinybase_plugin_api::prelude::*;
@@ -13,7 +13,7 @@ use crate::{
     time::Moment,
 };
 
-/// The events that are listened to; the subject is the collection's name.
+/// The topics of the durable listener; the subject is the collection's name.
 pub(crate) const TOPICS: [&str; 3] = ["record.create", "record.update", "record.delete"];
 
 const INSERT: &str = "INSERT INTO webhooks_deliveries (id, hook_id, event_id, event_type, payload, state, attempts, \
@@ -25,7 +25,7 @@ const INSERT: &str = "INSERT INTO webhooks_deliveries (id, hook_id, event_id, ev
 #[derive(Debug, Deserialize)]
 struct Change {
     event_id: String,
-    // Missing in an event that a server of before wrote down.
+    // Missing in an event that an older server stored.
     collection_id: Option<String>,
     id: String,
     owner_id: Option<String>,
@@ -37,7 +37,7 @@ struct Change {
     previous: Json,
 }
 
-/// What is delivered.
+/// The message to deliver.
 pub(crate) struct Message<'a> {
     pub(crate) event_id: &'a str,
     pub(crate) event_type: &'a str,
@@ -45,13 +45,13 @@ pub(crate) struct Message<'a> {
 }
 
 impl Message<'_> {
-    /// The body, the same for every try.
+    /// Returns the body, which is the same for every try.
     fn body(&self, now: Moment) -> String {
         json!({"type": self.event_type, "timestamp": now.text(), "data": self.data}).to_string()
     }
 }
 
-/// The statement that queues a message for a hook; returns the delivery's id as well.
+/// Appends the statement that queues a message for a hook. It returns the delivery's id.
 pub(crate) fn push(
     batch: &mut Batch,
     hook_id: &str,
@@ -67,9 +67,9 @@ pub(crate) fn push(
 }
 
 impl Change {
-    /// What decides who may receive it.
+    /// Returns the data that decides who may receive the change.
     fn snapshots(&self, collection: &str, now: Moment) -> RecordSnapshots {
-        // A change gives its record its times, so an event that comes with it does not know them yet.
+        // The change itself sets the record's times, so an event sent with it does not contain them yet.
         let created_at = self.created_at.clone().unwrap_or_else(|| now.text());
         RecordSnapshots {
             collection: collection.to_owned(),
@@ -83,7 +83,8 @@ impl Change {
         }
     }
 
-    /// The message for a hook: with what its owner may read of the record, where the hook wants it and it fits.
+    /// Returns the message for a hook. It includes what the owner may read of the record, if the hook wants it and
+    /// it fits.
     fn message(
         &self,
         hook: &Hook,
@@ -123,7 +124,7 @@ fn words(topic: &str) -> (&'static str, &'static str) {
 }
 
 impl Webhooks {
-    /// Queues a change for every hook that wants it. It is called at least once after each change.
+    /// Queues a change for every hook that wants it. Called at least once after each change.
     pub(crate) async fn queue_change(self: Arc<Self>, event: Event) -> Result<()> {
         let (word, event_type) = words(&event.topic);
         let mut hooks = self.hooks().await?;
@@ -152,7 +153,7 @@ impl Webhooks {
         self.database.apply(batch).await.map(|_| ())
     }
 
-    /// Queues a message that says nothing, to see whether a hook's receiver takes it.
+    /// Queues a test message without data, to check whether a hook's receiver accepts it.
     pub(crate) async fn queue_test(&self, hook: &Hook) -> Result<String> {
         let now = Moment::now(self.database).await?;
         let event_id = Uuid::now_v7().to_string();

@@ -1,5 +1,5 @@
-//! The routes of hooks: made, listed, changed, deleted, their secrets rotated. A secret is answered once, by the call that
-//! makes it.
+//! The routes of hooks: create, list, change and delete them, and rotate their secrets. A secret is returned only once,
+//! by the call that creates it.
 
 use tinybase_plugin_api::{audit::Entry, prelude::*};
 use uuid::Uuid;

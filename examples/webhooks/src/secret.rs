@@ -1,5 +1,5 @@
-//! Secrets and signatures. No secret is stored: each is derived from one key, which the host keeps sealed, and from the
-//! hook's id and the number of its secret. So a copy of the tables alone signs nothing.
+//! Secrets and signatures. No secret is stored: each is derived from one key, which the host keeps encrypted, the
+//! hook's id and the version of its secret. A copy of the tables alone cannot sign anything.
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use hmac::{Hmac, KeyInit, Mac};
@@ -8,9 +8,9 @@ use tinybase_plugin_api::prelude::*;
 
 use crate::{Webhooks, hook::Hook, settings::SIGNING_KEY, time::Moment};
 
-/// What a secret's text begins with, as the specification has it.
+/// The prefix of a secret's text, required by the specification.
 const PREFIX: &str = "whsec_";
-/// After how long another node makes the key, where the one that meant to is gone.
+/// The time after which another node creates the key, if the node that reserved it is gone.
 const SETUP_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(30);
 
 const TAKE: &str = "INSERT INTO webhooks_setup (slot, taken_at) VALUES (1, ?1) \
@@ -41,7 +41,7 @@ impl SigningKey {
         key.map(SigningKey).ok_or_else(odd)
     }
 
-    /// The secret of this number of a hook.
+    /// Returns the secret with this version of a hook.
     pub(crate) fn secret(&self, hook_id: &str, version: i64) -> Secret {
         Secret(mac(
             &self.0,
@@ -49,7 +49,8 @@ impl SigningKey {
         ))
     }
 
-    /// The header `webhook-signature`: by the hook's secret, and by the one before while that still holds.
+    /// Returns the `webhook-signature` header: signed with the hook's secret, and with the previous one while it is
+    /// still valid.
     pub(crate) fn sign(&self, hook: &Hook, now: Moment, id: &str, body: &str) -> String {
         let previous =
             hook.previous_secret_until.filter(|until| now < *until).map(|_| hook.secret_version - 1);
@@ -63,7 +64,7 @@ impl SigningKey {
 }
 
 impl Secret {
-    /// As the receiver's library takes it.
+    /// Returns the secret in the form that the receiver's library takes.
     pub(crate) fn text(&self) -> String {
         format!("{PREFIX}{}", BASE64.encode(self.0))
     }
@@ -76,7 +77,7 @@ impl Secret {
 }
 
 impl Webhooks {
-    /// The signing key, which is there as soon as a hook is.
+    /// Returns the signing key, which exists as soon as there is a hook.
     pub(crate) async fn signing_key(&self) -> Result<SigningKey> {
         match self.settings().await?.signing_key {
             Some(key) => SigningKey::read(&key),
@@ -87,7 +88,8 @@ impl Webhooks {
         }
     }
 
-    /// The signing key, made where there is none. One node makes it, so that two at once never make two.
+    /// Returns the signing key, and creates it if there is none. Only one node creates it, so that there are never
+    /// two.
     pub(crate) async fn make_signing_key(&self) -> Result<SigningKey> {
         if let Some(key) = self.settings().await?.signing_key {
             return SigningKey::read(&key);
@@ -109,7 +111,7 @@ impl Webhooks {
 mod tests {
     use super::*;
 
-    /// The example of the specification.
+    /// The example in the specification.
     #[test]
     fn a_signature_is_the_one_that_receivers_expect() {
         let secret = BASE64.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();

@@ -1,5 +1,5 @@
-//! Sends what is due: takes it by a lease, so that no other node sends it meanwhile, signs it, and notes what came of it.
-//! Receivers that hang hold up neither the job nor other hooks.
+//! Sends due deliveries: takes a lease, so that no other node sends the same delivery, signs it, and stores the result.
+//! Slow receivers delay neither the job nor other hooks.
 
 use std::{
     collections::HashMap,
@@ -16,35 +16,34 @@ use tinybase_plugin_api::{
 
 use crate::{Webhooks, access::Judgement, hook::Hook, secret::SigningKey, settings::Settings, time::Moment};
 
-/// How many deliveries are sent at once on this node.
+/// The maximum number of concurrent sends on this node.
 const SENDS_MAX: usize = 32;
-/// How many of one hook.
+/// The maximum number of concurrent sends of one hook.
 const SENDS_OF_HOOK_MAX: usize = 4;
-/// How much longer a lease lasts than a try may.
+/// The time that a lease lasts beyond the timeout of a try.
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
-/// How long the first pause is between two goes at giving back a try, and the longest: the pauses double, and take half a minute
-/// together.
+/// The shortest and longest pause between attempts to give back a try. The pauses double, and add up to half a minute.
 const GIVE_BACK_PAUSE_MIN: Duration = Duration::from_millis(500);
 const GIVE_BACK_PAUSE_MAX: Duration = Duration::from_secs(16);
-/// How much of an answer is read: nothing of it is looked at.
+/// The size limit of a response in bytes. Its body is ignored.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
-/// How much of an error is stored.
+/// The maximum length of a stored error in characters.
 const ERROR_CHARS_MAX: usize = 500;
 
 const HOOKS_WITH_WORK: &str = "SELECT id FROM webhooks_hooks WHERE is_active = 1 AND EXISTS ( \
      SELECT 1 FROM webhooks_deliveries WHERE webhooks_deliveries.hook_id = webhooks_hooks.id \
      AND state = 'pending' AND next_attempt_at <= ?1)";
-// Two nodes at once: the second finds next_attempt_at moved, and takes nothing.
+// If two nodes run it at once, the second finds next_attempt_at changed, and takes nothing.
 const TAKE: &str = "UPDATE webhooks_deliveries SET attempts = attempts + 1, last_attempt_at = ?2, next_attempt_at = ?3 \
      WHERE id IN (SELECT id FROM webhooks_deliveries WHERE hook_id = ?1 AND state = 'pending' AND next_attempt_at <= ?2 \
      ORDER BY next_attempt_at LIMIT ?4) AND state = 'pending' AND next_attempt_at <= ?2 \
      RETURNING id, event_id, payload, attempts, judged";
-// The number of attempts tells whether the lease is still this one.
+// The number of attempts shows whether the lease is still this one.
 const DELIVERED: &str = "UPDATE webhooks_deliveries SET state = 'delivered', response_status = ?3, error = NULL, \
      finished_at = ?4 WHERE id = ?1 AND attempts = ?2 AND state = 'pending'";
 const FAILED: &str = "UPDATE webhooks_deliveries SET state = ?3, response_status = ?4, error = ?5, next_attempt_at = ?6, \
      finished_at = ?7 WHERE id = ?1 AND attempts = ?2 AND state = 'pending'";
-// It never reached the receiver, so it counts as no try.
+// It never reached the receiver, so it does not count as a try.
 const GIVE_BACK: &str = "UPDATE webhooks_deliveries SET attempts = attempts - 1, error = ?3, next_attempt_at = ?4 \
      WHERE id = ?1 AND attempts = ?2 AND state = 'pending'";
 const NO_FAILURES: &str = "UPDATE webhooks_hooks SET failures = 0 WHERE id = ?1 AND failures > 0";
@@ -53,11 +52,11 @@ const ONE_FAILURE: &str =
 const SWITCH_OFF: &str = "UPDATE webhooks_hooks SET is_active = 0, inactive_reason = ?2, updated_at = ?3 \
      WHERE id = ?1 AND is_active = 1";
 
-/// How many deliveries are being sent on this node, by hook.
+/// The number of deliveries being sent on this node, by hook.
 #[derive(Default)]
 pub(crate) struct Busy(Mutex<HashMap<String, usize>>);
 
-/// A place among the deliveries that are sent at once; free again when this is dropped.
+/// A slot among the concurrent sends. Released when dropped.
 struct SendSlot {
     busy: Arc<Busy>,
     hook_id: String,
@@ -68,7 +67,7 @@ impl Busy {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many more of this hook may be sent.
+    /// Returns how many more deliveries of this hook may be sent.
     fn free(&self, hook_id: &str) -> usize {
         let counts = self.counts();
         let of_hook = SENDS_OF_HOOK_MAX.saturating_sub(counts.get(hook_id).copied().unwrap_or(0));
@@ -93,27 +92,27 @@ impl Drop for SendSlot {
     }
 }
 
-/// A delivery that this node sends, by a lease.
+/// A delivery that this node has leased.
 struct LeasedDelivery {
     id: String,
     event_id: String,
     body: String,
     attempts: i64,
-    /// What the owner's rights are judged by, beside the body.
+    /// The snapshots that decide the owner's rights, together with the body.
     snapshots: Option<String>,
 }
 
-/// What came of a try.
+/// The result of a failed try.
 struct Failure {
     status: Option<i64>,
     problem: String,
 }
 
 impl Webhooks {
-    /// Takes what is due and sends each in a task of its own.
+    /// Takes due deliveries and sends each in its own task.
     pub(crate) async fn send_due(self: Arc<Self>) -> Result<()> {
         let now = Moment::now(self.database).await?;
-        let waiting = self.database.query(Cost::Short, HOOKS_WITH_WORK, params![now.text()]).await?;
+        let waiting = self.database.query(ReadHint::Indexed, HOOKS_WITH_WORK, params![now.text()]).await?;
         if waiting.is_empty() {
             return Ok(());
         }
@@ -121,7 +120,7 @@ impl Webhooks {
         for row in &waiting {
             let hook = match self.hook(row.text(0)?).await {
                 Ok(hook) => Arc::new(hook),
-                // Deleted a moment ago.
+                // It was just deleted.
                 Err(error) if error.status() == 404 => continue,
                 Err(error) => return Err(error),
             };
@@ -132,7 +131,7 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Sends a delivery beside everything else.
+    /// Sends a delivery in the background.
     fn send(
         self: &Arc<Self>,
         hook: &Arc<Hook>,
@@ -146,7 +145,7 @@ impl Webhooks {
         self.host.spawn(async move {
             let _slot = slot;
             if let Err(error) = this.deliver(&hook, &settings, &key, &delivery).await {
-                // The lease ends, and it is sent again.
+                // The lease expires, and it is sent again.
                 log::warn(format!("what came of the delivery {} was not noted: {error}", delivery.id));
             }
         })
@@ -200,14 +199,14 @@ impl Webhooks {
         self.failed(hook, settings, delivery, failure, now).await
     }
 
-    /// What is sent now, if anything.
+    /// Returns the time and what to send now, if anything.
     async fn prepare(&self, hook: &Hook, delivery: &LeasedDelivery) -> Result<(Moment, Judgement)> {
         let judgement = self.judge_again(hook, &delivery.body, delivery.snapshots.as_deref()).await?;
         Ok((Moment::now(self.database).await?, judgement))
     }
 
-    /// Gives back a try that failed on this side, before the receiver was asked: it is due again later, and neither the delivery
-    /// nor the hook counts it. Where the database is what failed, that takes a few goes.
+    /// Gives back a try that failed on this side, before the receiver was contacted. It becomes due again later, and
+    /// neither the delivery nor the hook counts it. Retries a few times, since the database may be what failed.
     async fn give_back(&self, settings: &Settings, delivery: &LeasedDelivery, error: &Error) -> Result<()> {
         let problem: String = format!("not tried: {error}").chars().take(ERROR_CHARS_MAX).collect();
         let wait = settings.backoff(delivery.attempts, rand::random());
@@ -228,7 +227,7 @@ impl Webhooks {
         self.database.execute(GIVE_BACK, params).await.map(|_| ())
     }
 
-    /// Notes that a delivery is not sent. It says nothing of the receiver, and so counts as no failure of the hook.
+    /// Stores that a delivery is not sent. It says nothing about the receiver, so it is not a failure of the hook.
     async fn withheld(&self, delivery: &LeasedDelivery, reason: &str, now: Moment) -> Result<()> {
         let (status, problem) = (None::<i64>, format!("not sent: {reason}"));
         let mut batch = Batch::default();
@@ -283,7 +282,7 @@ impl Webhooks {
         let counted = applied.statements.get(1).and_then(|statement| statement.rows.first());
         let failures = counted.map_or(Ok(0), |row| row.integer(0))?;
         let reason = match (failure.status, settings.disable_after_failures) {
-            // The receiver says that it is gone for good.
+            // The receiver reports that it is gone for good.
             (Some(410), _) => Some("the receiver answered 410, Gone".to_owned()),
             (_, max) if max > 0 && failures >= max => Some(format!("{failures} tries in a row failed")),
             _ => None,
@@ -302,7 +301,7 @@ impl Webhooks {
         batch.append(self.audit.entry(&entry).await?)?;
         match self.database.apply(batch).await {
             Ok(_) => log::warn(format!("the hook {} was switched off: {reason}", hook.id)),
-            // Another delivery of it, or somebody, was faster.
+            // Another delivery of it, or a user, changed the hook first.
             Err(error) if error.code() == "db_condition" => {}
             Err(error) => return Err(error),
         }
@@ -310,8 +309,8 @@ impl Webhooks {
     }
 }
 
-/// The request of a try: the body is the same each time, as long as the owner may read it; the time and so the signature are
-/// new.
+/// Builds the request of a try. The body is the same each time, as long as the owner may read it. The time is new, and
+/// so is the signature.
 fn request(
     hook: &Hook,
     settings: &Settings,

@@ -1,5 +1,5 @@
-//! The settings as `extension.toml` describes them, and the routes that show and change them. The signing key is shown by
-//! none of them.
+//! The settings, as `extension.toml` describes them, and the routes that show and change them. No route shows the
+//! signing key.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tinybase_plugin_api::{audit::Entry, prelude::*};
 
 use crate::{Webhooks, page::check_query};
 
-/// The secret one.
+/// The secret setting.
 pub(crate) const SIGNING_KEY: &str = "signing_key";
 
 #[derive(Debug, Clone, Deserialize)]
@@ -21,28 +21,28 @@ pub(crate) struct Settings {
     pub(crate) payload_bytes_max: usize,
     retention_days: u32,
     secret_overlap_hours: u32,
-    /// Base64 of the key; `None` until the first hook is made.
+    /// The key as Base64; `None` until the first hook is created.
     pub(crate) signing_key: Option<String>,
 }
 
 impl Settings {
-    /// How long a receiver may take to answer.
+    /// Returns the timeout of a request to a receiver.
     pub(crate) fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
     }
 
-    /// How long what is done or dead is kept.
+    /// Returns how long finished deliveries are kept.
     pub(crate) fn retention(&self) -> Duration {
         Duration::from_hours(24) * self.retention_days
     }
 
-    /// How long the old secret signs beside the new one.
+    /// Returns how long the old secret is used together with the new one.
     pub(crate) fn secret_overlap(&self) -> Duration {
         Duration::from_hours(1) * self.secret_overlap_hours
     }
 
-    /// How long to wait behind the `attempts`-th failed try: twice as long each time, and of that between a half and all
-    /// of it by `chance` (0 to 1), so that what failed together does not come back together.
+    /// Returns how long to wait after the `attempts`-th failed try. The time doubles each try; `chance` (0 to 1) picks
+    /// between half and all of it, so that deliveries that failed together are not retried together.
     pub(crate) fn backoff(&self, attempts: i64, chance: f64) -> Duration {
         let doublings = u32::try_from((attempts - 1).clamp(0, 40)).unwrap_or(0);
         let whole = self.backoff_min_ms.saturating_mul(1 << doublings).min(self.backoff_max_ms);
@@ -74,7 +74,7 @@ impl Webhooks {
         Response::json(&self.open_settings().await?)
     }
 
-    /// The host holds them against the schema in the manifest, and refuses what does not fit.
+    /// The host validates the settings against the schema in the manifest and rejects invalid ones.
     async fn change_settings(self: Arc<Self>, request: Request) -> Result<Response> {
         let change: Json = request.json()?;
         if change.get(SIGNING_KEY).is_some() {

@@ -1,10 +1,10 @@
-//! Deletes deliveries that were done or dead for long enough, some at a time.
+//! Deletes finished deliveries after the retention time, in batches.
 
 use tinybase_plugin_api::{log, prelude::*};
 
 use crate::{Webhooks, time::Moment};
 
-/// How many are deleted in one statement.
+/// The number of deliveries deleted by one statement.
 const ROWS_AT_ONCE: u64 = 1000;
 const DELETE: &str = "DELETE FROM webhooks_deliveries WHERE id IN ( \
                       SELECT id FROM webhooks_deliveries WHERE finished_at < ?1 ORDER BY finished_at LIMIT 1000)";

@@ -1,48 +1,48 @@
-//! Times as the database writes them: RFC 3339 in UTC with microseconds, which compare as text. The database's clock is the
-//! only one: nodes whose own clocks differ agree on what is due.
+//! Times as the database writes them: RFC 3339 in UTC with microseconds, which can be compared as text. Only the
+//! database's clock is used, so nodes whose clocks differ agree on what is due.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tinybase_plugin_api::prelude::*;
 
-/// A moment of the database's clock.
+/// A point in time on the database's clock.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub(crate) struct Moment(Timestamp);
 
 impl Moment {
-    /// Now.
+    /// Returns the current time.
     pub(crate) async fn now(database: Database) -> Result<Moment> {
-        let rows = database.query(Cost::Short, "SELECT CAST(?1 AS TEXT)", params![Value::Now]).await?;
+        let rows = database.query(ReadHint::Indexed, "SELECT CAST(?1 AS TEXT)", params![Value::Now]).await?;
         let row = rows.first().ok_or_else(|| Error::internal("no_time", "the database tells no time"))?;
         Moment::read(row.text(0)?)
     }
 
-    /// A stored time.
+    /// Parses a stored time.
     pub(crate) fn read(text: &str) -> Result<Moment> {
         let parsed =
             text.parse().map_err(|error| Error::internal("stored_time", format!("{text:?}: {error}")));
         parsed.map(Moment)
     }
 
-    /// So much later. Beyond the end of time it is the end of time.
+    /// Returns the time after this duration, at most the maximum time.
     pub(crate) fn after(self, duration: Duration) -> Moment {
         let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
         Moment(self.0.saturating_add(duration).unwrap_or(Timestamp::MAX))
     }
 
-    /// So much earlier.
+    /// Returns the time before this duration, at least the minimum time.
     pub(crate) fn before(self, duration: Duration) -> Moment {
         let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
         Moment(self.0.saturating_sub(duration).unwrap_or(Timestamp::MIN))
     }
 
-    /// Seconds since 1970.
+    /// Returns the seconds since 1970.
     pub(crate) fn seconds(self) -> i64 {
         self.0.as_second()
     }
 
-    /// As it is stored.
+    /// Returns the stored form.
     pub(crate) fn text(self) -> String {
         format!("{:.6}", self.0)
     }

@@ -1,5 +1,5 @@
-//! How long who guesses passwords has to wait: by account and network of the client, and by account over all networks.
-//! Whoever waits is refused before any password is looked at. It never knows whether there is such an account.
+//! Delays for password guessing: per account and client network, and per account over all networks. A waiting client is
+//! refused before any password is checked. It never knows whether the account exists.
 
 use std::{
     collections::HashMap,
@@ -12,38 +12,40 @@ use parking_lot::Mutex;
 
 use crate::{clock::Clock, error::ApiError};
 
-/// Wrong passwords for one account from one network that cost no wait.
+/// The number of wrong passwords for one account from one network before any wait.
 pub(super) const FAILURES_FREE: u32 = 5;
 
-/// The wait after the first failure that costs one; each further failure doubles it.
+/// The wait after the first failure that causes one; each further failure doubles it.
 pub(super) const WAIT_MIN: Duration = Duration::from_secs(2);
 
-/// The longest wait of one network.
+/// The longest wait for one network.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(900);
 
-/// After how long without a failure a network starts from nothing.
+/// The time without a failure after which a network starts from zero.
 pub(super) const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 
-/// Wrong passwords for one account within [`ACCOUNT_WINDOW`], from wherever, above which strangers have to wait.
+/// The number of wrong passwords for one account within [`ACCOUNT_WINDOW`], from all networks, above which strangers
+/// have to wait.
 pub(super) const ACCOUNT_FAILURES_MAX: f64 = 50.0;
 
 /// The time over which an account's failures are counted.
 pub(super) const ACCOUNT_WINDOW: Duration = Duration::from_secs(3600);
 
-/// How long a stranger waits before each try at an account that many guess.
+/// How long a stranger waits before each attempt on a guarded account.
 pub(super) const STRANGER_WAIT: Duration = Duration::from_secs(60);
 
-/// How many accounts, and how many networks of accounts, are remembered; beyond that those with the fewest failures go.
+/// The maximum number of accounts, and of networks of accounts, that are remembered. Beyond it, those with the fewest
+/// failures are dropped.
 const ENTRIES_MAX: usize = 20_000;
 
-/// A try at an account from a network.
+/// An attempt to sign in to an account from a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Attempt {
     account: u64,
     network: IpAddr,
 }
 
-/// What a failure began.
+/// What a failure triggered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Burst {
     /// This network has to wait for this account from now on.
@@ -59,7 +61,7 @@ struct Tries {
     last_at: Instant,
 }
 
-/// Failures that drain away over [`ACCOUNT_WINDOW`].
+/// A count of failures that drains away over [`ACCOUNT_WINDOW`].
 #[derive(Debug, Clone, Copy)]
 struct Level {
     failures: f64,
@@ -72,12 +74,12 @@ struct State {
     accounts: HashMap<u64, Level>,
 }
 
-/// Who has to wait how long.
+/// The state of all waits.
 #[derive(Debug)]
 pub(super) struct Backoff {
     enabled: bool,
     clock: Clock,
-    /// Emails are kept as hashes under a key of this process: of fixed size, and not to be aimed at.
+    /// Emails are kept as hashes keyed per process: they have a fixed size, and collisions cannot be chosen.
     hasher: RandomState,
     state: Mutex<State>,
 }
@@ -87,25 +89,25 @@ impl Backoff {
         Backoff { enabled, clock, hasher: RandomState::new(), state: Mutex::default() }
     }
 
-    /// The same rules by another clock.
+    /// Returns the same rules with another clock.
     pub(super) fn with_clock(self, clock: Clock) -> Backoff {
         Backoff { clock, ..self }
     }
 
-    /// A try at the account with this email from this address.
+    /// Returns an attempt for the account with this email from this address.
     pub(super) fn attempt(&self, email: &str, address: IpAddr) -> Attempt {
         Attempt { account: self.hasher.hash_one(email), network: network(address) }
     }
 
-    /// Whether so many guess at the account that it matters who is known to it.
-    pub(super) fn is_guarded(&self, attempt: Attempt) -> bool {
+    /// Returns whether the account is guarded, so that it matters which networks are known to it.
+    pub(super) fn is_throttled(&self, attempt: Attempt) -> bool {
         let now = self.clock.instant();
         let state = self.state.lock();
         self.enabled && state.accounts.get(&attempt.account).is_some_and(|level| is_full(level.at(now)))
     }
 
-    /// Lets a try go on, or says how long to wait; `is_stranger` where the account is guarded and does not know the
-    /// network.
+    /// Admits an attempt, or refuses it with the time to wait. `is_stranger` is true if the account is guarded and does
+    /// not know the network.
     ///
     /// # Errors
     /// 429 `login_backoff`.
@@ -123,11 +125,11 @@ impl Backoff {
         state.wait(attempt, now)
     }
 
-    /// Counts a wrong password, and says what that began.
+    /// Counts a wrong password, and returns what it triggered.
     ///
     /// # Errors
-    /// 429 `login_backoff` where others failed meanwhile, so that this try should not have been: it is not counted, and
-    /// its outcome is not reported.
+    /// 429 `login_backoff` if concurrent failures mean that this attempt should not have been admitted. It is not
+    /// counted, and its outcome is not reported.
     pub(super) fn failed(&self, attempt: Attempt, is_stranger: bool) -> Result<Option<Burst>, ApiError> {
         if !self.enabled {
             return Ok(None);
@@ -152,10 +154,10 @@ impl Backoff {
         Ok(if guarded { Some(Burst::OfAccount) } else { begins.then_some(Burst::OfNetwork) })
     }
 
-    /// Forgets the network's failures: it knows the password.
+    /// Resets the network's failures after a correct password.
     ///
     /// # Errors
-    /// As [`Backoff::failed`]: of many guesses at once, only as many are answered as one after the other would be.
+    /// As [`Backoff::failed`]: concurrent guesses get only as many results as sequential ones would.
     pub(super) fn succeeded(&self, attempt: Attempt) -> Result<(), ApiError> {
         if !self.enabled {
             return Ok(());
@@ -176,8 +178,8 @@ impl State {
         }
     }
 
-    /// Makes room for one more network and one more account: what has been forgotten goes; if nothing has, the half with
-    /// the fewest failures goes.
+    /// Makes room for one more network and one more account. Drops expired entries; if there are none, drops the half
+    /// with the fewest failures.
     fn make_room(&mut self, now: Instant) {
         if self.tries.len() >= ENTRIES_MAX {
             self.tries.retain(|_, tries| {
@@ -185,7 +187,7 @@ impl State {
             });
         }
         if self.tries.len() >= ENTRIES_MAX {
-            // Among equals the latest stay: a crowd that fails alike does not push out each other all at once.
+            // Among equals the latest stay, so that a crowd of equal entries is not dropped all at once.
             let rank = |tries: &Tries| (tries.failures, tries.last_at);
             let mut ranks: Vec<_> = self.tries.values().map(rank).collect();
             ranks.sort_unstable();
@@ -193,7 +195,7 @@ impl State {
             self.tries.retain(|_, tries| rank(tries) > middle);
         }
         if self.accounts.len() >= ENTRIES_MAX {
-            // Floats that are not negative are in the order of their bits.
+            // Non-negative floats sort like their bits.
             let rank = |level: &Level| (level.at(now).to_bits(), level.at);
             let mut ranks: Vec<_> = self.accounts.values().map(rank).collect();
             ranks.sort_unstable();
@@ -210,7 +212,7 @@ impl Level {
     }
 }
 
-/// 429 for who has to wait, for a second at least.
+/// Returns a 429 with the time to wait, at least one second.
 pub(super) fn has_to_wait(wait: Duration) -> ApiError {
     let seconds = u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX);
     ApiError::too_many(
@@ -220,7 +222,7 @@ pub(super) fn has_to_wait(wait: Duration) -> ApiError {
     )
 }
 
-/// Whether so many failures are as many as may be; a part of one has drained away since it was counted.
+/// Returns whether the failures have reached the limit. Part of one may have drained away since it was counted.
 pub(super) fn is_full(failures: f64) -> bool {
     failures > ACCOUNT_FAILURES_MAX - 1.0
 }
@@ -232,7 +234,7 @@ fn wait_after(failures: u32) -> Duration {
     }
 }
 
-/// The network of an address: clients of IPv6 own a whole /64.
+/// Returns the network of an address. For IPv6 it is the /64, because clients own a whole /64.
 pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::from((v6.to_bits() & !u128::from(u64::MAX)).to_be_bytes()),
@@ -263,14 +265,14 @@ mod tests {
         refused.headers.unwrap()["retry-after"].to_str().unwrap().parse().unwrap()
     }
 
-    /// Fails as often as it takes to guard the account, each time from a network of its own.
-    fn guard(backoff: &Backoff) {
+    /// Fails often enough to guard the account, each time from a different network.
+    fn login_throttle(backoff: &Backoff) {
         for number in 0..MANY - 1 {
             assert_eq!(backoff.failed(from(backoff, number), false).unwrap(), None);
         }
-        assert!(!backoff.is_guarded(from(backoff, 0)));
+        assert!(!backoff.is_throttled(from(backoff, 0)));
         assert_eq!(backoff.failed(from(backoff, MANY), false).unwrap(), Some(Burst::OfAccount));
-        assert!(backoff.is_guarded(from(backoff, 0)));
+        assert!(backoff.is_throttled(from(backoff, 0)));
     }
 
     #[test]
@@ -336,7 +338,7 @@ mod tests {
     #[test]
     fn strangers_wait_for_a_guarded_account_and_get_their_turn() {
         let (clock, backoff) = backoff();
-        guard(&backoff);
+        login_throttle(&backoff);
         let (owner, stranger) = (from(&backoff, 1000), from(&backoff, 2000));
         backoff.admit(owner, false).unwrap();
         assert_eq!(seconds(backoff.admit(stranger, true)), 60);
@@ -347,7 +349,7 @@ mod tests {
         backoff.failed(stranger, true).unwrap();
         assert_eq!(seconds(backoff.admit(stranger, true)), 60, "each try of a stranger costs a wait");
         clock.advance(ACCOUNT_WINDOW);
-        assert!(!backoff.is_guarded(stranger));
+        assert!(!backoff.is_throttled(stranger));
     }
 
     #[test]
@@ -375,6 +377,6 @@ mod tests {
             backoff.failed(attempt, false).unwrap();
         }
         backoff.admit(attempt, true).unwrap();
-        assert!(!backoff.is_guarded(attempt));
+        assert!(!backoff.is_throttled(attempt));
     }
 }

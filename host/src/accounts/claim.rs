@@ -1,6 +1,6 @@
-//! How an instance without users gets its first one: by a login on this machine, or by one that carries the setup token. The
-//! token follows from the key of secrets, so that it is the same on every node and after every start and is stored nowhere.
-//! It never creates the user itself.
+//! How an instance without users gets its first one: by a login from this machine, or by one with the setup token. The
+//! token is derived from the secrets key. It is therefore the same on every node and after every start, and is stored
+//! nowhere. It never creates the user itself.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use subtle::ConstantTimeEq;
@@ -8,31 +8,31 @@ use subtle::ConstantTimeEq;
 use super::{Accounts, Client, SetupStatus};
 use crate::{error::ApiError, secrets::Secret};
 
-/// What every setup token begins with, so that no one takes it for another kind.
+/// The prefix of every setup token, so that it is not mistaken for another kind.
 const PREFIX: &str = "tbs_";
 
-/// How many bytes of the derived key a setup token shows.
+/// The number of bytes of the derived key in a setup token.
 const TOKEN_BYTES: usize = 24;
 
 impl Accounts {
-    /// Whether the first login is still to come, and what it needs if `client` makes it.
+    /// Returns whether the first login is still to come, and what it needs from `client`.
     ///
     /// # Errors
-    /// What the database answers.
+    /// Database errors.
     pub async fn setup_status(&self, client: &Client) -> Result<SetupStatus, ApiError> {
         let needs_setup = self.users.none_yet().await?;
         Ok(SetupStatus { needs_setup, setup_token_required: needs_setup && !client.is_here })
     }
 
-    /// The setup token, as long as there is no user.
+    /// Returns the setup token while there is no user.
     ///
     /// # Errors
-    /// What the database answers.
+    /// Database errors.
     pub async fn open_setup_token(&self) -> Result<Option<Secret>, ApiError> {
         Ok(self.users.none_yet().await?.then(|| self.setup_token().into()))
     }
 
-    /// Refuses who would become a user before there is an administrator.
+    /// Refuses new users before there is an administrator.
     pub(super) async fn check_claimed(&self) -> Result<(), ApiError> {
         if self.users.none_yet().await? {
             let detail = "registration is disabled until there is an administrator: the first account is made by signing in \
@@ -42,7 +42,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// Refuses a first login of somebody who neither sits at this machine nor reads its log.
+    /// Refuses a first login that neither comes from this machine nor carries the setup token from the log.
     pub(super) fn check_claim(&self, given: Option<&str>, client: &Client) -> Result<(), ApiError> {
         let Some(given) = given else {
             if client.is_here {

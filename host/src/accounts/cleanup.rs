@@ -1,5 +1,5 @@
-//! What has expired is deleted, few rows at a time and a day's worth at most, since the clock may be wrong: sessions, refresh
-//! tokens, one-time tokens. It never ends what still holds.
+//! Deletes expired sessions, refresh tokens and one-time tokens: in small batches, and at most one day's worth at a
+//! time, because the clock may be wrong. It never deletes anything still valid.
 
 use std::{
     sync::Arc,
@@ -15,22 +15,23 @@ use crate::{
     sql::{a_step_at_most, text},
 };
 
-/// How many rows one batch deletes, so that other writers hardly wait.
+/// The maximum number of rows in one batch, so that other writers hardly wait.
 const DELETED_AT_ONCE_MAX: u64 = 500;
 
-/// How often the job looks whether its time has come: the interval is a setting, and may change at any time.
+/// How often the job checks whether it is due. The interval is a setting and may change at any time.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
-/// The setting of how often it comes, in minutes.
+/// The setting for the interval in minutes.
 const INTERVAL: &str = "token_cleanup_interval";
 
-/// How often it comes where nothing is set, in minutes.
+/// The default interval in minutes.
 const INTERVAL_MINUTES_DEFAULT: u64 = 60;
 
-/// How far one sweep goes behind what ended first: a clock that is ahead for the time of one takes what ends within a day.
+/// The time span of one sweep, counted from the earliest expiry. If the clock is ahead during one sweep, only rows that
+/// expire within a day are lost.
 const STEP_SECONDS: i64 = 86_400;
 
-/// What ends, and how it is deleted: at most `?2` rows whose time was over at `?1`.
+/// The queries for the earliest expiry, and the deletes: at most `?2` rows that expired at or before `?1`.
 const DELETES: [(&str, &str); 3] = [
     (
         "SELECT expires_at FROM tb_refresh_tokens ORDER BY expires_at LIMIT 1",
@@ -50,11 +51,11 @@ const DELETES: [(&str, &str); 3] = [
 ];
 
 impl Accounts {
-    /// Deletes the sessions and tokens whose time is over, of each kind those of a day at most, and the waits of guessers that
-    /// are forgotten. Answers how many rows were deleted.
+    /// Deletes expired sessions and tokens, of each kind at most one day's worth, and expired login waits. Returns the
+    /// number of deleted rows.
     ///
     /// # Errors
-    /// What the database answers; what was deleted before stays so.
+    /// Database errors; earlier deletions stay in place.
     pub async fn sweep(&self) -> Result<u64, DbError> {
         let mut all = 0;
         for (first, delete) in DELETES {
@@ -73,7 +74,7 @@ impl Accounts {
             }
         }
         loop {
-            let deleted = self.guard.sweep(DELETED_AT_ONCE_MAX).await?
+            let deleted = self.login_throttle.sweep(DELETED_AT_ONCE_MAX).await?
                 + self.second_factors.sweep(DELETED_AT_ONCE_MAX).await?;
             all += deleted;
             if deleted < DELETED_AT_ONCE_MAX {
@@ -85,7 +86,7 @@ impl Accounts {
     /// Sweeps if the interval has passed since `last`.
     async fn sweep_if_due(&self, last: &mut Option<Instant>) -> Result<u64, DbError> {
         let (now, interval) = (self.clock.instant(), self.cleanup_interval().await?);
-        // Looks come a little early or late: half of one makes no difference.
+        // Checks come a little early or late: half an interval of tolerance makes no difference.
         if last.is_some_and(|last| now.duration_since(last) + LOOK_EVERY / 2 < interval) {
             return Ok(0);
         }
@@ -100,12 +101,12 @@ impl Accounts {
     }
 }
 
-/// The job that sweeps, at once and then as often as the setting `token_cleanup_interval` says. It ends when this is
-/// dropped.
+/// The cleanup job. Sweeps at once and then at the interval of the setting `token_cleanup_interval`. Dropping this
+/// stops it.
 pub struct Cleanup(AbortHandle);
 
 impl Cleanup {
-    /// Starts the job. To be called within the runtime.
+    /// Starts the job. Must be called within the runtime.
     pub fn start(accounts: Arc<Accounts>) -> Cleanup {
         let job = tokio::spawn(async move {
             let mut looks = tokio::time::interval(LOOK_EVERY);

@@ -1,4 +1,4 @@
-//! Who is at the other end of a request that signs in: from where, with what program. It never decides anything by it.
+//! The client that signs in: its address and program. It never decides anything by them.
 
 use std::{convert::Infallible, net::IpAddr};
 
@@ -10,32 +10,32 @@ use crate::{
     http::{RequestInfo, is_made_here},
 };
 
-/// How much is kept of what a client says that it is, in characters.
+/// The maximum number of characters kept of the user agent.
 pub const USER_AGENT_CHARS_MAX: usize = 200;
 
-/// The other end of a request. A handler of the host's takes it as an argument.
+/// The client of a request. The host's handlers extract it as an argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
-    /// Who asks, as the audit log tells it: with the address and the request's id.
+    /// The caller for the audit log, with the address and the request id.
     pub actor: Actor,
-    /// What the client says that it is: the first [`USER_AGENT_CHARS_MAX`] characters of `User-Agent`.
+    /// The first [`USER_AGENT_CHARS_MAX`] characters of `User-Agent`.
     pub user_agent: Option<String>,
-    /// Whether the request was made on this machine, to this machine, by no page of another site.
+    /// Whether the request was made from this machine to this machine, and not by a page of another site.
     pub is_here: bool,
 }
 
 impl Client {
-    /// A client that is not at the other end of a request.
+    /// Returns a client without a request.
     pub fn local(kind: ActorKind, name: &str) -> Client {
         Client { actor: Actor::local(kind, name), user_agent: None, is_here: false }
     }
 
-    /// A client that is not at the other end of this request, but was named by it.
+    /// Returns a client that this request names, but that did not send it.
     pub fn told(actor: Actor, user_agent: Option<&str>) -> Client {
         Client { actor, user_agent: user_agent.map(cut).filter(|kept| !kept.is_empty()), is_here: false }
     }
 
-    /// The client's address; `None` where there is no connection.
+    /// Returns the client's address; `None` without a connection.
     pub fn address(&self) -> Option<IpAddr> {
         self.actor.address.as_ref()?.parse().ok()
     }
@@ -58,7 +58,7 @@ fn user_agent(headers: &HeaderMap) -> Option<String> {
     (!kept.is_empty()).then_some(kept)
 }
 
-/// As much of `text` as is kept, without control characters.
+/// Returns the part of `text` that is kept, without control characters.
 fn cut(text: &str) -> String {
     let kept = text.chars().filter(|letter| !letter.is_control()).take(USER_AGENT_CHARS_MAX);
     kept.collect::<String>().trim().to_owned()

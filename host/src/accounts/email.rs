@@ -1,14 +1,14 @@
-//! The one form in which an email address is stored and looked up. It never asks whether the address exists.
+//! The normalized form in which an email address is stored and looked up. It never checks whether the address exists.
 
 use unicode_normalization::UnicodeNormalization;
 
 /// The longest address in bytes (RFC 5321).
 const EMAIL_BYTES_MAX: usize = 254;
 
-/// The longest part before the `@` in bytes.
+/// The longest part before the `@`, in bytes.
 const LOCAL_BYTES_MAX: usize = 64;
 
-/// `input` trimmed, in NFKC and in lower case. `None` if that is no address.
+/// Returns `input` trimmed, in NFKC and lower case, or `None` if it is not an address.
 pub(super) fn normalize(input: &str) -> Option<String> {
     if input.len() > 4 * EMAIL_BYTES_MAX {
         return None;

@@ -1,5 +1,5 @@
-//! The Ed25519 key pair that signs access tokens: made once, kept in a file for the owner alone, published as a JWK set.
-//! It never leaves the process but through that file.
+//! The Ed25519 key pair that signs access tokens: created once, stored in a file readable by the owner alone, published
+//! as a JWK set. It never leaves the process except through that file.
 
 use std::path::{Path, PathBuf};
 
@@ -16,13 +16,13 @@ use crate::secrets::{self, KeyFileError};
 
 const FILE_NAME: &str = "ed25519.pem";
 
-/// Why there is no key to sign with.
+/// Errors of loading or creating the signing key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// The file cannot be used.
     #[error(transparent)]
     File(#[from] KeyFileError),
-    /// The file holds something else.
+    /// The file has other contents.
     #[error("{} is no Ed25519 key in PKCS #8 PEM; restore it from a backup, or remove it to have a new one made, which signs everyone out, and run: tinybase keys adopt", .path.display())]
     Malformed {
         /// The file.
@@ -38,7 +38,7 @@ pub struct Keys {
     set: Value,
 }
 
-/// Shows which key it is, not the key.
+/// Shows which key it is, but not the key.
 impl std::fmt::Debug for Keys {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "Keys({})", self.id)
@@ -46,7 +46,7 @@ impl std::fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// The pair in `folder`, made now if there is none.
+    /// Loads the pair from `folder`, or creates it if there is none.
     pub fn load_or_create(folder: &Path) -> Result<Keys, KeysError> {
         let make = || {
             let key = SigningKey::from_bytes(&rand::random());
@@ -60,7 +60,7 @@ impl Keys {
         Keys::from_signing_key(&key, &path)
     }
 
-    /// The JWK set that `/.well-known/jwks.json` answers: public parts alone.
+    /// Returns the JWK set of `/.well-known/jwks.json`. It contains public keys only.
     pub fn jwk_set(&self) -> &Value {
         &self.set
     }

@@ -15,14 +15,14 @@ use super::{
 use crate::{
     audit::Actor,
     http::{
-        Access, OwnRoutes,
+        Access, HostRoutes,
         extract::{ApiJson, Fields, Input, json_response},
         operation::{operation, schema},
     },
 };
 
 /// Adds the routes of mailed links.
-pub(super) fn add(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
+pub(super) fn add(own: &mut HostRoutes, accounts: Arc<Accounts>) {
     own.with(accounts)
         .route(
             Method::POST,
@@ -114,7 +114,7 @@ async fn login_by_link(
     accounts.login_by_link(&token, &client).await.map(|answer| secret(&answer))
 }
 
-/// A request for a mail, which answers words whether or not there is an account.
+/// Describes a request for a mail. The response is the same whether or not there is an account.
 fn mail_operation(id: &str, summary: &str) -> Json {
     let body = schema::input(&["email"], &[("email", schema::email())]);
     operation(id, "accounts", summary).body(body).answers(200, "What happens", message()).into()

@@ -1,5 +1,5 @@
-//! How a session begins: the email and the password are verified, then the session is written together with whatever
-//! it depends on, in one batch whose conditions fail where another request came first.
+//! Begins sessions: verifies email and password, then writes the session and everything it depends on in one batch. The
+//! batch's conditions fail if another request came first.
 
 use tinybase_abi::codec::BatchWriter;
 
@@ -13,19 +13,21 @@ use super::{
 };
 use crate::{audit, db::DbError, error::ApiError};
 
-/// How often a sign-in is tried again because the user changed while it was under way.
+/// How often a sign-in is retried after a concurrent change of the user.
 const SIGN_IN_ATTEMPTS_MAX: usize = 8;
 
-/// The way to sign in that is a password.
+/// The sign-in method for passwords.
 const METHOD_PASSWORD: &str = "password";
 
 impl Accounts {
-    /// Signs in by email and password. While there is no user at all, this creates the first one, an admin.
+    /// Signs in with email and password. While there are no users, this creates the first one, an admin.
     ///
     /// # Errors
-    /// 401 `credentials_invalid`, in the same words and time for an unknown email and a wrong password; 403
-    /// `setup_token_required` or `setup_token_invalid` where the first login must prove to be the owner's; 422 where the first user's password is not good enough; 429 `login_backoff` after too many wrong passwords; 503 while too many
-    /// passwords are being verified.
+    /// - 401 `credentials_invalid`, with the same message and timing for an unknown email and a wrong password.
+    /// - 403 `setup_token_required` or `setup_token_invalid` if the first login must prove to be the owner's.
+    /// - 422 if the first user's password is not good enough.
+    /// - 429 `login_backoff` after too many wrong passwords.
+    /// - 503 while too many passwords are being verified.
     pub async fn login(&self, request: LoginRequest, client: &Client) -> Result<SignInAnswer, ApiError> {
         let mut user = self.users.by_email(&request.email).await?;
         if user.is_none() && self.users.none_yet().await? {
@@ -39,11 +41,11 @@ impl Accounts {
         self.sign_in(user, METHOD_PASSWORD, client).await
     }
 
-    /// Signs in a user who has proved to be one, by `method`: a word that the user's list of sessions shows. Where the user
-    /// has a second factor, it is asked for.
+    /// Signs in an authenticated user by `method`, a word shown in the user's list of sessions. A second factor is
+    /// requested if the user has one.
     ///
     /// # Errors
-    /// 401 `credentials_invalid` where the user was locked out or given another password meanwhile.
+    /// 401 `credentials_invalid` if the user was locked or got another password meanwhile.
     pub(super) async fn sign_in(
         &self,
         mut user: User,
@@ -57,7 +59,7 @@ impl Accounts {
             if let Some(answer) = self.begin_session(&user, method, client, BatchWriter::default()).await? {
                 return Ok(SignInAnswer::Session(answer));
             }
-            // Someone signed this user out, or changed it, in between: the password that was verified must still hold.
+            // The user was signed out or changed concurrently. The verified password must still be valid.
             let now = self.users.by_id(&user.id).await?;
             let same = now.filter(|now| now.is_active && now.password_hash == user.password_hash);
             user = same.ok_or_else(credentials_invalid)?;
@@ -65,7 +67,7 @@ impl Accounts {
         Err(ApiError::unavailable("login_contended", "this user is changing all the time; try again shortly"))
     }
 
-    /// `None` where someone else was first.
+    /// Creates the first user. Returns `None` if another request was first.
     async fn first_login(
         &self,
         request: &LoginRequest,
@@ -88,8 +90,8 @@ impl Accounts {
         Ok(answer)
     }
 
-    /// Begins a session, together with `batch`: what it depends on, such as a ticket that is used up by it. `None` where
-    /// a condition of `batch` failed, or where `user` is not what is stored any more; nothing is written then.
+    /// Begins a session, together with `batch`: what it depends on, such as a one-time token that it uses up. Returns
+    /// `None`, and writes nothing, if a condition of `batch` fails or the stored user differs from `user`.
     pub(super) async fn begin_session(
         &self,
         user: &User,
@@ -130,7 +132,7 @@ impl Accounts {
             Ok(applied) if applied.affected.get(trimmed) != Some(&0) => self.user_changed(&user.id),
             Ok(_) => {}
             Err(DbError::Condition { statement, .. }) if statement < own => return Ok(None),
-            // Two first logins with one email: the loser meets the winner's row.
+            // Of two first logins with one email, the second conflicts with the row of the first.
             Err(DbError::Unique { ref table, .. }) if is_first && table == "tb_users" => return Ok(None),
             Err(other) => return Err(refused_by_hook(other, own)),
         }
@@ -140,7 +142,8 @@ impl Accounts {
         Ok(Some(self.answer(user, &id, new, is_first)))
     }
 
-    /// Adds a session to a batch, and the end of those that it displaces; answers the position of the latter statement.
+    /// Adds a session, and then the end of those it displaces, to a batch. Returns the position of the latter
+    /// statement.
     fn push_session(&self, batch: &mut BatchWriter, user: &User, new: &NewSession<'_>) -> usize {
         users::sign_in(batch, user);
         sessions::delete_expired(batch, &user.id);
@@ -151,12 +154,12 @@ impl Accounts {
         position
     }
 
-    /// What a client gets whose session has begun.
+    /// Builds the response for a session that has begun.
     fn answer(&self, user: &User, session_id: &str, new: NewToken, admin_created: bool) -> LoginAnswer {
         self.answer_with(user, self.tokens.mint(user, session_id), new, admin_created)
     }
 
-    /// The same with an access token that was made already.
+    /// Builds the response with an access token that already exists.
     pub(super) fn answer_with(
         &self,
         user: &User,
@@ -178,7 +181,7 @@ impl Accounts {
 
 /// What is written together with a session.
 struct Beginning {
-    /// The event of the user who is created by it.
+    /// The event of the user that is created with it.
     created: Option<AccountEvent>,
     batch: BatchWriter,
 }

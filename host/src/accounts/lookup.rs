@@ -1,4 +1,4 @@
-//! Users as others in the host may see them: never a password.
+//! The view of users for other parts of the host. It never includes a password.
 
 use serde::Serialize;
 
@@ -10,15 +10,15 @@ use crate::error::ApiError;
 pub struct FoundUser {
     #[serde(flatten)]
     user: MeAnswer,
-    /// Whether the user may sign in: an admin may switch an account off.
+    /// Whether the user may sign in; an admin may deactivate an account.
     is_active: bool,
 }
 
 impl Accounts {
-    /// A user by id; `None` where there is none.
+    /// Returns a user by id; `None` if there is none.
     ///
     /// # Errors
-    /// What the database answers.
+    /// Database errors.
     pub async fn find(&self, id: &str) -> Result<Option<FoundUser>, ApiError> {
         let found = self.users.by_id(id).await?;
         Ok(found.map(|user| FoundUser { is_active: user.is_active, user: MeAnswer::of(user) }))
@@ -26,7 +26,7 @@ impl Accounts {
 }
 
 impl MeAnswer {
-    /// What may be seen of a user.
+    /// Returns the visible fields of a user.
     pub(super) fn of(user: User) -> MeAnswer {
         MeAnswer {
             id: user.id,

@@ -1,4 +1,4 @@
-//! What accounts ask to be mailed, and through which door. It never knows who sends mail, or how.
+//! The mails that accounts request, and the interface that takes them. It never knows who sends mail, or how.
 
 use std::{
     fmt,
@@ -9,23 +9,23 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
 
-/// How often at most the log says that no mail can go out.
+/// The minimum interval between log lines about missing mail delivery.
 const NO_MAIL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A mail, as the service `mail@1` takes it. Its data hold a secret.
+/// A mail, as the service `mail@1` takes it. Its data contain a secret.
 #[derive(Clone, PartialEq)]
 pub struct Mail {
-    /// To which address.
+    /// The recipient's address.
     pub to: String,
-    /// What it is about, from which the service makes its words: `password_reset` or `login_link`.
+    /// The template that the service renders: `password_reset` or `login_link`.
     pub template: &'static str,
-    /// What the words are filled with: `token`, `email`, `instance_name`, `expires_minutes`, and `url` where the
-    /// operator has set one.
+    /// The template's data: `token`, `email`, `instance_name`, `expires_minutes`, and `url` if the operator has set
+    /// one.
     pub data: Json,
 }
 
 impl Mail {
-    /// The payload of the service's method `send`.
+    /// Returns the payload for the service's method `send`.
     pub fn payload(&self) -> Vec<u8> {
         json!({"to": self.to, "template": self.template, "data": self.data}).to_string().into_bytes()
     }
@@ -37,17 +37,17 @@ impl fmt::Debug for Mail {
     }
 }
 
-/// Who takes accounts' mails.
+/// A receiver of mails from accounts.
 pub trait Mailer: fmt::Debug + Send + Sync {
-    /// Whether anyone takes them now.
+    /// Returns whether mail can be sent now.
     fn is_there(&self) -> bool;
 
-    /// Hands a mail over; the answer is that it was taken, not that it arrived. An error is its stable code alone,
-    /// since others' words may repeat what is in the mail.
+    /// Submits a mail. Success means that it was accepted, not that it arrived. An error is only its stable code,
+    /// because the service's message may repeat contents of the mail.
     fn send(&self, mail: Mail) -> BoxFuture<'_, Result<(), String>>;
 }
 
-/// Nobody takes mails.
+/// No mail delivery.
 #[derive(Debug, Clone, Copy)]
 pub struct NoMailer;
 
@@ -61,14 +61,14 @@ impl Mailer for NoMailer {
     }
 }
 
-/// Says that no mail can go out, but not at every request.
+/// Logs that no mail can be sent, but not for every request.
 #[derive(Debug, Default)]
 pub(super) struct NoMailLog {
     said_at: Mutex<Option<Instant>>,
 }
 
 impl NoMailLog {
-    /// Writes the line, unless it was written within the last minute before `now`.
+    /// Writes the log line, unless it was written within the last minute before `now`.
     pub(super) fn say(&self, now: Instant) {
         if self.is_due(now) {
             tracing::warn!(

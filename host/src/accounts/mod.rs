@@ -1,62 +1,60 @@
-//! Accounts: who someone is, how they prove it and when that ends. It never knows what a user may do with records.
+//! Accounts: who a user is, how users prove it, and when that ends. It never knows what a user may do with records.
 
-mod administration;
 mod application_tokens;
 mod backoff;
 mod claim;
 mod cleanup;
 mod client;
-mod door;
 mod email;
-mod endings;
+mod email_links;
 mod events;
-mod guard;
+mod external_sign_in;
 mod keys;
 mod link_routes;
-mod links;
 mod login;
+mod login_page;
+mod login_throttle;
 mod lookup;
 mod mail;
 mod mfa;
 mod one_time_tokens;
 mod operations;
+mod password_check;
 mod password_rules;
 mod password_threads;
 mod passwords;
-mod portal;
 mod profile;
-mod proof;
 mod refresh;
-mod renewal;
 mod requests;
 mod role;
 mod routes;
 mod scopes;
 mod service;
+mod session_revocation;
 mod session_routes;
 mod sessions;
 mod shared_backoff;
 mod token_cache;
+mod token_refresh;
 mod tokens;
+mod user_management;
 mod users;
 
 use std::sync::{Arc, OnceLock};
 
-pub use administration::{NewUser, ROLES_SCOPE, UserAnswer, UserChange, UserSort, UsersAnswer, UsersAsked};
 pub use application_tokens::{
     DESCRIPTION_CHARS_MAX, EXPIRES_DAYS_MAX, NAME_CHARS_MAX, NewToken, SCOPES_DEFAULT, TokenAnswer,
     TokenChange, TokenCreated, TokensAnswer,
 };
 pub use cleanup::Cleanup;
 pub use client::{Client, USER_AGENT_CHARS_MAX};
-pub use door::{ToldSignIn, Who};
-pub use endings::SessionsAnswer;
 pub use events::{AccountEvent, AccountEvents, NoEvents};
+pub use external_sign_in::{ExternalIdentity, Subject};
 pub use keys::{Keys, KeysError};
+pub use login_page::PortalConfig;
 pub use mail::{Mail, Mailer, NoMailer};
-pub use mfa::{Enrolment, MfaStatus, RecoveryCodes, SecondFactorAsked, SignInAnswer};
+pub use mfa::{Enrollment, MfaStatus, RecoveryCodes, SecondFactorAsked, SignInAnswer};
 pub use password_rules::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN};
-pub use portal::PortalConfig;
 pub use requests::{
     ChangeMeRequest, InstanceInfo, LoginAnswer, LoginRequest, MeAnswer, MessageAnswer, RegisterAnswer,
     RegisterRequest, SetupStatus,
@@ -65,36 +63,38 @@ pub use role::Role;
 pub use routes::{bearer, routes};
 pub use scopes::{SCOPE_BYTES_MAX, SCOPES_MAX, Scopes};
 pub use service::AdminAdded;
+pub use session_revocation::SessionsAnswer;
 pub use sessions::SessionAnswer;
+pub use user_management::{NewUser, ROLES_SCOPE, UserAnswer, UserChange, UserSort, UsersAnswer, UsersAsked};
 
 use crate::{
-    clock::Clock, config, error::ApiError, observe::stats::ACCOUNTS, settings::Settings, sql::HostSql,
+    clock::Clock, config, error::ApiError, metrics::stats::ACCOUNTS, settings::Settings, sql::HostSql,
 };
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
-/// Who sends a request: a signed-in user, or an application token in a user's name.
+/// The sender of a request: a signed-in user, or an application token on behalf of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The user's id: a UUID of version 7.
     pub user_id: String,
-    /// The user's email in its one form.
+    /// The user's normalized email.
     pub email: String,
-    /// How far the user reaches in the administration.
+    /// The user's role in the administration.
     pub role: Role,
-    /// The user's epoch: it rises with every logout, which ends all tokens made before.
+    /// The user's epoch. It increases with every logout, which invalidates all tokens created before.
     pub epoch: i64,
-    /// The session that the access token is of; `None` for an application token.
+    /// The session of the access token; `None` for an application token.
     pub session_id: Option<Arc<str>>,
     /// The application token's id; `None` for a person.
     pub token_id: Option<Arc<str>>,
-    /// What an application token is limited to; `None` for a person, who may use every route that the role allows.
+    /// The scopes of an application token; `None` for a person, who may use every route that the role allows.
     pub scopes: Option<Scopes>,
 }
 
 #[cfg(test)]
 impl Caller {
-    /// A user without any role, signed in.
+    /// Returns a signed-in user with the ordinary role.
     pub(crate) fn of_test(user_id: &str) -> Caller {
         Caller {
             user_id: user_id.to_owned(),
@@ -108,7 +108,7 @@ impl Caller {
     }
 }
 
-/// Everything about accounts.
+/// The accounts service.
 #[derive(Debug)]
 pub struct Accounts {
     users: users::Users,
@@ -119,16 +119,16 @@ pub struct Accounts {
     tokens: tokens::Tokens,
     cache: token_cache::TokenCache,
     token_usage: application_tokens::Usage,
-    guard: guard::Guard,
+    login_throttle: login_throttle::LoginThrottle,
     clock: Clock,
     settings: Arc<Settings>,
     events: OnceLock<Arc<dyn AccountEvents>>,
     mailer: OnceLock<Arc<dyn Mailer>>,
-    links: links::Links,
+    email_links: email_links::EmailLinks,
 }
 
 impl Accounts {
-    /// Accounts over the host's database.
+    /// Creates accounts on the host's database.
     pub fn new(sql: HostSql, keys: Keys, settings: Arc<Settings>, config: &config::Auth) -> Accounts {
         let access_ttl_seconds = u64::from(config.access_token_ttl_minutes) * 60;
         let refresh_ttl_seconds = i64::from(config.refresh_token_ttl_days) * SECONDS_PER_DAY;
@@ -148,49 +148,53 @@ impl Accounts {
             tokens: tokens::Tokens::new(keys, access_ttl_seconds),
             cache: token_cache::TokenCache::new(config.token_cache_entries_max),
             token_usage: application_tokens::Usage::new(sql.clone()),
-            guard: guard::Guard::new(config.login_backoff, sql.clone(), clock.clone()),
+            login_throttle: login_throttle::LoginThrottle::new(
+                config.login_backoff,
+                sql.clone(),
+                clock.clone(),
+            ),
             clock,
             settings,
             events: OnceLock::new(),
             mailer: OnceLock::new(),
-            links: links::Links::new(config),
+            email_links: email_links::EmailLinks::new(config),
         }
     }
 
-    /// The same accounts by another clock.
+    /// Returns the same accounts with another clock.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Accounts {
-        self.guard = self.guard.with_clock(clock.clone());
+        self.login_throttle = self.login_throttle.with_clock(clock.clone());
         Accounts { clock, ..self }
     }
 
-    /// Sets who is notified of what happens here. To be called once, before requests come; later calls change nothing.
+    /// Sets the receiver of account events. Call this once, before requests arrive; later calls have no effect.
     pub fn set_events(&self, events: Arc<dyn AccountEvents>) {
         let _ = self.events.set(events);
     }
 
-    /// Sets who takes the mails that are asked for here. To be called once; later calls change nothing.
+    /// Sets the receiver of mails. Call this once; later calls have no effect.
     pub fn set_mailer(&self, mailer: Arc<dyn Mailer>) {
         let _ = self.mailer.set(mailer);
     }
 
-    /// What tells the key that signs access tokens from another; nothing of it is secret.
+    /// Returns the id of the key that signs access tokens. It is not secret.
     pub fn signing_key_id(&self) -> &str {
         &self.tokens.keys().id
     }
 
-    /// The JWK set with which anyone can verify our access tokens.
+    /// Returns the JWK set with which anyone can verify the access tokens.
     pub fn jwk_set(&self) -> &serde_json::Value {
         self.tokens.keys().jwk_set()
     }
 
-    /// Whose access or application token `bearer` is. A token seen before costs one lookup and no database; any other a signature
-    /// check and a read by key.
+    /// Returns the owner of the access or application token `bearer`. A cached token costs one lookup and no database
+    /// access; any other costs a signature check and a read by key.
     ///
     /// # Errors
     /// 401 `token_expired`, `token_revoked` or `token_invalid`.
     pub async fn authenticate(&self, bearer: &str) -> Result<Arc<Caller>, ApiError> {
-        self.cache.note_foreign_changes(self.users.sql().database().foreign_changes());
+        self.cache.note_foreign_changes(self.users.sql().database().external_change_count());
         let now_seconds = tokens::now_seconds();
         let caller = match self.cache.get(bearer, now_seconds) {
             Some(caller) => {

@@ -1,6 +1,5 @@
-//! Tokens that are mailed and work once: for a new password, or to sign in. They are random and stored as hashes. It
-//! never mails one, and it takes the time from its caller. What ends them when their user changes is the table's own
-//! trigger.
+//! Mailed tokens that work once: to set a new password, or to sign in. They are random and stored as hashes. It never
+//! mails one, and it takes the time from its caller. A database trigger on the table ends them when their user changes.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
@@ -13,13 +12,13 @@ use crate::{
     sql::{HostSql, stored_time},
 };
 
-/// What every such token begins with, so that no one takes it for another kind.
+/// The prefix of every such token, so that it is not mistaken for another kind.
 const PREFIX: &str = "tbo_";
 
-/// The most tokens of one purpose that a user has at once: nobody's mailbox is to be filled by others.
+/// The maximum number of open tokens per user and purpose, so that nobody can flood another user's mailbox.
 pub(super) const OPEN_TOKENS_MAX: i64 = 5;
 
-/// What a token is good for.
+/// The purpose of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// To set a new password.
@@ -29,7 +28,7 @@ pub(super) enum Purpose {
 }
 
 impl Purpose {
-    /// Its name, as it is stored, and the name of its mail's template.
+    /// Returns the stored name, which is also the name of the mail template.
     pub(super) fn name(self) -> &'static str {
         match self {
             Purpose::PasswordReset => "password_reset",
@@ -37,7 +36,7 @@ impl Purpose {
         }
     }
 
-    /// How long its tokens work.
+    /// Returns how long its tokens are valid, in minutes.
     pub(super) fn ttl_minutes(self) -> i64 {
         match self {
             Purpose::PasswordReset => 60,
@@ -55,18 +54,18 @@ const FIND: &str = concat!(
 const INSERT: &str = "INSERT INTO tb_one_time_tokens (token_hash, user_id, purpose, created_at, expires_at) \
      SELECT ?1, id, ?3, ?4, ?5 FROM tb_users WHERE id = ?2 AND email = ?6 AND is_active = 1 AND ?7 > \
      (SELECT count(*) FROM tb_one_time_tokens WHERE user_id = ?2 AND purpose = ?3)";
-// A change of the user that is under way is waited for: it must not miss a token.
+// Waits for a change of the user in progress: that change must not miss a token.
 const USER: &str = "SELECT id FROM tb_users WHERE id = ?1";
 const USE: &str = "DELETE FROM tb_one_time_tokens WHERE token_hash = ?1 AND purpose = ?2 AND expires_at > ?3";
 const DELETE: &str = "DELETE FROM tb_one_time_tokens WHERE token_hash = ?1";
 const DELETE_EXPIRED: &str = "DELETE FROM tb_one_time_tokens WHERE expires_at <= ?1";
 
-/// A new token, to be mailed once.
+/// Generates a new token, to be mailed once.
 pub(super) fn make() -> String {
     format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()))
 }
 
-/// Whose `token` is, where it can still be used for `purpose`.
+/// Returns the user of `token` if it can still be used for `purpose`.
 pub(super) async fn user_of(
     sql: &HostSql,
     token: &str,
@@ -81,8 +80,8 @@ pub(super) async fn user_of(
     Ok(sql.row(FIND, &params).await?.map(|row| User::from_row(&row, 0)))
 }
 
-/// Adds the token to a batch, which fails with a condition if the user has changed or has [`OPEN_TOKENS_MAX`] already.
-/// Removes everyone's expired tokens before.
+/// Adds the token to a batch. The batch fails with a condition if the user has changed or already has
+/// [`OPEN_TOKENS_MAX`]. First removes all expired tokens, of any user.
 pub(super) fn insert(
     sql: &HostSql,
     batch: &mut BatchWriter,
@@ -108,14 +107,14 @@ pub(super) fn insert(
     batch.push(INSERT, params, Expect::Exactly(1));
 }
 
-/// Adds the use of the token to a batch, which fails with a condition if it was used or has ended by then.
+/// Adds the use of the token to a batch. The batch fails with a condition if the token was used or has ended by then.
 pub(super) fn take(batch: &mut BatchWriter, token: &str, purpose: Purpose, now: Timestamp) {
     let (hash, now) = (hash(token), stored_time(now));
     let params = [ValueRef::Blob(&hash), ValueRef::Text(purpose.name()), ValueRef::Text(&now)];
     batch.push(USE, params, Expect::Exactly(1));
 }
 
-/// Adds to a batch that the token is no more, as if it had never been.
+/// Adds the deletion of the token to a batch, as if it had never existed.
 pub(super) fn forget(batch: &mut BatchWriter, token: &str) {
     batch.push(DELETE, [ValueRef::Blob(&hash(token))], Expect::Any);
 }
@@ -162,7 +161,7 @@ mod tests {
             self.sql.apply(batch).await.ok().map(|_| token)
         }
 
-        /// Whether the token can be used, which a look and the use itself must agree on.
+        /// Returns whether the token works. The lookup and the use itself must agree.
         async fn works(&self, token: &str, purpose: Purpose, now: Timestamp) -> bool {
             let found = user_of(&self.sql, token, purpose, now).await.unwrap();
             let mut batch = BatchWriter::default();

@@ -1,4 +1,4 @@
-//! The OpenAPI operations of signing up, in and out, and of what anyone may know. It never decides what they do.
+//! The OpenAPI operations of registration, sign-in, sign-out and public information. It never decides what they do.
 
 use serde_json::{Value as Json, json};
 

@@ -1,45 +1,47 @@
-//! What a new password must be, and the one form in which passwords are hashed. It never hashes, stores or logs one.
+//! The rules for new passwords, and the normalized form in which passwords are hashed. It never hashes, stores or logs
+//! one.
 
 use std::collections::BTreeSet;
 
 use unicode_normalization::{UnicodeNormalization, is_nfkc};
 
-/// The fewest characters of a password.
+/// The minimum number of characters of a password.
 pub const PASSWORD_CHARS_MIN: usize = 8;
 
-/// The most characters of a password.
+/// The maximum number of characters of a password.
 pub const PASSWORD_CHARS_MAX: usize = 256;
 
-/// The most characters that are looked up as a common password. The longest one that the lists know has 20, and the
-/// time that a lookup takes grows steeply with the length.
+/// The maximum number of characters that are checked against common passwords. The longest one in the lists has 20, and
+/// the time of a check grows steeply with the length.
 const COMMON_CHARS_MAX: usize = 24;
 
-/// The most different signs in what is looked up: each may stand for a letter, and every combination is tried.
+/// The maximum number of different symbols in a checked password: each may stand for a letter, and every combination is
+/// tried.
 const COMMON_SIGNS_MAX: usize = 3;
 
-/// A password that is found within so many guesses is a common one. Every word of the lists is, as it stands and with
-/// a capital, and so are runs such as `aaaaaaaa`, `abcdefgh` and `qwertyui`.
+/// A password found within this many guesses is a common one. That includes every word of the lists, unchanged or with
+/// a capital, and sequences such as `aaaaaaaa`, `abcdefgh` and `qwertyui`.
 const COMMON_GUESSES_MAX: u64 = 100_000;
 
-/// `typed` in the one form in which passwords are hashed (NFKC), so that it does not matter on which device they are
-/// typed: `é` is one character on some and two on others.
+/// Returns `typed` in the normalized form in which passwords are hashed (NFKC). The device on which a password is
+/// typed then does not matter: `é` is one character on some and two on others.
 pub(super) fn one_form(typed: &str) -> String {
     typed.nfkc().collect()
 }
 
-/// `typed` in its one form, where that is another than `typed` itself.
+/// Returns the normalized form of `typed` if it differs from `typed`.
 pub(super) fn other_form(typed: &str) -> Option<String> {
     (!is_nfkc(typed)).then(|| one_form(typed)).filter(|form| form != typed)
 }
 
-/// Whether `typed` is short enough to be anybody's password, in its one form or as it was typed.
+/// Returns whether `typed` is short enough to be a password, normalized or as typed.
 pub(super) fn may_be_stored(typed: &str) -> bool {
     let fits = |form: &str| form.chars().count() <= PASSWORD_CHARS_MAX;
     fits(typed) || other_form(typed).is_some_and(|form| fits(&form))
 }
 
-/// What is wrong with `typed` as a new password: the words and the kind of the fault. Takes well below a
-/// millisecond, and a few at worst.
+/// Returns what is wrong with `typed` as a new password: the message and the kind of the fault. Usually takes well
+/// below a millisecond, and a few at worst.
 pub(super) fn password_fault(typed: &str) -> Option<(String, &'static str)> {
     let form = one_form(typed);
     match form.chars().count() {

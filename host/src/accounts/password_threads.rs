@@ -1,4 +1,4 @@
-//! The few threads that passwords are hashed on, below the priority of all others, each with memory that it keeps while
+//! The few threads that hash passwords. They run below the priority of all others, and each keeps its memory while
 //! there is work. It never knows what is hashed.
 
 use std::{
@@ -15,21 +15,21 @@ use argon2::Block;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tokio::sync::oneshot;
 
-use crate::{error::ApiError, observe::stats::ACCOUNTS};
+use crate::{error::ApiError, metrics::stats::ACCOUNTS};
 
-/// How far the threads stand back for all others: a hash is tens of milliseconds of one core and of its memory's
-/// bandwidth, and whoever signs in can wait for it better than a request can that takes microseconds.
+/// The niceness of the threads. A hash takes tens of milliseconds of one core and its memory bandwidth. A sign-in can
+/// wait for that better than a request that takes microseconds.
 const HASH_NICENESS: i32 = 10;
 
-/// How long a thread without work keeps the memory of its last hash.
+/// How long an idle thread keeps the memory of its last hash.
 const MEMORY_KEPT_MAX: Duration = Duration::from_secs(5);
 
-/// The memory that hashes are made in, one after the other.
+/// The memory for hashes, reused from one to the next.
 #[derive(Default)]
 pub(super) struct Memory(Vec<Block>);
 
 impl Memory {
-    /// As many blocks, with whatever is left in them.
+    /// Returns `count` blocks, with whatever contents they have.
     pub(super) fn blocks(&mut self, count: usize) -> &mut [Block] {
         if self.0.len() < count {
             self.0 = vec![Block::new(); count];
@@ -40,7 +40,7 @@ impl Memory {
 
 type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 
-/// The threads and the queue before them.
+/// The threads and their queue.
 #[derive(Debug)]
 pub(super) struct PasswordThreads {
     jobs: Sender<Job>,
@@ -51,7 +51,7 @@ pub(super) struct PasswordThreads {
     under_way_max: usize,
 }
 
-/// Counts a job as under way for as long as it lives.
+/// Counts a job as in progress while it lives.
 struct Slot(Arc<AtomicUsize>);
 
 impl Drop for Slot {
@@ -62,8 +62,8 @@ impl Drop for Slot {
 }
 
 impl PasswordThreads {
-    /// As many threads, begun with the first job; so many jobs may wait. At `threads` 0 there are half as many as cores,
-    /// so that a crowd that signs in leaves the other half to everyone else.
+    /// Creates the pool; its threads start with the first job, and `waiting_max` jobs may wait. If `threads` is 0,
+    /// there are half as many threads as cores, so that a rush of sign-ins leaves the other half to other requests.
     pub(super) fn new(threads: usize, waiting_max: usize) -> PasswordThreads {
         let half = || thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1));
         let threads = if threads == 0 { half() } else { threads };
@@ -78,7 +78,7 @@ impl PasswordThreads {
         }
     }
 
-    /// Runs `work` on one of the threads. Work whose caller has gone while it waited is not done at all.
+    /// Runs `work` on one of the threads. Work whose caller has gone while it waited is skipped.
     ///
     /// # Errors
     /// 503 `password_hash_busy` while too many others wait.
@@ -120,7 +120,7 @@ impl PasswordThreads {
     }
 }
 
-/// Works until nobody can send any more: the threads hold the queue alone, not the way to it.
+/// Works until all senders are gone: the threads own the queue's receiver alone.
 fn serve(queue: &Receiver<Job>) {
     if let Err(error) = rustix::process::setpriority_process(None, HASH_NICENESS) {
         tracing::debug!(%error, "passwords are hashed at the priority of all others");

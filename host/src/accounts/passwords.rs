@@ -1,4 +1,4 @@
-//! Hashes and verifies passwords with argon2id, on threads of their own. It never stores or logs one.
+//! Hashes and verifies passwords with argon2id, on dedicated threads. It never stores or logs one.
 
 use argon2::{
     Algorithm, Argon2, Params, PasswordHash, Version,
@@ -17,7 +17,7 @@ const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const SALT_BYTES: usize = 16;
 
-/// A hash of nobody's password under the same parameters: verifying against it takes as long as against a real one.
+/// A hash of no real password, with the same parameters: verifying against it takes as long as against a real one.
 const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$VGlueUJhc2VOb2JvZHkwMA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
@@ -34,13 +34,14 @@ impl Passwords {
         Passwords { threads }
     }
 
-    /// The hash of the password's one form as a PHC string. 503 while too many others wait.
+    /// Returns the hash of the normalized password as a PHC string. Fails with 503 while too many others wait.
     pub(super) async fn hash(&self, password: String) -> Result<String, ApiError> {
         let hashed = self.threads.run(move |memory| hash(&one_form(&password), memory)).await?;
         hashed.map_err(|cause| ApiError::internal_logged("a password could not be hashed", &cause))
     }
 
-    /// Whether `password` is the one behind `stored`; without one, always false, but after as long a time.
+    /// Returns whether `password` matches `stored`. Without a stored hash the result is always false, but takes equally
+    /// long.
     pub(super) async fn verify(&self, password: String, stored: Option<String>) -> Result<bool, ApiError> {
         let known = stored.is_some();
         let stored = stored.unwrap_or_else(|| NOBODY.to_owned());
@@ -49,8 +50,8 @@ impl Passwords {
     }
 }
 
-/// Whether `password` is the one behind `stored`. Hashes made before passwords had one form are of what was typed, so
-/// that is tried too where it differs, whether or not anybody is behind `stored`.
+/// Returns whether `password` matches `stored`. Hashes from before passwords were normalized are of the password as
+/// typed. It is therefore also tried if it differs, whether or not `stored` belongs to a user.
 fn is_behind(password: &str, stored: &str, memory: &mut Memory) -> bool {
     let mut verified = |form: &str| verify(form, stored, memory).is_ok();
     match other_form(password) {
@@ -59,7 +60,7 @@ fn is_behind(password: &str, stored: &str, memory: &mut Memory) -> bool {
     }
 }
 
-/// The password's hash as a PHC string; takes tens of milliseconds.
+/// Returns the password's hash as a PHC string; takes tens of milliseconds.
 fn hash(password: &str, memory: &mut Memory) -> argon2::password_hash::Result<String> {
     let params = Params::new(MEMORY_KIB, PASSES, LANES, None).expect("OWASP's parameters are valid");
     let (salt, mut output) = (rand::random::<[u8; SALT_BYTES]>(), [0; Params::DEFAULT_OUTPUT_LEN]);
@@ -76,7 +77,7 @@ fn hash(password: &str, memory: &mut Memory) -> argon2::password_hash::Result<St
     Ok(hash.to_string())
 }
 
-/// Fails unless `password` is the one behind `stored`. The parameters are those in the stored string: hashes of older
+/// Fails unless `password` matches `stored`. The parameters come from the stored string, so hashes with older
 /// parameters still verify.
 fn verify(password: &str, stored: &str, memory: &mut Memory) -> argon2::password_hash::Result<()> {
     let stored = PasswordHash::new(stored)?;

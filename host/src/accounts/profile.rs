@@ -1,4 +1,4 @@
-//! How users change their own email and password, which ends their other sessions. It never changes anybody else.
+//! Changes of a user's own email and password, which end the user's other sessions. It never changes other users.
 
 use serde_json::json;
 use tinybase_abi::codec::BatchWriter;
@@ -15,11 +15,11 @@ use crate::{
 };
 
 impl Accounts {
-    /// Changes the caller's email, password or both, and ends every session of the caller's but the one that asks.
+    /// Changes the caller's email, password or both, and ends all of the caller's sessions except the current one.
     ///
     /// # Errors
-    /// 403 `password_wrong`, 400 `email_taken`, 409 `account_changed` where somebody else changed the user meanwhile,
-    /// 429 `login_backoff` after too many wrong passwords, 503 while too many passwords are being hashed.
+    /// 403 `password_wrong`, 400 `email_taken`, 409 `account_changed` if the user was changed concurrently, 429
+    /// `login_backoff` after too many wrong passwords, 503 while too many passwords are being hashed.
     pub async fn change_me(
         &self,
         caller: &Caller,

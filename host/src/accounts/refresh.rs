@@ -1,6 +1,6 @@
-//! Refresh tokens: stored as hashes, replaced at every use. A session's first one is random, and each further one follows
-//! from the one before it under a key of the host's, so that whoever sends one twice within a moment gets the same successor.
-//! It never makes an access token, and never decides what a reuse comes to.
+//! Refresh tokens: stored as hashes, replaced at every use. A session's first token is random. Each further one is
+//! derived from its predecessor with a key of the host, so that sending one twice within a short time returns the same
+//! successor. It never creates an access token, and never decides the consequences of a reuse.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -14,7 +14,7 @@ use crate::{
     sql::{HostSql, optional_text, text, time_from_now},
 };
 
-/// What every refresh token begins with, so that no one takes it for an access token.
+/// The prefix of every refresh token, so that it is not mistaken for an access token.
 const PREFIX: &str = "tbr_";
 
 /// A stored refresh token with its user.
@@ -27,9 +27,9 @@ pub(super) struct Stored {
     pub(super) user: User,
 }
 
-/// A new refresh token: what the client keeps, and what is stored.
+/// A new refresh token: the client's value and the stored columns.
 pub(super) struct NewToken {
-    /// The token; answered to the client once.
+    /// The token; returned to the client once.
     pub(super) token: String,
     hash: [u8; 32],
     expires_at: String,
@@ -54,12 +54,12 @@ pub(super) struct RefreshTokens {
     sql: HostSql,
     ttl_seconds: i64,
     reuse_interval_seconds: i64,
-    /// What successors follow from; of no use without a token.
+    /// The key that derives successors; useless without a token.
     key: Secret,
 }
 
 impl RefreshTokens {
-    /// `key` is the same on every node.
+    /// Creates the table's interface. `key` must be the same on every node.
     pub(super) fn new(
         sql: HostSql,
         ttl_seconds: i64,
@@ -70,17 +70,18 @@ impl RefreshTokens {
         RefreshTokens { sql, ttl_seconds, reuse_interval_seconds: reuse_interval_seconds.into(), key }
     }
 
-    /// Whether `token` has the form of a refresh token.
+    /// Returns whether `token` has the format of a refresh token.
     pub(super) fn has_form(token: &str) -> bool {
         token.starts_with(PREFIX)
     }
 
-    /// A session's first token.
+    /// Generates a session's first token.
     pub(super) fn make(&self) -> NewToken {
         self.with(rand::random())
     }
 
-    /// The token that replaces `token`: always the same one, which nobody finds who has not the host's key.
+    /// Returns the token that replaces `token`. It is always the same one, and cannot be computed without the host's
+    /// key.
     pub(super) fn successor(&self, token: &str) -> NewToken {
         let mac = Hmac::<Sha256>::new_from_slice(self.key.reveal().as_bytes());
         let mut mac = mac.expect("a key of any length will do");
@@ -93,12 +94,12 @@ impl RefreshTokens {
         NewToken { hash: hash(&token), token, expires_at: time_from_now(self.ttl_seconds) }
     }
 
-    /// Whether a token that was used at `used_at` may be used once more, for the same successor.
+    /// Returns whether a token used at `used_at` may be used once more, for the same successor.
     pub(super) fn may_repeat(&self, used_at: &str) -> bool {
         self.reuse_interval_seconds > 0 && *used_at > *self.sql.time_from_now(-self.reuse_interval_seconds)
     }
 
-    /// This moment by the database's clock, as it is stored.
+    /// Returns the current time by the database's clock, in its stored form.
     pub(super) fn now(&self) -> String {
         self.sql.time_from_now(0)
     }
@@ -114,7 +115,8 @@ impl RefreshTokens {
     }
 }
 
-/// Adds to a batch that `token` was used at `now`, which fails with a condition if it was already, or has expired or ended.
+/// Adds the use of `token` at `now` to a batch. The batch fails with a condition if the token was already used, has
+/// expired or has ended.
 pub(super) fn mark_used(batch: &mut BatchWriter, token: &str, now: &str) {
     batch.push(USE, [ValueRef::Blob(&hash(token)), ValueRef::Text(now)], Expect::Exactly(1));
 }
@@ -130,7 +132,7 @@ pub(super) fn insert(batch: &mut BatchWriter, new: &NewToken, session_id: &str) 
     batch.push(INSERT, params, Expect::Exactly(1));
 }
 
-/// Adds the removal of the user's expired tokens to a batch.
+/// Adds the deletion of the user's expired tokens to a batch.
 pub(super) fn delete_expired(batch: &mut BatchWriter, user_id: &str) {
     batch.push(DELETE_EXPIRED, [ValueRef::Text(user_id), ValueRef::Now], Expect::Any);
 }

@@ -1,4 +1,4 @@
-//! What the routes of accounts take and answer, and which shapes they refuse. It never touches the database.
+//! Request and response bodies of the account routes, and their validation. It never touches the database.
 
 use serde::Serialize;
 
@@ -8,23 +8,23 @@ use crate::{
     secrets::Secret,
 };
 
-/// An email in its one form, and a password as typed.
+/// A normalized email, and a password as typed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LoginRequest {
     pub(super) email: String,
     pub(super) password: String,
-    /// What the log showed at the start, where there is no user yet.
+    /// The setup token from the startup log, needed while there are no users.
     pub(super) setup_token: Option<String>,
 }
 
-/// The same, with a password that is good enough to be stored.
+/// A normalized email, and a password that meets the rules for new ones.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RegisterRequest {
     pub(super) email: String,
     pub(super) password: String,
 }
 
-/// What users change of themselves.
+/// A user's changes of their own account.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ChangeMeRequest {
     pub(super) email: Option<String>,
@@ -49,7 +49,7 @@ macro_rules! hide_password {
 }
 hide_password!(LoginRequest RegisterRequest);
 
-/// The field `email` in its one form.
+/// Reads the field `email` and normalizes it.
 pub(super) fn read_email(fields: &mut Fields) -> Option<String> {
     let email = email::normalize(&fields.text("email")?);
     if email.is_none() {
@@ -62,7 +62,7 @@ pub(super) fn read_email(fields: &mut Fields) -> Option<String> {
     email
 }
 
-/// The field `password`, good enough to be stored.
+/// Reads the field `password` and checks the rules for new ones.
 pub(super) fn read_new_password(fields: &mut Fields) -> Option<String> {
     let password = fields.text("password")?;
     match password_fault(&password) {
@@ -98,7 +98,7 @@ impl Input for RegisterRequest {
     }
 }
 
-/// A session's tokens and whose it is.
+/// A session's tokens and its user.
 #[derive(Debug, Clone, Serialize)]
 pub struct LoginAnswer {
     /// The access token, a JWT.
@@ -122,9 +122,9 @@ pub struct LoginAnswer {
 pub struct RegisterAnswer {
     /// The user's id.
     pub id: String,
-    /// The user's email in its one form.
+    /// The user's normalized email.
     pub email: String,
-    /// What happened, for people.
+    /// A message for people.
     pub message: &'static str,
 }
 
@@ -143,14 +143,14 @@ pub struct MeAnswer {
     pub created_at: String,
 }
 
-/// What happened, for people.
+/// A message for people.
 #[derive(Debug, Clone, Serialize)]
 pub struct MessageAnswer {
     /// One sentence.
     pub message: &'static str,
 }
 
-/// What anyone may know about this instance.
+/// The public information about this instance.
 #[derive(Debug, Clone, Serialize)]
 pub struct InstanceInfo {
     /// Its name.
@@ -162,6 +162,6 @@ pub struct InstanceInfo {
 pub struct SetupStatus {
     /// True while there is no user.
     pub needs_setup: bool,
-    /// Whether the first login needs the setup token, if it is made from where this was asked.
+    /// Whether the first login needs the setup token if it comes from the client of this request.
     pub setup_token_required: bool,
 }

@@ -1,27 +1,26 @@
-//! Roles: how far a user reaches in the administration. Each may do what those before it may. What a role may do where,
-//! each route says of itself.
+//! Roles in the administration. Each includes the rights of those before it. Each route declares the role it needs.
 
 use std::fmt;
 
 /// A user's role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Role {
-    /// No part in the administration.
+    /// No access to the administration.
     #[default]
     User,
-    /// Sees what is administered, and changes nothing.
+    /// Reads everything in the administration, but changes nothing.
     Viewer,
-    /// Changes what is administered, but not who administers and how.
+    /// Changes what is administered, but not administrators or their rights.
     Editor,
-    /// Does everything, and passes every access rule.
+    /// May do everything, and passes every access rule.
     Admin,
 }
 
 impl Role {
-    /// Every role, the one that reaches least first.
+    /// All roles, the one with the fewest rights first.
     pub const ALL: [Role; 4] = [Role::User, Role::Viewer, Role::Editor, Role::Admin];
 
-    /// Its name, as it is stored and answered.
+    /// Returns its name, as stored and as sent to clients.
     pub fn name(self) -> &'static str {
         match self {
             Role::User => "user",
@@ -31,12 +30,12 @@ impl Role {
         }
     }
 
-    /// The role of this name.
+    /// Returns the role with this name.
     pub fn from_name(name: &str) -> Option<Role> {
         Role::ALL.into_iter().find(|role| role.name() == name)
     }
 
-    /// Whether it is the role that `is_admin` stands for.
+    /// Returns whether it is the role that sets `is_admin`.
     pub fn is_admin(self) -> bool {
         self == Role::Admin
     }

@@ -7,25 +7,25 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Serialize;
 
 use super::{
-    Accounts, Client, LoginRequest, RegisterRequest, link_routes, mfa, operations, portal, session_routes,
+    Accounts, Client, LoginRequest, RegisterRequest, link_routes, login_page, mfa, operations, session_routes,
 };
 use crate::{
     audit::Actor,
     error::ApiError,
     http::{
-        Access, OwnRoutes, SignedIn,
+        Access, HostRoutes, SignedIn,
         extract::{ApiJson, json_response},
         token_missing,
     },
 };
 
-/// How long others may keep the public keys.
+/// How long clients and proxies may cache the public keys.
 const JWKS_CACHE: &str = "public, max-age=300";
 
 /// Adds every route of accounts.
-pub fn routes(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
+pub fn routes(own: &mut HostRoutes, accounts: Arc<Accounts>) {
     link_routes::add(own, Arc::clone(&accounts));
-    portal::add(own, Arc::clone(&accounts));
+    login_page::add(own, Arc::clone(&accounts));
     session_routes::add(own, Arc::clone(&accounts));
     mfa::add_routes(own, Arc::clone(&accounts));
     own.with(accounts)
@@ -51,7 +51,7 @@ pub fn routes(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
         .route(Method::GET, "/.well-known/jwks.json", Access::OPEN, jwks, operations::jwks().into());
 }
 
-/// The token of an `Authorization: Bearer` header, if there is exactly one such header.
+/// Returns the token of the `Authorization: Bearer` header, if there is exactly one such header.
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (scheme, token) = values.next()?.to_str().ok()?.split_once(' ')?;
@@ -104,7 +104,7 @@ async fn jwks(State(accounts): State<Arc<Accounts>>) -> Response {
     response
 }
 
-/// An answer with tokens or other secrets in it, which nothing on the way may keep.
+/// Builds a response with tokens or other secrets, which nothing on the way may cache.
 pub(super) fn secret(answer: &impl Serialize) -> Response {
     let mut response = json_response(StatusCode::OK, answer);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

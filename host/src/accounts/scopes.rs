@@ -1,23 +1,23 @@
-//! The scopes of application tokens: read from what a client asks for, checked against what a route needs. It never
-//! knows which scopes there are: each route names its own.
+//! The scopes of application tokens: parsed from requests, checked against the scope that a route needs. It never knows
+//! which scopes exist: each route names its own.
 
 use std::sync::Arc;
 
-/// The most scopes that a token may have.
+/// The maximum number of scopes of a token.
 pub const SCOPES_MAX: usize = 100;
 
 /// The longest scope in bytes.
 pub const SCOPE_BYTES_MAX: usize = 200;
 
-/// What an application token may be used for, as text with spaces between the scopes.
+/// The scopes of an application token, as text separated by spaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scopes(Arc<str>);
 
 impl Scopes {
-    /// These scopes, or the first that is none.
+    /// Validates scopes.
     ///
     /// # Errors
-    /// The fault, in words.
+    /// A message about the first invalid scope.
     pub fn new<S: AsRef<str>>(scopes: &[S]) -> Result<Scopes, String> {
         if scopes.len() > SCOPES_MAX {
             return Err(format!("a token has at most {SCOPES_MAX} scopes"));
@@ -37,24 +37,24 @@ impl Scopes {
         Ok(Scopes(text.into()))
     }
 
-    /// The scopes with spaces between them.
+    /// Returns the scopes separated by spaces.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Each scope.
+    /// Returns an iterator over the scopes.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.split_ascii_whitespace()
     }
 
-    /// What both these and `other` cover. Of two scopes one covers the other, or they have nothing in common.
+    /// Returns the intersection with `other`. Of two scopes, either one covers the other or they are disjoint.
     pub fn within(&self, other: &Scopes) -> Scopes {
         let narrower = self.iter().filter(|scope| other.covers(scope));
         let wider = other.iter().filter(|scope| self.covers(scope) && !self.iter().any(|own| own == *scope));
         Scopes(narrower.chain(wider).collect::<Vec<_>>().join(" ").into())
     }
 
-    /// Whether a token with these scopes may be used for `wanted`.
+    /// Returns whether a token with these scopes may be used for `wanted`.
     pub fn covers(&self, wanted: &str) -> bool {
         tinybase_abi::scopes::covers(&self.0, wanted)
     }

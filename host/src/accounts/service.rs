@@ -1,4 +1,4 @@
-//! What can be asked of accounts, free of HTTP: sign up, admins, what anyone may know. Sessions have a file of their own.
+//! The account service without HTTP: registration, admins, public information. Sessions are in other files.
 
 use serde_json::json;
 use tinybase_abi::codec::BatchWriter;
@@ -14,24 +14,24 @@ use crate::{
     error::ApiError,
 };
 
-/// What adding an admin came to.
+/// The result of adding an admin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdminAdded {
     /// The user is new.
     Created,
-    /// The user was there, and is an admin with this password now.
+    /// The user existed, and is now an admin with this password.
     Promoted,
-    /// The user was an admin already, and nothing was changed.
+    /// The user was already an admin, and nothing changed.
     Unchanged,
 }
 
 impl Accounts {
-    /// What anyone may know.
+    /// Returns the public information about this instance.
     pub async fn instance_info(&self) -> Result<InstanceInfo, ApiError> {
         Ok(InstanceInfo { instance_name: self.settings.current().await?.instance_name() })
     }
 
-    /// Creates a user that is no admin.
+    /// Creates a user with the ordinary role.
     ///
     /// # Errors
     /// 400 `email_taken`, 403 `registration_disabled` or `setup_needed`, 503 while too many passwords are being hashed.
@@ -51,7 +51,7 @@ impl Accounts {
         Ok(RegisterAnswer { id: user.id, email: user.email, message: "the account was created; sign in now" })
     }
 
-    /// Refuses where nobody may create an account by themselves.
+    /// Returns an error if registration is disabled.
     pub(super) async fn check_registration(&self) -> Result<(), ApiError> {
         if self.settings.current().await?.allow_public_registration() {
             return Ok(());
@@ -60,7 +60,7 @@ impl Accounts {
         Err(ApiError::forbidden("registration_disabled", detail))
     }
 
-    /// The caller as stored.
+    /// Returns the caller as stored.
     pub async fn me(&self, caller: &Caller) -> Result<MeAnswer, ApiError> {
         let user = self.users.by_id(&caller.user_id).await?.ok_or_else(|| {
             ApiError::unauthorized("token_revoked", "this user is no more; sign in as another")
@@ -68,10 +68,10 @@ impl Accounts {
         Ok(MeAnswer::of(user))
     }
 
-    /// Creates an admin, or makes that user one, with this password.
+    /// Creates an admin with this password, or makes an existing user one and sets the password.
     ///
     /// # Errors
-    /// 400 `email_invalid` and `password_invalid`, in words that fit a command line.
+    /// 400 `email_invalid` and `password_invalid`, with messages for a command line.
     pub async fn add_admin(
         &self,
         email: &str,
@@ -88,7 +88,7 @@ impl Accounts {
         Ok(AdminAdded::Promoted)
     }
 
-    /// Creates an admin if there is no such user, and makes that user one if it is none; a password stays as it is.
+    /// Creates an admin if there is no such user, or makes an existing user one. An existing password stays.
     ///
     /// # Errors
     /// As [`Accounts::add_admin`].
@@ -145,7 +145,8 @@ impl Accounts {
     }
 }
 
-/// A condition of a statement that a before hook added is that hook's refusal; `own` statements are the host's.
+/// Maps a failed batch to an error. The first `own` statements are the host's; a failed condition after them is a
+/// refusal by the before hook that added the statement.
 pub(super) fn refused_by_hook(error: DbError, own: usize) -> ApiError {
     match error {
         DbError::Condition { statement, .. } if statement >= own => ApiError::conflict(

@@ -1,4 +1,4 @@
-//! The routes by which users look after their own sessions and credentials. It only moves values between HTTP and the service.
+//! The routes for a user's own sessions and credentials. It only moves values between HTTP and the service.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
     audit::Actor,
     error::ApiError,
     http::{
-        Access, OwnRoutes, SignedIn,
+        Access, HostRoutes, SignedIn,
         extract::{ApiJson, json_response},
         operation::{operation, schema},
         query::Query,
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Adds these routes.
-pub(super) fn add(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
+pub(super) fn add(own: &mut HostRoutes, accounts: Arc<Accounts>) {
     own.with(accounts)
         .route(Method::PATCH, "/api/auth/me", Access::SESSION, change_me, change_operation())
         .route(Method::GET, "/api/auth/sessions", Access::SESSION, list, list_operation())

@@ -1,4 +1,4 @@
-//! The table of sessions: every statement that reads or writes it. It never makes a token and decides nothing.
+//! The table of sessions: every statement that reads or writes it. It never creates a token and decides nothing.
 
 use serde::Serialize;
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
@@ -12,13 +12,13 @@ use crate::{
     sql::{HostSql, Row, is_null, text, time_from_now},
 };
 
-/// How long the name of a way to sign in is at most, in characters; what is longer is cut.
+/// The maximum length of a sign-in method's name in characters; longer ones are cut.
 const METHOD_CHARS_MAX: usize = 40;
 
 const INSERT: &str = "INSERT INTO tb_sessions \
      (id, user_id, method, address, user_agent, created_at, last_used_at, expires_at) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)";
-// The user's epoch and state are held against what the caller read: whoever was signed out or locked out meanwhile,
+// The user's epoch and state are compared with what the caller read: a user who was signed out or locked meanwhile
 // renews nothing.
 const RENEW: &str = "UPDATE tb_sessions SET last_used_at = ?3, expires_at = ?4 WHERE id = ?1 AND EXISTS ( \
      SELECT 1 FROM tb_users u WHERE u.id = tb_sessions.user_id AND u.token_epoch = ?2 AND u.is_active = 1)";
@@ -39,24 +39,24 @@ const OF_USER: &str = "SELECT id, method, address, user_agent, created_at, last_
 const ADDRESSES_OF: &str = "SELECT DISTINCT s.address FROM tb_sessions s JOIN tb_users u ON u.id = s.user_id \
      WHERE u.email = ?1 AND s.address IS NOT NULL";
 
-/// A session as its user sees it.
+/// A session as shown to its user.
 #[derive(Debug, Clone, Serialize)]
 pub struct SessionAnswer {
-    /// Its id.
+    /// The id.
     pub id: String,
     /// How the user signed in: `password`, `login_link` and so on.
     pub method: String,
-    /// The address that the user signed in from, where it is known.
+    /// The address of the sign-in, if known.
     pub address: Option<String>,
-    /// What the client said that it is.
+    /// The client's user agent.
     pub user_agent: Option<String>,
     /// When it began, RFC 3339 UTC.
     pub created_at: String,
-    /// When its tokens were renewed last.
+    /// When its tokens were last renewed.
     pub last_used_at: String,
-    /// When it ends by itself.
+    /// When it expires.
     pub expires_at: String,
-    /// Whether the request that asks is of this session.
+    /// Whether it is the session of the current request.
     pub current: bool,
 }
 
@@ -79,23 +79,23 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    /// A session lives for `ttl_seconds` from the last time that its tokens were renewed.
+    /// Creates the table's interface. A session lives for `ttl_seconds` after its tokens were last renewed.
     pub(super) fn new(sql: HostSql, ttl_seconds: i64, per_user_max: u32) -> Sessions {
         Sessions { sql, ttl_seconds, per_user_max }
     }
 
-    /// When a session ends that begins or is renewed now.
+    /// Returns when a session expires that begins or is renewed now.
     pub(super) fn expires_at(&self) -> String {
         time_from_now(self.ttl_seconds)
     }
 
-    /// The user of a session that has not ended.
+    /// Returns the user of a session that has not ended.
     pub(super) async fn user_of(&self, id: &str, user_id: &str) -> Result<Option<User>, DbError> {
         let row = self.sql.row(USER_OF, &[ValueRef::Text(id), ValueRef::Text(user_id)]).await?;
         Ok(row.map(|row| User::from_row(&row, 0)))
     }
 
-    /// The user's sessions, the one used last first; `current` is the asking one.
+    /// Returns the user's sessions, most recently used first; `current` is the id of the current one.
     pub(super) async fn of_user(
         &self,
         user_id: &str,
@@ -105,14 +105,14 @@ impl Sessions {
         Ok(rows.iter().map(|row| from_row(row, current)).collect())
     }
 
-    /// The addresses from which the sessions of the account with this email were begun.
+    /// Returns the addresses from which sessions of the account with this email began.
     pub(super) async fn addresses_of(&self, email: &str) -> Result<Vec<String>, DbError> {
         let rows = self.sql.rows(ADDRESSES_OF, &[ValueRef::Text(email)]).await?;
         Ok(rows.iter().map(|row| text(row, 0)).collect())
     }
 
-    /// Adds to a batch the end of the user's sessions beyond the limit, those first that were used longest ago; `kept`
-    /// stays in any case.
+    /// Adds the deletion of the user's sessions beyond the limit to a batch, least recently used first; `kept` is never
+    /// deleted.
     pub(super) fn delete_beyond_limit(&self, batch: &mut BatchWriter, user_id: &str, kept: &str) {
         let others_max = i64::from(self.per_user_max.saturating_sub(1));
         let params = [ValueRef::Text(user_id), ValueRef::Text(kept), ValueRef::Integer(others_max)];
@@ -153,23 +153,24 @@ pub(super) fn insert(batch: &mut BatchWriter, new: &NewSession<'_>) {
     batch.push(INSERT, params, Expect::Exactly(1));
 }
 
-/// Adds to a batch that a session goes on, which fails with a condition if it has ended, or its user's epoch is another.
+/// Adds the renewal of a session to a batch. The batch fails with a condition if the session has ended or its user's
+/// epoch has changed.
 pub(super) fn renew(batch: &mut BatchWriter, id: &str, epoch: i64, expires_at: &str) {
     let params = [ValueRef::Text(id), ValueRef::Integer(epoch), ValueRef::Now, ValueRef::Text(expires_at)];
     batch.push(RENEW, params, Expect::Exactly(1));
 }
 
-/// Adds the end of one session of the user's to a batch, and with it of its refresh tokens.
+/// Adds the deletion of one of the user's sessions, and of its refresh tokens, to a batch.
 pub(super) fn delete(batch: &mut BatchWriter, id: &str, user_id: &str, expect: Expect) {
     batch.push(DELETE, [ValueRef::Text(id), ValueRef::Text(user_id)], expect);
 }
 
-/// Adds the removal of the user's expired sessions to a batch.
+/// Adds the deletion of the user's expired sessions to a batch.
 pub(super) fn delete_expired(batch: &mut BatchWriter, user_id: &str) {
     batch.push(DELETE_EXPIRED, [ValueRef::Text(user_id), ValueRef::Now], Expect::Any);
 }
 
-/// Adds the end of every session of the user's to a batch, but of `except`.
+/// Adds the deletion of all of the user's sessions, except `except`, to a batch.
 pub(super) fn delete_all(batch: &mut BatchWriter, user_id: &str, except: Option<&str>) {
     match except {
         Some(kept) => batch.push(DELETE_OTHERS, [ValueRef::Text(user_id), ValueRef::Text(kept)], Expect::Any),

@@ -1,5 +1,5 @@
-//! The waits of those who guess passwords, shared by all nodes of a PostgreSQL database: the same rules as in memory, each
-//! applied by one statement to rows that all nodes see. It never knows whether there is such an account.
+//! Delays for password guessing, shared by all nodes of a PostgreSQL database. The rules are those of the in-memory
+//! version; each is one statement on rows that all nodes see. It never knows whether the account exists.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     sql::{HostSql, Row, integer, real},
 };
 
-/// Nanoseconds since 1970 by the database's clock, the same for all of a statement, and as much later as a test says: `?2`.
+/// Nanoseconds since 1970 by the database's clock, constant within a statement, plus the offset `?2` of tests.
 macro_rules! now {
     () => {
         "(CAST(extract(epoch FROM statement_timestamp()) * 1000000 AS BIGINT) * 1000 + CAST(?2 AS BIGINT))"
@@ -28,7 +28,7 @@ const LEVEL: &str = concat!("SELECT failures, ", now!(), " - counted_at FROM tb_
 
 const WAIT: &str = concat!("SELECT free_at - ", now!(), " FROM tb_login_tries WHERE key = ?1");
 
-/// Holds a stranger before the first try.
+/// Makes a stranger wait before the first attempt.
 const HOLD: &str = concat!(
     "INSERT INTO tb_login_tries (key, failures, free_at, forgotten_at) VALUES (?1, 0, ",
     now!(),
@@ -37,8 +37,9 @@ const HOLD: &str = concat!(
     " + CAST(?4 AS BIGINT)) ON CONFLICT (key) DO NOTHING"
 );
 
-/// Counts a failure, unless others failed meanwhile and this try should not have been. `?3` is how long it is remembered,
-/// `?4` the least wait, `?5` the failures that cost none, `?6` the first wait, which doubles, `?7` the longest.
+/// Counts a failure, unless concurrent failures mean that this attempt should not have been admitted. `?3` is how long
+/// the failure is remembered, `?4` the minimum wait, `?5` the number of failures without a wait, `?6` the first wait,
+/// which doubles with each failure, and `?7` the longest wait.
 const FAILED: &str = concat!(
     "INSERT INTO tb_login_tries AS tries (key, failures, free_at, forgotten_at) VALUES (?1, 1, ",
     now!(),
@@ -58,7 +59,7 @@ const FAILED: &str = concat!(
     " RETURNING failures"
 );
 
-/// Counts a failure of an account; `?3` are the nanoseconds in which one drains away.
+/// Counts a failure of an account; `?3` is the number of nanoseconds in which one drains away.
 const RAISE: &str = concat!(
     "INSERT INTO tb_login_levels AS level (key, failures, counted_at) VALUES (?1, 1, ",
     now!(),
@@ -71,28 +72,28 @@ const RAISE: &str = concat!(
 
 const FORGET: &str = concat!("DELETE FROM tb_login_tries WHERE key = ?1 AND free_at <= ", now!());
 
-/// Deletes at most `?1` rows that say nothing any more.
+/// Deletes at most `?1` expired rows.
 pub(super) const SWEEP_TRIES: &str = concat!(
     "DELETE FROM tb_login_tries WHERE key IN (SELECT key FROM tb_login_tries \
      WHERE forgotten_at <= ",
     now!(),
     " ORDER BY forgotten_at LIMIT ?1 FOR UPDATE SKIP LOCKED)"
 );
-/// The same of levels that have drained away; `?3` as above.
+/// Deletes at most `?1` levels that have drained away; `?3` is as above.
 pub(super) const SWEEP_LEVELS: &str = concat!(
     "DELETE FROM tb_login_levels WHERE key IN (SELECT key FROM tb_login_levels WHERE failures * CAST(?3 AS DOUBLE PRECISION) <= ",
     now!(),
     " - counted_at LIMIT ?1 FOR UPDATE SKIP LOCKED)"
 );
 
-/// Who has to wait how long, on every node.
+/// The state of all waits, shared by all nodes.
 #[derive(Debug)]
 pub(super) struct SharedBackoff {
     sql: HostSql,
     clock: Clock,
 }
 
-/// A row's name on every node.
+/// The key of a row, the same on every node.
 type Key = [u8; 16];
 
 impl SharedBackoff {
@@ -100,12 +101,12 @@ impl SharedBackoff {
         SharedBackoff { sql, clock }
     }
 
-    /// The same rules by another clock.
+    /// Returns the same rules with another clock.
     pub(super) fn with_clock(self, clock: Clock) -> SharedBackoff {
         SharedBackoff { clock, ..self }
     }
 
-    pub(super) async fn is_guarded(&self, email: &str) -> Result<bool, DbError> {
+    pub(super) async fn is_throttled(&self, email: &str) -> Result<bool, DbError> {
         let row = self.sql.row(LEVEL, &[ValueRef::Blob(&account(email)), self.ahead()]).await?;
         Ok(row.is_some_and(|row| {
             let drained = integer(&row, 1).max(0) as f64 / nanoseconds_a_failure();
@@ -152,7 +153,7 @@ impl SharedBackoff {
         let applied = match self.sql.apply(batch).await {
             Err(DbError::Condition { statement: 0, .. }) => {
                 self.wait(&key).await?;
-                // The wait of whoever failed first has just ended.
+                // The wait caused by the first failure has just ended.
                 return Err(has_to_wait(Duration::ZERO));
             }
             other => other?,
@@ -178,7 +179,7 @@ impl SharedBackoff {
         Ok(())
     }
 
-    /// Deletes what says nothing any more, `rows_max` rows at most of each kind. Answers whether there may be more.
+    /// Deletes expired rows, at most `rows_max` of each kind. Returns how many.
     pub(super) async fn sweep(&self, rows_max: u64) -> Result<u64, DbError> {
         let mut batch = BatchWriter::default();
         let most = ValueRef::Integer(rows_max.cast_signed());
@@ -209,7 +210,7 @@ fn nanoseconds(time: Duration) -> ValueRef<'static> {
     ValueRef::Integer(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))
 }
 
-/// In which a failure of an account drains away.
+/// Returns the nanoseconds in which one failure of an account drains away.
 fn nanoseconds_a_failure() -> f64 {
     ACCOUNT_WINDOW.as_nanos() as f64 / ACCOUNT_FAILURES_MAX
 }
@@ -219,7 +220,7 @@ fn account(email: &str) -> Key {
 }
 
 fn attempt(email: &str, address: IpAddr) -> Key {
-    // An email holds no NUL.
+    // An email contains no NUL.
     let network = network(address).to_string();
     key(Sha256::new().chain_update("attempt").chain_update(email).chain_update("\0").chain_update(network))
 }
@@ -298,13 +299,13 @@ mod tests {
         for number in 1..50 {
             assert_eq!(one.failed(EMAIL, from(number), false).await.unwrap(), None);
         }
-        assert!(!other.is_guarded(EMAIL).await.unwrap());
+        assert!(!other.is_throttled(EMAIL).await.unwrap());
         assert_eq!(one.failed(EMAIL, from(50), false).await.unwrap(), Some(Burst::OfAccount));
-        assert!(other.is_guarded(EMAIL).await.unwrap());
+        assert!(other.is_throttled(EMAIL).await.unwrap());
         assert_eq!(seconds(other.admit(EMAIL, from(99), true).await), 60);
         assert_eq!(one.sweep(1_000).await.unwrap(), 0);
         clock.advance(2 * ACCOUNT_WINDOW);
-        assert!(!other.is_guarded(EMAIL).await.unwrap());
+        assert!(!other.is_throttled(EMAIL).await.unwrap());
         assert_eq!(one.sweep(1_000).await.unwrap(), 52, "51 networks and an account");
     }
 }

@@ -1,5 +1,5 @@
-//! Remembers which tokens were verified, so that a request costs one lookup and no signature check, and forgets all of
-//! a user's as soon as anything about the user changes. It never verifies a token itself.
+//! Caches verified tokens, so that a request costs one lookup and no signature check. All of a user's tokens are
+//! dropped when anything about the user changes. It never verifies a token itself.
 
 use std::{
     collections::HashMap,
@@ -15,13 +15,13 @@ use sha2::{Digest, Sha256};
 
 use super::Caller;
 
-/// Above how many users' counters those that nobody holds are swept out, at first.
+/// The initial number of users' counters above which unused ones are removed.
 const SWEEP_AT_MIN: usize = 1024;
 
-/// How often this process has changed something about a user; shared by all of the user's tokens in the cache.
+/// How often this process has changed a user; shared by all of the user's tokens in the cache.
 type Changes = Arc<AtomicU64>;
 
-/// A token is kept by its SHA-256: of fixed size, and of no use to a reader of memory.
+/// The SHA-256 of a token: of fixed size, and useless to a reader of memory.
 type TokenHash = [u8; 32];
 
 #[derive(Clone)]
@@ -37,12 +37,12 @@ struct Users {
     sweep_at: usize,
 }
 
-/// Verified tokens, and how often their users have changed.
+/// Verified tokens, and the change counters of their users.
 pub(super) struct TokenCache {
     entries: Cache<TokenHash, Entry>,
     users: Mutex<Users>,
     generation: AtomicU64,
-    foreign_changes: AtomicU64,
+    external_change_count: AtomicU64,
 }
 
 impl std::fmt::Debug for TokenCache {
@@ -51,7 +51,7 @@ impl std::fmt::Debug for TokenCache {
     }
 }
 
-/// The state of things at one moment. What was read after it holds until anything of it has changed.
+/// The counters at one moment. Data read after it are valid until one of the counters changes.
 #[derive(Debug, Clone)]
 pub(super) struct Mark {
     changes: Changes,
@@ -65,19 +65,19 @@ impl TokenCache {
             entries: Cache::new(entries_max),
             users: Mutex::default(),
             generation: AtomicU64::new(0),
-            foreign_changes: AtomicU64::new(0),
+            external_change_count: AtomicU64::new(0),
         }
     }
 
-    /// Forgets every token if another process has changed the data since the last call.
+    /// Drops every token if another process has changed the data since the last call.
     pub(super) fn note_foreign_changes(&self, number: u64) {
-        if self.foreign_changes.load(Ordering::Acquire) != number {
+        if self.external_change_count.load(Ordering::Acquire) != number {
             self.generation.fetch_add(1, Ordering::AcqRel);
-            self.foreign_changes.store(number, Ordering::Release);
+            self.external_change_count.store(number, Ordering::Release);
         }
     }
 
-    /// Whose token this is, if it was verified before and nothing has changed since.
+    /// Returns the owner of a token, if it was verified before and nothing has changed since.
     pub(super) fn get(&self, token: &str, now_seconds: u64) -> Option<Arc<Caller>> {
         let entry = self.entries.get(&hash(token))?;
         let good = entry.expires_at_seconds > now_seconds
@@ -86,7 +86,8 @@ impl TokenCache {
         good.then_some(entry.caller)
     }
 
-    /// The state before the user is read from the database: whatever changes meanwhile voids what was read.
+    /// Takes a mark, to be called before the user is read from the database. Any later change invalidates what was
+    /// read.
     pub(super) fn mark(&self, user_id: &str) -> Mark {
         let generation = self.generation.load(Ordering::Acquire);
         let changes = self.changes_of(user_id);
@@ -108,13 +109,13 @@ impl TokenCache {
         changes
     }
 
-    /// Remembers a token that was verified by what was read after `mark` was taken.
+    /// Caches a token that was verified with data read after `mark` was taken.
     pub(super) fn insert(&self, token: &str, caller: Arc<Caller>, expires_at_seconds: u64, mark: Mark) {
         self.entries.insert(hash(token), Entry { caller, expires_at_seconds, mark });
     }
 
-    /// Forgets every token of the user: each is verified again, by what the database holds. To be called once the
-    /// database has the change.
+    /// Drops all of the user's tokens, so that each is verified against the database again. Call this once the change
+    /// is in the database.
     pub(super) fn changed(&self, user_id: &str) {
         let known = self.users.lock().changes.get(user_id).and_then(Weak::upgrade);
         if let Some(known) = known {

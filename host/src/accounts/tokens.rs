@@ -1,4 +1,5 @@
-//! Access tokens: JWTs signed with Ed25519. It knows nothing of the database: who may still use a token, the cache knows.
+//! Access tokens: JWTs signed with Ed25519. It knows nothing of the database; whether a token is still valid, the cache
+//! knows.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,13 +10,13 @@ use sha2::{Digest, Sha256};
 
 use super::{keys::Keys, users::User};
 
-/// The longest token that is looked at, in bytes.
+/// The longest token that is checked, in bytes.
 pub(super) const TOKEN_BYTES_MAX: usize = 4096;
 
 /// The `typ` of an access token.
 const TYPE_ACCESS: &str = "access";
 
-/// What an access token says.
+/// The claims of an access token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Claims {
     /// The user's id.
@@ -24,36 +25,36 @@ pub(super) struct Claims {
     pub(super) email: String,
     /// Whether the user is an admin.
     pub(super) adm: bool,
-    /// The user's epoch when the token was made: a later one ends it.
+    /// The user's epoch when the token was created; a later one invalidates it.
     pub(super) epoch: i64,
-    /// The session that it is of. Tokens made before there were sessions have none, and do not hold any more.
+    /// The session. Tokens from before sessions existed have none, and are no longer valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) sid: Option<String>,
-    /// When it was made, in seconds since 1970.
+    /// When it was created, in seconds since 1970.
     pub(super) iat: u64,
-    /// When it ends, in seconds since 1970.
+    /// When it expires, in seconds since 1970.
     pub(super) exp: u64,
-    /// Its own id.
+    /// The token's id.
     pub(super) jti: String,
-    /// What it is for.
+    /// The token type.
     pub(super) typ: String,
 }
 
-/// Why a token is not good.
+/// Why a token is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenFault {
-    /// It was good, but its time is over.
+    /// It was valid, but has expired.
     Expired,
-    /// It is not one of ours.
+    /// It was not issued by this host.
     Invalid,
 }
 
-/// Seconds since 1970.
+/// Returns the seconds since 1970.
 pub(super) fn now_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Makes and verifies access tokens.
+/// Creates and verifies access tokens.
 #[derive(Debug)]
 pub(super) struct Tokens {
     keys: Keys,
@@ -76,12 +77,13 @@ impl Tokens {
         &self.keys
     }
 
-    /// A new token for this user and session.
+    /// Creates a token for this user and session.
     pub(super) fn mint(&self, user: &User, session_id: &str) -> String {
         self.mint_with(user, session_id, now_seconds(), uuid::Uuid::now_v7())
     }
 
-    /// The token that was made at `made_at` together with `beside`: the same one, however often it is made.
+    /// Creates the access token issued at `made_at` together with the refresh token `beside`. The result is the same
+    /// every time.
     pub(super) fn mint_again(&self, user: &User, session_id: &str, made_at: &str, beside: &str) -> String {
         let iat = made_at.parse().map_or(0, Timestamp::as_second);
         let hash = Sha256::new().chain_update(b"tinybase token id\0").chain_update(beside).finalize();
@@ -110,7 +112,7 @@ impl Tokens {
         encode(&self.header, claims, &self.keys.encoding).expect("the key is Ed25519 and the claims are JSON")
     }
 
-    /// What a token says, if we signed it and its time is not over.
+    /// Returns the claims of a token, if this host signed it and it has not expired.
     pub(super) fn verify(&self, token: &str) -> Result<Claims, TokenFault> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenFault::Invalid);
@@ -120,7 +122,7 @@ impl Tokens {
                 ErrorKind::ExpiredSignature => TokenFault::Expired,
                 _ => TokenFault::Invalid,
             })?;
-        // jsonwebtoken lets a token live through the second in which it ends.
+        // jsonwebtoken accepts a token until the end of the second in which it expires.
         match (claims.typ == TYPE_ACCESS, claims.exp > now_seconds()) {
             (true, true) => Ok(claims),
             (true, false) => Err(TokenFault::Expired),

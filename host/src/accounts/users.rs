@@ -24,14 +24,14 @@ pub(super) struct User {
 }
 
 impl User {
-    /// A user that is not stored yet.
+    /// Creates a user that is not stored yet.
     pub(super) fn new(email: String, password_hash: String, role: Role) -> User {
         let id = uuid::Uuid::now_v7().to_string();
         let password_hash = password_hash.into();
         User { id, email, password_hash, role, is_active: true, epoch: 0, created_at: String::new() }
     }
 
-    /// The user as the caller of a request of this session.
+    /// Returns the user as the caller of a request of this session.
     pub(super) fn caller(&self, session_id: &str) -> Caller {
         Caller {
             user_id: self.id.clone(),
@@ -48,7 +48,7 @@ impl User {
         AccountEvent { name, user_id: self.id.clone(), email: self.email.clone(), role: self.role }
     }
 
-    /// What the audit log tells of a user who is created.
+    /// Returns the audit log entry for the creation of the user.
     pub(super) fn created_entry(&self) -> Entry<'_> {
         let change = json!({
             "email": {"from": null, "to": self.email},
@@ -57,7 +57,7 @@ impl User {
         Entry { action: "user.create", target_kind: "user", target_id: &self.id, change }
     }
 
-    /// Reads [`COLUMNS`], of which the first stands at `first`.
+    /// Reads the columns of the macro `columns`, starting at index `first`.
     pub(super) fn from_row(row: &Row, first: usize) -> User {
         User {
             id: text(row, first),
@@ -81,7 +81,7 @@ impl User {
     }
 }
 
-/// The columns of a user, of the table under the name `u`.
+/// The columns of a user; the table has the alias `u`.
 macro_rules! columns {
     () => {
         "u.id, u.email, u.password_hash, u.role, u.is_active, u.token_epoch, u.created_at"
@@ -96,7 +96,7 @@ const INSERT: &str = "INSERT INTO tb_users (id, email, password_hash, role, crea
      VALUES (?1, ?2, ?3, ?4, ?5, ?5)";
 const INSERT_FIRST: &str = "INSERT INTO tb_users (id, email, password_hash, role, created_at, updated_at) \
      SELECT ?1, ?2, ?3, ?4, ?5, ?5 WHERE NOT EXISTS (SELECT 1 FROM tb_users)";
-// Whoever was signed out, locked out or changed since the caller read the row, signs in with nothing of it.
+// A user who was signed out, locked or changed since the caller read the row cannot sign in with it.
 const SIGN_IN: &str = "UPDATE tb_users SET last_login_at = ?5 \
      WHERE id = ?1 AND token_epoch = ?2 AND password_hash = ?3 AND email = ?4 AND is_active = 1";
 const CHANGE_CREDENTIALS: &str = "UPDATE tb_users SET email = ?3, password_hash = ?4, updated_at = ?6 \
@@ -130,7 +130,7 @@ impl Users {
         Ok(self.sql.row(BY_EMAIL, &[ValueRef::Text(email)]).await?.map(|row| User::from_row(&row, 0)))
     }
 
-    /// Whether there is no user at all.
+    /// Returns whether there are no users.
     pub(super) async fn none_yet(&self) -> Result<bool, DbError> {
         Ok(self.sql.row(ANY, &[]).await?.is_none())
     }
@@ -141,13 +141,14 @@ pub(super) fn insert(batch: &mut BatchWriter, user: &User) {
     batch.push(INSERT, user.params(), Expect::Exactly(1));
 }
 
-/// Adds the creation of `user` to a batch, which fails with a condition if there is any user by then.
+/// Adds the creation of `user` to a batch. The batch fails with a condition if any user exists by then.
 pub(super) fn insert_first(sql: &HostSql, batch: &mut BatchWriter, user: &User) {
     sql.hold_table(batch, "tb_users");
     batch.push(INSERT_FIRST, user.params(), Expect::Exactly(1));
 }
 
-/// Adds to a batch that the user signs in now, which fails with a condition if `user` is not what is stored by then.
+/// Adds a sign-in of the user to a batch. The batch fails with a condition if the stored user differs from `user` by
+/// then.
 pub(super) fn sign_in(batch: &mut BatchWriter, user: &User) {
     let params = [
         ValueRef::Text(&user.id),
@@ -159,7 +160,8 @@ pub(super) fn sign_in(batch: &mut BatchWriter, user: &User) {
     batch.push(SIGN_IN, params, Expect::Exactly(1));
 }
 
-/// Adds a change of email and password to a batch, which fails with a condition if `before` is not what is stored by then.
+/// Adds a change of email and password to a batch. The batch fails with a condition if the stored user differs from
+/// `before` by then.
 pub(super) fn change_credentials(batch: &mut BatchWriter, before: &User, after: &User) {
     let params = [
         ValueRef::Text(&before.id),
@@ -172,19 +174,20 @@ pub(super) fn change_credentials(batch: &mut BatchWriter, before: &User, after: 
     batch.push(CHANGE_CREDENTIALS, params, Expect::Exactly(1));
 }
 
-/// Adds the end of every access token of the user to a batch.
+/// Adds the invalidation of all of the user's access tokens to a batch.
 pub(super) fn raise_epoch(batch: &mut BatchWriter, id: &str) {
     batch.push(RAISE_EPOCH, [ValueRef::Text(id), ValueRef::Now], Expect::Exactly(1));
 }
 
-/// Adds a new password to a batch, which fails with a condition if the user is locked out by then; ends every access
-/// token.
+/// Adds a new password to a batch. The batch fails with a condition if the user is locked by then. Invalidates all
+/// access tokens.
 pub(super) fn set_password(batch: &mut BatchWriter, id: &str, password_hash: &str) {
     let params = [ValueRef::Text(id), ValueRef::Text(password_hash), ValueRef::Now];
     batch.push(SET_PASSWORD, params, Expect::Exactly(1));
 }
 
-/// Adds to a batch that the user is an admin, with a new password where one is given; ends every access token.
+/// Adds a change to a batch which makes the user an admin, with a new password if one is given. Invalidates all access
+/// tokens.
 pub(super) fn make_admin(batch: &mut BatchWriter, id: &str, password_hash: Option<&str>) {
     let password_hash = password_hash.map_or(ValueRef::Null, ValueRef::Text);
     batch.push(MAKE_ADMIN, [ValueRef::Text(id), password_hash, ValueRef::Now], Expect::Exactly(1));

@@ -1,9 +1,9 @@
-//! Which scopes there are: those that the routes which serve now ask of application tokens. A scope that none asks for may
-//! be meant for an extension that comes later, so it is reported and not refused.
+//! The known scopes: those that the current routes require of application tokens. An unknown scope may belong to an
+//! extension that is installed later, so it is reported but not refused.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use crate::{http::OwnRoutes, plugins::Plugins};
+use crate::{http::HostRoutes, plugins::Plugins};
 
 /// The scopes of every route.
 pub(super) struct KnownScopes {
@@ -12,14 +12,14 @@ pub(super) struct KnownScopes {
 }
 
 impl KnownScopes {
-    /// The scopes of the host's routes in `own` and of those `beside` them, and of the plugins' routes as they are when it
-    /// is asked.
-    pub(super) fn new(own: &OwnRoutes, beside: &[&str], plugins: Arc<Plugins>) -> KnownScopes {
+    /// Collects the scopes of the host's routes in `own`, and the additional ones in `beside`. Those of the plugins'
+    /// routes are read at each query.
+    pub(super) fn new(own: &HostRoutes, beside: &[&str], plugins: Arc<Plugins>) -> KnownScopes {
         let scopes = own.iter().map(|route| &*route.access.scope).chain(beside.iter().copied());
         KnownScopes { own: scopes.filter(|scope| !scope.is_empty()).map(str::to_owned).collect(), plugins }
     }
 
-    /// A warning for each scope that no route asks for.
+    /// Returns a warning for each scope that no route requires.
     pub(super) fn warnings(&self, asked: &[String]) -> Vec<String> {
         if asked.is_empty() {
             return Vec::new();
@@ -34,7 +34,8 @@ impl KnownScopes {
     }
 }
 
-/// Whether a token with the scope `scope` may use a route that asks for `pattern`, for some value of its parameters.
+/// Returns whether a token with the scope `scope` may use a route that requires `pattern`, for some value of its
+/// parameters.
 fn serves(scope: &str, pattern: &str) -> bool {
     let mut wanted = pattern.split(':');
     scope.split(':').all(|word| match wanted.next() {

@@ -1,5 +1,5 @@
-//! `/api/admin/metrics`: figures that extensions know, such as how many records a collection has. They are collected when
-//! somebody asks and what is there is older than the setting says. It never knows how an extension counts.
+//! `/api/admin/metrics`: metrics of extensions, such as the number of records of a collection. They are collected on
+//! request if the last ones are older than the setting allows. It never knows how an extension counts.
 
 use std::{
     sync::Arc,
@@ -15,27 +15,28 @@ use tokio::sync::Mutex;
 use crate::{
     error::ApiError,
     http::{
-        Access, OwnRoutes,
+        Access, HostRoutes,
         extract::json_response,
         operation::{Operation, operation, schema},
     },
-    plugins::{Part, Plugins},
+    plugins::{Contribution, Plugins},
     settings::{METRICS_INTERVAL, Settings},
     sql::time_from_now,
 };
 
 const READ: Access = Access::viewer("admin:metrics:read");
 
-/// The topic on which extensions are asked. Each gets both lists empty and answers them with what it knows.
+/// The topic on which extensions are asked for metrics. Each gets both lists empty, and returns them filled with its
+/// own.
 const TOPIC: &str = "metrics.collect";
 
-/// How long an extension may take; one that takes longer has no part in it.
+/// The maximum time for an extension; slower ones are left out.
 const COLLECT_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// The most entries of each list that one extension may add.
+/// The maximum number of entries per list and extension.
 const ENTRIES_MAX: usize = 10_000;
 
-/// What was collected.
+/// The collected metrics.
 #[derive(Debug, Clone, Serialize)]
 struct Collected {
     collection_sizes: Vec<Json>,
@@ -43,11 +44,11 @@ struct Collected {
     collected_at: String,
 }
 
-/// Collects the metrics, and keeps them until they are too old.
+/// Collects the metrics, and caches them until they are too old.
 pub(super) struct Metrics {
     plugins: Arc<Plugins>,
     settings: Arc<Settings>,
-    /// Held while they are collected, so that of many who ask at once, one collects.
+    /// Locked during collection, so that of concurrent requests only one collects.
     latest: Mutex<Option<(Instant, Arc<Collected>)>>,
 }
 
@@ -60,7 +61,7 @@ impl Metrics {
         {
             return Ok(Arc::clone(collected));
         }
-        let parts = self.plugins.collect(TOPIC, &empty(), COLLECT_TIME_MAX).await;
+        let parts = self.plugins.fan_out(TOPIC, &empty(), COLLECT_TIME_MAX).await;
         let collected = Arc::new(put_together(&parts, time_from_now(0)));
         *latest = Some((Instant::now(), Arc::clone(&collected)));
         Ok(collected)
@@ -76,7 +77,7 @@ fn empty() -> Json {
     json!({"collection_sizes": [], "function_stats": []})
 }
 
-fn put_together(parts: &[Part], collected_at: String) -> Collected {
+fn put_together(parts: &[Contribution], collected_at: String) -> Collected {
     Collected {
         collection_sizes: parts.iter().flat_map(|part| entries(part, "collection_sizes", is_size)).collect(),
         function_stats: parts.iter().flat_map(|part| entries(part, "function_stats", is_stat)).collect(),
@@ -84,8 +85,8 @@ fn put_together(parts: &[Part], collected_at: String) -> Collected {
     }
 }
 
-/// The entries of one list of a part, without those that have another form.
-fn entries(part: &Part, list: &str, fits: fn(&Map<String, Json>) -> bool) -> Vec<Json> {
+/// Returns the entries of one list of a part, without malformed ones.
+fn entries(part: &Contribution, list: &str, fits: fn(&Map<String, Json>) -> bool) -> Vec<Json> {
     let given = part.payload.get(list).and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
     let kept: Vec<Json> =
         given.iter().filter(|entry| entry.as_object().is_some_and(fits)).take(ENTRIES_MAX).cloned().collect();
@@ -114,7 +115,7 @@ fn is_stat(entry: &Map<String, Json>) -> bool {
 }
 
 /// Adds the route.
-pub(super) fn routes(own: &mut OwnRoutes, settings: Arc<Settings>, plugins: Arc<Plugins>) {
+pub(super) fn routes(own: &mut HostRoutes, settings: Arc<Settings>, plugins: Arc<Plugins>) {
     let metrics = Arc::new(Metrics { plugins, settings, latest: Mutex::default() });
     own.with(metrics).route(Method::GET, "/api/admin/metrics", READ, read, read_operation().into());
 }
@@ -145,8 +146,8 @@ fn read_operation() -> Operation {
 mod tests {
     use super::*;
 
-    fn part(payload: Json) -> Part {
-        Part { plugin: "x".into(), payload }
+    fn part(payload: Json) -> Contribution {
+        Contribution { plugin: "x".into(), payload }
     }
 
     #[test]

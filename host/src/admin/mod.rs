@@ -1,5 +1,5 @@
-//! The administration over HTTP: `/api/admin/…` for users, settings, application tokens, extensions and metrics. It only moves values
-//! between HTTP and the services that do the work.
+//! The administration over HTTP: `/api/admin/…` for users, settings, application tokens, extensions and metrics. It
+//! only moves values between HTTP and the services that do the work.
 
 mod extensions;
 mod known_scopes;
@@ -11,22 +11,22 @@ mod users;
 
 use std::sync::Arc;
 
-use crate::{accounts::Accounts, config::Config, http::OwnRoutes, plugins::Plugins, settings::Settings};
+use crate::{accounts::Accounts, config::Config, http::HostRoutes, plugins::Plugins, settings::Settings};
 
-/// What the administration administers.
+/// The services behind the administration.
 pub struct Administered {
     /// Users and application tokens.
     pub accounts: Arc<Accounts>,
     /// The settings.
     pub settings: Arc<Settings>,
-    /// The extensions, whose routes ask for scopes.
+    /// The extensions; their routes define scopes.
     pub plugins: Arc<Plugins>,
-    /// Where extensions come from.
+    /// The configuration, which defines where extensions come from.
     pub config: Arc<Config>,
 }
 
-/// Adds the routes of the administration, behind all others of the host.
-pub fn routes(own: &mut OwnRoutes, administered: &Administered) {
+/// Adds the routes of the administration. Must be called after all other routes of the host were added.
+pub fn routes(own: &mut HostRoutes, administered: &Administered) {
     let Administered { accounts, settings, plugins, config } = administered;
     users::routes(own, Arc::clone(accounts));
     settings::routes(own, Arc::clone(settings));

@@ -1,5 +1,6 @@
-//! `/admin/extensions/{name}/{hash}/…`: the files of extensions' admin pages. They are as public as the admin UI's own and hold
-//! no data; what they show they ask the API for. The hash in the path lets browsers keep them for ever.
+//! `/admin/extensions/{name}/{hash}/…`: the files of extensions' admin pages. They are as public as the admin UI's own
+//! files and contain no data; they request their data from the API. The hash in the path lets browsers cache them
+//! forever.
 
 use std::sync::Arc;
 
@@ -15,31 +16,32 @@ use serde_json::Value as Json;
 use crate::{
     error::ApiError,
     http::{
-        Access, Files, OwnRoutes,
+        Access, Files, HostRoutes,
         operation::{operation, schema},
     },
     plugins::Plugins,
 };
 
-/// How much of a package's hash the path has, in characters: as much as the name of its folder.
+/// The number of characters of the package's hash in the path; the name of its folder has as many.
 const HASH_CHARS: usize = 16;
 
-/// A path names one package's bytes and never others.
+/// A path identifies the bytes of one package and never others.
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
-/// A page of tier 2 runs as nobody: its scripts reach neither the admin's session nor the admin UI's document.
+/// A page of tier 2 runs without an identity: its scripts can access neither the admin's session nor the admin UI's
+/// document.
 const SANDBOX: HeaderValue = HeaderValue::from_static(
     "sandbox allow-scripts allow-forms; default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
 );
 
-/// Where a file below `pages/` is served.
+/// Returns the URL of a file below `pages/`.
 pub(super) fn url(name: &str, hash: &str, file: &str) -> String {
     format!("/admin/extensions/{name}/{}/{file}", hash.get(..HASH_CHARS).unwrap_or(hash))
 }
 
 /// Adds the route.
-pub(super) fn routes(own: &mut OwnRoutes, plugins: Arc<Plugins>) {
+pub(super) fn routes(own: &mut HostRoutes, plugins: Arc<Plugins>) {
     own.with(plugins).route(
         Method::GET,
         "/admin/extensions/{name}/{hash}/{*file}",
@@ -56,8 +58,7 @@ async fn serve(
 ) -> Result<Response, ApiError> {
     let missing = || ApiError::new(StatusCode::NOT_FOUND, "page_not_found", "there is no such page");
     let (folder, files) = plugins.page_files(&name, &hash).ok_or_else(missing)?;
-    // The package's own list, name by name as it is written there, so that no path leads anywhere else and a name has
-    // one spelling.
+    // The package's own list of exact names: no path leads anywhere else, and each name has only one spelling.
     let wanted = format!("pages/{file}");
     if !files.iter().any(|known| known.to_str() == Some(&wanted)) {
         return Err(missing());
@@ -87,13 +88,13 @@ fn is_moved(response: &Response) -> bool {
     response.headers().contains_key(header::LOCATION)
 }
 
-/// The path below a package's folder as an address.
+/// Returns the path below a package's folder as a URI.
 fn address(path: &str) -> Option<Uri> {
     let parts = path.split('/').map(|part| percent_encode(part.as_bytes(), NON_ALPHANUMERIC).to_string());
     format!("/{}", parts.collect::<Vec<_>>().join("/")).parse().ok()
 }
 
-/// What a file is, by its name: decided once, for its type and for its sandbox.
+/// The kind of a file, by its name; it decides the content type and the sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Kind {
     content_type: &'static str,
@@ -101,7 +102,7 @@ struct Kind {
     is_sandboxed: bool,
 }
 
-/// The endings of scripts, styles, fonts and raster images, which run in no document of their own.
+/// The file extensions of scripts, styles, fonts and raster images, which cannot be documents of their own.
 const PLAIN: &[(&[&str], &str)] = &[
     (&["js", "mjs"], "text/javascript; charset=utf-8"),
     (&["css"], "text/css; charset=utf-8"),
@@ -117,7 +118,7 @@ const PLAIN: &[(&[&str], &str)] = &[
     (&["ico"], "image/x-icon"),
 ];
 
-/// The endings of everything else that has a type.
+/// All other file extensions with a known type.
 const OTHER: &[(&[&str], &str)] = &[
     (&["html", "htm"], "text/html; charset=utf-8"),
     (&["svg"], "image/svg+xml"),

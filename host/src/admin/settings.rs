@@ -1,4 +1,4 @@
-//! `/api/admin/settings`. What a setting may be, the settings decide.
+//! `/api/admin/settings`. The settings module validates the values.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
     audit::Actor,
     error::ApiError,
     http::{
-        Access, OwnRoutes,
+        Access, HostRoutes,
         etag::{self, IfMatch},
         extract::{ApiJson, Fields, Input, json_response},
         operation::{Operation, operation, schema},
@@ -29,19 +29,19 @@ const PATH: &str = "/api/admin/settings";
 type Answer = Result<Response, ApiError>;
 
 /// Adds the routes.
-pub(super) fn routes(own: &mut OwnRoutes, settings: Arc<Settings>) {
+pub(super) fn routes(own: &mut HostRoutes, settings: Arc<Settings>) {
     own.with(settings)
         .route(Method::GET, PATH, READ, read, read_operation().into())
         .route(Method::PATCH, PATH, WRITE, update, update_operation().into())
         .route(Method::GET, "/api/admin/settings/history", READ, history, history_operation().into());
 }
 
-/// What to change; the settings look at it as a whole.
-struct Asked(Map<String, Json>);
+/// A change of settings, validated as a whole by the settings module.
+struct SettingsPatch(Map<String, Json>);
 
-impl Input for Asked {
-    fn read(fields: &mut Fields) -> Option<Asked> {
-        Some(Asked(fields.rest()))
+impl Input for SettingsPatch {
+    fn read(fields: &mut Fields) -> Option<SettingsPatch> {
+        Some(SettingsPatch(fields.rest()))
     }
 }
 
@@ -53,12 +53,12 @@ async fn update(
     State(settings): State<Arc<Settings>>,
     actor: Actor,
     if_match: IfMatch,
-    ApiJson(Asked(asked)): ApiJson<Asked>,
+    ApiJson(SettingsPatch(patch)): ApiJson<SettingsPatch>,
 ) -> Answer {
-    Ok(answer(&settings.change(&actor, &if_match, asked).await?))
+    Ok(answer(&settings.change(&actor, &if_match, patch).await?))
 }
 
-/// The settings, with the tag that a change may name.
+/// Returns the settings with their ETag.
 fn answer(shown: &Shown) -> Response {
     etag::tagged(json_response(StatusCode::OK, &shown.settings), &shown.tag)
 }
@@ -79,7 +79,7 @@ fn named(id: &str, summary: &str) -> Operation {
     operation(id, "settings", summary)
 }
 
-/// The schema of the settings in an answer: the secrets tell whether they are there.
+/// Returns the schema of the settings in a response: secrets only show whether they are set.
 fn settings() -> Json {
     let secrets =
         FIELDS.iter().filter(|field| field.is_secret()).map(|field| format!("{}_is_set", field.name));

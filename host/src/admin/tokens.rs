@@ -1,4 +1,4 @@
-//! `/api/admin/application-tokens`. What a token is and when it works, the accounts decide.
+//! `/api/admin/application-tokens`. The accounts module defines what a token is and when it works.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::{
     audit::Actor,
     error::ApiError,
     http::{
-        Access, OwnRoutes, SignedIn,
+        Access, HostRoutes, SignedIn,
         etag::{self, IfMatch},
         extract::{ApiJson, json_response},
         operation::{Operation, operation, schema},
@@ -35,15 +35,16 @@ const ONE: &str = "/api/admin/application-tokens/{id}";
 
 type Answer = Result<Response, ApiError>;
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Clone)]
 struct Tokens {
     accounts: Arc<Accounts>,
     known: Arc<KnownScopes>,
 }
 
-/// Adds the routes. Every other route of the host must be in `own` already, since their scopes are known by it.
-pub(super) fn routes(own: &mut OwnRoutes, accounts: Arc<Accounts>, plugins: Arc<Plugins>) {
+/// Adds the routes. Must be called after all other routes of the host were added to `own`, because their scopes are
+/// collected here.
+pub(super) fn routes(own: &mut HostRoutes, accounts: Arc<Accounts>, plugins: Arc<Plugins>) {
     let known = Arc::new(KnownScopes::new(own, &[ROLES_SCOPE, &READ.scope, &WRITE.scope], plugins));
     own.with(Tokens { accounts, known })
         .route(Method::GET, ALL, READ, list, list_operation().into())
@@ -60,7 +61,7 @@ async fn list(State(tokens): State<Tokens>, RawQuery(query): RawQuery) -> Answer
     Ok(json_response(StatusCode::OK, &tokens.accounts.list_application_tokens(page).await?))
 }
 
-/// A new token, with what is odd about what was asked.
+/// A new token, with warnings about the request.
 #[derive(Serialize)]
 struct Created {
     #[serde(flatten)]
@@ -107,7 +108,7 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// A token, with the tag that a change may name.
+/// Returns a token with its ETag.
 fn answer(token: &TokenAnswer) -> Response {
     etag::tagged(json_response(StatusCode::OK, token), &token.tag())
 }
@@ -120,7 +121,7 @@ fn missing(operation: Operation) -> Operation {
     operation.refuses(404, "There is no such application token.")
 }
 
-/// The schema of an application token.
+/// Returns the schema of an application token.
 fn token() -> Json {
     let fields = [
         ("id", schema::id()),

@@ -1,4 +1,4 @@
-//! `/api/admin/users`. Who may change whom, the accounts decide.
+//! `/api/admin/users`. The accounts module decides who may change whom.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
     audit::Actor,
     error::ApiError,
     http::{
-        Access, OwnRoutes, SignedIn,
+        Access, HostRoutes, SignedIn,
         etag::{self, IfMatch},
         extract::{ApiJson, json_response},
         operation::{Operation, operation, schema},
@@ -27,13 +27,13 @@ const WRITE: Access = Access::editor("admin:users:write");
 const ALL: &str = "/api/admin/users";
 const ONE: &str = "/api/admin/users/{id}";
 const ROLES: [&str; 4] = ["user", "viewer", "editor", "admin"];
-/// The longest part of an email to search for, in characters.
+/// The longest search text for emails, in characters.
 const SEARCH_CHARS_MAX: usize = 254;
 
 type Answer = Result<Response, ApiError>;
 
 /// Adds the routes.
-pub(super) fn routes(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
+pub(super) fn routes(own: &mut HostRoutes, accounts: Arc<Accounts>) {
     own.with(accounts)
         .route(Method::GET, ALL, READ, list, list_operation().into())
         .route(Method::POST, ALL, WRITE, create, create_operation().into())
@@ -115,7 +115,7 @@ async fn take_second_factor(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// A user, with the tag that a change may name.
+/// Returns a user with its ETag.
 fn answer(status: StatusCode, user: &UserAnswer) -> Response {
     etag::tagged(json_response(status, user), &user.tag())
 }
@@ -128,7 +128,7 @@ fn missing(operation: Operation) -> Operation {
     operation.refuses(404, "There is no such user.")
 }
 
-/// The schema of a user.
+/// Returns the schema of a user.
 fn user() -> Json {
     let fields = [
         ("id", schema::id()),

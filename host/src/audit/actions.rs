@@ -1,7 +1,7 @@
-//! What the host's own entries can say was done: the one list of it. What extensions add begins with their names instead.
+//! The list of all actions in the host's own entries. Actions of extensions begin with their names instead.
 
-/// Each action, and when there is an entry of it. What stands before the `.` is an area, and no extension may be called
-/// like one.
+/// Each action, and when it gets an entry. The part before the `.` is an area; no extension may have the name of an
+/// area.
 pub const ACTIONS: &[(&str, &str)] = &[
     (
         "application_token.create",
@@ -42,7 +42,7 @@ pub const ACTIONS: &[(&str, &str)] = &[
     ("user.password_reset_request", "a link to set a new password was asked for"),
 ];
 
-/// Whether it is an action of the host's.
+/// Returns whether it is an action of the host.
 pub(super) fn is_known(action: &str) -> bool {
     ACTIONS.iter().any(|(known, _)| *known == action)
 }

@@ -1,4 +1,4 @@
-//! Who did it, and from where.
+//! The actor of a change, and the address.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -7,25 +7,25 @@ use http::request::Parts;
 
 use crate::{accounts::Caller, http::RequestInfo};
 
-/// What kind of actor it is.
+/// The kind of an actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActorKind {
     /// A signed-in person.
     User,
     /// An application token.
     Token,
-    /// Someone at the command line.
+    /// A user of the command line.
     Command,
-    /// An extension, by itself.
+    /// An extension, on its own.
     Extension,
-    /// The host, by itself.
+    /// The host, on its own.
     System,
-    /// Someone who is not signed in.
+    /// A client that is not signed in.
     Nobody,
 }
 
 impl ActorKind {
-    /// Its name, as it is stored and answered.
+    /// Returns its name, as stored and as sent to clients.
     pub fn name(self) -> &'static str {
         match self {
             ActorKind::User => "user",
@@ -38,14 +38,14 @@ impl ActorKind {
     }
 }
 
-/// Who did it, and from where. A handler of the host's takes it as an argument.
+/// The actor of a change, and the address. The host's handlers extract it as an argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
-    /// What kind it is.
+    /// The kind.
     pub kind: ActorKind,
-    /// The user's or the application token's id.
+    /// The id of the user or the application token.
     pub id: Option<String>,
-    /// The email, the extension's name; empty for nobody.
+    /// The email or the extension's name; empty if nobody is signed in.
     pub name: String,
     /// The client's address.
     pub address: Option<String>,
@@ -54,22 +54,22 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// An actor that is not at the other end of a request.
+    /// Returns an actor without a request.
     pub fn local(kind: ActorKind, name: &str) -> Actor {
         Actor { kind, id: None, name: name.to_owned(), address: None, request_id: None }
     }
 
-    /// Someone at the command line: the operating system's user, where it knows a name.
+    /// Returns the actor of the command line, with the name of the operating system's user if known.
     pub fn command() -> Actor {
         Actor::local(ActorKind::Command, &whoami::username().unwrap_or_default())
     }
 
-    /// The host, by itself.
+    /// Returns the actor of the host itself.
     pub fn system() -> Actor {
         Actor::local(ActorKind::System, "tinybase")
     }
 
-    /// The caller of a request, who may be nobody.
+    /// Returns the actor of a request; the caller is `None` if nobody is signed in.
     pub fn of_request(caller: Option<&Caller>, info: Option<&RequestInfo>) -> Actor {
         let (kind, id, name) = match caller {
             None => (ActorKind::Nobody, None, ""),

@@ -1,18 +1,18 @@
-//! What an entry says of a change: the fields that differ, cut where that is long. It never knows a secret from other
-//! text: whoever makes the entry leaves those out.
+//! The change in an entry: the fields that differ, truncated if too long. It cannot recognize secrets: the creator of
+//! an entry must leave them out.
 
 use serde_json::{Map, Value as Json, json};
 
-/// The longest change that an entry holds, as JSON, in bytes.
+/// The maximum length of a change in bytes of JSON.
 pub const CHANGE_BYTES_MAX: usize = 64 << 10;
 
-/// The field that stands in a change that was cut: how long the whole was, and how many fields were left out.
+/// The field that marks a truncated change. It contains the full length, and the number of fields left out.
 const CUT_MARK: &str = "_cut";
 
-/// Room for the mark of a cut, in bytes.
+/// The bytes reserved for this mark.
 const CUT_MARK_BYTES_MAX: usize = 80;
 
-/// The fields that differ between two objects, each with `from` and `to`; `null` stands for a field that is not there.
+/// Returns the fields that differ between two objects, each with `from` and `to`; `null` stands for a missing field.
 pub fn changed(before: &Map<String, Json>, after: &Map<String, Json>) -> Json {
     let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
     let value = |side: &Map<String, Json>, name: &str| side.get(name).cloned().unwrap_or(Json::Null);
@@ -23,7 +23,7 @@ pub fn changed(before: &Map<String, Json>, after: &Map<String, Json>) -> Json {
     Json::Object(differ.collect())
 }
 
-/// A change as it is stored: fields that do not fit any more are left out as a whole.
+/// Returns a change in its stored form; fields that do not fit are left out entirely.
 pub(super) fn written(change: &Json) -> String {
     let text = change.to_string();
     if text.len() <= CHANGE_BYTES_MAX {
@@ -34,7 +34,7 @@ pub(super) fn written(change: &Json) -> String {
     let fields = change.as_object().into_iter().flatten();
     let mut left_out = 0_usize;
     for (name, value) in fields {
-        // Quotes, colon and comma; a name is rarely longer as JSON than as text, but it may be.
+        // Quotes, colon and comma. A name is rarely longer as JSON than as text, but it can be.
         let bytes = json!(name).to_string().len() + value.to_string().len() + 2;
         if bytes <= left {
             left -= bytes;

@@ -1,4 +1,4 @@
-//! One entry, as a statement of the batch that makes the change.
+//! One entry, as a statement in the batch that makes the change.
 
 use serde_json::Value as Json;
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
@@ -9,27 +9,27 @@ const INSERT: &str = "INSERT INTO tb_audit_log \
      (at, actor_kind, actor_id, actor_name, address, request_id, action, target_kind, target_id, change) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 
-/// What was done to which thing.
+/// An action and its target.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry<'a> {
-    /// What was done: one of [`super::ACTIONS`], or what an extension says.
+    /// The action: one of [`super::ACTIONS`], or one that an extension defines.
     pub action: &'a str,
-    /// What kind of thing it was done to: `user`, `settings`.
+    /// The kind of the target, such as `user` or `settings`.
     pub target_kind: &'a str,
-    /// Which: an id or a name.
+    /// The target's id or name.
     pub target_id: &'a str,
-    /// The change: an object of field → `{"from", "to"}`, see [`super::changed`]; never with a secret in it.
-    /// What is longer than [`super::CHANGE_BYTES_MAX`] is cut.
+    /// The change: an object of field → `{"from", "to"}`, see [`super::changed`]; never with a secret in it. A change
+    /// longer than [`super::CHANGE_BYTES_MAX`] is truncated.
     pub change: Json,
 }
 
-/// Adds an entry to the batch that makes the change, so that neither is there without the other.
+/// Adds an entry to the batch that makes the change, so that neither exists without the other.
 pub fn push(batch: &mut BatchWriter, actor: &Actor, entry: &Entry<'_>) {
     debug_assert!(actions::is_known(entry.action), "{} is not among audit::ACTIONS: add it", entry.action);
     write(batch, actor, entry.action, entry);
 }
 
-/// As [`push`], for an entry of an extension: its name stands before the action.
+/// Adds an entry of an extension, as [`push`] does; the extension's name precedes the action.
 pub fn push_of_extension(batch: &mut BatchWriter, actor: &Actor, extension: &str, entry: &Entry<'_>) {
     write(batch, actor, &format!("{extension}.{}", entry.action), entry);
 }

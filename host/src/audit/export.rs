@@ -1,4 +1,5 @@
-//! The log as a file: a JSON object a line, or CSV. It is written part by part, so that no export is held in memory.
+//! Exports the log as a file: one JSON object per line, or CSV. It is written in parts, and never held in memory as a
+//! whole.
 
 use axum::body::{Body, Bytes};
 use futures_util::stream;
@@ -8,16 +9,16 @@ use super::{
     filter::Format,
     log::{AuditLog, Exported, Logged},
 };
-use crate::{db::DbError, time_log::Filter};
+use crate::{db::DbError, log_query::Filter};
 
 const CSV_HEAD: &str =
     "id,at,actor_kind,actor_id,actor_name,address,request_id,action,target_kind,target_id,change\n";
 
-/// An entry of a CSV file.
+/// An entry in a CSV file.
 #[derive(Serialize)]
 struct CsvLine<'e>(i64, &'e str, &'e str, String, String, String, String, String, String, String, &'e str);
 
-/// Text as a cell that no spreadsheet takes for a formula.
+/// Returns text as a cell that no spreadsheet interprets as a formula.
 fn cell(text: &str) -> String {
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
 }
@@ -27,7 +28,7 @@ fn optional_cell(text: Option<&String>) -> String {
 }
 
 impl Format {
-    /// The media type.
+    /// Returns the media type.
     pub(super) fn content_type(self) -> &'static str {
         match self {
             Format::Ndjson => "application/x-ndjson",
@@ -35,7 +36,7 @@ impl Format {
         }
     }
 
-    /// The name that the file is saved under, as `Content-Disposition` says it.
+    /// Returns the `Content-Disposition` header with the file name.
     pub(super) fn disposition(self) -> &'static str {
         match self {
             Format::Ndjson => "attachment; filename=\"audit-log.ndjson\"",
@@ -87,12 +88,12 @@ fn csv_line(entry: &Logged) -> CsvLine<'_> {
     )
 }
 
-/// What is still to come of an export's body.
+/// The part of an export's body that is still to be sent.
 struct Coming {
     log: AuditLog,
     export: Exported,
     format: Format,
-    /// What was read already.
+    /// The part that was already read.
     ready: Option<Vec<u8>>,
 }
 
@@ -106,11 +107,11 @@ impl Coming {
     }
 }
 
-/// The body of an export. Its first entries are read at once, so that what fails then is a proper answer; where a later
-/// part fails, the connection breaks off: a file that ends early is never taken for a whole one.
+/// Returns the body of an export. Its first entries are read at once, so that an early failure gets an error response.
+/// If a later part fails, the connection is aborted, so that an incomplete file is never mistaken for a complete one.
 ///
 /// # Errors
-/// What the database fails with.
+/// Database errors.
 pub(super) async fn body(log: AuditLog, filter: Filter, format: Format) -> Result<Body, DbError> {
     let mut export = log.begin_export(filter).await?;
     let mut ready = format.head().as_bytes().to_vec();

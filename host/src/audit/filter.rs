@@ -1,19 +1,19 @@
-//! Which entries of the audit log are asked for: what its queries may hold. It never reads the log.
+//! Parses the queries of the audit log into filters. It never reads the log.
 
 use crate::{
     error::ApiError,
-    time_log::{Condition, Filter, Given, PAGE_PARAMS, PageAsked},
+    log_query::{Condition, Filter, Given, PAGE_PARAMS, PageAsked},
 };
 
-/// The parameters that choose entries.
+/// The query parameters that filter entries.
 const FILTERS: [&str; 6] = ["action", "actor_id", "target_kind", "target_id", "from", "to"];
 
-/// The form of an export.
+/// The format of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
-    /// A JSON object a line.
+    /// One JSON object per line.
     Ndjson,
-    /// A line an entry below a line of names.
+    /// One line per entry, after a header line.
     Csv,
 }
 
@@ -34,7 +34,7 @@ fn filter(given: &mut Given<'_>) -> Filter {
     let mut conditions = Vec::from_iter(action(given));
     conditions.extend(given.text("actor_id").map(|id| Condition::new("actor_id", "=", id.as_str())));
     let (kind, id) = (given.text("target_kind"), given.text("target_id"));
-    // Their index has both before the times.
+    // Their index contains both before the time.
     let in_order = kind.is_some() && id.is_some();
     for (column, value) in [("target_kind", kind), ("target_id", id)] {
         let equal = value.map(|value| Condition::new(column, "=", value.as_str()).in_order(in_order));
@@ -44,7 +44,7 @@ fn filter(given: &mut Given<'_>) -> Filter {
     Filter::new(conditions)
 }
 
-/// Reads the query of a page.
+/// Parses the query of a page.
 ///
 /// # Errors
 /// 422 with every fault.
@@ -54,7 +54,7 @@ pub(super) fn read_page(query: &str) -> Result<PageAsked, ApiError> {
     given.page(filter)
 }
 
-/// Reads the query of an export.
+/// Parses the query of an export.
 ///
 /// # Errors
 /// 422 with every fault.
@@ -77,7 +77,7 @@ mod tests {
     use tinybase_abi::codec::Value;
 
     use super::*;
-    use crate::{db::Engine, time_log::Start};
+    use crate::{db::Engine, log_query::Start};
 
     #[test]
     fn a_query_becomes_conditions_with_every_value_bound() {

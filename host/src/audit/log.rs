@@ -1,4 +1,4 @@
-//! Reading the log: pages from the newest entry on, and everything from the oldest on, part by part. It never writes.
+//! Reads the log: pages from the newest entry, and exports from the oldest, in parts. It never writes.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -6,23 +6,23 @@ use tinybase_abi::codec::Value;
 
 use crate::{
     db::DbError,
+    log_query::{Filter, PageAsked, Paging, TimeLog},
     sql::{HostSql, Row, integer, is_null, text},
-    time_log::{Filter, PageAsked, Paging, TimeLog},
 };
 
-/// How many entries an export holds in memory at once.
+/// The maximum number of entries of an export in memory at once.
 const EXPORT_ENTRIES_AT_ONCE: i64 = 100;
 
 const COLUMNS: &str =
     "id, at, actor_kind, actor_id, actor_name, address, request_id, action, target_kind, target_id, change";
 
-/// The audit log as it is read.
+/// Read access to the audit log.
 #[derive(Debug, Clone)]
 pub struct AuditLog {
     log: TimeLog,
 }
 
-/// An entry as it is answered.
+/// An entry in a response.
 #[derive(Debug, Serialize)]
 pub(super) struct Logged {
     pub(super) id: i64,
@@ -66,38 +66,38 @@ pub(super) struct Page {
     paging: Paging,
 }
 
-/// Where an export stands.
+/// The state of an export.
 #[derive(Debug)]
 pub(super) struct Exported {
     filter: Filter,
-    /// The last entry that is part of it: what is added meanwhile is not.
+    /// The last entry of the export; later entries are left out.
     last: i64,
-    /// Time and id of the last entry that was handed out.
+    /// The time and id of the last entry that was returned.
     behind: (String, i64),
-    /// How many entries are read at once: fewer where they are large.
+    /// The number of entries per read: fewer if they are large.
     at_once: i64,
 }
 
 impl AuditLog {
-    /// The log in the host's database.
+    /// Creates read access to the log in the host's database.
     pub fn new(sql: HostSql) -> AuditLog {
         AuditLog { log: TimeLog::new(sql, "tb_audit_log", COLUMNS) }
     }
 
-    /// A page, newest first.
+    /// Returns a page, newest first.
     pub(super) async fn page(&self, asked: &PageAsked) -> Result<Page, DbError> {
         let (rows, paging) = self.log.page(asked).await?;
         Ok(Page { entries: rows.iter().map(Logged::from_row).collect(), paging })
     }
 
-    /// Begins an export of what is there now.
+    /// Begins an export of the current entries.
     pub(super) async fn begin_export(&self, filter: Filter) -> Result<Exported, DbError> {
         let last = self.log.sql().row("SELECT max(id) FROM tb_audit_log", &[]).await?;
         let last = last.map_or(0, |row| integer(&row, 0));
         Ok(Exported { filter, last, behind: (String::new(), 0), at_once: EXPORT_ENTRIES_AT_ONCE })
     }
 
-    /// The next entries of an export, oldest first; none at its end.
+    /// Returns the next entries of an export, oldest first; none at its end.
     pub(super) async fn export_more(&self, export: &mut Exported) -> Result<Vec<Logged>, DbError> {
         let rows = loop {
             match self.export_rows(export).await {

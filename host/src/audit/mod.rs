@@ -1,5 +1,5 @@
-//! The audit log: who did what to which thing, when, from where, with the change. An entry is a statement that commits
-//! with what it tells of. It never decides what is worth an entry: whoever makes the change adds it.
+//! The audit log: who did what to which target, when and from where, with the change. An entry is a statement that
+//! commits with the change it describes. It never decides what gets an entry: the code that makes the change adds it.
 
 mod actions;
 mod actor;

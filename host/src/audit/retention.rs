@@ -1,5 +1,5 @@
-//! Retention: entries that are older than the operator wants are deleted, few at a time, and no more than a day of the log in
-//! an hour, since the clock may be wrong. It deletes nothing else, since the database refuses.
+//! Retention: deletes entries beyond the configured age, in small batches, and at most one day of the log per hour,
+//! because the clock may be wrong. It never deletes other entries: the database refuses that.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::{
     sql::{HostSql, a_step_at_most, text, time_from_now},
 };
 
-/// How often old entries are looked for.
+/// The interval between sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
-/// How much of the log one look deletes: a clock that is ahead for an hour takes a day of the oldest entries and no more.
+/// The time span that one sweep deletes: if the clock is ahead for an hour, only the oldest day is lost.
 const STEP_SECONDS: i64 = 86_400;
-/// How many entries one batch deletes, so that other writers hardly wait.
+/// The maximum number of entries in one batch, so that other writers hardly wait.
 const DELETED_AT_ONCE_MAX: u64 = 500;
 
 const OLDEST: &str = "SELECT at FROM tb_audit_log ORDER BY at LIMIT 1";
@@ -23,11 +23,11 @@ const MOVE_FLOOR: &str = "UPDATE tb_audit_floor SET keep_from = ?1 WHERE keep_fr
 const DELETE: &str =
     "DELETE FROM tb_audit_log WHERE id IN (SELECT id FROM tb_audit_log WHERE at < ?1 ORDER BY at LIMIT ?2)";
 
-/// The job that keeps the log to its age. It ends when this is dropped.
+/// The job that limits the age of the log. Dropping this stops it.
 pub struct Retention(Option<AbortHandle>);
 
 impl Retention {
-    /// Starts the job; with `days` 0 nothing is ever deleted. To be called within the runtime.
+    /// Starts the job; if `days` is 0, nothing is ever deleted. Must be called within the runtime.
     pub fn start(sql: HostSql, days: u32) -> Retention {
         if days == 0 {
             return Retention(None);
@@ -55,10 +55,10 @@ impl Drop for Retention {
     }
 }
 
-/// Gives up entries before `keep_from`, of the oldest day that the log holds at most. Answers how many were deleted.
+/// Deletes entries before `keep_from`, but at most the oldest day of the log. Returns how many were deleted.
 ///
 /// # Errors
-/// Those of [`sweep`].
+/// As [`sweep`].
 pub async fn sweep_a_step(sql: &HostSql, keep_from: &str) -> Result<u64, DbError> {
     match sql.row(OLDEST, &[]).await? {
         Some(oldest) => sweep(sql, &a_step_at_most(&text(&oldest, 0), STEP_SECONDS, keep_from)).await,
@@ -66,11 +66,11 @@ pub async fn sweep_a_step(sql: &HostSql, keep_from: &str) -> Result<u64, DbError
     }
 }
 
-/// Gives up every entry before `keep_from` (RFC 3339 UTC with microseconds), which must be at least a day ago. Answers
+/// Deletes every entry before `keep_from` (RFC 3339 UTC with microseconds), which must be at least one day ago. Returns
 /// how many were deleted.
 ///
 /// # Errors
-/// What the database refuses or fails with.
+/// Refusals by the database, and database errors.
 pub async fn sweep(sql: &HostSql, keep_from: &str) -> Result<u64, DbError> {
     let mut batch = BatchWriter::default();
     batch.push(MOVE_FLOOR, [ValueRef::Text(keep_from)], Expect::Any);

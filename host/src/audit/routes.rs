@@ -11,11 +11,11 @@ use super::{AuditLog, export, filter};
 use crate::{
     error::ApiError,
     http::{
-        Access, OwnRoutes,
+        Access, HostRoutes,
         extract::json_response,
         operation::{Operation, operation, schema},
     },
-    time_log,
+    log_query,
 };
 
 /// The scope that an application token needs to read the log.
@@ -24,7 +24,7 @@ const READ: &str = "admin:audit:read";
 const TAG: &str = "administration";
 
 /// Adds the routes of the audit log.
-pub fn routes(own: &mut OwnRoutes, log: AuditLog) {
+pub fn routes(own: &mut HostRoutes, log: AuditLog) {
     own.with(log)
         .route(Method::GET, "/api/admin/audit-log", Access::viewer(READ), page, page_operation().into())
         .route(Method::GET, "/api/admin/audit-log/export", Access::viewer(READ), file, export_operation());
@@ -32,7 +32,7 @@ pub fn routes(own: &mut OwnRoutes, log: AuditLog) {
 
 async fn page(State(log): State<AuditLog>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     let asked = filter::read_page(&query.unwrap_or_default())?;
-    let page = log.page(&asked).await.map_err(time_log::too_large)?;
+    let page = log.page(&asked).await.map_err(log_query::too_large)?;
     Ok(json_response(StatusCode::OK, &page))
 }
 
@@ -47,7 +47,7 @@ async fn file(State(log): State<AuditLog>, RawQuery(query): RawQuery) -> Result<
 }
 
 fn with_filters(operation: Operation) -> Operation {
-    let text = json!({"type": "string", "maxLength": time_log::TEXT_BYTES_MAX});
+    let text = json!({"type": "string", "maxLength": log_query::TEXT_BYTES_MAX});
     operation
         .query("action", text.clone(), "An action, or the beginning of actions with * behind it: user.*")
         .query("actor_id", text.clone(), "The id of the user or application token who did it.")
@@ -78,7 +78,7 @@ fn entry_schema() -> Json {
 
 fn page_operation() -> Operation {
     let listed = operation("listAuditLog", TAG, "Who did what to which thing, newest first");
-    time_log::paged_operation(with_filters(listed), "entries", entry_schema())
+    log_query::paged_operation(with_filters(listed), "entries", entry_schema())
 }
 
 fn export_operation() -> Json {

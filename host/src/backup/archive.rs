@@ -1,5 +1,5 @@
-//! The file of a backup: a tar in zstd that begins with what it is and ends with the hash of everything before. What is cut off
-//! or changed is seen; a link, a device or a path that leaves its folder has no way in.
+//! The file format of a backup: a zstd-compressed tar that begins with a description and ends with the hashes of all
+//! files. A truncated or changed archive is detected. Links, devices and paths that leave their folder are refused.
 
 use std::{
     fs::{self, File},
@@ -17,25 +17,25 @@ use super::{
     parts::Part,
 };
 
-/// The form of archives that this program writes and reads.
+/// The archive format that this program writes and reads.
 pub const FORMAT: u32 = 1;
 
 const ABOUT: &str = "about.json";
 const MANIFEST: &str = "manifest.json";
 
-/// How hard zstd tries.
+/// The zstd compression level.
 const ZSTD_LEVEL: i32 = 3;
 
-/// How many bytes are copied at once.
+/// The size of the copy buffer in bytes.
 const COPY_BYTES: usize = 64 << 10;
 
 /// The largest `about.json` and `manifest.json` in bytes.
 const JSON_BYTES_MAX: u64 = 256 << 20;
 
-/// What a backup is of.
+/// Describes a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
-    /// The form of the archive.
+    /// The archive format.
     pub format: u32,
     /// The version of the program that made it.
     pub version: String,
@@ -45,18 +45,18 @@ pub struct About {
     pub engine: String,
 }
 
-/// A file of a backup.
+/// A file in a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
-    /// Its name in the archive.
+    /// The name in the archive.
     pub name: String,
-    /// Its length.
+    /// The length in bytes.
     pub bytes: u64,
-    /// Its SHA-256 in hex.
+    /// The SHA-256 in hex.
     pub sha256: String,
 }
 
-/// Every file of a backup, in the order of the archive.
+/// All files of a backup, in the order of the archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The files.
@@ -71,7 +71,7 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Begins the archive at `path`, which must not be there; its owner alone may read it.
+    /// Starts the archive at `path`, which must not exist; only its owner may read it.
     pub(super) fn create(path: &'a Path, about: &About) -> Result<Writer<'a>, BackupError> {
         let created = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
         let file = created.map_err(io_error("created", path))?;
@@ -83,7 +83,7 @@ impl<'a> Writer<'a> {
         Ok(writer)
     }
 
-    /// Adds one file under `name`. Answers false where it is gone.
+    /// Adds one file under `name`. Returns false if it no longer exists.
     pub(super) fn add(&mut self, name: &str, source: &Path) -> Result<bool, BackupError> {
         let file = match File::open(source) {
             Ok(file) => file,
@@ -111,7 +111,7 @@ impl<'a> Writer<'a> {
         self.tar.append_data(&mut header, name, &json[..]).map_err(io_error("written", self.path))
     }
 
-    /// Ends the archive, which is on disk then.
+    /// Completes the archive and syncs it to disk.
     pub(super) fn finish(mut self) -> Result<Manifest, BackupError> {
         let manifest = self.manifest.clone();
         self.add_json(MANIFEST, &manifest)?;
@@ -134,7 +134,7 @@ fn header(bytes: u64, mode: u32) -> Header {
     header
 }
 
-/// What the archive at `path` is of.
+/// Reads the description from the archive at `path`.
 pub fn about_of(path: &Path) -> Result<About, BackupError> {
     let mut archive = open(path)?;
     let mut entries = archive.entries().map_err(damaged(path))?;
@@ -150,7 +150,8 @@ pub fn about_of(path: &Path) -> Result<About, BackupError> {
     Ok(about)
 }
 
-/// Hands each file of the archive to `take`, with its name and mode, and holds all of them against the hashes at its end.
+/// Passes each file of the archive to `take`, with its name and mode, and verifies all of them against the hashes at
+/// the end.
 pub(super) fn read(
     path: &Path,
     mut take: impl FnMut(&str, u32, &mut dyn Read) -> Result<(), BackupError>,
@@ -194,7 +195,7 @@ fn open(path: &Path) -> Result<Reading, BackupError> {
     Ok(Archive::new(decoder))
 }
 
-/// The name of a plain file that stays within its folder.
+/// Returns the name of a plain file that stays within its folder.
 fn name_of<R: Read>(entry: &tar::Entry<'_, R>) -> Option<String> {
     if entry.header().entry_type() != EntryType::Regular {
         return None;
@@ -214,7 +215,7 @@ fn not_whole(path: &Path, problem: &str) -> BackupError {
     BackupError::Damaged { path: path.to_owned(), problem: problem.to_owned() }
 }
 
-/// Copies what is read of the archive at `path` into `file` at `target`, and tells which of them failed.
+/// Copies `content` from the archive at `path` into `file` at `target`. An error names the file that failed.
 pub(super) fn copy_out(
     path: &Path,
     content: &mut dyn Read,
@@ -235,7 +236,7 @@ fn damaged(path: &Path) -> impl Fn(io::Error) -> BackupError {
     move |cause| not_whole(path, &cause.to_string())
 }
 
-/// Counts and hashes what is read through it.
+/// A reader that counts and hashes what is read through it.
 struct Hashing<R> {
     inner: R,
     hasher: Sha256,

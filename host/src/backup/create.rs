@@ -1,5 +1,5 @@
-//! How a backup is made: the database as it is at one moment, then the files that belong to it, in one archive. A server may
-//! serve meanwhile; nothing waits for the backup.
+//! Makes a backup: a snapshot of the database, then the files that belong to it, in one archive. A server may run
+//! meanwhile, and is not blocked by the backup.
 
 use std::{
     collections::VecDeque,
@@ -26,46 +26,46 @@ use crate::{
     sql::{HostSql, integer, text},
 };
 
-/// How often a backup is begun again because extensions changed while they were copied.
+/// The maximum number of attempts when extensions change while they are copied.
 const ATTEMPTS_MAX: usize = 5;
 
-/// How long a change of extensions that is under way is waited for each time.
+/// How long each attempt waits for a change of extensions that is in progress.
 const CHANGE_WAIT: Duration = Duration::from_secs(1);
 
-/// Whether extensions change, and whether they did: how many changes there are and have ended.
+/// Returns the number of extension changes, when the last one ended, and how many are in progress.
 const CHANGES: &str = "SELECT count(*), COALESCE(max(ended_at), ''), COALESCE(sum(CASE WHEN ended_at IS NULL THEN 1 ELSE 0 END), 0) \
      FROM tb_extension_changes";
 
 /// A backup to make.
 pub struct Create {
-    /// The instance.
+    /// The configuration of the instance.
     pub config: Arc<Config>,
     /// Its database.
     pub db: Arc<dyn Database>,
-    /// The folder that the archive is put into.
+    /// The folder for the archive.
     pub folder: PathBuf,
-    /// How many backups are left in the folder; all where it is `None`.
+    /// How many backups are kept in the folder; `None` keeps all.
     pub keep: Option<usize>,
 }
 
-/// A backup that was made.
+/// A finished backup.
 #[derive(Debug, Clone, Serialize)]
 pub struct Created {
     /// The archive.
     pub path: PathBuf,
-    /// Its length.
+    /// The length in bytes.
     pub bytes: u64,
-    /// How many files it holds.
+    /// The number of files in it.
     pub files: usize,
-    /// Backups that were removed because there were too many.
+    /// Old backups that were removed.
     pub removed: Vec<PathBuf>,
 }
 
 impl Create {
-    /// Makes it.
+    /// Makes the backup.
     ///
     /// # Errors
-    /// [`BackupError`]; nothing of it is left then.
+    /// [`BackupError`]; no partial backup is left.
     pub async fn run(self) -> Result<Created, BackupError> {
         let workshop = Workshop::open(&self.folder)?;
         let archive = workshop.part.join("archive");
@@ -93,7 +93,7 @@ impl Create {
 
     async fn changes(&self) -> Result<Changes, DbError> {
         let rows = match HostSql::new(Arc::clone(&self.db)).scan(CHANGES, &[]).await {
-            // Tables of an older version, which a backup is made of before they are upgraded.
+            // The tables may be of an older version: a backup is made before an upgrade.
             Err(DbError::Sql(_)) => Vec::new(),
             other => other?,
         };
@@ -101,7 +101,7 @@ impl Create {
         Ok(Changes { count: integer(&row, 0), last_ended_at: text(&row, 1), is_open: integer(&row, 2) > 0 })
     }
 
-    /// The database as a file in the folder `part`.
+    /// Copies the database to a file in the folder `part`.
     async fn copy_database(&self, part: &Path) -> Result<(Part, PathBuf), BackupError> {
         if let DatabaseUrl::Postgres(url) = &self.config.database.url {
             let path = part.join(Part::PostgresDump.name());
@@ -129,7 +129,7 @@ impl Create {
     }
 }
 
-/// Runs what blocks on a thread of its own.
+/// Runs blocking work on a blocking thread.
 pub(super) async fn on_blocking_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BackupError> + Send + 'static,
 ) -> Result<T, BackupError> {
@@ -137,7 +137,7 @@ pub(super) async fn on_blocking_thread<T: Send + 'static>(
     done.unwrap_or_else(|panic| Err(BackupError::Unfit(format!("a thread of the backup broke off: {panic}"))))
 }
 
-/// How far extensions have changed.
+/// The state of extension changes.
 #[derive(Debug, PartialEq, Eq)]
 struct Changes {
     count: i64,
@@ -161,7 +161,7 @@ fn write_archive(
 ) -> Result<usize, BackupError> {
     let mut writer = Writer::create(archive, about)?;
     writer.add(database_part.name(), &database)?;
-    // The copy counts twice against the disk's room no longer than it must.
+    // Removed as early as possible, because the copy takes disk space twice.
     fs::remove_file(&database).map_err(io_error("removed", &database))?;
     let of_files = |part: &Part| !matches!(part, Part::Sqlite | Part::PostgresDump);
     for part in Part::ALL.into_iter().filter(of_files) {
@@ -175,7 +175,7 @@ fn write_archive(
     Ok(writer.finish()?.files.len())
 }
 
-/// Adds every plain file below a folder. Links are not followed: what they name may lie outside of the instance.
+/// Adds all plain files below a folder. Links are not followed: they may lead outside of the instance.
 fn add_folder(writer: &mut Writer<'_>, part: Part, root: &Path) -> Result<(), BackupError> {
     let mut open = VecDeque::from([(root.to_owned(), part.name().to_owned())]);
     while let Some((folder, name)) = open.pop_front() {
@@ -220,7 +220,7 @@ mod tests {
 
     use super::*;
     use crate::db::{
-        Answer, Attached, ExtensionRights, Query, Scope, Transaction,
+        DbFuture, ExtensionRights, Query, ScopedBatch, SqlOwner, Transaction,
         migrations::Migrator,
         sqlite::{Sqlite, SqliteOptions},
     };
@@ -228,7 +228,7 @@ mod tests {
     const CHANGE: &str = "INSERT INTO tb_extension_changes (id, kind, name, details, step, who, created_at, ended_at) \
          VALUES ('x', 'enable', 'pulse', '{}', 'drained', '{}', '-', '-')";
 
-    /// A database in which an extension is changed right behind the first copy.
+    /// A database in which an extension changes right after the first copy.
     struct Meddled {
         inner: Arc<dyn Database>,
         copies: AtomicUsize,
@@ -239,17 +239,22 @@ mod tests {
             self.inner.engine()
         }
 
-        fn query(&self, query: Query<'_>) -> Answer<Vec<u8>> {
+        fn query(&self, query: Query<'_>) -> DbFuture<Vec<u8>> {
             self.inner.query(query)
         }
 
-        fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<Attached>) -> Answer<Vec<u8>> {
+        fn apply_attached(
+            &self,
+            scope: &SqlOwner,
+            batch: Vec<u8>,
+            attached: Vec<ScopedBatch>,
+        ) -> DbFuture<Vec<u8>> {
             self.inner.apply_attached(scope, batch, attached)
         }
 
         fn begin(
             &self,
-            scope: &Scope,
+            scope: &SqlOwner,
             deadline: Duration,
         ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>> {
             self.inner.begin(scope, deadline)
@@ -259,8 +264,8 @@ mod tests {
             self.inner.now()
         }
 
-        fn foreign_changes(&self) -> u64 {
-            self.inner.foreign_changes()
+        fn external_change_count(&self) -> u64 {
+            self.inner.external_change_count()
         }
 
         fn write_probe(&self) -> BoxFuture<'static, Result<(), DbError>> {

@@ -1,4 +1,4 @@
-//! Why there is no backup, or why one was not put in place.
+//! The errors of making, reading and restoring a backup.
 
 use std::{
     io,
@@ -9,20 +9,20 @@ use thiserror::Error;
 
 use crate::db::DbError;
 
-/// Why a backup was not made, read or restored. Nothing that was there before is changed then.
+/// Why a backup was not made, read or restored. Existing files are unchanged then.
 #[derive(Debug, Error)]
 pub enum BackupError {
-    /// The system refused.
+    /// A system call failed.
     #[error("{} cannot be {did}: {cause}{}", .path.display(), hint(.cause))]
     Io {
-        /// What was tried.
+        /// The attempted operation.
         did: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         cause: io::Error,
     },
-    /// The archive is not what was written.
+    /// The archive is damaged.
     #[error("{} is no whole backup: {problem}; take another one", .path.display())]
     Damaged {
         /// The archive.
@@ -30,21 +30,21 @@ pub enum BackupError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The database refused.
+    /// The database returned an error.
     #[error("the database cannot be copied: {0}")]
     Database(#[from] DbError),
-    /// Extensions change while they are copied.
+    /// Extensions are changing while they are copied.
     #[error("extensions are being installed or removed at this moment; try again once that is done")]
     Changing,
-    /// Another process does the same.
+    /// Another process is doing the same.
     #[error("another {what} is under way in {}; wait until it has ended", .path.display())]
     Busy {
-        /// What it does.
+        /// The operation of the other process.
         what: &'static str,
-        /// Where.
+        /// The folder.
         path: PathBuf,
     },
-    /// A program of PostgreSQL's is missing or failed.
+    /// A PostgreSQL program is missing or failed.
     #[error("{program} {problem}")]
     Tool {
         /// The program.
@@ -52,12 +52,12 @@ pub enum BackupError {
         /// What is wrong, and what to do.
         problem: String,
     },
-    /// The backup does not fit where it is to be restored.
+    /// The backup cannot be restored here.
     #[error("{0}")]
     Unfit(String),
 }
 
-/// What to do about an answer of the system's that has one remedy.
+/// Returns a hint for a system error that has one remedy.
 fn hint(cause: &io::Error) -> &'static str {
     match cause.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -67,7 +67,7 @@ fn hint(cause: &io::Error) -> &'static str {
     }
 }
 
-/// The error of a call that failed on `path`.
+/// Returns the error of a call that failed on `path`.
 pub(super) fn io_error(did: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BackupError {
     let path = path.to_owned();
     move |cause| BackupError::Io { did, path, cause }

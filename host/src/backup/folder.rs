@@ -1,4 +1,4 @@
-//! The folder that backups lie in: their names, which of them there are, who works in it, and how many are kept.
+//! The folder of backups: their names, their list, the lock of the process that works in it, and how many are kept.
 
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
@@ -14,11 +14,11 @@ use super::{
     error::{BackupError, io_error},
 };
 
-/// How the name of a backup begins and ends; the time stands between.
+/// The prefix and suffix of a backup's name; the time is between them.
 const NAME_PREFIX: &str = "tinybase-";
 const NAME_SUFFIX: &str = ".tar.zst";
 
-/// How what is not finished is called.
+/// The name prefix of unfinished work.
 const PART_PREFIX: &str = ".part-";
 
 const LOCK_NAME: &str = ".lock";
@@ -28,18 +28,18 @@ const LOCK_NAME: &str = ".lock";
 pub struct Listed {
     /// The archive.
     pub path: PathBuf,
-    /// Its length.
+    /// The length in bytes.
     pub bytes: u64,
-    /// What it is of; `None` where it cannot be read.
+    /// The description; `None` if it cannot be read.
     pub about: Option<About>,
     /// Why it cannot be read.
     pub problem: Option<String>,
 }
 
-/// The backups in `folder`, the newest first; none where there is no such folder.
+/// Returns the backups in `folder`, newest first; none if there is no such folder.
 ///
 /// # Errors
-/// Where the folder cannot be read.
+/// If the folder cannot be read.
 pub fn list(folder: &Path) -> Result<Vec<Listed>, BackupError> {
     let mut listed = Vec::new();
     for path in archives(folder)? {
@@ -53,7 +53,7 @@ pub fn list(folder: &Path) -> Result<Vec<Listed>, BackupError> {
     Ok(listed)
 }
 
-/// Every file that is called as a backup, the newest first: the names sort as the times do.
+/// Returns all files with the name of a backup, newest first: the names sort in the order of their times.
 fn archives(folder: &Path) -> Result<Vec<PathBuf>, BackupError> {
     let entries = match fs::read_dir(folder) {
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -73,18 +73,18 @@ fn archives(folder: &Path) -> Result<Vec<PathBuf>, BackupError> {
     Ok(found)
 }
 
-/// A folder in which this process makes a backup, and no other.
+/// A folder in which only this process makes a backup.
 #[derive(Debug)]
 pub(super) struct Workshop {
     folder: PathBuf,
-    /// What is not finished.
+    /// The unfinished work.
     pub(super) part: PathBuf,
-    /// Locked for as long as this lives.
+    /// Locked for the lifetime of this value.
     _lock: File,
 }
 
 impl Workshop {
-    /// Opens the folder, made now for its owner alone where there is none, and clears away what a process left that was killed.
+    /// Opens the folder, creates it for its owner alone if there is none, and removes what a killed process left.
     pub(super) fn open(folder: &Path) -> Result<Workshop, BackupError> {
         make_private(folder)?;
         let lock_path = folder.join(LOCK_NAME);
@@ -107,7 +107,7 @@ impl Workshop {
         Ok(Workshop { folder: folder.to_owned(), part, _lock: lock })
     }
 
-    /// Gives the finished `archive` its name.
+    /// Moves the finished `archive` to its final name.
     pub(super) fn publish(&self, archive: &Path, now: Timestamp) -> Result<PathBuf, BackupError> {
         let time = now.strftime("%Y-%m-%dT%H-%M-%S%.3fZ");
         let path = self.folder.join(format!("{NAME_PREFIX}{time}{NAME_SUFFIX}"));
@@ -116,8 +116,8 @@ impl Workshop {
         Ok(path)
     }
 
-    /// Removes the oldest backups, so that `keep` are left: `made`, whatever the clock showed, and the newest others. Answers
-    /// which.
+    /// Removes the oldest backups, so that `keep` remain: `made`, whatever its time, and the newest others. Returns the
+    /// removed ones.
     pub(super) fn retain(&self, keep: usize, made: &Path) -> Result<Vec<PathBuf>, BackupError> {
         let others = archives(&self.folder)?.into_iter().filter(|path| path != made);
         let old = others.skip(keep.saturating_sub(1)).collect::<Vec<_>>();
@@ -130,17 +130,17 @@ impl Workshop {
 
 impl Drop for Workshop {
     fn drop(&mut self) {
-        // What cannot be removed now is removed by the next backup.
+        // Deletion failures are ignored; the next backup removes it.
         let _ = fs::remove_dir_all(&self.part);
     }
 }
 
-/// Makes a folder for its owner alone, where there is none.
+/// Creates a folder for its owner alone, if there is none.
 pub(super) fn make_private(folder: &Path) -> Result<(), BackupError> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io_error("created", folder))
 }
 
-/// Sees to it that what was renamed in a folder is on disk.
+/// Syncs a folder, so that renames in it are on disk.
 pub(super) fn sync_folder(folder: &Path) -> Result<(), BackupError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error("synced", folder))
 }

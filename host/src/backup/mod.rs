@@ -1,5 +1,5 @@
-//! Backups: one archive of an instance, with everything that it needs to come up again, and the way back. It works beside a
-//! server that serves, never changes what it copies, and never puts half of a backup in place.
+//! Backups: one archive with everything that an instance needs to run again, and how it is restored. A server may run
+//! meanwhile. It never changes what it copies, and never restores half of a backup.
 
 mod archive;
 mod create;

@@ -1,4 +1,5 @@
-//! What an instance is made of: the files and folders of one backup, and where each belongs by a configuration. It opens none.
+//! The parts of an instance: the files and folders of a backup, and their places according to a configuration. It opens
+//! none of them.
 
 use std::path::{Path, PathBuf};
 
@@ -16,19 +17,19 @@ pub(super) enum Part {
     LockFile,
     /// Keys, extensions and their files.
     State,
-    /// Extensions, where they are kept elsewhere.
+    /// Extensions, if they are kept elsewhere.
     Extensions,
-    /// Roots of trust of registries.
+    /// Root metadata of registries.
     Registries,
     /// Functions.
     Functions,
-    /// The database as a file of SQLite's.
+    /// The database as a SQLite file.
     Sqlite,
-    /// The database as `pg_dump` writes it.
+    /// The database as a `pg_dump` archive.
     PostgresDump,
 }
 
-/// What lies in the state folder and belongs to a running process, or is a copy itself.
+/// Names in the state folder that belong to a running process, or are copies themselves.
 const NOT_OF_STATE: [&str; 3] = ["snapshots", "changes.lock", "serve.lock"];
 
 impl Part {
@@ -43,7 +44,7 @@ impl Part {
         Part::PostgresDump,
     ];
 
-    /// Its name in the archive: of a file, or of a folder.
+    /// Returns its name in the archive: of a file, or of a folder.
     pub(super) fn name(self) -> &'static str {
         match self {
             Part::Config => FILE_NAME,
@@ -57,23 +58,23 @@ impl Part {
         }
     }
 
-    /// Whether it is one file.
+    /// Whether it is a single file.
     pub(super) fn is_file(self) -> bool {
         matches!(self, Part::Config | Part::LockFile | Part::Sqlite | Part::PostgresDump)
     }
 
-    /// The part that an entry of an archive belongs to.
+    /// Returns the part that an entry of an archive belongs to.
     pub(super) fn of_entry(name: &str) -> Option<Part> {
         let (top, is_below) = name.split_once('/').map_or((name, false), |(top, _)| (top, true));
         Part::ALL.into_iter().find(|part| part.name() == top && part.is_file() != is_below)
     }
 
-    /// Where it belongs by this configuration; `None` where it is no file of its own there.
+    /// Returns its place according to this configuration; `None` if it has no place of its own there.
     pub(super) fn place(self, config: &Config) -> Option<PathBuf> {
         let state = config.state_dir();
         let folder = |path: &Path| {
             let path = config.path(path);
-            // A folder that holds the instance itself is none of its parts.
+            // A folder that contains the instance itself is not a part of it.
             (!path.starts_with(&state) && !config.dir.starts_with(&path)).then_some(path)
         };
         match self {
@@ -91,7 +92,7 @@ impl Part {
         }
     }
 
-    /// Whether the file or folder `name` at the top of this part is left out of a backup.
+    /// Whether a backup omits the file or folder `name` at the top of this part.
     pub(super) fn leaves_out(self, name: &str) -> bool {
         self == Part::State && NOT_OF_STATE.contains(&name)
     }

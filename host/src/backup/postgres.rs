@@ -1,5 +1,5 @@
-//! The database of a PostgreSQL server in a file and back, by the programs of PostgreSQL's own client. The password reaches them
-//! by a variable and never by an argument, which others on the machine could see.
+//! Dumps a PostgreSQL database to a file and restores it, with PostgreSQL's own client programs. They get the password
+//! in an environment variable, never in an argument, which other users of the machine could see.
 
 use std::{
     fs, io,
@@ -15,16 +15,16 @@ use super::error::{BackupError, io_error};
 const DUMP: &str = "pg_dump";
 const RESTORE: &str = "pg_restore";
 
-/// How long the server may take to let a program in.
+/// The time limit for a program to connect to the server, in seconds.
 const CONNECT_SECONDS_MAX: &str = "10";
 
-/// What of a URL's query those programs know; the rest is for the host's own connections.
+/// The URL parameters that those programs know; the others are for the host's own connections.
 const KNOWN_PARAMETERS: [&str; 8] =
     ["host", "port", "user", "dbname", "sslmode", "sslrootcert", "sslcert", "sslkey"];
 
-/// Writes the tables of the host and of extensions to `path`, consistent as of one moment. Blocks.
+/// Dumps the tables of the host and of extensions to `path`, consistent as of one moment. Blocks.
 pub(super) fn dump(url: &str, path: &Path) -> Result<(), BackupError> {
-    // The program fills a file that is there, whose owner alone may read it.
+    // The program writes to an existing file, which only its owner may read.
     let created = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     created.map_err(io_error("created", path))?;
     let mut command = program(DUMP, url)?;
@@ -32,7 +32,7 @@ pub(super) fn dump(url: &str, path: &Path) -> Result<(), BackupError> {
     succeeded(DUMP, command.output())
 }
 
-/// Puts the dump at `path` into an empty database: all of it or nothing. Blocks.
+/// Restores the dump at `path` into an empty database, in one transaction. Blocks.
 pub(super) fn restore(url: &str, path: &Path) -> Result<(), BackupError> {
     let mut command = program(RESTORE, url)?;
     command

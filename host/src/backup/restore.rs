@@ -1,5 +1,5 @@
-//! How a backup comes back: it is unpacked and held against its hashes beside the instance, then takes its place in one step. What
-//! was there is kept in a folder of its own.
+//! Restores a backup: it is unpacked next to the instance and verified against its hashes, and then put in place in one
+//! step. The old files are kept in a separate folder.
 
 use std::{
     fs::{self, File},
@@ -24,10 +24,10 @@ use crate::{
     plugins::{ServerLock, server_lock},
 };
 
-/// How the folder is called that what was there is kept in; the time stands behind.
+/// The name prefix of the folder for the old files; the time follows.
 const KEPT_PREFIX: &str = "before-restore-";
 
-/// A backup that is unpacked and whole, and waits to be put in place.
+/// A backup that is unpacked and verified, but not yet in place.
 #[derive(Debug)]
 pub struct Prepared {
     site: Site,
@@ -37,25 +37,25 @@ pub struct Prepared {
     files: usize,
     journal: Journal,
     kept: PathBuf,
-    /// Held where there is an instance, so that no server starts there meanwhile.
+    /// Locked if there is an instance, so that no server starts there meanwhile.
     _server_lock: Option<File>,
 }
 
-/// What was restored.
+/// The result of a restore.
 #[derive(Debug, Clone, Serialize)]
 pub struct Restored {
-    /// What the backup is of.
+    /// The description of the backup.
     pub about: About,
-    /// How many files it holds.
+    /// The number of files in it.
     pub files: usize,
-    /// The folder with what was there before, if anything was.
+    /// The folder with the old files, if there were any.
     pub kept: Option<PathBuf>,
 }
 
-/// Unpacks a backup beside the instance in `dir`, which may be empty or not there at all. Blocks.
+/// Unpacks a backup next to the instance in `dir`, which may be empty or missing. Blocks.
 ///
 /// # Errors
-/// [`BackupError`], also where a server serves there; nothing is changed then.
+/// [`BackupError`], also if a server is running there; nothing is changed then.
 pub fn prepare(dir: &Path, archive_path: &Path) -> Result<Prepared, BackupError> {
     let about = about_of(archive_path)?;
     let dir = std::path::absolute(dir).map_err(io_error("found", dir))?;
@@ -80,35 +80,35 @@ pub fn prepare(dir: &Path, archive_path: &Path) -> Result<Prepared, BackupError>
 }
 
 impl Prepared {
-    /// The folder.
+    /// Returns the folder of the instance.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The configuration that holds once it is in place.
+    /// Returns the configuration as it will be after the restore.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// What the backup is of.
+    /// Returns the description of the backup.
     pub fn about(&self) -> &About {
         &self.about
     }
 
-    /// Whether anything is in its place now.
+    /// Whether it would replace anything.
     pub fn replaces(&self) -> bool {
         self.journal.moves.iter().any(|step| exists(&step.to))
     }
 
-    /// Gives it up; nothing was changed.
+    /// Discards it; nothing was changed.
     pub fn give_up(self) {
         self.site.close();
     }
 
-    /// Puts it in place. A PostgreSQL database, which must be empty, is filled before.
+    /// Puts it in place. A PostgreSQL database, which must be empty, is filled first.
     ///
     /// # Errors
-    /// [`BackupError`]. What was begun is finished by the next command in this folder.
+    /// [`BackupError`]. The next command in this folder finishes a started restore.
     pub async fn put_in_place(self) -> Result<Restored, BackupError> {
         let dump = self.site.staged().join(Part::PostgresDump.name());
         if let (DatabaseUrl::Postgres(url), true) = (&self.config.database.url, dump.exists()) {
@@ -131,7 +131,7 @@ impl Prepared {
     }
 }
 
-/// Unpacks everything below the staging folder, each file on disk behind this. Answers how many there are.
+/// Unpacks everything below the staging folder and syncs each file to disk. Returns the number of files.
 fn unpack(site: &Site, archive_path: &Path) -> Result<usize, BackupError> {
     let staged = site.staged();
     let manifest = archive::read(archive_path, |name, mode, content| {
@@ -145,7 +145,7 @@ fn unpack(site: &Site, archive_path: &Path) -> Result<usize, BackupError> {
     Ok(manifest.files.len())
 }
 
-/// The configuration of the backup, in the folder that it comes into.
+/// Returns the configuration of the backup, for the folder that it is restored to.
 fn config_of(dir: &Path, staged: &Path) -> Result<Config, BackupError> {
     Config::load_file(dir, &staged.join(Part::Config.name()), &[])
         .map_err(|error: ConfigError| BackupError::Unfit(format!("the configuration in the backup: {error}")))
@@ -166,7 +166,7 @@ fn check_engine(about: &About, config: &Config) -> Result<(), BackupError> {
     )))
 }
 
-/// Refuses a folder whose instance is served; holds the lock of one that is not.
+/// Refuses a folder whose instance is running; otherwise returns its lock.
 fn refuse_served(dir: &Path) -> Result<Option<File>, BackupError> {
     let state = Config { dir: dir.to_owned(), ..Config::default() }.state_dir();
     match server_lock(&state).map_err(io_error("locked", &state))? {
@@ -179,7 +179,7 @@ fn refuse_served(dir: &Path) -> Result<Option<File>, BackupError> {
     }
 }
 
-/// A folder for what is there, which no restore has used before.
+/// Returns an unused folder name for the old files.
 fn free_name(dir: &Path) -> PathBuf {
     let time = Timestamp::now().strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
     let name = |again: u32| match again {
@@ -189,7 +189,7 @@ fn free_name(dir: &Path) -> PathBuf {
     (0..).map(name).find(|path| !exists(path)).unwrap_or_else(|| name(u32::MAX))
 }
 
-/// The renames that put what is staged in place, and all of the instance that is there aside.
+/// Returns the renames that put the staged files in place and move the old ones away.
 fn plan(dir: &Path, config: &Config, staged: &Path, kept: &Path) -> Result<Journal, BackupError> {
     let before = Config::load(dir, &[]).ok();
     let mut moves = Vec::new();
@@ -207,7 +207,7 @@ fn plan(dir: &Path, config: &Config, staged: &Path, kept: &Path) -> Result<Journ
         let source = staged.join(part.name());
         let source = exists(&source).then(|| beside(&source, &place)).transpose()?;
         if part == Part::Sqlite {
-            // The log beside the file that goes would be taken for that of the file that comes.
+            // SQLite would read the log of the old file as that of the new one.
             for suffix in ["-wal", "-shm"] {
                 let mut log = place.clone().into_os_string();
                 log.push(suffix);
@@ -224,7 +224,7 @@ fn plan(dir: &Path, config: &Config, staged: &Path, kept: &Path) -> Result<Journ
 fn step(dir: &Path, from: Option<PathBuf>, to: PathBuf, kept: &Path) -> Move {
     let kept = match to.strip_prefix(dir) {
         Ok(within) => kept.join(within),
-        // On another disk, perhaps, where a rename cannot leave it.
+        // It may be on another disk, which a rename cannot leave.
         Err(_) => {
             let mut aside = to.clone().into_os_string();
             aside.push(format!(".{}", kept.file_name().unwrap_or_default().to_string_lossy()));
@@ -234,7 +234,8 @@ fn step(dir: &Path, from: Option<PathBuf>, to: PathBuf, kept: &Path) -> Move {
     Move { from, to, kept }
 }
 
-/// What is staged, on the disk of its place: only there a rename is one step.
+/// Returns the staged file on the disk of its place, since a rename is atomic only within one disk. Copies it there if
+/// needed.
 fn beside(source: &Path, place: &Path) -> Result<PathBuf, BackupError> {
     let parent = place.parent().unwrap_or(place);
     fs::create_dir_all(parent).map_err(io_error("created", parent))?;

@@ -1,5 +1,6 @@
-//! How an instance is exchanged for another: by renames that are written down before the first of them, so that whoever comes
-//! next finishes what was begun. A folder holds the old instance until then, and the new one from then on.
+//! Replaces an instance by another one, with renames that are recorded in a journal before the first of them. The next
+//! command finishes them if they are interrupted. Before the journal is written the folder has the old instance, and
+//! afterwards the new one.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -14,31 +15,31 @@ use super::{
     folder::{make_private, sync_folder},
 };
 
-/// Where a restore works, within the folder of the instance.
+/// The working folder of a restore, within the folder of the instance.
 const FOLDER: &str = ".tinybase-restore";
 const LOCK: &str = "lock";
 const JOURNAL: &str = "journal.json";
 const STAGED: &str = "new";
 
-/// The renames that make the new instance.
+/// The renames that put the new instance in place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Journal {
-    /// In the order in which they are done.
+    /// In the order of execution.
     pub(super) moves: Vec<Move>,
 }
 
-/// One place that changes hands.
+/// The replacement of one file or folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Move {
-    /// What comes there; nothing where it is `None`.
+    /// The new file or folder; nothing if `None`.
     pub(super) from: Option<PathBuf>,
-    /// The place.
+    /// Its place.
     pub(super) to: PathBuf,
-    /// Where that goes which is there now.
+    /// Where the old one is moved to.
     pub(super) kept: PathBuf,
 }
 
-/// The right to restore in a folder.
+/// The exclusive right to restore in a folder.
 #[derive(Debug)]
 pub(super) struct Site {
     folder: PathBuf,
@@ -46,7 +47,7 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// Takes the right, clears away what a restore left that was given up, and finishes one that was interrupted.
+    /// Acquires the right, removes what an abandoned restore left, and finishes an interrupted one.
     pub(super) fn open(dir: &Path) -> Result<Site, BackupError> {
         fs::create_dir_all(dir).map_err(io_error("created", dir))?;
         let folder = dir.join(FOLDER);
@@ -62,12 +63,12 @@ impl Site {
         Ok(site)
     }
 
-    /// Where the new instance is put together.
+    /// Returns the staging folder of the new instance.
     pub(super) fn staged(&self) -> PathBuf {
         self.folder.join(STAGED)
     }
 
-    /// Writes the journal down, from which moment on the new instance holds, and does what it says.
+    /// Writes the journal, from which moment on the new instance is valid, and executes it.
     pub(super) fn commit(&self, journal: &Journal) -> Result<(), BackupError> {
         let (draft, path) = (self.folder.join("journal.draft"), self.folder.join(JOURNAL));
         let json =
@@ -83,7 +84,7 @@ impl Site {
         self.finish().map(drop)
     }
 
-    /// Does what is left of a journal, if there is one. Answers whether there was.
+    /// Executes the rest of a journal, if there is one. Returns whether there was one.
     fn finish(&self) -> Result<bool, BackupError> {
         let path = self.folder.join(JOURNAL);
         let json = match fs::read(&path) {
@@ -100,15 +101,15 @@ impl Site {
         Ok(true)
     }
 
-    /// Clears the folder away.
+    /// Removes the folder.
     pub(super) fn close(self) {
-        // What cannot be removed is removed by the next restore.
+        // Deletion failures are ignored; the next restore removes it.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
 impl Move {
-    /// Does what is left of it: what is still to come tells whether anything is.
+    /// Executes the rest of the move; whether the new file is still in the staging folder shows what is left.
     fn make(&self) -> Result<(), BackupError> {
         let is_new_there = self.from.as_ref().is_some_and(|from| !exists(from));
         if !is_new_there && exists(&self.to) && !exists(&self.kept) {
@@ -128,7 +129,7 @@ fn rename(from: &Path, to: &Path) -> Result<(), BackupError> {
     sync_folder(parent)
 }
 
-/// Whether anything is there, a dangling link too.
+/// Whether the path exists, including a dangling link.
 pub(super) fn exists(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
@@ -143,11 +144,11 @@ fn lock(dir: &Path, folder: &Path) -> Result<File, BackupError> {
     }
 }
 
-/// Finishes a restore that was interrupted in this folder, and clears away one that was given up. Answers whether one was
-/// finished. Every command comes through here before it reads anything.
+/// Finishes an interrupted restore in this folder, and removes an abandoned one. Returns whether one was finished.
+/// Every command calls this before it reads anything.
 ///
 /// # Errors
-/// [`BackupError::Busy`] while a restore is under way there.
+/// [`BackupError::Busy`] while a restore is running there.
 pub fn finish_interrupted(dir: &Path) -> Result<bool, BackupError> {
     let folder = dir.join(FOLDER);
     if !folder.exists() {
@@ -168,7 +169,7 @@ mod tests {
         fs::write(path, text).unwrap();
     }
 
-    /// A folder with an old instance, a staged new one, and the journal between them.
+    /// Creates a folder with an old instance, a staged new one, and the journal of their exchange.
     fn folder() -> (tempfile::TempDir, Journal) {
         let dir = tempfile::tempdir().unwrap();
         let (root, staged) = (dir.path(), dir.path().join(FOLDER).join(STAGED));
@@ -187,7 +188,7 @@ mod tests {
         (dir, Journal { moves })
     }
 
-    /// The up to two renames of a move.
+    /// Returns the one or two renames of a move.
     fn halves(step: &Move) -> impl Iterator<Item = (&PathBuf, &PathBuf)> {
         std::iter::once((&step.to, &step.kept)).chain(step.from.iter().map(|from| (from, &step.to)))
     }
@@ -204,7 +205,7 @@ mod tests {
 
     #[test]
     fn whatever_was_done_before_it_was_killed_the_next_one_finishes_it() {
-        // How many renames were done: each step has up to two.
+        // The number of completed renames: each move has up to two.
         for done in 0..=6 {
             let (dir, journal) = folder();
             let mut left = done;

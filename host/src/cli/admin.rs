@@ -1,11 +1,11 @@
-//! `tinybase admin`. It works on the database alone, whether a server runs or not.
+//! `tinybase admin`. It accesses the database directly, whether a server is running or not.
 
 use std::sync::Arc;
 
 use super::{
     Failure, command_runtime, output,
     password::{self, Source},
-    site::{House, Place, check_migrated, house, open_database},
+    site::{HostServices, InstanceDir, check_migrated, open_database, services},
 };
 use crate::{accounts::AdminAdded, audit::Actor, plugins::Console};
 
@@ -26,7 +26,7 @@ pub(super) enum Command {
     },
 }
 
-pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
+pub(super) fn run(place: &InstanceDir, command: Command) -> Result<(), Failure> {
     let Command::Add { email, password, password_stdin } = command;
     let question = format!("Password for {email}");
     let source = Source { given: password, from_stdin: password_stdin, question };
@@ -39,7 +39,7 @@ pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
     command_runtime(&config)?.block_on(async {
         let db = open_database(&config).await?;
         check_migrated(&db).await?;
-        let House { accounts, .. } = house(&config, &db, Console::of_command())?;
+        let HostServices { accounts, .. } = services(&config, &db, Console::of_command())?;
         let added = accounts.add_admin(&email, password, &Actor::command()).await;
         drop(accounts);
         db.shut_down().await;

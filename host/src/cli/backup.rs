@@ -1,4 +1,5 @@
-//! `tinybase backup`: archives of the instance, and the way back. It works beside a server, but for a restore.
+//! `tinybase backup`: creates archives of the instance and restores them. A server may be running, except during a
+//! restore.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,7 +10,7 @@ use serde_json::json;
 
 use super::{
     Failure, command_runtime, output, prompt,
-    site::{Place, open_database, open_or_create_database},
+    site::{InstanceDir, open_database, open_or_create_database},
 };
 use crate::{
     backup::{self, Create, Listed, Prepared},
@@ -54,7 +55,7 @@ pub(super) enum Command {
     },
 }
 
-pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
+pub(super) fn run(place: &InstanceDir, command: Command) -> Result<(), Failure> {
     match command {
         Command::Create { to, keep, json } => create(place, &to, keep, json),
         Command::List { from, json } => list(&backup::list(&within(place, &from)?)?, json),
@@ -62,12 +63,12 @@ pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
     }
 }
 
-/// A folder of backups, absolute: a relative one is in the folder of the instance.
-fn within(place: &Place, folder: &Path) -> Result<PathBuf, Failure> {
+/// Returns the absolute path of a folder of backups: a relative one is relative to the folder of the instance.
+fn within(place: &InstanceDir, folder: &Path) -> Result<PathBuf, Failure> {
     Ok(std::path::absolute(place.dir.join(folder))?)
 }
 
-fn create(place: &Place, to: &Path, keep: Option<u32>, as_json: bool) -> Result<(), Failure> {
+fn create(place: &InstanceDir, to: &Path, keep: Option<u32>, as_json: bool) -> Result<(), Failure> {
     let config = Arc::new(place.config(&[])?);
     let (folder, keep) = (within(place, to)?, keep.map(|keep| usize::try_from(keep).unwrap_or(usize::MAX)));
     let created = command_runtime(&config)?.block_on(async {
@@ -105,7 +106,7 @@ fn list(listed: &[Listed], as_json: bool) -> Result<(), Failure> {
     output::table(&rows.collect::<Vec<_>>())
 }
 
-fn restore(place: &Place, file: &Path, yes: bool, as_json: bool) -> Result<(), Failure> {
+fn restore(place: &InstanceDir, file: &Path, yes: bool, as_json: bool) -> Result<(), Failure> {
     let prepared = backup::prepare(&place.dir, file)?;
     let question = format!(
         "Put the backup of {} in the place of the instance in {}? What is there is kept aside.",
@@ -151,7 +152,7 @@ fn restore(place: &Place, file: &Path, yes: bool, as_json: bool) -> Result<(), F
     output::line("start the server there with: tinybase serve")
 }
 
-/// A database on a server is filled only where it is empty: so the one before stays as it is.
+/// Refuses a database on a server that is not empty: an existing database is never overwritten.
 async fn check_empty_server(prepared: &Prepared) -> Result<(), Failure> {
     let config = prepared.config();
     if !matches!(config.database.url, DatabaseUrl::Postgres(_)) {

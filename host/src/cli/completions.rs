@@ -1,4 +1,4 @@
-//! `tinybase completions`: the commands of the host and of the extensions in the folder that it runs in.
+//! `tinybase completions`: completes the commands of the host, and of the extensions in the current folder.
 
 use super::{Failure, output};
 

@@ -1,4 +1,4 @@
-//! `tinybase db`: the tables' versions. It never changes data but through migrations.
+//! `tinybase db`: manages the versions of the tables. It changes data only through migrations.
 
 use std::{fs, io::Write, path::Path, sync::Arc};
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{
     Failure, command_runtime, db_copy, output, prompt,
     serving::Serving,
-    site::{House, Place, house, open_database, refuse_served},
+    site::{HostServices, InstanceDir, open_database, refuse_served, services},
 };
 use crate::{
     config::Config,
@@ -63,16 +63,16 @@ pub(super) enum Command {
     },
 }
 
-/// Whose tables: the host's, or an extension's.
+/// Tables with their owner: the host, or an extension.
 struct Owned<'a> {
     owner: String,
     migrator: Migrator<'a>,
 }
 
-/// The name of the host among the owners of tables.
+/// The owner name of the host's tables.
 const HOST: &str = "host";
 
-pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
+pub(super) fn run(place: &InstanceDir, command: Command) -> Result<(), Failure> {
     let command = match command {
         Command::Migrate { message } => return write_pair(&place.dir, &message),
         Command::Copy(options) => return db_copy::run(place, &options),
@@ -103,14 +103,14 @@ async fn on_tables(config: &Arc<Config>, db: &Arc<dyn Database>, command: Comman
     }
 }
 
-/// The host's tables and those of every enabled extension. Extensions are rows of the host's own tables: where these
-/// are not there yet, there are none.
+/// Returns the host's tables and those of every enabled extension. Extensions are rows in the host's own tables: before
+/// those exist, there are none.
 async fn all<'a>(config: &Arc<Config>, db: &'a Arc<dyn Database>) -> Result<Vec<Owned<'a>>, Failure> {
     let host = Migrator::of_host(&**db);
     let is_migrated = host.current().await? > 0;
     let mut owned = vec![Owned { owner: HOST.to_owned(), migrator: host }];
     if is_migrated {
-        let House { plugins, .. } = house(config, db, Console::of_command())?;
+        let HostServices { plugins, .. } = services(config, db, Console::of_command())?;
         for package in plugins.packages().await? {
             let owner = package.manifest.name.clone();
             let migrator = Migrator::of_extension(&**db, &owner, migrations::of(&package, db.engine())?)?;
@@ -142,7 +142,7 @@ async fn upgrade(
         let owned = one(config, db, extension).await?;
         return upgrade_one(&owned, version).await;
     }
-    // The host's first: the others are found in its tables.
+    // The host's first: its tables list the others.
     upgrade_one(&Owned { owner: HOST.to_owned(), migrator: Migrator::of_host(&**db) }, None).await?;
     for owned in all(config, db).await?.iter().skip(1) {
         upgrade_one(owned, None).await?;
@@ -213,8 +213,8 @@ fn say_steps(owned: &Owned<'_>, did: &str, versions: &[u32], current: u32) -> Re
     output::line(format!("{owner}: {did} {listed}, now at version {current}"))
 }
 
-/// Writes `NNNN_slug.up.sql` and `.down.sql` behind the last ones in `dir`, which must be an extension's folder or
-/// hold migrations already.
+/// Writes `NNNN_slug.up.sql` and `.down.sql` with the next number in `dir`, which must be an extension's folder or
+/// already have migrations.
 fn write_pair(dir: &Path, message: &str) -> Result<(), Failure> {
     let folder = dir.join("migrations/sqlite");
     if !folder.is_dir() && !dir.join("extension.toml").exists() {

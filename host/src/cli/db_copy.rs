@@ -1,4 +1,5 @@
-//! `tinybase db copy`: an instance from one database into another, in the folder of its configuration, keys and extensions.
+//! `tinybase db copy`: copies an instance from one database into another, run in the folder with its configuration,
+//! keys and extensions.
 
 use std::{sync::Arc, time::Instant};
 
@@ -6,7 +7,7 @@ use serde_json::json;
 
 use super::{
     Failure, command_runtime, output,
-    site::{House, Place, house, keys_dir, open_database, open_or_create_database},
+    site::{HostServices, InstanceDir, keys_dir, open_database, open_or_create_database, services},
 };
 use crate::{
     config::{Config, DatabaseUrl},
@@ -32,7 +33,7 @@ pub(super) struct Options {
     json: bool,
 }
 
-pub(super) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
+pub(super) fn run(place: &InstanceDir, options: &Options) -> Result<(), Failure> {
     let config = place.config(&[])?;
     let (from, to) = (of(&config, "--from", &options.from)?, of(&config, "--to", &options.to)?);
     if from.database.url == to.database.url {
@@ -59,7 +60,7 @@ pub(super) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
     })
 }
 
-/// The configuration with the database of a flag in the place of its own, and with time for long statements.
+/// Returns the configuration with the database of a flag in place of its own, and with time for long statements.
 fn of(config: &Config, flag: &str, url: &str) -> Result<Arc<Config>, Failure> {
     let mut config = config.clone();
     let read = DatabaseUrl::parse(url)
@@ -78,9 +79,9 @@ async fn copy(
     options: &Options,
 ) -> Result<(), Failure> {
     let begun = Instant::now();
-    let house_of_source = house(from, source, Console::of_command())?;
+    let house_of_source = services(from, source, Console::of_command())?;
     let (keys, installed) = (house_of_source.keys(), house_of_source.plugins);
-    let House { plugins: asked, .. } = house(to, target, Console::of_command())?;
+    let HostServices { plugins: asked, .. } = services(to, target, Console::of_command())?;
     let (source, target) = (Side::new(Arc::clone(source)), Side::new(Arc::clone(target)));
     let unserved = (!options.force).then(|| from.node.clone());
     let copy = Copy { source, target, installed, asked, console: Console::of_command(), keys, unserved };

@@ -1,4 +1,4 @@
-//! Commands that extensions declare: `tinybase <extension> <command> …`. It never knows one of them by name.
+//! Runs the commands that extensions declare: `tinybase <extension> <command> …`. It knows none of them by name.
 
 use std::{ffi::OsString, sync::Arc};
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{
     Failure, command_runtime,
-    site::{House, Place, check_migrated, has_database, house, open_database},
+    site::{HostServices, InstanceDir, check_migrated, has_database, open_database, services},
 };
 use crate::{
     config::Config,
@@ -20,8 +20,8 @@ use crate::{
     sql::HostSql,
 };
 
-/// Runs the command `arguments` of an installed extension; its name comes first.
-pub(super) fn run_extension_command(place: &Place, arguments: &[OsString]) -> Result<(), Failure> {
+/// Runs a command of an installed extension; `arguments` begins with the extension's name.
+pub(super) fn run_extension_command(place: &InstanceDir, arguments: &[OsString]) -> Result<(), Failure> {
     let config = Arc::new(place.config(&[])?);
     let name = arguments[0].to_string_lossy();
     if !config.dir.is_dir() {
@@ -40,7 +40,7 @@ pub(super) fn run_extension_command(place: &Place, arguments: &[OsString]) -> Re
 
 async fn run_on(config: &Arc<Config>, db: &Arc<dyn Database>, arguments: &[OsString]) -> Result<(), Failure> {
     check_migrated(db).await?;
-    let House { plugins, .. } = house(config, db, Console::of_command())?;
+    let HostServices { plugins, .. } = services(config, db, Console::of_command())?;
     let manifest = find(&plugins, &arguments[0].to_string_lossy()).await?;
     let Some((command, given)) = parse(&manifest, arguments)? else { return Ok(()) };
     plugins.load(Purpose::Command, false).await?;
@@ -62,7 +62,7 @@ async fn find(plugins: &Plugins, name: &str) -> Result<Manifest, Failure> {
         .ok_or_else(|| no_command(name))
 }
 
-/// The commands of every extension that is enabled in this instance, for help; `None` where there is none.
+/// Returns the commands of every extension that is enabled in this instance, for help; `None` if there are none.
 pub(super) async fn commands(config: &Config) -> Option<Vec<clap::Command>> {
     if !has_database(config) {
         return None;
@@ -75,7 +75,7 @@ pub(super) async fn commands(config: &Config) -> Option<Vec<clap::Command>> {
     Some(manifests.filter(|manifest| !manifest.commands.is_empty()).map(|it| clap_command(&it)).collect())
 }
 
-fn no_instance(place: &Place, name: &str) -> Failure {
+fn no_instance(place: &InstanceDir, name: &str) -> Failure {
     let dir = place.dir.display();
     Failure::usage(format!(
         "there is no command {name:?} of the program itself, and {dir} is no instance whose extensions could have it: name one \
@@ -90,14 +90,14 @@ fn no_command(name: &str) -> Failure {
 }
 
 /// A command's name and its arguments.
-type Asked = (String, Map<String, Json>);
+type Arguments = (String, Map<String, Json>);
 
-/// What was asked for; `None` where it was help, which has been printed.
-fn parse(manifest: &Manifest, arguments: &[OsString]) -> Result<Option<Asked>, Failure> {
+/// Parses the arguments; returns `None` if help was requested, which has been printed.
+fn parse(manifest: &Manifest, arguments: &[OsString]) -> Result<Option<Arguments>, Failure> {
     let mut matches = match clap_command(manifest).try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(asked) => {
-            // Nobody is left to tell if stdout or stderr is closed.
+            // Nothing can be done if stdout or stderr is closed.
             let _ = asked.print();
             let failed = asked.use_stderr();
             return if failed { Err(Failure::usage("")) } else { Ok(None) };

@@ -1,5 +1,5 @@
-//! The command line as help and completions show it: the host's commands, and those that enabled extensions of the instance
-//! add. Where these cannot be read, the host's alone are shown: help never fails, and waits for nothing.
+//! The command line in help and completions: the host's commands, and those of the instance's enabled extensions. If
+//! the latter cannot be read in a short time, only the host's are shown: help never fails.
 
 use std::{
     ffi::OsString,
@@ -10,15 +10,15 @@ use std::{
 
 use clap::{CommandFactory, error::ErrorKind};
 
-use super::{Cli, build_runtime, extension, site::Place};
+use super::{Cli, build_runtime, extension, site::InstanceDir};
 
-/// How long reading the extensions may take.
+/// The time limit for reading the extensions.
 const READ_TIME_MAX: Duration = Duration::from_secs(2);
 const WORKER_THREADS: usize = 1;
 const BLOCKING_THREADS_MAX: usize = 4;
 
-/// The host's commands and those of the extensions that are enabled in `place`.
-pub(super) fn with_extensions(place: &Place) -> clap::Command {
+/// Returns the host's commands and those of the extensions that are enabled in `place`.
+pub(super) fn with_extensions(place: &InstanceDir) -> clap::Command {
     let read = || {
         let config = place.config(&[]).ok()?;
         let threads = build_runtime(WORKER_THREADS, BLOCKING_THREADS_MAX).ok()?;
@@ -29,18 +29,18 @@ pub(super) fn with_extensions(place: &Place) -> clap::Command {
     Cli::command().subcommands(commands)
 }
 
-/// Prints what clap has to say of a command line that it did not take.
+/// Prints clap's help or error for a command line.
 pub(super) fn print(asked: &clap::Error, arguments: &[OsString]) {
     let is_of_all = match asked.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => dir_of(arguments),
         _ => None,
     };
     let Some(dir) = is_of_all else {
-        // Nobody is left to tell if stdout or stderr is closed.
+        // Nothing can be done if stdout or stderr is closed.
         let _ = asked.print();
         return;
     };
-    let mut command = with_extensions(&Place { dir });
+    let mut command = with_extensions(&InstanceDir { dir });
     // As above.
     let _ = if asked.use_stderr() { eprint_help(&mut command) } else { command.print_help() };
 }
@@ -49,7 +49,7 @@ fn eprint_help(command: &mut clap::Command) -> io::Result<()> {
     write!(io::stderr(), "{}", command.render_help())
 }
 
-/// The folder that a command line names which asks for no command; `None` where it asks for one.
+/// Returns the folder of a command line without a command; `None` if it has one.
 fn dir_of(arguments: &[OsString]) -> Option<PathBuf> {
     let (mut dir, mut rest) = (PathBuf::from("."), arguments.iter());
     while let Some(argument) = rest.next() {

@@ -1,4 +1,4 @@
-//! `tinybase init`: makes what is missing in a folder, and changes nothing that is there.
+//! `tinybase init`: creates what is missing in a folder, and changes no existing file.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use super::{
     Failure, command_runtime, output,
     password::{self, Source},
     prompt,
-    site::{House, Place, house, keys_dir, open_or_create_database},
+    site::{HostServices, InstanceDir, keys_dir, open_or_create_database, services},
 };
 use crate::{
     accounts::{Accounts, AdminAdded, Keys},
@@ -23,11 +23,11 @@ use crate::{
     plugins::Console,
 };
 
-/// The function that a new folder begins with.
+/// The example function of a new folder.
 const EXAMPLE_FUNCTION: &str = include_str!("../../../templates/functions/hello.py");
 const EXAMPLE_FUNCTION_NAME: &str = "hello.py";
 
-/// `tinybase.toml` may hold a mail server's password.
+/// `tinybase.toml` may contain a mail server's password.
 const CONFIG_FILE_MODE: u32 = 0o600;
 
 /// The arguments of `init`.
@@ -47,14 +47,14 @@ pub(super) struct Options {
     admin_password_stdin: bool,
 }
 
-/// An admin to be made.
+/// An admin to be created.
 struct Admin {
     email: String,
     password: String,
 }
 
-pub(super) fn run(place: Place, options: Options) -> Result<(), Failure> {
-    let place = options.folder.clone().map_or(place, |dir| Place { dir });
+pub(super) fn run(place: InstanceDir, options: Options) -> Result<(), Failure> {
+    let place = options.folder.clone().map_or(place, |dir| InstanceDir { dir });
     let admin = wanted_admin(options)?;
     make_folder(&place.dir)?;
     write_config_file(&place.dir)?;
@@ -76,7 +76,7 @@ async fn prepare(config: &Arc<Config>, db: &Arc<dyn Database>, admin: Option<Adm
     Keys::load_or_create(&keys_dir(config))?;
     say("the signing keys", !had_keys)?;
     write_example_function(config)?;
-    let House { accounts, plugins, .. } = house(config, db, Console::of_command())?;
+    let HostServices { accounts, plugins, .. } = services(config, db, Console::of_command())?;
     let installed = plugins.install_bundled(&Actor::command()).await?;
     for name in &installed {
         say(&format!("the extension {name}"), true)?;
@@ -165,7 +165,7 @@ fn write_example_function(config: &Config) -> Result<(), Failure> {
     say("the functions' folder", is_new)
 }
 
-/// Writes a file unless it is there; answers whether it did.
+/// Writes a file unless it exists; returns whether it was written.
 fn write_new(path: &Path, content: &str, mode: u32) -> Result<bool, Failure> {
     let opened = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     let written = match opened {

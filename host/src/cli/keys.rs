@@ -1,4 +1,4 @@
-//! `tinybase keys`: which keys the database is served with, and how another is made the one. It never shows a key.
+//! `tinybase keys`: shows which keys the database is served with, and adopts others. It never shows a key.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     Failure, command_runtime, output,
-    site::{House, Place, check_migrated, house, open_database},
+    site::{HostServices, InstanceDir, check_migrated, open_database, services},
 };
 use crate::{audit::Actor, nodes::KnownKey, plugins::Console};
 
@@ -23,21 +23,21 @@ pub(super) enum Command {
     Adopt,
 }
 
-pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
+pub(super) fn run(place: &InstanceDir, command: Command) -> Result<(), Failure> {
     let config = Arc::new(place.config(&[])?);
     command_runtime(&config)?.block_on(async {
         let db = open_database(&config).await?;
         check_migrated(&db).await?;
-        let house = house(&config, &db, Console::of_command())?;
-        let done = on_keys(&house, command).await;
-        drop(house);
+        let services = services(&config, &db, Console::of_command())?;
+        let done = on_keys(&services, command).await;
+        drop(services);
         db.shut_down().await;
         done
     })
 }
 
-async fn on_keys(house: &House, command: Command) -> Result<(), Failure> {
-    let keys = house.keys();
+async fn on_keys(services: &HostServices, command: Command) -> Result<(), Failure> {
+    let keys = services.keys();
     match command {
         Command::Show { json } => show(&keys.known().await?, json),
         Command::Adopt => {

@@ -1,4 +1,4 @@
-//! The command line: what can be asked for, and how an answer and a failure look. Each command has a file of its own.
+//! The command line: its commands, and the format of output and failures. Each command has its own file.
 
 mod admin;
 mod backup;
@@ -27,21 +27,21 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
-use self::site::Place;
+use self::site::InstanceDir;
 use crate::{
     config::{self, Config, LogFormat, LogLevel},
     isolation, logging,
     plugins::probe::COMMAND as PROBE,
 };
 
-/// Done.
+/// Success.
 const EXIT_DONE: u8 = 0;
-/// Failed, with one line on stderr.
+/// Failure, with one line on stderr.
 const EXIT_FAILED: u8 = 1;
-/// Asked for in a way that makes no sense.
+/// Wrong usage.
 const EXIT_USAGE: u8 = 2;
 
-/// How many threads a command that does not serve runs its work on.
+/// The number of threads of a command that does not serve.
 const COMMAND_WORKER_THREADS: usize = 2;
 
 /// A backend in one process: accounts, collections, functions and whatever extensions add.
@@ -86,7 +86,7 @@ enum Command {
     Extension(Vec<OsString>),
 }
 
-/// Why a command did not do what it was asked: one line for stderr, and the exit code.
+/// Why a command failed: one line for stderr, and the exit code.
 #[derive(Debug)]
 pub struct Failure {
     message: String,
@@ -94,12 +94,12 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Exit code 1: it went wrong.
+    /// Exit code 1: the command failed.
     pub fn new(message: impl Into<String>) -> Failure {
         Failure { message: message.into(), code: EXIT_FAILED }
     }
 
-    /// Exit code 2: it was asked for in a way that makes no sense.
+    /// Exit code 2: wrong usage.
     pub fn usage(message: impl Into<String>) -> Failure {
         Failure { message: message.into(), code: EXIT_USAGE }
     }
@@ -111,10 +111,10 @@ impl<E: std::error::Error> From<E> for Failure {
     }
 }
 
-/// Does what the process's arguments ask for. Answers the exit code: 0 done, 1 failed, 2 wrong usage.
+/// Runs the command in the process's arguments. Returns the exit code: 0 success, 1 failure, 2 wrong usage.
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    // The probe is no command for people, and must not load anything that a command might.
+    // The probe is not a command for people, and must not load anything that a command might.
     if let Some((command, rest)) = arguments.split_first()
         && command == PROBE
     {
@@ -124,7 +124,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => match run(cli) {
             Ok(()) => EXIT_DONE,
             Err(failure) => {
-                // One line, whatever a message is made of.
+                // One line, whatever the message contains.
                 if !failure.message.is_empty() {
                     eprintln!("error: {}", failure.message.replace('\n', " ").trim());
                 }
@@ -141,7 +141,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
-    let place = Place { dir: cli.dir };
+    let place = InstanceDir { dir: cli.dir };
     match cli.command {
         Command::Version(options) => version::run(&options),
         Command::Init(options) => init::run(place, options),
@@ -156,14 +156,14 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// The runtime of a server, with as many threads as the configuration says.
+/// Returns the runtime of a server, with the configured number of threads.
 fn serving_runtime(config: &config::Server) -> Result<Threads, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = if config.worker_threads == 0 { cores } else { config.worker_threads };
     build_runtime(workers, config.blocking_threads_max)
 }
 
-/// The runtime of a command that does its work and ends. Its log shows what went wrong and nothing else.
+/// Returns the runtime of a command that does its work and ends. Its log only shows problems.
 fn command_runtime(config: &Config) -> Result<Threads, Failure> {
     let level = match config.server.log_level {
         LogLevel::Info => LogLevel::Warn,
@@ -174,11 +174,11 @@ fn command_runtime(config: &Config) -> Result<Threads, Failure> {
     build_runtime(COMMAND_WORKER_THREADS, config.server.blocking_threads_max)
 }
 
-/// The threads that a command works on.
+/// The threads of a command.
 struct Threads(Runtime);
 
 impl Threads {
-    /// Runs `work` to its end. A thread that a plugin never gives back does not keep the process.
+    /// Runs `work` to completion. A thread that a plugin blocks does not keep the process alive.
     fn block_on<T>(self, work: impl Future<Output = T>) -> T {
         let done = self.0.block_on(work);
         self.0.shutdown_background();
@@ -193,7 +193,7 @@ fn build_runtime(worker_threads: usize, blocking_threads_max: usize) -> Result<T
         .map_err(|cause| Failure::new(format!("the threads to work on cannot be started: {cause}")))
 }
 
-/// Logs what is odd about the configuration. The log must have been started.
+/// Logs the configuration's warnings. Logging must have been started.
 fn tell_warnings(config: &Config) {
     for warning in &config.warnings {
         tracing::warn!("{warning}");

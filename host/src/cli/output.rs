@@ -1,4 +1,4 @@
-//! How commands answer on stdout: lines for people, JSON for programs. A reader who has gone away is no failure.
+//! The output of commands on stdout: lines for people, JSON for programs. A closed stdout is not a failure.
 
 use std::io::{self, Write};
 
@@ -16,7 +16,7 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(serde_json::to_string_pretty(value)?)
 }
 
-/// Prints rows in aligned columns; nothing where there is no row.
+/// Prints rows in aligned columns; nothing if there are no rows.
 pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> Result<(), Failure> {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);

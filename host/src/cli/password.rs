@@ -1,29 +1,29 @@
-//! Where a command gets a new password from: an argument, a variable, stdin, or somebody who types it unseen. It never shows
-//! one, and never judges it.
+//! Gets a new password for a command: from an argument, a variable, stdin, or a hidden prompt. It never shows a
+//! password, and never validates it.
 
 use std::io::{self, BufRead, IsTerminal};
 
 use super::{Failure, prompt};
 
-/// The variable that holds an admin's password.
+/// The variable with an admin's password.
 pub(super) const VARIABLE: &str = "TINYBASE_ADMIN_PASSWORD";
 
-/// How many bytes of stdin are read for a password; the longest one is shorter.
+/// The maximum number of bytes of stdin that are read for a password; the longest valid one is shorter.
 const LINE_BYTES_MAX: u64 = 4096;
 
-/// Where to look for a password.
+/// The possible sources of a password.
 pub(super) struct Source {
-    /// What the command line or the variable gave.
+    /// The value of the argument or the variable.
     pub(super) given: Option<String>,
-    /// Whether stdin was named as the place.
+    /// Whether to read stdin was requested explicitly.
     pub(super) from_stdin: bool,
-    /// What a person at the terminal is asked.
+    /// The question for a person at the terminal.
     pub(super) question: String,
 }
 
 impl Source {
-    /// The password: as given, else the first line of stdin where that is no terminal, else typed unseen. `None` where there is
-    /// none.
+    /// Returns the password: as given, or else the first line of stdin if that is no terminal, or else typed hidden.
+    /// `None` if there is none.
     pub(super) fn read(self) -> Result<Option<String>, Failure> {
         if self.from_stdin && io::stdin().is_terminal() {
             return Ok(Some(prompt::ask_hidden(&self.question)?));
@@ -44,7 +44,7 @@ impl Source {
     }
 }
 
-/// The first line as it is, but for its end.
+/// Reads the first line unchanged, without its end.
 fn first_line(input: impl BufRead) -> Result<String, Failure> {
     let mut line = Vec::new();
     let read = input.take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line);

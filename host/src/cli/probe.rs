@@ -1,6 +1,6 @@
-//! The hidden command that tries an extension out, in a process that nobody needs: what it does is the lifecycle's, what it
-//! does it against is made here. It never reads an instance's configuration, and leaves nothing behind but its report:
-//! a supervisor, which is the same command, ends whatever the extension started.
+//! The hidden command that probes an extension in a separate process: the lifecycle defines the steps, and the stand-in
+//! instance is created here. It never reads an instance's configuration, and leaves nothing behind but its report: a
+//! supervisor, which is the same command, ends everything that the extension started.
 
 use std::{
     ffi::OsString,
@@ -22,7 +22,7 @@ use rustix::{
 
 use super::{
     Failure, build_runtime, output,
-    site::{House, house, open_or_create_database},
+    site::{HostServices, open_or_create_database, services},
 };
 use crate::{
     config::{Config, DatabaseUrl, Durability},
@@ -35,20 +35,20 @@ use crate::{
     },
 };
 
-/// The most bytes that one file may have which the probe, or the extension in it, writes.
+/// The largest file in bytes that the probe, or the extension in it, may write.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 const WORKER_THREADS: usize = 2;
 const BLOCKING_THREADS_MAX: usize = 16;
 
-/// The last argument of the process that tries the extension.
+/// The last argument of the inner process, which runs the extension.
 const INSIDE: &str = "inside";
-/// What the allocator of the process inside sets aside at a time.
+/// How much memory the inner process's allocator reserves at a time, in KiB.
 const ARENA_RESERVE_KIB: &str = "65536";
-/// How long what the extension left running may take to be gone.
+/// How long to wait for the end of processes that the extension left running.
 const CLEARING_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Tries out the extension in the folder that comes first in `arguments`, with its report in the second, in at most so many
-/// milliseconds, with so many bytes of memory.
+/// Probes the extension in the folder that is the first argument and writes the report into the second. The others are
+/// the time limit in milliseconds and the memory limit in bytes.
 pub fn run(arguments: &[OsString]) -> ExitCode {
     let (arguments, is_inside) = match arguments {
         [arguments @ .., last] if last == INSIDE => (arguments, true),
@@ -60,7 +60,7 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
     if !is_inside {
         return match supervise(arguments, timeout) {
             Ok(ended) => {
-                // Where it cannot be written, nobody waits for it.
+                // If it cannot be written, nobody waits for it.
                 let _ = output::line(ended.line());
                 ExitCode::SUCCESS
             }
@@ -71,15 +71,15 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
     inside(Path::new(folder), Path::new(scratch), timeout)
 }
 
-/// Has another process do it, and ends all that it started, also what left its group or its session.
+/// Runs the inner process, and ends all processes that it started, also those that left its group or its session.
 fn supervise(arguments: &[OsString], timeout: Duration) -> io::Result<Ended> {
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
-    // Whoever loses their parent becomes this process's child. Where a system does not have that, they are ended as a group.
+    // Orphans become this process's children. If a system does not support that, they are ended as a group.
     let _ = set_child_subreaper(Some(getpid()));
     let mut command = Command::new(std::env::current_exe()?);
-    // What it prints goes nowhere, however much that is.
+    // Its output is discarded, however much that is.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-    // The allocator sets a gigabyte aside at a time, which would count as taken.
+    // The allocator reserves a gigabyte at a time, which would count towards the limit.
     command.env("MIMALLOC_ARENA_RESERVE", ARENA_RESERVE_KIB);
     let mut child = command.arg(COMMAND).args(arguments).arg(INSIDE).spawn()?;
     let pid = Pid::from_child(&child);
@@ -90,7 +90,7 @@ fn supervise(arguments: &[OsString], timeout: Duration) -> io::Result<Ended> {
     Ok(if has_ended { Ended::Status(status) } else { Ended::TimedOut })
 }
 
-/// Ends every child that this process has or is left with.
+/// Ends all children of this process, including orphans.
 fn clear() {
     let begun = Instant::now();
     while begun.elapsed() < CLEARING_TIMEOUT {
@@ -106,18 +106,18 @@ fn clear() {
     }
 }
 
-/// The children of this process, which has one thread.
+/// Returns the children of this process, which has one thread.
 fn children() -> Vec<Pid> {
     let own = getpid().as_raw_nonzero();
     let listed = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
     listed.split_ascii_whitespace().filter_map(|number| Pid::from_raw(number.parse().ok()?)).collect()
 }
 
-/// Tries it out in this process.
+/// Probes the extension in this process.
 fn inside(folder: &Path, scratch: &Path, timeout: Duration) -> ExitCode {
     let write = |report: &Report| report.write(scratch).is_ok();
     let note = |phase| {
-        // Where the disk refuses, the last report decides: how far it was.
+        // If this cannot be written, the last report shows how far it got.
         write(&Report { phase, refused: None });
     };
     note(Phase::Load);
@@ -131,8 +131,8 @@ fn inside(folder: &Path, scratch: &Path, timeout: Duration) -> ExitCode {
     if is_told && !is_refused { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Ends with whoever waits for it, leaves no memory on disk where it crashes, fills no disk, takes so much memory of its
-/// own, and is the first to go where the machine's memory ends all the same. None of it is needed where a system does not have it.
+/// Ends with its supervisor, writes no core dump, limits file sizes and its own memory, and is the first to be killed
+/// if the machine runs out of memory. Systems that lack any of this are fine.
 fn confine(memory_bytes_max: u64) {
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     let limit = |bytes| Rlimit { current: Some(bytes), maximum: Some(bytes) };
@@ -143,9 +143,9 @@ fn confine(memory_bytes_max: u64) {
 }
 
 enum Refusal {
-    /// No server may load it.
+    /// A server would refuse to load it.
     Of(LoadError),
-    /// It could not be tried out.
+    /// It could not be probed.
     None(Failure),
 }
 
@@ -166,22 +166,22 @@ fn try_out(
     threads.block_on(async {
         let db = open_or_create_database(&config).await.map_err(not_tried)?;
         Migrator::of_host(&*db).upgrade(None).await.map_err(not_tried)?;
-        let House { plugins, .. } = house(&config, &db, Console::of_server()).map_err(not_tried)?;
+        let HostServices { plugins, .. } = services(&config, &db, Console::of_server()).map_err(not_tried)?;
         plugins.try_out(&package, timeout, note).await.map_err(Refusal::Of)
     })
 }
 
-/// The configuration of an instance that is nobody's.
+/// Returns the configuration of a stand-in instance.
 fn stand_in(scratch: &Path, timeout: Duration) -> Config {
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let dir = scratch.join("instance");
     let mut config = Config { dir: dir.clone(), ..Config::default() };
     config.database.url = DatabaseUrl::Sqlite(dir.join("tinybase.db"));
-    // Nothing of it is to survive.
+    // Nothing of it must be durable.
     config.database.durability = Durability::Normal;
     config.extensions.dir = dir.join("extensions");
     config.plugins.http_concurrent_max = 0;
-    // Whoever waits for `create` gives up first.
+    // The caller of `create` must time out first.
     config.plugins.start_timeout_ms = milliseconds(timeout);
     config.plugins.call_timeout_ms = milliseconds(timeout / 8);
     config

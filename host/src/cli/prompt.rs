@@ -1,4 +1,4 @@
-//! Questions to a person at a terminal. It never asks where stdin or stderr is no terminal.
+//! Asks a person at a terminal. It never asks if stdin or stderr is not a terminal.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
@@ -9,7 +9,7 @@ pub(super) fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// The answer to `question`, trimmed.
+/// Asks `question` and returns the trimmed reply.
 pub(super) fn ask(question: &str) -> io::Result<String> {
     let mut stderr = io::stderr();
     write!(stderr, "{question}: ")?;
@@ -19,7 +19,7 @@ pub(super) fn ask(question: &str) -> io::Result<String> {
     Ok(answer.trim().to_owned())
 }
 
-/// The answer to `question`, typed without being shown.
+/// Asks `question` and returns the reply, which is not echoed.
 pub(super) fn ask_hidden(question: &str) -> io::Result<String> {
     let shown = tcgetattr(io::stdin())?;
     let mut hidden = shown.clone();
@@ -31,18 +31,18 @@ pub(super) fn ask_hidden(question: &str) -> io::Result<String> {
     answer
 }
 
-/// Shows again what is typed, however asking ended.
+/// Turns the echo on again, however the prompt ended.
 struct Restore(Termios);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        // There is nothing left to try if the terminal is gone.
+        // Nothing can be done if the terminal is gone.
         let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.0);
     }
 }
 
-/// Whether a person agrees to `question`. Returns false without asking where stdin or stderr is no terminal: silence is
-/// no consent, and the command's `--yes` is there for scripts.
+/// Whether a person agrees to `question`. Returns false without asking if stdin or stderr is not a terminal: silence is
+/// not consent, and scripts can use the command's `--yes`.
 pub(super) fn confirm(question: &str) -> io::Result<bool> {
     if !is_interactive() {
         return Ok(false);

@@ -1,4 +1,4 @@
-//! `tinybase serve`: puts the host together in order, serves, and takes it apart in the opposite order.
+//! `tinybase serve`: starts the parts of the host in order, serves, and stops them in reverse order.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use super::{
     Failure, output,
     serving::Serving,
     serving_runtime, signals,
-    site::{House, Place, check_migrated, house, open_database},
+    site::{HostServices, InstanceDir, check_migrated, open_database, services},
     start_log,
     stop::Stop,
     tell_warnings, unclaimed,
@@ -19,16 +19,16 @@ use crate::{
     audit::{self, AuditLog, Retention},
     config::{Config, Flag},
     db::Database,
-    http::{App, OwnRoutes, PluginDispatch, serve},
+    http::{App, HostRoutes, PluginDispatch, serve},
     isolation::Watchdog,
+    metrics::{self, Observed},
     nodes,
-    observe::{self, Observed},
     plugins::{self, Console, Purpose},
     registry, request_log,
     telemetry::{self, Telemetry, Traced},
 };
 
-/// How long plugins may take to end in any case, however long open requests took.
+/// The minimum time plugins have to stop, however long open requests took.
 const PLUGINS_END_TIME_MIN: Duration = Duration::from_millis(500);
 
 /// The arguments of `serve`.
@@ -53,7 +53,7 @@ impl Options {
     }
 }
 
-pub(super) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
+pub(super) fn run(place: &InstanceDir, options: &Options) -> Result<(), Failure> {
     let config = Arc::new(place.config(&options.flags())?);
     let telemetry = Telemetry::new(&config.telemetry).map_err(|cause| Failure::new(cause.to_string()))?;
     let layer = telemetry.as_ref().map(Telemetry::layer);
@@ -73,12 +73,12 @@ pub(super) fn run(place: &Place, options: &Options) -> Result<(), Failure> {
         if let Some(telemetry) = telemetry {
             telemetry.shut_down().await;
         }
-        // Threads are watched until the last moment.
+        // Threads are monitored until the last moment.
         served.map(drop)
     })
 }
 
-/// Serves until it is asked to end. Answers what watches the threads, which is of use until the process ends.
+/// Serves until asked to stop. Returns the monitor of the threads, which is useful until the process ends.
 #[expect(clippy::cognitive_complexity, reason = "each macro of the log counts as several branches")]
 async fn serve_on(
     config: &Arc<Config>,
@@ -88,19 +88,19 @@ async fn serve_on(
     stop: &mut Stop,
 ) -> Result<Watchdog, Failure> {
     check_migrated(db).await?;
-    let house = house(config, db, Console::of_server())?;
-    house.keys().note_or_check().await?;
-    let House { sql, settings, accounts, plugins, nodes } = house;
+    let services = services(config, db, Console::of_server())?;
+    services.keys().note_or_check().await?;
+    let HostServices { sql, settings, accounts, plugins, nodes } = services;
     let watchdog = plugins.watch_threads()?;
     plugins.follow_bundled().await?;
     plugins.load(Purpose::Serve, safe_mode).await?;
-    let mut own = OwnRoutes::default();
+    let mut own = HostRoutes::default();
     accounts::routes(&mut own, Arc::clone(&accounts));
     plugins::routes(&mut own, Arc::clone(&plugins));
     audit::routes(&mut own, AuditLog::new(sql.clone()));
     nodes::routes(&mut own, Arc::clone(&nodes));
     let observed = Observed::new(sql.clone(), Arc::clone(&nodes), safe_mode);
-    observe::routes(&mut own, config, &observed);
+    metrics::routes(&mut own, config, &observed);
     let recorder = request_log::Recorder::new(sql.clone(), &config.request_log);
     request_log::routes(&mut own, sql.clone(), recorder.clone());
     let _writing = recorder.as_ref().map(request_log::Recorder::start);
@@ -142,7 +142,7 @@ async fn serve_on(
         recorder.flush().await;
     }
     drop(revocations);
-    // What requests have left of the time is the plugins', and at least a moment.
+    // Plugins get the rest of the time that requests leave, and at least a moment.
     let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
     plugins.shut_down(left.max(PLUGINS_END_TIME_MIN)).await;
     membership.leave().await;
@@ -150,7 +150,7 @@ async fn serve_on(
     Ok(watchdog)
 }
 
-/// Says so where extensions that were installed by hand are left out.
+/// Reports that manually installed extensions are skipped.
 fn tell_safe_mode(safe_mode: bool) -> Result<(), Failure> {
     if !safe_mode {
         return Ok(());

@@ -1,5 +1,5 @@
-//! That one process at a time serves a database file: a lock that a server holds for as long as it lives. On PostgreSQL there is
-//! none, where several nodes serve one database.
+//! Ensures that only one process at a time serves a database file, with a lock that a server keeps for its lifetime.
+//! There is none on PostgreSQL, where several nodes serve one database.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -11,26 +11,26 @@ use std::{
 use super::Failure;
 use crate::config::{Config, DatabaseUrl};
 
-/// What the lock's name has behind that of the database file.
+/// The suffix of the lock's name after that of the database file.
 const SUFFIX: &str = "-serving";
 
-/// The right to serve a database file, or to keep it from being served. Dropped, it is given back; so it is when the process
-/// ends, however that ends.
+/// The right to serve a database file, or to prevent others from serving it. It is released on drop, and however the
+/// process ends.
 #[derive(Debug)]
 pub(super) struct Serving {
     _lock: Option<File>,
 }
 
 impl Serving {
-    /// Takes the right to the database of this configuration.
+    /// Acquires the right for the database of this configuration.
     ///
     /// # Errors
-    /// Where another process has it; `what` is what cannot be done meanwhile.
+    /// If another process has it; `what` names what cannot be done meanwhile.
     pub(super) fn take(config: &Config, what: &str) -> Result<Serving, Failure> {
         let DatabaseUrl::Sqlite(path) = &config.database.url else { return Ok(Serving { _lock: None }) };
         let database = config.path(path);
         if !database.exists() {
-            // Whoever opens it says what is missing.
+            // Opening it later reports what is missing.
             return Ok(Serving { _lock: None });
         }
         let path = lock_path(&database);
@@ -45,14 +45,14 @@ impl Serving {
     }
 }
 
-/// Beside the file itself, whatever links lead there.
+/// Returns the path next to the file itself, with links resolved.
 fn lock_path(database: &Path) -> PathBuf {
     let mut name = database.canonicalize().unwrap_or_else(|_| database.to_owned()).into_os_string();
     name.push(SUFFIX);
     name.into()
 }
 
-/// Locks the file, and writes the process's number into it; or says who has done so.
+/// Locks the file and writes the process id into it, or returns who has locked it.
 fn lock(path: &Path) -> io::Result<Result<File, String>> {
     let mut file =
         OpenOptions::new().create(true).read(true).write(true).truncate(false).mode(0o600).open(path)?;
@@ -64,7 +64,7 @@ fn lock(path: &Path) -> io::Result<Result<File, String>> {
         }
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
-            // It may just have been begun to be written.
+            // It may be empty if the other process has just locked it.
             let _ = file.read_to_string(&mut holder);
             let holder = holder.trim().parse::<u32>();
             Ok(Err(holder.map_or_else(|_| String::new(), |id| format!(" by process {id}"))))

@@ -1,5 +1,5 @@
-//! Signals that neither end a server nor change it, which would kill the process where nobody took them. It never handles those
-//! that end it.
+//! Signals that neither stop a server nor change it, but would kill the process if they were not handled. It never
+//! handles those that stop it.
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -8,7 +8,7 @@ use tokio::{
 
 use super::Failure;
 
-/// A signal's name, the signal, and what the log says of it.
+/// A signal's name, the signal, and its log message.
 type Harmless = (&'static str, fn() -> SignalKind, &'static str);
 
 const HARMLESS: [Harmless; 3] = [
@@ -21,7 +21,7 @@ const HARMLESS: [Harmless; 3] = [
     ("SIGUSR2", SignalKind::user_defined2, "it has no meaning here"),
 ];
 
-/// Takes these signals for as long as what is returned lives, and logs each. To be called within the runtime.
+/// Handles and logs these signals for the lifetime of the returned value. Must be called within the runtime.
 pub(super) fn take_harmless() -> Result<JoinSet<()>, Failure> {
     let mut taking = JoinSet::new();
     for (name, kind, meaning) in HARMLESS {

@@ -1,4 +1,5 @@
-//! What commands work on: a prepared folder with its configuration and its open database. It never prepares one itself.
+//! What commands work on: a prepared folder with its configuration and its open database. It never prepares a folder
+//! itself.
 
 use std::{
     fs::File,
@@ -19,10 +20,11 @@ use crate::{
         postgres::{Postgres, PostgresOptions},
         sqlite::{Sqlite, SqliteOptions},
     },
-    nodes::{Nodes, SameKeys},
+    nodes::{KeyConsistency, Nodes},
     plugins::{
-        Console, Parts, Plugins, ServerLock, server_lock,
-        tickets::{Redeeming, Tickets},
+        Console, PluginDeps, Plugins, ServerLock,
+        deferred_batches::{DeferredBatchDatabase, DeferredBatches},
+        server_lock,
     },
     secrets::Vault,
     settings::Settings,
@@ -31,13 +33,13 @@ use crate::{
 
 /// Where a command runs.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
-    /// The folder that holds `tinybase.toml`.
+pub(super) struct InstanceDir {
+    /// The folder with `tinybase.toml`.
     pub(super) dir: PathBuf,
 }
 
-impl Place {
-    /// The configuration that holds here, under the flags of a command.
+impl InstanceDir {
+    /// Returns the effective configuration, with the flags of a command.
     pub(super) fn config(&self, flags: &[Flag]) -> Result<Config, Failure> {
         if backup::finish_interrupted(&self.dir)? {
             eprintln!("a restore that was interrupted in {} is finished now", self.dir.display());
@@ -49,12 +51,12 @@ impl Place {
     }
 }
 
-/// The folder of the signing keys.
+/// Returns the folder of the signing keys.
 pub(super) fn keys_dir(config: &Config) -> PathBuf {
     config.state_dir().join("keys")
 }
 
-/// Opens the database of a folder that was prepared.
+/// Opens the database of a prepared folder.
 pub(super) async fn open_database(config: &Config) -> Result<Arc<dyn Database>, Failure> {
     let missing = |place: &str| {
         let hint = directory_hint(&config.dir);
@@ -77,10 +79,10 @@ pub(super) async fn open_database(config: &Config) -> Result<Arc<dyn Database>, 
     }
 }
 
-/// A row where the database of a PostgreSQL server was prepared.
+/// Returns a row if the database of a PostgreSQL server was prepared.
 const HAS_TABLES: &str = "SELECT 1 WHERE to_regclass('tb_migrations') IS NOT NULL";
 
-/// Opens the database. A file is made now if it is not there; that of a server must be there, and may be empty.
+/// Opens the database. A missing file is created; the database of a server must exist, and may be empty.
 pub(super) async fn open_or_create_database(config: &Config) -> Result<Arc<dyn Database>, Failure> {
     match &config.database.url {
         DatabaseUrl::Sqlite(path) => {
@@ -96,7 +98,7 @@ pub(super) async fn open_or_create_database(config: &Config) -> Result<Arc<dyn D
     }
 }
 
-/// Whether a folder was prepared: its database file is there. A server is asked only once it is needed.
+/// Whether a folder was prepared: its database file exists. A server is only contacted when it is needed.
 pub(super) fn has_database(config: &Config) -> bool {
     match &config.database.url {
         DatabaseUrl::Sqlite(path) => config.path(path).exists(),
@@ -138,7 +140,7 @@ fn sqlite_options(config: &Config, path: PathBuf) -> SqliteOptions {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     SqliteOptions {
         extension_rows_bytes_max,
-        // A thread reads through a connection of its own, and there are about as many as there are cores.
+        // Each thread reads through its own connection, and there are about as many threads as cores.
         page_cache_bytes: config.cache_bytes / cores,
         durability: durability(config),
         reader_threads: match config.readers {
@@ -160,7 +162,8 @@ fn directory_hint(dir: &Path) -> String {
     format!(" {}", dir.display())
 }
 
-/// Refuses a database whose tables are not those that this program knows, and one to which a copy is unfinished.
+/// Refuses a database whose tables are not at the version of this program, and one that is the target of an unfinished
+/// copy.
 pub(super) async fn check_migrated(db: &Arc<dyn Database>) -> Result<(), Failure> {
     copy::refuse_unfinished(db).await?;
     let migrator = Migrator::of_host(&**db);
@@ -174,8 +177,8 @@ pub(super) async fn check_migrated(db: &Arc<dyn Database>) -> Result<(), Failure
     )))
 }
 
-/// Refuses a database that a server works on. On SQLite no server starts, and no other command changes extensions, for as long
-/// as what is returned lives.
+/// Refuses a database that a server is running on. On SQLite no server starts, and no other command changes extensions,
+/// for the lifetime of the returned value.
 pub(super) async fn refuse_served(config: &Config, db: &Arc<dyn Database>) -> Result<Option<File>, Failure> {
     let served = |who: String| Failure::new(format!("{who}: stop it first; nothing was changed"));
     if db.engine() == Engine::Sqlite {
@@ -201,8 +204,8 @@ pub(super) async fn refuse_served(config: &Config, db: &Arc<dyn Database>) -> Re
     }
 }
 
-/// The parts of a host over one database.
-pub(super) struct House {
+/// The services of a host over one database.
+pub(super) struct HostServices {
     pub(super) sql: HostSql,
     pub(super) settings: Arc<Settings>,
     pub(super) accounts: Arc<Accounts>,
@@ -210,31 +213,32 @@ pub(super) struct House {
     pub(super) nodes: Arc<Nodes>,
 }
 
-impl House {
-    /// The keys of this folder, held against those that the database is served with.
-    pub(super) fn keys(&self) -> SameKeys {
-        SameKeys::new(self.sql.clone(), self.accounts.signing_key_id(), self.settings.vault().key_id())
+impl HostServices {
+    /// Compares the keys of this folder with those that the database is served with.
+    pub(super) fn keys(&self) -> KeyConsistency {
+        KeyConsistency::new(self.sql.clone(), self.accounts.signing_key_id(), self.settings.vault().key_id())
     }
 }
 
-/// Puts the parts together; no plugin is loaded yet. To be called within the runtime.
-pub(super) fn house(
+/// Creates the services; no plugin is loaded yet. Must be called within the runtime.
+pub(super) fn services(
     config: &Arc<Config>,
     db: &Arc<dyn Database>,
     console: Console,
-) -> Result<House, Failure> {
-    let tickets = Arc::new(Tickets::default());
-    let database: Arc<dyn Database> = Arc::new(Redeeming::new(Arc::clone(db), Arc::clone(&tickets)));
+) -> Result<HostServices, Failure> {
+    let deferred_batches = Arc::new(DeferredBatches::default());
+    let database: Arc<dyn Database> =
+        Arc::new(DeferredBatchDatabase::new(Arc::clone(db), Arc::clone(&deferred_batches)));
     let sql = HostSql::new(Arc::clone(&database));
     let keys = Keys::load_or_create(&keys_dir(config))?;
     let vault = Arc::new(Vault::load_or_create(&keys_dir(config))?);
     let settings = Arc::new(Settings::new(sql.clone(), vault));
     let accounts = Arc::new(Accounts::new(sql.clone(), keys, Arc::clone(&settings), &config.auth));
     let nodes = Arc::new(Nodes::new(sql.clone(), &config.node));
-    let plugins = Plugins::new(Parts {
+    let plugins = Plugins::new(PluginDeps {
         config: Arc::clone(config),
         database,
-        tickets,
+        deferred_batches,
         accounts: Arc::clone(&accounts),
         settings: Arc::clone(&settings),
         console,
@@ -242,5 +246,5 @@ pub(super) fn house(
     });
     accounts.set_events(Arc::new(plugins.user_events()));
     accounts.set_mailer(Arc::new(plugins.mailer()));
-    Ok(House { sql, settings, accounts, plugins: Arc::new(plugins), nodes })
+    Ok(HostServices { sql, settings, accounts, plugins: Arc::new(plugins), nodes })
 }

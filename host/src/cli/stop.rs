@@ -1,5 +1,5 @@
-//! The signals that end a server, SIGTERM and SIGINT, received on a thread of their own: whatever the server's threads do, the
-//! first one is received, the second ends the process, and so does an end that does not come about.
+//! Handles the signals that stop a server, SIGTERM and SIGINT, on a separate thread, whatever the server's threads do.
+//! The first one starts the shutdown; a second one ends the process, and so does a shutdown that takes too long.
 
 use std::{
     io, thread,
@@ -15,17 +15,17 @@ use tokio::{
 use super::Failure;
 use crate::config;
 
-/// How long after the first signal another one counts as the same: it may arrive twice, as from a program that signals a
-/// process and then its whole group.
+/// How long after the first signal another one counts as the same: it may arrive twice, as from a program that signals
+/// a process and then its whole group.
 const SAME_REQUEST_TIME_MAX: Duration = Duration::from_secs(1);
-/// How long after its deadline a server that does not end is ended.
+/// How long after its deadline a server that has not stopped is killed.
 const OVERTIME: Duration = Duration::from_secs(5);
 
-/// Hears the signals.
+/// Receives the signals.
 pub(super) struct Stop(watch::Receiver<bool>);
 
 impl Stop {
-    /// Begins to listen.
+    /// Starts to listen.
     pub(super) fn listen(config: &config::Server) -> Result<Stop, Failure> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let mut signals = {
@@ -52,10 +52,10 @@ impl Stop {
         Ok(Stop(asked))
     }
 
-    /// Ready once the server is asked to end. From then on, a second time asked ends the process at once, unless it comes
-    /// within a moment.
+    /// Waits until the server is asked to stop. From then on, a second signal ends the process immediately, unless it
+    /// comes within a moment.
     pub(super) async fn asked(&mut self) {
-        // The thread that tells it lives as long as the process.
+        // The thread that sends it lives as long as the process.
         let _ = self.0.wait_for(|is_asked| *is_asked).await;
     }
 }
@@ -73,7 +73,7 @@ impl Signals {
         })
     }
 
-    /// The next one that is not the same as the one that has just come.
+    /// Waits for the next signal that is not a repetition of the last one.
     async fn again(&mut self) {
         let begun = Instant::now();
         self.next().await;

@@ -1,5 +1,5 @@
-//! What an operator reads of an instance that has no user yet: that its first login becomes the administrator, and what that
-//! login needs. It never creates the user.
+//! Notifies the operator of an instance without users: its first login becomes the administrator, and what that login
+//! requires. It never creates the user.
 
 use super::{Failure, output};
 use crate::accounts::Accounts;

@@ -1,9 +1,8 @@
-//! `extensions.set`: which of the extensions that came with the program are part of an instance. It never looks at what is
-//! installed.
+//! `extensions.set`: which of the built-in extensions are part of an instance. It does not check what is installed.
 
 use super::values::{Given, Kind};
 
-/// The extensions of the set `data`: what keeps records, and nothing that runs code or sends mail.
+/// The extensions of the set `data`: those that store records, but none that run code or send mail.
 const DATA: [&str; 1] = ["collections"];
 
 /// Which built-in extensions are installed and served.
@@ -11,16 +10,16 @@ const DATA: [&str; 1] = ["collections"];
 pub enum ExtensionSet {
     /// All of them.
     Full,
-    /// Those that keep records.
+    /// Those that store records.
     Data,
-    /// None: accounts and administration alone.
+    /// None: only accounts and administration.
     Minimal,
     /// These.
     Names(Vec<String>),
 }
 
 impl ExtensionSet {
-    /// Whether a built-in extension is part of it.
+    /// Whether a built-in extension is part of the set.
     pub fn includes(&self, name: &str) -> bool {
         match self {
             ExtensionSet::Full => true,
@@ -30,7 +29,7 @@ impl ExtensionSet {
         }
     }
 
-    /// The names that it lists by themselves.
+    /// Returns the names that are listed explicitly.
     pub fn names(&self) -> &[String] {
         match self {
             ExtensionSet::Names(names) => names,

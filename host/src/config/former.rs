@@ -1,24 +1,24 @@
-//! Names of the Python TinyBase that this program has otherwise or not at all, so that its `tinybase.toml` and its variables
-//! start this server. What they mean here is set; what means nothing here is named once. It never refuses one.
+//! Names of the Python TinyBase that this program has renamed or dropped, so that its `tinybase.toml` and its variables
+//! start this server. Renamed ones are applied; dropped ones are reported once. No former name is refused.
 
 use super::{KEYS, Key, values::Given};
 
 /// The prefix of every variable.
 pub(super) const PREFIX: &str = "TINYBASE_";
 
-/// What a former name comes to.
+/// The meaning of a former name.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Former {
-    /// The key of this name.
+    /// It sets the key of this name.
     Key(&'static str),
-    /// The key of this name, which counts minutes.
+    /// It counts hours, and sets the key of this name, which counts minutes.
     Hours(&'static str),
-    /// Nothing.
+    /// It has no effect.
     Nothing,
 }
 
-/// Former variables without their prefix; in the file each is a section and a key with `_` between them. The later of two that
-/// mean one key wins.
+/// Former variables without their prefix; in the file each is a section and a key, here joined by `_`. If two set the
+/// same key, the later one wins.
 const FORMER: &[(&str, Former)] = &[
     ("AUTH_TOKEN_TTL_HOURS", Former::Hours("auth.access_token_ttl_minutes")),
     ("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", Former::Key("auth.access_token_ttl_minutes")),
@@ -52,17 +52,18 @@ const FORMER: &[(&str, Former)] = &[
     ("SERVER_DEBUG", Former::Nothing),
 ];
 
-/// A section of which nothing has a meaning here: where functions were deployed to.
+/// A section without any effect here: where functions were deployed to.
 const DEPLOYMENT_SECTION: &str = "environments";
 
-/// What the variable `name` came to, and its place in the order in which former names are set.
+/// Returns the meaning of the variable `name`, and its index in the order in which former names are applied.
 pub(super) fn variable(name: &str) -> Option<(usize, Former)> {
     let bare = name.strip_prefix(PREFIX)?;
     let place = FORMER.iter().position(|(former, _)| *former == bare)?;
     Some((place, FORMER[place].1))
 }
 
-/// The same for a key of the file, `section.key` or a lone `key`. The Python TinyBase knew each by its variable's name alone.
+/// Does the same for a key of the file, `section.key` or a bare `key`. The Python TinyBase identified each by its
+/// variable's name alone.
 pub(super) fn line(name: &str) -> Option<(usize, Former)> {
     if name.split('.').next() == Some(DEPLOYMENT_SECTION) {
         return Some((0, Former::Nothing));
@@ -72,7 +73,7 @@ pub(super) fn line(name: &str) -> Option<(usize, Former)> {
     variable(&flat).or_else(of_today)
 }
 
-/// A value as it is called here: the Python TinyBase took levels of the log in either case, and two by other names.
+/// Translates a value: the Python TinyBase accepted log levels in either case, and had other names for two of them.
 pub(super) fn value(key: &Key, given: Given<'_>) -> Option<&'static str> {
     if key.name != "server.log_level" {
         return None;

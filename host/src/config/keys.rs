@@ -1,5 +1,5 @@
-//! Every configuration key, declared once: its field, type, default, variable, what is allowed and what it means.
-//! It never reads a file or a variable.
+//! Declares all configuration keys, each once: its field, type, default, variable, allowed values and meaning. It never
+//! reads a file or a variable.
 
 use std::path::PathBuf;
 
@@ -12,18 +12,18 @@ use crate::{
     http::{is_content_security_policy, is_list_of_networks},
 };
 
-/// A configuration key as loading, `docs/configuration.md` and error messages see it.
+/// A configuration key, as used by loading, `docs/configuration.md` and error messages.
 #[derive(Debug)]
 pub struct Key {
-    /// Its name: `server.port`.
+    /// The name, such as `server.port`.
     pub name: &'static str,
     /// The environment variable that sets it.
     pub variable: &'static str,
-    /// Which values are allowed, in words.
+    /// The allowed values, in words.
     pub allowed: &'static str,
-    /// What it decides.
+    /// The meaning.
     pub meaning: &'static str,
-    /// Whether its value may hold a secret.
+    /// Whether its value may contain a secret.
     pub(super) is_secret: bool,
     pub(super) set: fn(&mut Config, Given<'_>) -> Option<()>,
     pub(super) show: fn(&Config) -> String,
@@ -32,7 +32,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// The value in `config`, as it would be written in the file; empty where unset.
+    /// Returns the value in `config`, as written in the file; empty if unset.
     pub fn show(&self, config: &Config) -> String {
         (self.show)(config)
     }
@@ -61,7 +61,7 @@ macro_rules! sections {
             }
         )*
 
-        /// Every key, in the order of the documentation.
+        /// All keys, in the order of the documentation.
         pub const KEYS: &[Key] = &[$($(Key {
             name: concat!(stringify!($section), ".", stringify!($key)),
             variable: $variable,
@@ -95,10 +95,10 @@ fn origins(list: &[String]) -> bool {
     })
 }
 
-/// The name of the registry that came with the program.
+/// The name of the registry that is bundled with the program.
 pub const BUNDLED_REGISTRY: &str = "bundled";
 
-/// A registry's name is that of a file, and none stands there twice.
+/// Checks names and places of registries: a name is used as a file name, and must be unique.
 fn registries(list: &[String]) -> bool {
     let name = |entry: &String| match entry.split_once('=') {
         Some((name, place)) if !place.is_empty() && name != BUNDLED_REGISTRY => Some(name.to_owned()),
@@ -113,7 +113,7 @@ fn registries(list: &[String]) -> bool {
     all_named && (1..names.len()).all(|at| !names[..at].contains(&names[at]))
 }
 
-/// What stands in a link's pattern for the token.
+/// The placeholder for the token in a link's pattern.
 pub const TOKEN_MARK: &str = "{token}";
 
 fn link(pattern: &str) -> bool {
@@ -121,12 +121,13 @@ fn link(pattern: &str) -> bool {
     pattern.is_empty() || (url != pattern && is_absolute_url(&url))
 }
 
-/// The crates that send traces bring no TLS, which a server without traces would carry for nothing.
+/// Only allows `http`: the crates that send traces include no TLS, which would be dead weight for a server without
+/// traces.
 fn collector(url: &str) -> bool {
     url.is_empty() || (url.starts_with("http://") && is_absolute_url(url) && !url.contains(['?', '#']))
 }
 
-/// Nothing but the server's own files, and requests to it.
+/// Allows only the server's own files, and requests to it.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
                            connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
 

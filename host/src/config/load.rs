@@ -1,6 +1,6 @@
-//! Puts the layers over each other: defaults, `tinybase.toml`, `TINYBASE_*` variables, flags.
-//! It never guesses: an unknown key or a bad value is an error with its name, its place and what is allowed. An unknown variable
-//! is a warning alone, since other programs' variables live there too.
+//! Merges the layers: defaults, `tinybase.toml`, `TINYBASE_*` variables, flags. It never guesses: an unknown key or a
+//! bad value is an error with its name, its place and the allowed values. An unknown variable is only a warning, since
+//! other programs' variables may have the same prefix.
 
 use std::{fmt, io, path::Path};
 
@@ -17,7 +17,7 @@ use crate::nearest::closest;
 /// The name of the configuration file.
 pub const FILE_NAME: &str = "tinybase.toml";
 
-/// Variables with our prefix that are no configuration keys: what `init` and `db copy` read.
+/// Variables with our prefix that are not configuration keys: `init` and `db copy` read them.
 const OTHER_VARIABLES: &[&str] = &[
     "TINYBASE_ADMIN_EMAIL",
     "TINYBASE_ADMIN_PASSWORD",
@@ -26,21 +26,21 @@ const OTHER_VARIABLES: &[&str] = &[
     crate::secrets::KEY_VARIABLE,
 ];
 
-/// Variables that Kubernetes gives every container beside a service called `tinybase`.
+/// Prefixes of the variables that Kubernetes sets in every container if there is a service called `tinybase`.
 const FOREIGN_VARIABLE_PREFIXES: &[&str] = &["TINYBASE_SERVICE_", "TINYBASE_PORT"];
 
-/// A flag of the command line that sets a key.
+/// A command line flag that sets a key.
 #[derive(Debug, Clone)]
 pub struct Flag {
     /// The flag as typed: `--port`.
     pub flag: &'static str,
-    /// The key that it sets: `server.port`.
+    /// The name of the key, such as `server.port`.
     pub key: &'static str,
     /// The value.
     pub value: String,
 }
 
-/// Where a faulty value came from.
+/// The place of a faulty value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// A line of the file, from 1.
@@ -61,7 +61,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// Why the configuration cannot be used.
+/// Why the configuration is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// No key has this name.
@@ -69,58 +69,58 @@ pub enum ConfigError {
     UnknownKey {
         /// The name as written.
         name: String,
-        /// Where.
+        /// The place.
         place: Place,
-        /// Which names there are.
+        /// A suggestion, or where the known names are listed.
         allowed: String,
     },
-    /// The value is not one that the key takes.
+    /// The value is not allowed for the key.
     #[error("{place}: {name} cannot be {value}; allowed: {allowed}")]
     BadValue {
         /// The key.
         name: &'static str,
-        /// Where.
+        /// The place.
         place: Place,
-        /// The value as given; secrets are not shown.
+        /// The value as given; secrets are hidden.
         value: String,
-        /// What the key takes.
+        /// The allowed values.
         allowed: &'static str,
     },
-    /// The value does not go with another key's.
+    /// The value contradicts that of another key.
     #[error("{name} cannot be {value}; allowed: {allowed}")]
     Contradiction {
         /// The key.
         name: &'static str,
-        /// The value that holds.
+        /// The current value.
         value: String,
-        /// What would go together, with the other key's name.
+        /// The allowed values, with the other key's name.
         allowed: String,
     },
-    /// The file is no TOML.
+    /// The file is not valid TOML.
     #[error("{place}: this is not TOML: {problem}")]
     Syntax {
-        /// Where.
+        /// The place.
         place: Place,
-        /// What the parser says.
+        /// The parser's message.
         problem: String,
     },
-    /// The file is there, but cannot be read.
+    /// The file exists, but cannot be read.
     #[error("{path} cannot be read: {cause}; check its permissions, or start in another folder")]
     Unreadable {
         /// The file.
         path: String,
-        /// The system's answer.
+        /// The system's error.
         cause: io::Error,
     },
 }
 
 impl Config {
-    /// The configuration of the folder `dir` under the process's own variables and these flags.
+    /// Loads the configuration of the folder `dir` with the variables of the process and these flags.
     pub fn load(dir: &Path, flags: &[Flag]) -> Result<Config, ConfigError> {
         Config::load_file(dir, &dir.join(FILE_NAME), flags)
     }
 
-    /// The same with a file that lies elsewhere.
+    /// Does the same with another file.
     pub fn load_file(dir: &Path, path: &Path, flags: &[Flag]) -> Result<Config, ConfigError> {
         let file = match std::fs::read_to_string(path) {
             Ok(file) => file,
@@ -152,7 +152,7 @@ impl Config {
         }
     }
 
-    /// The same from given layers: the file's text, all variables, the flags.
+    /// Does the same from given layers: the file's text, all variables, the flags.
     pub fn from_layers(
         dir: &Path,
         file: &str,
@@ -174,7 +174,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Notes what is odd but stops no start.
+    /// Records oddities that do not prevent a start.
     fn warn_of(&mut self, unused: &[String]) {
         if self.admin.static_dir != Config::default().admin.static_dir {
             let words = "admin.static_dir has no effect yet: no admin UI comes with this version";
@@ -199,7 +199,7 @@ impl Config {
         })
     }
 
-    /// Sets what a former name means. Answers whether it has no effect.
+    /// Applies a former name. Returns whether it has no effect.
     fn apply_former(&mut self, former: Former, given: Given<'_>) -> bool {
         let (name, minutes) = match former {
             Former::Nothing => return true,
@@ -214,7 +214,7 @@ impl Config {
         self.apply(key, given, Place::Variable(String::new())).is_err()
     }
 
-    /// Applies variables, former names first. Answers those that have no effect.
+    /// Applies variables, former names first. Returns those that have no effect.
     fn apply_variables(
         &mut self,
         variables: impl IntoIterator<Item = (String, String)>,
@@ -255,7 +255,7 @@ impl Config {
         Ok(())
     }
 
-    /// Applies the file, former names first. Answers those that have no effect.
+    /// Applies the file, former names first. Returns those that have no effect.
     fn apply_file(&mut self, file: &str) -> Result<Vec<String>, ConfigError> {
         let document = DeTable::parse(file).map_err(|error| ConfigError::Syntax {
             place: Place::File(line_of(file, error.span().map_or(0, |span| span.start))),
@@ -307,7 +307,7 @@ fn unknown(file: &str, name: &str, at: usize) -> ConfigError {
     }
 }
 
-/// The value as an error shows it: short, and not at all where it may hold a secret.
+/// Returns the value as shown in an error: shortened, and hidden if it may contain a secret.
 fn told(key: &Key, given: Given<'_>) -> String {
     const SHOWN_CHARS_MAX: usize = 80;
     if key.is_secret {
@@ -327,7 +327,7 @@ fn told(key: &Key, given: Given<'_>) -> String {
     }
 }
 
-/// Names the key that was probably meant, or where all keys are listed.
+/// Suggests the key that was probably meant, or says where all keys are listed.
 fn nearest(name: &str, known: impl Iterator<Item = &'static str>) -> String {
     const DISTANCE_MAX: usize = 3;
     match closest(name, known) {

@@ -1,5 +1,5 @@
-//! The configuration: its keys, defaults and limits, and how the layers are put over each other.
-//! It never reads a setting that lives in the database.
+//! The configuration: its keys, defaults and limits, and how the layers are merged. It never reads a setting that lives
+//! in the database.
 
 mod extension_set;
 mod former;
@@ -26,7 +26,7 @@ pub use values::{Durability, LogFormat, LogLevel, Revoked, SmtpTls};
 /// Everything an operator configures outside of the database. Once loaded, every path is absolute.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// The folder that relative paths are relative to; it holds `tinybase.toml`.
+    /// The folder that relative paths are relative to; it contains `tinybase.toml`.
     pub dir: PathBuf,
     /// The HTTP server and the log.
     pub server: Server,
@@ -64,13 +64,13 @@ pub struct Config {
     pub admin: Admin,
     /// An application's own pages.
     pub public: Public,
-    /// What is odd about it and stops no start, a sentence each.
+    /// Oddities that do not prevent a start, one sentence each.
     pub warnings: Vec<String>,
 }
 
 impl Plugins {
-    /// What one read returns to an extension, at most: an answer's worth, but always some records of the largest size, so that
-    /// work that goes from page to page does not stop at one.
+    /// Returns the maximum size of one read for an extension: that of a response, but always enough for some records of
+    /// the largest size, so that work that reads page by page does not get stuck at one.
     pub fn rows_bytes_max(&self) -> usize {
         const BYTES_MIN: usize = 4 << 20;
         self.response_bytes_max.max(BYTES_MIN)
@@ -78,7 +78,7 @@ impl Plugins {
 }
 
 impl Config {
-    /// `path` as the host opens it: relative ones start at the folder of `tinybase.toml`.
+    /// Resolves `path`: a relative one is relative to the folder of `tinybase.toml`.
     pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
         match path.strip_prefix(".") {
@@ -87,7 +87,7 @@ impl Config {
         }
     }
 
-    /// The folder of what the host keeps for itself: keys, extensions, markers.
+    /// Returns the folder for the host's own files: keys, extensions, markers.
     pub fn state_dir(&self) -> PathBuf {
         self.path(".tinybase")
     }

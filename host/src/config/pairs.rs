@@ -1,23 +1,24 @@
-//! Keys that contradict each other although each is allowed by itself: what cannot work is refused, what can never matter is
-//! named. It never changes one.
+//! Checks for keys that contradict each other although each value is allowed: what cannot work is refused, and what has
+//! no effect is reported. It never changes a value.
 
 use super::{Config, DatabaseUrl};
 
-/// How many heartbeats fit at least into the time after which a node counts as stopped: one that is late must not look dead.
+/// The minimum ratio of the node timeout to the heartbeat interval: a single late heartbeat must not make a node look
+/// stopped.
 const HEARTBEATS_IN_TIMEOUT_MIN: u64 = 3;
 
-/// A value that does not go with another key's.
+/// A value that contradicts that of another key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Contradiction {
     /// The key to change.
     pub(super) key: &'static str,
     /// Its value.
     pub(super) value: String,
-    /// What it would have to be.
+    /// The allowed values.
     pub(super) allowed: String,
 }
 
-/// The first pair that cannot work.
+/// Returns the first pair that cannot work.
 pub(super) fn contradiction(config: &Config) -> Option<Contradiction> {
     let node = &config.node;
     let least = node.heartbeat_ms.saturating_mul(HEARTBEATS_IN_TIMEOUT_MIN);
@@ -31,7 +32,7 @@ pub(super) fn contradiction(config: &Config) -> Option<Contradiction> {
     })
 }
 
-/// What can never matter because of another key, in words.
+/// Describes the values that have no effect because of another key.
 pub(super) fn never_reached(config: &Config) -> Vec<String> {
     let (extensions, server) = (&config.extensions, &config.server);
     let on_server = matches!(config.database.url, DatabaseUrl::Postgres(_));
@@ -69,7 +70,7 @@ pub(super) fn never_reached(config: &Config) -> Vec<String> {
 mod tests {
     use super::*;
 
-    /// A change of the defaults, and what is found then.
+    /// A change of the defaults, and the expected finding.
     type Case = (fn(&mut Config), &'static str);
 
     #[test]

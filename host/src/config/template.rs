@@ -8,7 +8,7 @@ const HEAD: &str = "# What this instance decides when it starts. Every line that
 # remove the \"# \" to change it. A TINYBASE_… variable wins over this file, and a flag over both.
 ";
 
-/// The text of a new `tinybase.toml`.
+/// Returns the text of a new `tinybase.toml`.
 pub fn template() -> String {
     let defaults = Config::default();
     let mut text = HEAD.to_owned();

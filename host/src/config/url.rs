@@ -1,13 +1,13 @@
-//! The forms of `database.url`. It never opens what a URL names.
+//! The forms of `database.url`. It never opens the database.
 
 use std::path::{Path, PathBuf};
 
 use super::values::{Given, Kind};
 
-/// Where the data is.
+/// The location of the data.
 #[derive(Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {
-    /// A SQLite file; a relative path starts at the folder of `tinybase.toml`.
+    /// A SQLite file; a relative path is relative to the folder of `tinybase.toml`.
     Sqlite(PathBuf),
     /// A PostgreSQL server, with its whole URL.
     Postgres(String),
@@ -20,8 +20,9 @@ impl Default for DatabaseUrl {
 }
 
 impl DatabaseUrl {
-    /// Reads `sqlite://./x.db` and `sqlite:///./x.db` (relative), `sqlite:///var/x.db` and `sqlite:////var/x.db`
-    /// (absolute) and `postgres://…`. `None` for anything else; a database in memory is none, because it forgets.
+    /// Parses `sqlite://./x.db` and `sqlite:///./x.db` (relative), `sqlite:///var/x.db` and `sqlite:////var/x.db`
+    /// (absolute) and `postgres://…`. Returns `None` for anything else, including an in-memory database, because it
+    /// does not persist.
     pub fn parse(text: &str) -> Option<DatabaseUrl> {
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
             return Some(DatabaseUrl::Postgres(text.to_owned()));
@@ -40,7 +41,7 @@ impl DatabaseUrl {
 }
 
 impl Kind for DatabaseUrl {
-    // That of a server holds a password.
+    // The URL of a server contains a password.
     const IS_SECRET: bool = true;
     fn read(given: Given<'_>) -> Option<DatabaseUrl> {
         DatabaseUrl::parse(given.text()?)
@@ -54,7 +55,7 @@ impl Kind for DatabaseUrl {
     }
 }
 
-/// Without what follows the scheme of a server's URL, which holds a password.
+/// Hides everything after the scheme of a server's URL, which contains a password.
 impl std::fmt::Debug for DatabaseUrl {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(&self.show())

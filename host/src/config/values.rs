@@ -1,5 +1,5 @@
-//! The types a configuration value may have, and how each is read from TOML or from a variable's text.
-//! It never knows which key it reads for.
+//! The types of configuration values, and how each is read from TOML or from a variable's text. It does not know the
+//! keys.
 
 use std::path::PathBuf;
 
@@ -7,17 +7,17 @@ use toml::de::DeValue;
 
 use crate::secrets::Secret;
 
-/// A value as a layer gives it.
+/// A value as given by a layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Given<'a> {
-    /// A variable's or a flag's text.
+    /// The text of a variable or a flag.
     Text(&'a str),
     /// A value of the file.
     Toml(&'a DeValue<'a>),
 }
 
 impl<'a> Given<'a> {
-    /// The text of a variable, or a string of the file.
+    /// Returns the text of a variable, or a string of the file.
     pub(super) fn text(self) -> Option<&'a str> {
         match self {
             Given::Text(text) => Some(text),
@@ -26,15 +26,15 @@ impl<'a> Given<'a> {
     }
 }
 
-/// A type that a key may have.
+/// The type of a key.
 pub(super) trait Kind: Sized {
-    /// Whether a value may hold a secret, which no error repeats, not even a value that is none of this type.
+    /// Whether a value may contain a secret. No error then shows it, not even one of a wrong type.
     const IS_SECRET: bool = false;
-    /// The value, if it is one of this type.
+    /// Returns the value, if it is of this type.
     fn read(given: Given<'_>) -> Option<Self>;
-    /// The value as it would be written in the file; empty where unset.
+    /// Returns the value as written in the file; empty if unset.
     fn show(&self) -> String;
-    /// The value as TOML; most are text.
+    /// Returns the value as TOML; most are text.
     fn toml(&self) -> String {
         format!("{:?}", self.show())
     }
@@ -111,7 +111,7 @@ impl Kind for f64 {
             Given::Text(text) => text.parse().ok(),
             Given::Toml(value) => match value.as_float() {
                 Some(number) => number.as_str().parse().ok(),
-                // 1 is a number too.
+                // An integer such as 1 is also valid.
                 None => u32::read(given).map(f64::from),
             },
         }
@@ -173,7 +173,7 @@ macro_rules! words {
         pub enum $Name { $($(#[$meaning])* $Word,)* }
 
         impl $Name {
-            /// The word that stands for it in the configuration.
+            /// Returns its name in the configuration.
             pub fn as_str(self) -> &'static str {
                 match self { $($Name::$Word => $word,)* }
             }
@@ -192,13 +192,13 @@ macro_rules! words {
 words! {
     /// The least severe lines that are logged.
     LogLevel {
-        /// Faults only.
+        /// Errors only.
         Error = "error",
-        /// And what may become one.
+        /// Warnings too.
         Warn = "warn",
-        /// And what an operator wants to know.
+        /// Also what an operator wants to know.
         Info = "info",
-        /// And what a developer wants to know.
+        /// Also what a developer wants to know.
         Debug = "debug",
         /// Everything.
         Trace = "trace",
@@ -207,21 +207,21 @@ words! {
     LogFormat {
         /// For people.
         Text = "text",
-        /// One JSON object a line.
+        /// One JSON object per line.
         Json = "json",
     }
     /// What happens to an extension that a registry revoked.
     Revoked {
         /// It is disabled.
         Disable = "disable",
-        /// The log tells of it.
+        /// It is logged.
         Warn = "warn",
     }
-    /// When a write counts as done.
+    /// When a write is acknowledged.
     Durability {
         /// Once it is on disk.
         Full = "full",
-        /// Once it is with the operating system.
+        /// Once the operating system has it.
         Normal = "normal",
     }
     /// How the connection to the mail server is encrypted.

@@ -1,7 +1,8 @@
-//! What tells whether two tables hold the same rows: their number, and a sum of their hashes.
+//! A digest that shows whether two tables contain the same rows: their number, and a sum of their hashes.
 //!
-//! Each row's packed values are hashed by SHA-256, and the hashes are added up. So the order of rows has no part in it: two
-//! engines may well order the same keys in two ways. The rows of a table differ by their keys, so that none cancels another.
+//! Each row's packed values are hashed with SHA-256, and the hashes are summed up. The result does not depend on the
+//! order of rows, because two engines may order the same keys differently. The rows of a table differ by their keys, so
+//! no row cancels another.
 
 use std::fmt::Write;
 
@@ -10,9 +11,9 @@ use sha2::{Digest as _, Sha256};
 /// The digest of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Digest {
-    /// How many rows.
+    /// The number of rows.
     pub rows: u64,
-    /// The sum of their hashes modulo 2^256, from its lowest 64 bits up.
+    /// The sum of their hashes modulo 2^256, least significant 64 bits first.
     sum: [u64; 4],
 }
 
@@ -30,7 +31,7 @@ impl Digest {
         }
     }
 
-    /// The sum in hex.
+    /// Returns the sum in hex.
     pub fn hex(&self) -> String {
         self.sum.iter().rev().fold(String::with_capacity(64), |mut hex, limb| {
             write!(hex, "{limb:016x}").expect("writing to a string does not fail");
@@ -54,7 +55,7 @@ mod tests {
         assert_eq!(of(&["a", "b", "c"]), of(&["c", "a", "b"]));
         assert_ne!(of(&["a", "b"]), of(&["a", "c"]));
         assert_ne!(of(&["a", "b"]), of(&["a", "b", "b"]));
-        // The sum is modulo 2^256, carries included: taken from Python's own integers.
+        // The sum is modulo 2^256 with carries; the expected value was computed with Python's integers.
         assert_eq!(
             of(&["a", "b", "c"]).hex(),
             "1f38e627d5cb671e508e7539fc0cd76628136d34ce773893f790a5732c963836"

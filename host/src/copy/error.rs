@@ -1,4 +1,4 @@
-//! Why an instance was not copied: what happened, where, and what to do next.
+//! The errors of a copy: what happened, where, and what to do next.
 
 use thiserror::Error;
 use tinybase_abi::codec::CodecError;
@@ -9,21 +9,21 @@ use crate::{
     plugins::{LoadError, package::PackageError},
 };
 
-/// Why a copy did not come to its end. It can be gone on with, unless it says otherwise.
+/// Why a copy did not finish. It can be resumed, unless the message says otherwise.
 #[derive(Debug, Error)]
 pub enum CopyError {
-    /// The source holds something else.
+    /// The source is not an instance.
     #[error("the source is no instance of TinyBase: it has no tb_migrations")]
     NoInstance,
-    /// The source is not what this program would make.
+    /// The source lacks migrations of this program.
     #[error("the source lacks {missing} migration(s) of {owner}; run with it first: tinybase db upgrade")]
     SourceBehind {
-        /// Whose.
+        /// The owner of the migrations.
         owner: String,
-        /// How many.
+        /// The number of missing migrations.
         missing: usize,
     },
-    /// An extension keeps no tables in the target's engine.
+    /// The migrations of an extension differ between the engines.
     #[error(
         "the extension {name} has {source_count} migration(s) for the source's engine and {target_count} for the target's: it \
          cannot be copied; install a version that knows both engines"
@@ -31,61 +31,61 @@ pub enum CopyError {
     OneEngine {
         /// The extension.
         name: String,
-        /// How many for the source.
+        /// The number of migrations for the source's engine.
         source_count: usize,
-        /// How many for the target.
+        /// The number of migrations for the target's engine.
         target_count: usize,
     },
-    /// A server works on one of the databases.
+    /// A server is running on one of the databases.
     #[error(
         "the node {node} at {address} serves the {side}, or did until it broke off; stop it, or go on all the same with --force"
     )]
     Served {
-        /// The source or the target.
+        /// `source` or `target`.
         side: &'static str,
-        /// Its name.
+        /// The name of the node.
         node: String,
-        /// Where it listens.
+        /// The address it listens on.
         address: String,
     },
-    /// The target holds something already.
+    /// The target is not empty.
     #[error(
         "the target is not empty: it has the table {0}; give an empty database, or one that a copy was begun to"
     )]
     NotEmpty(String),
-    /// The target was begun with another source.
+    /// The target contains an unfinished copy of another source.
     #[error(
         "the target holds an unfinished copy of another source, or of this one before its tables were changed; \
          begin again with an empty target"
     )]
     OtherSource,
-    /// Something else writes to the target's record of the copy.
+    /// Another process writes to the target's copy state.
     #[error("another copy writes to the same target, at the table {0}; let it come to its end")]
     TwoCopies(String),
-    /// A table cannot be copied row by row, and nobody says how else.
+    /// A table cannot be copied row by row, and no extension declares how to create it.
     #[error("the table {table} cannot be copied: {problem}")]
     Table {
-        /// Which.
+        /// The table.
         table: String,
-        /// Why.
+        /// The reason.
         problem: String,
     },
-    /// A row does not go into the target.
+    /// The target rejects a row.
     #[error("the target does not take the row {key} of {table}: {problem}")]
     Row {
         /// The table.
         table: String,
         /// The row's key.
         key: String,
-        /// Why.
+        /// The database's error.
         problem: DbError,
     },
-    /// An extension's tables were not made.
+    /// An extension's tables could not be created.
     #[error("the extension {name} does not say how its tables are made: {problem}")]
     Extension {
-        /// Its name.
+        /// The name of the extension.
         name: String,
-        /// Why.
+        /// The reason.
         problem: String,
     },
     /// Source and target differ.
@@ -94,18 +94,18 @@ pub enum CopyError {
         .0.join(", ")
     )]
     Differs(Vec<String>),
-    /// The target waits for the rest of a copy.
+    /// The database is the target of an unfinished copy.
     #[error(
         "the database is the target of a copy that is not finished; go on with the same: tinybase db copy"
     )]
     Unfinished,
-    /// The folder's keys are not the source's.
+    /// The keys in the folder are not the source's.
     #[error(transparent)]
     Keys(#[from] KeyFault),
-    /// A database failed.
+    /// A database returned an error.
     #[error(transparent)]
     Database(#[from] DbError),
-    /// The target's tables could not be made.
+    /// The target's migrations failed.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
     /// An extension could not be read or loaded.

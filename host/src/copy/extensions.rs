@@ -1,5 +1,5 @@
-//! Tables that extensions make while they run: the extension says how each is made bare, to be filled, and how it is
-//! finished. What it says is run in its own name; it never gets to write by itself.
+//! Copies tables that extensions create at run time. The extension returns the statements that create each table bare,
+//! and those that complete it after it was filled. They run in the extension's name; it never writes itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,46 +9,46 @@ use tinybase_abi::codec::{BatchWriter, Expect};
 
 use super::{CopyError, state::Progress};
 use crate::{
-    db::{Attached, Scope},
+    db::{ScopedBatch, SqlOwner},
     plugins::{Plugins, package::Package},
 };
 
-/// The topic on which an extension is asked.
+/// The topic of the call to an extension.
 pub const TOPIC: &str = "copy.tables";
 
-/// What an extension says of its tables.
+/// An extension's plan for its tables.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Plan {
-    /// The tables that it makes.
+    /// The tables that it creates.
     #[serde(default)]
     pub tables: Vec<Made>,
-    /// Those that it makes again from others when these are finished, so that they are not copied.
+    /// Tables that it derives from others once these are complete, and that are not copied.
     #[serde(default)]
     pub derived: Vec<String>,
 }
 
-/// How one table is made.
+/// How one table is created.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Made {
-    /// Its name.
+    /// The name of the table.
     pub name: String,
-    /// The statements that make it bare: with its columns and key, without indexes, references and triggers.
+    /// The statements that create it bare: with its columns and key, without indexes, references and triggers.
     pub make: Vec<String>,
-    /// The statements that add these once all rows are copied, and renew what is derived from it.
+    /// The statements that add these once all rows are copied, and update what is derived from it.
     #[serde(default)]
     pub finish: Vec<String>,
 }
 
-/// The name of the extension that a table belongs to.
+/// Returns the name of the extension that a table belongs to.
 pub fn owner<'p>(packages: &'p [Package], table: &str) -> Option<&'p str> {
     let names = packages.iter().map(|package| package.manifest.name.as_str());
     names.into_iter().find(|name| table.strip_prefix(name).is_some_and(|rest| rest.starts_with('_')))
 }
 
-/// Asks every extension that has some of these tables. Answers the plans by extension.
+/// Calls each extension that owns some of these tables. Returns the plans by extension.
 ///
 /// # Errors
-/// [`CopyError::Table`] for a table that no extension has, or none that says how it is made.
+/// [`CopyError::Table`] for a table that belongs to no extension, or that its extension's plan does not contain.
 pub async fn ask(
     plugins: &Plugins,
     packages: &[Package],
@@ -81,20 +81,20 @@ pub async fn ask(
     Ok(plans)
 }
 
-/// The statements that make the tables, to be applied in the extensions' names.
-pub fn make(plans: &BTreeMap<String, Plan>) -> Vec<Attached> {
+/// Returns the statements that create the tables, to be applied in the extensions' names.
+pub fn make(plans: &BTreeMap<String, Plan>) -> Vec<ScopedBatch> {
     let statements = |plan: &Plan| plan.tables.iter().flat_map(|made| made.make.clone()).collect::<Vec<_>>();
     plans.iter().filter_map(|(name, plan)| attached(name, &statements(plan))).collect()
 }
 
-/// Statements in an extension's name; none where there are none.
-pub fn attached(name: &str, statements: &[String]) -> Option<Attached> {
+/// Packs statements to be run in an extension's name; `None` if there are none.
+pub fn attached(name: &str, statements: &[String]) -> Option<ScopedBatch> {
     let mut batch = BatchWriter::default();
     statements.iter().for_each(|sql| batch.push(sql, [], Expect::Any));
-    (!batch.is_empty()).then(|| (Scope::Extension(name.into()), batch.finish()))
+    (!batch.is_empty()).then(|| (SqlOwner::Extension(name.into()), batch.finish()))
 }
 
-/// What is to be copied into the tables, to be written down with their making.
+/// Returns the initial progress of the tables, which is stored when they are created.
 pub fn progress(plans: BTreeMap<String, Plan>) -> BTreeMap<String, Progress> {
     let mut progress = BTreeMap::new();
     for (extension, plan) in plans {

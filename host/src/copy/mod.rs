@@ -1,5 +1,5 @@
-//! Copies an instance from one database into another: SQLite, PostgreSQL, either way. The source is only read. What is
-//! copied is written down with the rows themselves, so that a copy which was killed goes on where it stood.
+//! Copies an instance from one database into another, between SQLite and PostgreSQL in any direction. The source is
+//! only read. Progress is stored together with the rows, so that an interrupted copy can be resumed.
 
 mod digest;
 mod error;
@@ -33,13 +33,13 @@ use self::{
 };
 use crate::{
     config,
-    db::{Attached, Database, DbError},
-    nodes::SameKeys,
+    db::{Database, DbError, ScopedBatch},
+    nodes::KeyConsistency,
     plugins::{Console, Plugins, package::Package},
 };
 
-/// Tables whose rows are of one database or of one moment: which migrations ran, who serves, what changed last, and what
-/// nodes do or did about extensions, and which tickets of the second factor were tried, which last minutes.
+/// Tables whose rows belong to one database or one moment: applied migrations, running nodes, the last changes, the
+/// nodes' changes of extensions, and tried second-factor tickets, which are kept for minutes.
 const NOT_COPIED: [&str; 9] = [
     "tb_migrations",
     "tb_nodes",
@@ -52,7 +52,7 @@ const NOT_COPIED: [&str; 9] = [
     state::TABLE,
 ];
 
-/// Refuses a database to which a copy is unfinished.
+/// Refuses a database that is the target of an unfinished copy.
 ///
 /// # Errors
 /// [`CopyError::Unfinished`], and those of the database.
@@ -65,32 +65,32 @@ pub async fn refuse_unfinished(db: &Arc<dyn Database>) -> Result<(), CopyError> 
 
 /// A copy from one database to another.
 pub struct Copy {
-    /// Where the rows come from.
+    /// The database to copy from.
     pub source: Side,
-    /// Where they go.
+    /// The database to copy to.
     pub target: Side,
     /// The extensions that are installed in the source.
     pub installed: Arc<Plugins>,
-    /// The same extensions over the target, to be asked how their tables are made.
+    /// The same extensions on the target, which are called for the plans of their tables.
     pub asked: Arc<Plugins>,
-    /// Where progress is shown.
+    /// Shows the progress.
     pub console: Console,
-    /// The keys of this folder, held against those that the source is served with.
-    pub keys: SameKeys,
-    /// How a server that works on either side is recognised; where it is none, such a server does not matter.
+    /// Compares the keys of this folder with those that the source is served with.
+    pub keys: KeyConsistency,
+    /// The node configuration by which a running server on either side is detected; `None` skips the check.
     pub unserved: Option<config::Node>,
 }
 
-/// What was copied.
+/// The result of a copy.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// Every table that was copied, as both sides hold it now.
+    /// All copied tables, which are now equal on both sides.
     pub tables: Vec<Verified>,
-    /// Rows that an earlier run had copied.
+    /// Rows that an earlier run copied.
     pub rows_before: u64,
 }
 
-/// What a run works with once it has looked at both sides.
+/// The state of a run after both sides were checked.
 struct Run<'a> {
     copy: &'a Copy,
     packages: Vec<Package>,
@@ -102,7 +102,7 @@ struct Run<'a> {
 }
 
 impl Copy {
-    /// Copies everything, or what is left of an earlier run, and holds both sides against each other.
+    /// Copies everything, or the rest of an earlier run, and compares both sides.
     ///
     /// # Errors
     /// See [`CopyError`].
@@ -160,12 +160,12 @@ impl Run<'_> {
         Ok(verified)
     }
 
-    /// The tables of the source that are copied at all.
+    /// Returns the tables of the source that are to be copied.
     fn wanted(&self) -> impl Iterator<Item = &Table> {
         self.source.values().filter(|table| !NOT_COPIED.contains(&table.name.as_str()))
     }
 
-    /// What stands against copying a table row by row into the one of that name.
+    /// Returns why a table cannot be copied row by row into the target's table of the same name.
     fn problem(&self, table: &Table) -> Option<String> {
         let problem = match self.target.get(&table.name) {
             _ if table.is_special => "it is no plain table",
@@ -179,7 +179,7 @@ impl Run<'_> {
         Some(problem.to_owned())
     }
 
-    /// Writes down which tables are copied row by row: all that the migrations made alike.
+    /// Stores which tables are copied row by row: those that the migrations created equally on both sides.
     async fn plan_rows(&mut self) -> Result<(), CopyError> {
         let mut planned = BTreeMap::new();
         for table in self.wanted().filter(|table| self.problem(table).is_none()) {
@@ -193,7 +193,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Asks the extensions for the tables that are left, makes these, and writes down that they are to be copied.
+    /// Calls the extensions for the remaining tables, creates these, and stores that they are to be copied.
     async fn plan_made(&mut self) -> Result<(), CopyError> {
         let left = self.wanted().filter(|table| !self.state.tables.contains_key(&table.name));
         let left: BTreeMap<String, String> =
@@ -202,7 +202,7 @@ impl Run<'_> {
         let derived = plans.values().flat_map(|plan| plan.derived.clone()).collect();
         let made = extensions::make(&plans);
         let mut planned = extensions::progress(plans);
-        // What an extension has made by itself in the target would be no copy of anything.
+        // A table that an extension created in the target on its own has no counterpart in the source.
         planned.retain(|name, _| self.source.contains_key(name));
         let mut batch = BatchWriter::default();
         State::push_tables(&mut batch, &planned);
@@ -221,7 +221,7 @@ impl Run<'_> {
     async fn go_on(
         &mut self,
         mut batch: BatchWriter,
-        attached: Vec<Attached>,
+        attached: Vec<ScopedBatch>,
         next: Whole,
     ) -> Result<(), CopyError> {
         let at = batch.len();
@@ -242,7 +242,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Copies what is left of every table that is written down, each behind those that it refers to.
+    /// Copies the rest of all planned tables, each after those that it refers to.
     async fn copy_tables(&mut self) -> Result<(), CopyError> {
         let planned: BTreeSet<&String> = self.state.tables.keys().collect();
         let tables = self.target.values().filter(|table| planned.contains(&table.name));
@@ -289,7 +289,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Finishes the tables that extensions made, and lets the target's numbers go on behind the source's.
+    /// Completes the tables that extensions created, and advances the target's sequences past the source's.
     async fn finish(&mut self) -> Result<(), CopyError> {
         let names: Vec<String> = self.state.tables.keys().cloned().collect();
         for name in names {
@@ -330,7 +330,7 @@ impl Run<'_> {
     }
 }
 
-/// Why a table's last statements did not go through.
+/// Returns why a table's final statements failed.
 fn unfinished(table: &str, error: DbError) -> CopyError {
     match error {
         DbError::Condition { .. } => state::explain(table, error, 0),
@@ -343,7 +343,7 @@ fn unfinished(table: &str, error: DbError) -> CopyError {
     }
 }
 
-/// Every page of a table that has few rows.
+/// Returns all pages of a table with few rows.
 async fn all(pages: &mut Pages) -> Result<Vec<Page>, CopyError> {
     let mut all = Vec::new();
     loop {

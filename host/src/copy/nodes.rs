@@ -1,12 +1,12 @@
-//! Whether a server works on a database that is to be copied: what changes meanwhile would be missing in the copy. It looks
-//! at the table of nodes alone.
+//! Checks whether a server is running on a database that is to be copied: its changes would be missing in the copy. It
+//! only reads the table of nodes.
 
 use std::sync::Arc;
 
 use super::{CopyError, side::Side, tables};
 use crate::{config, nodes::Nodes, sql::HostSql};
 
-/// Refuses a database that a node serves.
+/// Refuses a database that a running node uses.
 ///
 /// # Errors
 /// [`CopyError::Served`], and those of the query.

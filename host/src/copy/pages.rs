@@ -1,4 +1,4 @@
-//! Reads a table page by page in the order of its key. It writes nothing, and holds one page.
+//! Reads a table page by page in the order of its key. It writes nothing, and keeps only one page in memory.
 
 use std::ops::Range;
 
@@ -11,9 +11,9 @@ use super::{
 };
 use crate::db::DbError;
 
-/// Rows that are read at once.
+/// The number of rows per page.
 const PAGE_ROWS: usize = 2_048;
-/// Bytes that are read at once, about.
+/// The approximate size of a page in bytes.
 const PAGE_BYTES: usize = 4 << 20;
 
 /// Some rows of a table.
@@ -21,12 +21,12 @@ const PAGE_BYTES: usize = 4 << 20;
 pub struct Page {
     packed: Vec<u8>,
     rows: Vec<Range<usize>>,
-    /// The key of the last row; none where there is no row.
+    /// The key of the last row; empty if there is no row.
     pub last_key: Vec<Value>,
 }
 
 impl Page {
-    /// The rows, each as its packed values.
+    /// Returns the rows, each as its packed values.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.rows.iter().map(|row| &self.packed[row.clone()])
     }
@@ -36,13 +36,13 @@ impl Page {
         self.rows.is_empty()
     }
 
-    /// How many rows there are.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 }
 
-/// Reads the values of one row.
+/// Decodes the values of one row.
 pub fn values(row: &[u8], columns: usize) -> impl Iterator<Item = ValueRef<'_>> {
     let mut reader = Reader::new(row);
     (0..columns).map(move |_| reader.value().expect("the row was read once already"))
@@ -62,11 +62,11 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// The pages of `table` as `side` has it, with its columns in the order of `columns`, behind the row with the key
-    /// `last_key`, or from the first row where that is empty.
+    /// Returns the pages of `table` on `side`, with its columns in the order of `columns`. They start after the row
+    /// with the key `last_key`, or with the first row if that is empty.
     ///
     /// # Errors
-    /// [`CopyError::Table`] where there is nothing to go by.
+    /// [`CopyError::Table`] if the table has no key to page by.
     pub fn new(
         side: &Side,
         table: &Table,
@@ -96,7 +96,7 @@ impl Pages {
         })
     }
 
-    /// The next page; an empty one at the end.
+    /// Returns the next page; an empty one at the end.
     ///
     /// # Errors
     /// Those of the database.
@@ -104,7 +104,7 @@ impl Pages {
         let packed = loop {
             let behind = if self.last_key.is_empty() { "" } else { &self.behind };
             let (select, order, limit) = (&self.select, &self.order, self.limit);
-            // The limit is no parameter, so that the engine plans for it.
+            // The limit is not a parameter, so that the engine plans for it.
             let sql = format!("{select} {behind} ORDER BY {order} LIMIT {limit}");
             match self.side.packed(&sql, &self.last_key).await {
                 Err(DbError::TooLarge { .. }) if self.limit > 1 => self.limit = (self.limit / 8).max(1),
@@ -117,7 +117,7 @@ impl Pages {
         if !page.is_empty() {
             let row_bytes = (page.packed.len() / page.len()).max(1);
             let fitting = (PAGE_BYTES / row_bytes).clamp(1, PAGE_ROWS);
-            // A power of two, so that few statements differ by it.
+            // A power of two, so that there are only few different statements.
             self.limit = 1 << fitting.ilog2();
         }
         Ok(page)
@@ -155,7 +155,7 @@ impl Pages {
     }
 }
 
-/// A key as a person reads it.
+/// Formats a key for people.
 pub fn show_key(key: &[Value]) -> String {
     let part = |value: &Value| match value {
         Value::Integer(number) => number.to_string(),

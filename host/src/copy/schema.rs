@@ -1,5 +1,5 @@
-//! Makes the target's tables as the source has them: the host's and every extension's migrations, all in their newest
-//! version. It copies no rows.
+//! Creates the target's tables like the source's: runs all migrations of the host and of every extension. It copies no
+//! rows.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +14,10 @@ use crate::{
     },
 };
 
-/// Refuses a source whose tables are not those that this program and its extensions would make.
+/// Refuses a source that does not have exactly the migrations of this program and its extensions.
 ///
 /// # Errors
-/// [`CopyError::SourceBehind`], [`CopyError::OneEngine`], and what the migrations themselves say.
+/// [`CopyError::SourceBehind`], [`CopyError::OneEngine`], and those of the migrations.
 pub async fn check_source(source: &Side, target: &Side, packages: &[Package]) -> Result<(), CopyError> {
     check_newest(&Migrator::of_host(&**source.database()), "the host").await?;
     for package in packages {
@@ -40,12 +40,12 @@ async fn check_newest(migrator: &Migrator<'_>, owner: &str) -> Result<(), CopyEr
     if missing == 0 { Ok(()) } else { Err(CopyError::SourceBehind { owner: owner.to_owned(), missing }) }
 }
 
-/// What tells this source, and the form of its tables, from any other: in hex.
+/// Returns a hash that identifies this source and the structure of its tables, in hex.
 ///
 /// # Errors
 /// Those of its query.
 pub async fn fingerprint(source: &Side, tables: &BTreeMap<String, Table>) -> Result<String, DbError> {
-    // The times at which an instance's migrations ran are its own.
+    // The times at which migrations ran differ between instances.
     let applied = "SELECT owner, version, checksum, applied_at FROM tb_migrations ORDER BY owner, version";
     let applied = source.rows(applied, &[]).await?;
     let mut hash = Sha256::new();
@@ -56,7 +56,7 @@ pub async fn fingerprint(source: &Side, tables: &BTreeMap<String, Table>) -> Res
     Ok(hex(&hash.finalize()))
 }
 
-/// Runs every migration on the target. What ran before is not run again.
+/// Runs the target's missing migrations.
 ///
 /// # Errors
 /// Those of the migrations.
@@ -70,7 +70,7 @@ pub async fn make(target: &Side, packages: &[Package]) -> Result<(), CopyError> 
     Ok(())
 }
 
-/// The tables that hold anything after the migrations alone: their rows are replaced, not added to.
+/// Whether a table has rows after the migrations alone: they are replaced, not added to.
 ///
 /// # Errors
 /// Those of its queries.
@@ -79,7 +79,7 @@ pub async fn is_filled(target: &Side, table: &Table) -> Result<bool, DbError> {
     Ok(!target.rows(&sql, &[]).await?.is_empty())
 }
 
-/// Whether the database has none but the tables of an unfinished copy, or none at all; else the name of one.
+/// Returns the name of a table of the database; `None` if it has none.
 ///
 /// # Errors
 /// Those of its query.

@@ -1,4 +1,4 @@
-//! The numbers that engines give to new rows: those of the target go on behind the highest that the source ever gave.
+//! Advances the target's sequences for new rows past the highest number that the source ever assigned.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{
     sql::{integer, text},
 };
 
-/// Table, column, sequence, the last number given.
+/// Returns table, column, sequence, and the last assigned number.
 const POSTGRES: &str = "SELECT c.relname, a.attname, s.relname, pg_sequence_last_value(s.oid) FROM pg_class s \
      JOIN pg_depend d ON d.objid = s.oid AND d.classid = 'pg_class'::regclass \
      AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('i', 'a') \
@@ -22,7 +22,7 @@ const POSTGRES: &str = "SELECT c.relname, a.attname, s.relname, pg_sequence_last
 
 const SQLITE: &str = "SELECT name, seq FROM sqlite_sequence";
 
-/// The highest number that each table of the source has given, where it keeps one.
+/// Returns the highest number that was ever assigned in each table of the source, if it records one.
 ///
 /// # Errors
 /// Those of its query.
@@ -46,7 +46,7 @@ pub async fn given(source: &Side) -> Result<BTreeMap<String, i64>, DbError> {
     }
 }
 
-/// Adds to a batch what makes the target's tables go on behind what was given, and behind the rows that they have.
+/// Adds statements to a batch that advance the target's sequences past `given`, and past the existing rows.
 ///
 /// # Errors
 /// Those of its queries.

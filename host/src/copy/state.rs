@@ -1,5 +1,5 @@
-//! How far a copy has come: the table `tb_copy` in the target, written in the same batch as the rows it tells of. It is
-//! there while the copy is unfinished, and goes with its end.
+//! The state of a copy: the table `tb_copy` in the target, which is written in the same batch as the rows it describes.
+//! It exists only while the copy is unfinished.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::{db::DbError, sql::text};
 /// The table.
 pub const TABLE: &str = "tb_copy";
 
-/// The row of the copy as a whole; no table is called so.
+/// The name of the row for the copy as a whole; no table has this name.
 const WHOLE: &str = "";
 
 const CREATE: &str = "CREATE TABLE tb_copy (name TEXT PRIMARY KEY NOT NULL, state TEXT NOT NULL)";
@@ -20,64 +20,64 @@ const INSERT: &str = "INSERT INTO tb_copy (name, state) VALUES (?1, ?2)";
 const UPDATE: &str = "UPDATE tb_copy SET state = ?2 WHERE name = ?1 AND state = ?3";
 const DROP: &str = "DROP TABLE tb_copy";
 
-/// What is left to do.
+/// The stage of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// The target's tables are made.
+    /// The target's tables are created.
     Schema,
-    /// The rows of all tables that migrations make are copied.
+    /// The rows of all tables that migrations create are copied.
     Rows,
-    /// The rows of the tables that extensions made while they ran are copied, and those tables finished.
+    /// The rows of the tables that extensions create at run time are copied, and those tables completed.
     Made,
-    /// Everything is there, to be held against the source.
+    /// Everything is copied, and is compared with the source.
     Verify,
 }
 
-/// The copy as a whole.
+/// The state of the copy as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Whole {
-    /// Tells the source, and the form of its tables, from others.
+    /// Identifies the source and the structure of its tables.
     pub source: String,
-    /// What is left to do.
+    /// The current stage.
     pub stage: Stage,
-    /// Tables that an extension makes again from others, so that they are not held against the source.
+    /// Tables that an extension derives from others, and that are not compared.
     pub derived: Vec<String>,
 }
 
-/// The copy of one table.
+/// The state of one table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Rows that are copied.
+    /// The number of copied rows.
     pub rows: u64,
-    /// The key of the last of them, packed and in hex; empty before the first.
+    /// The key of the last copied row, packed and in hex; empty before the first.
     pub last_key: String,
-    /// Whether all are.
+    /// Whether all rows are copied.
     pub copied: bool,
-    /// Whether the target's migrations filled it, so that its rows are replaced.
+    /// Whether the target's migrations inserted rows, so that these are replaced.
     pub seeded: bool,
-    /// The extension that says how it is made, in whose name it is finished.
+    /// The extension that declares how it is created, in whose name it is completed.
     pub extension: Option<String>,
-    /// The statements that finish it once every table is copied.
+    /// The statements that complete it once all tables are copied.
     pub finish: Vec<String>,
     /// Whether these have run.
     pub finished: bool,
 }
 
-/// The state of a copy, as the target holds it.
+/// The state of a copy, as stored in the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     /// The copy as a whole.
     pub whole: Whole,
-    /// Each table that is copied.
+    /// All tables that are copied.
     pub tables: BTreeMap<String, Progress>,
 }
 
 impl State {
-    /// The state that a target holds; none where no copy was begun to it.
+    /// Reads the state from a target; `None` if no copy to it was started.
     ///
     /// # Errors
-    /// Those of the database, and what of it cannot be read.
+    /// Those of the database, and decoding errors.
     pub async fn read(side: &Side) -> Result<Option<State>, DbError> {
         if !tables::exists(side, TABLE).await? {
             return Ok(None);
@@ -97,7 +97,7 @@ impl State {
         Ok(Some(State { whole, tables }))
     }
 
-    /// Begins a copy to an empty target.
+    /// Starts a copy to an empty target.
     ///
     /// # Errors
     /// Those of the database.
@@ -110,29 +110,29 @@ impl State {
         Ok(State { whole, tables: BTreeMap::new() })
     }
 
-    /// Adds to a batch that these tables are to be copied.
+    /// Adds statements to a batch that store the initial progress of these tables.
     pub fn push_tables(batch: &mut BatchWriter, tables: &BTreeMap<String, Progress>) {
         tables.iter().for_each(|(name, progress)| push_insert(batch, name, progress));
     }
 
-    /// Adds to a batch that the copy as a whole has come to `next`.
+    /// Adds a statement to a batch that updates the copy as a whole to `next`.
     pub fn push_whole(&self, batch: &mut BatchWriter, next: &Whole) {
         push_update(batch, WHOLE, &self.whole, next);
     }
 
-    /// Adds the end of the record to a batch.
+    /// Adds a statement to a batch that deletes the state.
     pub fn push_end(batch: &mut BatchWriter) {
         batch.push(DROP, [], Expect::Any);
     }
 }
 
-/// Adds to a batch that a table has come from `now` to `next`. It fails as a whole where somebody else has taken it
-/// further.
+/// Adds a statement to a batch that updates a table from `now` to `next`. The batch fails if another process has
+/// updated it.
 pub fn push_progress(batch: &mut BatchWriter, table: &str, now: &Progress, next: &Progress) {
     push_update(batch, table, now, next);
 }
 
-/// Names the cause where a batch failed because the state was not as this process left it.
+/// Names the cause if a batch failed because another process changed the state.
 pub fn explain(table: &str, error: DbError, update_at: usize) -> CopyError {
     match error {
         DbError::Condition { statement, .. } if statement == update_at => {

@@ -1,4 +1,4 @@
-//! Which tables a database has, as its own catalog tells: columns, keys and references. It reads no rows of theirs.
+//! Lists the tables of a database from its catalog: columns, keys and references. It reads none of their rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use crate::{
     sql::{Row, integer, text},
 };
 
-/// Name, whether its rows have a hidden number, whether it is no plain table.
+/// Returns the name, whether its rows have a hidden row number, and whether it is a special table.
 const SQLITE_TABLES: &str = "SELECT name, type = 'table' AND wr = 0, type <> 'table' FROM pragma_table_list \
      WHERE schema = 'main' AND type <> 'view' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY name";
 
@@ -18,7 +18,7 @@ const SQLITE_COLUMNS: &str = "SELECT t.name, x.name, x.pk, x.\"notnull\", upper(
 const SQLITE_REFERENCES: &str = "SELECT t.name, f.\"table\" FROM pragma_table_list t \
      JOIN pragma_foreign_key_list(t.name) f WHERE t.schema = 'main' AND t.type = 'table'";
 
-/// Tables whose rows do not outlive the server are left out: they hold nothing that is to be kept.
+/// Unlogged and temporary tables are left out: their rows are not permanent.
 const POSTGRES_TABLES: &str = "SELECT c.relname, 1, 0 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence = 'p' \
      ORDER BY c.relname COLLATE \"C\"";
@@ -36,23 +36,22 @@ const POSTGRES_REFERENCES: &str = "SELECT c.relname, r.relname FROM pg_constrain
 /// A table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Table {
-    /// Its name.
+    /// The name of the table.
     pub name: String,
-    /// The columns that are written, in order: not those that the engine derives from others.
+    /// The columns that are written, in order, without generated columns.
     pub columns: Vec<String>,
-    /// The columns of its primary key, in order; none where it has no such key without nulls.
+    /// The columns of its primary key, in order; empty if it has no primary key without nulls.
     pub key: Vec<String>,
-    /// The tables that it refers to by foreign keys.
+    /// The tables that its foreign keys refer to.
     pub references: BTreeSet<String>,
-    /// Whether its rows have a hidden number to go by.
+    /// Whether its rows have a hidden row number.
     has_row_number: bool,
-    /// Whether it is no plain table, such as one of full-text search.
+    /// Whether it is a special table, such as one of full-text search.
     pub is_special: bool,
 }
 
 impl Table {
-    /// What its rows are distinguished and paged by, as SQL: to select, to compare, and what it is compared with behind its
-    /// number as a parameter.
+    /// Returns the SQL of the key that identifies its rows and orders its pages.
     pub fn key_sql(&self, engine: Engine) -> Vec<KeyPart> {
         if !self.key.is_empty() {
             return self.key.iter().map(|column| KeyPart::column(column)).collect();
@@ -71,14 +70,14 @@ impl Table {
     }
 }
 
-/// A part of a key as SQL.
+/// One part of a key as SQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPart {
-    /// What is selected.
+    /// The selected expression.
     pub select: String,
-    /// What is ordered by and compared.
+    /// The expression to order by and to compare.
     pub order: String,
-    /// What stands behind a parameter that it is compared with.
+    /// The cast after the parameter that it is compared with.
     pub cast: &'static str,
 }
 
@@ -93,7 +92,7 @@ impl KeyPart {
     }
 }
 
-/// Every table of a database, by name.
+/// Returns all tables of a database, by name.
 ///
 /// # Errors
 /// Those of its queries.
@@ -124,8 +123,8 @@ pub async fn list(side: &Side) -> Result<BTreeMap<String, Table>, DbError> {
     for (name, mut key) in keys {
         key.sort_by_key(|column| column.place);
         let Some(table) = found.get_mut(&name) else { continue };
-        // SQLite lets nulls into a key that does not forbid them, unless it is the row's number; and nothing is behind a
-        // null.
+        // SQLite allows nulls in a primary key without NOT NULL, unless it is the row number. Paging after a null is
+        // not possible, since no comparison with it is true.
         let is_row_number = key.len() == 1 && key[0].is_integer;
         if is_row_number || !table.has_row_number || key.iter().all(|column| column.is_required) {
             table.key = key.into_iter().map(|column| column.name).collect();
@@ -152,7 +151,7 @@ impl KeyColumn {
     }
 }
 
-/// Whether a table is there.
+/// Whether a table exists.
 ///
 /// # Errors
 /// Those of its query.
@@ -167,11 +166,11 @@ pub async fn exists(side: &Side, name: &str) -> Result<bool, DbError> {
     Ok(!side.rows(sql, &[name.into()]).await?.is_empty())
 }
 
-/// The tables in an order in which each comes behind those that it refers to. A table that refers to itself is behind
-/// itself by the order of its keys.
+/// Sorts the tables so that each comes after those that it refers to. For a table that refers to itself, the order of
+/// its keys decides.
 ///
 /// # Errors
-/// The names of those that refer to each other in a circle.
+/// The names of the tables that refer to each other in a cycle.
 pub fn in_order<'a>(tables: impl IntoIterator<Item = &'a Table>) -> Result<Vec<String>, Vec<String>> {
     let mut left: BTreeMap<&str, &Table> =
         tables.into_iter().map(|table| (table.name.as_str(), table)).collect();

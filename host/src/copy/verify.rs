@@ -1,31 +1,31 @@
-//! Holds the target against the source: every row of every table that was copied, read back from both.
+//! Compares the target with the source: reads all rows of all copied tables from both.
 
 use serde::Serialize;
 
 use super::{CopyError, digest::Digest, pages::Pages, side::Side, tables::Table};
 
-/// What a table holds, on both sides alike.
+/// The contents of a table, which are equal on both sides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verified {
     /// The table.
     pub name: String,
-    /// Its rows.
+    /// The number of rows.
     pub rows: u64,
     /// The sum of the SHA-256 hashes of its rows, in hex.
     pub sha256_sum: String,
 }
 
-/// What two tables hold.
+/// The digests of a table on both sides.
 #[derive(Debug)]
 pub struct Compared {
-    /// What the source holds.
+    /// The digest of the source.
     pub source: Digest,
-    /// What the target holds.
+    /// The digest of the target.
     pub target: Digest,
 }
 
 impl Compared {
-    /// The table, if both sides hold the same.
+    /// Returns the table, if both sides are equal.
     pub fn verified(&self, name: &str) -> Option<Verified> {
         let Digest { rows, .. } = self.source;
         let same = self.source == self.target;
@@ -33,7 +33,7 @@ impl Compared {
     }
 }
 
-/// Reads a table from both sides, at once.
+/// Reads a table from both sides concurrently.
 ///
 /// # Errors
 /// Those of the databases.

@@ -1,4 +1,4 @@
-//! Writes the rows of one table into the target, each page together with how far the copy has come. It reads no source.
+//! Writes the rows of one table into the target, each page together with the progress. It does not read the source.
 
 use std::collections::HashMap;
 
@@ -12,16 +12,16 @@ use super::{
     tables::Table,
 };
 use crate::{
-    db::{DbError, Scope},
+    db::{DbError, SqlOwner},
     plugins::package::hex,
 };
 
-/// How many rows one statement inserts: as many as fit, of these.
+/// The numbers of rows that one statement may insert; the largest that fits is used.
 const ROWS_OF_A_STATEMENT: [usize; 3] = [256, 32, 1];
-/// Parameters that a statement may have in either engine.
+/// The maximum number of parameters of a statement, on both engines.
 const PARAMS_MAX: usize = 30_000;
 
-/// Writes into a table.
+/// Writes rows into a table.
 pub struct Writer<'a> {
     side: &'a Side,
     table: &'a Table,
@@ -30,20 +30,20 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// A writer of these columns, in their order, behind what is copied already.
+    /// Returns a writer for these columns, in their order, that continues after `progress`.
     pub fn new(side: &'a Side, table: &'a Table, columns: &'a [String], progress: Progress) -> Writer<'a> {
         Writer { side, table, columns, progress }
     }
 
-    /// How far the table has come.
+    /// Returns the progress of the table.
     pub fn progress(&self) -> &Progress {
         &self.progress
     }
 
-    /// Appends the rows of a page. A page without rows is the last.
+    /// Appends the rows of a page. An empty page is the last one.
     ///
     /// # Errors
-    /// [`CopyError::Row`] for a row that the target does not take, [`CopyError::TwoCopies`], and those of the database.
+    /// [`CopyError::Row`] for a row that the target rejects, [`CopyError::TwoCopies`], and those of the database.
     pub async fn append(&mut self, page: &Page) -> Result<(), CopyError> {
         let mut batch = BatchWriter::default();
         self.push_inserts(&mut batch, page);
@@ -91,7 +91,7 @@ impl<'a> Writer<'a> {
         format!("INSERT INTO {} ({}) VALUES {}", quoted(&self.table.name), columns.join(", "), rows.join(","))
     }
 
-    /// Which row of a refused page it was. Each is tried alone, and nothing of it kept.
+    /// Finds the row of a refused page that caused the error. Each row is tried alone and rolled back.
     async fn find_fault(&self, page: &Page, error: DbError) -> CopyError {
         match self.first_refused(page).await {
             Ok(Some((row, problem))) => {
@@ -105,7 +105,7 @@ impl<'a> Writer<'a> {
     async fn first_refused<'p>(&self, page: &'p Page) -> Result<Option<(&'p [u8], DbError)>, DbError> {
         let sql = self.insert(1);
         let mut transaction =
-            self.side.database().begin(&Scope::Host, super::side::STATEMENT_TIME_MAX).await?;
+            self.side.database().begin(&SqlOwner::Host, super::side::STATEMENT_TIME_MAX).await?;
         let mut refused = None;
         for row in page.rows() {
             let mut batch = BatchWriter::default();
@@ -128,8 +128,9 @@ impl<'a> Writer<'a> {
         show_key(&key)
     }
 
-    /// Puts the rows of the source in the place of those that migrations left in the table: a row of the same key is
-    /// changed, one that the source has not is deleted. Triggers that keep rows from being deleted so stay at peace.
+    /// Replaces the rows that migrations inserted by those of the source: a row with the same key is updated, and one
+    /// that the source does not have is deleted. Triggers that forbid deletions are thereby not fired for the updated
+    /// rows.
     ///
     /// # Errors
     /// As those of [`Writer::append`].
@@ -191,15 +192,15 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Whether an error may be the fault of a row's values.
+/// Whether an error may be caused by a row's values.
 fn is_about_a_row(error: &DbError) -> bool {
     matches!(error, DbError::Unique { .. } | DbError::ForeignKey | DbError::Constraint(_) | DbError::Sql(_))
 }
 
-/// The key that a state holds; empty before the first row.
+/// Decodes the last key of a state; empty before the first row.
 ///
 /// # Errors
-/// [`CopyError::Database`] where it was changed by hand.
+/// [`CopyError::Database`] if it was changed by hand.
 pub fn last_key(progress: &Progress) -> Result<Vec<Value>, CopyError> {
     let unreadable = || DbError::Sql(format!("tb_copy holds no key: {:?}", progress.last_key));
     if progress.last_key.is_empty() {

@@ -1,4 +1,4 @@
-//! The record of applied migrations, as the database returns it. It decides nothing by it.
+//! Decodes the record of applied migrations. It makes no decisions from it.
 
 use tinybase_abi::codec::{Reader, RowsHead, Value, ValueRef};
 
@@ -7,17 +7,17 @@ use super::{DbError, migrations::MigrateError};
 /// An applied migration as recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
-    /// Its number.
+    /// The version number.
     pub version: u32,
-    /// Its title.
+    /// The title.
     pub title: String,
-    /// Of the script that applied it, see [`Migration::checksum`].
+    /// The checksum of the script that applied it, see [`Migration::checksum`].
     pub checksum: String,
-    /// When (RFC 3339).
+    /// When it was applied (RFC 3339).
     pub applied_at: String,
 }
 
-/// Reads the rows `version, title, checksum, applied_at`.
+/// Decodes rows of `version, title, checksum, applied_at`.
 pub(super) fn read_applied(packed: &[u8]) -> Result<Vec<Applied>, MigrateError> {
     let head = RowsHead::read(packed)?;
     let mut reader = Reader::new(&packed[head.start..]);

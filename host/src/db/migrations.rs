@@ -1,5 +1,6 @@
-//! Brings a database's tables to a version, up and down: the host's own and each extension's, one transaction a
-//! migration, with a record of what was applied. It knows no engine; the SQL of each lives in `migrations/<engine>/`.
+//! Migrates the tables of a database up and down: those of the host and those of each extension. Each migration runs in
+//! its own transaction, and a record of applied migrations is kept. It is independent of the engine; the SQL of each
+//! engine lives in `migrations/<engine>/`.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -8,12 +9,14 @@ use thiserror::Error;
 use tinybase_abi::codec::{BatchWriter, CodecError, Expect, RowsHead, ValueRef, pack_values};
 
 pub use super::migration_record::Applied;
-use super::{Cost, Database, DbError, Engine, Query, Scope, Transaction, migration_record::read_applied};
+use super::{
+    Database, DbError, Engine, Query, ReadHint, SqlOwner, Transaction, migration_record::read_applied,
+};
 
-/// How long one of the host's own migrations may take.
+/// The maximum time that one of the host's own migrations may take.
 pub const MIGRATION_TIME_MAX: Duration = Duration::from_secs(3600);
 
-/// Under which name the host's own migrations are recorded; no extension may be called so.
+/// The owner under which the host's own migrations are recorded. No extension may have this name.
 const HOST_OWNER: &str = "host";
 
 const CREATE_RECORD: &str = "CREATE TABLE IF NOT EXISTS tb_migrations (
@@ -25,21 +28,21 @@ const CREATE_RECORD: &str = "CREATE TABLE IF NOT EXISTS tb_migrations (
     PRIMARY KEY (owner, version)
 )";
 
-/// One step from a version to the next, and back.
+/// A migration from one version to the next, and back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Migration {
-    /// Its number; an owner's first is 1, and none is left out.
+    /// The version number. An owner's first is 1, and there are no gaps.
     pub version: u32,
-    /// What it is about, as in its file's name.
+    /// The title, as in the file name.
     pub title: Cow<'static, str>,
     /// The script that applies it.
     pub up: Cow<'static, str>,
-    /// The script that reverts it; empty where there is no way back.
+    /// The script that reverts it; empty if it cannot be reverted.
     pub down: Cow<'static, str>,
 }
 
 impl Migration {
-    /// The SHA-256 of the script that applies it, in hex.
+    /// Returns the SHA-256 of the `up` script, in hex.
     pub fn checksum(&self) -> String {
         use std::fmt::Write;
         Sha256::digest(self.up.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
@@ -77,7 +80,8 @@ macro_rules! embedded {
     };
 }
 
-/// The host's own migrations for an engine, which are built into the binary. Both engines have the same versions.
+/// Returns the host's own migrations for an engine, which are built into the binary. Both engines have the same
+/// versions.
 pub fn host_migrations(engine: Engine) -> Vec<Migration> {
     match engine {
         Engine::Sqlite => embedded!("sqlite"),
@@ -88,32 +92,32 @@ pub fn host_migrations(engine: Engine) -> Vec<Migration> {
 /// Why a migration was not applied or reverted.
 #[derive(Debug, Error)]
 pub enum MigrateError {
-    /// The list of migrations is not 1, 2, 3, …
+    /// The versions of the migrations are not 1, 2, 3, …
     #[error(
         "the migrations of {owner} have a gap: {expected} must follow, but {found} does; number them without gaps"
     )]
     Gap {
-        /// Whose.
+        /// The owner of the migrations.
         owner: String,
-        /// The version that should come.
+        /// The version that was expected.
         expected: u32,
-        /// The version that comes.
+        /// The version that was found.
         found: u32,
     },
-    /// An extension has the host's name.
+    /// An extension has the name that is reserved for the host.
     #[error("no extension may be called {HOST_OWNER}; choose another name")]
     ReservedOwner,
-    /// An applied migration reads otherwise today.
+    /// The script of an applied migration has changed since.
     #[error(
         "migration {version} ({title}) of {owner} was changed after it was applied; restore its text, \
          and put the change into a new migration"
     )]
     Changed {
-        /// Whose.
+        /// The owner of the migration.
         owner: String,
-        /// Which.
+        /// The version.
         version: u32,
-        /// Its title.
+        /// The title.
         title: String,
     },
     /// The database is newer than this program.
@@ -122,41 +126,41 @@ pub enum MigrateError {
          use the newer version that applied it, to serve or to downgrade the database"
     )]
     Unknown {
-        /// Whose.
+        /// The owner of the migration.
         owner: String,
-        /// Which.
+        /// The version.
         version: u32,
-        /// Its title.
+        /// The title.
         title: String,
     },
-    /// The version asked for does not exist.
+    /// The requested version does not exist.
     #[error("{owner} has no version {version}; its versions are 0 to {newest}")]
     NoSuchVersion {
-        /// Whose.
+        /// The owner of the migrations.
         owner: String,
-        /// The version asked for.
+        /// The requested version.
         version: u32,
-        /// The newest there is.
+        /// The newest version.
         newest: u32,
     },
-    /// A migration without a way back stands in the way down.
+    /// A migration that would have to be reverted has no `down` script.
     #[error("migration {version} ({title}) of {owner} cannot be reverted; restore a backup from before it")]
     NoWayBack {
-        /// Whose.
+        /// The owner of the migration.
         owner: String,
-        /// Which.
+        /// The version.
         version: u32,
-        /// Its title.
+        /// The title.
         title: String,
     },
-    /// The script of a migration failed; nothing of it was kept.
+    /// The script of a migration failed and was rolled back.
     #[error("migration {version} ({title}) of {owner} failed and was undone: {source}")]
     Failed {
-        /// Whose.
+        /// The owner of the migration.
         owner: String,
-        /// Which.
+        /// The version.
         version: u32,
-        /// Its title.
+        /// The title.
         title: String,
         /// The database's error.
         source: DbError,
@@ -172,36 +176,36 @@ impl From<CodecError> for MigrateError {
     }
 }
 
-/// A migration as the database or the program knows it.
+/// A migration that the database or the program knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryEntry {
-    /// Its number.
+    /// The version number.
     pub version: u32,
-    /// Its title.
+    /// The title.
     pub title: String,
-    /// When it was applied (RFC 3339); `None` if it is not.
+    /// When it was applied (RFC 3339); `None` if it was not.
     pub applied_at: Option<String>,
 }
 
 /// Applies and reverts the migrations of one owner.
 pub struct Migrator<'a> {
     db: &'a dyn Database,
-    scope: Scope,
+    scope: SqlOwner,
     owner: String,
     migrations: Vec<Migration>,
 }
 
 impl<'a> Migrator<'a> {
-    /// A migrator of the host's own tables.
+    /// Returns a migrator of the host's own tables.
     pub fn of_host(db: &'a dyn Database) -> Migrator<'a> {
         let migrations = host_migrations(db.engine());
-        Migrator { db, scope: Scope::Host, owner: HOST_OWNER.to_owned(), migrations }
+        Migrator { db, scope: SqlOwner::Host, owner: HOST_OWNER.to_owned(), migrations }
     }
 
-    /// A migrator of an extension's tables; its scripts run in the extension's scope.
+    /// Returns a migrator of an extension's tables. Its scripts run in the extension's scope.
     ///
     /// # Errors
-    /// [`MigrateError::Gap`] if the list is not 1, 2, 3, …; [`MigrateError::ReservedOwner`] for the host's name.
+    /// [`MigrateError::Gap`] if the versions are not 1, 2, 3, …; [`MigrateError::ReservedOwner`] for the host's name.
     pub fn of_extension(
         db: &'a dyn Database,
         name: &str,
@@ -217,34 +221,37 @@ impl<'a> Migrator<'a> {
                 return Err(MigrateError::Gap { owner, expected, found });
             }
         }
-        Ok(Migrator { db, scope: Scope::Extension(name.into()), owner: name.to_owned(), migrations })
+        Ok(Migrator { db, scope: SqlOwner::Extension(name.into()), owner: name.to_owned(), migrations })
     }
 
     fn newest(&self) -> u32 {
         self.migrations.last().map_or(0, |migration| migration.version)
     }
 
-    /// The version that the database is at; 0 before the first migration.
+    /// Returns the current version of the database; 0 before the first migration.
     ///
     /// # Errors
-    /// [`MigrateError::Changed`] or [`MigrateError::Unknown`] if what was applied is not what this program knows.
+    /// [`MigrateError::Changed`] or [`MigrateError::Unknown`] if the applied migrations differ from those of this
+    /// program.
     pub async fn current(&self) -> Result<u32, MigrateError> {
         let applied = self.applied().await?;
         self.check(&applied)?;
         Ok(applied.last().map_or(0, |last| last.version))
     }
 
-    /// The steps that are missing above what was recorded, as the caller has read it.
+    /// Returns the steps from the newest migration in `recorded`, which the caller has read, to the newest one of this
+    /// program.
     ///
     /// # Errors
-    /// [`MigrateError::Changed`] or [`MigrateError::Unknown`] if what was applied is not what this program knows.
+    /// [`MigrateError::Changed`] or [`MigrateError::Unknown`] if the applied migrations differ from those of this
+    /// program.
     pub fn missing(&self, recorded: &[Applied]) -> Result<Vec<Way<'_>>, MigrateError> {
         self.check(recorded)?;
         let current = recorded.last().map_or(0, |last| last.version);
         Ok(self.between(current, self.newest()).iter().map(|step| Way(step, Direction::Up)).collect())
     }
 
-    /// Every migration, applied or not, by version. Those that this program does not know are listed too.
+    /// Returns all migrations by version, applied or not, including those that this program does not know.
     ///
     /// # Errors
     /// [`MigrateError::Record`] if the record cannot be read.
@@ -263,10 +270,10 @@ impl<'a> Migrator<'a> {
         Ok(done.chain(known).collect())
     }
 
-    /// Applies what is missing up to `target`, or to the newest. Answers the versions that were applied.
+    /// Applies the missing migrations up to `target`, or up to the newest. Returns the versions that were applied.
     ///
     /// # Errors
-    /// See [`MigrateError`]. Those before the one that failed stay applied.
+    /// See [`MigrateError`]. Migrations before the one that failed stay applied.
     pub async fn upgrade(&self, target: Option<u32>) -> Result<Vec<u32>, MigrateError> {
         let target = self.known_version(target.unwrap_or_else(|| self.newest()))?;
         let current = self.current().await?;
@@ -280,10 +287,10 @@ impl<'a> Migrator<'a> {
         Ok(done)
     }
 
-    /// Reverts everything above `target`, newest first. Answers the versions that were reverted.
+    /// Reverts all migrations above `target`, newest first. Returns the versions that were reverted.
     ///
     /// # Errors
-    /// See [`MigrateError`]. Those after the one that failed stay reverted.
+    /// See [`MigrateError`]. Migrations that were reverted before the failure stay reverted.
     pub async fn downgrade(&self, target: u32) -> Result<Vec<u32>, MigrateError> {
         let target = self.known_version(target)?;
         let current = self.current().await?;
@@ -304,7 +311,8 @@ impl<'a> Migrator<'a> {
         Ok(done)
     }
 
-    /// The steps from where the tables are to the newest version, or back to `target` where they are above it.
+    /// Returns the steps from the current version to the newest one, or back to `target` if the current version is
+    /// above it.
     ///
     /// # Errors
     /// See [`MigrateError`].
@@ -325,7 +333,7 @@ impl<'a> Migrator<'a> {
         Ok(back.map(|step| Way(step, Direction::Down)).collect())
     }
 
-    /// Takes these steps in a transaction that the caller commits, so that all of them count or none.
+    /// Runs these steps in a transaction that the caller commits, so that all or none of them take effect.
     ///
     /// # Errors
     /// See [`MigrateError`].
@@ -350,7 +358,8 @@ impl<'a> Migrator<'a> {
         Err(MigrateError::NoSuchVersion { owner: self.owner.clone(), version, newest })
     }
 
-    /// The migrations above one version, up to another. Versions are 1, 2, 3, …, so each stands at its place.
+    /// Returns the migrations above one version, up to another. Versions are 1, 2, 3, …, so the version before a
+    /// migration is its index.
     fn between(&self, above: u32, up_to: u32) -> &[Migration] {
         self.migrations.get(above as usize..up_to as usize).unwrap_or(&[])
     }
@@ -373,21 +382,21 @@ impl<'a> Migrator<'a> {
     async fn applied(&self) -> Result<Vec<Applied>, MigrateError> {
         let mut create = BatchWriter::default();
         create.push(CREATE_RECORD, [], Expect::Any);
-        self.db.apply(&Scope::Host, create.finish()).await?;
+        self.db.apply(&SqlOwner::Host, create.finish()).await?;
         let params = pack_values([ValueRef::Text(&self.owner)]);
         let rows = self.db.query(Query {
-            scope: &Scope::Host,
+            scope: &SqlOwner::Host,
             sql: "SELECT version, title, checksum, applied_at FROM tb_migrations WHERE owner = ?1 ORDER BY version",
             params: &params,
-            cost: Cost::Short,
+            hint: ReadHint::Indexed,
             deadline: None,
         });
         read_applied(&rows.await?)
     }
 
-    /// Takes one step in a transaction of its own. Answers false where another process has just taken it.
+    /// Runs one step in its own transaction. Returns false if another process has already run it.
     async fn step(&self, migration: &Migration, direction: Direction) -> Result<bool, MigrateError> {
-        let mut transaction = self.db.begin(&Scope::Host, MIGRATION_TIME_MAX).await?;
+        let mut transaction = self.db.begin(&SqlOwner::Host, MIGRATION_TIME_MAX).await?;
         match self.step_within(&mut *transaction, migration, direction).await {
             Ok(true) => transaction.commit().await.map(|()| true),
             Ok(false) => transaction.rollback().await.map(|()| false),
@@ -432,7 +441,7 @@ impl<'a> Migrator<'a> {
     }
 }
 
-/// A step that is to be taken.
+/// A step that is to be run.
 #[derive(Debug, Clone, Copy)]
 pub struct Way<'m>(&'m Migration, Direction);
 

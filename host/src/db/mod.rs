@@ -1,5 +1,5 @@
-//! The `Database` trait: what the host and, through the host's services, every plugin reads and writes by.
-//! Engines live in folders of their own; nothing outside of them names an engine's crate.
+//! The `Database` trait, through which the host reads and writes, and every plugin through the host's services. Each
+//! engine has its own folder; nothing outside of that folder names an engine's crate.
 
 mod migration_record;
 pub mod migrations;
@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 use tinybase_abi::codec::CodecError;
 
-/// Which engine holds the data: SQL that differs between them is chosen by it.
+/// The engine that stores the data. Callers use it to choose SQL that differs between engines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
     /// The embedded SQLite file.
@@ -32,19 +32,19 @@ pub enum Engine {
     Postgres,
 }
 
-/// What keeps an extension's statements to its own tables.
+/// The mechanism that restricts an extension's statements to its own tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExtensionRights {
-    /// SQLite's authorizer, which is asked about whatever a statement touches.
+    /// SQLite's authorizer, which checks everything that a statement touches.
     Authorizer,
-    /// A database role of the extension's own, and the text of its statements.
+    /// A database role per extension, and checks of the statement text.
     Roles,
-    /// The text of its statements alone.
+    /// Checks of the statement text alone.
     Text,
 }
 
 impl ExtensionRights {
-    /// The word by which the administration shows it.
+    /// Returns the name that the administration shows.
     pub fn name(self) -> &'static str {
         match self {
             ExtensionRights::Authorizer => "authorizer",
@@ -54,67 +54,68 @@ impl ExtensionRights {
     }
 }
 
-/// When a write counts as done.
+/// When a write is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
     /// Once it is on disk: it survives a power cut.
     #[default]
     Full,
-    /// Once the operating system has it: it survives a crash of the process, a power cut may take the last moments.
+    /// Once the operating system has it: it survives a crash of the process, but a power cut may lose the latest
+    /// writes.
     Normal,
 }
 
-/// In whose name a statement runs. A plugin's statements may write only tables that begin with its prefix.
+/// The owner in whose name a statement runs. A plugin's statements may write only to tables that begin with its prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Scope {
-    /// The host itself: every table.
+pub enum SqlOwner {
+    /// The host itself, which may use every table.
     Host,
-    /// An extension: its name, which with `_` behind it is the prefix of its tables.
+    /// An extension, by name. The name followed by `_` is the prefix of its tables.
     Extension(Arc<str>),
 }
 
-impl Scope {
-    /// The extension's name, `None` for the host.
+impl SqlOwner {
+    /// Returns the extension's name, or `None` for the host.
     pub fn extension(&self) -> Option<&str> {
         match self {
-            Scope::Host => None,
-            Scope::Extension(name) => Some(name),
+            SqlOwner::Host => None,
+            SqlOwner::Extension(name) => Some(name),
         }
     }
 }
 
-/// What a read may cost, as far as the caller knows.
+/// The cost of a read, as far as the caller knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Cost {
-    /// One row at most, by a key, with a plain `SELECT` that depends on nothing but its parameters: answered as
-    /// [`Cost::Short`], and on PostgreSQL together with others that run the same statement meanwhile.
-    Key,
-    /// A few rows by key or index: answered on the calling thread.
-    Short,
-    /// Anything else: answered by a reader thread, so that a scan never stalls others.
+pub enum ReadHint {
+    /// At most one row, by a key, with a plain `SELECT` that depends only on its parameters. Runs like
+    /// [`ReadHint::Indexed`]; PostgreSQL batches it with concurrent runs of the same statement.
+    PointLookup,
+    /// A few rows by key or index. Runs on the calling thread.
+    Indexed,
+    /// Anything else. Runs on a reader thread, so that a scan never blocks other reads.
     #[default]
-    Unknown,
+    Scan,
 }
 
 /// A read of one statement.
 #[derive(Debug, Clone, Copy)]
 pub struct Query<'a> {
-    /// In whose name it runs.
-    pub scope: &'a Scope,
+    /// The owner in whose name it runs.
+    pub scope: &'a SqlOwner,
     /// One statement that changes nothing.
     pub sql: &'a str,
     /// Its parameters, packed by [`tinybase_abi::codec::pack_values`].
     pub params: &'a [u8],
-    /// What it may cost.
-    pub cost: Cost,
-    /// How long it may take; `None` is the engine's configured default.
+    /// Its expected cost.
+    pub hint: ReadHint,
+    /// The maximum time it may take; `None` is the engine's configured default.
     pub deadline: Option<Duration>,
 }
 
-/// Why the database did not do what it was asked. `code` is stable; plugins and the HTTP API see it.
+/// Why a database call failed. [`DbError::code`] is stable; plugins and the HTTP API see it.
 #[derive(Debug, Clone, Error)]
 pub enum DbError {
-    /// A unique constraint refused a value.
+    /// A unique constraint was violated.
     #[error("a value for {} is already taken", .columns.join(", "))]
     Unique {
         /// The table.
@@ -122,76 +123,75 @@ pub enum DbError {
         /// The columns of the constraint.
         columns: Vec<String>,
     },
-    /// A foreign key refused a change.
+    /// A foreign key constraint was violated.
     #[error("a reference does not hold")]
     ForeignKey,
-    /// A `NOT NULL` or `CHECK` constraint refused a value.
+    /// A `NOT NULL` or `CHECK` constraint was violated.
     #[error("a constraint does not hold: {0}")]
     Constraint(String),
-    /// A statement of a batch did not affect as many rows as it must; nothing of the batch was applied.
+    /// A statement of a batch did not affect the expected number of rows; nothing of the batch was applied.
     #[error("statement {statement} affected {affected} rows")]
     Condition {
-        /// The statement's position, from 0.
+        /// The index of the statement, from 0.
         statement: usize,
-        /// How many rows it affected.
+        /// The number of rows it affected.
         affected: u64,
     },
     /// The statement took longer than its deadline.
     #[error("the statement took longer than its deadline of {} ms", .0.as_millis())]
     Timeout(Duration),
-    /// The engine is overloaded, or another process holds it; the same call may go through later.
+    /// The engine is overloaded, or another process has it locked. A retry may succeed.
     #[error("the database is busy")]
     Busy,
-    /// What is held for all requests leaves no room for the result; the same call may go through later.
+    /// Concurrent requests use too much memory, so there is no room for the result. A retry may succeed.
     #[error("the server holds too much for other requests at once; try again shortly")]
     NoRoom,
-    /// The result is larger than a result may be.
+    /// The result is larger than the limit.
     #[error("the result is larger than {bytes_max} bytes")]
     TooLarge {
         /// The limit in bytes.
         bytes_max: usize,
     },
-    /// The statement touches a table that its scope may not.
+    /// The statement touches a table that its scope may not use.
     #[error("{scope} may not use the table {table}")]
     Denied {
-        /// Who asked.
+        /// The owner of the statement.
         scope: String,
         /// The table.
         table: String,
     },
-    /// The statement nests so deep that the engine does not read it.
+    /// The statement is nested too deeply for the engine to parse.
     #[error("{0}")]
     TooDeep(String),
-    /// The statement is not valid, or fails at run time.
+    /// The statement is not valid, or failed at run time.
     #[error("{0}")]
     Sql(String),
-    /// The engine cannot hold a value, such as a text with the character NUL in PostgreSQL.
+    /// The engine cannot store a value, such as a text with the character NUL in PostgreSQL.
     #[error("{0}")]
     InvalidValue(String),
-    /// A table or column is not there, or not as it was: another node has just changed the schema. Whoever keeps a
-    /// schema in memory reads it again and tries once more.
+    /// A table or column is missing or has changed, because another node has just changed the schema. Callers that
+    /// cache the schema reload it and retry once.
     #[error("the schema was changed meanwhile: {0}")]
     SchemaChanged(String),
-    /// The server does not answer, or is about to stop or to start; the same call may go through later.
+    /// The server does not respond, or is stopping or starting. A retry may succeed.
     #[error("the database is not available: {0}")]
     Unavailable(String),
-    /// There is no room left where the data is kept. Nothing of the change was applied; once there is room the same goes
-    /// through.
+    /// The disk of the database is full. Nothing of the change was applied; a retry succeeds once there is space.
     #[error("the disk of the database is full ({0}); free some space and try again")]
     DiskFull(String),
-    /// The database file was removed, or another was put in its place, while it was open: what is written reaches nobody.
+    /// The open database file was removed or replaced, so nobody can read what is written to it.
     #[error("{0}")]
     FileReplaced(String),
     /// A packed buffer was malformed.
     #[error(transparent)]
     Codec(#[from] CodecError),
-    /// The database is shut down, its disk failed, or what says where it is will not do.
+    /// The database is shut down, its disk failed, or its configured location is not usable.
     #[error("the database cannot be used: {0}")]
     Closed(String),
 }
 
 impl DbError {
-    /// The stable code of this error.
+    /// Returns the stable code of this error.
     pub fn code(&self) -> &'static str {
         match self {
             DbError::Unique { .. } => "db_unique",
@@ -216,87 +216,94 @@ impl DbError {
     }
 }
 
-/// An answer that may be there at once. A short read is; to poll it costs no allocation.
-pub enum Answer<T> {
-    /// The answer.
+/// A result that may be available immediately, as that of a short read is. Polling it then allocates nothing.
+pub enum DbFuture<T> {
+    /// The result is available.
     Ready(Option<Result<T, DbError>>),
-    /// The answer is on its way.
+    /// The result is pending.
     Later(BoxFuture<'static, Result<T, DbError>>),
 }
 
-impl<T> Answer<T> {
-    /// An answer that is there.
-    pub fn ready(result: Result<T, DbError>) -> Answer<T> {
-        Answer::Ready(Some(result))
+impl<T> DbFuture<T> {
+    /// Returns a future whose result is available.
+    pub fn ready(result: Result<T, DbError>) -> DbFuture<T> {
+        DbFuture::Ready(Some(result))
     }
 }
 
-impl<T: Unpin> Future for Answer<T> {
+impl<T: Unpin> Future for DbFuture<T> {
     type Output = Result<T, DbError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
-            Answer::Ready(result) => Poll::Ready(result.take().expect("an answer is polled to its end once")),
-            Answer::Later(future) => future.as_mut().poll(context),
+            DbFuture::Ready(result) => {
+                Poll::Ready(result.take().expect("an answer is polled to its end once"))
+            }
+            DbFuture::Later(future) => future.as_mut().poll(context),
         }
     }
 }
 
-/// A transaction across calls. Dropped before [`Transaction::commit`], it is rolled back; past its deadline it is
-/// rolled back too, and every later call answers [`DbError::Timeout`].
+/// A transaction across calls. It is rolled back if dropped before [`Transaction::commit`], and once its deadline has
+/// passed; every later call then returns [`DbError::Timeout`].
 pub trait Transaction: Send {
-    /// Reads within the transaction; answers packed rows.
+    /// Reads within the transaction; returns packed rows.
     fn query(&mut self, sql: String, params: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>>;
-    /// Applies a packed batch within the transaction; answers a packed result.
+    /// Applies a packed batch within the transaction; returns a packed result.
     fn apply(&mut self, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>>;
-    /// Applies a packed batch within the transaction in the name of `scope`, not of the one it was begun in: so a
-    /// plugin's migration commits together with the host's record of it.
-    fn apply_as(&mut self, scope: &Scope, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>>;
-    /// Makes everything durable as the configuration says.
+    /// Applies a packed batch within the transaction in the name of `scope` instead of the owner that began it. A
+    /// plugin's migration is thereby committed together with the host's record of it.
+    fn apply_as(&mut self, scope: &SqlOwner, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>>;
+    /// Commits. The changes are then as durable as configured.
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), DbError>>;
-    /// Undoes everything.
+    /// Rolls back.
     fn rollback(self: Box<Self>) -> BoxFuture<'static, Result<(), DbError>>;
 }
 
-/// A packed batch that is applied with another one, in a scope of its own.
-pub type Attached = (Scope, Vec<u8>);
+/// A packed batch that is applied together with another one, in its own scope.
+pub type ScopedBatch = (SqlOwner, Vec<u8>);
 
-/// What an engine offers.
+/// A database engine.
 pub trait Database: Send + Sync + 'static {
-    /// Which engine it is.
+    /// Returns the kind of engine.
     fn engine(&self) -> Engine;
-    /// Reads; answers packed rows ([`tinybase_abi::codec::RowsWriter`]).
-    fn query(&self, query: Query<'_>) -> Answer<Vec<u8>>;
-    /// Applies a packed batch ([`tinybase_abi::codec::BatchWriter`]) together or not at all; answers a packed result
-    /// ([`tinybase_abi::codec::BatchResultWriter`]) once it is as durable as the configuration says.
-    /// A statement without parameters may be a script of several, each ended by `;`.
-    fn apply(&self, scope: &Scope, batch: Vec<u8>) -> Answer<Vec<u8>> {
+    /// Reads; returns packed rows ([`tinybase_abi::codec::RowsWriter`]).
+    fn query(&self, query: Query<'_>) -> DbFuture<Vec<u8>>;
+    /// Applies a packed batch ([`tinybase_abi::codec::BatchWriter`]) atomically. Returns a packed result
+    /// ([`tinybase_abi::codec::BatchResultWriter`]) once the changes are as durable as configured.
+    /// A statement without parameters may be a script of several statements, each ended by `;`.
+    fn apply(&self, scope: &SqlOwner, batch: Vec<u8>) -> DbFuture<Vec<u8>> {
         self.apply_attached(scope, batch, Vec::new())
     }
-    /// Applies a packed batch and, behind it, others in scopes of their own: all of it together or not at all. So the
-    /// statements that a hook adds commit with the change of another plugin. Answers the first batch's result.
-    fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<Attached>) -> Answer<Vec<u8>>;
+    /// Applies a packed batch, and then others in their own scopes, atomically. Statements that a hook adds are thereby
+    /// committed together with the change of another plugin. Returns the first batch's result.
+    fn apply_attached(
+        &self,
+        scope: &SqlOwner,
+        batch: Vec<u8>,
+        attached: Vec<ScopedBatch>,
+    ) -> DbFuture<Vec<u8>>;
     /// Begins a transaction that may span calls until `deadline` has passed. Other writers wait meanwhile.
     fn begin(
         &self,
-        scope: &Scope,
+        scope: &SqlOwner,
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>>;
-    /// The time that `ValueRef::Now` stands for: on PostgreSQL the server's as this process knows it, the same for all nodes
-    /// whatever their own clocks show.
+    /// Returns the time that `ValueRef::Now` stands for. On PostgreSQL it is the server's time as this process knows
+    /// it: the same for all nodes, whatever their own clocks show.
     fn now(&self) -> Timestamp;
-    /// A number that changes whenever another process has changed what nodes keep in memory: on SQLite any data, on
-    /// PostgreSQL what a trigger of `tb_note_change` watches. Where that cannot be known, it is another at each call.
-    fn foreign_changes(&self) -> u64;
-    /// Writes something that is never read, as durably as every write: whether the disk takes it.
+    /// Returns a number that changes whenever another process has changed data that nodes may cache: on SQLite any
+    /// data, on PostgreSQL what a trigger of `tb_note_change` watches. If that is unknown, every call returns a
+    /// different number.
+    fn external_change_count(&self) -> u64;
+    /// Makes a write that is never read, as durable as every write, to check that the disk accepts writes.
     fn write_probe(&self) -> BoxFuture<'static, Result<(), DbError>>;
-    /// What keeps extensions' statements to their own tables.
+    /// Returns the mechanism that restricts extensions' statements to their own tables.
     fn extension_rights(&self) -> ExtensionRights;
-    /// Forgets an extension whose tables were dropped: what the engine itself keeps for it is taken away.
+    /// Removes what the engine itself keeps for an extension whose tables were dropped.
     fn forget_extension(&self, name: &str) -> BoxFuture<'static, Result<(), DbError>>;
-    /// Copies the whole database, as it is at one moment, into a file that is not there yet. Answers false where the engine
-    /// has no file to copy.
+    /// Copies the whole database, as of one moment, into a new file. Returns false if the engine has no file to copy.
     fn snapshot(&self, into: PathBuf) -> BoxFuture<'static, Result<bool, DbError>>;
-    /// Writes out what is pending and closes; every later call answers [`DbError::Closed`].
+    /// Writes out pending changes and closes the database; every later call returns [`DbError::Closed`].
     fn shut_down(&self) -> BoxFuture<'static, ()>;
 }

@@ -1,5 +1,5 @@
-//! What tests of several nodes share: a PostgreSQL database of the test's own, which each node opens for itself. It is never
-//! part of the program.
+//! Shared by tests of several nodes: a PostgreSQL database per test, which each node opens itself. It is never part of
+//! the program.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use super::{
 };
 use crate::sql::HostSql;
 
-/// A database with the host's tables, which is dropped with this.
+/// A database with the host's tables. It is dropped with this value.
 pub(crate) struct OnPostgres(tinybase_test_postgres::Database);
 
 impl OnPostgres {
-    /// `None` where the run has no PostgreSQL server: SQLite has one node.
+    /// Creates and migrates a database. Returns `None` if the run has no PostgreSQL server: SQLite has one node.
     pub(crate) async fn migrated() -> Option<OnPostgres> {
         let database = OnPostgres(tinybase_test_postgres::Database::create(&server_url()?).unwrap());
         let db = database.open().await;
@@ -25,13 +25,13 @@ impl OnPostgres {
         Some(database)
     }
 
-    /// The database as a further node opens it.
+    /// Opens the database as another node.
     pub(crate) async fn node(&self) -> HostSql {
         HostSql::new(self.open().await)
     }
 
-    /// Sets the clock of the database apart from that of the machine, for nodes that open it from now on: `1 hour` is ahead.
-    /// What the server answers by itself comes from a function of the same name that is found first.
+    /// Shifts the database's clock relative to the machine's, for nodes that open the database from now on: `1 hour` is
+    /// ahead. It does so with a function of the same name that the server finds before its own.
     pub(crate) fn move_clock(&self, apart: &str) {
         let moved = format!(
             "CREATE SCHEMA moved; CREATE FUNCTION moved.clock_timestamp() RETURNS timestamptz LANGUAGE sql \

@@ -1,5 +1,5 @@
-//! Turns between callers: who asks for much waits behind their own, not before others. It keeps who a task works for, and the
-//! queue of reads that threads take from; it reads nothing itself.
+//! Fair queueing between callers: a caller's many reads delay that caller, not the others. It tracks the caller that a
+//! task works for, and owns the queue of reads that threads take from; it reads nothing itself.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -13,9 +13,9 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::DbError;
-use crate::{accounts, observe::stats::DATABASE};
+use crate::{accounts, metrics::stats::DATABASE};
 
-/// Whom a call of the database is made for, as a number that differs from caller to caller.
+/// The caller on whose behalf the database is called, as a number that differs between callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CallerKey(u64);
 
@@ -24,11 +24,11 @@ tokio::task_local! {
 }
 
 impl CallerKey {
-    /// What nobody asked for: the host's own work, and that of extensions outside of a request.
+    /// Work without a caller: the host's own, and that of extensions outside of a request.
     pub const NOBODY: CallerKey = CallerKey(0);
 
-    /// The application token, the user, or else the address that a request came from. Addresses of one IPv6 network that a
-    /// customer gets are one caller.
+    /// Returns the key of the application token, the user, or else the address that a request came from. The addresses
+    /// of one customer's IPv6 network count as one caller.
     pub fn of(caller: Option<&accounts::Caller>, address: IpAddr) -> CallerKey {
         match (caller, address) {
             (Some(caller), _) => match &caller.token_id {
@@ -41,36 +41,37 @@ impl CallerKey {
     }
 
     fn hashed(what: impl Hash) -> CallerKey {
-        // With a key of this process, so that nobody can choose an address that meets another's number.
+        // Keyed with a random key of this process, so that nobody can choose an address that collides with another's
+        // number.
         static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         CallerKey(HASHER.hash_one(what).max(1))
     }
 
-    /// Whom the running task works for.
+    /// Returns the caller that the running task works for.
     pub fn current() -> CallerKey {
         CALLER.try_with(|caller| *caller).unwrap_or(CallerKey::NOBODY)
     }
 
-    /// Does `work` for this caller.
+    /// Runs `work` on behalf of this caller.
     pub fn scope<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
         CALLER.scope(self, work)
     }
 }
 
-/// How many may wait and run.
+/// How many jobs may wait and run.
 #[derive(Debug, Clone, Copy)]
 pub struct TurnLimits {
-    /// Jobs that wait, of all callers.
+    /// Waiting jobs of all callers.
     pub waiting_max: usize,
-    /// Jobs of one caller that wait.
+    /// Waiting jobs of one caller.
     pub waiting_of_one_max: usize,
-    /// Threads that take any job; one caller has no more than these.
+    /// Threads that take any job; one caller uses at most this many.
     pub threads: usize,
-    /// Threads with those that take jobs only of callers for whom nothing runs.
+    /// All threads, including those that only take jobs of callers for whom nothing runs.
     pub threads_max: usize,
 }
 
-/// Jobs that wait for a thread: callers take turns, each with the oldest of its own.
+/// A queue of jobs that wait for a thread. Callers take turns, each with its oldest job.
 #[derive(Debug)]
 pub struct Turns<T> {
     limits: TurnLimits,
@@ -81,7 +82,7 @@ pub struct Turns<T> {
 #[derive(Debug)]
 struct State<T> {
     waiting: HashMap<CallerKey, VecDeque<T>>,
-    /// Who has jobs that wait, in turn.
+    /// The callers with waiting jobs, in the order of their turns.
     order: VecDeque<CallerKey>,
     jobs_waiting: usize,
     running: HashMap<CallerKey, usize>,
@@ -91,20 +92,20 @@ struct State<T> {
     /// Idle threads that were notified and have not woken up yet: they count as busy.
     threads_woken: usize,
     is_stopping: bool,
-    /// Told as threads end, one each.
+    /// Each ending thread notifies one of these.
     ends: Vec<oneshot::Sender<()>>,
 }
 
-/// What a thread is to do next.
+/// What a thread does next.
 pub enum Next<T> {
-    /// A job; [`Turns::done`] is due behind it.
+    /// Run a job, then call [`Turns::done`].
     Job(CallerKey, T),
-    /// To end, and to tell of it when it has.
+    /// End, and then notify the sender.
     End(Option<oneshot::Sender<()>>),
 }
 
 impl<T> Turns<T> {
-    /// Nobody waits. Threads are the owner's to start: as many as [`TurnLimits::threads`], and one more whenever
+    /// Returns an empty queue. The owner starts the threads: as many as [`TurnLimits::threads`], and one more whenever
     /// [`Turns::push`] says so.
     pub fn new(limits: TurnLimits) -> Turns<T> {
         let state = State {
@@ -122,10 +123,10 @@ impl<T> Turns<T> {
         Turns { limits, state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Queues a job. Answers whether a further thread is to be started for it.
+    /// Queues a job. Returns whether the owner must start another thread for it.
     ///
     /// # Errors
-    /// [`DbError::Busy`] where too many wait, or too many of this caller's.
+    /// [`DbError::Busy`] if too many jobs wait, in total or of this caller.
     pub fn push(&self, caller: CallerKey, job: T) -> Result<bool, DbError> {
         let mut state = self.state.lock();
         if state.is_stopping {
@@ -155,12 +156,12 @@ impl<T> Turns<T> {
         Ok(starts)
     }
 
-    /// A thread that was to be started could not be.
+    /// Notes that a requested thread could not be started.
     pub fn not_started(&self) {
         self.state.lock().threads -= 1;
     }
 
-    /// Waits for what the calling thread is to do next.
+    /// Waits for the calling thread's next action.
     pub fn next(&self) -> Next<T> {
         let mut state = self.state.lock();
         loop {
@@ -178,7 +179,7 @@ impl<T> Turns<T> {
         }
     }
 
-    /// A job of this caller has ended.
+    /// Notes that a job of this caller has ended.
     pub fn done(&self, caller: CallerKey) {
         let mut state = self.state.lock();
         state.jobs_running -= 1;
@@ -190,7 +191,8 @@ impl<T> Turns<T> {
         }
     }
 
-    /// Takes no more jobs; threads end once none waits. Each that there is tells of its end.
+    /// Accepts no more jobs; threads end once the queue is empty. Returns a receiver per thread, which is notified of
+    /// its end.
     pub fn stop(&self) -> Vec<oneshot::Receiver<()>> {
         let mut state = self.state.lock();
         if state.is_stopping {
@@ -206,8 +208,8 @@ impl<T> Turns<T> {
 }
 
 impl<T> State<T> {
-    /// The job whose turn it is. A caller has no more than all common threads; beyond those, only whoever has nothing running
-    /// gets one.
+    /// Removes and returns the next job. A caller uses at most all common threads; the others only serve callers for
+    /// whom nothing runs.
     fn take(&mut self, threads: usize) -> Option<(CallerKey, T)> {
         let position = self.order.iter().position(|caller| {
             let running = self.running.get(caller).copied().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! A request's body under its limit, its deadline and the budget of all bodies. It never parses one.
+//! Request bodies under their size limit, their deadline and the memory budget of all bodies. It never parses one.
 
 use std::{
     ops::RangeInclusive,
@@ -18,13 +18,13 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, Sleep};
 
 use super::Limits;
-use crate::{error::ApiError, observe::stats::HTTP};
+use crate::{error::ApiError, metrics::stats::HTTP};
 
-/// The smallest and the largest block that a body is gathered in, whatever its `content-length` claims.
+/// The smallest and the largest block in which a body is collected, whatever its `content-length`.
 const BLOCK_BYTES: RangeInclusive<usize> = (16 << 10)..=(1 << 20);
 
-/// Up to how many bytes a body counts as small: the last quarter of the budget is kept for those, so that uploads keep
-/// nobody from signing in.
+/// The largest small body in bytes. The last quarter of the budget is reserved for small bodies, so that uploads do not
+/// block sign-ins.
 const SMALL_BYTES_MAX: usize = 64 << 10;
 
 /// Why a request's body was not read to its end.
@@ -36,16 +36,16 @@ pub enum BodyError {
     /// It took too long.
     #[error("the body took too long to arrive; send it faster or in smaller parts")]
     TooSlow,
-    /// All bodies together hold too much memory.
+    /// All bodies together occupy too much memory.
     #[error("the server holds too many large bodies at once; try again shortly")]
     Overloaded,
-    /// The client went away or broke the protocol.
+    /// The client disconnected or violated the protocol.
     #[error("the body broke off before its end")]
     Broken,
 }
 
 impl BodyError {
-    /// Finds a body's error under the wrappers that libraries put around it.
+    /// Finds a body's error among the sources of an error from a library.
     pub fn find<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e BodyError> {
         std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref())
     }
@@ -63,7 +63,7 @@ impl From<BodyError> for ApiError {
     }
 }
 
-/// How many bytes of bodies are held, shared by all requests.
+/// The number of bytes occupied by all requests' bodies, and its limit.
 #[derive(Debug)]
 pub(super) struct BodyBudget {
     bytes: AtomicUsize,
@@ -76,7 +76,7 @@ impl BodyBudget {
     }
 }
 
-/// A part of the [`BodyBudget`]; given back when dropped.
+/// A share of the [`BodyBudget`], released on drop.
 #[derive(Debug)]
 pub(super) struct BudgetShare {
     budget: Arc<BodyBudget>,
@@ -113,7 +113,7 @@ fn signed(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// What is there of a body. A buffer that grows as one would take up to three times its bytes while it is copied.
+/// The received part of a body. A single growing buffer would take up to three times its size while it is copied.
 #[derive(Default)]
 struct Blocks {
     full: Vec<BytesMut>,
@@ -138,7 +138,7 @@ impl Blocks {
         }
     }
 
-    /// All of it in one piece. Each block is given back as soon as it is copied, and others have their turn after each.
+    /// Joins the blocks. Each is freed as soon as it is copied, and the task yields after each full-sized one.
     async fn join(self) -> Bytes {
         if self.bytes == self.last.len() {
             return self.last.freeze();
@@ -155,23 +155,23 @@ impl Blocks {
     }
 }
 
-/// A request's body that ends in an error once it is too large or too slow.
+/// A request's body that fails once it is too large or too slow.
 pub(super) struct LimitedBody<B> {
     inner: B,
     bytes: usize,
     bytes_max: usize,
     timeout: Duration,
     rate_min: u32,
-    /// Set once there is nothing to read, so that a body which is there costs no timer.
+    /// Set while no data is available, so that a body that has already arrived costs no timer.
     waiting: Option<Waiting>,
-    /// Where the body is held by whoever reads it piece by piece.
+    /// Set if the reader reads the body in pieces and keeps them.
     share: Option<BudgetShare>,
 }
 
-/// A portion of time within which a body ends or brings enough.
+/// An interval in which the body must end or deliver enough bytes.
 struct Waiting {
     timer: Pin<Box<Sleep>>,
-    /// The bytes that were there when it began.
+    /// The number of bytes received when it began.
     bytes: usize,
 }
 
@@ -188,12 +188,12 @@ impl<B: Body<Data = Bytes> + Unpin> LimitedBody<B> {
         }
     }
 
-    /// Counts what is read in the budget until the body is dropped: for those who read it piece by piece and hold it.
+    /// Counts the read bytes in the budget until the body is dropped. For readers that read it in pieces and keep them.
     pub(super) fn counted(self, budget: &Arc<BodyBudget>) -> LimitedBody<B> {
         LimitedBody { share: Some(BudgetShare::new(budget)), ..self }
     }
 
-    /// Whether too little came within the time; asked only while there is nothing to read.
+    /// Resolves if too little arrived in time. Only polled while no data is available.
     fn poll_too_slow(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let (timeout, bytes) = (self.timeout, self.bytes);
         let begin = || Waiting { timer: Box::pin(tokio::time::sleep(timeout)), bytes };
@@ -210,7 +210,7 @@ impl<B: Body<Data = Bytes> + Unpin> LimitedBody<B> {
         }
     }
 
-    /// Reads it whole. `share` grows by what is held.
+    /// Reads the whole body. `share` grows by its bytes.
     pub(super) async fn collect(mut self, share: &mut BudgetShare) -> Result<Bytes, BodyError> {
         if self.inner.is_end_stream() {
             return Ok(Bytes::new());
@@ -297,7 +297,7 @@ mod tests {
         for bytes in [1, 100, 16 << 10, (16 << 10) + 1, 5 << 20] {
             let body: Vec<u8> = (0..bytes).map(|at| (at % 251) as u8).collect();
             for piece in [1, 7, 9_000, 300_000, 3 << 20] {
-                // Smaller pieces of a large body only take long.
+                // Smaller pieces of a large body would only slow down the test.
                 let piece = piece.max(bytes / 100_000);
                 let mut blocks = Blocks::default();
                 body.chunks(piece).for_each(|piece| blocks.push(piece));

@@ -1,5 +1,5 @@
-//! Whose address a request comes from, and whether it came over TLS, where proxies stand before the server. It believes
-//! a header only as far as proxies that the operator named have written it.
+//! The address and TLS state of clients behind proxies. It trusts headers only as far as they were written by proxies
+//! that the operator named.
 
 use std::{
     net::IpAddr,
@@ -12,19 +12,19 @@ use http::{HeaderMap, HeaderName};
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// How many proxies are walked at most: a header is as long as a stranger wants it to be.
+/// The maximum number of proxies followed: a client can make the header arbitrarily long.
 const HOPS_MAX: usize = 32;
 
-/// The other end of a request, behind every proxy that is trusted.
+/// The client of a request, beyond all trusted proxies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Origin {
     /// The client's address.
     pub(super) address: IpAddr,
-    /// Whether a trusted proxy says that the client came to it over TLS.
+    /// Whether a trusted proxy reports that the client connected to it over TLS.
     pub(super) is_https: bool,
 }
 
-/// The proxies that are believed, from `server.trusted_proxies`.
+/// The trusted proxies, from `server.trusted_proxies`.
 #[derive(Debug, Default)]
 pub(super) struct TrustedProxies {
     networks: Networks,
@@ -32,13 +32,13 @@ pub(super) struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// From a list that was checked when the configuration was read.
+    /// Creates them from a list that was validated with the configuration.
     pub(super) fn new(list: &[String]) -> TrustedProxies {
         TrustedProxies { networks: Networks::new(list), has_warned: AtomicBool::new(false) }
     }
 
-    /// Who asks. Addresses are walked from the nearest to the farthest, each named by the one before it, as long as
-    /// those are trusted; the first that is not, or that is not an address, ends the walk.
+    /// Returns the client. Follows addresses from the nearest to the farthest, each reported by the one before it,
+    /// while they are trusted. The first address that is untrusted or invalid ends the walk.
     pub(super) fn origin(&self, peer: IpAddr, headers: &HeaderMap) -> Origin {
         let peer = peer.to_canonical();
         if !self.networks.contain(peer) {
@@ -69,13 +69,13 @@ impl TrustedProxies {
     }
 }
 
-/// What the header's lines name, the nearest first; `None` is what cannot be read.
+/// Returns the entries of the header lines, nearest first. An unreadable line yields an entry that is no address.
 fn hops(headers: &HeaderMap) -> impl Iterator<Item = Option<&str>> {
     let lines = headers.get_all(FORWARDED_FOR).into_iter().rev();
     lines.flat_map(|line| line.to_str().unwrap_or("?").rsplit(',').map(|hop| Some(hop.trim())))
 }
 
-/// The address of `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`.
+/// Parses the address of `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`.
 fn host_address(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     let with_port = || text.parse().map(|socket: std::net::SocketAddr| socket.ip());
@@ -114,20 +114,20 @@ mod tests {
     fn an_address_is_believed_as_far_as_trusted_proxies_wrote_it() {
         const LAN: &[&str] = &["10.0.0.0/8", "::1", "2001:db8:aa::/48"];
         let cases: &[(&[&str], &str, &[&str], &str)] = &[
-            // Nobody is trusted, or not this peer: whatever is sent is not believed.
+            // Nobody is trusted, or not this peer: the header is ignored.
             (&[], "10.0.0.1", &["203.0.113.9"], "10.0.0.1"),
             (LAN, "192.0.2.1", &["203.0.113.9"], "192.0.2.1"),
-            // A trusted peer names the client; what the client wrote before that is not believed.
+            // A trusted peer reports the client; entries written by the client are ignored.
             (LAN, "10.0.0.1", &["203.0.113.9"], "203.0.113.9"),
             (LAN, "10.0.0.1", &["1.1.1.1, 203.0.113.9"], "203.0.113.9"),
             (LAN, "10.0.0.1", &["10.9.9.9, 203.0.113.9"], "203.0.113.9"),
             (LAN, "10.0.0.1", &["1.1.1.1", "203.0.113.9"], "203.0.113.9"),
-            // Proxies behind one another, on one line or several.
+            // A chain of proxies, on one line or several.
             (LAN, "10.0.0.1", &["1.1.1.1, 203.0.113.9, 10.0.0.2"], "203.0.113.9"),
             (LAN, "10.0.0.1", &["203.0.113.9", "10.0.0.3,10.0.0.2"], "203.0.113.9"),
-            // All of them are trusted: a client within the network.
+            // All are trusted: a client within the network.
             (LAN, "10.0.0.1", &["10.0.0.7, 10.0.0.2"], "10.0.0.7"),
-            // What is no address ends the walk at the last good one.
+            // An invalid address ends the walk at the last valid one.
             (LAN, "10.0.0.1", &["203.0.113.9, unknown"], "10.0.0.1"),
             (LAN, "10.0.0.1", &["203.0.113.9, , 10.0.0.2"], "10.0.0.2"),
             (LAN, "10.0.0.1", &[""], "10.0.0.1"),

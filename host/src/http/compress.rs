@@ -1,5 +1,5 @@
-//! Compression of answers for clients who ask for it. It never touches an answer of a client who does not, and never keeps
-//! a thread for longer than a slice takes.
+//! Compression of responses for clients that accept it. It never touches other responses, and never blocks a thread for
+//! longer than one slice takes.
 
 use std::{
     convert::Infallible,
@@ -16,20 +16,21 @@ use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::compression::{CompressionBody, CompressionLayer, CompressionLevel, predicate::SizeAbove};
 
-use super::{app::Answer, response_body::AnswerBody};
+use super::{app::HttpResponse, response_body::ResponseBody};
 use crate::memory::Share;
 
-/// How much is compressed at once: about a millisecond's work.
+/// The maximum number of bytes compressed at once: about one millisecond of work.
 const SLICE_BYTES_MAX: usize = 256 << 10;
 
-/// After how long others have their turn on the thread.
+/// The time after which the task yields.
 const TURN: Duration = Duration::from_micros(500);
 
-/// What the state of a compression takes about, in bytes. That of an answer which is made while it is sent lives as long.
+/// The approximate size of the compression state in bytes. For a streamed response the state lives as long as the
+/// stream.
 const STATE_BYTES: usize = 1 << 20;
 
-/// Whether the answer is large enough, not yet encoded, and of a kind that shrinks.
-pub(super) fn is_worth_it(answer: &Answer, bytes_min: u16) -> bool {
+/// Returns whether the response is large enough, not yet encoded, and of a compressible type.
+pub(super) fn is_worth_it(answer: &HttpResponse, bytes_min: u16) -> bool {
     let size = answer.body().size_hint();
     if size.exact().is_some_and(|bytes| bytes < u64::from(bytes_min).max(1)) {
         return false;
@@ -41,7 +42,7 @@ pub(super) fn is_worth_it(answer: &Answer, bytes_min: u16) -> bool {
 }
 
 fn is_compressible(content_type: &HeaderValue) -> bool {
-    // Nearly every answer: decided by one comparison.
+    // The fast path for nearly every response.
     if content_type == "application/json" {
         return true;
     }
@@ -62,22 +63,27 @@ fn is_compressible(content_type: &HeaderValue) -> bool {
         || kind.ends_with("+xml")
 }
 
-/// Encodes the answer in the best way that `accepted` names. One that is whole is encoded at once, so that the smaller
-/// bytes are what is held while its client takes them; any other as it is made. `is_head`: only its headers are wanted.
-pub(super) async fn compress(accepted: &HeaderValue, mut answer: Answer, is_head: bool) -> Answer {
+/// Encodes the response with the best encoding in `accepted`. A body in memory is encoded at once, so that only the
+/// smaller bytes are kept while the client receives them. Any other body is encoded as a stream. `is_head`: only the
+/// headers are needed.
+pub(super) async fn compress(
+    accepted: &HeaderValue,
+    mut answer: HttpResponse,
+    is_head: bool,
+) -> HttpResponse {
     if !is_head && let Some(whole) = answer.body_mut().take_whole() {
         return compress_whole(accepted, answer, whole).await;
     }
     let encoded = encode(accepted, answer.map(Slices::new)).await;
     let is_encoded = encoded.headers().contains_key(header::CONTENT_ENCODING);
-    let mut answer = encoded.map(|body| AnswerBody::axum(axum::body::Body::new(body)));
+    let mut answer = encoded.map(|body| ResponseBody::axum(axum::body::Body::new(body)));
     if is_encoded && !is_head {
         answer.body_mut().count(Share::forced(STATE_BYTES));
     }
     answer
 }
 
-async fn compress_whole(accepted: &HeaderValue, answer: Answer, whole: Bytes) -> Answer {
+async fn compress_whole(accepted: &HeaderValue, answer: HttpResponse, whole: Bytes) -> HttpResponse {
     let (parts, mut body) = answer.into_parts();
     let encoded = encode(accepted, Response::from_parts(parts, Slices::new(Full::new(whole.clone())))).await;
     let (mut parts, encoded) = encoded.into_parts();
@@ -94,7 +100,7 @@ async fn compress_whole(accepted: &HeaderValue, answer: Answer, whole: Bytes) ->
             begun = Instant::now();
         }
         let Ok(frame) = frame else {
-            // An encoder over bytes in memory does not fail; if it does, the answer goes out as it is.
+            // An encoder over bytes in memory does not fail; if it does, the response is sent unencoded.
             parts.headers.remove(header::CONTENT_ENCODING);
             body.put_whole(whole);
             return Response::from_parts(parts, body);
@@ -118,8 +124,8 @@ async fn encode<B: Body>(accepted: &HeaderValue, answer: Response<B>) -> Respons
     layer.layer(inner).oneshot(request).await.unwrap_or_else(|never| match never {})
 }
 
-/// A body in slices. After each there is none for a moment: by that an encoder hands on what it has, however little it
-/// comes to, where it would take in the whole body at once.
+/// A body in slices. It is pending once after each slice. That makes the encoder emit what it has; otherwise it would
+/// take in the whole body at once.
 struct Slices<B> {
     inner: B,
     rest: Bytes,
@@ -165,7 +171,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Slices<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // What matters of it is asked before the first slice.
+        // The size only matters before the first slice.
         self.inner.size_hint()
     }
 }
@@ -177,7 +183,7 @@ mod tests {
     #[tokio::test]
     async fn others_have_their_turn_after_each_slice() {
         const SLICES: usize = 32;
-        let body = AnswerBody::whole(Bytes::from(vec![b'x'; SLICES * SLICE_BYTES_MAX]));
+        let body = ResponseBody::whole(Bytes::from(vec![b'x'; SLICES * SLICE_BYTES_MAX]));
         let mut answer = Response::new(body);
         answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         let accepted = HeaderValue::from_static("br");

@@ -1,8 +1,8 @@
-//! What a connection is doing, and the socket that reports it: the ground on which slow and stuck clients are cut off.
-//! It never looks into the bytes.
+//! The activity of a connection, and the socket that records it: the basis for disconnecting slow and stuck clients. It
+//! never looks at the bytes.
 //!
-//! One timer a connection replaces one a request: the socket and the requests note times in atomics, and the
-//! connection's own task compares them with the limits now and then.
+//! One timer per connection replaces one per request. The socket and the requests record times in atomics, and the
+//! connection's own task compares them with the limits periodically.
 
 use std::{
     io,
@@ -23,12 +23,12 @@ use super::{
     pace::{Pace, PaceJudge, look_interval},
 };
 
-/// How many bytes are read of a connection before all others that have something to do had their turn.
+/// The number of bytes read from a connection before other ready tasks get their turn.
 const READ_BURST_BYTES: usize = 256 << 10;
 
-/// Times and counts of one connection. Times are milliseconds since it was opened, plus one; 0 is "not".
+/// Times and counters of one connection. Times are milliseconds since it was opened, plus one; 0 means "not".
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct ConnectionState {
     opened: Instant,
     requests: AtomicU32,
     h2: AtomicBool,
@@ -38,20 +38,20 @@ pub(super) struct Watch {
     unread: AtomicBool,
 }
 
-/// What is to be done with a connection.
+/// What to do with a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Nothing; look again after this time.
+    /// Nothing; check again after this time.
     Fine(Duration),
-    /// It has been idle for too long: close it in good order.
+    /// It has been idle for too long: close it gracefully.
     Idle,
     /// It is stuck: drop it. The text is for the log.
     Stuck(&'static str),
 }
 
-impl Watch {
-    pub(super) fn new() -> Watch {
-        Watch {
+impl ConnectionState {
+    pub(super) fn new() -> ConnectionState {
+        ConnectionState {
             opened: Instant::now(),
             requests: AtomicU32::new(0),
             h2: AtomicBool::new(false),
@@ -66,8 +66,8 @@ impl Watch {
         u64::try_from(self.opened.elapsed().as_millis()).map_or(u64::MAX, |ms| ms.saturating_add(1))
     }
 
-    /// A request's head is complete. The request lasts until the returned guard is dropped.
-    pub(super) fn begin(self: &Arc<Watch>, h2: bool) -> RequestGuard {
+    /// Records that a request's head is complete. The request lasts until the returned guard is dropped.
+    pub(super) fn begin(self: &Arc<ConnectionState>, h2: bool) -> RequestGuard {
         if h2 {
             self.h2.store(true, Ordering::Relaxed);
         }
@@ -76,7 +76,7 @@ impl Watch {
         RequestGuard(Arc::clone(self))
     }
 
-    /// A request was answered before its body was read: the client may be sending on.
+    /// Records that a response was sent before the request's body was read: the client may still be sending.
     pub(super) fn leave_unread(&self) {
         self.unread.store(true, Ordering::Relaxed);
     }
@@ -92,7 +92,7 @@ impl Watch {
         self.pace.took(bytes);
     }
 
-    /// Compares what was noted with `limits`; `judge` remembers what was seen before.
+    /// Compares the recorded activity with `limits`; `judge` keeps earlier observations.
     pub(super) fn verdict(&self, judge: &mut PaceJudge, limits: &Limits) -> Verdict {
         if let Some(why) = judge.judge(&self.pace, tokio::time::Instant::now(), limits) {
             return Verdict::Stuck(why);
@@ -114,9 +114,9 @@ impl Watch {
     }
 }
 
-/// Marks a request as being served, its answer's body included.
+/// Marks a request as in progress, until its response's body has been sent.
 #[derive(Debug)]
-pub(super) struct RequestGuard(Arc<Watch>);
+pub(super) struct RequestGuard(Arc<ConnectionState>);
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
@@ -125,19 +125,19 @@ impl Drop for RequestGuard {
     }
 }
 
-/// A socket that notes in its [`Watch`] what happens to it.
-pub(super) struct WatchedIo<S> {
+/// A socket that records its activity in a [`ConnectionState`].
+pub(super) struct TrackedIo<S> {
     inner: S,
-    watch: Arc<Watch>,
-    /// Bytes that were read since there was last nothing to read.
+    watch: Arc<ConnectionState>,
+    /// The bytes read since the socket last had no data.
     burst: usize,
     linger_timeout: Duration,
     linger: Option<Linger>,
 }
 
-impl<S> WatchedIo<S> {
-    pub(super) fn new(inner: S, watch: Arc<Watch>, linger_timeout: Duration) -> WatchedIo<S> {
-        WatchedIo { inner, watch, burst: 0, linger_timeout, linger: None }
+impl<S> TrackedIo<S> {
+    pub(super) fn new(inner: S, watch: Arc<ConnectionState>, linger_timeout: Duration) -> TrackedIo<S> {
+        TrackedIo { inner, watch, burst: 0, linger_timeout, linger: None }
     }
 
     fn note_write(&self, outcome: &Poll<io::Result<usize>>) {
@@ -148,7 +148,7 @@ impl<S> WatchedIo<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for WatchedIo<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TrackedIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -171,7 +171,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedIo<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedIo<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TrackedIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.note_write(&outcome);
@@ -192,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedIo<S> {
         self.inner.is_write_vectored()
     }
 
-    /// Whoever writes flushes once everything is written.
+    /// A flush follows once everything is written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.inner).poll_flush(cx);
         if flushed.is_ready() {
@@ -201,7 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedIo<S> {
         flushed
     }
 
-    /// Closes the way out, and reads on for a while.
+    /// Closes the write side, and keeps reading for a while.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.linger.is_none() {
@@ -235,8 +235,8 @@ mod tests {
         }
     }
 
-    /// How many bytes are read in one go.
-    async fn burst(socket: &mut WatchedIo<Endless>) -> usize {
+    /// Returns the number of bytes read in one burst.
+    async fn burst(socket: &mut TrackedIo<Endless>) -> usize {
         let (mut bytes, mut block) = (0, [0; 64 << 10]);
         poll_fn(|cx| {
             loop {
@@ -254,7 +254,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_who_never_stops_sending_gives_way_to_others() {
-        let mut socket = WatchedIo::new(Endless, Arc::new(Watch::new()), Duration::ZERO);
+        let mut socket = TrackedIo::new(Endless, Arc::new(ConnectionState::new()), Duration::ZERO);
         for _ in 0..3 {
             assert_eq!(burst(&mut socket).await, READ_BURST_BYTES);
         }
@@ -269,14 +269,14 @@ mod tests {
         }
     }
 
-    fn verdict(watch: &Watch) -> Verdict {
+    fn verdict(watch: &ConnectionState) -> Verdict {
         watch.verdict(&mut PaceJudge::new(tokio::time::Instant::now()), &limits())
     }
 
-    /// A watch that was opened so many milliseconds ago.
-    fn opened_ago(ms: u64) -> Arc<Watch> {
+    /// Returns the state of a connection opened this many milliseconds ago.
+    fn opened_ago(ms: u64) -> Arc<ConnectionState> {
         let opened = Instant::now().checked_sub(Duration::from_millis(ms)).expect("the clock is that old");
-        Arc::new(Watch { opened, ..Watch::new() })
+        Arc::new(ConnectionState { opened, ..ConnectionState::new() })
     }
 
     #[test]

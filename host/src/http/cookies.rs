@@ -1,19 +1,19 @@
-//! What holds for every cookie that an extension sets: it stays on the extension's paths, away from scripts and from other
-//! sites, unless the extension says otherwise. It never reads or changes a cookie's value.
+//! The restrictions on every cookie that an extension sets: it is limited to the extension's paths, and hidden from
+//! scripts and other sites unless the extension requests otherwise. It never reads or changes a cookie's value.
 
 use http::{HeaderMap, HeaderValue, header};
 use thiserror::Error;
 
-/// The longest `Set-Cookie`, attributes included; browsers keep about as much.
+/// The longest `Set-Cookie`, including attributes; browsers have about the same limit.
 pub(super) const COOKIE_BYTES_MAX: usize = 4096;
 
-/// How many cookies one answer may set.
+/// The maximum number of cookies per response.
 pub(super) const COOKIES_MAX: usize = 20;
 
-/// An answer that carries a cookie is for one client alone.
+/// A response with a cookie is for one client only.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// Why a cookie cannot be passed on. It tells nothing of the cookie.
+/// Why a cookie is rejected. The message reveals nothing of the cookie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(super) enum BadCookie {
     #[error("more than {COOKIES_MAX} cookies")]
@@ -24,12 +24,16 @@ pub(super) enum BadCookie {
     Malformed,
 }
 
-/// Makes every `Set-Cookie` of an extension's answer hold. `paths` are the prefixes that the extension owns, that of its
-/// route first.
+/// Enforces the restrictions on every `Set-Cookie` of an extension's response. `paths` are the prefixes that the
+/// extension owns; the route's own is first.
 ///
 /// # Errors
-/// The first cookie that cannot be passed on.
-pub(super) fn hold(headers: &mut HeaderMap, paths: &[String], is_https: bool) -> Result<(), BadCookie> {
+/// The first cookie that cannot be sent.
+pub(super) fn enforce_attributes(
+    headers: &mut HeaderMap,
+    paths: &[String],
+    is_https: bool,
+) -> Result<(), BadCookie> {
     if !headers.contains_key(header::SET_COOKIE) {
         return Ok(());
     }
@@ -62,7 +66,8 @@ fn held(cookie: &HeaderValue, paths: &[String], is_https: bool) -> Result<Header
             "domain" | "" => {}
             "path" => path = Some(value),
             "secure" => is_secure = true,
-            // What a browser that met it would take for plain `HttpOnly`: it fails on the safe side.
+            // Browsers treat `HttpOnly=…` with any value as `HttpOnly`; so every value except `false` does so here,
+            // which is the safe side.
             "httponly" => is_http_only = !value.eq_ignore_ascii_case("false"),
             "samesite" => {
                 has_same_site = true;
@@ -97,7 +102,7 @@ mod tests {
         let paths = ["/api/notes".to_owned(), "/notes".to_owned()];
         let mut headers = HeaderMap::new();
         headers.insert(header::SET_COOKIE, HeaderValue::from_str(cookie).unwrap());
-        hold(&mut headers, &paths, is_https)?;
+        enforce_attributes(&mut headers, &paths, is_https)?;
         assert_eq!(headers[header::CACHE_CONTROL], "no-store");
         Ok(headers[header::SET_COOKIE].to_str().unwrap().to_owned())
     }
@@ -140,13 +145,13 @@ mod tests {
         for _ in 0..=COOKIES_MAX {
             headers.append(header::SET_COOKIE, HeaderValue::from_static("a=1"));
         }
-        assert_eq!(hold(&mut headers, &[], false), Err(BadCookie::TooMany));
+        assert_eq!(enforce_attributes(&mut headers, &[], false), Err(BadCookie::TooMany));
     }
 
     #[test]
     fn an_answer_without_cookies_is_left_alone() {
         let mut headers = HeaderMap::new();
-        assert_eq!(hold(&mut headers, &[], true), Ok(()));
+        assert_eq!(enforce_attributes(&mut headers, &[], true), Ok(()));
         assert!(headers.is_empty());
     }
 }

@@ -1,8 +1,8 @@
-//! A time limit that costs nothing for work that is done at once. It never says what the limit is.
+//! A timeout that costs nothing for work that finishes immediately. It never defines the limit.
 
 use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
-/// Awaits `work` for at most `limit`; `None` means that it took longer and was dropped. The timer is only set once
+/// Awaits `work` for at most `limit`. Returns `None` if it took longer and was dropped. The timer is set only once
 /// `work` has to wait.
 pub(super) async fn within<F: Future>(limit: Duration, work: F) -> Option<F::Output> {
     let mut work = pin!(work);

@@ -1,16 +1,16 @@
-//! `GET /docs`: the page that shows the OpenAPI document, served from the binary so that it works without the internet. It
-//! never renders anything itself: its script reads `/openapi.json` as every client does.
+//! `GET /docs`: the page that shows the OpenAPI document. It is served from the binary, so that it works offline. It
+//! never renders anything itself: its script reads `/openapi.json` like any client.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, header};
 use serde_json::Value as Json;
 
 use super::{
-    Access, OwnRoutes,
+    Access, HostRoutes,
     operation::{operation, schema},
 };
 
-/// Where the page is.
+/// The path of the page.
 pub(super) const PATH: &str = "/docs";
 
 const PAGE: File = File {
@@ -24,13 +24,13 @@ const SCRIPT: File = File {
 const STYLE: File =
     File { content_type: "text/css; charset=utf-8", content: include_str!("../../../static/docs/app.css") };
 
-/// Nothing but the page's own files, and requests to this server. A `data:` icon spares a request for one.
+/// Allows only the page's own files, and requests to this server. A `data:` icon saves a request for one.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'",
 );
 
-/// They change with the program alone, which a browser cannot know.
+/// The files change only with the program, which a browser cannot know.
 const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
 
 #[derive(Clone, Copy)]
@@ -50,8 +50,8 @@ impl IntoResponse for File {
     }
 }
 
-/// Adds the page and what it is made of.
-pub(super) fn routes(own: &mut OwnRoutes) {
+/// Adds the routes of the page and its files.
+pub(super) fn routes(own: &mut HostRoutes) {
     let about = |id: &str, what: &str, content_type: &str| -> Json {
         operation(id, "system", what).answers_as(200, "It.", content_type, schema::text()).into()
     };

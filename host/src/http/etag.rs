@@ -1,5 +1,5 @@
-//! The tag by which a client says which state of a thing it has read, and the precondition that a change is held to, so that
-//! of two who change the same the second one learns of the first. It never reads what is stored.
+//! ETags and `If-Match`: the version of a resource that a client has read, and the precondition of a change. Of two
+//! concurrent changes of the same resource, the second is refused. It never reads what is stored.
 
 use std::convert::Infallible;
 
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::ApiError;
 
-/// The tag of a state that these texts tell from every other.
+/// Returns the ETag for a state that is identified by these texts.
 pub fn tag(parts: &[&str]) -> String {
     let mut digest = Sha256::new();
     for part in parts {
@@ -21,29 +21,29 @@ pub fn tag(parts: &[&str]) -> String {
     format!("\"{digits}\"")
 }
 
-/// The answer with its tag.
+/// Adds the ETag to a response.
 pub fn tagged(mut response: Response, tag: &str) -> Response {
     let tag = HeaderValue::from_str(tag).expect("hexadecimal digits in quotes are a header's value");
     response.headers_mut().insert(header::ETAG, tag);
     response
 }
 
-/// The header `If-Match` of a request: the states of which one must still hold. Without it any will do.
+/// The `If-Match` header of a request: the states of which one must be current. Without it, any state is accepted.
 #[derive(Debug, Clone, Default)]
 pub struct IfMatch(Option<String>);
 
 impl IfMatch {
-    /// The header as it was kept for later.
+    /// Restores a saved header.
     pub fn kept(header: Option<String>) -> IfMatch {
         IfMatch(header)
     }
 
-    /// The header, to be kept for later.
+    /// Returns the header, to be saved.
     pub fn header(&self) -> Option<&str> {
         self.0.as_deref()
     }
 
-    /// Holds the state with this tag against the header. A tag that is marked as weak names no state.
+    /// Checks the state with this ETag against the header. A weak ETag in the header matches no state.
     ///
     /// # Errors
     /// 412 `precondition_failed`.
@@ -62,7 +62,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<IfMatch, Infallible> {
         let lines = parts.headers.get_all(header::IF_MATCH).iter();
-        // What is no text names no state either.
+        // A line that is not text matches no state either.
         let lines = lines.map(|line| line.to_str().unwrap_or("?")).collect::<Vec<_>>();
         Ok(IfMatch((!lines.is_empty()).then(|| lines.join(","))))
     }

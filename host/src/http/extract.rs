@@ -1,5 +1,5 @@
-//! Reads the JSON bodies of the host's own routes: every fault of a body is answered at once, each with its place, a field
-//! that the route does not know among them. It never reads a body of a plugin's route.
+//! Reads the JSON bodies of the host's own routes. A response lists all faults of a body at once, each with its
+//! location; unknown fields are faults too. It never reads a body of a plugin's route.
 
 use std::ops::RangeInclusive;
 
@@ -22,13 +22,13 @@ use crate::{
 /// The largest body of one of the host's own JSON routes, in bytes.
 pub const OWN_BODY_BYTES_MAX: usize = 64 << 10;
 
-/// How many unknown names one refusal tells.
+/// The maximum number of unknown names in one response.
 pub(super) const UNKNOWN_NAMES_MAX: usize = 20;
 
-/// What one of the host's own routes takes as its body.
+/// The body of one of the host's own routes.
 pub trait Input: Sized {
-    /// Takes the input out of the object's fields. `None` only where `fields` has a fault. It looks at every field that
-    /// the route knows, also after a fault: one that it does not look at is refused as unknown.
+    /// Reads the input from the object's fields. Returns `None` only if `fields` has a fault. It must read every field
+    /// that the route knows, even after a fault: a field that is not read is refused as unknown.
     fn read(fields: &mut Fields) -> Option<Self>;
 }
 
@@ -41,19 +41,19 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// Notes a fault of the field `name`.
+    /// Records a fault of the field `name`.
     pub fn fault(&mut self, name: &str, msg: impl Into<String>, kind: &'static str) {
         self.faults.push(Fault::new(["body".to_owned(), name.to_owned()], msg, kind));
     }
 
-    /// Notes that the route knows a field of this name.
+    /// Records that the route knows a field of this name.
     fn know(&mut self, name: &'static str) {
         if !self.known.contains(&name) {
             self.known.push(name);
         }
     }
 
-    /// Notes every field that nothing looked at.
+    /// Records a fault for every field that was not read.
     fn refuse_unknown(&mut self) {
         let known = std::mem::take(&mut self.known);
         let unknown = self.rest().into_iter().map(|(name, _)| name);
@@ -66,7 +66,7 @@ impl Fields {
         }
     }
 
-    /// Text that must be there.
+    /// Reads a required text.
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         self.know(name);
         match self.object.remove(name) {
@@ -77,7 +77,7 @@ impl Fields {
         None
     }
 
-    /// Text that may be missing; `Some(None)` where it is.
+    /// Reads an optional text; `Some(None)` if it is missing.
     pub fn optional_text(&mut self, name: &'static str) -> Option<Option<String>> {
         self.know(name);
         match self.object.get(name) {
@@ -86,7 +86,7 @@ impl Fields {
         }
     }
 
-    /// Text of `min` to `max` characters that must be there.
+    /// Reads a required text of `min` to `max` characters.
     pub fn text_of(&mut self, name: &'static str, min: usize, max: usize) -> Option<String> {
         let text = self.text(name)?;
         match text.chars().count() {
@@ -101,24 +101,24 @@ impl Fields {
         None
     }
 
-    /// Whether the field is there and not null.
+    /// Returns whether the field is present and not null.
     pub fn has(&mut self, name: &'static str) -> bool {
         self.know(name);
         self.object.get(name).is_some_and(|value| !value.is_null())
     }
 
-    /// Whether the field is there and null, which is to take its value away.
+    /// Returns whether the field is present and null, which removes its value.
     pub fn is_null(&mut self, name: &'static str) -> bool {
         self.know(name);
         self.object.get(name).is_some_and(Value::is_null)
     }
 
-    /// Every field that was not taken yet, as it was sent.
+    /// Takes every field that was not read yet, as it was sent.
     pub fn rest(&mut self) -> Map<String, Value> {
         std::mem::take(&mut self.object)
     }
 
-    /// A whole number within `allowed` that may be missing; `Some(None)` where it is.
+    /// Reads an optional integer within `allowed`; `Some(None)` if it is missing.
     pub fn optional_integer(
         &mut self,
         name: &'static str,
@@ -136,7 +136,7 @@ impl Fields {
         number.map(Some)
     }
 
-    /// A list of texts that may be missing; `Some(None)` where it is.
+    /// Reads an optional list of texts; `Some(None)` if it is missing.
     pub fn optional_texts(&mut self, name: &'static str) -> Option<Option<Vec<String>>> {
         self.know(name);
         let Some(value) = self.object.remove(name).filter(|value| !value.is_null()) else {
@@ -155,7 +155,7 @@ impl Fields {
         texts.map(Some)
     }
 
-    /// A boolean that may be missing; `Some(None)` where it is.
+    /// Reads an optional boolean; `Some(None)` if it is missing.
     pub fn optional_flag(&mut self, name: &'static str) -> Option<Option<bool>> {
         self.know(name);
         match self.object.remove(name) {
@@ -169,7 +169,7 @@ impl Fields {
     }
 }
 
-/// The message about a field or a parameter of the query that the route does not know.
+/// Returns the message about an unknown field or query parameter.
 pub(crate) fn unknown_name(kind: &str, name: &str, known: &[&str]) -> String {
     if known.is_empty() {
         return format!("there is no such {kind}; there is none at all");
@@ -180,22 +180,22 @@ pub(crate) fn unknown_name(kind: &str, name: &str, known: &[&str]) -> String {
     }
 }
 
-/// Whether it is a name as fields have them. What is none, such as a password in the wrong place, is not repeated.
+/// Returns whether the name looks like a field name. Others, such as a password in the wrong place, are not repeated.
 fn is_plain(name: &str) -> bool {
     const BYTES_MAX: usize = 64;
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     (1..=BYTES_MAX).contains(&name.len()) && name.bytes().all(is_word)
 }
 
-/// Whether the body of this content type is JSON. A page of another site can send other types without being asked for
-/// leave by the browser first, so none of those is read.
+/// Returns whether this content type is JSON. A page of another site can send other types without a CORS preflight, so
+/// they are refused.
 pub(super) fn is_json(content_type: &HeaderValue) -> bool {
     let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
     let essence = essence.trim_ascii().to_ascii_lowercase();
     essence == b"application/json" || (essence.starts_with(b"application/") && essence.ends_with(b"+json"))
 }
 
-/// Reads `body` as an input of the type `T`; 422 with every fault otherwise.
+/// Parses `body` as a `T`; fails with 422 and all faults otherwise.
 pub fn read_json<T: Input>(body: &[u8]) -> Result<T, ApiError> {
     let value = serde_json::from_slice::<Value>(body).map_err(|error| {
         let msg = format!("this is not JSON: {error}");
@@ -213,7 +213,7 @@ pub fn read_json<T: Input>(body: &[u8]) -> Result<T, ApiError> {
     }
 }
 
-/// A request's JSON body, read and checked.
+/// The parsed and validated JSON body of a request.
 #[derive(Debug)]
 pub struct ApiJson<T>(pub T);
 
@@ -226,7 +226,7 @@ impl<S: Send + Sync, T: Input> FromRequest<S> for ApiJson<T> {
     }
 }
 
-/// `value` as a JSON answer.
+/// Returns `value` as a JSON response.
 pub fn json_response(status: StatusCode, value: &impl Serialize) -> Response {
     let json = serde_json::to_vec(value).expect("an answer of the host's has text keys and finite numbers");
     let mut response = Response::new(Body::from(json));

@@ -1,6 +1,6 @@
-//! Files of one folder and of nothing beside it: a path is opened beneath the folder by the system itself, so that no
-//! link leads out of it, not even one that is put there between a look and the opening. It never decides which paths
-//! may be asked for.
+//! Serves the files of one folder and nothing outside it. The kernel resolves each path beneath the folder. No link can
+//! therefore lead out of it, not even one that is created between a check and the opening. It never decides which paths
+//! may be requested.
 
 use std::{
     ffi::OsStr,
@@ -20,13 +20,13 @@ use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use tower::ServiceExt;
 use tower_http::services::fs::{Backend, File as ServedFile, ServeDir};
 
-/// How a file is opened: a pipe that stands in its place blocks nobody.
+/// The flags for a file; with `NONBLOCK`, a pipe in its place does not block.
 const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
-/// How a folder on the way to it is.
+/// The flags for a folder on the way to it.
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::DIRECTORY);
 
-/// A body that is read from a file while it is sent, among the extensions of its response: it holds no memory.
+/// Marks a response, as an extension, whose body is read from a file while it is sent: it occupies no memory.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FromFile;
 
@@ -41,10 +41,11 @@ impl Files {
         Files { folder: folder.into() }
     }
 
-    /// The file at the request's path, a part of it, or what there is to say instead; a folder is its `index.html`.
+    /// Returns the file at the request's path, a range of it, or an error response. For a folder it is its
+    /// `index.html`.
     pub(crate) async fn serve(&self, request: Request) -> Response {
         let (mut parts, _) = request.into_parts();
-        // A redirection names a path alone, never a host that the client wrote.
+        // A redirect contains only a path, never a host from the client.
         if let Some(path) = parts.uri.path_and_query().cloned() {
             parts.uri = path.into();
         }
@@ -67,11 +68,11 @@ impl Files {
     }
 }
 
-/// Opens what is at this path below the folder. A link is followed as long as it stays within.
+/// Opens the file at this path beneath the folder. Links are followed as long as they stay inside.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn beneath(folder: &File, parts: &[&OsStr]) -> io::Result<File> {
     use rustix::{fs::ResolveFlags, io::Errno};
-    /// A rename anywhere on the machine may make one try inconclusive.
+    /// A concurrent rename anywhere on the machine may make an attempt inconclusive.
     const TRIES_MAX: usize = 8;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let mut path = parts.iter().collect::<PathBuf>();
@@ -82,7 +83,7 @@ fn beneath(folder: &File, parts: &[&OsStr]) -> io::Result<File> {
         match rustix::fs::openat2(folder, &path, READ, Mode::empty(), resolve) {
             Ok(file) => return shown(folder, File::from(file), parts),
             Err(Errno::AGAIN) => {}
-            // An older system, or one that filters the call.
+            // An older kernel, or one that filters the system call.
             Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => return step_by_step(folder, parts),
             Err(Errno::XDEV | Errno::LOOP) => break,
             Err(error) => return Err(error.into()),
@@ -96,8 +97,8 @@ fn beneath(folder: &File, parts: &[&OsStr]) -> io::Result<File> {
     step_by_step(folder, parts)
 }
 
-/// Holds back what a link within the folder found below a hidden name. Names that begin with two dots are none: it is by
-/// them that volumes of Kubernetes are changed.
+/// Refuses a file that a link within the folder reached below a hidden name. Names that begin with two dots are not
+/// hidden: Kubernetes updates volumes through them.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn shown(folder: &File, file: File, parts: &[&OsStr]) -> io::Result<File> {
     use std::os::fd::AsRawFd;
@@ -111,7 +112,7 @@ fn shown(folder: &File, file: File, parts: &[&OsStr]) -> io::Result<File> {
     }
 }
 
-/// Opens each part of the path in the one before it, where none of them may be a link.
+/// Opens each part of the path relative to the one before it; none may be a link.
 fn step_by_step(folder: &File, parts: &[&OsStr]) -> io::Result<File> {
     let open = |at: &dyn AsFd, name: &OsStr, flags: OFlags| {
         let opened = rustix::fs::openat(at.as_fd(), name, flags | OFlags::NOFOLLOW, Mode::empty());
@@ -193,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder `pages` beside a secret, with links of every kind.
+    /// Creates a folder `pages` next to a secret, with links of every kind.
     fn folder() -> (tempfile::TempDir, PathBuf) {
         let outer = tempfile::tempdir().unwrap();
         let pages = outer.path().join("pages");
@@ -279,7 +280,7 @@ mod tests {
         assert!(runtime.block_on(Files::new(&pages).open("pipe".into())).is_err());
     }
 
-    /// Someone exchanges a folder for a link all the time; whoever looks first and opens then is caught by it.
+    /// A folder is continuously swapped with a link; code that checks first and then opens would follow it.
     #[test]
     fn a_link_that_is_put_there_meanwhile_is_not_followed() {
         let (outer, pages) = folder();

@@ -1,5 +1,5 @@
-//! The task of each HTTP/2 stream, which ends when its client takes the answer too slowly: that stream is reset, and the
-//! others on its connection go on. It never looks at what a stream is about.
+//! The task of each HTTP/2 stream. It ends if the client receives the response too slowly: that stream is reset, while
+//! the others on its connection continue. It never looks at a stream's contents.
 
 use std::{pin::pin, sync::Arc};
 
@@ -15,7 +15,7 @@ tokio::task_local! {
     static STREAM: Arc<StreamPace>;
 }
 
-/// The pace of one stream's client.
+/// The pace of the client of one stream.
 #[derive(Debug, Default)]
 pub(super) struct StreamPace {
     pub(super) pace: Pace,
@@ -23,7 +23,7 @@ pub(super) struct StreamPace {
 }
 
 impl StreamPace {
-    /// That of the stream whose task this is. Its answer is made from now on, and waits for the client.
+    /// Returns the pace of the current task's stream. From now on its response is being sent, and waits for the client.
     pub(super) fn of_answer() -> Option<Arc<StreamPace>> {
         let stream = STREAM.try_with(Arc::clone).ok()?;
         stream.pace.wait();
@@ -31,9 +31,9 @@ impl StreamPace {
         Some(stream)
     }
 
-    /// Returns once the client is too slow, with what is wrong.
+    /// Completes once the client is too slow, with the reason.
     async fn too_slow(&self, limits: &Limits) -> &'static str {
-        // Until then it is the server that is waited for, under other deadlines.
+        // Until then the stream waits for the server, under other deadlines.
         self.answered.notified().await;
         let mut judge = PaceJudge::new(Instant::now());
         loop {

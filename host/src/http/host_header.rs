@@ -1,10 +1,12 @@
-//! Which server a request means. One that names none, two, or something that is no host is refused: proxies and caches
-//! disagree about those, and what one of them lets through reaches another's clients. It never looks at which host it is.
+//! Checks the host of a request. A request with no host, two hosts or an invalid host is refused: proxies and caches
+//! disagree about those, and a response could reach another client. It never checks which host it is.
 
 use http::{HeaderValue, Request, Version, header, uri::Authority};
 
 use crate::error::ApiError;
 
+/// Checks that the request names exactly one valid host.
+///
 /// # Errors
 /// 400 `host_invalid`.
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), ApiError> {
@@ -30,12 +32,12 @@ fn agrees(host: &HeaderValue, authority: Option<&Authority>) -> bool {
     authority.is_none_or(|authority| host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()))
 }
 
-/// Without a name and a password before the host.
+/// Returns whether the authority has no user name or password.
 fn is_plain(authority: &Authority) -> bool {
     is_host(authority.as_str().as_bytes())
 }
 
-/// `example.org`, `192.0.2.1:80` or `[2001:db8::1]:80`.
+/// Returns whether the text is a host such as `example.org`, `192.0.2.1:80` or `[2001:db8::1]:80`.
 fn is_host(text: &[u8]) -> bool {
     let (name, port) = match text.strip_prefix(b"[") {
         Some(rest) => {

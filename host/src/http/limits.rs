@@ -4,57 +4,58 @@ use std::time::Duration;
 
 use crate::{config::Config, memory::MemoryLimits};
 
-/// How many of the largest answers all requests may hold together, at least: one request may hold several on its way to one.
+/// The minimum number of largest responses that fit in memory at once: one request may need several for its own
+/// response.
 const ANSWERS_MIN: usize = 8;
 
-/// What the server bears. Every figure that an operator may set comes from [`Config`]; the others are fixed here.
+/// The server's limits. Those that an operator may set come from [`Config`]; the others are fixed here.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections open at once; further ones wait in the system's queue.
+    /// The maximum number of open connections; further ones wait in the kernel's queue.
     pub connections_max: usize,
-    /// Bytes of an HTTP/1 request's head, request line included; more is a 431.
+    /// The maximum bytes of an HTTP/1 request's head, including the request line; more is a 431.
     pub head_bytes_max: usize,
-    /// Headers of one HTTP/1 request; more is a 431.
+    /// The maximum number of headers of an HTTP/1 request; more is a 431.
     pub headers_max: usize,
-    /// Bytes of a request's path; more is a 414.
+    /// The maximum bytes of a request's path; more is a 414.
     pub path_bytes_max: usize,
-    /// How long a client may take from the first byte of a request's head to its last.
+    /// The maximum time from the first byte of a request's head to its last.
     pub header_read_timeout: Duration,
-    /// How long a connection may stay open without a request.
+    /// The maximum time that a connection may stay open without a request.
     pub idle_timeout: Duration,
-    /// How long a client may take none of the bytes that wait for it.
+    /// The maximum time without the client receiving any of the bytes that are ready.
     pub response_stall_timeout: Duration,
-    /// The slowest that a client may take an answer, once it does not take it at once.
+    /// The minimum rate at which a client must receive a response that it does not receive at once.
     pub response_rate_bytes_per_second_min: u32,
-    /// The time over which [`Limits::response_rate_bytes_per_second_min`] is reckoned.
+    /// The interval over which [`Limits::response_rate_bytes_per_second_min`] is measured.
     pub response_rate_grace: Duration,
-    /// Bytes of all answers, and of the work on them, that are held in memory at once; more is a 503.
+    /// The maximum bytes of all responses in memory, including work on them; more is a 503.
     pub responses_bytes_max: usize,
-    /// How long an answer waits for room among those.
+    /// How long a response waits for room among those.
     pub responses_wait_timeout: Duration,
-    /// Bytes of a request's body where the route names no limit of its own; more is a 413.
+    /// The maximum bytes of a request's body if the route defines no limit; more is a 413.
     pub body_bytes_max: usize,
-    /// Bytes of all bodies that are held in memory at once; more is a 503.
+    /// The maximum bytes of all bodies in memory; more is a 503.
     pub bodies_bytes_max: usize,
-    /// How long a body may take, or within how much time a longer one brings enough; longer is a 408.
+    /// The maximum time for a body, or the interval in which a longer one must deliver enough bytes; longer is a 408.
     pub body_read_timeout: Duration,
-    /// The slowest that a long body may arrive, reckoned over [`Limits::body_read_timeout`].
+    /// The minimum rate of a long body, measured over [`Limits::body_read_timeout`].
     pub body_rate_bytes_per_second_min: u32,
-    /// How long a request may take where the route names no time of its own; longer is a 504.
+    /// The maximum time for a request if the route defines none; longer is a 504.
     pub request_timeout: Duration,
-    /// How long open requests may take to end once the server stops.
+    /// The maximum time for open requests to finish once the server stops.
     pub shutdown_timeout: Duration,
-    /// How long the server reads on after its last answer, so that a client who is still sending can see that answer.
+    /// How long the server keeps reading after its last response, so that a client that is still sending receives it.
     pub linger_timeout: Duration,
-    /// The smallest body in bytes that is compressed.
+    /// The smallest body, in bytes, that is compressed.
     pub compression_bytes_min: u16,
-    /// HTTP/2: streams open at once on one connection.
+    /// HTTP/2: the maximum number of open streams per connection.
     pub h2_streams_max: u32,
-    /// HTTP/2: bytes of a request's decoded headers.
+    /// HTTP/2: the maximum bytes of a request's decoded headers.
     pub h2_header_list_bytes_max: u32,
-    /// HTTP/2: after how long without a frame the client is asked whether it is still there.
+    /// HTTP/2: the time without a frame after which the client is pinged.
     pub h2_ping_interval: Duration,
-    /// HTTP/2: how long the client may take to say so.
+    /// HTTP/2: the maximum time for the client to respond to the ping.
     pub h2_ping_timeout: Duration,
 }
 
@@ -89,12 +90,12 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// What all answers, and the work on them, may hold.
+    /// Returns the memory limits of all responses, including work on them.
     pub(crate) fn memory(&self) -> MemoryLimits {
         MemoryLimits { bytes_max: self.responses_bytes_max, wait_timeout: self.responses_wait_timeout }
     }
 
-    /// The limits that `config` asks for.
+    /// Returns the limits from `config`.
     pub fn from_config(config: &Config) -> Limits {
         let server = &config.server;
         Limits {

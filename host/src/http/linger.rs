@@ -1,6 +1,6 @@
-//! The end of a connection: what its client is still sending is read and thrown away for a while. A socket that is dropped
-//! with unread bytes in it is reset, and the reset can overtake the answer (a 413, say) on its way to the client.
-//! It never takes more of the machine than a set rate, however many connections end like this at once.
+//! The end of a connection: reads and discards what the client is still sending, for a while. A socket that is dropped
+//! with unread bytes is reset, and the reset can overtake the response (a 413, for example) on its way to the client.
+//! It never reads faster than a set rate, however many connections end at once.
 
 use std::{
     pin::Pin,
@@ -14,19 +14,20 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-/// Bytes that are read and thrown away of one connection.
+/// The maximum number of bytes that are read and discarded per connection.
 const BYTES_MAX: usize = 4 << 20;
 
-/// Bytes that are read before a pause of as many milliseconds as there are connections at their end: 64 MB a second over all.
+/// The number of bytes read before a pause. The pause is one millisecond per lingering connection: 64 MB a second over
+/// all of them.
 const PART_BYTES: usize = 64 << 10;
 
-/// Connections at their end.
+/// The number of lingering connections.
 static LINGERING: AtomicU32 = AtomicU32::new(0);
 
-/// The end of a socket whose way out is closed.
+/// The end of a socket whose write side is closed.
 pub(super) struct Linger {
     bytes: usize,
-    /// Bytes since the last pause.
+    /// The bytes read since the last pause.
     part: usize,
     is_paused: bool,
     ends: Instant,
@@ -34,15 +35,15 @@ pub(super) struct Linger {
 }
 
 impl Linger {
-    /// One that takes so long at most.
+    /// Creates one that lasts at most `timeout`.
     pub(super) fn new(timeout: Duration) -> Linger {
         LINGERING.fetch_add(1, Ordering::Relaxed);
         let ends = Instant::now() + timeout;
         Linger { bytes: 0, part: 0, is_paused: false, ends, timer: Box::pin(sleep(timeout)) }
     }
 
-    /// Reads until the client ends, or has had its time or its bytes. One of whom nothing is known to be unread
-    /// (`is_unread`) and nothing comes is not waited for.
+    /// Reads until the client closes its side, or the time or byte limit is reached. Ends at once if no data arrives
+    /// and nothing is known to be unread (`is_unread`).
     pub(super) fn poll<S: AsyncRead + Unpin>(
         &mut self,
         socket: &mut S,
@@ -97,7 +98,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A client who never stops sending.
+    /// A client that never stops sending.
     pub(in crate::http) struct Endless;
 
     impl AsyncRead for Endless {
@@ -111,7 +112,7 @@ pub(super) mod tests {
         }
     }
 
-    /// How many bytes are taken of such a client within `timeout`, beside others.
+    /// Returns the number of bytes read from such a client within `timeout`, along with `others`.
     async fn thrown_away(timeout: Duration, others: u32) -> usize {
         let _others: Vec<_> = (0..others).map(|_| Linger::new(timeout)).collect();
         let mut linger = Linger::new(timeout);

@@ -1,11 +1,11 @@
-//! Whether a request was made on the machine that serves it, by somebody who meant this server. It reads the socket and the
-//! request's head, and believes no header that a proxy or a page of another site could have a say in.
+//! Detects requests made on the machine that serves them, by a client that meant this server. It looks at the socket
+//! and the request's head, and ignores every header that a proxy or a page of another site could influence.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::{HeaderMap, HeaderName, Uri, header, uri::Authority};
 
-/// What proxies add to requests that others made.
+/// The headers that proxies add to forwarded requests.
 const FORWARDING_HEADERS: [HeaderName; 7] = [
     header::FORWARDED,
     header::VIA,
@@ -16,8 +16,8 @@ const FORWARDING_HEADERS: [HeaderName; 7] = [
     HeaderName::from_static("x-real-ip"),
 ];
 
-/// Whether the other end of the socket is this machine, the request names this machine as its host, no proxy passed it on,
-/// and no page of another host sent it. A name that an attacker lets point to 127.0.0.1 is another host.
+/// Returns whether the peer is this machine, the request's host is this machine, no proxy forwarded it, and no page of
+/// another host sent it. A name that an attacker resolves to 127.0.0.1 is another host.
 pub(crate) fn is_made_here(peer: IpAddr, uri: &Uri, headers: &HeaderMap) -> bool {
     peer.to_canonical().is_loopback()
         && names_loopback(uri, headers)
@@ -25,7 +25,7 @@ pub(crate) fn is_made_here(peer: IpAddr, uri: &Uri, headers: &HeaderMap) -> bool
         && headers.get_all(header::ORIGIN).iter().all(|origin| origin.to_str().is_ok_and(is_loopback_origin))
 }
 
-/// Whether the request names a host, and no other than this machine.
+/// Returns whether the request has a host, and only hosts that are this machine.
 fn names_loopback(uri: &Uri, headers: &HeaderMap) -> bool {
     let in_head = headers.get_all(header::HOST).iter().map(|host| host.to_str().ok());
     let mut named =
@@ -38,7 +38,7 @@ fn is_loopback_origin(origin: &str) -> bool {
     authority.is_some_and(is_loopback_authority)
 }
 
-/// `localhost`, an address of 127.0.0.0/8 or `[::1]`, with any port or none.
+/// Returns whether the text is `localhost`, an address of 127.0.0.0/8 or `[::1]`, with any port or none.
 fn is_loopback_authority(text: &str) -> bool {
     let Ok(authority) = text.parse::<Authority>() else { return false };
     if authority.as_str().contains('@') {
@@ -58,7 +58,7 @@ mod tests {
 
     use super::*;
 
-    /// The peer, the target, header lines, and whether the request was made here.
+    /// The peer, the target, the header lines, and whether the request was made here.
     type Case = (&'static str, &'static str, &'static [(&'static str, &'static str)], bool);
 
     #[test]
@@ -72,11 +72,11 @@ mod tests {
             ("127.0.0.1", "http://localhost:8000/", &[], true),
             ("127.0.0.1", "/", &[("host", "localhost"), ("origin", "http://127.0.0.1:3000")], true),
             ("127.0.0.1", "/", &[("host", "localhost"), ("origin", "https://[::1]")], true),
-            // From elsewhere, whatever it says.
+            // From elsewhere, whatever its headers.
             ("192.0.2.1", "/", &[("host", "localhost")], false),
             ("192.0.2.1", "/", &[("host", "localhost"), ("x-forwarded-for", "127.0.0.1")], false),
             ("2001:db8::1", "/", &[("host", "[::1]")], false),
-            // To another name: a reverse proxy that keeps it, or DNS rebinding.
+            // With another name: a reverse proxy that keeps it, or DNS rebinding.
             ("127.0.0.1", "/", &[("host", "api.example.org")], false),
             ("127.0.0.1", "/", &[("host", "localhost.evil.example")], false),
             ("127.0.0.1", "/", &[("host", "127.0.0.1.evil.example")], false),
@@ -89,12 +89,12 @@ mod tests {
             ("127.0.0.1", "/", &[("host", "localhost"), ("host", "evil.example")], false),
             ("127.0.0.1", "http://evil.example/", &[("host", "localhost")], false),
             ("127.0.0.1", "http://localhost/", &[("host", "evil.example")], false),
-            // By a proxy that rewrites the host.
+            // Through a proxy that rewrites the host.
             ("127.0.0.1", "/", &[("host", "127.0.0.1:8000"), ("x-forwarded-for", "203.0.113.9")], false),
             ("127.0.0.1", "/", &[("host", "127.0.0.1:8000"), ("x-real-ip", "203.0.113.9")], false),
             ("127.0.0.1", "/", &[("host", "127.0.0.1:8000"), ("via", "1.1 proxy")], false),
             ("127.0.0.1", "/", &[("host", "127.0.0.1:8000"), ("forwarded", "for=203.0.113.9")], false),
-            // By a page of another site.
+            // From a page of another site.
             ("127.0.0.1", "/", &[("host", "localhost"), ("origin", "https://evil.example")], false),
             ("127.0.0.1", "/", &[("host", "localhost"), ("origin", "null")], false),
             ("127.0.0.1", "/", &[("host", "localhost"), ("origin", "http://localhost.evil.example")], false),

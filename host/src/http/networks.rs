@@ -1,4 +1,4 @@
-//! Lists of networks in the configuration. They never say what their members may do.
+//! Lists of networks in the configuration. They never define what clients in them may do.
 
 use std::net::IpAddr;
 
@@ -9,19 +9,19 @@ use ipnet::IpNet;
 pub struct Networks(Vec<IpNet>);
 
 impl Networks {
-    /// From a list that [`is_list_of_networks`] holds for.
+    /// Creates it from a list that passed [`is_list_of_networks`].
     pub fn new(list: &[String]) -> Networks {
         Networks(list.iter().filter_map(|text| network(text)).collect())
     }
 
-    /// Whether this address belongs to one of them. An IPv4 address counts as one in either notation.
+    /// Returns whether this address belongs to one of them. IPv4 addresses match in either notation.
     pub fn contain(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 }
 
-/// Whether each is an address or a network such as `10.0.0.0/8`.
+/// Returns whether each entry is an address or a network such as `10.0.0.0/8`.
 pub(crate) fn is_list_of_networks(list: &[String]) -> bool {
     list.iter().all(|text| network(text).is_some())
 }

@@ -1,15 +1,15 @@
-//! Builds the OpenAPI operation of a route, and the JSON Schemas in it, in few words. It never looks at what is mounted:
-//! paths, security and the answers that every route may give are added where the document is put together.
+//! Builds the OpenAPI operation of a route, and its JSON Schemas. It never looks at the mounted routes: paths, security
+//! and the responses that every route may return are added where the document is assembled.
 
 use serde_json::{Map, Value as Json, json};
 
-/// An operation in the making; it becomes JSON by `into()`.
+/// A builder of an operation; `into()` converts it to JSON.
 #[derive(Debug, Clone)]
 pub struct Operation {
     object: Map<String, Json>,
 }
 
-/// An operation: its id as clients name their method (`listUsers`), the group it is shown in, and what it does.
+/// Creates an operation: its id, by which clients name their method (`listUsers`), its group, and its summary.
 pub fn operation(id: &str, tag: &str, summary: &str) -> Operation {
     let mut object = Map::new();
     object.insert("operationId".into(), id.into());
@@ -20,32 +20,32 @@ pub fn operation(id: &str, tag: &str, summary: &str) -> Operation {
 }
 
 impl Operation {
-    /// Says more than the summary does.
+    /// Sets a description, in addition to the summary.
     #[must_use]
     pub fn describe(mut self, text: &str) -> Operation {
         self.object.insert("description".into(), text.into());
         self
     }
 
-    /// A parameter of the query that may be left out.
+    /// Adds an optional query parameter.
     #[must_use]
     pub fn query(self, name: &str, schema: Json, about: &str) -> Operation {
         self.parameter("query", name, schema, about, false)
     }
 
-    /// A parameter of the path. Those that are not described are added as text.
+    /// Adds a path parameter. Path parameters without a description are added as text.
     #[must_use]
     pub fn path(self, name: &str, schema: Json, about: &str) -> Operation {
         self.parameter("path", name, schema, about, true)
     }
 
-    /// A header of the request that may be left out.
+    /// Adds an optional request header.
     #[must_use]
     pub fn header(self, name: &str, schema: Json, about: &str) -> Operation {
         self.parameter("header", name, schema, about, false)
     }
 
-    /// `limit` and `offset` of a list.
+    /// Adds `limit` and `offset` of a list.
     #[must_use]
     pub fn paged(self) -> Operation {
         let limit = json!({"type": "integer", "minimum": 1, "maximum": 1000, "default": 100});
@@ -66,7 +66,7 @@ impl Operation {
         self
     }
 
-    /// The JSON body, which must be sent. It has no fields but those that the schema names.
+    /// Sets the required JSON body. It may only have the fields in the schema.
     #[must_use]
     pub fn body(mut self, mut schema: Json) -> Operation {
         schema["additionalProperties"] = false.into();
@@ -75,13 +75,13 @@ impl Operation {
         self
     }
 
-    /// An answer with a JSON body.
+    /// Adds a response with a JSON body.
     #[must_use]
     pub fn answers(self, status: u16, about: &str, schema: Json) -> Operation {
         self.answers_as(status, about, "application/json", schema)
     }
 
-    /// An answer with a body of another kind, such as `text/csv`.
+    /// Adds a response with a body of another type, such as `text/csv`.
     #[must_use]
     pub fn answers_as(mut self, status: u16, about: &str, content_type: &str, schema: Json) -> Operation {
         let mut content = Map::new();
@@ -91,14 +91,14 @@ impl Operation {
         self
     }
 
-    /// An answer without a body.
+    /// Adds a response without a body.
     #[must_use]
     pub fn answers_empty(mut self, status: u16, about: &str) -> Operation {
         self.responses().insert(status.to_string(), json!({"description": about}));
         self
     }
 
-    /// An answer with a JSON body and the tag of its state.
+    /// Adds a response with a JSON body and an ETag.
     #[must_use]
     pub fn answers_tagged(self, status: u16, about: &str, schema: Json) -> Operation {
         let mut answered = self.answers(status, about, schema);
@@ -108,7 +108,7 @@ impl Operation {
         answered
     }
 
-    /// A change of something that has a tag.
+    /// Marks the operation as a change of a resource with an ETag.
     #[must_use]
     pub fn changes_tagged(self) -> Operation {
         self.header(
@@ -119,8 +119,8 @@ impl Operation {
         .refuses(412, "It is not any more what `If-Match` names.")
     }
 
-    /// A refusal of this route's own, in the form of every error. What any route may answer is added by itself: 401,
-    /// 403, 404, 405, 408, 413, 414, 422, 429, 500, 503, 504.
+    /// Adds an error specific to this route. The errors that any route may return are added automatically: 400, 401,
+    /// 403, 404, 405, 408, 413, 414, 415, 422, 429, 431, 500, 503, 504.
     #[must_use]
     pub fn refuses(self, status: u16, about: &str) -> Operation {
         self.answers(status, about, json!({"$ref": "#/components/schemas/Error"}))
@@ -138,7 +138,7 @@ impl From<Operation> for Json {
     }
 }
 
-/// JSON Schemas in few words.
+/// Short constructors of JSON Schemas.
 pub mod schema {
     use serde_json::{Value as Json, json};
 
@@ -157,7 +157,7 @@ pub mod schema {
         json!({"type": "string", "enum": words})
     }
 
-    /// A whole number of at least `min`.
+    /// An integer of at least `min`.
     pub fn integer(min: i64) -> Json {
         json!({"type": "integer", "minimum": min})
     }
@@ -167,7 +167,7 @@ pub mod schema {
         json!({"type": "number"})
     }
 
-    /// True or false.
+    /// A boolean.
     pub fn flag() -> Json {
         json!({"type": "boolean"})
     }
@@ -192,7 +192,7 @@ pub mod schema {
         json!({"type": "array", "items": items})
     }
 
-    /// The same, or null.
+    /// The schema, or null.
     pub fn nullable(mut schema: Json) -> Json {
         match schema.get("type") {
             Some(Json::String(kind)) if schema.get("enum").is_none() && schema.get("title").is_none() => {
@@ -203,13 +203,13 @@ pub mod schema {
         }
     }
 
-    /// An object with these fields, all of them there: an answer. It may grow by further ones.
+    /// An object in which all of these fields are present: a response. Further fields may be added later.
     pub fn object(fields: &[(&str, Json)]) -> Json {
         let required: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
         input(&required, fields)
     }
 
-    /// An object with these fields, of which `required` must be there: a body.
+    /// An object with these fields, of which `required` are required: a request body.
     pub fn input(required: &[&str], fields: &[(&str, Json)]) -> Json {
         let properties: serde_json::Map<String, Json> =
             fields.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
@@ -221,7 +221,7 @@ pub mod schema {
         object(&[(plural, list(items)), ("total", integer(0)), ("limit", integer(1)), ("offset", integer(0))])
     }
 
-    /// The schema under a name, by which the document holds it once and clients name their type.
+    /// The schema with a name. The document contains it once, and clients use the name for their type.
     pub fn named(name: &str, mut schema: Json) -> Json {
         schema["title"] = name.into();
         schema

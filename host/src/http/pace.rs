@@ -1,5 +1,5 @@
-//! How fast a client takes the bytes that wait for it: noted by whoever hands them on, judged now and then by whoever
-//! waits for the client. It never ends anything itself.
+//! The pace at which a client receives the bytes that are ready for it. The sender of the bytes records it; the task
+//! that waits for the client checks it periodically. It never ends anything itself.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -10,31 +10,31 @@ use tokio::time::Instant;
 
 use super::Limits;
 
-/// The longest time between two looks.
+/// The longest time between two checks.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What became of the bytes for one client. One task writes at a time, so nothing here waits for another.
+/// The progress of the bytes for one client. Only one task writes at a time, so plain loads and stores are enough.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// Bytes wait for the client.
+    /// Whether bytes are waiting for the client.
     is_waiting: AtomicBool,
     taken: AtomicU64,
-    /// How often the client had taken everything.
+    /// How often the client has received everything.
     caught_up: AtomicU32,
 }
 
 impl Pace {
-    /// The client took so many bytes.
+    /// Records that the client received this many bytes.
     pub(super) fn took(&self, bytes: usize) {
         self.taken.store(self.taken.load(Ordering::Relaxed).wrapping_add(bytes as u64), Ordering::Relaxed);
     }
 
-    /// Bytes wait for the client from now on.
+    /// Records that bytes are waiting for the client.
     pub(super) fn wait(&self) {
         self.is_waiting.store(true, Ordering::Relaxed);
     }
 
-    /// Nothing waits for the client: what comes next is up to the server.
+    /// Records that nothing waits for the client: the server is next.
     pub(super) fn catch_up(&self) {
         if self.is_waiting.load(Ordering::Relaxed) {
             self.caught_up.store(self.caught_up.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
@@ -47,14 +47,14 @@ impl Pace {
     }
 }
 
-/// What was seen of a [`Pace`] before.
+/// The last observation of a [`Pace`].
 #[derive(Debug)]
 pub(super) struct PaceJudge {
     caught_up: u32,
-    /// The bytes at the last look, and since when there were no more.
+    /// The bytes at the last check; `still_since` is the time since which there were no more.
     taken: u64,
     still_since: Instant,
-    /// The bytes at the beginning of a portion of time in which a client must take enough.
+    /// The bytes at the start of the interval in which a client must receive enough.
     taken_first: u64,
     since: Instant,
 }
@@ -64,7 +64,7 @@ impl PaceJudge {
         PaceJudge { caught_up: 0, taken: 0, still_since: now, taken_first: 0, since: now }
     }
 
-    /// Says what is wrong, if the client takes nothing for too long or too little.
+    /// Returns the fault if the client receives nothing for too long, or too little.
     pub(super) fn judge(&mut self, pace: &Pace, now: Instant, limits: &Limits) -> Option<&'static str> {
         let (taken, caught_up) = (pace.taken.load(Ordering::Relaxed), pace.caught_up.load(Ordering::Relaxed));
         if !pace.is_waiting() || caught_up != self.caught_up {
@@ -88,7 +88,7 @@ impl PaceJudge {
     }
 }
 
-/// When to look again.
+/// Returns the time until the next check.
 pub(super) fn look_interval(limits: &Limits) -> Duration {
     LOOK_INTERVAL
         .min(limits.response_stall_timeout / 2)
@@ -100,7 +100,7 @@ pub(super) fn look_interval(limits: &Limits) -> Duration {
 mod tests {
     use super::*;
 
-    /// What a client does in each second: bytes taken, and whether that was everything.
+    /// Simulates a client: for each second the bytes it receives, and whether those were all.
     fn fate(seconds: impl IntoIterator<Item = (usize, bool)>) -> Option<(u64, &'static str)> {
         let limits = Limits {
             response_stall_timeout: Duration::from_secs(5),
@@ -132,10 +132,10 @@ mod tests {
         assert_eq!(fate(std::iter::repeat_n((2_000, false), 100)), None);
         let slow = fate(std::iter::repeat_n((900, false), 100));
         assert_eq!(slow, Some((10, "the client takes the answer too slowly")));
-        // What was taken quickly before does not count for later.
+        // A fast start does not make up for a slow rest.
         let quick_first = [(1 << 30, false)].into_iter().chain(std::iter::repeat_n((1, false), 100));
         assert_eq!(fate(quick_first).map(|(_, why)| why), Some("the client takes the answer too slowly"));
-        // Whoever has taken everything waits for the server.
+        // A client that has received everything is waiting for the server.
         assert_eq!(fate(std::iter::repeat_n((1, true), 100)), None);
         assert_eq!(fate([(0, false), (1, true), (0, false), (1, true)].into_iter().cycle().take(100)), None);
     }

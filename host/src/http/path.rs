@@ -1,7 +1,7 @@
-//! Decoding of percent-encoded path parts. It never lets a NUL, a broken escape or invalid UTF-8 through.
+//! Decoding of percent-encoded path parts. It never accepts a NUL, a broken escape or invalid UTF-8.
 
-/// Decodes one part of a path; `+` stays a plus. `None` if an escape is broken (`%zz`), or the result is not UTF-8
-/// (overlong forms included) or holds a NUL.
+/// Decodes one part of a path; `+` stays a plus. Returns `None` if an escape is broken (`%zz`), or if the result is not
+/// UTF-8 (including overlong forms) or contains a NUL.
 pub fn decode_path_part(part: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(part.len());
     let mut bytes = part.bytes();

@@ -1,4 +1,4 @@
-//! A plugin's route being called: authentication, body, deadline, answer. It never decides which route.
+//! Calls a plugin's route: authentication, body, deadline, response. It never decides which route.
 
 use std::{panic::resume_unwind, sync::Arc};
 
@@ -7,14 +7,13 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 
 use super::{
-    App, BodyMode, BoxError, PluginRequest, PluginResponse, PluginRoute, RequestBody, ResponseBody,
-    RouteMatch,
-    app::{Answer, RequestInfo, is_connection_header, request_timeout},
+    App, BodyMode, BoxError, PluginBody, PluginRequest, PluginResponse, PluginRoute, RequestBody, RouteMatch,
+    app::{HttpResponse, RequestInfo, is_connection_header, request_timeout},
     body::{BudgetShare, LimitedBody},
     cookies,
     deadline::within,
-    exchange::Exchange,
-    response_body::AnswerBody,
+    request_trace::RequestTrace,
+    response_body::ResponseBody,
     unread::KeptBody,
 };
 use crate::{
@@ -25,25 +24,25 @@ use crate::{
     memory::{self, Share},
 };
 
-/// Calls the matched route with everything that it is promised.
+/// Calls the matched route once all of its conditions are met.
 pub(super) async fn call(
     app: &App,
     matched: RouteMatch,
     request: Request<KeptBody>,
     info: RequestInfo,
-    exchange: &Exchange,
-) -> Result<Answer, ApiError> {
-    let RouteMatch { route, params, figures, hold } = matched;
-    exchange.found(figures);
+    request_trace: &RequestTrace,
+) -> Result<HttpResponse, ApiError> {
+    let RouteMatch { route, params, metrics, hold } = matched;
+    request_trace.found(metrics);
     let spec = route.spec();
     let path = request.uri().path();
     let param = |name: &str| spec.param(name, &params, path);
     let mut caller = spec.access.authenticate(&*app.authenticator, request.headers()).await;
-    exchange.called_by(caller.as_ref().ok().and_then(Option::as_ref));
+    request_trace.called_by(caller.as_ref().ok().and_then(Option::as_ref));
     if let Some(limits) = &app.rate_limits {
         let (admitted, quota) =
-            limits.admit(limits.rule_of_plugin(path), caller, info.client, exchange.started()).await;
-        exchange.counted(quota);
+            limits.admit(limits.rule_of_plugin(path), caller, info.client, request_trace.started()).await;
+        request_trace.counted(quota);
         caller = admitted;
     }
     let caller = caller?;
@@ -61,15 +60,15 @@ pub(super) async fn call(
     };
     let request = PluginRequest { parts, params, caller, request_id: info.id, client: info.client, body };
     let (mut answer, reserved) = within_limits(app, &*route, request).await?;
-    cookies::hold(&mut answer.headers, &spec.cookie_paths, info.is_https)
-        .map_err(|bad| bad_cookie(figures.pattern, bad))?;
+    cookies::enforce_attributes(&mut answer.headers, &spec.cookie_paths, info.is_https)
+        .map_err(|bad| bad_cookie(metrics.pattern, bad))?;
     let mut answer = into_answer(answer, hold)?;
     answer.body_mut().keep(reserved);
     Ok(answer)
 }
 
-/// Calls the route in a task of its own, so that a handler that blocks its thread holds nothing but that. Beside the answer
-/// stands what was reserved for it.
+/// Calls the route in a separate task, so that a handler that blocks its thread blocks nothing else. Also returns the
+/// memory reserved for the response.
 async fn within_limits(
     app: &App,
     route: &dyn PluginRoute,
@@ -92,7 +91,7 @@ async fn within_limits(
 fn into_answer(
     answer: PluginResponse,
     hold: Option<Arc<dyn std::any::Any + Send + Sync>>,
-) -> Result<Answer, ApiError> {
+) -> Result<HttpResponse, ApiError> {
     let PluginResponse { status, mut headers, body } = answer;
     if status.is_informational() {
         return Err(ApiError::internal_logged(
@@ -102,9 +101,9 @@ fn into_answer(
     }
     drop_connection_headers(&mut headers);
     let mut body = match body {
-        ResponseBody::Empty => AnswerBody::empty(),
-        ResponseBody::Bytes(bytes) => AnswerBody::whole(bytes),
-        ResponseBody::Stream(stream) => AnswerBody::stream(stream),
+        PluginBody::Empty => ResponseBody::empty(),
+        PluginBody::Bytes(bytes) => ResponseBody::whole(bytes),
+        PluginBody::Stream(stream) => ResponseBody::stream(stream),
     };
     body.guard_hold(hold);
     let mut response = Response::new(body);

@@ -1,21 +1,21 @@
-//! Reads the query of the host's own routes: every fault of it is answered at once, each with its place. It never knows what
-//! a parameter is for.
+//! Parses the query of the host's own routes. A response lists all faults at once, each with its location. It never
+//! knows what a parameter is for.
 
 use std::{borrow::Cow, ops::RangeInclusive};
 
 use super::extract::{UNKNOWN_NAMES_MAX, unknown_name};
 use crate::error::{ApiError, Fault};
 
-/// The most entries of a page, and how many there are where nothing is asked.
+/// The maximum number of entries of a page, and the number if `limit` is missing.
 const LIMIT_MAX: u64 = 1000;
 const LIMIT_DEFAULT: u64 = 100;
 
-/// Which part of a list is asked for.
+/// The requested page of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
-    /// The most entries, 1 to 1000.
+    /// The maximum number of entries, 1 to 1000.
     pub limit: u64,
-    /// How many entries to leave out first.
+    /// The number of entries to skip.
     pub offset: u64,
 }
 
@@ -27,8 +27,8 @@ pub struct Query<'q> {
 }
 
 impl<'q> Query<'q> {
-    /// The query `text`, which may hold parameters of these names alone, each once. One that begins with `_` is passed
-    /// over: programs add such to get around caches.
+    /// Parses the query `text`, which may only contain parameters with these names, each at most once. Names that begin
+    /// with `_` are ignored: programs add them to bypass caches.
     pub fn parse(text: Option<&'q str>, names: &[&str]) -> Query<'q> {
         let mut query = Query { given: Vec::new(), faults: Vec::new() };
         for (name, value) in form_urlencoded::parse(text.unwrap_or_default().as_bytes()) {
@@ -56,12 +56,12 @@ impl<'q> Query<'q> {
         self.given.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
     }
 
-    /// Notes a fault of the parameter `name`.
+    /// Records a fault of the parameter `name`.
     pub fn fault(&mut self, name: &str, msg: impl Into<String>, kind: &'static str) {
         self.faults.push(Fault::new(["query".to_owned(), name.to_owned()], msg, kind));
     }
 
-    /// Text of at most `chars_max` characters; empty text is as none.
+    /// Reads a text of at most `chars_max` characters; an empty text counts as missing.
     pub fn text(&mut self, name: &str, chars_max: usize) -> Option<String> {
         let text = self.get(name).filter(|text| !text.is_empty())?.to_owned();
         if text.chars().count() > chars_max {
@@ -71,7 +71,7 @@ impl<'q> Query<'q> {
         Some(text)
     }
 
-    /// One of these words.
+    /// Reads one of these words.
     pub fn word(&mut self, name: &str, allowed: &[&'static str]) -> Option<&'static str> {
         let given = self.get(name)?;
         let found = allowed.iter().find(|word| **word == given).copied();
@@ -81,12 +81,12 @@ impl<'q> Query<'q> {
         found
     }
 
-    /// `true` or `false`.
+    /// Reads `true` or `false`.
     pub fn flag(&mut self, name: &str) -> Option<bool> {
         Some(self.word(name, &["true", "false"])? == "true")
     }
 
-    /// A whole number within `allowed`.
+    /// Reads an integer within `allowed`.
     pub fn number(&mut self, name: &str, allowed: RangeInclusive<u64>) -> Option<u64> {
         let number = self.get(name)?.parse().ok().filter(|number| allowed.contains(number));
         if number.is_none() {
@@ -96,7 +96,7 @@ impl<'q> Query<'q> {
         number
     }
 
-    /// `limit` and `offset`, as every list takes them.
+    /// Reads `limit` and `offset`, the parameters of every list.
     pub fn page(&mut self) -> Page {
         Page {
             limit: self.number("limit", 1..=LIMIT_MAX).unwrap_or(LIMIT_DEFAULT),
@@ -104,8 +104,10 @@ impl<'q> Query<'q> {
         }
     }
 
+    /// Finishes parsing.
+    ///
     /// # Errors
-    /// 422 with every fault that was found.
+    /// 422 with all recorded faults.
     pub fn finish(self) -> Result<(), ApiError> {
         if self.faults.is_empty() { Ok(()) } else { Err(ApiError::unprocessable(self.faults)) }
     }

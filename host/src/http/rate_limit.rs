@@ -1,5 +1,5 @@
-//! How many requests a client, a user or an application token may send: which rule a route falls under, and who is
-//! counted. It never verifies who somebody is, and never looks at a route's answer.
+//! Rate limits for clients, users and application tokens: the rule of a route, and the subject that is counted. It
+//! never verifies identities, and never looks at a route's response.
 
 mod buckets;
 mod leases;
@@ -26,17 +26,17 @@ use self::{
     rows::BucketRows,
     shared::Shared,
 };
-use super::{Networks, access::Authenticated};
+use super::{Networks, auth::Authenticated};
 use crate::{config::Config, db::Engine, error::ApiError, nodes::NodeCount, sql::HostSql};
 
 pub(super) const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 pub(super) const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 pub(super) const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// How often shared buckets that are full again are deleted.
+/// How often full shared buckets are deleted.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// The routes that let somebody guess, or that send mail: all `POST`, so many a minute and address.
+/// The routes that allow guessing or send mail: all `POST`, with their limits per minute and address.
 const SIGN_IN: [(&str, u32); 6] = [
     ("/api/auth/register", 5),
     ("/api/auth/login", 10),
@@ -46,16 +46,16 @@ const SIGN_IN: [(&str, u32); 6] = [
     ("/api/auth/login-link/confirm", 10),
 ];
 
-/// What requests are counted by together: everyone who sends them has a bucket for it.
+/// A rule for a group of routes. Each subject has one bucket per rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rule {
-    /// Which of all rules, so that one who is counted by several has a bucket in each.
+    /// The rule's number, part of the bucket's key.
     number: u8,
-    /// Tokens that a bucket gains in a minute, and holds at most.
+    /// The tokens that a bucket gains per minute, and its capacity.
     per_minute: u32,
 }
 
-/// Who is counted.
+/// The subject that is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Subject<'s> {
     Address(IpAddr),
@@ -63,18 +63,18 @@ enum Subject<'s> {
     Token(&'s str),
 }
 
-/// What a bucket holds after a request.
+/// The state of a bucket after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Quota {
-    /// Requests a minute.
+    /// The limit per minute.
     limit: u32,
-    /// Requests that may follow at once.
+    /// The number of requests that may follow at once.
     remaining: u32,
-    /// Seconds until the bucket is full again.
+    /// The number of seconds until the bucket is full again.
     reset_seconds: u32,
 }
 
-/// The rules, and everyone's buckets.
+/// The rules, and the buckets of all subjects.
 #[derive(Debug)]
 pub(super) struct RateLimits {
     auth: Rule,
@@ -82,16 +82,16 @@ pub(super) struct RateLimits {
     api: Rule,
     exempt: Networks,
     buckets: Buckets,
-    /// Buckets are found by a hash under a key of this process: nobody can aim at another's.
+    /// Buckets are keyed by a hash with a key of this process, so that nobody can target the bucket of another.
     hasher: RandomState,
-    /// How long the shared buckets may take.
+    /// The maximum time for a call of the shared buckets.
     shared_time_max: Duration,
-    /// Where several nodes may serve the database.
+    /// Set if several nodes may use the database.
     shared: OnceLock<Shared>,
 }
 
 impl RateLimits {
-    /// The limits that `config` asks for; `None` where they are off.
+    /// Creates the limits from `config`; `None` if they are disabled.
     pub(super) fn from_config(config: &Config) -> Option<Arc<RateLimits>> {
         let config = &config.rate_limit;
         let rule = |number, per_minute| Rule { number, per_minute };
@@ -109,8 +109,8 @@ impl RateLimits {
         })
     }
 
-    /// Holds the limits over all nodes together from now on, where there can be several. Answers the job that deletes what
-    /// is over. To be called once, within the runtime.
+    /// Shares the limits between nodes from now on, if there can be several. Returns the job that deletes full buckets.
+    /// Call this once, within the runtime.
     pub(super) fn share(&self, sql: HostSql, nodes: NodeCount, leases_max: usize) -> Option<Sweeping> {
         if sql.database().engine() == Engine::Sqlite {
             return None;
@@ -130,7 +130,7 @@ impl RateLimits {
         Some(Sweeping(job.abort_handle()))
     }
 
-    /// The rule of a route of the host; `None` for what is served outside of `/api`.
+    /// Returns the rule of a route of the host; `None` for routes outside `/api`.
     pub(super) fn rule_of_own(&self, method: &Method, path: &str) -> Option<Rule> {
         let sign_in = (0..).zip(SIGN_IN).find(|(_, (limited, _))| *limited == path);
         match sign_in.filter(|_| method == Method::POST) {
@@ -139,7 +139,7 @@ impl RateLimits {
         }
     }
 
-    /// The rule of an extension's route, wherever it is mounted.
+    /// Returns the rule of an extension's route, wherever it is mounted.
     pub(super) fn rule_of_plugin(&self, path: &str) -> Rule {
         match path.strip_prefix("/api/") {
             Some(rest) if rest.starts_with("auth/") => self.auth,
@@ -148,8 +148,8 @@ impl RateLimits {
         }
     }
 
-    /// Counts a request: by the application token or the user that its token was verified for, else by its address.
-    /// One whose token does not hold counts by its address as well, so that whoever tries tokens out is slowed down.
+    /// Counts a request: by the application token or user of its verified token, otherwise by its address. A request
+    /// with an invalid token counts by its address as well, which slows down attempts to guess tokens.
     pub(super) async fn admit(
         &self,
         rule: Rule,
@@ -182,8 +182,9 @@ impl RateLimits {
         self.buckets.take(key, per_minute, now)
     }
 
-    /// What the shared bucket admits is counted in this node's own as well. That one holds at least as much, so it refuses
-    /// nothing else; and it knows what was used where the node is alone again, or alone admits its part.
+    /// Takes a token from the shared bucket, and counts what it admits in this node's own bucket too. The own bucket
+    /// contains at least as many tokens, so it refuses nothing more. It then knows the usage if the node is alone
+    /// again, or has to admit its part alone.
     async fn take_shared(&self, shared: &Shared, rule: Rule, subject: Subject<'_>, now: Instant) -> Taken {
         let nodes = u32::try_from(shared.nodes()).unwrap_or(u32::MAX);
         match shared.take(shared_key(rule, subject), rule.per_minute, now).await {
@@ -197,7 +198,7 @@ impl RateLimits {
     }
 }
 
-/// A bucket's name on every node.
+/// Returns the key of a bucket, the same on every node.
 fn shared_key(rule: Rule, subject: Subject<'_>) -> Key {
     let hash = Sha256::new().chain_update([rule.number]);
     let hash = match subject {
@@ -208,7 +209,7 @@ fn shared_key(rule: Rule, subject: Subject<'_>) -> Key {
     *hash.finalize().first_chunk().expect("a hash is longer than a key")
 }
 
-/// The job that deletes shared buckets that are full again. It ends when this is dropped.
+/// The job that deletes full shared buckets. Dropping this stops it.
 #[derive(Debug)]
 pub struct Sweeping(AbortHandle);
 
@@ -218,7 +219,7 @@ impl Drop for Sweeping {
     }
 }
 
-/// What a caller is answered, and the refusal where there is one.
+/// Returns the quota for the caller, and the error if the request is refused.
 fn told(rule: Rule, subject: Subject<'_>, taken: Taken) -> (Quota, Option<ApiError>) {
     let quota = Quota {
         limit: rule.per_minute,
@@ -238,7 +239,7 @@ fn told(rule: Rule, subject: Subject<'_>, taken: Taken) -> (Quota, Option<ApiErr
 }
 
 impl Quota {
-    /// Tells the client, on every answer that was counted.
+    /// Adds the headers to every counted response.
     pub(super) fn tell(self, headers: &mut HeaderMap) {
         headers.insert(LIMIT, HeaderValue::from(self.limit));
         headers.insert(REMAINING, HeaderValue::from(self.remaining));
@@ -246,13 +247,13 @@ impl Quota {
     }
 }
 
-/// Whole seconds, none too few.
+/// Returns the duration in whole seconds, rounded up.
 fn seconds_up(time: Duration) -> u32 {
     let whole = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     u32::try_from(whole).unwrap_or(u32::MAX)
 }
 
-/// IPv6 clients own a whole /64, so that is what is counted.
+/// Returns the counted address: for IPv6 the /64, because clients own a whole /64.
 fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::from((v6.to_bits() & !u128::from(u64::MAX)).to_be_bytes()),

@@ -1,4 +1,4 @@
-//! The id of a request: taken from a sane `x-request-id`, else made cheaply. It never identifies a user.
+//! The id of a request: a valid `x-request-id` of the client, or a cheaply generated one. It never identifies a user.
 
 use std::{
     cell::Cell,
@@ -12,13 +12,13 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The header that carries the id, both ways.
+/// The header with the id, in requests and responses.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The longest id that is taken from a client.
+/// The longest id accepted from a client, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
 
-/// Ids are handed to threads in blocks, so that threads never share a counter's cache line.
+/// The number of ids per block. Each thread gets blocks of ids, so that threads never share a counter's cache line.
 const BLOCK: u32 = 1 << 12;
 
 /// A request's id: 1 to 64 letters, digits, `-`, `_`, `.` or `:`.
@@ -26,7 +26,7 @@ const BLOCK: u32 = 1 << 12;
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The id that the client sent, if it is sane, else a new one.
+    /// Returns the client's id if it is valid, or a new one.
     pub fn from_headers(headers: &HeaderMap) -> RequestId {
         match headers.get(&REQUEST_ID) {
             Some(sent) if is_sane(sent.as_bytes()) => RequestId(sent.clone()),
@@ -34,7 +34,7 @@ impl RequestId {
         }
     }
 
-    /// A new id: 8 hex digits of this process, 8 of a counter.
+    /// Generates an id: 8 hex digits of this process, 8 of a counter.
     pub fn generate() -> RequestId {
         static PROCESS: LazyLock<u32> =
             LazyLock::new(|| (RandomState::new().hash_one(std::process::id()) >> 32) as u32);
@@ -47,12 +47,12 @@ impl RequestId {
         RequestId(value.expect("hex digits are a valid header value"))
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         self.0.to_str().expect("an id was checked to be ASCII when it was taken")
     }
 
-    /// The id as a header's value; sharing it copies nothing.
+    /// Returns the id as a header value; cloning it copies nothing.
     pub fn header_value(&self) -> HeaderValue {
         self.0.clone()
     }

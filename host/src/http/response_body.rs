@@ -1,5 +1,5 @@
-//! The body of an answer on its way out: whole, or pulled as fast as its client takes it. What it holds is counted in the
-//! budget of all answers. It never makes bytes itself.
+//! The body of a response on its way to the client: complete, or read as fast as the client receives it. Its memory
+//! counts in the budget of all responses. It never produces bytes itself.
 
 use std::{
     pin::Pin,
@@ -15,88 +15,88 @@ use super::{BoxError, ByteStream, connection::RequestGuard, h2_streams::StreamPa
 use crate::memory::{self, Share};
 use crate::request_log::Unsent;
 
-/// The most bytes that an HTTP/2 stream is handed at once.
+/// The maximum number of bytes passed to an HTTP/2 stream at once.
 const SLICE_BYTES_MAX: usize = 64 << 10;
 
-/// The body of an answer. Bytes that are there need no box.
-pub(super) struct AnswerBody {
-    kind: AnswerKind,
-    /// What is counted beside the bytes.
+/// The body of a response. Bytes in memory need no box.
+pub(super) struct ResponseBody {
+    kind: BodyKind,
+    /// The memory counted in addition to the bytes.
     share: Share,
     pulled: Option<Box<Pulled>>,
     guards: Guards,
-    /// The request's row of the request log, which counts what is sent.
+    /// The request's row of the request log, which counts the sent bytes.
     row: Option<Box<Unsent>>,
 }
 
-enum AnswerKind {
+enum BodyKind {
     Whole(Option<Bytes>),
     Axum(axum::body::Body),
     Stream(ByteStream),
 }
 
-/// What must live until the answer is sent.
+/// What must stay alive until the response is sent.
 #[derive(Default)]
 struct Guards {
     _request: Option<RequestGuard>,
     _hold: Option<Arc<dyn std::any::Any + Send + Sync>>,
 }
 
-/// What there is to watch of a body that is not handed over at once.
+/// The state of a body that is not passed on at once.
 struct Pulled {
     bytes_max: usize,
     stream: Option<Arc<StreamPace>>,
-    /// What is left of a piece that an HTTP/2 stream gets in slices.
+    /// The rest of a chunk that an HTTP/2 stream gets in slices.
     rest: Bytes,
-    /// A piece that comes once all answers together hold less.
+    /// Waits until all responses together occupy less memory.
     room: Option<BoxFuture<'static, ()>>,
 }
 
-impl AnswerBody {
-    pub(super) fn empty() -> AnswerBody {
-        AnswerBody::from_kind(AnswerKind::Whole(None))
+impl ResponseBody {
+    pub(super) fn empty() -> ResponseBody {
+        ResponseBody::from_kind(BodyKind::Whole(None))
     }
 
-    pub(super) fn whole(bytes: Bytes) -> AnswerBody {
-        AnswerBody::from_kind(AnswerKind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
+    pub(super) fn whole(bytes: Bytes) -> ResponseBody {
+        ResponseBody::from_kind(BodyKind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
     }
 
-    pub(super) fn axum(body: axum::body::Body) -> AnswerBody {
-        AnswerBody::from_kind(AnswerKind::Axum(body))
+    pub(super) fn axum(body: axum::body::Body) -> ResponseBody {
+        ResponseBody::from_kind(BodyKind::Axum(body))
     }
 
-    pub(super) fn stream(stream: ByteStream) -> AnswerBody {
-        AnswerBody::from_kind(AnswerKind::Stream(stream))
+    pub(super) fn stream(stream: ByteStream) -> ResponseBody {
+        ResponseBody::from_kind(BodyKind::Stream(stream))
     }
 
-    fn from_kind(kind: AnswerKind) -> AnswerBody {
-        AnswerBody { kind, share: Share::default(), pulled: None, guards: Guards::default(), row: None }
+    fn from_kind(kind: BodyKind) -> ResponseBody {
+        ResponseBody { kind, share: Share::default(), pulled: None, guards: Guards::default(), row: None }
     }
 
-    /// How many bytes are in memory before the first of them is sent; `None` for a body that is made while it is sent.
+    /// Returns the number of bytes in memory before the first is sent; `None` for a streamed body.
     pub(super) fn held(&self) -> Option<usize> {
         match &self.kind {
-            AnswerKind::Whole(bytes) => Some(bytes.as_ref().map_or(0, Bytes::len)),
-            AnswerKind::Axum(_) | AnswerKind::Stream(_) => None,
+            BodyKind::Whole(bytes) => Some(bytes.as_ref().map_or(0, Bytes::len)),
+            BodyKind::Axum(_) | BodyKind::Stream(_) => None,
         }
     }
 
-    /// The bytes of a body that is whole, which leaves it empty.
+    /// Takes the bytes of a complete body, leaving it empty.
     pub(super) fn take_whole(&mut self) -> Option<Bytes> {
         match &mut self.kind {
-            AnswerKind::Whole(bytes) => bytes.take(),
-            AnswerKind::Axum(_) | AnswerKind::Stream(_) => None,
+            BodyKind::Whole(bytes) => bytes.take(),
+            BodyKind::Axum(_) | BodyKind::Stream(_) => None,
         }
     }
 
-    /// Replaces the bytes of a body that is whole.
+    /// Replaces the bytes of a complete body.
     pub(super) fn put_whole(&mut self, bytes: Bytes) {
-        self.kind = AnswerKind::Whole(Some(bytes));
+        self.kind = BodyKind::Whole(Some(bytes));
     }
 
-    /// Counts the body by `share` for as long as it is held.
+    /// Counts the body in `share` for as long as it is in memory.
     pub(super) fn count(&mut self, share: Share) {
-        let AnswerKind::Whole(Some(bytes)) = &mut self.kind else {
+        let BodyKind::Whole(Some(bytes)) = &mut self.kind else {
             self.share = share;
             return;
         };
@@ -104,19 +104,19 @@ impl AnswerBody {
         (*bytes, self.share) = (tracked, share);
     }
 
-    /// Keeps what was reserved for it while it was made, until it is counted.
+    /// Keeps the memory reserved while the body was produced, until the body is counted.
     pub(super) fn keep(&mut self, reserved: Share) {
         self.share = reserved;
     }
 
-    /// What was reserved for it.
+    /// Takes the reserved memory.
     pub(super) fn take_kept(&mut self) -> Share {
         std::mem::take(&mut self.share)
     }
 
-    /// Watches how fast the client takes it: each stream of HTTP/2, and what is made while it is sent.
+    /// Watches the client's pace: for each HTTP/2 stream, and for streamed bodies.
     pub(super) fn watch_pace(&mut self, is_h2: bool, bytes_max: usize) {
-        let is_made = !matches!(self.kind, AnswerKind::Whole(_));
+        let is_made = !matches!(self.kind, BodyKind::Whole(_));
         if (is_h2 || is_made) && !self.is_end_stream() {
             let stream = if is_h2 { StreamPace::of_answer() } else { None };
             self.pulled = Some(Box::new(Pulled { bytes_max, stream, rest: Bytes::new(), room: None }));
@@ -127,32 +127,32 @@ impl AnswerBody {
         self.guards._request = Some(guard);
     }
 
-    /// Counts what is sent for a row of the request log.
+    /// Counts the sent bytes for a row of the request log.
     pub(super) fn log(&mut self, row: Option<Unsent>) {
         self.row = row.map(Box::new);
     }
 
     pub(super) fn guard_hold(&mut self, hold: Option<Arc<dyn std::any::Any + Send + Sync>>) {
-        if matches!(self.kind, AnswerKind::Stream(_)) {
+        if matches!(self.kind, BodyKind::Stream(_)) {
             self.guards._hold = hold;
         }
     }
 }
 
-impl Default for AnswerBody {
-    fn default() -> AnswerBody {
-        AnswerBody::empty()
+impl Default for ResponseBody {
+    fn default() -> ResponseBody {
+        ResponseBody::empty()
     }
 }
 
 type Polled = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
 
-impl AnswerKind {
+impl BodyKind {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Polled {
         match self {
-            AnswerKind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            AnswerKind::Axum(body) => Pin::new(body).poll_frame(context).map_err(BoxError::from),
-            AnswerKind::Stream(stream) => {
+            BodyKind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            BodyKind::Axum(body) => Pin::new(body).poll_frame(context).map_err(BoxError::from),
+            BodyKind::Stream(stream) => {
                 stream.as_mut().poll_next(context).map(|next| next.map(|piece| piece.map(Frame::data)))
             }
         }
@@ -160,7 +160,7 @@ impl AnswerKind {
 }
 
 impl Pulled {
-    fn poll_frame(&mut self, kind: &mut AnswerKind, context: &mut Context<'_>) -> Polled {
+    fn poll_frame(&mut self, kind: &mut BodyKind, context: &mut Context<'_>) -> Polled {
         if !self.rest.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(self.slice()))));
         }
@@ -176,8 +176,8 @@ impl Pulled {
             Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
         };
         let bytes = match kind {
-            AnswerKind::Whole(_) => frame,
-            AnswerKind::Axum(_) | AnswerKind::Stream(_) => {
+            BodyKind::Whole(_) => frame,
+            BodyKind::Axum(_) | BodyKind::Stream(_) => {
                 let share = Share::forced(frame.len());
                 memory::track(frame, share).0
             }
@@ -189,9 +189,9 @@ impl Pulled {
         Poll::Ready(Some(Ok(Frame::data(self.slice()))))
     }
 
-    /// The next piece, once there is room for it.
-    fn poll_piece(&mut self, kind: &mut AnswerKind, context: &mut Context<'_>) -> Polled {
-        if !matches!(kind, AnswerKind::Whole(_)) {
+    /// Polls for the next chunk, once there is room for it.
+    fn poll_piece(&mut self, kind: &mut BodyKind, context: &mut Context<'_>) -> Polled {
+        if !matches!(kind, BodyKind::Whole(_)) {
             if self.room.is_none() && memory::held() >= self.bytes_max {
                 self.room = Some(Box::pin(memory::room(self.bytes_max)));
             }
@@ -203,8 +203,8 @@ impl Pulled {
         kind.poll_frame(context)
     }
 
-    /// A slice of the rest. The last byte of each piece goes alone: it is taken over only once the client has made room
-    /// for everything before it, so that nothing waits for the client where nobody watches.
+    /// Returns a slice of the rest. The last byte of each chunk is sent alone. HTTP/2 accepts it only once the client
+    /// has made room for everything before it, so no bytes wait for the client unobserved.
     fn slice(&mut self) -> Bytes {
         let bytes = match self.rest.len() {
             0 | 1 => std::mem::take(&mut self.rest),
@@ -218,7 +218,7 @@ impl Pulled {
     }
 }
 
-impl Body for AnswerBody {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -243,19 +243,19 @@ impl Body for AnswerBody {
         let has_rest = self.pulled.as_ref().is_some_and(|pulled| !pulled.rest.is_empty());
         !has_rest
             && match &self.kind {
-                AnswerKind::Whole(bytes) => bytes.is_none(),
-                AnswerKind::Axum(body) => body.is_end_stream(),
-                AnswerKind::Stream(_) => false,
+                BodyKind::Whole(bytes) => bytes.is_none(),
+                BodyKind::Axum(body) => body.is_end_stream(),
+                BodyKind::Stream(_) => false,
             }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            AnswerKind::Whole(bytes) => {
+            BodyKind::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            AnswerKind::Axum(body) => body.size_hint(),
-            AnswerKind::Stream(_) => SizeHint::default(),
+            BodyKind::Axum(body) => body.size_hint(),
+            BodyKind::Stream(_) => SizeHint::default(),
         }
     }
 }

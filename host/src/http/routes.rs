@@ -1,5 +1,5 @@
-//! The route table of one generation: which plugin route takes a method and a path. It is built once, then only read;
-//! it never hands a path of the host's own to a plugin.
+//! The route table of one generation: maps methods and paths to plugin routes. It is built once, then only read. It
+//! never gives a path of the host to a plugin.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,18 +11,18 @@ use super::{
     openapi::DescribedRoute,
     plugin_route::{Found, PathParams, PluginRoute, RouteMatch},
 };
-use crate::observe::stats::{self, RouteFigures};
+use crate::metrics::stats::{self, RouteMetrics};
 
-/// The most bytes of a route's pattern.
+/// The maximum length of a route's pattern in bytes.
 pub const PATTERN_BYTES_MAX: usize = 512;
 
-/// Below these a pattern's next segment must be literal, so that no plugin takes a neighbour's or the host's paths.
+/// Below these, a pattern's next segment must be literal, so that no plugin takes paths of another plugin or the host.
 const SHARED_TREES: &[&str] = &["/", "/api/", "/api/admin/"];
 
-/// Why a route was not taken into the table.
+/// Why a route was rejected.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum RouteError {
-    /// The pattern itself does not hold.
+    /// The pattern is invalid.
     #[error("route pattern {pattern:?}: {reason}")]
     Pattern {
         /// The pattern as given.
@@ -30,20 +30,20 @@ pub enum RouteError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The path is the host's.
+    /// The path belongs to the host.
     #[error("route {pattern:?} belongs to the host; serve below a name of your own")]
     Reserved {
         /// The pattern as given.
         pattern: String,
     },
-    /// Another route already takes this method and path.
+    /// Another route already has this method and path.
     #[error("route {method} {pattern:?} conflicts with the registered {with:?}")]
     Conflict {
         /// The method.
         method: Method,
         /// The pattern as given.
         pattern: String,
-        /// The pattern that was there first.
+        /// The pattern that was registered first.
         with: String,
     },
 }
@@ -56,8 +56,8 @@ pub struct RouteTable {
     by_pattern: HashMap<String, usize>,
 }
 
-/// A method of a path: its route, and what is counted of it.
-type Entry = (Method, Arc<dyn PluginRoute>, &'static RouteFigures);
+/// A method of a path: its route and its metrics.
+type Entry = (Method, Arc<dyn PluginRoute>, &'static RouteMetrics);
 
 struct PathEntry {
     pattern: String,
@@ -66,13 +66,13 @@ struct PathEntry {
 }
 
 impl RouteTable {
-    /// An empty table.
+    /// Creates an empty table.
     pub fn new() -> RouteTable {
         RouteTable::default()
     }
 
-    /// Adds a route. `pattern` begins with `/`; `{name}` takes one segment, `{*name}` at the end takes the rest.
-    /// Two patterns that differ in their parameters' names alone are the same path.
+    /// Adds a route. `pattern` begins with `/`; `{name}` matches one segment, `{*name}` at the end matches the rest.
+    /// Patterns that differ only in parameter names are the same path.
     pub fn insert(
         &mut self,
         method: Method,
@@ -95,8 +95,8 @@ impl RouteTable {
             let with = entry.pattern.clone();
             return Err(RouteError::Conflict { method, pattern: pattern.to_owned(), with });
         }
-        let figures = stats::route(method.as_str(), pattern);
-        entry.methods.push((method, route, figures));
+        let metrics = stats::route(method.as_str(), pattern);
+        entry.methods.push((method, route, metrics));
         entry.allow = allow_header(&entry.methods);
         Ok(())
     }
@@ -120,8 +120,7 @@ impl RouteTable {
         Ok(index)
     }
 
-    /// The route that takes `method` on `path` (as sent). `HEAD` falls back to `GET`; one slash at the end is
-    /// overlooked.
+    /// Finds the route for `method` on `path` (as sent). `HEAD` falls back to `GET`; one trailing slash is ignored.
     pub fn find(&self, method: &Method, path: &str) -> Found {
         match self.paths.at(path) {
             Ok(matched) => self.pick(method, path, &matched),
@@ -136,7 +135,7 @@ impl RouteTable {
         let entry = &self.entries[*matched.value];
         let by_method = |wanted: &Method| entry.methods.iter().find(|(method, ..)| method == wanted);
         let found = by_method(method).or_else(|| by_method(&Method::GET).filter(|_| method == Method::HEAD));
-        let Some((_, route, figures)) = found else {
+        let Some((_, route, metrics)) = found else {
             return Found::WrongMethod { allow: entry.allow.clone() };
         };
         let mut params = PathParams::default();
@@ -146,17 +145,17 @@ impl RouteTable {
                 return Found::BadPath;
             }
         }
-        Found::Route(RouteMatch { route: Arc::clone(route), params, figures, hold: None })
+        Found::Route(RouteMatch { route: Arc::clone(route), params, metrics, hold: None })
     }
 
-    /// Every route, in the order in which their paths were added: method, pattern, route.
+    /// Returns every route, in the order in which their paths were added: method, pattern, route.
     pub fn iter(&self) -> impl Iterator<Item = (&Method, &str, &Arc<dyn PluginRoute>)> {
         self.entries.iter().flat_map(|entry| {
             entry.methods.iter().map(|(method, route, _)| (method, entry.pattern.as_str(), route))
         })
     }
 
-    /// Every route, for the OpenAPI document.
+    /// Returns every route, for the OpenAPI document.
     pub fn described(&self) -> Vec<DescribedRoute> {
         let routes = self.iter().map(|(method, path, route)| DescribedRoute {
             method: method.clone(),
@@ -168,7 +167,7 @@ impl RouteTable {
     }
 }
 
-/// The pattern with its parameters renamed to their positions, and their names.
+/// Returns the pattern with its parameters renamed to their positions, and their names.
 fn normalise(pattern: &str) -> Result<(String, Vec<String>), RouteError> {
     let bad = |reason: &str| RouteError::Pattern { pattern: pattern.to_owned(), reason: reason.to_owned() };
     if !pattern.starts_with('/') || pattern.len() > PATTERN_BYTES_MAX {
@@ -201,7 +200,7 @@ fn normalise(pattern: &str) -> Result<(String, Vec<String>), RouteError> {
     Ok((normal, names))
 }
 
-/// The part of a pattern before its first parameter, and whether there is one.
+/// Returns the part of a pattern before its first parameter, and whether it has one.
 fn literal_part(pattern: &str) -> (&str, bool) {
     match pattern.split_once('{') {
         Some((literal, _)) => (literal.rsplit_once('/').map_or("", |(before, _)| before), true),
@@ -209,17 +208,17 @@ fn literal_part(pattern: &str) -> (&str, bool) {
     }
 }
 
-/// Whether a pattern takes paths at or below `prefix`.
+/// Returns whether a pattern matches paths at or below `prefix`.
 pub(crate) fn takes_paths_below(pattern: &str, prefix: &str) -> bool {
     let (literal, has_params) = literal_part(pattern);
     let is_above = literal.len() < prefix.len();
     boundary::overlaps(literal, prefix) && (has_params || !is_above)
 }
 
-/// Whether a plugin may have a route of this pattern, whoever else is there.
+/// Checks whether a plugin may have a route with this pattern, regardless of other routes.
 ///
 /// # Errors
-/// [`RouteError::Pattern`] for what is no pattern, [`RouteError::Reserved`] for what belongs to the host.
+/// [`RouteError::Pattern`] if the pattern is invalid, [`RouteError::Reserved`] if it belongs to the host.
 pub fn check_pattern(pattern: &str) -> Result<(), RouteError> {
     normalise(pattern).map(drop)?;
     refuse_reserved(pattern)

@@ -1,5 +1,5 @@
-//! The headers that tell browsers and caches what not to do with an answer. Beside `nosniff` and the `no-store` of
-//! private paths, it never replaces what the answer set for itself.
+//! Security headers for browsers and caches. Except for `nosniff` and the `no-store` of private paths, it never
+//! replaces a header that the response set itself.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
@@ -10,10 +10,10 @@ const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-poli
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
-/// JSON is no page: opened in a browser, it loads nothing, runs nothing and stands in no frame.
+/// JSON is no page: opened in a browser, it loads nothing, runs nothing and cannot be framed.
 const DATA_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 
-/// What a page carries beside `nosniff` and its content security policy.
+/// The headers of a page, in addition to `nosniff` and its content security policy.
 const PAGE: [(HeaderName, HeaderValue); 5] = [
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
@@ -25,20 +25,20 @@ const PAGE: [(HeaderName, HeaderValue); 5] = [
     ),
 ];
 
-/// What pages get beside what is fixed: the policy of `server.content_security_policy`.
+/// The configurable header of pages: the policy of `server.content_security_policy`.
 #[derive(Debug, Clone)]
 pub(super) struct SecurityHeaders {
     page_policy: Option<HeaderValue>,
 }
 
 impl SecurityHeaders {
-    /// From a policy that [`is_content_security_policy`] holds for; an empty one is not sent.
+    /// Creates them with a policy that passed [`is_content_security_policy`]; an empty one is not sent.
     pub(super) fn new(page_policy: &str) -> SecurityHeaders {
         let page_policy = HeaderValue::from_str(page_policy).ok().filter(|policy| !policy.is_empty());
         SecurityHeaders { page_policy }
     }
 
-    /// Adds the headers that are missing. `is_private` is [`is_private`] of the request's path.
+    /// Adds the missing headers. `is_private` is [`is_private`] of the request's path.
     pub(super) fn protect(&self, headers: &mut HeaderMap, is_private: bool) {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
         if is_private {
@@ -61,31 +61,31 @@ impl SecurityHeaders {
     }
 }
 
-/// Whether it can be sent as a policy.
+/// Returns whether the text can be sent as a policy.
 pub(crate) fn is_content_security_policy(text: &str) -> bool {
     HeaderValue::from_str(text).is_ok()
 }
 
-/// Whether answers under `path` may hold credentials or what only some may see, so that no cache may keep them.
+/// Returns whether responses under `path` may contain credentials or restricted data, so that no cache may store them.
 pub(super) fn is_private(path: &str) -> bool {
     ["/api/auth", "/api/admin"]
         .iter()
         .any(|prefix| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
-/// What a browser makes of an answer.
+/// How a browser treats a response.
 enum Kind {
     /// A document in which scripts may run.
     Page,
     Data,
-    /// What runs nothing by itself, or nothing at all.
+    /// Content that runs nothing by itself, or no content.
     Other,
 }
 
 fn kind(headers: &HeaderMap) -> Kind {
     let Some(content_type) = headers.get(header::CONTENT_TYPE) else { return Kind::Other };
     let content_type = content_type.as_bytes();
-    // Nearly every answer: recognised by one comparison.
+    // The fast path for nearly every response.
     if content_type == b"application/json" {
         return Kind::Data;
     }

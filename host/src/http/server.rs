@@ -1,5 +1,5 @@
-//! The accept loop and the life of a connection, from its first byte to the drain at shutdown. It never looks at what
-//! a request asks.
+//! The accept loop and the life of a connection, from its first byte to the drain at shutdown. It never looks at the
+//! contents of requests.
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -16,16 +16,16 @@ use tokio::{
 
 use super::{
     App, Limits,
-    connection::{Verdict, Watch, WatchedIo},
+    connection::{ConnectionState, TrackedIo, Verdict},
     h2_streams::StreamExecutor,
     pace::{PaceJudge, look_interval},
 };
-use crate::observe::stats::HTTP;
+use crate::metrics::stats::HTTP;
 
-/// How long to wait after the system refused a connection for want of something, such as file descriptors.
+/// How long to wait after the system could not accept a connection for lack of resources, such as file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// How far the server has come.
+/// The phase of the server's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Serving,
@@ -33,15 +33,15 @@ enum Phase {
     Closing,
 }
 
-/// How the server ended.
+/// The result of the server's shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
-    /// Connections that had to be cut off because they outlasted the shutdown timeout.
+    /// The number of connections that were cut off because they outlasted the shutdown timeout.
     pub cut_off: usize,
 }
 
-/// Serves `app` on `listener` until `shutdown` is ready, then stops accepting, lets open requests end within
-/// `shutdown_timeout`, and cuts off what is left.
+/// Serves `app` on `listener` until `shutdown` is ready. Then stops accepting, lets open requests finish within
+/// `shutdown_timeout`, and cuts off the rest.
 pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: impl Future<Output = ()>) -> Drained {
     let (phase, _) = watch::channel(Phase::Serving);
     let connections_max = app.limits.connections_max.min(Semaphore::MAX_PERMITS);
@@ -77,7 +77,7 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: impl Future<O
     Drained { cut_off }
 }
 
-/// The next connection, once there is room for one. Faults of single connections are passed over.
+/// Returns the next connection, once there is room for one. Errors of single connections are ignored.
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
@@ -99,7 +99,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 fn protocols(limits: &Limits) -> auto::Builder<StreamExecutor> {
     let mut builder = auto::Builder::new(StreamExecutor::new(limits));
-    // The head's timeout is the watch's: hyper's would set and drop a timer a request.
+    // `ConnectionState` enforces the head's timeout: hyper's would set and drop a timer for each request.
     builder
         .http1()
         .header_read_timeout(None)
@@ -115,15 +115,15 @@ fn protocols(limits: &Limits) -> auto::Builder<StreamExecutor> {
     builder
 }
 
-/// Lets the system take over only so much that the client was not sent yet: what waits for a slow client is then counted
-/// here, and its pace shows within seconds.
+/// Bounds the unsent bytes in the kernel's send buffer. Bytes that wait for a slow client are then counted here, and
+/// its pace becomes visible within seconds.
 fn bound_unsent(stream: &TcpStream) {
     const UNSENT_BYTES_MAX: u32 = 128 << 10;
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos"))]
     let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
 }
 
-/// Counts a connection as open for as long as it lives.
+/// Counts a connection as open while it lives.
 struct Counted;
 
 impl Counted {
@@ -150,11 +150,12 @@ impl Connection {
     async fn run(self, stream: TcpStream, mut phase: watch::Receiver<Phase>) {
         let Connection { app, builder, peer, slot: _slot } = self;
         let _counted = Counted::new();
-        // Answers are written whole; waiting for more would only delay them. A socket that is gone shows soon enough.
+        // Responses are written in one go; waiting for more data would only delay them. An error on a closed socket
+        // surfaces soon enough.
         let _ = stream.set_nodelay(true);
         bound_unsent(&stream);
-        let seen = Arc::new(Watch::new());
-        let io = TokioIo::new(WatchedIo::new(stream, Arc::clone(&seen), app.limits.linger_timeout));
+        let seen = Arc::new(ConnectionState::new());
+        let io = TokioIo::new(TrackedIo::new(stream, Arc::clone(&seen), app.limits.linger_timeout));
         let service = service_fn(|request| {
             let (app, seen) = (Arc::clone(&app), Arc::clone(&seen));
             async move { Ok::<_, Infallible>(app.serve(request, peer, seen).await) }

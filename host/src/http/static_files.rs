@@ -1,4 +1,4 @@
-//! An application's own pages, served from a folder at `/`. It never serves a hidden file or one outside the folder.
+//! Serves an application's own pages from a folder at `/`. It never serves a hidden file or one outside the folder.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::{decode_path_part, files::Files};
 
-/// Pages may change at any time: a browser asks each time, and is answered with 304 while nothing did.
+/// Pages may change at any time: browsers revalidate each time, and get a 304 if nothing has changed.
 const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// A folder of pages.
@@ -21,7 +21,7 @@ impl StaticFiles {
         StaticFiles { files: Files::new(dir) }
     }
 
-    /// The file at the request's path; `None` if there is none that may be served.
+    /// Returns the file at the request's path; `None` if there is none that may be served.
     pub(super) async fn serve(&self, request: Request) -> Option<Response> {
         if !is_servable(request.uri().path()) {
             return None;
@@ -38,8 +38,8 @@ impl StaticFiles {
     }
 }
 
-/// No part of the path may be hidden, climb, or hold a separator or a NUL once it is decoded; none but the last one may
-/// be empty, since a browser takes `//name/` for the address of another server.
+/// Returns whether the path may be served. After decoding, no part may be hidden, `..`, or contain a separator or a
+/// NUL. Only the last part may be empty, because a browser treats `//name/` as the address of another server.
 fn is_servable(path: &str) -> bool {
     let parts = path.strip_prefix('/').unwrap_or(path);
     let is_shown = |part: &str| {

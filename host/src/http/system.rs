@@ -1,5 +1,5 @@
-//! The server's own routes (`/`, `/health`, `/healthz`) and what answers where no route is. It never asks the
-//! database: these answer as long as the process lives.
+//! The server's own routes (`/`, `/health`, `/healthz`) and the fallbacks for unknown paths. It never queries the
+//! database: these routes respond as long as the process lives.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use axum::{
 use http::{HeaderValue, Method, header};
 
 use super::{
-    Access, OwnRoutes, docs,
+    Access, HostRoutes, docs,
     operation::{Operation, operation, schema},
     static_files::StaticFiles,
 };
@@ -21,7 +21,7 @@ use crate::error::ApiError;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Adds the system's own routes.
-pub(super) fn routes(own: &mut OwnRoutes, static_dir: Option<&Path>) {
+pub(super) fn routes(own: &mut HostRoutes, static_dir: Option<&Path>) {
     let front = static_dir.map(StaticFiles::new);
     own.with(())
         .route(Method::GET, "/", Access::OPEN, move |request| root(front, request), about_root().into())
@@ -65,13 +65,13 @@ fn about_life(id: &str, word: &str) -> Operation {
     operation(id, "system", "Whether the process lives").answers(200, "It lives.", answer)
 }
 
-/// What answers where no route is: `static_dir`, and the refusals.
+/// Adds the fallbacks for unknown paths: the files of `static_dir`, and errors.
 pub(super) fn with_fallbacks(routes: Router, static_dir: Option<&Path>) -> Router {
     let files = static_dir.map(StaticFiles::new);
     routes.fallback(move |request| fallback(files, request)).method_not_allowed_fallback(wrong_method)
 }
 
-/// What the server is. With a folder of pages that holds an `index.html`, browsers get that instead.
+/// Returns information about the server. If the folder of pages contains an `index.html`, browsers get that instead.
 async fn root(files: Option<StaticFiles>, request: Request) -> Response {
     let accepted = request.headers().get(header::ACCEPT).and_then(|accepted| accepted.to_str().ok());
     if let Some(files) = files
@@ -102,7 +102,7 @@ async fn fallback(files: Option<StaticFiles>, request: Request) -> Response {
     ApiError::not_found("not_found", "there is nothing at this path").into_response()
 }
 
-/// The router adds the `Allow` header to this answer.
+/// The router adds the `Allow` header to this response.
 async fn wrong_method() -> ApiError {
     let mut refused = ApiError::method_not_allowed(HeaderValue::from_static(""));
     refused.headers = None;

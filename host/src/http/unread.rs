@@ -1,5 +1,6 @@
-//! What is left of a request's body once its answer is there. On HTTP/1 the next request of a connection follows the body, so
-//! a short rest is read and thrown away; for a longer one the answer says that the connection ends. It never keeps a byte.
+//! Handles the unread rest of a request's body after the response is ready. On HTTP/1 a connection's next request
+//! follows the body. A short rest is therefore read and discarded; for a longer one the response closes the connection.
+//! It never keeps a byte.
 
 use std::{
     pin::Pin,
@@ -17,33 +18,33 @@ use parking_lot::Mutex;
 
 use super::deadline::within;
 
-/// Up to how many bytes are thrown away so that a connection can go on.
+/// The maximum number of bytes that are discarded to keep a connection open.
 const REST_BYTES_MAX: u64 = 64 << 10;
 
-/// How long they may take to arrive: about the way from one packet of a request to its next.
+/// How long they may take to arrive: about the time between two packets of a request.
 const REST_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// A request's body that is given back to its [`Rest`] when whoever was to read it drops it.
+/// A request's body that returns to its [`Rest`] when the reader drops it.
 pub(super) struct KeptBody {
     /// `None` only while it is dropped.
     inner: Option<Incoming>,
     rest: Option<Arc<Rest>>,
-    /// The client sends none of it before it is asked to, and to read it would ask.
+    /// The client waits for `100 Continue` before it sends the body, and reading would request it.
     is_held_back: bool,
 }
 
-/// What is left of a request's body.
+/// The unread rest of a request's body.
 pub(super) struct Rest(Mutex<State>);
 
 enum State {
-    /// Somebody may still be reading it.
+    /// A reader may still be reading it.
     Held,
     Ended,
     Left(Incoming),
 }
 
-/// Takes a request over. `None` where nothing can be left that matters: there is no body, or other streams of the
-/// connection go on without it.
+/// Wraps the body of a request. The second value is `None` if a rest would not matter: there is no body, or the
+/// connection's other streams continue without it.
 pub(super) fn keep(request: Request<Incoming>) -> (Request<KeptBody>, Option<Arc<Rest>>) {
     let matters = request.version() != Version::HTTP_2 && !request.body().is_end_stream();
     let rest = matters.then(|| Arc::new(Rest(Mutex::new(State::Held))));
@@ -53,7 +54,7 @@ pub(super) fn keep(request: Request<Incoming>) -> (Request<KeptBody>, Option<Arc
 }
 
 impl Rest {
-    /// Whether the connection can go on: the body was read, or what was left of it was short and is thrown away now.
+    /// Returns whether the connection can continue: the body was read, or its rest is short and is discarded now.
     pub(super) async fn is_gone(&self) -> bool {
         let state = std::mem::replace(&mut *self.0.lock(), State::Held);
         match state {
@@ -64,7 +65,7 @@ impl Rest {
     }
 }
 
-/// Whether it ended before it was too long.
+/// Discards the rest. Returns whether it ended before it was too long.
 async fn throw_away(mut body: Incoming) -> bool {
     if body.size_hint().lower() > REST_BYTES_MAX {
         return false;

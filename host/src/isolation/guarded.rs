@@ -1,5 +1,5 @@
-//! Plugin code as a future that cannot stop the server: made, polled and dropped where a blocked thread does no harm. It
-//! sets no deadline; whoever awaits it does, from another task.
+//! Plugin code as a future that cannot stop the server: it is created, polled and dropped where a blocked
+//! thread does no harm. Sets no deadline; its caller does, from another task.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -25,18 +25,19 @@ use super::{
     threads::{self, Inside, Way},
 };
 
-/// How long a call that no worker may begin asks again where no watchdog looks, before it gets a thread of its own.
+/// How long a call that may not run on a worker retries if no watchdog runs, before it gets a thread of its
+/// own.
 const UNWATCHED_PATIENCE: Duration = Duration::from_millis(1);
 
-/// What is done to a call.
+/// The state of a call.
 enum Call<M, F> {
     New(M),
     Begun(F),
     Over,
 }
 
-/// A call of a plugin, from before it is made until after it is dropped. `H` is what must outlive it: the plugin, where
-/// nothing else keeps that alive.
+/// A call of a plugin, from before it is created until after it is dropped. `H` is what must outlive it: the
+/// plugin, if nothing else keeps it alive.
 pub struct Guarded<H, M, F>
 where
     H: Send + 'static,
@@ -47,12 +48,12 @@ where
     work: Work,
     call: Call<M, F>,
     last_since: Option<Instant>,
-    /// Ready once it is worth asking again whether a worker may run it.
+    /// Ready once it is worth checking again whether a worker may run the call.
     again: Option<BoxFuture<'static, ()>>,
     permit: Option<BoxFuture<'static, Option<MovedPermit>>>,
-    /// Set while plugin code runs, for whoever wants to know.
+    /// Set while plugin code runs.
     running: Option<Arc<AtomicBool>>,
-    /// Dropped behind the call, so that nothing of the plugin runs after its end.
+    /// Dropped after the call, so that no plugin code runs after the plugin has ended.
     hold: Option<H>,
 }
 
@@ -64,26 +65,27 @@ where
     M: FnOnce(&H) -> F + Send + 'static,
     F: Future + Unpin + Send + 'static,
 {
-    /// A call of a plugin. `make` begins it, and runs plugin code already.
+    /// Creates a call of a plugin. `make` starts it, and already runs plugin code.
     pub fn new(bulkhead: &'static Bulkhead, hold: H, work: Work, make: M) -> Guarded<H, M, F> {
         let call = Call::New(make);
         let hold = Some(hold);
         Guarded { bulkhead, work, call, last_since: None, again: None, permit: None, running: None, hold }
     }
 
-    /// What outlives the call.
+    /// Returns the value that outlives the call.
     pub fn hold(&self) -> &H {
         self.hold.as_ref().expect("it is taken in drop alone")
     }
 
-    /// Tells by `running` whether plugin code runs.
+    /// Sets `running` while plugin code runs.
     #[must_use]
     pub fn telling(mut self, running: Arc<AtomicBool>) -> Guarded<H, M, F> {
         self.running = Some(running);
         self
     }
 
-    /// Runs plugin code: begins the call where it is new, and polls it. What has ended is dropped here too.
+    /// Runs plugin code: starts the call if it is new, and polls it. A call that has ended is dropped here
+    /// too.
     fn run(&mut self, context: &mut Context<'_>) -> Poll<Result<F::Output, RawError>> {
         let polled = catch_unwind(AssertUnwindSafe(|| {
             if matches!(self.call, Call::New(_))
@@ -93,7 +95,7 @@ where
             }
             match &mut self.call {
                 Call::Begun(future) => Pin::new(future).poll(context),
-                // It was polled behind its end.
+                // It was polled after its end.
                 _ => Poll::Pending,
             }
         }));
@@ -116,12 +118,12 @@ where
         }
     }
 
-    /// Whether the call has waited for a worker for more than a moment.
+    /// Returns whether the call has waited for a worker longer than [`UNWATCHED_PATIENCE`].
     fn is_out_of_patience(&mut self) -> bool {
         self.last_since.get_or_insert_with(Instant::now).elapsed() >= UNWATCHED_PATIENCE
     }
 
-    /// Has the call polled again once a worker may have come out of plugin code.
+    /// Arranges for the call to be polled again once a worker may have left plugin code.
     fn wait(&mut self, context: &mut Context<'_>) {
         if !threads::is_watched() {
             context.waker().wake_by_ref();
@@ -147,12 +149,12 @@ where
         polled
     }
 
-    /// Runs plugin code on this thread once that is no worker any more.
+    /// Runs plugin code on this thread after it has stopped being a worker.
     fn run_moved(&mut self, context: &mut Context<'_>) -> Poll<Result<F::Output, RawError>> {
         let bulkhead = self.bulkhead;
         let permit = self.permit.get_or_insert_with(|| Box::pin(bulkhead.permit()));
         let Poll::Ready(permit) = permit.as_mut().poll(context) else {
-            // A worker may come out before all those that have a thread of their own.
+            // A worker may become free before a thread for moved code does.
             self.wait(context);
             return Poll::Pending;
         };
@@ -167,7 +169,7 @@ where
 }
 
 impl<H: Send + 'static, M: Send + 'static, F: Send + 'static> Guarded<H, M, F> {
-    /// Drops what there is of the call.
+    /// Drops the call.
     fn forget_call(&mut self) {
         drop_caught(std::mem::replace(&mut self.call, Call::Over));
     }
@@ -200,7 +202,7 @@ where
             Way::Open(inside) => {
                 (this.last_since, this.again, this.permit) = (None, None, None);
                 if !is_new {
-                    // A new task has pushed out what was waiting there when it was spawned.
+                    // For a new task, spawning it already moved the waiting task out of the slot.
                     threads::displace();
                 }
                 this.run_inside(inside, context)
@@ -235,7 +237,7 @@ where
             return;
         }
         let left = Left { call: std::mem::replace(&mut self.call, Call::Over), _hold: self.hold.take() };
-        // Without a runtime the process ends, and nothing is dropped any more.
+        // Without a runtime the process is ending, and nothing is dropped any more.
         match Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(left.drop_later(bulkhead, work))),
             Err(_) => std::mem::forget(left),
@@ -243,16 +245,16 @@ where
     }
 }
 
-/// What is left of a call that nobody waits for.
+/// The remains of a call that nobody waits for.
 struct Left<H, M, F> {
     call: Call<M, F>,
-    /// Dropped behind the call.
+    /// Dropped after the call.
     _hold: Option<H>,
 }
 
 impl<H, M, F> Left<H, M, F> {
-    /// Drops it on a worker once one may, or on a thread that is none where the plugin blocks, or all workers are lost. What is
-    /// left of an extension that is switched off is left as it is.
+    /// Drops the call on a worker as soon as one may run it. If the plugin blocks or all workers are lost,
+    /// drops it on another thread. If the extension is switched off, leaks it.
     async fn drop_later(self, bulkhead: &'static Bulkhead, work: Work) {
         let Left { call, _hold } = self;
         while !bulkhead.is_slow() && !threads::is_spent() && threads::is_watched() {
@@ -273,21 +275,21 @@ impl<H, M, F> Left<H, M, F> {
     }
 }
 
-/// Drops what is a plugin's. A panic in that stays here.
+/// Drops a plugin's value and catches its panics.
 fn drop_caught<T>(dropped: T) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(dropped))) {
         std::mem::forget(payload);
     }
 }
 
-/// A task that ends with whoever waits for it.
+/// A task that is aborted when this is dropped.
 pub struct OwnTask<T>(JoinHandle<T>);
 
 impl<T: Send + 'static> OwnTask<T> {
     /// Spawns `work` as a task of its own.
     pub fn spawn(work: impl Future<Output = T> + Send + 'static) -> OwnTask<T> {
         let task = OwnTask(tokio::spawn(work));
-        // Where a plugin waits for it, it must not depend on that plugin's thread.
+        // If a plugin waits for the task, it must not depend on that plugin's thread.
         threads::displace_inside();
         task
     }

@@ -1,5 +1,6 @@
-//! The worker that is held back while the others suffice: a thread more than the machine has cores for takes time from them.
-//! It is there as soon as the others stay in plugin code, or keep a task waiting.
+//! The reserve worker. It is held back while the others suffice, since a thread more than the machine has
+//! cores takes time from them. It is released as soon as the others stay in plugin code or keep a task
+//! waiting.
 
 use std::{
     sync::{
@@ -15,42 +16,42 @@ use tokio::runtime::Handle;
 
 use super::threads;
 
-/// How long the same calls must hold all other workers before the reserve is wanted.
+/// How long the same calls must occupy all other workers before the reserve is needed.
 const STAY: Duration = Duration::from_millis(2);
-/// How long a task may wait for a worker before it is.
+/// How long a task may wait for a worker before the reserve is needed.
 const TASK_WAIT_MAX: Duration = Duration::from_millis(20);
-/// After how many looks without either it is held back: a second after the start, ten seconds later on, and twice as long each
-/// time that it is wanted again soon.
+/// How many checks must find the reserve unneeded before it is held back: one second's worth after the start,
+/// ten seconds' worth later. The number doubles each time the reserve is needed again soon.
 const FIRST_LOOKS: u32 = 20;
 const QUIET_LOOKS: u32 = if cfg!(test) { 20 } else { 200 };
 const QUIET_LOOKS_MAX: u32 = 8 * QUIET_LOOKS;
 
-/// The number of the hold that is in force, or 0. A process has one runtime.
+/// The number of the current hold, or 0. A process has one runtime.
 static HOLD: Mutex<u64> = Mutex::new(0);
 static RELEASED: Condvar = Condvar::new();
 
-/// The watchdog's side of it. Dropped, the worker is released for good.
+/// The reserve as the watchdog controls it. Dropping it releases the worker for good.
 pub struct Reserve {
     runtime: Handle,
     holds: u64,
-    /// Looks since it was last wanted, and how many hold it back.
+    /// The number of checks since it was last needed, and the number after which it is held back.
     quiet: u32,
     quiet_looks: u32,
     probe: Probe,
 }
 
 impl Reserve {
-    /// A reserve of this runtime.
+    /// Creates the reserve of this runtime.
     pub fn new(runtime: Handle) -> Reserve {
         let probe = Probe::send(&runtime);
         Reserve { runtime, holds: 0, quiet: 0, quiet_looks: FIRST_LOOKS, probe }
     }
 
-    /// Releases the worker where it is wanted, and holds it back once it was not for a while.
+    /// Releases the worker if it is needed, and holds it back after it was not needed for a while.
     pub fn look(&mut self) {
         let kept_waiting = self.probe.waited() > TASK_WAIT_MAX;
-        // The worker that is in plugin code may be the one that waited for sockets and timers, and others may sleep who
-        // know nothing of that: a task from outside wakes one, which then waits in its place.
+        // The worker in plugin code may be the one that polled sockets and timers, and sleeping workers do
+        // not know about that. A task from outside wakes one of them, which then polls instead.
         self.probe = Probe::send(&self.runtime);
         if kept_waiting || all_stay() {
             self.release();
@@ -91,20 +92,20 @@ impl Drop for Reserve {
     }
 }
 
-/// Whether the worker is held back.
+/// Returns whether the worker is held back.
 #[cfg(test)]
 pub fn is_held() -> bool {
     *HOLD.lock() != 0
 }
 
-/// Releases the worker, and returns whether it was held.
+/// Releases the worker. Returns whether it was held back.
 fn release() -> bool {
     let was_held = std::mem::take(&mut *HOLD.lock()) != 0;
     RELEASED.notify_all();
     was_held
 }
 
-/// Whether all workers that may be in plugin code are there with calls that take longer than a moment.
+/// Returns whether all workers allowed in plugin code are there, with calls that take longer than [`STAY`].
 fn all_stay() -> bool {
     if !threads::are_all_inside() {
         return false;
@@ -114,10 +115,10 @@ fn all_stay() -> bool {
     threads::are_all_inside() && threads::worker_calls() == before
 }
 
-/// A task that measures how long it waited for a worker.
+/// A task that measures how long it waits for a worker.
 struct Probe {
     sent: Instant,
-    /// In nanoseconds; 0 while it waits.
+    /// The time waited in nanoseconds; 0 while it waits.
     waited: Arc<AtomicU64>,
 }
 

@@ -1,4 +1,5 @@
-//! Blocking code on the real runtime, without a plugin: sockets, timers and tasks go on, whatever is blocked.
+//! Blocking code on the real runtime, without a plugin: sockets, timers and tasks must continue, whatever is
+//! blocked.
 
 use std::{
     sync::{
@@ -79,7 +80,7 @@ fn on_runtime(workers: usize, work: impl Future<Output = ()>) {
         Watchdog::start(runtime.handle().clone(), Duration::from_millis(100), 0, |_: Report| {}).unwrap();
     runtime.block_on(async {
         let done = tokio::time::timeout(Duration::from_secs(20), work);
-        // The timer is the main thread's own concern, but fires with the workers' help.
+        // The timer belongs to the main thread, but needs the workers to fire.
         assert!(done.await.is_ok(), "it stands still");
     });
     drop(watchdog);
@@ -193,7 +194,7 @@ fn an_extension_that_is_switched_off_is_called_no_more() {
         assert_eq!((refused.status, refused.words().code.as_str()), (503, "extension_switched_off"));
         gate.open();
         for call in calls {
-            // Some were blocked and came back, the others never began.
+            // Some were blocked and returned, the others never began.
             drop(call.await.unwrap());
         }
         assert!(Handle::current().metrics().num_alive_tasks() < 100);
@@ -202,7 +203,7 @@ fn an_extension_that_is_switched_off_is_called_no_more() {
     runtime.shutdown_background();
 }
 
-/// A call that holds its thread for a while, several times.
+/// A call that occupies its thread for a while, several times.
 fn busy(bulkhead: &'static Bulkhead) -> OwnTask<Result<(), tinybase_abi::error::RawError>> {
     OwnTask::spawn(Guarded::new(bulkhead, (), Work::Request, |_: &()| {
         Box::pin(async {
@@ -222,7 +223,7 @@ fn calls_that_only_take_long_make_no_threads() {
         for call in calls {
             call.await.unwrap().unwrap();
         }
-        // The workers, and a few where the machine itself was too slow.
+        // The workers, and a few more if the machine itself was too slow.
         let threads = super::threads::notes().len();
         assert!((3..12).contains(&threads), "{threads} threads");
     });

@@ -1,8 +1,8 @@
-//! Which plugin each thread of the runtime runs, and how many workers are in plugin code. It knows nothing of what plugins
-//! do there.
+//! Which plugin each thread of the runtime runs, and how many workers are in plugin code. Does not know what
+//! plugins do there.
 //!
-//! A thread notes what it runs in a word of its own, which nobody else writes. The one number that threads share
-//! is how many workers are inside of plugin code.
+//! A thread records what it runs in a word of its own, which no other thread writes. The only number shared
+//! between threads is how many workers are in plugin code.
 
 use std::{
     cell::Cell,
@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 
 use super::Work;
 
-// From low to high: the plugin's number, what it is called for, whether the plugin called the host back, whether the
-// thread is a worker, and a count that tells one call from the next.
+// From low to high: the plugin's number, the purpose of the call, whether the plugin has called the host,
+// whether the thread is a worker, and a count that identifies the call.
 const PLUGIN_BITS: u64 = 0xffff;
 const WORK_SHIFT: u32 = 16;
 const WORK_BITS: u64 = 0x7;
@@ -24,52 +24,54 @@ const WORKER_BIT: u64 = 1 << 20;
 const COUNT_SHIFT: u32 = 21;
 const CALL_BITS: u64 = (1 << COUNT_SHIFT) - 1;
 
-/// A number on cache lines of its own.
+/// A number on its own cache lines.
 #[repr(align(128))]
 struct Shared(AtomicUsize);
 
 /// How many workers are in plugin code.
 static INSIDE: Shared = Shared(AtomicUsize::new(0));
-/// How many may be.
+/// How many workers may be in plugin code.
 static INSIDE_MAX: Shared = Shared(AtomicUsize::new(usize::MAX));
-/// Calls that wait for one of them to come out: those that have begun, which may hold what others wait for, and the others.
+/// Calls that wait for a worker to leave plugin code: started ones, which may hold resources that others wait
+/// for, and new ones.
 static BEGUN: Queue = Queue { waiting: Shared(AtomicUsize::new(0)), left: Notify::const_new() };
 static NEW: Queue = Queue { waiting: Shared(AtomicUsize::new(0)), left: Notify::const_new() };
-/// Whether a watchdog looks at the workers, and notes whether they are lost.
+/// Whether a watchdog checks the workers and records lost ones.
 static IS_WATCHED: AtomicBool = AtomicBool::new(false);
-/// Whether all of these have been there for long, so that none is to be waited for.
+/// Whether all workers that may be in plugin code have been there for long, so that waiting for one is
+/// useless.
 static IS_SPENT: AtomicBool = AtomicBool::new(false);
-/// The notes of every thread there ever was. One that ended leaves its place to the next.
+/// The notes of all threads ever started. A new thread reuses the note of one that ended.
 static NOTES: Mutex<Vec<&'static Note>> = Mutex::new(Vec::new());
 
 thread_local! {
     static NOTE: Cell<Option<&'static Note>> = const { Cell::new(None) };
 }
 
-/// What one thread notes of itself.
+/// The record of what one thread runs.
 #[repr(align(128))]
 pub struct Note {
     word: AtomicU64,
     is_taken: AtomicBool,
 }
 
-/// What a thread runs, as it was noted.
+/// What a thread runs, read from its note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Noted {
-    /// The plugin's number; 0 is none.
+    /// The plugin's number; 0 for none.
     pub plugin: u16,
-    /// What it was called for.
+    /// The purpose of the call.
     pub work: Work,
-    /// Whether it took a worker with it.
+    /// Whether it occupies a worker.
     pub is_worker: bool,
-    /// Whether the plugin has called the host, so that it is the host's code that runs.
+    /// Whether the plugin has called the host, so that host code is running.
     pub in_host: bool,
-    /// Tells this call on this thread from all others.
+    /// Distinguishes this call on this thread from all others.
     pub call: u64,
 }
 
 impl Note {
-    /// What the thread runs now.
+    /// Returns what the thread runs now.
     pub fn read(&self) -> Noted {
         let word = self.word.load(Ordering::Acquire);
         let work = usize::try_from((word >> WORK_SHIFT) & WORK_BITS).unwrap_or_default();
@@ -97,7 +99,7 @@ impl Note {
     }
 }
 
-/// Takes a new thread of the runtime in.
+/// Registers a new thread of the runtime.
 pub fn thread_started() {
     let mut notes = NOTES.lock();
     let free = notes.iter().copied().find(|note| !note.is_taken.load(Ordering::Relaxed));
@@ -111,7 +113,7 @@ pub fn thread_started() {
     NOTE.set(Some(note));
 }
 
-/// The thread ends.
+/// Unregisters a thread that ends.
 pub fn thread_stopped() {
     if let Some(note) = NOTE.take() {
         note.leave(0);
@@ -124,33 +126,33 @@ pub fn set_inside_max(workers: usize) {
     INSIDE_MAX.0.store(workers, Ordering::Relaxed);
 }
 
-/// Whether no worker but the last is left, as the watchdog saw it.
+/// Returns whether only the last worker is left, according to the watchdog.
 pub fn is_spent() -> bool {
     IS_SPENT.load(Ordering::Relaxed)
 }
 
-/// Notes whether a watchdog looks.
+/// Records whether a watchdog runs.
 pub fn set_watched(is_watched: bool) {
     IS_WATCHED.store(is_watched, Ordering::Relaxed);
     wake_waiting();
 }
 
-/// Whether one does. Without it, nobody finds out that workers are lost.
+/// Returns whether a watchdog runs. Without one, lost workers are not detected.
 pub fn is_watched() -> bool {
     IS_WATCHED.load(Ordering::Relaxed)
 }
 
-/// Notes how many workers have been in plugin code for long.
+/// Records how many workers have been in plugin code for long.
 pub fn note_lost(workers: usize) {
     IS_SPENT.store(workers >= INSIDE_MAX.0.load(Ordering::Relaxed), Ordering::Relaxed);
 }
 
-/// Whether as many workers are in plugin code as may be.
+/// Returns whether the maximum number of workers is in plugin code.
 pub fn are_all_inside() -> bool {
     INSIDE.0.load(Ordering::Relaxed) >= INSIDE_MAX.0.load(Ordering::Relaxed)
 }
 
-/// The calls that workers run, by thread.
+/// Returns the calls that workers run, by thread.
 pub fn worker_calls() -> Vec<(usize, u64)> {
     let notes = NOTES.lock();
     let noted = notes.iter().enumerate().map(|(place, note)| (place, note.read()));
@@ -160,32 +162,32 @@ pub fn worker_calls() -> Vec<(usize, u64)> {
         .collect()
 }
 
-/// The notes of all threads.
+/// Returns the notes of all threads.
 pub fn notes() -> Vec<&'static Note> {
     NOTES.lock().clone()
 }
 
-/// How a thread may go into plugin code.
+/// Whether a thread may enter plugin code.
 pub enum Way {
-    /// As it is.
+    /// It may enter directly.
     Open(Inside),
-    /// Not as it is: the last worker stays outside.
+    /// It may not enter directly: it is the last worker, which stays outside.
     Last,
 }
 
-/// A thread in plugin code. Dropped, it is outside again.
+/// A thread in plugin code. Dropping it leaves plugin code.
 pub struct Inside {
     note: Option<&'static Note>,
     before: u64,
     is_counted: bool,
 }
 
-/// Goes into plugin code, unless no worker would be left outside. Threads that are not the runtime's always may.
+/// Enters plugin code, unless no worker would be left outside. Threads outside the runtime may always enter.
 pub fn enter(plugin: u16, work: Work) -> Way {
     let Some(note) = NOTE.get() else {
         return Way::Open(Inside { note: None, before: 0, is_counted: false });
     };
-    // A thread that is inside was counted when it went in.
+    // A thread that is already inside was counted when it entered.
     let is_counted = note.word.load(Ordering::Relaxed) & PLUGIN_BITS == 0;
     if is_counted && INSIDE.0.fetch_add(1, Ordering::AcqRel) >= INSIDE_MAX.0.load(Ordering::Relaxed) {
         INSIDE.0.fetch_sub(1, Ordering::AcqRel);
@@ -194,12 +196,12 @@ pub fn enter(plugin: u16, work: Work) -> Way {
     Way::Open(Inside { note: Some(note), before: note.enter(plugin, work, is_counted), is_counted })
 }
 
-/// What this thread runs, where that is a plugin. It takes no lock and no memory.
+/// Returns what this thread runs, if it runs a plugin. Does not lock or allocate.
 pub fn own() -> Option<Noted> {
     NOTE.get().map(Note::read).filter(|noted| noted.plugin != 0)
 }
 
-/// Goes into plugin code on a thread that is no worker, or is none any more.
+/// Enters plugin code on a thread that is not, or no longer, a worker.
 pub fn enter_outside(plugin: u16, work: Work) -> Inside {
     let note = NOTE.get();
     Inside { note, before: note.map_or(0, |note| note.enter(plugin, work, false)), is_counted: false }
@@ -218,7 +220,7 @@ impl Drop for Inside {
     }
 }
 
-/// Calls that wait for a worker to come out of plugin code.
+/// Calls that wait for a worker to leave plugin code.
 struct Queue {
     waiting: Shared,
     left: Notify,
@@ -230,7 +232,7 @@ impl Queue {
     }
 }
 
-/// One who waits is counted until dropped.
+/// Counts a waiting call until it is dropped.
 struct Waits(&'static Queue);
 
 impl Drop for Waits {
@@ -239,8 +241,8 @@ impl Drop for Waits {
     }
 }
 
-/// Waits until a worker comes out of plugin code, or the watchdog has looked: for a call that is new or has begun. Those that
-/// have begun come first.
+/// Waits until a worker leaves plugin code or the watchdog has checked. `is_new` says whether the call is new
+/// or has started. Started calls come first.
 pub async fn worker_out(is_new: bool) {
     let queue = if is_new { &NEW } else { &BEGUN };
     queue.waiting.0.fetch_add(1, Ordering::SeqCst);
@@ -253,7 +255,8 @@ pub async fn worker_out(is_new: bool) {
     left.await;
 }
 
-/// Wakes all who wait for a worker: what the watchdog has seen may let them go on without one.
+/// Wakes all calls that wait for a worker. After a check of the watchdog, they may be able to continue
+/// without one.
 pub fn wake_waiting() {
     for queue in [&BEGUN, &NEW] {
         if queue.is_used() {
@@ -262,15 +265,15 @@ pub fn wake_waiting() {
     }
 }
 
-/// Whether a new call stays behind others that have begun.
+/// Returns whether started calls are waiting, so that a new call must wait for them.
 pub fn begun_ones_wait() -> bool {
     BEGUN.is_used()
 }
 
-/// The host's own code, called by a plugin. Dropped, the plugin's runs again.
+/// Marks host code called by a plugin. Dropping it returns to plugin code.
 pub struct InHost(Option<&'static Note>);
 
-/// Notes that what runs from here on is the host's, and that its time is not the plugin's.
+/// Marks the code that follows as the host's, so that its time does not count for the plugin.
 pub fn in_host() -> InHost {
     let note = NOTE.get().filter(|note| {
         let word = note.word.load(Ordering::Relaxed);
@@ -290,23 +293,23 @@ impl Drop for InHost {
     }
 }
 
-/// Makes every task that this thread has woken one that other workers can take. The task that a worker woke last waits
-/// in a place of its own, where it would stay for as long as the worker is blocked; a further one pushes it out. To be
-/// called between what may wake a task and plugin code.
+/// Makes every task woken by this thread available to other workers. The task that a worker woke last waits
+/// in a slot of its own, where it would stay while the worker is blocked; a further task pushes it out. Must
+/// be called between code that may wake a task and plugin code.
 pub fn displace() {
     if NOTE.get().is_some() {
         drop(tokio::spawn(std::future::ready(())));
     }
 }
 
-/// The same where this thread is in plugin code; elsewhere nothing.
+/// Does the same if this thread is in plugin code, and nothing otherwise.
 pub fn displace_inside() {
     if NOTE.get().is_some_and(|note| note.word.load(Ordering::Relaxed) & PLUGIN_BITS != 0) {
         displace();
     }
 }
 
-/// Awaits `work` of the host's on behalf of a plugin that polls it, and leaves no task behind that only this thread can run.
+/// Awaits host work for a plugin that polls it, and leaves no task behind that only this thread can run.
 pub async fn displacing<F: Future>(work: F) -> F::Output {
     let mut work = std::pin::pin!(work);
     std::future::poll_fn(move |context| {
@@ -324,7 +327,7 @@ pub async fn displacing<F: Future>(work: F) -> F::Output {
 mod tests {
     use super::*;
 
-    /// The numbers are the process's, which nextest runs each test in.
+    /// These numbers are per process; nextest runs each test in a process of its own.
     #[test]
     fn all_workers_but_one_go_into_plugin_code() {
         set_inside_max(2);
@@ -338,7 +341,7 @@ mod tests {
         let (first, is_open, noted) = enters();
         assert!(is_open);
         assert_eq!((noted.plugin, noted.work, noted.in_host), (7, Work::Hook, false));
-        // A call within a call takes no further place.
+        // A nested call does not count again.
         let nested = enter(8, Work::Service);
         assert!(matches!(nested, Way::Open(_)));
         let note = NOTE.get().expect("the thread was taken in");

@@ -1,5 +1,5 @@
-//! Looks, from a thread of its own, at what the runtime's threads run, and acts where plugin code does not come back. It
-//! never touches a thread.
+//! Checks from its own thread what the runtime's threads run, and reacts if plugin code does not return.
+//! Never touches a thread.
 
 use std::{
     collections::HashMap,
@@ -19,35 +19,36 @@ use super::{
     threads::{self, Note, Noted},
 };
 
-/// How often it looks.
+/// How often it checks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// After how many looks in a row at the same call its worker counts as lost, for as long as the call takes, and its plugin as
-/// slow: half a second, which no honest call takes in one piece, on busy cores either. What runs beside the workers
-/// goes from thread to thread, and each of those keeps memory that others freed.
+/// How many checks in a row must find the same call before its plugin counts as slow and, until the call ends,
+/// its worker as lost. This is half a second; no well-behaved call runs that long without yielding, even on
+/// busy cores. It is not shorter, since moved code runs on changing threads, and each of them keeps memory
+/// that others freed.
 const LOST_LOOKS: u32 = 10;
-/// For how many looks a plugin counts as slow after the last such call: ten seconds.
+/// For how many checks a plugin counts as slow after the last such call: ten seconds.
 const SLOW_FOR_LOOKS: u32 = 200;
 
-/// What it tells.
+/// A report of the watchdog.
 pub enum Report {
     /// The number of threads that an extension blocks has changed.
     Changed(&'static Bulkhead),
-    /// An extension blocks too many, and is called no more.
+    /// An extension blocks too many threads and is no longer called.
     SwitchedOff(&'static Bulkhead),
 }
 
-/// Watches for as long as it is kept.
+/// Watches until it is dropped.
 pub struct Watchdog {
     is_stopped: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Watchdog {
-    /// Begins to watch the threads of this runtime. A thread counts as blocked after `blocked_after`; an extension that blocks
-    /// `threads_max` is switched off, unless that is 0.
+    /// Starts to watch the threads of this runtime. A thread counts as blocked after `blocked_after`. An
+    /// extension that blocks `threads_max` threads is switched off, unless that is 0.
     ///
     /// # Errors
-    /// Where there is no thread for it.
+    /// If its thread cannot be started.
     pub fn start(
         runtime: Handle,
         blocked_after: Duration,
@@ -82,7 +83,7 @@ impl Drop for Watchdog {
         self.is_stopped.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // A panic in it was logged, and changes nothing here.
+            // A panic of the thread was logged, and does not matter here.
             let _ = thread.join();
         }
     }
@@ -91,7 +92,7 @@ impl Drop for Watchdog {
 /// A call on a thread, and how often it was seen there.
 struct Seen {
     noted: Noted,
-    /// In its own code, and in all.
+    /// The number of checks that saw it in its own code, and of all that saw it.
     looks: u32,
     stays: u32,
     is_blocked: bool,
@@ -101,7 +102,7 @@ impl Seen {
     fn look_again(&mut self, noted: Noted, blocked_looks: u32) {
         self.noted = noted;
         self.stays += 1;
-        // Time that the host takes is not the plugin's.
+        // Time spent in the host does not count for the plugin.
         self.looks += u32::from(!noted.in_host);
         if self.looks >= blocked_looks && !self.is_blocked {
             self.is_blocked = true;
@@ -114,9 +115,9 @@ struct Watch {
     reserve: Reserve,
     blocked_looks: u32,
     threads_max: usize,
-    /// By the note's place in memory.
+    /// The calls seen, by the address of the thread's note.
     seen: HashMap<usize, Seen>,
-    /// For how many looks a plugin still counts as slow.
+    /// The number of checks for which a plugin still counts as slow.
     slow: HashMap<u16, u32>,
     report: Box<dyn Fn(Report) + Send>,
 }
@@ -127,7 +128,7 @@ impl Watch {
         let mut lost = 0;
         for note in threads::notes() {
             let Some(&Seen { noted, looks, stays, is_blocked }) = self.look_at(note) else { continue };
-            // The host's own code may not come back either, and then nobody is to blame.
+            // The host's own code may not return either; then no plugin is to blame.
             lost += usize::from(noted.is_worker && stays >= LOST_LOOKS);
             if looks >= LOST_LOOKS {
                 self.slow.insert(noted.plugin, SLOW_FOR_LOOKS);
@@ -144,7 +145,7 @@ impl Watch {
         threads::wake_waiting();
     }
 
-    /// What a thread runs of a plugin, how often it was seen at that before, and whether that is too often.
+    /// Returns the plugin call that a thread runs, with how often it was seen and whether it is blocked.
     fn look_at(&mut self, note: &'static Note) -> Option<&Seen> {
         let (place, noted) = (std::ptr::from_ref(note).addr(), note.read());
         let before = self.seen.get(&place);
@@ -164,7 +165,7 @@ impl Watch {
         Some(seen)
     }
 
-    /// Acts on how many threads a plugin blocks.
+    /// Updates a plugin's state from the number of threads that it blocks.
     fn settle(&mut self, bulkhead: &'static Bulkhead, blocked: usize) {
         let left = self.slow.get_mut(&bulkhead.number());
         let is_slow = left.is_some_and(|left| {

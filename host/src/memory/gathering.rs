@@ -1,4 +1,4 @@
-//! What reads hold of the budget while they gather rows, and how one waits for room. It reads nothing itself.
+//! Accounts for the memory of reads while they gather rows, and waits for it. It reads nothing itself.
 
 use std::{
     sync::{
@@ -22,32 +22,32 @@ static WAIT_MS: AtomicU64 = AtomicU64::new(0);
 /// Whether a read has the lane; see [`Lane`].
 static LANE_IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Sets what all requests of this process may hold, for those who gather rows.
+/// Sets the budget of this process, for reads that gather rows.
 pub(crate) fn limit(limits: MemoryLimits) {
     BYTES_MAX.store(limits.bytes_max, Ordering::Relaxed);
     WAIT_MS.store(u64::try_from(limits.wait_timeout.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
 }
 
-/// All that is held leaves no room for what a read gathers.
+/// The budget has no memory left for the rows of a read.
 #[derive(Debug)]
 pub(crate) struct NoRoom;
 
-/// How often rows count until all of them are there. The buffer that they are gathered in doubles whenever it is full. On
-/// Linux its pages move along, and those that nothing was written to take no memory (see the program's allocator); elsewhere
-/// it is copied.
+/// How many times rows are counted until all of them are read. Their buffer doubles whenever it is full. On Linux its
+/// pages are moved, and unwritten ones use no memory (see the program's allocator); elsewhere it is copied.
 const TIMES: usize = if cfg!(target_os = "linux") { 1 } else { 2 };
 
-/// What a read has gathered so far, counted in larger parts.
+/// The rows that a read has gathered so far, counted in larger parts.
 #[derive(Debug, Default)]
 pub(crate) struct Gathering {
     bytes: usize,
     parts: Vec<Share>,
     lane: Option<Lane>,
-    /// How long it has waited for room.
+    /// How long it has waited for memory.
     waited: Duration,
 }
 
-/// The right to use the room that is kept for one read, so that of many that wait for each other one comes to its end.
+/// The right to use the memory that is reserved for a single read, so that one of many reads that wait for each other
+/// can finish.
 #[derive(Debug)]
 struct Lane;
 
@@ -68,24 +68,24 @@ impl Drop for Lane {
 }
 
 impl Gathering {
-    /// From how many bytes more on they are counted.
+    /// The minimum number of new bytes at which they are counted.
     const PART_BYTES: usize = 1 << 20;
 
-    /// Of how many bytes more the rows that are there now take, where those are a large part.
+    /// Returns how many more bytes the current rows take, if that is at least a part.
     fn more(&self, rows_bytes: usize) -> Option<usize> {
         let more = rows_bytes.saturating_mul(TIMES).saturating_sub(self.bytes);
         (more >= TIMES * Gathering::PART_BYTES).then_some(more)
     }
 
-    /// Whether [`Gathering::grow`] is due, so that whoever adds a row need not wait for nothing.
+    /// Whether [`Gathering::grow`] must be called. It saves an await per row.
     pub(crate) fn is_short(&self, rows_bytes: usize) -> bool {
         self.more(rows_bytes).is_some()
     }
 
-    /// Counts the rows that are there now. It waits for nothing.
+    /// Counts the current rows. Does not wait.
     ///
     /// # Errors
-    /// Where they are a large part more, and do not fit.
+    /// If they need another part, and it does not fit.
     pub(crate) fn grow_to(&mut self, rows_bytes: usize) -> Result<(), NoRoom> {
         let Some(more) = self.more(rows_bytes) else { return Ok(()) };
         let bytes_max = BYTES_MAX.load(Ordering::Relaxed);
@@ -94,14 +94,14 @@ impl Gathering {
         Ok(())
     }
 
-    /// Counts the rows that are there now, of a read for `caller`, and waits until they fit. All such reads together take a
-    /// quarter of the budget, one caller's half of that. One read may take a further quarter: it holds the largest result,
-    /// so whoever has the lane waits for nobody who gathers. A read that is alone takes what it needs. Of those that wait,
-    /// each holds a permit of `waiting`.
+    /// Counts the current rows of a read for `caller`, and waits until they fit. All such reads together may use a
+    /// quarter of the budget, and one caller half of that. One read, which has the lane, may use a second quarter: that
+    /// is enough for the largest result, so it waits for no other gathering read. A single read takes what it needs.
+    /// Each waiting read has a permit of `waiting`.
     ///
     /// # Errors
-    /// Where no room came about within [`MemoryLimits::wait_timeout`], which is for all waits of a read together, and at once
-    /// where as many wait as may.
+    /// If there is no memory within [`MemoryLimits::wait_timeout`], which limits all waits of a read together, or
+    /// immediately if the maximum number of reads wait.
     pub(crate) async fn grow(
         &mut self,
         rows_bytes: usize,
@@ -124,7 +124,7 @@ impl Gathering {
         Ok(())
     }
 
-    /// Room in the quarter that is for all reads; else, with the lane, in the further one.
+    /// Takes memory from the quarter of all reads; otherwise, with the lane, from the second one.
     fn fitting(&mut self, more: usize, caller: CallerKey, bytes_max: usize) -> Option<Share> {
         let of_caller = self.parts.iter().filter_map(|part| part.of_caller.as_ref());
         let room = CallerRoom {
@@ -165,12 +165,12 @@ pub(super) mod tests {
         CallerKey::of(None, std::net::Ipv4Addr::new(127, 0, 0, last).into())
     }
 
-    /// Rows that count as so many megabytes.
+    /// Returns the number of row bytes that count as this many megabytes.
     fn rows(megabytes: usize) -> usize {
         (megabytes << 20) / TIMES
     }
 
-    /// A part of the one test of the budget, which is one a process.
+    /// A part of the single test of the budget, which is global to the process.
     pub(in crate::memory) async fn rows_have_room(small: MemoryLimits) {
         limit(small);
         let mut gathering = Gathering::default();
@@ -243,7 +243,7 @@ pub(super) mod tests {
         fourth.grow(rows(12), caller(3), &waiting).await.unwrap();
     }
 
-    /// Notes how many callers' rows are counted when it is woken.
+    /// Records how many callers' rows are counted when it is woken.
     struct Counts(AtomicUsize);
 
     impl Wake for Counts {

@@ -1,8 +1,8 @@
-//! The nodes that serve one database: each says that it is there, and knows how many there are. It never decides what
-//! follows from that, and never talks to another node but through the database.
+//! The nodes that serve one database: each sends heartbeats, and knows how many there are. It never decides what
+//! follows from that, and talks to other nodes only through the database.
 
+mod key_consistency;
 mod routes;
-mod same_keys;
 mod statements;
 #[cfg(test)]
 mod tests;
@@ -27,15 +27,15 @@ use crate::{
     sql::{HostSql, Row, integer, text},
 };
 
+pub use key_consistency::{KeyConsistency, KeyFault, KeyName, KnownKey};
 pub use routes::routes;
-pub use same_keys::{KeyFault, KeyName, KnownKey, SameKeys};
 
 use statements::Statements;
 
-/// How many heartbeats may be missed at least before a node counts as stopped.
+/// The minimum number of heartbeats in the time after which a node counts as stopped.
 const HEARTBEATS_MISSED_MIN: u64 = 3;
 
-/// This node among the others.
+/// This node, as one of the nodes of a database.
 #[derive(Debug)]
 pub struct Nodes {
     sql: HostSql,
@@ -45,27 +45,28 @@ pub struct Nodes {
     heartbeat: Duration,
     /// In milliseconds.
     timeout_ms: i64,
-    /// Known once it has joined.
+    /// Set once it has joined.
     joined: OnceLock<Joined>,
     alive: NodeCount,
 }
 
-/// How many nodes serve the database as far as this one knows, itself among them: never 0. Copies go together.
+/// The number of nodes that serve the database as far as this one knows, including itself: never 0. Clones share one
+/// value.
 #[derive(Debug, Clone)]
 pub struct NodeCount(Arc<AtomicUsize>);
 
 impl NodeCount {
-    /// So many, until it is known better.
+    /// Returns a count with this initial value.
     pub fn of(count: usize) -> NodeCount {
         NodeCount(Arc::new(AtomicUsize::new(count.max(1))))
     }
 
-    /// How many now.
+    /// Returns the current number.
     pub fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Sets it; answers how many there were before.
+    /// Sets the number; returns the previous one.
     fn set(&self, count: usize) -> usize {
         self.0.swap(count.max(1), Ordering::Relaxed)
     }
@@ -78,12 +79,12 @@ struct Joined {
     started_at: String,
 }
 
-/// A node as an operator sees it.
+/// A node, as shown to an operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Node {
-    /// Its id, a new one at each start.
+    /// The id, a new one at each start.
     pub id: String,
-    /// What the operator calls it.
+    /// The name that the operator chose.
     pub name: String,
     /// The address that it listens on.
     pub address: String,
@@ -91,16 +92,16 @@ pub struct Node {
     pub version: String,
     /// When it started (RFC 3339).
     pub started_at: String,
-    /// When it last said that it is there (RFC 3339).
+    /// The time of its last heartbeat (RFC 3339).
     pub seen_at: String,
-    /// How long it had served by then, in seconds.
+    /// Its uptime at that time, in seconds.
     pub uptime_seconds: u64,
-    /// Whether it is the one that answers.
+    /// Whether it is the node that returns this list.
     pub is_self: bool,
 }
 
 impl Nodes {
-    /// A node that is about to serve; alone, as long as it has not joined.
+    /// Creates a node that is about to serve; it counts as alone until it has joined.
     pub fn new(sql: HostSql, config: &config::Node) -> Nodes {
         let timeout_ms = config.timeout_ms.max(config.heartbeat_ms * HEARTBEATS_MISSED_MIN);
         Nodes {
@@ -115,35 +116,35 @@ impl Nodes {
         }
     }
 
-    /// This node's id.
+    /// Returns this node's id.
     pub fn id(&self) -> &Arc<str> {
         &self.id
     }
 
-    /// How many nodes serve the database.
+    /// Returns the number of nodes that serve the database.
     pub fn alive(&self) -> &NodeCount {
         &self.alive
     }
 
-    /// Every node that serves the database, the longest-serving first.
+    /// Returns all nodes that serve the database, longest-serving first.
     ///
     /// # Errors
-    /// What the database answers.
+    /// Those of the database.
     pub async fn list(&self) -> Result<Vec<Node>, DbError> {
         let rows = self.sql.rows(&self.statements.list, &[ValueRef::Integer(self.timeout_ms)]).await?;
         Ok(rows.iter().map(|row| self.read(row)).collect())
     }
 
-    /// Says that this node serves at `address` from now on, and goes on saying so until [`Membership::leave`]. To be called
+    /// Announces that this node serves at `address`, and sends heartbeats until [`Membership::leave`]. Must be called
     /// once, within the runtime.
     ///
     /// # Errors
-    /// What the database answers.
+    /// Those of the database.
     pub async fn join(self: Arc<Nodes>, address: SocketAddr) -> Result<Membership, DbError> {
         let name = if self.name.is_empty() { default_name(address) } else { self.name.clone() };
         let mut joined = Joined { name, address: address.to_string(), started_at: String::new() };
         if self.sql.database().engine() == Engine::Sqlite {
-            // Whoever else is listed served this file before, and did not end in order.
+            // Any other listed node served this file before, and did not shut down cleanly.
             self.apply(&self.statements.forget_others, &[ValueRef::Text(&self.id)]).await?;
         }
         joined.started_at = self.say(&joined, ValueRef::Null).await?;
@@ -154,7 +155,7 @@ impl Nodes {
         Ok(Membership { nodes: self, beats })
     }
 
-    /// Whether there can be no other: an SQLite file is served by one process, which need not tell itself that it is there.
+    /// Whether there can be no other node: only one process serves an SQLite file, so heartbeats are unnecessary.
     fn is_alone(&self) -> bool {
         self.sql.database().engine() == Engine::Sqlite
     }
@@ -182,7 +183,7 @@ impl Nodes {
         self.count().await
     }
 
-    /// Answers the time since which the node serves.
+    /// Sends a heartbeat. Returns the time since which the node serves.
     async fn say(&self, joined: &Joined, started_at: ValueRef<'_>) -> Result<String, DbError> {
         let version = ValueRef::Text(env!("CARGO_PKG_VERSION"));
         let (name, address) = (ValueRef::Text(&joined.name), ValueRef::Text(&joined.address));
@@ -191,7 +192,7 @@ impl Nodes {
         Ok(rows.first().map(|row| text(row, 0)).unwrap_or_default())
     }
 
-    /// Counts the nodes, and forgets those that have stopped.
+    /// Counts the nodes, and deletes those that have stopped.
     async fn count(&self) -> Result<(), DbError> {
         let timeout = [ValueRef::Integer(self.timeout_ms)];
         let row = self.sql.row(&self.statements.count, &timeout).await?.unwrap_or_default();
@@ -207,7 +208,7 @@ impl Nodes {
         Ok(())
     }
 
-    /// What keeps extensions' statements to their own tables.
+    /// Returns the mechanism that restricts extensions' statements to their own tables.
     pub fn extension_rights(&self) -> ExtensionRights {
         self.sql.database().extension_rights()
     }
@@ -242,11 +243,11 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Says that this node ends. Where that cannot be announced, the others learn it by its silence.
+    /// Announces that this node stops. If that fails, the others notice the missing heartbeats.
     pub async fn leave(mut self) {
         if let Some(beats) = self.beats.take() {
             beats.abort();
-            // A beat that is under way must not come after the farewell.
+            // A pending heartbeat must not be written after the announcement.
             let _ = beats.await;
         }
         let nodes = &self.nodes;

@@ -1,4 +1,4 @@
-//! `GET /api/admin/nodes`: which nodes serve the database. It never changes which.
+//! `GET /api/admin/nodes`: lists the nodes that serve the database. It changes nothing.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ use super::Nodes;
 use crate::{
     error::ApiError,
     http::{
-        Access, OwnRoutes,
+        Access, HostRoutes,
         extract::json_response,
         operation::{operation, schema},
     },
 };
 
-/// The scope that an application token needs to see the nodes.
+/// The scope that an application token needs to list the nodes.
 const READ: &str = "admin:nodes:read";
 
 /// Adds the route.
-pub fn routes(own: &mut OwnRoutes, nodes: Arc<Nodes>) {
+pub fn routes(own: &mut HostRoutes, nodes: Arc<Nodes>) {
     own.with(nodes).route(Method::GET, "/api/admin/nodes", Access::viewer(READ), list, list_operation());
 }
 

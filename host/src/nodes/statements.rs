@@ -1,29 +1,29 @@
-//! The SQL of nodes, for each engine. Times are those of the database's clock, so that no two nodes have to agree on one; on
-//! SQLite that is the clock of the process itself. It never runs a statement.
+//! The SQL of nodes, for each engine. Times are those of the database's clock, so that nodes need not have synchronized
+//! clocks; on SQLite that is the clock of the process itself. It never runs a statement.
 
 use crate::db::Engine;
 
 /// The statements of one engine.
 #[derive(Debug)]
 pub(super) struct Statements {
-    /// Says that a node is there: id, name, address, version, and since when, null for now; answers since when.
+    /// Writes a heartbeat: id, name, address, version, and start time, null for now; returns the start time.
     pub(super) say: String,
-    /// Every node that was seen within so many milliseconds.
+    /// Lists the nodes that were seen within this many milliseconds.
     pub(super) list: String,
-    /// How many are listed, and how many of them were not seen within so many milliseconds.
+    /// Counts the listed nodes, and those of them that were not seen within this many milliseconds.
     pub(super) count: String,
-    /// Forgets those that were not seen within so many milliseconds.
+    /// Deletes the nodes that were not seen within this many milliseconds.
     pub(super) forget_stopped: String,
-    /// Forgets all but one.
+    /// Deletes all nodes but one.
     pub(super) forget_others: String,
-    /// Forgets one.
+    /// Deletes one node.
     pub(super) leave: String,
 }
 
 impl Statements {
     pub(super) fn of(engine: Engine) -> Statements {
         let (now, ago) = times(engine);
-        // On SQLite the node that answers is the only one, and is there at this moment.
+        // On SQLite the queried node is the only one, and is alive now.
         let seen_at = if engine == Engine::Sqlite { now } else { "seen_at" };
         Statements {
             say: format!(
@@ -45,7 +45,7 @@ impl Statements {
     }
 }
 
-/// Now, and `?1` milliseconds ago, in the form in which times are stored.
+/// Returns the SQL of the current time, and of `?1` milliseconds ago, in their stored form.
 fn times(engine: Engine) -> (&'static str, &'static str) {
     match engine {
         Engine::Sqlite => (

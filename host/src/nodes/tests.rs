@@ -1,4 +1,4 @@
-//! Nodes of one PostgreSQL database: who is listed, and for how long.
+//! Tests nodes of one PostgreSQL database: which are listed, and for how long.
 
 use std::time::Instant;
 

@@ -1,10 +1,10 @@
-//! Which addresses are the internet's: all that an extension reaches where the operator opened nothing more. It knows no
-//! names; what a name stands for is asked elsewhere.
+//! Decides which addresses are public: extensions reach only those unless the operator allows more. It does not resolve
+//! names.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// IPv4 networks that are not the internet's, as first address and length: this network, private, carriers', loopback,
-/// link-local (where clouds keep their metadata), protocol assignments, documentation, relays, benchmarks, multicast,
+/// IPv4 networks that are not public, as first address and prefix length: this network, private, carriers', loopback,
+/// link-local (where clouds serve their metadata), protocol assignments, documentation, relays, benchmarks, multicast,
 /// reserved and broadcast.
 const NOT_PUBLIC_4: &[(Ipv4Addr, u32)] = &[
     (Ipv4Addr::new(0, 0, 0, 0), 8),
@@ -24,16 +24,16 @@ const NOT_PUBLIC_4: &[(Ipv4Addr, u32)] = &[
     (Ipv4Addr::new(240, 0, 0, 0), 4),
 ];
 
-/// The IPv6 addresses that are given out at all: everything else is refused.
+/// The IPv6 addresses that are allocated at all: everything else is refused.
 const GIVEN_OUT_6: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
-/// Of these, what is not the internet's: protocol assignments and Teredo, documentation, 6to4, documentation again.
+/// The parts of it that are not public: protocol assignments and Teredo, documentation, 6to4, documentation again.
 const NOT_PUBLIC_6: &[(Ipv6Addr, u32)] = &[
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32),
     (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16),
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
 ];
-/// Addresses that a translator turns into the IPv4 address in their last 32 bits.
+/// Addresses that NAT64 translates to the IPv4 address in their last 32 bits.
 const TRANSLATED: (Ipv6Addr, u32) = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 
 fn within_4(address: Ipv4Addr, (network, length): (Ipv4Addr, u32)) -> bool {
@@ -44,7 +44,7 @@ fn within_6(address: Ipv6Addr, (network, length): (Ipv6Addr, u32)) -> bool {
     (address.to_bits() ^ network.to_bits()) >> (128 - length) == 0
 }
 
-/// Whether an address is one of the internet's. An IPv4 address counts as one in either notation.
+/// Whether an address is public. An IPv4 address is checked as such in either notation.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => is_public_4(address),

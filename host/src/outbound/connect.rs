@@ -1,6 +1,6 @@
-//! Opens connections: resolves a name, leaves out the addresses that are not allowed, and connects to one of the others. It
-//! is the only way out, for names and for addresses that stand in a URL alike, so a name cannot change its mind between
-//! the check and the connection.
+//! Opens connections: resolves a name, drops the addresses that are not allowed, and connects to one of the others. All
+//! connections are opened here, for names and for literal addresses, so a name cannot resolve differently between the
+//! check and the connection.
 
 use std::{
     io,
@@ -19,28 +19,28 @@ use tower::Service;
 use super::address::is_public;
 use crate::http::Networks;
 
-/// How long one of several addresses may take before the next is tried.
+/// The time limit for one of several addresses before the next is tried.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Why there is no connection.
+/// Why no connection was opened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
     /// None of the name's addresses is allowed.
     #[error("no address of it is allowed")]
     Denied(Vec<IpAddr>),
-    /// The name stands for nothing, or nobody answers.
+    /// The name does not resolve, or no server responds.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Opens connections to what is allowed.
+/// Opens connections to allowed addresses.
 #[derive(Clone)]
 pub(super) struct Connector {
     allowed: Arc<Networks>,
 }
 
 impl Connector {
-    /// Opens connections to the internet and to these networks.
+    /// Creates a connector to public addresses and to these networks.
     pub(super) fn new(allowed: Networks) -> Connector {
         Connector { allowed: Arc::new(allowed) }
     }

@@ -1,43 +1,43 @@
-//! Why a request to another server has no answer: a code for programs, words for a person. The words hold no query, header
-//! or body.
+//! Why a request to another server failed: a code for programs, a message for people. The message contains no query,
+//! header or body.
 
 use std::{net::IpAddr, time::Duration};
 
 use tinybase_abi::error::RawError;
 
-/// Why there is no answer.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The URL is none that can be asked.
+    /// The URL cannot be requested.
     #[error("the URL cannot be requested: {0}")]
     UrlInvalid(String),
     /// The method, a header or the body cannot be sent.
     #[error("the request cannot be sent: {0}")]
     RequestInvalid(String),
-    /// The server's addresses are not the internet's, and nobody opened them.
+    /// The server's addresses are not public, and the operator has not allowed them.
     #[error(
         "{server} has the address {}, which extensions may not reach: add its network to plugins.http_allow_networks to \
          open it", list(.addresses)
     )]
     DeniedAddress {
-        /// Name and port.
+        /// Host name and port.
         server: String,
-        /// What the name stands for.
+        /// The addresses that the name resolves to.
         addresses: Vec<IpAddr>,
     },
     /// It took too long.
     #[error("the other server did not answer within {} ms", .after.as_millis())]
     Timeout {
-        /// How long it took so far.
+        /// The elapsed time.
         after: Duration,
     },
-    /// The answer's body is too large.
+    /// The response body is too large.
     #[error("the other server's answer has more than {bytes_max} bytes")]
     ResponseTooLarge {
-        /// How large it may be.
+        /// The size limit.
         bytes_max: usize,
     },
-    /// There was no connection, or it broke off.
+    /// The connection failed or was interrupted.
     #[error("no answer: {0}")]
     Failed(String),
 }
@@ -51,12 +51,12 @@ impl Failure {
         Failure::Failed(problem.into())
     }
 
-    /// A stable snake_case word for it.
+    /// Returns its stable snake_case code.
     pub fn code(&self) -> &'static str {
         self.parts().1
     }
 
-    /// Status, code, and whether the same request may succeed later.
+    /// Returns status, code, and whether a retry may succeed.
     fn parts(&self) -> (u16, &'static str, bool) {
         match self {
             Failure::UrlInvalid(_) => (422, "http_url_invalid", false),

@@ -1,5 +1,5 @@
-//! HTTP requests to other servers in an extension's name: one pool of connections, checked addresses, limits, deadlines. It
-//! never follows a redirect, never asks a proxy that the environment names, and never logs a query, a header or a body.
+//! HTTP requests to other servers on behalf of extensions: one connection pool, checked addresses, limits, deadlines.
+//! It never follows a redirect, never uses a proxy from the environment, and never logs a query, a header or a body.
 
 mod address;
 mod connect;
@@ -29,30 +29,30 @@ use self::connect::{ConnectError, Connector};
 pub use self::failure::Failure;
 use crate::{config, http::Networks};
 
-/// How long a connection that nobody uses is kept.
+/// How long an idle connection is kept.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
-/// How many connections that nobody uses are kept to one server.
+/// The maximum number of idle connections to one server.
 const IDLE_CONNECTIONS_MAX: usize = 8;
-/// The largest head of an answer.
+/// The maximum size of a response head.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// Limits of requests to other servers, from the configuration.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// How long a request may take, from its wait for a place to its answer's last byte.
+    /// The time limit of a request, from its wait for a permit to the last byte of the response.
     pub timeout: Duration,
-    /// The largest body that is sent.
+    /// The largest request body.
     pub request_bytes_max: usize,
-    /// The largest body that is answered.
+    /// The largest response body.
     pub response_bytes_max: usize,
-    /// How many requests an extension has under way; further ones wait.
+    /// The maximum number of concurrent requests of an extension; further ones wait.
     pub concurrent_max: usize,
-    /// Networks that are open although they are not the internet's.
+    /// Networks that are allowed although they are not public.
     pub allowed: Networks,
 }
 
 impl Limits {
-    /// What the configuration says.
+    /// Returns the configured limits.
     pub fn new(config: &config::Plugins) -> Limits {
         Limits {
             timeout: Duration::from_millis(config.http_timeout_ms),
@@ -66,37 +66,37 @@ impl Limits {
 
 type HttpClient = Client<HttpsConnector<Connector>, Full<Bytes>>;
 
-/// Sends requests. One for the process, so that extensions share its connections.
+/// Sends requests. There is one per process, so that extensions share its connections.
 pub struct Outbound {
     limits: Limits,
-    // Made when it is first needed: it reads the certificates that the system trusts.
+    // Created on first use: it reads the certificates that the system trusts.
     client: OnceCell<HttpClient>,
 }
 
-/// The places of one extension's requests.
+/// The permits for one extension's requests.
 #[derive(Clone)]
 pub struct Places(Arc<Semaphore>);
 
-/// How a request ended, for whoever counts and traces.
+/// The outcome of a request, also for metrics and traces.
 pub type Answer = Result<Vec<u8>, Failure>;
 
 impl Outbound {
-    /// Nothing is opened yet.
+    /// Creates it without opening anything.
     pub fn new(limits: Limits) -> Outbound {
         Outbound { limits, client: OnceCell::new() }
     }
 
-    /// The places of an extension.
+    /// Returns the permits of an extension.
     pub fn places(&self) -> Places {
         let places = Semaphore::new(self.limits.concurrent_max);
         if self.limits.concurrent_max == 0 {
-            // Nobody waits for a place that there will never be.
+            // There will never be a permit, so do not wait for one.
             places.close();
         }
         Places(Arc::new(places))
     }
 
-    /// Sends a packed request and answers the packed answer.
+    /// Sends a packed request and returns the packed response.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -130,7 +130,7 @@ impl Outbound {
     async fn client(&self) -> Result<&HttpClient, Failure> {
         let made = self.client.get_or_try_init(|| async {
             let allowed = self.limits.allowed.clone();
-            // The certificates are files.
+            // Reading the certificates blocks.
             let made = tokio::task::spawn_blocking(move || client(Connector::new(allowed)));
             let made = made.await.map_err(|error| Failure::failed(error.to_string()))?;
             made.map_err(|error| Failure::failed(format!("no TLS: {error}")))
@@ -143,7 +143,7 @@ fn client(connector: Connector) -> Result<HttpClient, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let trusting = match HttpsConnectorBuilder::new().with_provider_and_native_roots(Arc::clone(&provider)) {
         Ok(trusting) => trusting,
-        // Servers without TLS can be asked all the same.
+        // Servers without TLS can be used all the same.
         Err(error) => {
             tracing::warn!("no server is trusted over TLS, since the system names no certificates: {error}");
             let config =
@@ -163,7 +163,7 @@ fn client(connector: Connector) -> Result<HttpClient, rustls::Error> {
         .build(connector))
 }
 
-/// Why there is no answer, in words that hold no more of the URL than the server's name and port.
+/// Returns why a request failed. The message contains no more of the URL than host name and port.
 fn no_answer(server: &str, error: &hyper_util::client::legacy::Error) -> Failure {
     let mut words = Vec::new();
     let mut source = error.source();
@@ -181,7 +181,7 @@ fn no_answer(server: &str, error: &hyper_util::client::legacy::Error) -> Failure
 
 async fn read(answer: Response<Incoming>, body_max: usize) -> Answer {
     let (head, body) = answer.into_parts();
-    // What is announced is refused before it comes.
+    // A too large announced length is refused before the body is received.
     if body.size_hint().lower() > body_max as u64 {
         return Err(Failure::ResponseTooLarge { bytes_max: body_max });
     }
@@ -196,7 +196,7 @@ async fn read(answer: Response<Incoming>, body_max: usize) -> Answer {
     Ok(packed::Response { status: head.status.as_u16(), headers, body: &body }.pack())
 }
 
-/// Name and port of the server that a request goes to, for traces; empty where the URL has none.
+/// Returns host name and port of the server of a URL, for traces; empty if it has none.
 pub fn server_of(url: &str) -> String {
     url.parse::<Uri>().map(|uri| request::server_of(&uri)).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! From what an extension asks to a request that is sent: the URL, the method and the headers are held against what the
-//! boundary lets through. It opens nothing.
+//! Builds the request to send from that of an extension: checks URL, method and headers against what is allowed. It
+//! opens nothing.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
@@ -8,16 +8,16 @@ use tinybase_abi::codec::http as packed;
 
 use super::failure::Failure;
 
-/// The longest URL.
+/// The maximum length of a URL.
 const URL_BYTES_MAX: usize = 8 << 10;
-/// How many headers a request may have.
+/// The maximum number of headers.
 const HEADERS_MAX: usize = 100;
-/// How long they may be, names and values together.
+/// The maximum size of all headers, names and values together.
 const HEADER_BYTES_MAX: usize = 32 << 10;
-/// What an extension may do: neither a tunnel nor an echo of its own headers.
+/// The allowed methods: neither a tunnel (CONNECT) nor an echo of its own headers (TRACE).
 const METHODS: &[Method] =
     &[Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
-/// Headers that are the connection's, so the host's.
+/// Headers that belong to the connection, which the host sets.
 const NOT_ITS_OWN: &[HeaderName] = &[
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -31,7 +31,7 @@ const NOT_ITS_OWN: &[HeaderName] = &[
 ];
 const USER_AGENT: &str = concat!("tinybase/", env!("CARGO_PKG_VERSION"));
 
-/// The request as it is sent.
+/// Returns the request to send.
 ///
 /// # Errors
 /// `http_url_invalid` and `http_request_invalid`.
@@ -98,7 +98,7 @@ fn headers(asked: &[(&str, &[u8])]) -> Result<HeaderMap, Failure> {
     Ok(headers)
 }
 
-/// Name and port of the server that a request goes to.
+/// Returns host name and port of the server that a request goes to.
 pub(super) fn server_of(uri: &Uri) -> String {
     uri.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Requests to a server on loopback, with its network open and without.
+//! Tests requests to a server on loopback, with and without its network allowed.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use tokio::{
 
 use super::*;
 
-/// What the server does with a connection whose request it has read.
+/// What the server does after it has read a request.
 #[derive(Clone, Copy)]
 enum Behaviour {
     Answer(&'static str),

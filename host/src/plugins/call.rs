@@ -1,5 +1,5 @@
-//! A route of a plugin as the HTTP server calls it: the request lent, the answer checked. A plugin's answer is never
-//! believed: what HTTP does not allow becomes a 502.
+//! Calls a plugin's route for the HTTP server: lends it the request and checks its response. A plugin's
+//! response is never trusted: what HTTP does not allow becomes a 502.
 
 use std::{
     net::IpAddr,
@@ -23,8 +23,8 @@ use tokio::sync::Mutex;
 use tracing::Instrument;
 
 use super::{
+    plugin_instance::{PluginInstance, is_own_fault},
     refusal, registration,
-    running::{Running, is_own_fault},
     services::Limits,
     streamed::streamed,
 };
@@ -32,29 +32,29 @@ use crate::{
     accounts::{Caller, Scopes},
     error::ApiError,
     http::{
-        Access, BodyError, BodyMode, ByteStream, PathParams, PluginRequest, PluginResponse, PluginRoute,
-        RequestBody, RequestId, ResponseBody, RouteAuth, RouteSpec,
+        Access, BodyError, BodyMode, ByteStream, PathParams, PluginBody, PluginRequest, PluginResponse,
+        PluginRoute, RequestBody, RequestId, RouteAuth, RouteSpec,
     },
     isolation::{Work, threads},
     memory::MAPPED_BYTES_MIN,
     telemetry,
 };
 
-/// The most headers that a plugin's answer may have.
+/// The maximum number of headers in a plugin's response.
 const HEADERS_MAX: usize = 100;
 
 /// One route of a plugin.
 pub struct PluginCall {
-    plugin: Arc<Running>,
+    plugin: Arc<PluginInstance>,
     position: u32,
     spec: RouteSpec,
     limits: Limits,
 }
 
 impl PluginCall {
-    /// The route at this position of the plugin's registration.
+    /// Creates the route at this position of the plugin's registration.
     pub fn new(
-        plugin: Arc<Running>,
+        plugin: Arc<PluginInstance>,
         position: u32,
         route: &registration::Route,
         limits: Limits,
@@ -111,16 +111,16 @@ impl PluginRoute for PluginCall {
 
     fn call(&self, request: PluginRequest) -> BoxFuture<'static, Result<PluginResponse, ApiError>> {
         let (position, limits, begun) = (self.position, self.limits, Instant::now());
-        // Boxed first: what is begun later is moved into task after task.
-        let request = BoxedRequest::new(LentRequest::new(request));
-        let make = move |plugin: &Arc<Running>| plugin.instance().handle(position, request);
+        // Boxed first, since it is moved from task to task until the call starts.
+        let request = BoxedRequest::new(FfiRequest::new(request));
+        let make = move |plugin: &Arc<PluginInstance>| plugin.instance().handle(position, request);
         let mut call = self.plugin.guarded(Work::Request, make);
         async move {
             let answer = (&mut call).await;
             let plugin = call.hold();
             let answer = plugin.told(answer);
             let failed = answer.as_ref().err().is_some_and(is_own_fault);
-            plugin.figures().requests.note(begun.elapsed(), failed);
+            plugin.metrics().requests.note(begun.elapsed(), failed);
             match answer {
                 Ok(response) => accept(plugin, response, limits),
                 Err(error) => Err(refuse(plugin, &error)),
@@ -136,28 +136,32 @@ impl PluginRoute for PluginCall {
     }
 
     fn timed_out(&self, timeout: Duration) -> ApiError {
-        self.plugin.figures().requests.note(timeout, true);
+        self.plugin.metrics().requests.note(timeout, true);
         let words = self.plugin.timed_out(timeout).words();
         ApiError::timeout(words.code, words.message)
     }
 }
 
-/// A plugin's error as an API error.
-fn refuse(plugin: &Running, error: &RawError) -> ApiError {
+/// Converts a plugin's error into an API error.
+fn refuse(plugin: &PluginInstance, error: &RawError) -> ApiError {
     match refusal::refused(plugin.name(), error) {
         Some(refused) => refused,
         None => broken(plugin, "an error without an error's status"),
     }
 }
 
-fn broken(plugin: &Running, what: &str) -> ApiError {
+fn broken(plugin: &PluginInstance, what: &str) -> ApiError {
     tracing::error!(plugin = plugin.name(), "the plugin answered {what}");
     let detail = format!("the extension {} gave an answer that cannot be passed on", plugin.name());
     ApiError::new(StatusCode::BAD_GATEWAY, "plugin_answer_invalid", detail)
 }
 
-/// Turns an answer into one that HTTP allows, or says what is wrong with it.
-fn accept(plugin: &Arc<Running>, raw: RawResponse, limits: Limits) -> Result<PluginResponse, ApiError> {
+/// Converts a plugin's response into one that HTTP allows, or returns what is wrong with it.
+fn accept(
+    plugin: &Arc<PluginInstance>,
+    raw: RawResponse,
+    limits: Limits,
+) -> Result<PluginResponse, ApiError> {
     let bytes_max = limits.response_bytes_max;
     let status = StatusCode::from_u16(raw.status).ok().filter(|status| (200..600).contains(&status.as_u16()));
     let Some(status) = status else { return Err(broken(plugin, "a status that HTTP does not have")) };
@@ -173,14 +177,15 @@ fn accept(plugin: &Arc<Running>, raw: RawResponse, limits: Limits) -> Result<Plu
         headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
     }
     let body = if raw.stream.is_present() {
-        ResponseBody::Stream(streamed(plugin, raw.body, raw.stream, limits.call_timeout))
+        PluginBody::Stream(streamed(plugin, raw.body, raw.stream, limits.call_timeout))
     } else if raw.body.is_empty() {
-        ResponseBody::Empty
+        PluginBody::Empty
     } else if raw.body.len() >= MAPPED_BYTES_MIN {
-        // The extension's allocator keeps what another thread frees. This one made it, so it is freed here.
-        ResponseBody::Bytes(Bytes::from(raw.body.to_vec()))
+        // The extension's allocator keeps memory that another thread frees. This thread allocated it, so it
+        // is freed here.
+        PluginBody::Bytes(Bytes::from(raw.body.to_vec()))
     } else {
-        ResponseBody::Bytes(Bytes::from_owner(raw.body))
+        PluginBody::Bytes(Bytes::from_owner(raw.body))
     };
     Ok(PluginResponse { status, headers, body })
 }
@@ -202,7 +207,7 @@ fn read_headers(packed: &[u8]) -> Result<HeaderMap, BadHeader> {
 }
 
 /// The HTTP server's request, lent to a plugin.
-struct LentRequest {
+struct FfiRequest {
     method: Method,
     uri: http::Uri,
     headers: HeaderMap,
@@ -215,14 +220,14 @@ struct LentRequest {
     stream: Option<Arc<Mutex<ByteStream>>>,
 }
 
-impl LentRequest {
-    fn new(request: PluginRequest) -> LentRequest {
+impl FfiRequest {
+    fn new(request: PluginRequest) -> FfiRequest {
         let PluginRequest { parts, params, caller, request_id, client, body } = request;
         let (body, stream) = match body {
             RequestBody::Bytes(body) => (Some(body), None),
             RequestBody::Stream(stream) => (None, Some(Arc::new(Mutex::new(stream)))),
         };
-        LentRequest {
+        FfiRequest {
             method: parts.method,
             uri: parts.uri,
             headers: parts.headers,
@@ -237,7 +242,7 @@ impl LentRequest {
     }
 }
 
-impl HostRequest for LentRequest {
+impl HostRequest for FfiRequest {
     fn method(&self) -> &str {
         self.method.as_str()
     }
@@ -285,8 +290,8 @@ impl HostRequest for LentRequest {
         let stream = self.stream.clone();
         guard(async move {
             let Some(stream) = stream else { return Ok(AbiBytes::empty()) };
-            // An empty part would mean the end.
-            // A part that was taken wakes the connection, which must not wait for this plugin's thread.
+            // An empty chunk would mean the end. Taking a chunk wakes the connection, which must not wait for
+            // this plugin's thread.
             while let Some(part) = threads::displacing(async { stream.lock().await.next().await }).await {
                 let part = part.map_err(|error| body_error(&*error))?;
                 if !part.is_empty() {

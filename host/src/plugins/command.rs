@@ -1,4 +1,4 @@
-//! Commands of extensions on the command line: found by the manifest, run by the plugin.
+//! Commands of extensions on the command line: found in the manifest, run by the plugin.
 
 use serde_json::{Map, Value as Json};
 use tinybase_abi::bytes::Bytes;
@@ -6,10 +6,10 @@ use tinybase_abi::bytes::Bytes;
 use super::{LoadError, Plugins};
 
 impl Plugins {
-    /// Runs a command of a loaded extension; answers its exit code. It may take as long as it needs.
+    /// Runs a command of a loaded extension and returns its exit code. There is no time limit.
     ///
     /// # Errors
-    /// Where there is no such command, or what the plugin answers.
+    /// If there is no such command, or the error that the plugin returns.
     pub async fn run_command(
         &self,
         extension: &str,

@@ -1,5 +1,5 @@
-//! Where a plugin's command prints: a terminal with a progress bar, a pipe with plain lines, or, while the server
-//! serves, the log.
+//! The output of plugin commands: a terminal with a progress bar, a pipe with plain lines, or the log while
+//! the server serves.
 
 use std::{
     io::{IsTerminal, Write},
@@ -9,10 +9,10 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 
-/// How often progress is printed into a pipe.
+/// How often progress is printed to a pipe.
 const PLAIN_PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
-/// Where a plugin's command prints.
+/// The output of plugin commands.
 pub struct Console {
     mode: Mode,
     progress: Mutex<Progress>,
@@ -32,23 +32,23 @@ struct Progress {
 }
 
 impl Console {
-    /// Of a server: lines go to the log.
+    /// Creates the console of a server: lines go to the log.
     pub fn of_server() -> Console {
         Console { mode: Mode::Log, progress: Mutex::default() }
     }
 
-    /// Of a command: lines go to standard output, progress to standard error.
+    /// Creates the console of a command: lines go to standard output, progress to standard error.
     pub fn of_command() -> Console {
         let mode = if std::io::stderr().is_terminal() { Mode::Terminal } else { Mode::Pipe };
         Console { mode, progress: Mutex::default() }
     }
 
-    /// Whether a command runs, and no server.
+    /// Returns whether a command is running, not a server.
     pub fn is_of_command(&self) -> bool {
         self.mode != Mode::Log
     }
 
-    /// Whether a person sees the output.
+    /// Returns whether the output is a terminal.
     pub fn is_terminal(&self) -> bool {
         self.mode == Mode::Terminal
     }
@@ -59,7 +59,8 @@ impl Console {
             tracing::info!("{text}");
             return;
         }
-        // A reader that went away (`| head`) ends nothing: the command's work matters more than its words.
+        // A reader that closes the pipe (`| head`) does not stop the command: its work matters more than its
+        // output.
         self.above_bar(|| drop(writeln!(std::io::stdout(), "{text}")));
     }
 
@@ -79,7 +80,7 @@ impl Console {
         }
     }
 
-    /// Shows progress; `total` 0 is unknown. The bar goes away at its end.
+    /// Shows progress. A `total` of 0 means unknown. The bar is removed at the end.
     pub fn progress(&self, done: u64, total: u64, unit: &str) {
         let mut progress = self.progress.lock();
         let ended = total > 0 && done >= total;

@@ -1,5 +1,7 @@
-//! Crashes of this server in the code of an extension: found at the next start in what the process wrote while it went down,
-//! logged, counted, and in the end a reason to leave the extension off. It never looks at what happens while a plugin is loaded.
+//! Crashes of this server in the code of an extension. They are read at the next start from what the process
+//! wrote while crashing, logged and counted. Too many of them quarantine the extension.
+//!
+//! Never handles crashes that happen while a plugin is loaded.
 
 use std::{
     collections::BTreeMap,
@@ -12,18 +14,18 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{LoadError, Plugins, lifecycle::ChangeError};
-use crate::{isolation, observe::stats};
+use crate::{isolation, metrics::stats};
 
-/// How the files begin that a process writes while it goes down.
+/// The name prefix of the files that a process writes while crashing.
 const FILE_NAME: &str = "crash-";
-/// The crashes that were found.
+/// The file of crashes that were found.
 const FOUND_NAME: &str = "crashes.json";
 /// How long a crash counts.
 const COUNTED_HOURS: i64 = 24;
-/// How many are kept.
+/// The maximum number of crashes kept.
 const KEPT_MAX: usize = 200;
 
-/// What a process wrote of its end.
+/// What a process wrote when it crashed.
 #[derive(Debug, Deserialize)]
 struct Written {
     name: String,
@@ -43,31 +45,31 @@ struct Crash {
     found_at: String,
 }
 
-/// The files of crashes.
+/// The crash files.
 #[derive(Debug, Clone)]
 pub(super) struct Crashes {
     folder: PathBuf,
 }
 
 impl Crashes {
-    /// In the folder of this server's state.
+    /// Uses the state folder of this server.
     pub(super) fn new(state_dir: &Path) -> Crashes {
         Crashes { folder: state_dir.to_owned() }
     }
 
-    /// Has this process write down how it ends.
+    /// Makes this process write a record if it crashes.
     fn watch(&self) -> io::Result<()> {
         if isolation::is_watching_crashes() {
             return Ok(());
         }
         fs::create_dir_all(&self.folder)?;
         let file = File::create(self.folder.join(format!("{FILE_NAME}{}", std::process::id())))?;
-        // For as long as this process lives: another one that starts reads what nobody holds.
+        // Locked for the lifetime of this process: another process that starts reads only unlocked files.
         file.lock()?;
         isolation::watch_crashes(file)
     }
 
-    /// What processes that are gone wrote of their end; it is returned once.
+    /// Returns the records of processes that are gone, and deletes them.
     fn take(&self) -> io::Result<Vec<Written>> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -88,7 +90,7 @@ impl Crashes {
         Ok(written)
     }
 
-    /// The crashes that count at this time.
+    /// Returns the crashes that still count at `now`.
     fn found(&self, now: Timestamp) -> Vec<Crash> {
         let text = fs::read(self.folder.join(FOUND_NAME)).unwrap_or_default();
         let mut found: Vec<Crash> = serde_json::from_slice(&text).unwrap_or_default();
@@ -110,8 +112,8 @@ impl Crashes {
 }
 
 impl Plugins {
-    /// Tells which extensions took this server down before, and has this process write down how it ends. One that did so
-    /// `plugins.crashes_max` times within a day is quarantined.
+    /// Logs which extensions took this server down before, and makes this process write a record if it
+    /// crashes. An extension that crashed it `plugins.crashes_max` times within a day is quarantined.
     pub(super) async fn look_for_crashes(&self) -> Result<(), LoadError> {
         let file = |error| LoadError::file("the crashes of extensions", &error);
         let installed = self.store.all().await?;
@@ -139,8 +141,8 @@ impl Plugins {
                 found.retain(|crash| crash.name != one.name);
                 continue;
             }
-            let figures = stats::plugin(&one.name);
-            figures.crashes.step(i64::try_from(count).unwrap_or(i64::MAX) - figures.crashes.get());
+            let metrics = stats::plugin(&one.name);
+            metrics.crashes.step(i64::try_from(count).unwrap_or(i64::MAX) - metrics.crashes.get());
             let words = format!(
                 "it took this server down within {COUNTED_HOURS} hours, so often: {count}; the last time before {}",
                 crash.found_at
@@ -152,7 +154,7 @@ impl Plugins {
         crashes.watch().map_err(file)
     }
 
-    /// What is said of an extension that runs and took this server down before.
+    /// Returns the warning for a running extension that took this server down before.
     pub(super) fn crashed(&self, name: &str) -> Option<ChangeError> {
         let words = self.shared.crashed.lock().get(name).cloned()?;
         Some(ChangeError { code: "server_crashed".into(), message: words })

@@ -1,5 +1,5 @@
-//! What extensions need of each other: which must be enabled beside one, which need it, and in which order they start.
-//! It never changes what is enabled.
+//! Dependencies between extensions: what an extension needs, what needs it, and the order in which they
+//! start. Never changes what is enabled.
 
 use std::collections::BTreeMap;
 
@@ -8,65 +8,65 @@ use thiserror::Error;
 
 use super::{manifest::Manifest, store::Installed};
 
-/// Why an extension cannot be there, or cannot go.
+/// Why an extension cannot be added or removed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DependencyError {
-    /// Another extension is not there as it must be.
+    /// A dependency is missing or has an unsuitable version.
     #[error("{name} needs the extension {dependency} in a version {range}, which {problem}")]
     Missing {
-        /// Who needs it.
+        /// The extension that needs it.
         name: String,
-        /// What it needs.
+        /// The dependency.
         dependency: String,
-        /// In which versions.
+        /// The accepted versions.
         range: VersionReq,
-        /// What is instead.
+        /// What is wrong with it.
         problem: String,
     },
-    /// Another extension is enabled and does not run.
+    /// A dependency is enabled but not running.
     #[error("{name} needs the extension {dependency} in a version {range}, which {problem}")]
     NotLoaded {
-        /// Who needs it.
+        /// The extension that needs it.
         name: String,
-        /// What it needs.
+        /// The dependency.
         dependency: String,
-        /// In which versions.
+        /// The accepted versions.
         range: VersionReq,
-        /// Why it does not run, or what runs instead.
+        /// Why it is not running, or which version runs instead.
         problem: String,
     },
-    /// Others work with other versions of it.
+    /// A dependent extension does not accept this version.
     #[error("{by} needs {name} in a version {range}, and this is {version}")]
     Conflict {
-        /// Who needs it.
+        /// The dependent extension.
         by: String,
-        /// What is needed.
+        /// The extension it needs.
         name: String,
-        /// In which versions.
+        /// The accepted versions.
         range: VersionReq,
-        /// The version that it would be.
+        /// The version to be installed.
         version: Version,
     },
-    /// Others need it.
+    /// Other enabled extensions need it.
     #[error("{name} is needed by {}: disable them before", .by.join(" and "))]
     Needed {
-        /// What is needed.
+        /// The needed extension.
         name: String,
-        /// Who needs it.
+        /// The extensions that need it.
         by: Vec<String>,
     },
-    /// They would wait for each other.
+    /// Extensions depend on each other in a cycle.
     #[error("{name} would need itself, by way of {}", .by.join(", "))]
     Cycle {
-        /// Who.
+        /// An extension in the cycle.
         name: String,
-        /// The way back to it.
+        /// The path back to it.
         by: Vec<String>,
     },
 }
 
 impl DependencyError {
-    /// A stable snake_case word for it.
+    /// Returns a stable code in snake_case.
     pub fn code(&self) -> &'static str {
         match self {
             DependencyError::Missing { .. } => "dependency_missing",
@@ -83,7 +83,7 @@ fn dependencies(installed: &Installed) -> BTreeMap<String, VersionReq> {
     serde_json::from_value(found).unwrap_or_default()
 }
 
-/// Whether everything that `manifest` needs is enabled in a version that fits, and nothing of it needs `manifest` in turn.
+/// Checks that everything `manifest` needs is enabled in an accepted version, without a dependency cycle.
 ///
 /// # Errors
 /// [`DependencyError::Missing`], [`DependencyError::Cycle`].
@@ -105,8 +105,8 @@ pub fn check_needs(manifest: &Manifest, installed: &[Installed]) -> Result<(), D
     if needs_it { Err(DependencyError::Cycle { name: manifest.name.clone(), by: way }) } else { Ok(()) }
 }
 
-/// Whether everything that `manifest` needs runs in a version that fits. `runs` tells the version of what runs, and `why` what
-/// is known of that which does not.
+/// Checks that everything `manifest` needs is running in an accepted version. `runs` returns the version of a
+/// running extension, `why` the known reason for one that is not running.
 ///
 /// # Errors
 /// [`DependencyError::NotLoaded`].
@@ -130,7 +130,7 @@ pub fn check_runs(
     Ok(())
 }
 
-/// Whether `from` needs `to`, itself or through others; `way` holds whom by then.
+/// Returns whether `from` needs `to`, directly or indirectly. `way` collects the path.
 fn leads_to(from: &str, to: &str, installed: &[Installed], way: &mut Vec<String>) -> bool {
     if from == to {
         return true;
@@ -152,7 +152,7 @@ fn fits(range: &VersionReq, version: &str) -> bool {
     Version::parse(version).is_ok_and(|version| range.matches(&version))
 }
 
-/// Whether those that are enabled and need `name` work with this version of it.
+/// Checks that all enabled extensions that need `name` accept this version.
 ///
 /// # Errors
 /// [`DependencyError::Conflict`].
@@ -170,7 +170,7 @@ pub fn check_needed_version(
     Ok(())
 }
 
-/// Whether nobody that is enabled needs `name`.
+/// Checks that no enabled extension needs `name`.
 ///
 /// # Errors
 /// [`DependencyError::Needed`].
@@ -180,7 +180,7 @@ pub fn check_not_needed(name: &str, installed: &[Installed]) -> Result<(), Depen
     if by.is_empty() { Ok(()) } else { Err(DependencyError::Needed { name: name.to_owned(), by }) }
 }
 
-/// The order in which they start: what others need before them, and as installed otherwise.
+/// Returns the start order: dependencies first, otherwise the given order.
 pub fn in_order(installed: Vec<Installed>) -> Vec<Installed> {
     let mut left = installed;
     let mut ordered = Vec::with_capacity(left.len());
@@ -189,7 +189,7 @@ pub fn in_order(installed: Vec<Installed>) -> Vec<Installed> {
             let needs = dependencies(one);
             left.iter().any(|other| other.name != one.name && needs.contains_key(&other.name))
         };
-        // Where they wait for each other, none can be first: the first one learns what it lacks when it starts.
+        // In a cycle, none can be first. The first one fails with its missing dependency when it starts.
         let next = left.iter().position(|one| !waits(one)).unwrap_or(0);
         ordered.push(left.remove(next));
     }

@@ -1,4 +1,4 @@
-//! The event bus: topics, hooks before an event, listeners after it. It never knows what an event means.
+//! The event bus: topics, hooks before an event, listeners after it. Never knows what an event means.
 
 use std::{
     collections::HashMap,
@@ -20,35 +20,36 @@ use tinybase_abi::{
 use tokio::sync::{Notify, mpsc};
 
 use super::{
+    deferred_batches::DeferredBatches,
     generation::{Generation, Hook, Listener},
     outbox,
-    running::Running,
-    tickets::Tickets,
+    plugin_instance::PluginInstance,
 };
 use crate::{
-    db::{Attached, Scope},
+    db::{ScopedBatch, SqlOwner},
     isolation::{Work, threads},
-    observe::stats::EVENTS,
+    metrics::stats::EVENTS,
 };
 
-/// The most topics that may ever be named.
+/// The maximum number of topics ever created.
 const TOPICS_MAX: usize = 10_000;
-/// The most events that may wait for one listener; further ones are dropped with a warning.
+/// The maximum number of events waiting for one listener. Further events are dropped with a warning.
 const LISTENER_QUEUE_MAX: usize = 10_000;
 
-/// The most bytes of events that may wait for one listener; further ones are dropped with a warning.
+/// The maximum total size of events waiting for one listener, in bytes. Further events are dropped with a
+/// warning.
 const LISTENER_QUEUE_BYTES_MAX: usize = 64 << 20;
 
-/// The events that wait for one listener.
+/// The queue of events waiting for one listener.
 #[derive(Debug, Clone)]
 pub struct ListenerQueue {
-    events: mpsc::Sender<Told>,
+    events: mpsc::Sender<EventMessage>,
     bytes: Arc<AtomicUsize>,
 }
 
 impl ListenerQueue {
-    /// Appends an event; false where it is too full.
-    fn push(&self, event: Told) -> bool {
+    /// Appends an event. Returns false if the queue is full.
+    fn push(&self, event: EventMessage) -> bool {
         let bytes = event.payload.len();
         let fits = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= LISTENER_QUEUE_BYTES_MAX;
         let is_taken = fits && self.events.try_send(event).is_ok();
@@ -61,7 +62,7 @@ impl ListenerQueue {
 
 /// An event on its way to a listener.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub struct EventMessage {
     /// The topic.
     pub topic: Arc<str>,
     /// The subject.
@@ -70,22 +71,22 @@ pub struct Told {
     pub payload: Arc<[u8]>,
 }
 
-/// What the bus keeps across generations.
+/// The state that the bus keeps across generations.
 pub struct EventBus {
     topics: Mutex<HashMap<String, &'static Topic>>,
-    tickets: Arc<Tickets>,
+    deferred_batches: Arc<DeferredBatches>,
     call_timeout: Duration,
-    /// Wakes the outbox: something was written down.
+    /// Wakes the outbox after an event was written.
     pub(super) outbox_wake: Notify,
 }
 
 impl EventBus {
-    /// A bus whose hooks may take `call_timeout` each.
-    pub fn new(tickets: Arc<Tickets>, call_timeout: Duration) -> EventBus {
-        EventBus { topics: Mutex::default(), tickets, call_timeout, outbox_wake: Notify::new() }
+    /// Creates a bus whose hooks may take `call_timeout` each.
+    pub fn new(deferred_batches: Arc<DeferredBatches>, call_timeout: Duration) -> EventBus {
+        EventBus { topics: Mutex::default(), deferred_batches, call_timeout, outbox_wake: Notify::new() }
     }
 
-    /// The topic of this name. It lives as long as the process, so that plugins may keep it.
+    /// Returns the topic with this name. It lives as long as the process, so plugins may keep it.
     pub fn topic(&self, name: &str) -> &'static Topic {
         static NOBODY: std::sync::OnceLock<Topic> = std::sync::OnceLock::new();
         let mut topics = self.topics.lock();
@@ -104,7 +105,7 @@ impl EventBus {
         topic
     }
 
-    /// Tells every topic who listens to it from now on.
+    /// Updates the listener count of every topic.
     pub fn count_listeners(&self, generation: &Generation) {
         for name in generation.before.keys().chain(generation.after.keys()) {
             self.topic(name);
@@ -117,7 +118,7 @@ impl EventBus {
         }
     }
 
-    /// Runs the hooks before an event; what they want committed with it comes back as a ticket.
+    /// Runs the hooks before an event. Returns the statements they want to commit with it as a ticket.
     pub async fn before(
         &self,
         generation: &Generation,
@@ -127,8 +128,8 @@ impl EventBus {
     ) -> Result<Outcome, RawError> {
         let mut current = payload;
         let mut altered = false;
-        let mut attached: Vec<Attached> = Vec::new();
-        for hook in generation.before.get(topic).into_iter().flatten().filter(|hook| hook.takes(subject)) {
+        let mut attached: Vec<ScopedBatch> = Vec::new();
+        for hook in generation.before.get(topic).into_iter().flatten().filter(|hook| hook.matches(subject)) {
             let (payload, added) = self.run_hook(hook, topic, subject, &current).await?;
             if !payload.is_empty() {
                 current = payload;
@@ -137,26 +138,26 @@ impl EventBus {
             attached.extend(added);
         }
         for listener in generation.listeners(topic, subject).filter(|listener| listener.queue.is_none()) {
-            attached.push((Scope::Host, outbox::statement(listener, topic, subject, &current)));
+            attached.push((SqlOwner::Host, outbox::statement(listener, topic, subject, &current)));
         }
         let statements = if attached.is_empty() { Bytes::empty() } else { self.ticket(attached)? };
         Ok(Outcome { payload: if altered { current } else { Bytes::empty() }, statements })
     }
 
-    /// Runs one hook; answers the payload that it wants instead, and what it adds to the change.
+    /// Runs one hook. Returns its replacement payload and the statements it adds to the change.
     async fn run_hook(
         &self,
         hook: &Hook,
         topic: &str,
         subject: &str,
         payload: &[u8],
-    ) -> Result<(Bytes, Vec<Attached>), RawError> {
+    ) -> Result<(Bytes, Vec<ScopedBatch>), RawError> {
         let hooks = hook.plugin.hooks().ok_or_else(|| RawError::new(500, "plugin_no_hooks", "no hooks"))?;
         let (position, payload) = (hook.position, Bytes::from(payload.to_vec()));
         let (of, about) = (topic.to_owned(), subject.to_owned());
         let call = move || hooks.before(position, &of, &about, payload);
         let outcome = hook.plugin.bounded(self.call_timeout, Work::Hook, call).await?;
-        // Looked at here, so that the hook's plugin is named and not the one whose event it is.
+        // Checked here so that an error names the hook's plugin, not the plugin that raised the event.
         let added = self.taken(hook.plugin.scope(), &outcome).map_err(|problem| {
             let plugin = hook.plugin.name();
             tracing::error!(plugin, topic, "a hook's answer is malformed: {problem}");
@@ -167,9 +168,9 @@ impl EventBus {
         Ok((outcome.payload, added))
     }
 
-    /// What a hook's answer adds to the change, where it has the forms that it must have: its statements, and what the
-    /// tickets among them stand for.
-    fn taken(&self, scope: &Scope, outcome: &Outcome) -> Result<Vec<Attached>, String> {
+    /// Checks a hook's outcome and returns what it adds to the change: its statements, and the statements of
+    /// the tickets among them.
+    fn taken(&self, scope: &SqlOwner, outcome: &Outcome) -> Result<Vec<ScopedBatch>, String> {
         if !outcome.payload.is_empty() {
             let text =
                 std::str::from_utf8(&outcome.payload).map_err(|error| format!("its payload: {error}"))?;
@@ -178,15 +179,20 @@ impl EventBus {
         if outcome.statements.is_empty() {
             return Ok(Vec::new());
         }
-        let (statements, tickets) = split_tickets(&outcome.statements).map_err(|error| error.to_string())?;
+        let (statements, deferred_batches) =
+            split_tickets(&outcome.statements).map_err(|error| error.to_string())?;
         let mut added = vec![(scope.clone(), statements)];
-        added.extend(self.tickets.redeem(&tickets).map_err(|error| format!("its statements: {error}"))?);
+        added.extend(
+            self.deferred_batches
+                .redeem(&deferred_batches)
+                .map_err(|error| format!("its statements: {error}"))?,
+        );
         Ok(added)
     }
 
-    /// Keeps statements until a change is applied; answers a packed batch that stands for them.
-    pub(super) fn ticket(&self, attached: Vec<Attached>) -> Result<Bytes, RawError> {
-        let ticket = self.tickets.issue(attached).ok_or_else(|| {
+    /// Stores statements until a change is applied. Returns a packed batch that represents them.
+    pub(super) fn ticket(&self, attached: Vec<ScopedBatch>) -> Result<Bytes, RawError> {
+        let ticket = self.deferred_batches.issue(attached).ok_or_else(|| {
             let mut error =
                 RawError::new(503, "too_many_changes", "too many changes are under way: try again");
             error.retryable = 1;
@@ -197,7 +203,7 @@ impl EventBus {
         Ok(batch.finish().into())
     }
 
-    /// Tells the listeners of an event that was committed. Never blocks.
+    /// Notifies the listeners of a committed event. Never blocks.
     pub fn after(&self, generation: &Generation, topic: &str, subject: &str, payload: &[u8]) {
         let mut told = None;
         for listener in generation.listeners(topic, subject) {
@@ -205,7 +211,7 @@ impl EventBus {
                 self.outbox_wake.notify_one();
                 continue;
             };
-            let told = told.get_or_insert_with(|| Told {
+            let told = told.get_or_insert_with(|| EventMessage {
                 topic: topic.into(),
                 subject: subject.into(),
                 payload: payload.into(),
@@ -231,9 +237,9 @@ fn clamp(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// Starts the task that tells a listener one event after the other. It ends when its queue is dropped.
-pub fn start_listener(plugin: Arc<Running>, position: u32, call_timeout: Duration) -> ListenerQueue {
-    let (queue, mut events) = mpsc::channel::<Told>(LISTENER_QUEUE_MAX);
+/// Starts the task that notifies a listener of one event at a time. It ends when its queue is dropped.
+pub fn start_listener(plugin: Arc<PluginInstance>, position: u32, call_timeout: Duration) -> ListenerQueue {
+    let (queue, mut events) = mpsc::channel::<EventMessage>(LISTENER_QUEUE_MAX);
     let queue = ListenerQueue { events: queue, bytes: Arc::default() };
     let waiting = Arc::clone(&queue.bytes);
     tokio::spawn(async move {
@@ -254,15 +260,15 @@ pub fn start_listener(plugin: Arc<Running>, position: u32, call_timeout: Duratio
 }
 
 impl Listener {
-    /// Whether it listens to events of this subject.
-    pub fn takes(&self, subject: &str) -> bool {
+    /// Returns whether it listens to events of this subject.
+    pub fn matches(&self, subject: &str) -> bool {
         self.subject.as_deref().is_none_or(|wanted| wanted == subject)
     }
 }
 
 impl Hook {
-    /// Whether it runs before events of this subject.
-    pub fn takes(&self, subject: &str) -> bool {
+    /// Returns whether it runs before events of this subject.
+    pub fn matches(&self, subject: &str) -> bool {
         self.subject.as_deref().is_none_or(|wanted| wanted == subject)
     }
 }
@@ -275,8 +281,11 @@ mod tests {
     fn the_events_that_wait_for_a_listener_are_limited_in_bytes() {
         let (events, mut waiting) = mpsc::channel(LISTENER_QUEUE_MAX);
         let queue = ListenerQueue { events, bytes: Arc::default() };
-        let event =
-            |bytes: usize| Told { topic: "t".into(), subject: "s".into(), payload: vec![0; bytes].into() };
+        let event = |bytes: usize| EventMessage {
+            topic: "t".into(),
+            subject: "s".into(),
+            payload: vec![0; bytes].into(),
+        };
         let half = LISTENER_QUEUE_BYTES_MAX / 2;
         let taken: Vec<bool> = [half, half, 1, 0].map(|bytes| queue.push(event(bytes))).to_vec();
         assert_eq!(taken, [true, true, false, true]);

@@ -1,5 +1,5 @@
 //! A generation: one immutable set of running plugins with its routes, hooks, listeners, services and jobs.
-//! It is built whole or not at all, and swapped in whole.
+//! It is built completely or not at all, and swapped in as a whole.
 
 use std::{
     collections::HashMap,
@@ -15,11 +15,11 @@ use thiserror::Error;
 use tinybase_abi::{bytes::Bytes, error::RawError};
 
 use super::{
+    active_plugin::{ActivePlugin, DrainingPlugin},
     call::PluginCall,
     events::ListenerQueue,
-    member::{Leaving, Member},
+    plugin_instance::PluginInstance,
     registration::RegistrationError,
-    running::Running,
     services::Limits,
 };
 use crate::{
@@ -27,45 +27,45 @@ use crate::{
     isolation::Work,
 };
 
-/// Services that several extensions may offer beside each other: the host asks each of them.
+/// Services that several extensions may offer at the same time. The host calls each of them.
 const SHARED_SERVICES: &[&str] = &["identity"];
 
-/// A hook before events.
+/// A hook that runs before events.
 pub struct Hook {
-    /// Whose it is.
-    pub plugin: Arc<Running>,
+    /// The plugin it belongs to.
+    pub plugin: Arc<PluginInstance>,
     /// Its position in the plugin's registration.
     pub position: u32,
-    /// One subject alone, or all.
+    /// The only subject it runs for, or `None` for all.
     pub subject: Option<String>,
     order: i32,
 }
 
-/// A listener after events.
+/// A listener notified after events.
 pub struct Listener {
-    /// Whose it is.
-    pub plugin: Arc<Running>,
+    /// The plugin it belongs to.
+    pub plugin: Arc<PluginInstance>,
     /// Its position in the plugin's registration.
     pub position: u32,
-    /// One subject alone, or all.
+    /// The only subject it listens to, or `None` for all.
     pub subject: Option<String>,
-    /// Its events, delivered at most once; `None` where the outbox delivers them at least once.
+    /// The queue of its events, delivered at most once; `None` if the outbox delivers them at least once.
     pub queue: Option<ListenerQueue>,
-    /// Its name in the outbox.
+    /// Its subscriber name in the outbox.
     pub subscriber: String,
 }
 
 /// A service of a plugin.
 #[derive(Clone)]
 pub struct Service {
-    /// Whose it is.
-    pub plugin: Arc<Running>,
+    /// The plugin it belongs to.
+    pub plugin: Arc<PluginInstance>,
     /// Its position in the plugin's registration.
     pub position: u32,
 }
 
 impl Service {
-    /// Calls one of its methods, at most this long.
+    /// Calls one of its methods, for at most `timeout`.
     ///
     /// # Errors
     /// The plugin's own error; 503 `service_unavailable`, 504 `plugin_timeout`, 500 `plugin_panicked`.
@@ -82,15 +82,15 @@ impl Service {
 /// One immutable set of plugins.
 #[derive(Default)]
 pub struct Generation {
-    /// Tells it from every other that served in this process; 0 where it never does.
+    /// Its number, unique among the generations served in this process; 0 if it is never served.
     pub number: u64,
-    /// The plugins, in the order in which they were started.
-    pub members: Vec<Arc<Member>>,
-    /// Their routes.
+    /// The plugins, in start order.
+    pub active_plugins: Vec<Arc<ActivePlugin>>,
+    /// The routes of the plugins.
     pub routes: RouteTable,
-    /// Their hooks by topic, in order.
+    /// The hooks by topic, in the order they run.
     pub before: HashMap<String, Vec<Hook>>,
-    /// Their listeners by topic.
+    /// The listeners by topic.
     pub after: HashMap<String, Vec<Listener>>,
     services: HashMap<(String, u16), Vec<Service>>,
 }
@@ -101,47 +101,47 @@ pub enum JoinError {
     /// Its registration is malformed or goes beyond its manifest.
     #[error(transparent)]
     Registration(#[from] RegistrationError),
-    /// A route is another's, or not allowed.
+    /// A route is not allowed, or belongs to another plugin.
     #[error(transparent)]
     Route(#[from] RouteError),
-    /// A route lies below a path of another extension.
+    /// A route is below a path of another extension.
     #[error("the plugin registers {method} {path}, which lies below {prefix} of the extension {owner}")]
     ForeignPath {
         /// The method.
         method: Method,
         /// The route's path.
         path: String,
-        /// The other's path.
+        /// The path of the other extension.
         prefix: String,
         /// The other extension.
         owner: String,
     },
-    /// Another plugin offers that service.
+    /// Another plugin already offers this service.
     #[error("the service {name}@{major} is offered by the extension {by} already")]
     Service {
         /// The service.
         name: String,
-        /// Its major.
+        /// Its major version.
         major: u16,
-        /// Who offers it.
+        /// The extension that offers it.
         by: String,
     },
 }
 
 impl Generation {
-    /// A generation to serve, without plugins.
+    /// Creates a generation to serve, without plugins.
     pub fn to_serve() -> Generation {
         static LATEST: AtomicU64 = AtomicU64::new(0);
         Generation { number: LATEST.fetch_add(1, Ordering::Relaxed) + 1, ..Generation::default() }
     }
 
-    /// Checks whether `plugin` fits beside what is there, and takes it in.
+    /// Checks that a plugin is compatible with the generation, and adds it.
     ///
     /// # Errors
-    /// See [`JoinError`]; routes that were taken in before the fault stay in the table, so the generation must be
-    /// built again without the plugin.
-    pub fn join(&mut self, member: &Arc<Member>, limits: Limits) -> Result<(), JoinError> {
-        let plugin = member.plugin();
+    /// See [`JoinError`]. Routes added before the error stay in the table, so the generation must be rebuilt
+    /// without the plugin.
+    pub fn join(&mut self, active: &Arc<ActivePlugin>, limits: Limits) -> Result<(), JoinError> {
+        let plugin = active.plugin();
         for (position, service) in plugin.registration().services.iter().enumerate() {
             let key = (service.name.clone(), service.major);
             let offered = self.services.entry(key.clone()).or_default();
@@ -159,26 +159,27 @@ impl Generation {
             let call = PluginCall::new(Arc::clone(plugin), at(position), route, limits);
             self.routes.insert(method, &route.path, Arc::new(call))?;
         }
-        self.members.push(Arc::clone(member));
+        self.active_plugins.push(Arc::clone(active));
         Ok(())
     }
 
-    /// Whoever is there first keeps the paths that its manifest declares.
+    /// Refuses a route below a path that the manifest of an earlier plugin declares.
     fn refuse_foreign_path(&self, method: &Method, path: &str) -> Result<(), JoinError> {
-        for member in &self.members {
-            let prefixes = &member.plugin().manifest().routes;
+        for active in &self.active_plugins {
+            let prefixes = &active.plugin().manifest().routes;
             if let Some(prefix) = prefixes.iter().find(|prefix| takes_paths_below(path, prefix)) {
                 let (method, path, prefix) = (method.clone(), path.to_owned(), prefix.clone());
-                return Err(JoinError::ForeignPath { method, path, prefix, owner: member.name().to_owned() });
+                return Err(JoinError::ForeignPath { method, path, prefix, owner: active.name().to_owned() });
             }
         }
         Ok(())
     }
 
-    /// Sets hooks, listeners and jobs going, once every plugin has joined; what goes already is left as it is.
-    pub fn arm(&mut self, limits: Limits, with_jobs: bool) {
-        for member in &self.members {
-            let plugin = member.plugin();
+    /// Activates hooks, listeners and jobs after every plugin has joined. What already runs is left
+    /// unchanged.
+    pub fn activate(&mut self, limits: Limits, with_jobs: bool) {
+        for active in &self.active_plugins {
+            let plugin = active.plugin();
             for (hook, position) in plugin.registration().before.iter().zip(0..) {
                 let entry = Hook {
                     plugin: Arc::clone(plugin),
@@ -188,7 +189,7 @@ impl Generation {
                 };
                 self.before.entry(hook.topic.clone()).or_default().push(entry);
             }
-            let queues = member.queues(limits).iter();
+            let queues = active.queues(limits).iter();
             for ((listener, queue), position) in plugin.registration().after.iter().zip(queues).zip(0..) {
                 let subject = listener.subject.as_deref().unwrap_or("*");
                 let entry = Listener {
@@ -201,21 +202,23 @@ impl Generation {
                 self.after.entry(listener.topic.clone()).or_default().push(entry);
             }
             if with_jobs {
-                member.start_jobs();
+                active.start_jobs();
             }
         }
         for hooks in self.before.values_mut() {
-            // Stable: those of equal order run in the order in which their extensions were enabled.
+            // A stable sort: hooks of equal order run in the order in which their extensions were enabled.
             hooks.sort_by_key(|hook| hook.order);
         }
     }
 
-    /// A service by name and major; of several, the one of the extension that was enabled first.
+    /// Returns a service by name and major version. If there are several, returns that of the extension
+    /// enabled first.
     pub fn service(&self, name: &str, major: u16) -> Option<Service> {
         self.services_of(name, major).first().cloned()
     }
 
-    /// Every service of this name and major, in the order in which their extensions were enabled.
+    /// Returns all services with this name and major version, in the order in which their extensions were
+    /// enabled.
     pub fn services_of(&self, name: &str, major: u16) -> &[Service] {
         // A lookup by two parts of the key would need an allocation; services are few.
         let found =
@@ -223,25 +226,26 @@ impl Generation {
         found.map_or(&[], |(_, services)| services)
     }
 
-    /// The listeners of a topic that take this subject.
+    /// Returns the listeners of a topic that match this subject.
     pub fn listeners(&self, topic: &str, subject: &str) -> impl Iterator<Item = &Listener> {
-        self.after.get(topic).into_iter().flatten().filter(move |listener| listener.takes(subject))
+        self.after.get(topic).into_iter().flatten().filter(move |listener| listener.matches(subject))
     }
 
-    /// A plugin by its extension's name.
-    pub fn plugin(&self, name: &str) -> Option<&Arc<Running>> {
-        self.member(name).map(|member| member.plugin())
+    /// Returns a plugin by its extension's name.
+    pub fn plugin(&self, name: &str) -> Option<&Arc<PluginInstance>> {
+        self.active_plugin(name).map(|active| active.plugin())
     }
 
-    /// A member by its extension's name.
-    pub fn member(&self, name: &str) -> Option<&Arc<Member>> {
-        self.members.iter().find(|member| member.name() == name)
+    /// Returns an active plugin by its extension's name.
+    pub fn active_plugin(&self, name: &str) -> Option<&Arc<ActivePlugin>> {
+        self.active_plugins.iter().find(|active| active.name() == name)
     }
 
-    /// What leaves service where `next` takes this one's place.
-    pub fn leaving(&self, next: &Generation) -> Vec<Leaving> {
-        let stays = |member: &Arc<Member>| next.members.iter().any(|other| Arc::ptr_eq(member, other));
-        self.members.iter().filter(|member| !stays(member)).map(|member| member.leaving()).collect()
+    /// Returns the plugins that leave service when `next` replaces this generation.
+    pub fn leaving(&self, next: &Generation) -> Vec<DrainingPlugin> {
+        let stays =
+            |active: &Arc<ActivePlugin>| next.active_plugins.iter().any(|other| Arc::ptr_eq(active, other));
+        self.active_plugins.iter().filter(|active| !stays(active)).map(|active| active.leaving()).collect()
     }
 }
 

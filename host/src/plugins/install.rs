@@ -1,4 +1,5 @@
-//! Installs an unpacked extension: read, probe, copy into place by a rename, write down. What fails leaves no trace.
+//! Installs an unpacked extension: reads it, probes it, copies it, moves it into place by a rename, and
+//! records it. A failed installation leaves nothing behind.
 
 use std::{
     fs, io,
@@ -8,13 +9,13 @@ use std::{
 use super::{LoadError, Plugins, package::Package, probe, store::folder_name};
 use crate::audit::Actor;
 
-/// The folder beside the program in which built-in extensions come.
+/// The folder next to the program that contains the built-in extensions.
 const BUNDLED_FOLDER: &str = "extensions";
 
-/// The extensions that came with this program, in the order of their names.
+/// Returns the extensions bundled with this program, sorted by name.
 ///
 /// # Errors
-/// Where the program's folder cannot be read or a bundled extension is malformed.
+/// If the program's folder cannot be read or a bundled extension is malformed.
 pub fn bundled() -> Result<Vec<Package>, LoadError> {
     let program = std::env::current_exe().map_err(|error| LoadError::file("this program", &error))?;
     let folder = program.parent().unwrap_or(Path::new("/")).join(BUNDLED_FOLDER);
@@ -30,7 +31,7 @@ pub fn bundled() -> Result<Vec<Package>, LoadError> {
 }
 
 impl Plugins {
-    /// Installs and enables what came with this program and is not there yet. Answers the names of what is new.
+    /// Installs and enables the bundled extensions that are not installed yet. Returns their names.
     ///
     /// # Errors
     /// See [`LoadError`].
@@ -49,7 +50,7 @@ impl Plugins {
         Ok(new)
     }
 
-    /// Brings built-in extensions that are installed to the version that came with this program.
+    /// Updates installed built-in extensions to the version bundled with this program.
     ///
     /// # Errors
     /// See [`LoadError`].
@@ -68,7 +69,8 @@ impl Plugins {
         Ok(())
     }
 
-    /// Refuses a set that lists what did not come with this program: nothing would be left out by a name that is misspelt.
+    /// Refuses a set with a name that is not bundled with this program. Otherwise a misspelt name would go
+    /// unnoticed.
     fn check_set(&self, bundled: &[Package]) -> Result<(), LoadError> {
         let known: Vec<&str> = bundled.iter().map(|package| package.manifest.name.as_str()).collect();
         match self.set.names().iter().find(|name| !known.contains(&name.as_str())) {
@@ -77,8 +79,8 @@ impl Plugins {
         }
     }
 
-    /// Puts what came with this program into place and notes it. It was built and tested with this program; its migrations
-    /// run when it is loaded.
+    /// Copies a bundled extension into place and records it. It was built and tested with this program. Its
+    /// migrations run when it is loaded.
     async fn install_builtin(&self, package: Package, actor: &Actor) -> Result<(), LoadError> {
         let folder = folder_name(&package.manifest.version.to_string(), &package.hash);
         let target = self.folder_of(&package.manifest.name, &folder);
@@ -93,7 +95,7 @@ impl Plugins {
     }
 }
 
-/// Copies a package's files into a folder of its own and renames that into place. What fails leaves nothing.
+/// Copies a package's files into a temporary folder and renames that into place. On failure nothing is left.
 pub(super) fn place(package: &Package, target: &Path) -> Result<(), LoadError> {
     if target.exists() && Package::read(target).is_ok_and(|there| there.hash == package.hash) {
         return Ok(());
@@ -104,7 +106,7 @@ pub(super) fn place(package: &Package, target: &Path) -> Result<(), LoadError> {
     let _ = fs::remove_dir_all(&staging);
     let placed = copy_files(package, &staging).and_then(|()| {
         if target.exists() {
-            // Damaged files of the same package: they are replaced as a whole.
+            // Damaged files of the same package are replaced as a whole.
             fs::remove_dir_all(target).map_err(fault(target))?;
         }
         fs::rename(&staging, target).map_err(fault(target))?;
@@ -112,7 +114,7 @@ pub(super) fn place(package: &Package, target: &Path) -> Result<(), LoadError> {
     });
     if placed.is_err() {
         let _ = fs::remove_dir_all(&staging);
-        // Only an empty folder goes.
+        // Removes the folder only if it is empty.
         let _ = fs::remove_dir(parent);
     }
     placed

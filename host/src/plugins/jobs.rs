@@ -1,4 +1,4 @@
-//! Jobs that a plugin registered by the clock: one task each, never two runs of one at once.
+//! Periodic jobs registered by a plugin: one task per job, and never two runs of the same job at once.
 
 use std::{
     sync::Arc,
@@ -7,24 +7,24 @@ use std::{
 
 use tokio::{sync::watch, task::AbortHandle};
 
-use super::{registration::Job, running::Running};
+use super::{plugin_instance::PluginInstance, registration::Job};
 use crate::isolation::Work;
 
-/// A job's task. When this is dropped its clock stops; a run that is under way ends by itself.
+/// The task of a job. Dropping it stops its timer; a run in progress finishes by itself.
 pub struct JobTask {
     task: AbortHandle,
     _clock: watch::Sender<()>,
 }
 
 impl JobTask {
-    /// Ends the task at once.
+    /// Returns a handle that aborts the task at once.
     pub fn handle(&self) -> AbortHandle {
         self.task.clone()
     }
 }
 
-/// Starts a job; its first run comes after one period.
-pub fn start_job(plugin: Arc<Running>, position: u32, job: &Job) -> JobTask {
+/// Starts a job. Its first run comes after one period.
+pub fn start_job(plugin: Arc<PluginInstance>, position: u32, job: &Job) -> JobTask {
     let period = Duration::from_millis(job.every_ms.max(1));
     let name = job.name.clone();
     let (clock, mut stopped) = watch::channel(());
@@ -34,14 +34,14 @@ pub fn start_job(plugin: Arc<Running>, position: u32, job: &Job) -> JobTask {
         loop {
             tokio::select! {
                 biased;
-                // Nothing is ever sent: the sender goes with the job's membership.
+                // Nothing is ever sent: the sender is dropped with the `JobTask`.
                 _ = stopped.changed() => return,
                 _ = clock.tick() => {}
             }
             let Some(jobs) = plugin.jobs() else { return };
             let begun = Instant::now();
             let ended = plugin.caught(Work::Job, move || jobs.run(position)).await;
-            plugin.figures().other.note(begun.elapsed(), ended.is_err());
+            plugin.metrics().other.note(begun.elapsed(), ended.is_err());
             if let Err(error) = ended {
                 let words = error.words();
                 tracing::error!(

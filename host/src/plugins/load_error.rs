@@ -1,4 +1,5 @@
-//! Why an extension is not installed or not loaded, with a stable word for each. It never decides what follows from that.
+//! Why an extension is not installed or not loaded, with a stable code for each reason. Never decides what
+//! follows from it.
 
 use std::time::Duration;
 
@@ -14,80 +15,80 @@ use crate::db::{DbError, migrations::MigrateError};
 /// Why an extension was not installed or loaded.
 #[derive(Debug, Error)]
 pub enum LoadError {
-    /// Its folder is no extension.
+    /// Its folder is not an extension.
     #[error(transparent)]
     Package(#[from] PackageError),
-    /// Its files are not those that were installed.
+    /// Its files are not the ones that were installed.
     #[error("its files were changed after it was installed: install it again")]
     FilesChanged,
-    /// Somebody else changed it while it was loaded.
+    /// Another process or user changed it during loading.
     #[error("it was changed while it was loaded, and is looked at again")]
     MovedOn,
     /// Its library cannot be opened as a plugin.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The library was built with another manifest.
+    /// The library was built with a different manifest.
     #[error("its library was built with another manifest ({library}) than the one beside it ({package})")]
     ManifestDiffers {
-        /// The manifest's hash in the library.
+        /// The manifest hash in the library.
         library: String,
-        /// The hash of the manifest beside it.
+        /// The hash of the package's manifest.
         package: String,
     },
-    /// It does not fit this host.
+    /// It is not compatible with this host.
     #[error("it works with TinyBase {range}, and this is {host}")]
     HostRange {
-        /// The versions that it works with.
+        /// The versions of TinyBase that it works with.
         range: String,
         /// This host's version.
         host: String,
     },
-    /// Its tables could not be distinguished from another extension's.
+    /// Its tables could not be told apart from those of another extension.
     #[error(
         "its tables would begin like those of the extension {other}, which is installed or left tables behind: rename {name}"
     )]
     PrefixTaken {
         /// Its name.
         name: String,
-        /// The other's name.
+        /// The other extension's name.
         other: String,
     },
-    /// The probe process found it unfit.
+    /// The probe process refused it.
     #[error("{message}")]
     Probe {
-        /// What it found, as a stable word.
+        /// The stable code of the problem.
         code: String,
-        /// The same in words.
+        /// The problem in words.
         message: String,
     },
-    /// What it needs is not there.
+    /// A dependency is missing.
     #[error(transparent)]
     Dependency(#[from] DependencyError),
-    /// The plugin answered an error.
+    /// The plugin returned an error.
     #[error("{step} failed: {message} ({code})")]
     Plugin {
-        /// What was called.
+        /// The call that failed.
         step: &'static str,
         /// The error's code.
         code: String,
-        /// The error's words.
+        /// The error's message.
         message: String,
     },
     /// The plugin took too long.
     #[error("{step} took longer than {} ms", .timeout.as_millis())]
     Slow {
-        /// What was called.
+        /// The call that took too long.
         step: &'static str,
         /// The limit.
         timeout: Duration,
     },
-    /// The plugin never came back, and holds a thread.
+    /// A call of the plugin never returned and occupies a thread.
     #[error(
         "{step} took longer than {} ms and does not come back: it holds a thread of this process until that is restarted",
         .timeout.as_millis()
     )]
     Stuck {
-        /// What was called.
+        /// The call that never returned.
         step: &'static str,
         /// The limit.
         timeout: Duration,
@@ -95,7 +96,7 @@ pub enum LoadError {
     /// Something panicked on the host's side.
     #[error("it made the host panic: {0}")]
     Panicked(String),
-    /// What it registers is refused.
+    /// Its registration is refused.
     #[error(transparent)]
     Join(#[from] JoinError),
     /// Its migrations failed.
@@ -104,31 +105,31 @@ pub enum LoadError {
     /// The host's database failed.
     #[error(transparent)]
     Database(#[from] DbError),
-    /// A file or folder of the host cannot be used.
+    /// A file or folder of the host is unusable.
     #[error("{path}: {problem}")]
     File {
-        /// What.
+        /// The path.
         path: String,
-        /// Why.
+        /// The problem.
         problem: String,
     },
-    /// A change that was left unfinished could not be finished.
+    /// An unfinished change could not be completed.
     #[error(transparent)]
     Change(#[from] ChangeError),
-    /// A command that no enabled extension has.
+    /// No enabled extension has this command.
     #[error("{0}")]
     NoCommand(String),
-    /// A built-in extension is of another version than this program's.
+    /// A built-in extension is not of the version bundled with this program.
     #[error(
         "the extension {0} is not the one that came with this program; serve once, which brings it up to date"
     )]
     Outdated(String),
-    /// A name in `extensions.set`.
+    /// `extensions.set` contains an unknown name.
     #[error("extensions.set names {name:?}, which did not come with this program; there are: {known}")]
     UnknownInSet {
         /// The name.
         name: String,
-        /// The names that there are.
+        /// The known names.
         known: String,
     },
     /// It took a server down.
@@ -136,7 +137,7 @@ pub enum LoadError {
     Quarantined {
         /// Its name.
         name: String,
-        /// Why.
+        /// The reason for the quarantine.
         reason: String,
     },
 }
@@ -164,7 +165,7 @@ impl LoadError {
         LoadError::File { path: path.to_owned(), problem: error.to_string() }
     }
 
-    /// What trying again may come to.
+    /// Returns whether a retry may succeed.
     pub(super) fn outlook(&self) -> Outlook {
         match self {
             LoadError::MovedOn
@@ -175,7 +176,7 @@ impl LoadError {
         }
     }
 
-    /// A stable snake_case word for it.
+    /// Returns its stable code in snake_case.
     pub fn code(&self) -> &str {
         match self {
             LoadError::Package(_) => "package_invalid",

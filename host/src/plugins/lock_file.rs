@@ -1,5 +1,6 @@
-//! `tinybase.lock`, beside `tinybase.toml`: what is installed, to the byte, as the rows say. It is written again after each
-//! change and read to install the same again; nothing here is decided by it.
+//! `tinybase.lock`, next to `tinybase.toml`: what is installed, with exact hashes, as in the database rows.
+//! It is rewritten after each change, and read to reproduce an installation. It never determines what is
+//! loaded.
 
 use std::{
     collections::BTreeMap,
@@ -18,28 +19,28 @@ pub const FILE_NAME: &str = "tinybase.lock";
 
 const HEAD: &str = "# What is installed, to the byte. Written by tinybase; keep it with tinybase.toml.\n\n";
 
-/// What is locked.
+/// The contents of the lock file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockFile {
-    /// By the extension's name.
+    /// The locked extensions by name.
     #[serde(default)]
     pub extensions: BTreeMap<String, Locked>,
 }
 
-/// One extension.
+/// One locked extension.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Locked {
     /// Its version.
     pub version: String,
     /// The hash of its unpacked package, in hex.
     pub hash: String,
-    /// SHA-256 of the packed file, in hex, where it came as one.
+    /// SHA-256 of the packed file, in hex, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive_sha256: Option<String>,
     /// The registry that it came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry: Option<String>,
-    /// Who published it there.
+    /// The publisher in that registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publisher: Option<String>,
     /// The ids of the keys that it was signed with.
@@ -50,26 +51,26 @@ pub struct Locked {
 /// Why the file cannot be read or written.
 #[derive(Debug, Error)]
 pub enum LockFileError {
-    /// The disk refuses.
+    /// Reading or writing the file failed.
     #[error("{path}: {error}")]
     File {
         /// The file.
         path: String,
-        /// Why.
+        /// The I/O error.
         error: io::Error,
     },
-    /// It is no such file.
+    /// The file is malformed.
     #[error("{path} is malformed: {problem}; remove it, and it is written again with the next change")]
     Form {
         /// The file.
         path: String,
-        /// Why.
+        /// The problem.
         problem: String,
     },
 }
 
 impl LockFile {
-    /// What these rows say.
+    /// Creates the lock file contents for these rows.
     pub fn of(installed: &[Installed]) -> LockFile {
         let locked = |one: &Installed| Locked {
             version: one.version.clone(),
@@ -86,7 +87,7 @@ impl LockFile {
         dir.join(FILE_NAME)
     }
 
-    /// Reads the file in the folder of `tinybase.toml`; nothing is locked where there is none.
+    /// Reads the file in the folder of `tinybase.toml`. Returns empty contents if there is no file.
     ///
     /// # Errors
     /// See [`LockFileError`].
@@ -101,7 +102,7 @@ impl LockFile {
         }
     }
 
-    /// Writes the file, whole or not at all. Where it says the same already, it is left alone.
+    /// Writes the file atomically. Does nothing if its contents are already the same.
     ///
     /// # Errors
     /// See [`LockFileError`].

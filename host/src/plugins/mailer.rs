@@ -1,24 +1,24 @@
-//! Accounts' mails, handed to whichever extension offers the service `mail@1`. It never looks into one.
+//! Passes account mails to the extension that offers the service `mail@1`. Never reads a mail.
 
 use std::{fmt, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use tinybase_abi::bytes::Bytes;
 
-use super::{generation::Service, services::Shared};
+use super::{generation::Service, services::PluginContext};
 use crate::accounts::{Mail, Mailer};
 
 const SERVICE: &str = "mail";
 const MAJOR: u16 = 1;
 const METHOD: &str = "send";
 
-/// Hands accounts' mails to an extension.
+/// Passes account mails to an extension.
 pub struct ServiceMailer {
-    shared: Arc<Shared>,
+    shared: Arc<PluginContext>,
 }
 
 impl ServiceMailer {
-    pub(super) fn new(shared: Arc<Shared>) -> ServiceMailer {
+    pub(super) fn new(shared: Arc<PluginContext>) -> ServiceMailer {
         ServiceMailer { shared }
     }
 

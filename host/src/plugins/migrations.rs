@@ -1,14 +1,14 @@
-//! The migrations of an extension as the database's migrator takes them.
+//! The migrations of an extension, in the form that the database's migrator expects.
 
 use std::borrow::Cow;
 
 use super::package::{Package, PackageError};
 use crate::db::{Engine, migrations::Migration};
 
-/// The migrations of a package for an engine, in order.
+/// Returns the migrations of a package for an engine, in order.
 ///
 /// # Errors
-/// Where a file cannot be read or is misnamed.
+/// If a file cannot be read or has a wrong name.
 pub fn of(package: &Package, engine: Engine) -> Result<Vec<Migration>, PackageError> {
     let folder = match engine {
         Engine::Sqlite => "sqlite",

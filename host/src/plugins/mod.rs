@@ -1,45 +1,46 @@
-//! Plugins: how they are loaded, called and ended. Everything a user would call a feature is behind this door;
-//! it never knows what any of them does.
+//! Plugins: loading, calling and ending them. Every feature that users see is provided by plugins.
+//!
+//! Never knows what a plugin does.
 
+mod activation;
+mod active_plugin;
 mod call;
-mod collect;
 mod command;
 mod console;
-mod copying;
 mod crashes;
+pub mod deferred_batches;
 mod dependencies;
 mod events;
-mod follower;
+mod fan_out;
 mod generation;
 pub mod install;
 mod jobs;
+mod library;
 pub mod lifecycle;
 mod load_error;
-mod loader;
-mod loading;
 pub mod lock_file;
 mod mailer;
-mod member;
 pub mod migrations;
 mod outbox;
+mod outbox_leader;
 mod own_thread;
+mod plugin_instance;
 pub mod probe;
 mod process;
 mod quarantine;
+mod reconciler;
 mod refusal;
 pub mod registration;
-mod running;
 mod secret_settings;
 mod services;
 mod settings_schema;
+mod sign_in_methods;
 pub mod store;
 mod streamed;
 mod switch_off;
-mod teller;
-pub mod tickets;
+mod transfer;
 pub mod trial;
 mod user_events;
-mod ways_in;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -49,21 +50,21 @@ use http::Method;
 use serde_json::Value as Json;
 use tokio::{runtime::Handle, sync::watch, time::Instant};
 
-pub use collect::Part;
 pub use console::Console;
+pub use fan_out::Contribution;
 pub use lifecycle::{ServerLock, server_lock};
 pub use load_error::LoadError;
 pub use mailer::ServiceMailer;
-pub use running::Running;
+pub use plugin_instance::PluginInstance;
 pub use services::Limits;
+pub use sign_in_methods::routes;
 pub use tinybase_package::{manifest, unpacked as package};
 pub use user_events::UserEvents;
-pub use ways_in::routes;
 
 use self::{
-    crashes::Crashes, events::EventBus, generation::Generation, lifecycle::Hold, lock_file::LockFile,
-    member::Leaving, package::Package, process::Process, quarantine::Marker, services::Shared,
-    store::Installed, store::Store, tickets::Tickets,
+    active_plugin::DrainingPlugin, crashes::Crashes, deferred_batches::DeferredBatches, events::EventBus,
+    generation::Generation, lifecycle::ChangeLock, lock_file::LockFile, package::Package, process::Process,
+    quarantine::Marker, services::PluginContext, store::Installed, store::Store,
 };
 use crate::{
     accounts::Accounts,
@@ -77,60 +78,60 @@ use crate::{
     sql::HostSql,
 };
 
-/// How long an extension may take to tell its part of the OpenAPI document.
+/// The maximum time an extension may take to return its part of the OpenAPI document.
 const DOCUMENT_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// How much of a package's hash must be given at least, in characters.
+/// The minimum length of a package hash prefix in a request, in characters.
 const HASH_CHARS_MIN: usize = 16;
 
-/// What plugins are loaded for.
+/// The purpose that plugins are loaded for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// To serve: jobs run, the outbox is delivered.
+    /// To serve: jobs run and the outbox is delivered.
     Serve,
-    /// To run one command: nothing runs by the clock.
+    /// To run one command: no timed work runs.
     Command,
 }
 
-/// The host's parts that plugins are given.
-pub struct Parts {
+/// The parts of the host that plugins use.
+pub struct PluginDeps {
     /// The configuration.
     pub config: Arc<Config>,
-    /// The database in front of which tickets are redeemed.
+    /// The database, wrapped so that it redeems tickets.
     pub database: Arc<dyn Database>,
-    /// The tickets.
-    pub tickets: Arc<Tickets>,
-    /// Accounts.
+    /// The deferred batches and their tickets.
+    pub deferred_batches: Arc<DeferredBatches>,
+    /// The accounts.
     pub accounts: Arc<Accounts>,
-    /// Settings.
+    /// The settings.
     pub settings: Arc<Settings>,
-    /// Where commands print.
+    /// The output of commands.
     pub console: Console,
-    /// The nodes that serve the database, this one among them.
+    /// The nodes that serve this database, including this one.
     pub nodes: Arc<Nodes>,
 }
 
-/// All plugins of this process. Copies go together.
+/// All plugins of this process. Clones share their state.
 #[derive(Clone)]
 pub struct Plugins {
-    shared: Arc<Shared>,
+    shared: Arc<PluginContext>,
     store: Store,
     folder: PathBuf,
     marker: Marker,
     crashes: Crashes,
     process: Arc<Process>,
     nodes: Arc<Nodes>,
-    hold: Hold,
+    change_lock: ChangeLock,
     /// The folder of `tinybase.toml`.
     dir: PathBuf,
     state_dir: PathBuf,
-    /// Which built-in extensions are served.
+    /// The built-in extensions to serve.
     set: ExtensionSet,
 }
 
 impl Plugins {
-    /// Plugins over the host's parts; none is loaded yet. To be called within the runtime.
-    pub fn new(parts: Parts) -> Plugins {
+    /// Creates the plugins from the parts of the host. None is loaded yet. Must be called within the runtime.
+    pub fn new(parts: PluginDeps) -> Plugins {
         let config = &parts.config;
         let limits = Limits {
             call_timeout: Duration::from_millis(config.plugins.call_timeout_ms),
@@ -149,9 +150,9 @@ impl Plugins {
         };
         let folder = config.path(&config.extensions.dir);
         let store = Store::new(HostSql::new(Arc::clone(&parts.database)));
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(PluginContext {
             limits,
-            bus: EventBus::new(parts.tickets, limits.call_timeout),
+            bus: EventBus::new(parts.deferred_batches, limits.call_timeout),
             database: parts.database,
             current: ArcSwap::default(),
             accounts: parts.accounts,
@@ -165,7 +166,7 @@ impl Plugins {
             stuck: parking_lot::Mutex::default(),
             crashed: parking_lot::Mutex::default(),
         });
-        let hold = Hold::new(&config.state_dir(), shared.database.engine());
+        let change_lock = ChangeLock::new(&config.state_dir(), shared.database.engine());
         let (marker, nodes, dir) = (Marker::new(&folder), parts.nodes, config.dir.clone());
         let state_dir = config.state_dir();
         let crashes = Crashes::new(&state_dir);
@@ -178,14 +179,14 @@ impl Plugins {
             folder,
             process: Arc::default(),
             nodes,
-            hold,
+            change_lock,
             dir,
             state_dir,
             set,
         }
     }
 
-    /// Whether an installed extension is one that this process serves.
+    /// Returns whether this process serves an installed extension.
     fn is_served(&self, installed: &Installed) -> bool {
         let is_left_out = match installed.is_builtin {
             true => !self.set.includes(&installed.name),
@@ -198,22 +199,22 @@ impl Plugins {
         self.folder.join(name).join(version_folder)
     }
 
-    /// What is installed.
+    /// Returns the store of installed extensions.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Hears of accounts' events in the plugins' name.
+    /// Returns the receiver that passes account events on to plugins.
     pub fn user_events(&self) -> UserEvents {
         UserEvents::new(Arc::clone(&self.shared))
     }
 
-    /// Hands accounts' mails to an extension.
+    /// Returns the mailer that passes account mails to an extension.
     pub fn mailer(&self) -> ServiceMailer {
         ServiceMailer::new(Arc::clone(&self.shared))
     }
 
-    /// The packages of everything that is enabled, for commands that look at their migrations.
+    /// Returns the packages of all enabled extensions, for commands that inspect their migrations.
     ///
     /// # Errors
     /// See [`LoadError`].
@@ -225,7 +226,8 @@ impl Plugins {
         Ok(packages)
     }
 
-    /// Writes `tinybase.lock` as the rows say. What cannot be written is logged: the rows are what counts.
+    /// Writes `tinybase.lock` from the database rows. Failures are only logged, since the rows are
+    /// authoritative.
     async fn write_lock_file(&self) {
         let written = match self.store.all().await {
             Ok(installed) => LockFile::of(&installed).write(&self.dir).map_err(|error| error.to_string()),
@@ -236,36 +238,37 @@ impl Plugins {
         }
     }
 
-    /// The folder of an extension that serves now, and the files of its package; `hash` is the beginning of the package's.
+    /// Returns the folder of an active extension and the files of its package. `hash` is a prefix of the
+    /// package hash.
     pub fn page_files(&self, name: &str, hash: &str) -> Option<(PathBuf, Vec<PathBuf>)> {
         let current = self.shared.current.load();
-        let member = current
-            .member(name)
-            .filter(|member| hash.len() >= HASH_CHARS_MIN && member.hash().starts_with(hash))?;
-        let manifest = member.plugin().manifest().clone();
-        let folder = self.folder_of(name, &store::folder_name(&manifest.version.to_string(), member.hash()));
+        let active = current
+            .active_plugin(name)
+            .filter(|active| hash.len() >= HASH_CHARS_MIN && active.hash().starts_with(hash))?;
+        let manifest = active.plugin().manifest().clone();
+        let folder = self.folder_of(name, &store::folder_name(&manifest.version.to_string(), active.hash()));
         // The files were verified when the extension was loaded.
-        let package = Package { folder, manifest, hash: member.hash().to_owned(), manifest_sha256: [0; 32] };
+        let package = Package { folder, manifest, hash: active.hash().to_owned(), manifest_sha256: [0; 32] };
         let files = package.files().ok()?;
         Some((package.folder, files))
     }
 
-    /// The names of what serves now.
+    /// Returns the names of the active extensions.
     pub fn loaded(&self) -> Vec<String> {
-        self.shared.current.load().members.iter().map(|member| member.name().to_owned()).collect()
+        self.shared.current.load().active_plugins.iter().map(|active| active.name().to_owned()).collect()
     }
 
-    /// Takes everything out of service and waits until every plugin has ended, at most this long. Those that block threads are
-    /// not waited for.
+    /// Takes all plugins out of service and waits for them to end, at most `timeout`. Does not wait for
+    /// plugins that block threads.
     pub async fn shut_down(&self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         self.process.stop();
-        // What is being brought up is brought up before it is taken down, where that does not take too long.
+        // A load in progress finishes first, unless it takes too long.
         let turn = tokio::time::timeout_at(deadline, self.process.turn.lock()).await;
         let empty = Arc::new(Generation::default());
         self.shared.bus.count_listeners(&empty);
         let current = self.shared.current.swap(Arc::clone(&empty));
-        current.leaving(&empty).iter().for_each(Leaving::end_jobs);
+        current.leaving(&empty).iter().for_each(DrainingPlugin::end_jobs);
         drop(current);
         self.shared.bus.outbox_wake.notify_one();
         drop(turn);
@@ -275,13 +278,13 @@ impl Plugins {
             let left = *self.shared.alive.borrow();
             tracing::warn!(left, "plugins were still busy when the server stopped");
         }
-        self.hold.release();
+        self.change_lock.release();
     }
 }
 
 impl PluginDispatch for Plugins {
     fn find(&self, method: &Method, path: &str) -> Found {
-        // The route that is found holds its plugin, so none ends before its requests do.
+        // The returned route keeps its plugin alive, so the plugin does not end before its requests do.
         self.shared.current.load().routes.find(method, path)
     }
 
@@ -295,7 +298,7 @@ impl PluginDispatch for Plugins {
 
     fn collect<'a>(&'a self, topic: &'a str, payload: Json) -> BoxFuture<'a, Vec<(String, Json)>> {
         Box::pin(async move {
-            let parts = Plugins::collect(self, topic, &payload, DOCUMENT_TIME_MAX).await;
+            let parts = Plugins::fan_out(self, topic, &payload, DOCUMENT_TIME_MAX).await;
             parts.into_iter().map(|part| (part.plugin, part.payload)).collect()
         })
     }

@@ -1,6 +1,6 @@
-//! The outbox: events written down with their change, delivered at least once, also after a crash.
-//! An event stays until its listener has succeeded; it never overtakes another of the same listener that is due. When one
-//! is due goes by the database's clock, so that nodes whose own clocks differ agree on it.
+//! The outbox: events stored together with their change and delivered at least once, also after a crash. An
+//! event stays until its listener has succeeded. It never overtakes another event of the same listener that
+//! is due. Due times use the database's clock, so that nodes with different clocks agree on them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,23 +11,23 @@ use tinybase_abi::{
 
 use super::{
     generation::{Generation, Listener},
-    services::Shared,
-    teller::Teller,
+    outbox_leader::SubscriptionLease,
+    services::PluginContext,
 };
 use crate::{
     db::DbError,
     isolation::Work,
-    observe::stats::EVENTS,
+    metrics::stats::EVENTS,
     sql::{HostSql, Row, integer, text},
 };
 
-/// How many events are read at once for a listener.
+/// The maximum number of events read at once for a listener.
 const EVENTS_AT_ONCE: i64 = 100;
-/// How many bytes of events are read at once; a larger one is read alone.
+/// The maximum number of bytes of events read at once. A larger event is read alone.
 const BYTES_AT_ONCE: i64 = 4 << 20;
-/// How often the outbox is looked at where nothing wakes it: for retries, and for what another process wrote.
+/// How often the outbox is polled without being woken, for retries and for events that another process wrote.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The longest wait before an event is delivered again, in seconds.
+/// The maximum wait before an event is delivered again, in seconds.
 const RETRY_SECONDS_MAX: i64 = 3600;
 
 const INSERT: &str = "INSERT INTO tb_outbox (topic, subject, payload, subscriber, created_at, next_attempt_at) \
@@ -40,7 +40,7 @@ const DONE: &str = "DELETE FROM tb_outbox WHERE id = ?1";
 const FAILED: &str =
     "UPDATE tb_outbox SET attempts = attempts + 1, next_attempt_at = ?2, last_error = ?3 WHERE id = ?1";
 
-/// The batch that writes an event down for a listener.
+/// Returns the batch that stores an event for a listener.
 pub fn statement(listener: &Listener, topic: &str, subject: &str, payload: &[u8]) -> Vec<u8> {
     let mut batch = BatchWriter::default();
     push_new(&mut batch, &listener.subscriber, (topic, subject), payload);
@@ -59,14 +59,14 @@ fn push_new(batch: &mut BatchWriter, subscriber: &str, (topic, subject): (&str, 
     batch.push(INSERT, values, Expect::Any);
 }
 
-/// Tells what is due, for as long as the server serves.
-pub async fn run(shared: Arc<Shared>) {
+/// Delivers due events for as long as the server serves.
+pub async fn run(shared: Arc<PluginContext>) {
     let sql = HostSql::new(Arc::clone(&shared.database));
-    let teller = Teller::new(sql.clone(), Arc::clone(&shared.node), shared.limits.call_timeout);
+    let lease = SubscriptionLease::new(sql.clone(), Arc::clone(&shared.node), shared.limits.call_timeout);
     loop {
         let generation = shared.current.load_full();
         for listener in generation.durable_listeners() {
-            if let Err(error) = tell_due(&shared, &sql, &teller, listener, generation.number).await {
+            if let Err(error) = deliver_due(&shared, &sql, &lease, listener, generation.number).await {
                 let plugin = listener.plugin.name();
                 tracing::error!(plugin, %error, "the outbox could not be read or written");
             }
@@ -83,47 +83,47 @@ pub async fn run(shared: Arc<Shared>) {
     }
 }
 
-async fn tell_due(
-    shared: &Shared,
+async fn deliver_due(
+    shared: &PluginContext,
     sql: &HostSql,
-    teller: &Teller,
+    lease: &SubscriptionLease,
     listener: &Listener,
     generation: u64,
 ) -> Result<(), DbError> {
-    // Most looks find nothing, and take nothing then.
+    // Most polls find nothing and take no lease.
     let mut due = due(sql, &listener.subscriber).await?;
-    if due.events.is_empty() || !teller.take(&listener.subscriber).await? {
+    if due.events.is_empty() || !lease.take(&listener.subscriber).await? {
         return Ok(());
     }
-    if !teller.is_alone() {
-        // What was due before may have been delivered by whoever delivered then.
+    if !lease.is_alone() {
+        // The events found before may have been delivered by the previous lease owner.
         due = self::due(sql, &listener.subscriber).await?;
     }
     loop {
         for event in &due.events {
             if shared.current.load().number != generation {
-                // The rest is delivered to whoever listens by now: no plugin is kept by what is due.
-                return teller.leave(&listener.subscriber).await;
+                // The current listeners get the rest: due events keep no old plugin alive.
+                return lease.release(&listener.subscriber).await;
             }
-            if !tell(shared, sql, teller, listener, event).await? {
+            if !deliver(shared, sql, lease, listener, event).await? {
                 return Ok(());
             }
         }
         if !due.has_more {
-            return teller.leave(&listener.subscriber).await;
+            return lease.release(&listener.subscriber).await;
         }
         due = self::due(sql, &listener.subscriber).await?;
     }
 }
 
-/// Events that are due.
+/// The events that are due.
 struct Due {
     events: Vec<Row>,
-    /// Whether there may be more behind them.
+    /// Whether more events may follow.
     has_more: bool,
 }
 
-/// The first events that are due, as many as are small together.
+/// Returns the first due events, up to the limits for one read.
 async fn due(sql: &HostSql, subscriber: &str) -> Result<Due, DbError> {
     let params = |last| [ValueRef::Text(subscriber), ValueRef::Now, ValueRef::Integer(last)];
     let sizes = sql.rows(SIZES, &params(EVENTS_AT_ONCE)).await?;
@@ -141,18 +141,18 @@ async fn due(sql: &HostSql, subscriber: &str) -> Result<Due, DbError> {
     Ok(Due { events, has_more })
 }
 
-/// Notes that an event is to be delivered again, in so many seconds.
+/// Adds the record of a failed delivery to a batch. The event is delivered again after `wait` seconds.
 fn push_failed(batch: &mut BatchWriter, sql: &HostSql, id: i64, wait: i64, problem: &str) {
     let again_at = sql.time_from_now(wait);
     let params = [ValueRef::Integer(id), ValueRef::Text(&again_at), ValueRef::Text(problem)];
     batch.push(FAILED, params, Expect::Any);
 }
 
-/// Answers whether this node is still the one that tells this listener.
-async fn tell(
-    shared: &Shared,
+/// Delivers an event to its listener. Returns whether this node still has the listener's lease.
+async fn deliver(
+    shared: &PluginContext,
     sql: &HostSql,
-    teller: &Teller,
+    lease: &SubscriptionLease,
     listener: &Listener,
     event: &Row,
 ) -> Result<bool, DbError> {
@@ -186,13 +186,13 @@ async fn tell(
             push_failed(&mut batch, sql, id, wait, &words.message);
         }
     }
-    teller.push_hold(&mut batch, &listener.subscriber);
+    lease.push_renewal(&mut batch, &listener.subscriber);
     let applied = sql.apply(batch).await?;
-    Ok(teller.is_alone() || applied.affected.last() == Some(&1))
+    Ok(lease.is_alone() || applied.affected.last() == Some(&1))
 }
 
 impl Generation {
-    /// Listeners that must be notified at least once.
+    /// Returns the listeners that must be notified at least once.
     pub fn durable_listeners(&self) -> impl Iterator<Item = &Listener> {
         self.after.values().flatten().filter(|listener| listener.queue.is_none())
     }
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
     use crate::{db::testing::OnPostgres, sql::real};
 
-    /// How long is left until the event is delivered again, in seconds of the database's clock.
+    /// The time left until the event is delivered again, in seconds of the database's clock.
     const LEFT: &str =
         "SELECT extract(epoch FROM next_attempt_at::timestamptz - clock_timestamp())::float8 FROM tb_outbox";
 

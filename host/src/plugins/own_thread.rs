@@ -1,23 +1,25 @@
-//! Runs code of a plugin that may never come back on a thread of its own. A thread that does not come back is left to itself,
-//! so whoever waits for it goes on. It never stops a thread: nothing can do that safely.
+//! Runs plugin code that may never return on a thread of its own. A thread that does not return is abandoned,
+//! so that its callers can continue. Never stops a thread, since there is no safe way to do that.
 
 use std::{thread, time::Duration};
 
 use tokio::{runtime::Handle, sync::oneshot, time};
 
-/// How much longer than its own deadline a thread may take to come back, in which it notices the deadline by itself.
+/// How much longer than its own deadline a thread may take to return. Within this time it notices the
+/// deadline itself.
 pub const GRACE: Duration = Duration::from_millis(500);
 
 /// Why there is no result.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Lost {
-    /// The thread has not come back in time, and may never do.
+    /// The thread did not return in time, and may never do so.
     Stuck,
-    /// It could not be started, or panicked.
+    /// The thread could not be started, or panicked.
     Broke(String),
 }
 
-/// Runs `work` within the runtime, but on none of its threads. A result that comes too late is dropped on that thread.
+/// Runs `work` within the runtime, but on a thread of its own. A result that comes too late is dropped on
+/// that thread.
 ///
 /// # Errors
 /// See [`Lost`].
@@ -30,7 +32,7 @@ pub async fn run<T: Send + 'static>(
     let handle = runtime.clone();
     let body = move || {
         let _entered = handle.enter();
-        // Nobody may be waiting any more.
+        // Perhaps nobody waits any more.
         drop(sender.send(work()));
     };
     thread::Builder::new()

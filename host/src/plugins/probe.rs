@@ -1,6 +1,6 @@
-//! The probe: a process of its own that opens a new library, makes its plugin, starts and ends it, before the serving process
-//! does any of that. So what crashes, exits or never comes back does so there. This is the side that waits for it;
-//! [`super::trial`] is what runs in it.
+//! The probe: a separate process that opens a new library, then creates, starts and ends its plugin before
+//! the serving process does. A library that crashes, exits or hangs does so there. This side starts the
+//! process and waits for it; [`super::trial`] runs in it.
 
 use std::{
     fs,
@@ -21,28 +21,28 @@ use super::LoadError;
 
 /// The hidden command of the binary that probes.
 pub const COMMAND: &str = "__probe";
-/// Where the probe writes how far it is, in its folder.
+/// The file in the probe's folder in which the probe reports its progress.
 const REPORT_NAME: &str = "report.json";
-/// How often the end of the probe is looked for.
+/// How often to check whether the probe has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
-/// The largest report.
+/// The maximum size of a report.
 const REPORT_BYTES_MAX: u64 = 64 << 10;
-/// The longest line of the probe's supervisor.
+/// The maximum length of the line that the probe's supervisor writes.
 const LINE_BYTES_MAX: usize = 64;
-/// How long the probe's supervisor may take to end what the probe left running.
+/// How long the supervisor may take to end what the probe left running.
 const CLEARING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a probe may take.
+/// The limits of a probe.
 #[derive(Debug, Clone, Copy)]
 pub struct ProbeLimits {
-    /// In all.
+    /// The total time.
     pub timeout: Duration,
-    /// Bytes of memory of its process, and of each that it starts.
+    /// The memory of its process and of each child process, in bytes.
     pub memory_bytes_max: u64,
 }
 
 impl ProbeLimits {
-    /// Those that the configuration sets.
+    /// Returns the limits set in the configuration.
     pub fn of(config: &crate::config::Plugins) -> ProbeLimits {
         ProbeLimits {
             timeout: Duration::from_millis(config.probe_timeout_ms),
@@ -51,17 +51,17 @@ impl ProbeLimits {
     }
 }
 
-/// How the process that tried an extension ended, as its supervisor says in one line.
+/// How the probed process ended, as its supervisor reports it in one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// By itself, or it crashed.
+    /// It exited or crashed.
     Status(ExitStatus),
     /// It took too long.
     TimedOut,
 }
 
 impl Ended {
-    /// The line.
+    /// Returns the supervisor's line.
     pub fn line(self) -> String {
         match self {
             Ended::Status(status) => format!("status {}", status.into_raw()),
@@ -77,35 +77,35 @@ impl Ended {
     }
 }
 
-/// What a probe does, in this order.
+/// The phases of a probe, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// The library is opened.
+    /// Opening the library.
     Load,
-    /// The plugin is made.
+    /// Creating the plugin.
     Create,
-    /// Its migrations run.
+    /// Running its migrations.
     Migrate,
-    /// It is started.
+    /// Starting it.
     Start,
-    /// It is ended.
+    /// Ending it.
     ShutDown,
-    /// All of that is done.
+    /// All phases are complete.
     Done,
 }
 
-/// What the probe says of itself.
+/// The probe's report on its progress.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
-    /// What it is at.
+    /// The current phase.
     pub phase: Phase,
-    /// Why the extension is refused: code and words.
+    /// Why the extension is refused: code and message.
     pub refused: Option<(String, String)>,
 }
 
 impl Phase {
-    /// Who is at fault in this phase.
+    /// Returns what is to blame for a failure in this phase.
     fn culprit(self) -> &'static str {
         match self {
             Phase::Load | Phase::Done => "the library",
@@ -126,10 +126,10 @@ impl Phase {
 }
 
 impl Report {
-    /// Writes it into the probe's folder, whole or not at all.
+    /// Writes the report into the probe's folder, atomically.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// I/O errors.
     pub fn write(&self, folder: &Path) -> std::io::Result<()> {
         let new = folder.join(".report");
         fs::write(&new, serde_json::to_vec(self)?)?;
@@ -153,7 +153,7 @@ fn failed(problem: String) -> LoadError {
     unfit("probe_failed", problem)
 }
 
-/// Has the extension in `folder` probed by a process of its own. Blocks.
+/// Probes the extension in `folder` in a separate process. Blocks.
 ///
 /// # Errors
 /// What the probe found, or that it crashed, exited or hung.
@@ -186,7 +186,8 @@ fn verdict(report: &Report, status: ExitStatus) -> Result<(), LoadError> {
     })
 }
 
-/// The probe's supervisor, which ends whatever the probe started. Where it does not, its group is killed, and the probe with it.
+/// The probe's supervisor, which ends whatever the probe started. If it fails to, its process group is
+/// killed, including the probe.
 struct Group {
     leader: Child,
     pid: Pid,
@@ -202,7 +203,7 @@ impl Group {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         command.current_dir(scratch).process_group(0);
         for (name, _) in std::env::vars_os() {
-            // It must not learn where the real database is.
+            // The probe must not learn where the real database is.
             if name.to_string_lossy().starts_with("TINYBASE_") {
                 command.env_remove(name);
             }
@@ -212,7 +213,8 @@ impl Group {
         Ok(Group { leader, pid })
     }
 
-    /// Waits for the supervisor's end, at most this long. Its process id stays taken meanwhile and after.
+    /// Waits for the supervisor to end, at most `timeout`. Its process id stays reserved even after it has
+    /// ended.
     fn wait(mut self, timeout: Duration) -> Result<Ended, LoadError> {
         if !ends_within(self.pid, timeout)
             .map_err(|error| failed(format!("cannot wait for the probe: {error}")))?
@@ -223,7 +225,7 @@ impl Group {
             .ok_or_else(|| failed("the process that was to try it did not say how that went".to_owned()))
     }
 
-    /// What the supervisor, which has ended, left in its pipe. Somebody else may hold that open.
+    /// Returns what the ended supervisor left in its pipe. Another process may hold the pipe open.
     fn line(&mut self) -> String {
         let mut line = [0; LINE_BYTES_MAX];
         let Some(mut output) = self.leader.stdout.take() else { return String::new() };
@@ -231,9 +233,9 @@ impl Group {
         String::from_utf8_lossy(&line[..read.unwrap_or(0)]).into_owned()
     }
 
-    /// Kills what is left of the group. The leader is not reaped yet, so the number is nobody else's.
+    /// Kills the rest of the group. The leader is not reaped yet, so its process id is not reused.
     fn kill(&self) {
-        // There may be nothing left.
+        // The group may be empty.
         let _ = kill_process_group(self.pid, Signal::KILL);
     }
 }
@@ -247,10 +249,10 @@ impl Drop for Group {
     }
 }
 
-/// Whether a child ends within this time. It stays a zombie, so that its number is nobody else's.
+/// Returns whether a child process ends within `timeout`. It stays a zombie, so its process id is not reused.
 ///
 /// # Errors
-/// Where it is no child of this process.
+/// If it is not a child of this process.
 pub fn ends_within(child: Pid, timeout: Duration) -> rustix::io::Result<bool> {
     let started = Instant::now();
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;

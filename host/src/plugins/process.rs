@@ -1,4 +1,4 @@
-//! What this process loads plugins for, once it has begun to. It never loads one.
+//! The state of plugin loading in this process, including its purpose. Never loads a plugin.
 
 use std::{
     collections::BTreeMap,
@@ -16,43 +16,43 @@ use super::{LoadError, Purpose, lifecycle::ChangeError, store::Installed, switch
 #[derive(Debug, Default)]
 pub(super) struct Process {
     begun: OnceLock<Begun>,
-    /// Whoever brings plugins up or takes them down holds it: one at a time.
+    /// Locked while plugins are loaded or unloaded: one change at a time.
     pub(super) turn: Mutex<()>,
-    /// Tells the follower that this process itself changed what is installed.
+    /// Wakes the reconciler when this process itself changed what is installed.
     pub(super) woken: Notify,
     stopped: AtomicBool,
-    /// What is wanted and could not be brought up, by name.
+    /// The wanted extensions that failed to load, by name.
     failed: parking_lot::Mutex<Failures>,
-    /// How many instances of each extension have left service and not ended yet.
+    /// The number of instances of each extension that left service and have not ended yet.
     draining: watch::Sender<BTreeMap<String, usize>>,
-    /// The routes of what was switched off, by name.
+    /// The routes of switched-off extensions, by name.
     closed: parking_lot::Mutex<BTreeMap<String, ClosedRoutes>>,
-    /// The id of the change that this process carries out.
-    carried: parking_lot::Mutex<Option<String>>,
+    /// The id of the change that this process is carrying out.
+    executing: parking_lot::Mutex<Option<String>>,
 }
 
-/// What could not be brought up, by name.
+/// The extensions that failed to load, by name.
 pub(super) type Failures = BTreeMap<String, Failure>;
 
-/// Why one could not be brought up.
+/// Why an extension failed to load.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
-    /// Of the package.
+    /// The hash of the package.
     pub(super) hash: String,
-    /// Why.
+    /// The error.
     pub(super) error: ChangeError,
-    /// What trying again may come to.
+    /// Whether a retry may succeed.
     pub(super) outlook: Outlook,
 }
 
-/// What comes of trying again to bring up what failed.
+/// Whether another attempt to load may succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outlook {
-    /// It met a change by somebody else, or a database that was not there: it will do.
+    /// It will: the failure came from a concurrent change or an unavailable database.
     Passing,
-    /// It may do.
+    /// It may.
     Open,
-    /// Another thread would be lost.
+    /// It will not, and would cost another thread.
     Hopeless,
 }
 
@@ -63,33 +63,33 @@ struct Begun {
 }
 
 impl Process {
-    /// Notes what plugins are loaded for; what was noted first holds.
+    /// Sets what plugins are loaded for. Only the first call has an effect.
     pub(super) fn begin(&self, purpose: Purpose, safe_mode: bool) {
         self.begun.get_or_init(|| Begun { purpose, safe_mode });
     }
 
-    /// What plugins are loaded for.
+    /// Returns what plugins are loaded for.
     pub(super) fn purpose(&self) -> Purpose {
         self.begun.get().map_or(Purpose::Command, |begun| begun.purpose)
     }
 
-    /// Whether none but those that came with this program are loaded.
+    /// Returns whether only built-in extensions are loaded.
     pub(super) fn safe_mode(&self) -> bool {
         self.begun.get().is_some_and(|begun| begun.safe_mode)
     }
 
-    /// Notes that nothing is brought up any more.
+    /// Stops all further loading.
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         self.woken.notify_one();
     }
 
-    /// Whether nothing is to be brought up any more.
+    /// Returns whether loading was stopped.
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
     }
 
-    /// Notes what could not be brought up, instead of what was noted before.
+    /// Replaces the recorded load failures.
     pub(super) fn note_failures(&self, failed: &[(Installed, LoadError)]) {
         let failure = |one: &Installed, error: &LoadError| Failure {
             hash: one.hash.clone(),
@@ -100,7 +100,7 @@ impl Process {
         *self.failed.lock() = failed.collect();
     }
 
-    /// Whether the same was noted of this package before.
+    /// Returns whether the same failure of this package is already recorded.
     pub(super) fn is_known_failure(&self, one: &Installed, error: &LoadError) -> bool {
         let failed = self.failed.lock();
         failed
@@ -108,12 +108,12 @@ impl Process {
             .is_some_and(|known| known.hash == one.hash && known.error.message == error.to_string())
     }
 
-    /// Notes that an instance of this extension has left service.
+    /// Records that an instance of this extension has left service.
     pub(super) fn begin_draining(&self, name: &str) {
         self.draining.send_modify(|all| *all.entry(name.to_owned()).or_default() += 1);
     }
 
-    /// Notes that it has ended, or is not waited for any longer.
+    /// Records that it has ended, or that nobody waits for it any more.
     pub(super) fn end_draining(&self, name: &str) {
         self.draining.send_modify(|all| {
             if let Some(count) = all.get_mut(name).filter(|count| **count > 1) {
@@ -125,24 +125,24 @@ impl Process {
         self.woken.notify_one();
     }
 
-    /// Whether an instance of this extension has left service and not ended yet.
+    /// Returns whether an instance of this extension has left service but not ended yet.
     pub(super) fn is_draining(&self, name: &str) -> bool {
         self.draining.borrow().contains_key(name)
     }
 
-    /// Waits until none is.
+    /// Waits until there is no such instance.
     pub(super) async fn drained(&self, name: &str) {
         let mut draining = self.draining.subscribe();
-        // The sender is this one's own.
+        // This cannot fail: the sender belongs to `self`.
         let _ = draining.wait_for(|all| !all.contains_key(name)).await;
     }
 
-    /// What could not be brought up.
+    /// Returns the load failures.
     pub(super) fn failures(&self) -> Failures {
         self.failed.lock().clone()
     }
 
-    /// Why this one does not run.
+    /// Returns why an extension is not running.
     pub(super) fn failure(&self, name: &str) -> ChangeError {
         let known = self.failed.lock().get(name).map(|known| known.error.clone());
         known.unwrap_or_else(|| ChangeError {
@@ -151,33 +151,33 @@ impl Process {
         })
     }
 
-    /// Notes that this one runs after all.
+    /// Removes the failure of an extension that runs after all.
     pub(super) fn forget_failure(&self, name: &str) {
         self.failed.lock().remove(name);
     }
 
-    /// Notes that an extension is switched off, and which routes it had.
+    /// Records the routes of an extension that is switched off.
     pub(super) fn close(&self, name: &str, routes: ClosedRoutes) {
         self.closed.lock().insert(name.to_owned(), routes);
     }
 
-    /// Forgets those for which `stays` does not hold.
+    /// Removes the switched-off extensions for which `stays` returns false.
     pub(super) fn keep_closed(&self, stays: impl Fn(&str) -> bool) {
         self.closed.lock().retain(|name, _| stays(name));
     }
 
-    /// What is switched off.
+    /// Returns the switched-off extensions.
     pub(super) fn closed(&self) -> BTreeMap<String, ClosedRoutes> {
         self.closed.lock().clone()
     }
 
-    /// Notes which change this process carries out.
-    pub(super) fn carry(&self, id: Option<&str>) {
-        *self.carried.lock() = id.map(str::to_owned);
+    /// Sets the change that this process is carrying out.
+    pub(super) fn set_executing(&self, id: Option<&str>) {
+        *self.executing.lock() = id.map(str::to_owned);
     }
 
-    /// Whether this process carries a change out.
-    pub(super) fn carries(&self, id: &str) -> bool {
-        self.carried.lock().as_deref() == Some(id)
+    /// Returns whether this process is carrying out the change `id`.
+    pub(super) fn is_executing(&self, id: &str) -> bool {
+        self.executing.lock().as_deref() == Some(id)
     }
 }

@@ -1,6 +1,6 @@
-//! An extension's error as clients read it. What it says of a fault of the request is passed on; what it says of a fault of
-//! its own, and of what the database refused, may hold statements and names of tables: that stays in the log, which the
-//! answer's request id leads to. The code is passed on in any case.
+//! Converts an extension's error into the one that clients receive. The message of a client error is passed
+//! on. The message of a server error or a database error may contain statements and table names, so it is
+//! only logged; the request id in the response leads to it. The code is always passed on.
 
 use http::StatusCode;
 use serde_json::Value as Json;
@@ -13,7 +13,7 @@ use crate::{
 
 static REFUSALS: LimitedLog = LimitedLog::new();
 
-/// The error of this extension; `None` where its status is none of an error.
+/// Returns the API error for an extension's error, or `None` if its status is not an error status.
 pub(super) fn refused(extension: &str, error: &RawError) -> Option<ApiError> {
     let words = error.words();
     let status = StatusCode::from_u16(error.status).ok();
@@ -22,7 +22,7 @@ pub(super) fn refused(extension: &str, error: &RawError) -> Option<ApiError> {
     if is_own && words.code != PANICKED {
         let code = words.code.as_str();
         let count = match status {
-            // Whoever asks for more than there is room for can cause these as often as they like.
+            // Clients can trigger these as often as they like, by requesting more than there is room for.
             StatusCode::SERVICE_UNAVAILABLE => due(extension, code),
             _ => Some(1),
         };
@@ -48,12 +48,12 @@ pub(super) fn refused(extension: &str, error: &RawError) -> Option<ApiError> {
     Some(if status == StatusCode::TOO_MANY_REQUESTS { error.retry_after(1) } else { error })
 }
 
-/// How many lines of this extension and code the one that is due now stands for.
+/// Returns how many errors of this extension and code the next log line stands for, if one is due.
 fn due(extension: &str, code: &str) -> Option<u64> {
     REFUSALS.due(&format!("{extension} {code}"))
 }
 
-/// What is said of a failure whose own words stay in the log.
+/// Returns a general message for an error whose own message is only logged.
 fn general(extension: &str, status: StatusCode) -> String {
     match status {
         StatusCode::CONFLICT => "this goes against what is stored".to_owned(),

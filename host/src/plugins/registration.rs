@@ -1,5 +1,5 @@
-//! What a plugin registers when it is created, as it says it in JSON, checked against its manifest.
-//! A plugin is never believed: what does not fit is refused by name.
+//! What a plugin registers when it is created: JSON, checked against its manifest. A plugin is never trusted:
+//! invalid entries are refused by name.
 
 use http::Method;
 use serde::Deserialize;
@@ -9,10 +9,10 @@ use thiserror::Error;
 use super::manifest::{Manifest, ServiceName};
 use crate::http::{RouteError, check_pattern};
 
-/// The most entries of each kind that a plugin may register.
+/// The maximum number of entries of each kind that a plugin may register.
 pub const REGISTRATIONS_MAX: usize = 1000;
 
-/// What a plugin registered. Positions in these lists are what the host calls it by.
+/// What a plugin registered. The host refers to entries by their positions in these lists.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Registration {
     /// Routes.
@@ -24,7 +24,7 @@ pub struct Registration {
     /// Listeners after events.
     #[serde(default)]
     pub after: Vec<Subscription>,
-    /// Jobs by the clock.
+    /// Periodic jobs.
     #[serde(default)]
     pub jobs: Vec<Job>,
     /// Names of commands.
@@ -45,16 +45,16 @@ pub struct Route {
     /// Who may call it: `anyone`, `user`, `viewer`, `editor` or `admin`.
     #[serde(default)]
     pub auth: Auth,
-    /// The scope that an application token needs, with `{name}` for a parameter of the path.
+    /// The scope that an application token needs, with `{name}` for a path parameter.
     #[serde(default)]
     pub scope: Option<String>,
-    /// Whether the body is handed over part by part.
+    /// Whether the body is passed in chunks.
     #[serde(default)]
     pub stream_body: bool,
-    /// The largest body in bytes.
+    /// The maximum size of the body in bytes.
     #[serde(default)]
     pub body_bytes_max: Option<u64>,
-    /// What it does.
+    /// A description of what it does.
     #[serde(default)]
     pub summary: String,
     /// Its OpenAPI operation.
@@ -71,9 +71,9 @@ pub enum Auth {
     Anyone,
     /// A signed-in user.
     User,
-    /// Whoever may see the administration.
+    /// A user who may view the administration.
     Viewer,
-    /// Whoever may change what is administered.
+    /// A user who may make changes in the administration.
     Editor,
     /// An admin.
     Admin,
@@ -84,13 +84,13 @@ pub enum Auth {
 pub struct Subscription {
     /// The topic.
     pub topic: String,
-    /// One subject alone, or all.
+    /// The only subject, or `None` for all.
     #[serde(default)]
     pub subject: Option<String>,
     /// Lower runs earlier.
     #[serde(default)]
     pub order: i32,
-    /// Told at least once, from the outbox.
+    /// Whether it is notified at least once, from the outbox.
     #[serde(default)]
     pub durable: bool,
 }
@@ -109,20 +109,20 @@ pub struct Job {
 pub struct ServiceEntry {
     /// Its name.
     pub name: String,
-    /// Its major.
+    /// Its major version.
     pub major: u16,
 }
 
 /// Why a registration is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RegistrationError {
-    /// It is not the JSON that it must be.
+    /// The JSON is malformed.
     #[error("what the plugin registers is malformed: {0}")]
     Form(String),
-    /// There is too much of it.
+    /// There are too many entries of one kind.
     #[error("the plugin registers more than {REGISTRATIONS_MAX} {0}")]
     TooMany(&'static str),
-    /// A route lies outside of the manifest's prefixes.
+    /// A route is outside the manifest's prefixes.
     #[error(
         "the plugin registers {method} {path}, which its manifest does not declare: add a prefix of it to `routes`"
     )]
@@ -132,10 +132,10 @@ pub enum RegistrationError {
         /// The path.
         path: String,
     },
-    /// A route that is no pattern, or that belongs to the host.
+    /// A route has an invalid pattern, or belongs to the host.
     #[error(transparent)]
     Route(#[from] RouteError),
-    /// A method that HTTP does not have.
+    /// An unknown HTTP method.
     #[error("the plugin registers {path} with the method {method:?}, which is none")]
     Method {
         /// The method.
@@ -146,7 +146,7 @@ pub enum RegistrationError {
     /// Hooks without the capability.
     #[error("the plugin listens to {0}, but its manifest does not declare the capability `events`")]
     UndeclaredEvents(String),
-    /// Commands that differ from the manifest's.
+    /// A command of the manifest that is not registered.
     #[error("the manifest declares the command {0:?}, which the plugin does not register")]
     MissingCommand(String),
     /// A service that the manifest does not offer.
@@ -155,7 +155,7 @@ pub enum RegistrationError {
 }
 
 impl Registration {
-    /// Reads what a plugin registered and holds it against its manifest.
+    /// Parses what a plugin registered and checks it against its manifest.
     pub fn read(json: &[u8], manifest: &Manifest) -> Result<Registration, RegistrationError> {
         let registration: Registration =
             serde_json::from_slice(json).map_err(|error| RegistrationError::Form(error.to_string()))?;

@@ -1,19 +1,20 @@
-//! Settings of extensions that their schema marks `writeOnly`: sealed before they are stored, opened for the extension alone.
-//! It never decides which values are allowed.
+//! Extension settings marked `writeOnly` in the schema: encrypted before they are stored, and decrypted only
+//! for the extension. Never decides which values are allowed.
 
 use serde_json::{Map, Value as Json, json};
 
 use super::settings_schema::is_secret;
 use crate::secrets::{Vault, VaultError};
 
-/// The one key of the object that a sealed value is stored as.
+/// The only key of the object in which an encrypted value is stored.
 const SEALED: &str = "$sealed";
 
 fn purpose(extension: &str, name: &str) -> String {
     format!("ext.{extension}.{name}")
 }
 
-/// The changes as they are stored; null, which goes back to the default, stays what it is.
+/// Returns the changes in the form in which they are stored. A null, which resets a setting to its default,
+/// is kept.
 pub fn seal(
     vault: &Vault,
     extension: &str,
@@ -29,10 +30,11 @@ pub fn seal(
     changes
 }
 
-/// The stored values in clear: those too that were stored before the schema marked them, or that it marks no more.
+/// Decrypts the stored values, including those stored before the schema marked them and those it no longer
+/// marks.
 ///
 /// # Errors
-/// The setting that does not open, and why.
+/// The setting that cannot be decrypted, and why.
 pub fn open(
     vault: &Vault,
     extension: &str,
@@ -43,7 +45,7 @@ pub fn open(
         let Some(sealed) = sealed_text(value) else { continue };
         match vault.open(&purpose(extension, name), sealed) {
             Ok(plain) => *value = serde_json::from_slice(&plain).unwrap_or(Json::Null),
-            // An open setting may hold any object, also one that looks like this.
+            // A plain setting may contain any object, even one that looks encrypted.
             Err(VaultError::Damaged) if !is_secret(schema, name) => {}
             Err(error) => return Err(format!("the setting {name} of the extension {extension}: {error}")),
         }

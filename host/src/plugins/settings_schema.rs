@@ -1,9 +1,9 @@
-//! An extension's settings against the JSON Schema in its manifest: defaults filled in, changes checked.
+//! Applies the JSON Schema of an extension's manifest to its settings: fills in defaults and checks changes.
 
 use jsonschema::ValidationError;
 use serde_json::{Map, Value as Json};
 
-/// The stored values with the schema's defaults where nothing is stored.
+/// Returns the stored values, with the schema's defaults for the rest.
 pub fn with_defaults(schema: &Json, mut stored: Map<String, Json>) -> Map<String, Json> {
     let properties = schema.get("properties").and_then(Json::as_object);
     for (name, property) in properties.into_iter().flatten() {
@@ -16,15 +16,15 @@ pub fn with_defaults(schema: &Json, mut stored: Map<String, Json>) -> Map<String
     stored
 }
 
-/// Whether the schema marks a setting `writeOnly`: a secret that nobody but the extension reads.
+/// Returns whether the schema marks a setting `writeOnly`: a secret that only the extension can read.
 pub fn is_secret(schema: &Json, name: &str) -> bool {
     schema.pointer("/properties").and_then(|all| all.get(name)).is_some_and(|one| one["writeOnly"] == true)
 }
 
-/// Checks a change: every name must be declared, and the values with the change must fit the schema.
+/// Checks a change: every name must be declared, and the resulting values must match the schema.
 ///
 /// # Errors
-/// Every fault, in one line.
+/// All problems, in one line.
 pub fn check_change(
     schema: &Json,
     stored: Map<String, Json>,
@@ -49,7 +49,7 @@ pub fn check_change(
     if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
 }
 
-/// A fault in words, which hold no value of a secret.
+/// Describes a validation error without revealing the value of a secret.
 fn words(schema: &Json, fault: &ValidationError<'_>) -> String {
     let path = fault.instance_path().to_string();
     let name = path.trim_start_matches('/').split('/').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What is installed and enabled: rows in the database, the one truth of it.
+//! The store of what is installed and enabled: database rows, the single source of truth.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
@@ -15,7 +15,8 @@ use crate::{
 const COLUMNS: &str = "name, version, hash, is_enabled, is_builtin, manifest, quarantined_reason, probed_hash, updated_at, \
      installed_at, registry, publisher, publisher_keys, archive_sha256, previous_version, previous_hash, previous_origin";
 
-/// The same in tables of an older version of this program, each with the host's migration that brought what it lacks.
+/// The columns in tables of older versions of this program, each with the host migration that added the
+/// missing ones.
 const OLDER_COLUMNS: [(i64, &str); 2] = [
     (
         10,
@@ -29,10 +30,10 @@ const OLDER_COLUMNS: [(i64, &str); 2] = [
     ),
 ];
 
-/// How many columns these are.
+/// The number of columns.
 const COLUMNS_COUNT: usize = 17;
 
-/// The whole row, as it is from now on.
+/// Inserts or replaces the whole row.
 const PUT: &str = "INSERT INTO tb_extensions (name, version, hash, is_enabled, is_builtin, manifest, quarantined_reason, \
      probed_hash, updated_at, installed_at, registry, publisher, publisher_keys, archive_sha256, previous_version, \
      previous_hash, previous_origin) \
@@ -45,11 +46,11 @@ const PUT: &str = "INSERT INTO tb_extensions (name, version, hash, is_enabled, i
      previous_version = excluded.previous_version, previous_hash = excluded.previous_hash, \
      previous_origin = excluded.previous_origin";
 
-/// Holds what was read (?5, ?6).
+/// Applies only if the row is still as it was read (`?5`, `?6`).
 const CHANGE: &str = "UPDATE tb_extensions SET is_enabled = ?2, quarantined_reason = ?3, updated_at = ?4 \
      WHERE name = ?1 AND is_enabled = ?5 AND quarantined_reason IS NOT DISTINCT FROM ?6";
 
-/// How often a change is tried again because the extension was changed by somebody else meanwhile.
+/// How often a change is retried after a concurrent change of the same extension.
 const ATTEMPTS_MAX: usize = 8;
 
 const NOT_INSTALLED: DbError = DbError::Condition { statement: 0, affected: 0 };
@@ -65,40 +66,40 @@ pub struct Installed {
     pub hash: String,
     /// Whether an operator wants it loaded.
     pub is_enabled: bool,
-    /// Whether it came with this program and follows its version.
+    /// Whether it is bundled with this program and follows its version.
     pub is_builtin: bool,
     /// Its manifest.
     pub manifest: Json,
     /// Why it is not loaded although it is enabled.
     pub quarantined_reason: Option<String>,
-    /// The hash of the package that a probe has opened without harm.
+    /// The hash of the package that was probed successfully.
     pub probed_hash: Option<String>,
-    /// When what is wanted of it was changed last (RFC 3339).
+    /// When its desired state last changed (RFC 3339).
     pub updated_at: String,
-    /// When it was installed first (RFC 3339); empty before it is.
+    /// When it was first installed (RFC 3339); empty before that.
     pub installed_at: String,
-    /// Where its package came from.
+    /// The origin of its package.
     pub origin: Origin,
-    /// The version that a rollback goes back to.
+    /// The version that a rollback restores.
     pub previous_version: Option<String>,
     /// The hash of that version's package.
     pub previous_hash: Option<String>,
-    /// Where that version's package came from.
+    /// The origin of that version's package.
     #[serde(default)]
     pub previous_origin: Option<Origin>,
 }
 
-/// What is installed and what its tables are at, both as they were at one moment.
+/// An installed extension and its applied migrations, read at the same moment.
 #[derive(Debug, Clone)]
 pub struct Desired {
     /// The row.
     pub installed: Installed,
-    /// The migrations of it that are applied, in order.
+    /// Its applied migrations, in order.
     pub applied: Vec<Applied>,
 }
 
 impl Installed {
-    /// The tag of what may be changed of it. What each node makes of it is no other state.
+    /// Returns the tag of its changeable state. The state on each node is not part of it.
     pub fn tag(&self) -> String {
         let is_enabled = if self.is_enabled { "1" } else { "0" };
         let quarantined = self.quarantined_reason.as_deref().unwrap_or_default();
@@ -114,7 +115,7 @@ impl Installed {
         ])
     }
 
-    /// Of this name, disabled and with nothing else known of it.
+    /// Creates a disabled extension with this name and no further data.
     pub(super) fn named(name: &str, version: &str, manifest: Json) -> Installed {
         Installed {
             name: name.to_owned(),
@@ -159,7 +160,7 @@ impl Installed {
         }
     }
 
-    /// As `package` would have it, of which a probe has opened the library.
+    /// Creates the row of a package whose library was probed.
     pub(super) fn of_package(package: &Package) -> Installed {
         let manifest = serde_json::to_value(&package.manifest).expect("a manifest is plain data");
         let (hash, probed_hash) = (package.hash.clone(), Some(package.hash.clone()));
@@ -167,7 +168,7 @@ impl Installed {
         Installed { hash, probed_hash, ..named }
     }
 
-    /// What of it the audit log follows.
+    /// Returns the fields that the audit log records.
     fn audited(&self) -> Map<String, Json> {
         let Installed { version, hash, is_enabled, is_builtin, quarantined_reason, .. } = self;
         let fields = json!({
@@ -181,56 +182,56 @@ impl Installed {
         fields.as_object().cloned().unwrap_or_default()
     }
 
-    /// Whether it is to be loaded.
+    /// Returns whether it should be loaded.
     pub fn is_wanted(&self) -> bool {
         self.is_enabled && self.quarantined_reason.is_none()
     }
 
-    /// The name of the folder of its version below `extensions/<name>/`.
+    /// Returns the name of its version's folder below `extensions/<name>/`.
     pub fn folder_name(&self) -> String {
         folder_name(&self.version, &self.hash)
     }
 }
 
-/// The folder of a version: it contains the hash, so that a path never holds other bytes than before.
+/// Returns the folder name of a version. It contains the hash, so the contents of a path never change.
 pub fn folder_name(version: &str, hash: &str) -> String {
     format!("{version}-{}", hash.get(..16).unwrap_or(hash))
 }
 
-/// The table of what is installed.
+/// The table of installed extensions.
 #[derive(Debug, Clone)]
 pub struct Store {
     sql: HostSql,
 }
 
 impl Store {
-    /// The table in the host's database.
+    /// Creates the store in the host's database.
     pub fn new(sql: HostSql) -> Store {
         Store { sql }
     }
 
-    /// The host's own access to the database.
+    /// Returns the host's own access to the database.
     pub(super) fn sql(&self) -> &HostSql {
         &self.sql
     }
 
-    /// Applies a batch of the host's.
+    /// Applies a batch of the host.
     pub(super) async fn apply(&self, batch: BatchWriter) -> Result<(), DbError> {
         self.sql.apply(batch).await.map(|_| ())
     }
 
-    /// Reads by key or index.
+    /// Runs a query that uses a key or index.
     pub(super) async fn rows(&self, sql: &str, params: &[ValueRef<'_>]) -> Result<Vec<Row>, DbError> {
         self.sql.rows(sql, params).await
     }
 
-    /// Reads at unknown cost.
+    /// Runs a query of unknown cost.
     pub(super) async fn scan(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
         self.sql.scan(sql, params).await
     }
 
-    /// Everything installed, in the order of installation; also where the tables are those of an older version of this
-    /// program, which commands that migrate them find.
+    /// Returns all installed extensions in order of installation. Also reads the tables of older versions of
+    /// this program, which migration commands encounter.
     pub async fn all(&self) -> Result<Vec<Installed>, DbError> {
         let select = |columns| format!("SELECT {columns} FROM tb_extensions ORDER BY installed_at, name");
         let rows = match self.sql.rows(&select(COLUMNS), &[]).await {
@@ -249,8 +250,8 @@ impl Store {
         Ok(OLDER_COLUMNS.iter().find(|(since, _)| version < *since).map(|(_, columns)| *columns))
     }
 
-    /// Everything installed, in the order of installation, with what its tables are at: one statement, so that a change
-    /// that is committed meanwhile is in both or in neither.
+    /// Returns all installed extensions in order of installation, with their applied migrations. Uses one
+    /// statement, so that a concurrent commit affects both or neither.
     pub(super) async fn desired(&self) -> Result<Vec<Desired>, DbError> {
         let select = format!(
             "SELECT e.*, m.version, m.title, m.checksum, m.applied_at FROM (SELECT {COLUMNS} FROM tb_extensions) e \
@@ -273,7 +274,7 @@ impl Store {
         Ok(all)
     }
 
-    /// Keeps the row of an extension as it is until a transaction ends. Answers false where it names another package.
+    /// Locks an extension's row until the transaction ends. Returns false if the row names another package.
     pub(super) async fn hold_row(
         &self,
         transaction: &mut dyn Transaction,
@@ -286,14 +287,14 @@ impl Store {
         Ok(read_rows(&rows)?.first().is_some_and(|row| text(row, 0) == hash))
     }
 
-    /// One that is installed.
+    /// Returns an installed extension by name.
     pub async fn find(&self, name: &str) -> Result<Option<Installed>, DbError> {
         let select = format!("SELECT {COLUMNS} FROM tb_extensions WHERE name = ?1");
         Ok(self.sql.row(&select, &[ValueRef::Text(name)]).await?.as_ref().map(Installed::from_row))
     }
 
-    /// Writes down a package that came with this program. What is there of that name is replaced; whether it is enabled
-    /// stays.
+    /// Records a package bundled with this program. Replaces an existing row of that name, but keeps whether
+    /// it is enabled.
     pub async fn put_builtin(&self, package: &Package, actor: &Actor) -> Result<(), DbError> {
         let before = self.find(&package.manifest.name).await?;
         let after = Installed {
@@ -308,23 +309,23 @@ impl Store {
         self.sql.apply(batch).await.map(|_| ())
     }
 
-    /// Notes that a package was probed.
+    /// Records that a package was probed.
     pub async fn note_probed(&self, name: &str, hash: &str) -> Result<(), DbError> {
-        // Nothing that is wanted of it has changed.
+        // The desired state has not changed, so `updated_at` stays.
         let sql = "UPDATE tb_extensions SET probed_hash = ?2 WHERE name = ?1";
         let mut batch = BatchWriter::default();
         batch.push(sql, [ValueRef::Text(name), ValueRef::Text(hash)], Expect::Exactly(1));
         self.sql.apply(batch).await.map(|_| ())
     }
 
-    /// Keeps an extension from being loaded until it is installed again or enabled by hand.
+    /// Keeps an extension from being loaded until it is reinstalled or enabled by hand.
     pub async fn quarantine(&self, name: &str, reason: &str) -> Result<(), DbError> {
         let change = |extension: &mut Installed| extension.quarantined_reason = Some(reason.to_owned());
         self.change(name, "extension.quarantine", &Actor::system(), change).await
     }
 
-    /// Changes whether an extension is loaded, with an entry in the audit log where that changes anything. It is done over
-    /// where another node, or a command, has changed it in between.
+    /// Changes whether an extension is loaded, with an audit log entry if anything changes. Retries if
+    /// another node or a command changed it in the meantime.
     async fn change(
         &self,
         name: &str,
@@ -361,7 +362,7 @@ fn or_null(text: Option<&str>) -> ValueRef<'_> {
     text.map_or(ValueRef::Null, ValueRef::Text)
 }
 
-/// Adds to a batch that the row of an extension is this one from now on.
+/// Adds a statement to a batch that inserts or replaces an extension's row.
 pub(super) fn push_put(batch: &mut BatchWriter, after: &Installed) {
     let manifest = after.manifest.to_string();
     let keys = serde_json::to_string(&after.origin.publisher_keys).expect("keys are texts");
@@ -391,7 +392,7 @@ pub(super) fn push_put(batch: &mut BatchWriter, after: &Installed) {
     batch.push(PUT, params, Expect::Exactly(1));
 }
 
-/// Adds to a batch that an extension is not installed any more, nor notified of anything.
+/// Adds statements to a batch that remove an extension's row and its outbox events.
 pub(super) fn push_remove(batch: &mut BatchWriter, name: &str) {
     batch.push("DELETE FROM tb_extensions WHERE name = ?1", [ValueRef::Text(name)], Expect::Any);
     let subscribers = format!("{name}/");
@@ -400,7 +401,7 @@ pub(super) fn push_remove(batch: &mut BatchWriter, name: &str) {
     batch.push(of_its_own, [ValueRef::Integer(length), ValueRef::Text(&subscribers)], Expect::Any);
 }
 
-/// Adds the entry of a change; none where nothing changes.
+/// Adds the audit log entry of a change. Adds nothing if nothing changes.
 pub(super) fn push_entry(
     batch: &mut BatchWriter,
     actor: &Actor,

@@ -1,5 +1,5 @@
-//! The body of an answer that a plugin makes part by part. The parts are made in a task of their own, so that neither a
-//! part that never comes nor the drop of the body holds the connection.
+//! A response body that a plugin produces in chunks. The chunks are produced in a task of their own, so that
+//! neither a chunk that never comes nor dropping the body blocks the connection.
 
 use std::{
     sync::{
@@ -14,29 +14,30 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use tinybase_abi::{bytes::Bytes as AbiBytes, error::RawError, response::RawStream};
 use tokio::sync::mpsc;
 
-use super::running::Running;
+use super::plugin_instance::PluginInstance;
 use crate::{
     http::ByteStream,
     isolation::{OwnTask, Work, threads},
     logging,
 };
 
-/// How many parts are made before the client has taken them.
+/// How many chunks are produced before the client takes them.
 const PARTS_AHEAD: usize = 1;
 
 type Part = Result<Bytes, String>;
 
-/// A body of `first` and what `rest` makes. It holds the plugin until it ends or the client goes away. A part may come as
-/// late as it likes, but may not block its thread for longer than `call_timeout`.
+/// Returns a body of `first` followed by the chunks of `rest`. It keeps the plugin alive until the body ends
+/// or the client disconnects. A chunk may take any time, but may not block its thread for longer than
+/// `call_timeout`.
 pub fn streamed(
-    plugin: &Arc<Running>,
+    plugin: &Arc<PluginInstance>,
     first: AbiBytes,
     rest: RawStream,
     call_timeout: Duration,
 ) -> ByteStream {
     let (sender, parts) = mpsc::channel(PARTS_AHEAD);
     let running = Arc::new(AtomicBool::new(false));
-    let make = move |plugin: &Arc<Running>| -> BoxFuture<'static, ()> {
+    let make = move |plugin: &Arc<PluginInstance>| -> BoxFuture<'static, ()> {
         pull(Arc::clone(plugin), rest, sender).boxed()
     };
     let pulling = plugin.guarded(Work::Stream, make).telling(Arc::clone(&running));
@@ -72,15 +73,16 @@ async fn next(parts: &mut mpsc::Receiver<Part>, running: &AtomicBool, call_timeo
     loop {
         match tokio::time::timeout(call_timeout, parts.recv()).await {
             Ok(part) => return part.map_or(Next::End, Next::Part),
-            // Seen twice in plugin code and without a part in between: a poll takes no time where nothing blocks.
+            // Plugin code was running at two checks with no chunk in between. A poll that does not block
+            // takes almost no time.
             Err(_) if running.load(Ordering::Acquire) && was_running => return Next::Blocked,
             Err(_) => was_running = running.load(Ordering::Acquire),
         }
     }
 }
 
-/// Pulls part by part, as fast as they are taken. A panic ends it with an error.
-async fn pull(plugin: Arc<Running>, mut stream: RawStream, parts: mpsc::Sender<Part>) {
+/// Pulls one chunk after another, as fast as they are taken. A panic ends the body with an error.
+async fn pull(plugin: Arc<PluginInstance>, mut stream: RawStream, parts: mpsc::Sender<Part>) {
     loop {
         let part = match stream.pull().await {
             Ok(part) if part.is_empty() => return,
@@ -88,14 +90,14 @@ async fn pull(plugin: Arc<Running>, mut stream: RawStream, parts: mpsc::Sender<P
             Err(error) => Err(broke_off(&plugin, &error)),
         };
         let is_last = part.is_err();
-        // The connection that this wakes must not wait for the thread of this plugin.
+        // The connection that this wakes must not wait for this plugin's thread.
         if threads::displacing(parts.send(part)).await.is_err() || is_last {
             return;
         }
     }
 }
 
-fn broke_off(plugin: &Running, error: &RawError) -> String {
+fn broke_off(plugin: &PluginInstance, error: &RawError) -> String {
     let words = error.words();
     tracing::error!(plugin = plugin.name(), code = words.code, "a body broke off: {}", words.message);
     words.message

@@ -1,12 +1,12 @@
-//! What follows when an extension blocks threads: it is named where operators look, and one that blocks too many is taken
-//! out of service. It never decides how many are too many.
+//! Reacts to extensions that block threads: reports them to operators, and takes an extension that blocks too
+//! many out of service. Never decides how many are too many.
 
 use std::{io, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use http::Method;
 
-use super::{Plugins, call, lifecycle::ChangeError, member::Member, registration::Registration};
+use super::{Plugins, active_plugin::ActivePlugin, call, lifecycle::ChangeError, registration::Registration};
 use crate::{
     db::DbError,
     error::ApiError,
@@ -14,10 +14,10 @@ use crate::{
     isolation::{Bulkhead, Report, Watchdog, switched_off},
 };
 
-/// How long to wait before what could not be written down is written once more.
+/// How long to wait before a failed write is retried.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// What of an extension is answered with 503 once it is switched off: the method and the pattern of each of its routes.
+/// The routes of a switched-off extension, which respond with 503: the method and pattern of each.
 pub(super) type ClosedRoutes = Vec<(Method, String)>;
 
 fn routes_of(registration: &Registration) -> ClosedRoutes {
@@ -25,11 +25,12 @@ fn routes_of(registration: &Registration) -> ClosedRoutes {
     routes.filter_map(|route| Some((route.method.parse().ok()?, route.path.clone()))).collect()
 }
 
-/// Puts the routes of a switched-off extension into a table. Where another extension has taken one, that one serves it.
+/// Adds the routes of a switched-off extension to a table. A route that another extension has registered is
+/// left to it.
 pub(super) fn close(table: &mut RouteTable, extension: &str, routes: &ClosedRoutes) {
     for (method, path) in routes {
         let spec = RouteSpec {
-            // The body is of no use.
+            // The body is not used.
             body: BodyMode::Streamed,
             param_names: call::param_names(path),
             ..RouteSpec::default()
@@ -39,7 +40,7 @@ pub(super) fn close(table: &mut RouteTable, extension: &str, routes: &ClosedRout
     }
 }
 
-/// A route of an extension that is switched off.
+/// A route of a switched-off extension.
 struct ClosedRoute {
     extension: String,
     spec: RouteSpec,
@@ -57,10 +58,10 @@ impl PluginRoute for ClosedRoute {
 }
 
 impl Plugins {
-    /// Watches the threads of this process for as long as the answer is kept.
+    /// Watches the threads of this process until the returned watchdog is dropped.
     ///
     /// # Errors
-    /// Where there is no thread for it.
+    /// If its thread cannot be started.
     pub fn watch_threads(&self) -> io::Result<Watchdog> {
         let (plugins, limits) = (self.clone(), self.shared.limits);
         let report = move |report| {
@@ -76,45 +77,45 @@ impl Plugins {
         if let Report::SwitchedOff(bulkhead) = report {
             self.take_out_of_service(bulkhead).await;
         }
-        if let Err(error) = self.tell_state().await {
+        if let Err(error) = self.report_state().await {
             tracing::warn!(%error, "how the extensions are could not be written down");
         }
     }
 
-    /// Quarantines what a bulkhead stands for, unless something else has taken its place.
+    /// Quarantines the extension of a bulkhead, unless it is no longer the active one.
     async fn take_out_of_service(&self, bulkhead: &'static Bulkhead) {
         let serving = self.shared.current.load_full();
-        let Some(member) = serving.member(bulkhead.name()) else { return };
-        if !std::ptr::eq(member.plugin().bulkhead(), bulkhead) {
+        let Some(active) = serving.active_plugin(bulkhead.name()) else { return };
+        if !std::ptr::eq(active.plugin().bulkhead(), bulkhead) {
             return;
         }
-        self.process.close(member.name(), routes_of(member.plugin().registration()));
+        self.process.close(active.name(), routes_of(active.plugin().registration()));
         let reason = format!(
             "it was switched off, since it blocked {} threads; enable it again once it is repaired",
             bulkhead.blocked()
         );
-        while let Err(error) = self.quarantine(member, &reason).await {
+        while let Err(error) = self.quarantine(active, &reason).await {
             if self.process.is_stopped() {
                 return;
             }
-            tracing::error!(plugin = member.name(), %error, "that it is switched off could not be written down");
+            tracing::error!(plugin = active.name(), %error, "that it is switched off could not be written down");
             tokio::time::sleep(AGAIN_AFTER).await;
         }
         self.process.woken.notify_one();
     }
 
-    async fn quarantine(&self, member: &Member, reason: &str) -> Result<(), DbError> {
-        let installed = self.store.find(member.name()).await?;
-        match installed.filter(|installed| installed.hash == member.hash() && installed.is_wanted()) {
-            Some(_) => self.store.quarantine(member.name(), reason).await,
+    async fn quarantine(&self, active: &ActivePlugin, reason: &str) -> Result<(), DbError> {
+        let installed = self.store.find(active.name()).await?;
+        match installed.filter(|installed| installed.hash == active.hash() && installed.is_wanted()) {
+            Some(_) => self.store.quarantine(active.name(), reason).await,
             None => Ok(()),
         }
     }
 }
 
-/// What is said of an extension that blocks threads.
-pub(super) fn blocking(member: &Member) -> Option<ChangeError> {
-    let blocked = member.plugin().bulkhead().blocked();
+/// Returns the warning for an extension that blocks threads.
+pub(super) fn blocking(active: &ActivePlugin) -> Option<ChangeError> {
+    let blocked = active.plugin().bulkhead().blocked();
     (blocked > 0).then(|| ChangeError {
         code: "threads_blocked".into(),
         message: format!("it blocks {blocked} of this node's threads"),

@@ -1,25 +1,28 @@
-//! What the probe process does with an extension: all that a server would, against a stand-in of it. The stand-in is a real
-//! host over a fresh SQLite database with the extension's migrations, whatever the server's engine is; it reaches no other
-//! server, has no other extension beside it and nothing of the instance. So what an extension *answers* there proves little,
-//! and an error is no reason to refuse it. What is found is what would harm a server: code that crashes it, ends it or never
-//! comes back, and registrations that are refused.
+//! What the probe process does with an extension: everything a server would, on a substitute host. The
+//! substitute is a real host on a fresh SQLite database with the extension's migrations, whatever the
+//! server's engine is. It reaches no other server, runs no other extensions and has no data of the instance.
+//! So an error that the extension *returns* there proves little and is no reason to refuse it. The probe
+//! finds what would harm a server: code that crashes, exits or never returns, and registrations that are
+//! refused.
 
 use std::time::Duration;
 
 use super::{
-    LoadError, Plugins, generation::Generation, loader, member::Member, package::Package, probe::Phase,
+    LoadError, Plugins, active_plugin::ActivePlugin, generation::Generation, library, package::Package,
+    probe::Phase,
 };
 
-/// Opens the library of a package and checks what it says of itself, before anything else is done with it.
+/// Opens the library of a package and checks its descriptor, before anything else is done with it.
 ///
 /// # Errors
 /// Why no server may load it.
 pub fn open(package: &Package) -> Result<(), LoadError> {
-    loader::check_descriptor(&loader::open_verified(&package.library())?, package)
+    library::check_descriptor(&library::open_verified(&package.library())?, package)
 }
 
 impl Plugins {
-    /// Makes, migrates, starts and ends the plugin of a package, in so much time; `note` is called with what comes next.
+    /// Creates, migrates, starts and ends the plugin of a package within `timeout`. Calls `note` before each
+    /// phase.
     ///
     /// # Errors
     /// Why no server may load it.
@@ -30,24 +33,24 @@ impl Plugins {
         note: impl Fn(Phase),
     ) -> Result<(), LoadError> {
         note(Phase::Create);
-        let plugin = match loader::create(&self.shared, package).await {
+        let plugin = match library::create(&self.shared, package).await {
             Ok(plugin) => plugin,
             Err(error) => return harmful(error, Phase::Create),
         };
-        let member = Member::new(plugin, &package.hash);
-        Generation::default().join(&member, self.shared.limits)?;
+        let active = ActivePlugin::new(plugin, &package.hash);
+        Generation::default().join(&active, self.shared.limits)?;
         note(Phase::Migrate);
-        // Where they fail, a server takes back the transaction in which they run.
+        // If they fail, a server rolls back their transaction.
         let migrated = self.migrate_empty(package).await;
         note(Phase::Start);
-        if let Err(error) = loader::start(member.plugin(), timeout / 2).await {
+        if let Err(error) = library::start(active.plugin(), timeout / 2).await {
             harmful(error, Phase::Start)?;
         }
         if let Err(error) = migrated {
             tracing::debug!("its migrations fail on an empty SQLite database: {error}");
         }
         note(Phase::ShutDown);
-        drop(member);
+        drop(active);
         let mut alive = self.shared.alive.subscribe();
         let ended = tokio::time::timeout(timeout, alive.wait_for(|alive| *alive == 0)).await.is_ok();
         let is_stuck = !ended || !self.shared.stuck.lock().is_empty();
@@ -60,7 +63,7 @@ impl Plugins {
     }
 }
 
-/// An error that is answered, or a wait that can be ended, harms nobody.
+/// Ignores returned errors and waits that can be ended, since they are harmless.
 fn harmful(error: LoadError, phase: Phase) -> Result<(), LoadError> {
     match error {
         LoadError::Plugin { .. } | LoadError::Slow { .. } => Ok(()),

@@ -1,4 +1,4 @@
-//! Accounts' events on the bus: topics `user.create`, `user.login` and so on, with the user's id as subject.
+//! Account events on the bus: topics `user.create`, `user.login` and so on, with the user's id as subject.
 
 use std::{fmt, sync::Arc};
 
@@ -6,19 +6,19 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use tinybase_abi::{bytes::Bytes, codec::BatchWriter};
 
-use super::{refusal, services::Shared};
+use super::{refusal, services::PluginContext};
 use crate::{
     accounts::{AccountEvent, AccountEvents},
     error::ApiError,
 };
 
-/// Hears of accounts in the plugins' name.
+/// Receives account events on behalf of plugins.
 pub struct UserEvents {
-    shared: Arc<Shared>,
+    shared: Arc<PluginContext>,
 }
 
 impl UserEvents {
-    pub(super) fn new(shared: Arc<Shared>) -> UserEvents {
+    pub(super) fn new(shared: Arc<PluginContext>) -> UserEvents {
         UserEvents { shared }
     }
 }

@@ -1,38 +1,38 @@
-//! What is installed, held against what the registries say today: revoked, taken back, outdated, by another publisher, of
-//! unknown origin.
+//! Checks what is installed against the current state of the registries: revoked, yanked, outdated, from
+//! another publisher, or of unknown origin.
 
 use serde::Serialize;
 use tinybase_registry::Registry;
 
-use super::{Market, newer};
+use super::{RegistrySet, newer};
 use crate::plugins::store::Installed;
 
-/// Something that an operator should know of an installed extension.
+/// A finding about an installed extension that an operator should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The extension.
+    /// The extension's name.
     pub name: String,
-    /// The version that is installed.
+    /// The installed version.
     pub version: String,
     /// `revoked`, `yanked`, `publisher_changed`, `outdated` or `unknown_origin`.
     pub kind: &'static str,
-    /// What that means here.
+    /// What the finding means for this installation.
     pub message: String,
 }
 
 impl Finding {
-    /// Whether it must not run on.
+    /// Returns whether the extension must not keep running.
     pub fn is_grave(&self) -> bool {
         matches!(self.kind, "revoked" | "publisher_changed")
     }
 }
 
-/// Every finding, by the order of installation.
-pub fn audit(market: &Market, installed: &[Installed]) -> Vec<Finding> {
-    installed.iter().flat_map(|one| of_one(market, one)).collect()
+/// Returns all findings, in order of installation.
+pub fn audit(registry_set: &RegistrySet, installed: &[Installed]) -> Vec<Finding> {
+    installed.iter().flat_map(|one| of_one(registry_set, one)).collect()
 }
 
-fn of_one(market: &Market, installed: &Installed) -> Vec<Finding> {
+fn of_one(registry_set: &RegistrySet, installed: &Installed) -> Vec<Finding> {
     let finding = |kind, message: String| Finding {
         name: installed.name.clone(),
         version: installed.version.clone(),
@@ -40,10 +40,10 @@ fn of_one(market: &Market, installed: &Installed) -> Vec<Finding> {
         message,
     };
     let mut findings = Vec::new();
-    if let Some(reason) = revoked(market, installed) {
+    if let Some(reason) = revoked(registry_set, installed) {
         findings.push(finding("revoked", format!("it must not run: {reason}; uninstall it or update it")));
     }
-    let entries = market.registries.iter().flat_map(Registry::entries);
+    let entries = registry_set.registries.iter().flat_map(Registry::entries);
     let mut same = entries.filter(|entry| {
         entry.listing.name == installed.name && Some(&entry.registry) == installed.origin.registry.as_ref()
     });
@@ -59,8 +59,8 @@ fn of_one(market: &Market, installed: &Installed) -> Vec<Finding> {
             format!("it is published by {} now; an update asks you to accept that", entry.publisher.name);
         findings.push(finding("publisher_changed", words));
     }
-    if let Some(offer) = newer(market, installed) {
-        findings.push(finding("outdated", format!("{} is there", offer.version)));
+    if let Some(version) = newer(registry_set, installed) {
+        findings.push(finding("outdated", format!("{} is there", version.version)));
     }
     if installed.origin.registry.is_none() && !installed.is_builtin {
         findings
@@ -69,10 +69,10 @@ fn of_one(market: &Market, installed: &Installed) -> Vec<Finding> {
     findings
 }
 
-/// Why it was revoked, by whichever registry.
-pub(crate) fn revoked<'m>(market: &'m Market, installed: &Installed) -> Option<&'m str> {
+/// Returns why a registry revoked an installed version, if any did.
+pub(crate) fn revoked<'m>(registry_set: &'m RegistrySet, installed: &Installed) -> Option<&'m str> {
     let version = installed.version.parse().ok()?;
-    let mut all = market.registries.iter().flat_map(Registry::revocations);
+    let mut all = registry_set.registries.iter().flat_map(Registry::revocations);
     let sha256 = installed.origin.archive_sha256.as_deref();
     all.find(|revoked| revoked.is_about(&installed.name, &version, sha256))
         .map(|revoked| revoked.reason.as_str())

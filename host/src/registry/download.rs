@@ -1,5 +1,5 @@
-//! A package behind a URL, for those who install one without a registry. Nobody vouches for what comes; it is bounded in
-//! time and size, and never redirected to another host.
+//! Downloads a package from a URL, for installations without a registry. Nobody vouches for its contents.
+//! Time and size are limited, and redirects to another origin are refused.
 
 use std::{
     io::Write,
@@ -14,7 +14,7 @@ use url::Url;
 use super::{InstallError, prepare::Progress};
 use crate::config::Config;
 
-/// How often a server may redirect within its own origin.
+/// The maximum number of redirects within the server's origin.
 const REDIRECTS_MAX: usize = 3;
 
 /// Downloads `url` into `folder`.

@@ -1,4 +1,4 @@
-//! Why an extension cannot be had: one error for everything between asking and the lifecycle, with a code that never changes.
+//! The error for all failures between a request for an extension and the lifecycle, with a stable code.
 
 use std::{borrow::Cow, fmt, io, path::Path};
 
@@ -15,15 +15,15 @@ use crate::{
 /// Why nothing was installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstallError {
-    /// A stable snake_case word for it.
+    /// A stable code in snake_case.
     pub code: Cow<'static, str>,
-    /// What happened, where, and what to do.
+    /// What happened, where, and what to do about it.
     pub message: String,
     status: StatusCode,
 }
 
 impl InstallError {
-    /// A fault in what was asked.
+    /// Creates the error for an invalid request.
     pub(super) fn new(code: &'static str, message: impl Into<String>) -> InstallError {
         InstallError { code: Cow::Borrowed(code), message: message.into(), status: StatusCode::BAD_REQUEST }
     }

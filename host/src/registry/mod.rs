@@ -1,24 +1,25 @@
-//! Where extensions come from: the configured registries, what is asked of them, and how packages get into a folder of their
-//! own, verified. It never installs anything: that is the lifecycle's. By the clock it looks for what was revoked.
+//! The sources of extensions: opens the configured registries, queries them, and downloads verified packages
+//! into a folder of their own. Also checks periodically for revoked versions. Never installs anything: the
+//! lifecycle does that.
 
-mod asked;
 mod audit;
 mod download;
 mod error;
-mod offers;
+mod package_spec;
 mod prepare;
+mod resolver_input;
 mod revoked;
+mod search;
 mod sources;
 mod verify;
 mod watch;
-mod world;
 
-pub use asked::Asked;
 pub use audit::{Finding, audit};
 pub use error::InstallError;
-pub use offers::{Offer, newer, search};
-pub use prepare::{Prepared, Progress, Step, Wish, prepare};
+pub use package_spec::PackageSpec;
+pub use prepare::{InstallRequest, Prepared, Progress, Step, prepare};
 pub use revoked::{Which, check_not_revoked};
-pub use sources::{Market, Unopened, open};
+pub use search::{AvailableVersion, newer, search};
+pub use sources::{RegistryFailure, RegistrySet, open};
 pub use verify::{Verdict, verify};
 pub use watch::{Watch, revoked};

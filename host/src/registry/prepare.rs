@@ -1,4 +1,5 @@
-//! From what is asked for to verified packages in a folder of their own, in the order in which they must be installed.
+//! Turns an installation request into verified packages in a folder of their own, in the order in which they
+//! must be installed.
 
 use std::{
     collections::BTreeSet,
@@ -15,23 +16,23 @@ use tinybase_registry::{
 };
 
 use super::{
-    Asked, InstallError,
+    InstallError, PackageSpec,
     download::download,
+    resolver_input::{exactly, resolver_input},
     revoked::refuse_revoked,
     sources,
-    world::{exactly, world},
 };
 use crate::{
     config::Config,
     plugins::{Plugins, lifecycle::Origin, store::Installed},
 };
 
-/// In the extensions' folder: packages on their way.
+/// The name prefix of the folders for incoming packages, in the extensions' folder.
 const INCOMING_PREFIX: &str = ".incoming-";
 
-/// Hears how far a download is.
+/// Is notified of the progress of a download.
 pub trait Progress: Send + Sync {
-    /// So many of so many bytes of a file are there.
+    /// Called when `done` of `total` bytes of a file were downloaded.
     fn fetched(&self, file: &str, done: u64, total: u64);
 }
 
@@ -39,21 +40,21 @@ impl Progress for () {
     fn fetched(&self, _file: &str, _done: u64, _total: u64) {}
 }
 
-/// What is to be installed.
+/// A request to install packages.
 #[derive(Debug, Clone, Default)]
-pub struct Wish {
-    /// The extensions.
-    pub asked: Vec<Asked>,
-    /// Whether newer versions are taken where one that will do is installed.
+pub struct InstallRequest {
+    /// The requested packages.
+    pub specs: Vec<PackageSpec>,
+    /// Whether to upgrade even if an accepted version is already installed.
     pub upgrade: bool,
-    /// Whether a package may come from another publisher than before.
+    /// Whether a package may come from a different publisher than before.
     pub accept_publisher: bool,
 }
 
-/// Packages that are ready to be installed; their folder goes with this.
+/// Packages that are ready to be installed. Dropping this deletes their folder.
 #[derive(Debug)]
 pub struct Prepared {
-    /// In this order: what is needed comes before what needs it.
+    /// The packages in order: dependencies first.
     pub steps: Vec<Step>,
     _folder: TempDir,
 }
@@ -61,18 +62,18 @@ pub struct Prepared {
 /// A package that is ready to be installed.
 #[derive(Debug)]
 pub struct Step {
-    /// It, unpacked and verified.
+    /// The package, unpacked and verified.
     pub package: Package,
-    /// Where it came from.
+    /// The origin of the package.
     pub origin: Origin,
-    /// The version that is installed now.
+    /// The installed version.
     pub from: Option<Version>,
-    /// Who needs it, as `webhooks 2.0.0`; empty where it was asked for alone.
+    /// The extensions that need it, as in `webhooks 2.0.0`; empty if it was only requested itself.
     pub needed_by: Vec<String>,
 }
 
 impl Step {
-    /// What would be installed, for programs.
+    /// Describes what would be installed, for programs.
     pub fn described(&self) -> Json {
         let manifest = &self.package.manifest;
         json!({
@@ -90,40 +91,42 @@ impl Step {
     }
 }
 
-/// A package that was given rather than found.
-struct Given {
+/// A package given as a file, folder or URL.
+struct LocalPackage {
     package: Package,
     target: Option<String>,
     archive_sha256: Option<String>,
 }
 
-/// Finds, fetches, verifies and unpacks.
+/// Finds, downloads, verifies and unpacks the requested packages.
 ///
 /// # Errors
 /// [`InstallError`]; nothing is left behind.
 pub async fn prepare(
     config: &Config,
     plugins: &Plugins,
-    wish: &Wish,
+    request: &InstallRequest,
     progress: &dyn Progress,
 ) -> Result<Prepared, InstallError> {
     let folder = incoming(config)?;
     let mut given = Vec::new();
-    for (at, asked) in wish.asked.iter().enumerate() {
+    for (at, spec) in request.specs.iter().enumerate() {
         let into = folder.path().join(format!("given-{at}"));
-        match asked {
-            Asked::Path(path) => given.push(take(config, path, into).await?),
-            Asked::Url(url) => {
+        match spec {
+            PackageSpec::Path(path) => given.push(take(config, path, into).await?),
+            PackageSpec::Url(url) => {
                 let file = download(config, url, folder.path(), progress).await?;
                 given.push(take(config, &file, into).await?);
             }
-            Asked::Named { .. } => {}
+            PackageSpec::Named { .. } => {}
         }
     }
     let installed = plugins.store().all().await?;
     let registries = sources::open(config).await.whole()?;
-    let plan =
-        resolver::resolve(&request(wish, &given, &installed), &world(config, &installed, &registries)?)?;
+    let plan = resolver::resolve(
+        &resolver_request(request, &given, &installed),
+        &resolver_input(config, &installed, &registries)?,
+    )?;
     let mut steps = Vec::new();
     for step in plan.steps {
         let (package, origin) = match step.origin {
@@ -136,14 +139,14 @@ pub async fn prepare(
         };
         steps.push(Step { package, origin, from: step.from, needed_by: step.needed_by });
     }
-    // The same version again, of which the files were given: what is installed may be damaged.
+    // A given package of the installed version is installed again, since the installed files may be damaged.
     for again in given {
         let from = again.package.manifest.version.clone();
         let origin = Origin { archive_sha256: again.archive_sha256, ..Origin::default() };
         steps.push(Step { package: again.package, origin, from: Some(from), needed_by: Vec::new() });
     }
     for step in steps.iter().filter(|step| step.origin.registry.is_none()) {
-        // The resolver refuses what a registry has; a file may be the same.
+        // The resolver refuses revoked versions from registries; a given file may be one of them.
         let (manifest, sha256) = (&step.package.manifest, step.origin.archive_sha256.as_deref());
         refuse_revoked(&registries, &manifest.name, &manifest.version, sha256)?;
     }
@@ -157,7 +160,7 @@ fn incoming(config: &Config) -> Result<TempDir, InstallError> {
     made.map_err(InstallError::file(parent))
 }
 
-fn request(wish: &Wish, given: &[Given], installed: &[Installed]) -> Request {
+fn resolver_request(request: &InstallRequest, given: &[LocalPackage], installed: &[Installed]) -> Request {
     let given = given.iter().map(|given| {
         let manifest = &given.package.manifest;
         let local = Local {
@@ -170,10 +173,10 @@ fn request(wish: &Wish, given: &[Given], installed: &[Installed]) -> Request {
         let requirement = exactly(&manifest.version);
         Wanted { name: manifest.name.clone(), requirement, upgrade: true, local: Some(local) }
     });
-    let named = wish.asked.iter().filter_map(|asked| match asked {
-        Asked::Named { name, requirement } => {
-            // Whoever names an extension that is there, and no version, asks for the newest.
-            let upgrade = wish.upgrade || *requirement == VersionReq::STAR;
+    let named = request.specs.iter().filter_map(|spec| match spec {
+        PackageSpec::Named { name, requirement } => {
+            // A request for an installed extension without a version means the newest version.
+            let upgrade = request.upgrade || *requirement == VersionReq::STAR;
             Some(Wanted { name: name.clone(), requirement: requirement.clone(), upgrade, local: None })
         }
         _ => None,
@@ -182,26 +185,30 @@ fn request(wish: &Wish, given: &[Given], installed: &[Installed]) -> Request {
     let accepted = || {
         wanted.iter().map(|wanted| wanted.name.clone()).chain(installed.iter().map(|one| one.name.clone()))
     };
-    let accepted_publishers = if wish.accept_publisher { accepted().collect() } else { BTreeSet::new() };
+    let accepted_publishers = if request.accept_publisher { accepted().collect() } else { BTreeSet::new() };
     Request { wanted, accepted_publishers }
 }
 
 /// Reads an unpacked folder, or unpacks a file.
-async fn take(config: &Config, path: &Path, into: PathBuf) -> Result<Given, InstallError> {
+async fn take(config: &Config, path: &Path, into: PathBuf) -> Result<LocalPackage, InstallError> {
     let (path, limits) = (path.to_owned(), limits(config));
     let taken = tokio::task::spawn_blocking(move || {
         if path.is_dir() {
-            return Ok(Given { package: Package::read(&path)?, target: None, archive_sha256: None });
+            return Ok(LocalPackage { package: Package::read(&path)?, target: None, archive_sha256: None });
         }
         let unpacked = archive::unpack(&path, &into, &limits)?;
         archive::check_target(&unpacked.target)?;
         let package = Package::read(&into)?;
-        Ok(Given { package, target: Some(unpacked.target), archive_sha256: Some(unpacked.archive_sha256) })
+        Ok(LocalPackage {
+            package,
+            target: Some(unpacked.target),
+            archive_sha256: Some(unpacked.archive_sha256),
+        })
     });
     taken.await.map_err(|error| InstallError::lost(&error))?
 }
 
-fn of_given(given: &mut Vec<Given>, name: &str) -> Result<(Package, Origin), InstallError> {
+fn of_given(given: &mut Vec<LocalPackage>, name: &str) -> Result<(Package, Origin), InstallError> {
     let at = given.iter().position(|given| given.package.manifest.name == name);
     let given = given.remove(at.expect("what a plan takes from here was given"));
     Ok((given.package, Origin { archive_sha256: given.archive_sha256, ..Origin::default() }))

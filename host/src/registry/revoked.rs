@@ -1,5 +1,5 @@
-//! Versions that a registry revoked: none of them is installed from a file, enabled again or brought back. It changes nothing
-//! that is installed.
+//! Revoked versions: refuses to install them from a file, to enable them again or to roll back to them. Never
+//! changes what is installed.
 
 use semver::Version;
 use tinybase_registry::Registry;
@@ -13,24 +13,24 @@ use crate::{
 /// Which version of an installed extension is to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// The one that is installed.
+    /// The installed version.
     Installed,
-    /// The one before, which a rollback brings back.
+    /// The previous version, which a rollback restores.
     Previous,
 }
 
-/// Refuses to run a version that a registry revoked, unless `extensions.revoked` only warns of such. Returns why registries
-/// could not be asked; what they revoke is found later, by the server's own look.
+/// Refuses to run a version that a registry revoked, unless `extensions.revoked` only warns. Returns why
+/// registries could not be reached; the server's periodic check finds their revocations later.
 ///
 /// # Errors
-/// `extension_revoked` with the registry's reason; what the database answers.
+/// `extension_revoked` with the registry's reason; database errors.
 pub async fn check_not_revoked(
     config: &Config,
     plugins: &Plugins,
     name: &str,
     which: Which,
 ) -> Result<Vec<String>, InstallError> {
-    // What is not installed is refused by the change itself.
+    // The change itself refuses an extension that is not installed.
     let Some(installed) = plugins.store().find(name).await?.filter(|one| !one.is_builtin) else {
         return Ok(Vec::new());
     };
@@ -38,9 +38,9 @@ pub async fn check_not_revoked(
     if config.extensions.revoked == Revoked::Warn {
         return Ok(Vec::new());
     }
-    let market = sources::open(config).await;
-    refuse_revoked(&market.registries, name, &version, sha256.as_deref())?;
-    Ok(market.failures.iter().map(ToString::to_string).collect())
+    let registry_set = sources::open(config).await;
+    refuse_revoked(&registry_set.registries, name, &version, sha256.as_deref())?;
+    Ok(registry_set.failures.iter().map(ToString::to_string).collect())
 }
 
 fn version_of(installed: Installed, which: Which) -> Option<(Version, Option<String>)> {

@@ -1,5 +1,6 @@
-//! The registries that are configured, each with its root of trust, and how they are opened. A registry that cannot be opened
-//! is never skipped where something is chosen: what an earlier one has must not be taken from a later one.
+//! The configured registries, each with its root of trust, and how they are opened. A registry that cannot be
+//! opened is never skipped when a package is chosen: what an earlier registry has must not be taken from a
+//! later one.
 
 use std::{
     fmt, fs,
@@ -11,42 +12,42 @@ use tinybase_registry::{Limits, Location, Registry, Source};
 use super::InstallError;
 use crate::config::{BUNDLED_REGISTRY, Config};
 
-/// The folder beside the program with the registry that came with it.
+/// The folder of the bundled registry, next to the program.
 const BUNDLED_FOLDER: &str = "registry";
-/// The bundled registry's root of trust, in its folder: both are as trusted as the program.
+/// The bundled registry's root of trust, in its folder. Both are as trusted as the program.
 const BUNDLED_ROOT: &str = "root.json";
-/// In the folder of what the host keeps for itself: what was seen of each registry.
+/// The folder in the host's data that records what was seen of each registry.
 const DATASTORE_FOLDER: &str = "registries";
 
-/// The registries, as far as they could be opened.
+/// The registries that could be opened, and the failures.
 #[derive(Debug)]
-pub struct Market {
-    /// Those that were opened, in order.
+pub struct RegistrySet {
+    /// The opened registries, in order.
     pub registries: Vec<Registry>,
-    /// Why others were not.
-    pub failures: Vec<Unopened>,
+    /// The registries that failed to open, with the reason.
+    pub failures: Vec<RegistryFailure>,
 }
 
 /// A registry that could not be opened.
 #[derive(Debug)]
-pub struct Unopened {
-    /// What it is called here.
+pub struct RegistryFailure {
+    /// Its name in the configuration.
     pub registry: String,
-    /// Why; the words say which it is.
+    /// The reason. The message names the registry.
     pub error: InstallError,
 }
 
-impl fmt::Display for Unopened {
+impl fmt::Display for RegistryFailure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(out)
     }
 }
 
-impl Market {
-    /// All registries.
+impl RegistrySet {
+    /// Returns all registries.
     ///
     /// # Errors
-    /// The first failure, where there is one.
+    /// The first failure, if any.
     pub fn whole(self) -> Result<Vec<Registry>, InstallError> {
         match self.failures.into_iter().next() {
             Some(failure) => Err(failure.error),
@@ -55,16 +56,16 @@ impl Market {
     }
 }
 
-/// Opens every configured registry; one that has no root of trust is among the failures too.
-pub async fn open(config: &Config) -> Market {
-    let mut market = Market { registries: Vec::new(), failures: Vec::new() };
+/// Opens every configured registry. A registry without a root of trust counts as a failure.
+pub async fn open(config: &Config) -> RegistrySet {
+    let mut registry_set = RegistrySet { registries: Vec::new(), failures: Vec::new() };
     for (name, source) in configured(config) {
         match open_one(config, source).await {
-            Ok(registry) => market.registries.push(registry),
-            Err(error) => market.failures.push(Unopened { registry: name, error }),
+            Ok(registry) => registry_set.registries.push(registry),
+            Err(error) => registry_set.failures.push(RegistryFailure { registry: name, error }),
         }
     }
-    market
+    registry_set
 }
 
 async fn open_one(config: &Config, source: Result<Source, InstallError>) -> Result<Registry, InstallError> {
@@ -83,7 +84,8 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-/// The sources in their order, with their names; without any, the bundled one, where this program came with one.
+/// Returns the configured sources in order, with their names. If there are none, returns the bundled registry
+/// if the program has one.
 fn configured(config: &Config) -> Vec<(String, Result<Source, InstallError>)> {
     let listed = &config.extensions.registries;
     if listed.is_empty() {
@@ -108,7 +110,7 @@ fn bundled(folder: PathBuf) -> Result<Source, InstallError> {
         name: BUNDLED_REGISTRY.to_owned(),
         location: Location::Path(folder),
         root,
-        // It came with the program and is as old as that; there is no newer one behind it that could be withheld.
+        // It is as old as the program that it is bundled with. There is no newer one that could be withheld.
         allow_expired: true,
     })
 }

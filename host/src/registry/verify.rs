@@ -1,5 +1,5 @@
-//! The files of what is installed, held against the hash that was noted when it was installed. It opens no library, and changes
-//! nothing.
+//! Checks the files of installed extensions against the hashes recorded at installation. Opens no library and
+//! changes nothing.
 
 use serde::Serialize;
 
@@ -9,23 +9,23 @@ use crate::{
     plugins::{Plugins, lock_file::LockFile, package::Package, store::Installed},
 };
 
-/// Whether an extension is as it was installed.
+/// Whether an extension's files are unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
-    /// The extension.
+    /// The extension's name.
     pub name: String,
-    /// The version that is installed.
+    /// The installed version.
     pub version: String,
-    /// The hash of its package, as it was noted.
+    /// The recorded hash of its package.
     pub hash: String,
-    /// What differs; `None` where nothing does.
+    /// What differs; `None` if nothing does.
     pub problem: Option<String>,
 }
 
-/// Every file of one extension, or of all, in the order of installation. What is read is this machine's alone.
+/// Checks every file of one extension, or of all in order of installation. Only reads files of this machine.
 ///
 /// # Errors
-/// `extension_not_installed`; `lock_file_invalid`; what the database answers.
+/// `extension_not_installed`; `lock_file_invalid`; database errors.
 pub async fn verify(
     config: &Config,
     plugins: &Plugins,

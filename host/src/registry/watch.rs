@@ -1,5 +1,5 @@
-//! Looks by the clock, for as long as the server serves, whether a registry has revoked something that is installed. It tells of
-//! that, or has it disabled by the lifecycle; it installs nothing, and a registry that cannot be reached changes nothing.
+//! Checks periodically, while the server serves, whether a registry revoked an installed version. Logs it, or
+//! has the lifecycle disable the extension. Installs nothing, and an unreachable registry changes nothing.
 
 use std::{
     collections::BTreeSet,
@@ -9,28 +9,30 @@ use std::{
 
 use tokio::task::AbortHandle;
 
-use super::{Finding, InstallError, Market, audit, open};
+use super::{Finding, InstallError, RegistrySet, audit, open};
 use crate::{
     audit::Actor,
     config::{Config, Revoked},
-    observe::stats::EXTENSIONS,
+    metrics::stats::EXTENSIONS,
     plugins::{Plugins, lifecycle::Change, store::Installed},
 };
 
-/// The first look comes within this time: a server that was down meanwhile must not wait for long, and many that start at
-/// once must not ask at once.
+/// The first check comes within this time. A server that was down must not wait long, and many servers that
+/// start at once must not send requests at once.
 const FIRST_LOOK_MAX: Duration = Duration::from_secs(60);
-/// How soon a look that failed is taken again at first; the wait doubles with each further one, up to the interval.
+/// The first delay before a failed check is retried. It doubles with each further failure, up to the
+/// interval.
 const RETRY_FIRST: Duration = Duration::from_secs(60);
-/// By how much of an interval a look comes early at most.
+/// The maximum part of an interval by which a check comes early.
 const JITTER: f64 = 0.1;
 
-/// The job that looks. It ends when this is dropped.
+/// The periodic check. It ends when this is dropped.
 pub struct Watch(AbortHandle);
 
 impl Watch {
-    /// Starts the job, where registries are configured: the bundled one is as old as the program, and revokes nothing that came
-    /// with it. `None` where there is nothing to look at, or `extensions.audit_interval_ms` is 0. To be called within the runtime.
+    /// Starts the check if registries are configured. The bundled registry is as old as the program, and
+    /// revokes nothing that came with it. Returns `None` if there is nothing to check, or
+    /// `extensions.audit_interval_ms` is 0. Must be called within the runtime.
     pub fn start(config: Arc<Config>, plugins: Arc<Plugins>) -> Option<Watch> {
         let interval = Duration::from_millis(config.extensions.audit_interval_ms);
         if interval.is_zero() || config.extensions.registries.is_empty() {
@@ -55,7 +57,7 @@ impl Drop for Watch {
     }
 }
 
-/// How long until the next look, after so many in a row that failed.
+/// Returns the time until the next check, after `failed` failures in a row.
 fn wait_after(failed: u32, interval: Duration) -> Duration {
     match failed {
         0 => interval,
@@ -67,23 +69,24 @@ fn early(wait: Duration) -> Duration {
     wait.mul_f64(1.0 - rand::random::<f64>() * JITTER)
 }
 
-/// What one look leaves for the next.
+/// The state kept between checks.
 struct Looks {
     config: Arc<Config>,
     plugins: Arc<Plugins>,
-    /// What failed at the last look, so that it is logged once.
+    /// What failed in the last check, so that each failure is logged once.
     failing: BTreeSet<String>,
-    /// What was logged as revoked: name and version.
+    /// The revoked versions that were logged: name and version.
     told: BTreeSet<(String, String)>,
 }
 
 impl Looks {
-    /// Looks, and does what is to be done. Answers whether everything was reached, and done.
+    /// Checks and acts on the findings. Returns whether every registry was reached and every action
+    /// succeeded.
     async fn look(&mut self) -> bool {
-        let market = open(&self.config).await;
-        let unopened = market.failures.iter().map(|one| (one.registry.clone(), one.to_string()));
+        let registry_set = open(&self.config).await;
+        let unopened = registry_set.failures.iter().map(|one| (one.registry.clone(), one.to_string()));
         let mut faults: Vec<(String, String)> = unopened.collect();
-        match self.act(&market).await {
+        match self.act(&registry_set).await {
             Ok(undone) => faults.extend(undone),
             Err(error) => faults.push((error.code.to_string(), error.to_string())),
         }
@@ -93,19 +96,20 @@ impl Looks {
         is_whole
     }
 
-    /// Disables what was revoked, or tells of it. Answers what could not be disabled, with the reason.
-    async fn act(&mut self, market: &Market) -> Result<Vec<(String, String)>, InstallError> {
+    /// Logs revoked extensions and disables them if configured. Returns those that could not be disabled,
+    /// with the reason.
+    async fn act(&mut self, registry_set: &RegistrySet) -> Result<Vec<(String, String)>, InstallError> {
         let installed = self.plugins.store().all().await?;
-        let findings = audit(market, &installed);
+        let findings = audit(registry_set, &installed);
         let revoked = revoked(&findings, &installed);
         let count = revoked.len().try_into().unwrap_or(i64::MAX);
-        if market.failures.is_empty() {
+        if registry_set.failures.is_empty() {
             EXTENSIONS.revoked.store(count, Ordering::Relaxed);
             self.told.retain(|(name, version)| {
                 revoked.iter().any(|finding| (&finding.name, &finding.version) == (name, version))
             });
         } else {
-            // What a registry revoked is not forgotten while that cannot be asked.
+            // Revocations are not forgotten while their registry is unreachable.
             EXTENSIONS.revoked.fetch_max(count, Ordering::Relaxed);
         }
         let mut undone = Vec::new();
@@ -133,7 +137,7 @@ impl Looks {
         Ok(undone)
     }
 
-    /// Logs each fault once, and that it is over.
+    /// Logs each failure once, and when all are over.
     fn tell_faults(&mut self, faults: Vec<(String, String)>) {
         for (what, words) in &faults {
             if self.failing.contains(what) {
@@ -150,7 +154,7 @@ impl Looks {
     }
 }
 
-/// The findings of what was revoked and is enabled nevertheless.
+/// Returns the findings about revoked versions that are still enabled.
 pub fn revoked<'f>(findings: &'f [Finding], installed: &[Installed]) -> Vec<&'f Finding> {
     let is_enabled =
         |finding: &&Finding| installed.iter().any(|one| one.name == finding.name && one.is_enabled);

@@ -1,18 +1,18 @@
-//! Which rows are asked for: what a query may hold. It never reads the log.
+//! Parses the query of the request log into filters. It never reads the log.
 
 use crate::{
     error::ApiError,
-    time_log::{Condition, Filter, Given, PAGE_PARAMS, PageAsked},
+    log_query::{Condition, Filter, Given, PAGE_PARAMS, PageAsked},
 };
 
-/// The parameters that choose rows.
+/// The query parameters that filter rows.
 const FILTERS: [&str; 9] =
     ["method", "status", "route", "path", "user_id", "request_id", "min_duration_ms", "from", "to"];
 
-/// The longest time to filter by, in milliseconds: a day.
+/// The maximum duration to filter by, in milliseconds: one day.
 pub(super) const DURATION_MS_MAX: u64 = 86_400_000;
 
-/// Reads the query of a page.
+/// Parses the query of a page.
 ///
 /// # Errors
 /// 422 with every fault.

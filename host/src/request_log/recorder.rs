@@ -1,5 +1,5 @@
-//! Takes rows from requests without a wait, and writes what has gathered once a second as batches. What cannot be
-//! taken or written is dropped and counted; no request ever fails or waits for it.
+//! Takes rows from requests without waiting, and writes the collected rows in batches, once a second. Rows that cannot
+//! be queued or written are dropped and counted; no request ever fails or waits because of them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,22 +11,22 @@ use tokio::{
 };
 
 use super::{
-    Keep,
-    keep::Verdict,
+    Sampler,
     row::{Answered, Row, Unsent},
+    sampling::Verdict,
 };
-use crate::{config, observe::stats::REQUEST_LOG, sql::HostSql};
+use crate::{config, metrics::stats::REQUEST_LOG, sql::HostSql};
 
-/// How often what has gathered is written.
+/// The interval between writes.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
-/// How many rows wait to be written at most; further ones are dropped.
+/// The maximum number of rows in the queue; further ones are dropped.
 const QUEUE_ROWS_MAX: usize = 8192;
-/// How many rows one batch adds, so that other writers hardly wait.
+/// The maximum number of rows in one batch, so that other writers hardly wait.
 const BATCH_ROWS_MAX: usize = 200;
-/// How long the last rows may take to be written when the server ends, or when somebody reads the log.
+/// The maximum time for writing the last rows when the server ends, or when the log is read.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Takes rows. Copies share one queue.
+/// Records rows. Clones share one queue.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     shared: Arc<Shared>,
@@ -34,14 +34,14 @@ pub struct Recorder {
 
 #[derive(Debug)]
 struct Shared {
-    keep: Keep,
+    keep: Sampler,
     queue: mpsc::Sender<Row>,
-    /// The other end of the queue, held by whoever writes.
+    /// The receiver of the queue, locked by the writer.
     waiting: Mutex<mpsc::Receiver<Row>>,
     sql: HostSql,
 }
 
-/// The job that writes. It ends when this is dropped.
+/// The job that writes. Dropping this stops it.
 pub struct Writing(AbortHandle);
 
 impl Drop for Writing {
@@ -51,17 +51,17 @@ impl Drop for Writing {
 }
 
 impl Recorder {
-    /// A log in this database that keeps what the configuration asks for; nothing where it is switched off.
+    /// Creates a recorder for this database; `None` if the configuration disables the log.
     pub fn new(sql: HostSql, config: &config::RequestLog) -> Option<Recorder> {
-        config.enabled.then(|| Recorder::with_queue(sql, Keep::new(config), QUEUE_ROWS_MAX))
+        config.enabled.then(|| Recorder::with_queue(sql, Sampler::new(config), QUEUE_ROWS_MAX))
     }
 
-    fn with_queue(sql: HostSql, keep: Keep, rows_max: usize) -> Recorder {
+    fn with_queue(sql: HostSql, keep: Sampler, rows_max: usize) -> Recorder {
         let (queue, waiting) = mpsc::channel(rows_max);
         Recorder { shared: Arc::new(Shared { keep, queue, waiting: Mutex::new(waiting), sql }) }
     }
 
-    /// Starts to write. To be called within the runtime.
+    /// Starts the job. Must be called within the runtime.
     pub fn start(&self) -> Writing {
         let recorder = self.clone();
         let job = tokio::spawn(async move {
@@ -75,7 +75,7 @@ impl Recorder {
         Writing(job.abort_handle())
     }
 
-    /// Makes a row of an answered request that began at `started`, if it is worth one.
+    /// Creates a row for a request that began at `started` and has a response, if the sampler keeps it.
     pub fn note(&self, started: std::time::Instant, answered: &Answered<'_>) -> Option<Unsent> {
         match self.shared.keep.verdict(answered.method, answered.status, started, answered.time) {
             Verdict::Kept => Some(Unsent::new(Row::of(answered), self.clone())),
@@ -93,7 +93,7 @@ impl Recorder {
         }
     }
 
-    /// Writes what waits now, within a deadline.
+    /// Writes the rows that are queued now, within a deadline.
     pub async fn flush(&self) {
         let begun = Instant::now();
         if timeout(FLUSH_TIME_MAX, self.write()).await.is_err() {
@@ -101,7 +101,7 @@ impl Recorder {
         }
     }
 
-    /// Writes as many rows as wait now; those that come meanwhile are the next one's.
+    /// Writes as many rows as are queued now; rows added meanwhile are left for the next write.
     async fn write(&self) {
         let mut waiting = self.shared.waiting.lock().await;
         let mut left = waiting.len();
@@ -141,7 +141,7 @@ mod tests {
         sql::integer,
     };
 
-    /// Answers a request, whose answer is sent at once.
+    /// Records a request whose response is sent at once.
     fn answer(recorder: &Recorder, status: StatusCode) {
         let answered = Answered {
             method: &Method::GET,
@@ -167,7 +167,7 @@ mod tests {
             reads_per_second_max: 0,
             ..config::RequestLog::default()
         };
-        let recorder = Recorder::with_queue(sql.clone(), Keep::new(&config), 3);
+        let recorder = Recorder::with_queue(sql.clone(), Sampler::new(&config), 3);
         let counted = || (REQUEST_LOG.rows.get(), REQUEST_LOG.dropped.get());
         assert_eq!(counted(), (0, 0));
         for _ in 0..5 {

@@ -1,5 +1,5 @@
-//! Retention: rows that are older or more than the operator wants are deleted, few at a time, and of the older ones no more
-//! than an hour of the log in a minute, since the clock may be wrong. It never deletes others.
+//! Retention: deletes rows beyond the configured age or number, in small batches. Of the old rows it deletes at most
+//! one hour of the log per minute, because the clock may be wrong. It never deletes others.
 
 use std::time::Duration;
 
@@ -12,26 +12,26 @@ use crate::{
     sql::{HostSql, a_step_at_most, text, time_from_now},
 };
 
-/// How often rows are counted and old ones looked for.
+/// The interval between sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// How much of the log one look deletes for its age: a clock that is ahead for a minute takes the oldest hour and no more.
+/// The time span that one sweep deletes for age: if the clock is ahead for a minute, only the oldest hour is lost.
 const STEP_SECONDS: i64 = 3600;
-/// How many rows one batch deletes, so that other writers hardly wait.
+/// The maximum number of rows in one batch, so that other writers hardly wait.
 const DELETED_AT_ONCE_MAX: u64 = 500;
 
 const OLDEST: &str = "SELECT at FROM tb_request_log ORDER BY at LIMIT 1";
 const DELETE_OLD: &str = "DELETE FROM tb_request_log WHERE id IN \
      (SELECT id FROM tb_request_log WHERE at < ?1 ORDER BY at LIMIT ?2)";
-/// Ids have no gaps but where rows were deleted, so there are never more rows than this leaves.
+/// Ids only have gaps where rows were deleted, so at most `?1` rows remain.
 const DELETE_EXCESS: &str = "DELETE FROM tb_request_log WHERE id IN (SELECT id FROM tb_request_log \
      WHERE id <= (SELECT max(id) FROM tb_request_log) - ?1 ORDER BY id LIMIT ?2)";
 
-/// The job that keeps the log to its age and size. It ends when this is dropped.
+/// The job that limits the log's age and size. Dropping this stops it.
 pub struct Retention(AbortHandle);
 
 impl Retention {
-    /// Starts the job, which sweeps at once and then every minute. It works where the log is switched off too, since
-    /// what was logged before still ages. To be called within the runtime.
+    /// Starts the job, which sweeps at once and then every minute. It also runs if the log is disabled, because earlier
+    /// rows still age. Must be called within the runtime.
     pub fn start(sql: HostSql, config: &config::RequestLog) -> Retention {
         let (days, rows_max) = (config.retention_days, config.rows_max);
         let job = tokio::spawn(async move {
@@ -56,10 +56,10 @@ impl Drop for Retention {
     }
 }
 
-/// As [`sweep`], but of rows from before `keep_from` no more than the oldest hour that the log holds.
+/// Sweeps as [`sweep`] does, but deletes at most the oldest hour of the rows from before `keep_from`.
 ///
 /// # Errors
-/// Those of [`sweep`].
+/// As [`sweep`].
 pub async fn sweep_a_step(sql: &HostSql, keep_from: Option<&str>, rows_max: u64) -> Result<u64, DbError> {
     let oldest = match keep_from {
         Some(_) => sql.row(OLDEST, &[]).await?,
@@ -71,11 +71,11 @@ pub async fn sweep_a_step(sql: &HostSql, keep_from: Option<&str>, rows_max: u64)
     sweep(sql, keep_from.as_deref(), rows_max).await
 }
 
-/// Deletes rows from before `keep_from` (RFC 3339 UTC with microseconds), and the oldest of more than `rows_max`.
-/// Answers how many were deleted.
+/// Deletes rows from before `keep_from` (RFC 3339 UTC with microseconds), and the oldest rows beyond `rows_max`.
+/// Returns how many were deleted.
 ///
 /// # Errors
-/// What the database answers; what was deleted before stays so.
+/// Database errors; earlier deletions stay in place.
 pub async fn sweep(sql: &HostSql, keep_from: Option<&str>, rows_max: u64) -> Result<u64, DbError> {
     let mut deleted = 0;
     if let Some(keep_from) = keep_from {

@@ -12,12 +12,12 @@ use super::{Recorder, filter};
 use crate::{
     error::ApiError,
     http::{
-        Access, OwnRoutes,
+        Access, HostRoutes,
         extract::json_response,
         operation::{Operation, operation, schema},
     },
+    log_query::{self, Paging, TimeLog},
     sql::{HostSql, Row, integer, optional_text, text},
-    time_log::{self, Paging, TimeLog},
 };
 
 /// The scope that an application token needs to read the log.
@@ -34,8 +34,8 @@ struct RequestLog {
     recorder: Option<Recorder>,
 }
 
-/// Adds the route of the request log; `recorder` is the one that writes, where the log is on.
-pub fn routes(own: &mut OwnRoutes, sql: HostSql, recorder: Option<Recorder>) {
+/// Adds the route of the request log; `recorder` is set if the log is enabled.
+pub fn routes(own: &mut HostRoutes, sql: HostSql, recorder: Option<Recorder>) {
     let log = TimeLog::new(sql, "tb_request_log", COLUMNS);
     own.with(RequestLog { log, recorder }).route(
         Method::GET,
@@ -46,7 +46,7 @@ pub fn routes(own: &mut OwnRoutes, sql: HostSql, recorder: Option<Recorder>) {
     );
 }
 
-/// A row as it is answered.
+/// A row in a response.
 #[derive(Debug, Serialize)]
 struct Logged {
     id: i64,
@@ -92,10 +92,10 @@ struct Page {
 async fn page(State(state): State<RequestLog>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     let asked = filter::read_page(&query.unwrap_or_default())?;
     if let Some(recorder) = &state.recorder {
-        // What was answered a moment ago is looked for most.
+        // The latest rows are the ones most often looked for.
         recorder.flush().await;
     }
-    let (rows, paging) = state.log.page(&asked).await.map_err(time_log::too_large)?;
+    let (rows, paging) = state.log.page(&asked).await.map_err(log_query::too_large)?;
     let page = Page { requests: rows.iter().map(Logged::from_row).collect(), paging };
     Ok(json_response(StatusCode::OK, &page))
 }
@@ -120,7 +120,7 @@ fn row_schema() -> Json {
 }
 
 fn page_operation() -> Operation {
-    let text = json!({"type": "string", "maxLength": time_log::TEXT_BYTES_MAX});
+    let text = json!({"type": "string", "maxLength": log_query::TEXT_BYTES_MAX});
     let status = json!({"type": "string", "pattern": "^([1-5][0-9][0-9]|[1-5]xx)?$"});
     let duration = json!({"type": "integer", "minimum": 0, "maximum": filter::DURATION_MS_MAX});
     let listed = operation("listRequests", TAG, "Which requests were answered how, newest first")
@@ -133,5 +133,5 @@ fn page_operation() -> Operation {
         .query("min_duration_ms", duration, "Requests that took as long or longer.")
         .query("from", schema::time(), "Requests of this time and later.")
         .query("to", schema::time(), "Requests before this time.");
-    time_log::paged_operation(listed, "requests", row_schema())
+    log_query::paged_operation(listed, "requests", row_schema())
 }

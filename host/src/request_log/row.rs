@@ -1,5 +1,5 @@
-//! A row of the log: from an answered request to the statement that adds it. It decides what of a request is ever
-//! stored: no query, no header, no body.
+//! A row of the log, from a request with its response to the statement that inserts it. It decides what is stored of a
+//! request: never a query, a header or a body.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -8,31 +8,31 @@ use jiff::Timestamp;
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 
 use super::Recorder;
-use crate::{accounts::Caller, http::RequestId, observe::figures::micros, sql::stored_time};
+use crate::{accounts::Caller, http::RequestId, metrics::primitives::micros, sql::stored_time};
 
-/// The longest path that is stored, in bytes; of a longer one, its beginning is.
+/// The maximum length of a stored path in bytes; longer ones are truncated.
 const PATH_BYTES_MAX: usize = 512;
-/// The longest method that is stored, in bytes.
+/// The maximum length of a stored method in bytes.
 const METHOD_BYTES_MAX: usize = 32;
 
 const INSERT: &str = "INSERT INTO tb_request_log \
      (at, method, route, path, status, duration_us, user_id, token_id, address, request_id, bytes_out) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 
-/// A request and the head of its answer.
+/// A request and the head of its response.
 #[derive(Debug)]
 pub struct Answered<'r> {
     /// The method.
     pub method: &'r Method,
-    /// The target; its path alone is stored.
+    /// The target; only its path is stored.
     pub uri: &'r Uri,
-    /// The pattern of the route that took it.
+    /// The pattern of the matched route.
     pub route: Option<&'static str>,
-    /// The answer's status.
+    /// The response's status.
     pub status: StatusCode,
-    /// From the request's head to the answer's.
+    /// The time from the request's head to the response's.
     pub time: Duration,
-    /// Whose token was verified.
+    /// The caller of a verified token.
     pub caller: Option<&'r Arc<Caller>>,
     /// The client's address.
     pub client: IpAddr,
@@ -40,7 +40,7 @@ pub struct Answered<'r> {
     pub request_id: &'r RequestId,
 }
 
-/// A row that waits to be written.
+/// A row in the queue.
 #[derive(Debug)]
 pub(super) struct Row {
     at: Timestamp,
@@ -71,7 +71,7 @@ impl Row {
         }
     }
 
-    /// Adds the statement that stores it.
+    /// Adds the statement that inserts it.
     pub(super) fn push(&self, batch: &mut BatchWriter) {
         fn or_null(text: Option<&str>) -> ValueRef<'_> {
             text.map_or(ValueRef::Null, ValueRef::Text)
@@ -103,8 +103,7 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// A row whose answer is still being sent. It goes to the log when it is dropped, and so with its answer's body,
-/// however that ends.
+/// A row whose response is still being sent. It is queued on drop, that is with its response's body, however that ends.
 #[derive(Debug)]
 pub struct Unsent {
     row: Option<Row>,
@@ -116,7 +115,7 @@ impl Unsent {
         Unsent { row: Some(row), recorder }
     }
 
-    /// So many more bytes of the body are sent.
+    /// Counts more sent bytes of the body.
     pub fn sent(&mut self, bytes: usize) {
         if let Some(row) = &mut self.row {
             row.bytes_out += bytes as u64;

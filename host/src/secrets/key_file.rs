@@ -1,4 +1,4 @@
-//! A file that holds one key for its owner alone: made once, whole or not at all. It never looks at what the key is for.
+//! A file with one key that only its owner may read: created once, atomically. It does not interpret the key.
 
 use std::{
     fs,
@@ -13,22 +13,22 @@ const FOLDER_MODE: u32 = 0o700;
 /// Why a key file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
-    /// The system refused.
+    /// A system call failed.
     #[error("the {what} {} cannot be {did}: {cause}", .path.display())]
     Io {
-        /// Which key it is.
+        /// The description of the key.
         what: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What was tried.
+        /// The attempted operation.
         did: &'static str,
-        /// The system's answer.
+        /// The system's error.
         cause: io::Error,
     },
     /// Others may read the file.
     #[error("the {what} {} can be read by others (mode {mode:o}); run: chmod 600 {0}", .path.display())]
     Exposed {
-        /// Which key it is.
+        /// The description of the key.
         what: &'static str,
         /// The file.
         path: PathBuf,
@@ -37,7 +37,8 @@ pub enum KeyFileError {
     },
 }
 
-/// The text in `folder/name`, which holds the key `what` in words; where there is none, `make` says what to write.
+/// Returns the text in `folder/name`, which contains the key that `what` describes. If there is no such file, writes
+/// what `make` returns.
 ///
 /// # Errors
 /// [`KeyFileError`].
@@ -66,7 +67,8 @@ pub fn read_or_create(
     fs::read_to_string(&path).map_err(io("read"))
 }
 
-/// Writes a new key beside its place and links it there, so that no one ever reads half of it and the first of two wins.
+/// Writes a new key to a temporary file and links it into place, so that nobody ever reads half of it, and the first of
+/// two processes wins.
 fn create(folder: &Path, name: &str, content: &str) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
     fs::set_permissions(folder, fs::Permissions::from_mode(FOLDER_MODE))?;

@@ -1,5 +1,5 @@
-//! Small secrets at rest: sealed under one key of the host before they are stored, opened where they are used. It never
-//! stores one itself, and never shows the key.
+//! Small secrets at rest: sealed under one key of the host before they are stored, opened when they are used. It never
+//! stores a secret itself, and never exposes the key.
 
 mod key_file;
 mod secret;
@@ -20,37 +20,37 @@ use sha2::{Digest, Sha256};
 pub use key_file::{KeyFileError, read_or_create};
 pub use secret::Secret;
 
-/// The variable that holds the key in place of the file.
+/// The variable with the key, which takes precedence over the file.
 pub const KEY_VARIABLE: &str = "TINYBASE_SECRET_KEY";
 
 const FILE_NAME: &str = "secret.key";
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
-/// How much of the key's hash tells one key from another.
+/// The number of bytes of the key's hash that identify the key.
 const KEY_ID_BYTES: usize = 6;
-/// What every sealed text begins with: how it was sealed.
+/// The prefix of every sealed text: the version of the format.
 const VERSION: &str = "v1";
 
-/// Why there is no key to seal with, or why a sealed secret does not open.
+/// Why there is no key to seal with, or why a sealed secret cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
     /// The key file cannot be used.
     #[error(transparent)]
     File(#[from] KeyFileError),
-    /// What should be a key is none.
+    /// The key is malformed.
     #[error(
         "{place} is no key of {KEY_BYTES} bytes in hexadecimal or base64; restore it from a backup: what was sealed under it is lost without it"
     )]
     Malformed {
-        /// The variable or the file.
+        /// The name of the variable or the file.
         place: String,
     },
-    /// It was sealed under another key.
+    /// The secret was sealed under another key.
     #[error(
         "this secret was sealed under another key; restore the key file, or set {KEY_VARIABLE} to the key of that time"
     )]
     OtherKey,
-    /// It is not what was sealed, or was sealed for another purpose.
+    /// The sealed text was changed, or was sealed for another purpose.
     #[error("this secret was changed since it was sealed, or belongs to something else")]
     Damaged,
 }
@@ -58,12 +58,12 @@ pub enum VaultError {
 /// Seals and opens small secrets.
 pub struct Vault {
     cipher: XChaCha20Poly1305,
-    /// What further keys are derived from.
+    /// Derives further keys.
     deriving: Hmac<Sha256>,
     key_id: String,
 }
 
-/// Shows nothing.
+/// Shows no contents.
 impl std::fmt::Debug for Vault {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Vault")
@@ -71,7 +71,8 @@ impl std::fmt::Debug for Vault {
 }
 
 impl Vault {
-    /// A vault under the key in [`KEY_VARIABLE`], else under the one in `folder`, made now if there is none.
+    /// Returns a vault with the key in [`KEY_VARIABLE`], or else with the one in `folder`, which is created if there is
+    /// none.
     ///
     /// # Errors
     /// [`VaultError::File`], [`VaultError::Malformed`].
@@ -98,13 +99,13 @@ impl Vault {
         })
     }
 
-    /// What tells its key from another; nothing of it is secret.
+    /// Returns the id of its key, which is not secret.
     pub fn key_id(&self) -> &str {
         &self.key_id
     }
 
-    /// A key of its own for `purpose`, the same wherever the vault has the same key. It tells nothing of the vault's key, nor
-    /// of a key for another purpose.
+    /// Returns a separate key for `purpose`, the same for all vaults with the same key. It reveals nothing about the
+    /// vault's key, nor about a key for another purpose.
     pub fn derive(&self, purpose: &str) -> [u8; KEY_BYTES] {
         let mut deriving = self.deriving.clone();
         deriving.update(b"tinybase derived key\0");
@@ -112,8 +113,8 @@ impl Vault {
         deriving.finalize().into_bytes().into()
     }
 
-    /// `plain` as a text that can be stored. It opens again for the same `purpose` alone: a name such as
-    /// `totp:USER_ID`, so that a secret that was copied to another row is of no use there.
+    /// Seals `plain` as a text that can be stored. It can be opened only for the same `purpose`: a name such as
+    /// `totp:USER_ID`, so that a secret that was copied to another row is useless there.
     pub fn seal(&self, purpose: &str, plain: &[u8]) -> String {
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let payload = Payload { msg: plain, aad: purpose.as_bytes() };
@@ -122,7 +123,7 @@ impl Vault {
         format!("{VERSION}.{}.{}", self.key_id, URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat()))
     }
 
-    /// What was sealed for `purpose`.
+    /// Opens what was sealed for `purpose`.
     ///
     /// # Errors
     /// [`VaultError::OtherKey`], [`VaultError::Damaged`].
@@ -143,7 +144,7 @@ impl Vault {
     }
 }
 
-/// 64 hexadecimal digits, or base64 in either alphabet, with or without padding.
+/// Parses 64 hexadecimal digits, or base64 in either alphabet, with or without padding.
 fn read_key(text: &str) -> Option<[u8; KEY_BYTES]> {
     if text.len() == 2 * KEY_BYTES && text.bytes().all(|letter| letter.is_ascii_hexdigit()) {
         let digit = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).ok();

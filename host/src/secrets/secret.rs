@@ -1,5 +1,5 @@
-//! A text that is never shown: a password's hash, a token, a secret of the configuration. It is written out where it is
-//! answered to whom it belongs, and by nothing that debugs.
+//! A text that is never shown: a password hash, a token, a secret of the configuration. It is serialized for responses
+//! to its owner, but never in debug output.
 
 use serde::{Serialize, Serializer};
 
@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 pub struct Secret(String);
 
 impl Secret {
-    /// The text itself.
+    /// Returns the text itself.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -26,7 +26,7 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// As the text itself, for the answer to whom it belongs.
+/// Serializes the text itself, for a response to its owner.
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)

@@ -1,5 +1,5 @@
-//! Settings as the administration sees and changes them, and what they were before. Each change is one batch with its
-//! history and its entry in the audit log; of two changes at once, the later one is checked against the earlier.
+//! Shows and changes settings for the administration, and keeps their history. Each change is one batch with its
+//! history and its audit log entry; of two concurrent changes, the later one is checked against the earlier.
 
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
@@ -21,13 +21,14 @@ use crate::{
     sql::{Row, integer, optional_text, text},
 };
 
-/// How often a change is tried again because the settings were changed by somebody else meanwhile.
+/// The maximum number of attempts, if others change the settings concurrently.
 const ATTEMPTS_MAX: usize = 8;
 
-/// How many changes are remembered; the oldest are forgotten first. The audit log remembers them for its own time.
+/// The maximum number of changes in the history; the oldest are deleted first. The audit log keeps them for its own
+/// time.
 pub const HISTORY_ROWS_MAX: i64 = 10_000;
 
-/// All settings of the host in one read, with their version.
+/// Reads all settings of the host with their version.
 const STORED: &str = "SELECT v.version, v.updated_at, s.key, s.value FROM tb_settings_state v \
      LEFT JOIN tb_settings s ON s.key NOT LIKE 'ext.%'";
 const NEXT_VERSION: &str =
@@ -37,7 +38,7 @@ const REMEMBER: &str = "INSERT INTO tb_settings_history \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 const FORGET: &str =
     "DELETE FROM tb_settings_history WHERE id <= (SELECT max(id) FROM tb_settings_history) - ?1";
-// A parameter has its type of what it is compared with first, so that is not NULL.
+// PostgreSQL infers a parameter's type from its first comparison, so that must not be with NULL.
 const HISTORY_COUNT: &str = "SELECT count(*) FROM tb_settings_history WHERE setting = ?1 OR ?1 IS NULL";
 const HISTORY: &str = "SELECT id, changed_at, actor_kind, actor_id, actor_name, setting, value_from, value_to \
      FROM tb_settings_history WHERE setting = ?1 OR ?1 IS NULL ORDER BY id DESC LIMIT ?2 OFFSET ?3";
@@ -45,13 +46,13 @@ const HISTORY: &str = "SELECT id, changed_at, actor_kind, actor_id, actor_name, 
 /// One change of one setting.
 #[derive(Debug, Clone, Serialize)]
 pub struct HistoryEntry {
-    /// Its number; later changes have higher ones.
+    /// The number; later changes have higher ones.
     pub id: i64,
-    /// When, RFC 3339 UTC.
+    /// When it was made, RFC 3339 UTC.
     pub changed_at: String,
-    /// By whom.
+    /// Who made it.
     pub changed_by: ChangedBy,
-    /// The setting's name.
+    /// The name of the setting.
     pub setting: String,
     /// The value before; null for a secret.
     pub from: Json,
@@ -70,29 +71,29 @@ pub struct ChangedBy {
     pub name: String,
 }
 
-/// A page of changes, the last first.
+/// A page of changes, latest first.
 #[derive(Debug, Clone, Serialize)]
 pub struct HistoryAnswer {
     /// The changes of the page.
     pub history: Vec<HistoryEntry>,
-    /// How many there are in all.
+    /// The total number of changes.
     pub total: i64,
-    /// The most changes of the page.
+    /// The maximum number of changes in the page.
     pub limit: u64,
-    /// How many were left out first.
+    /// The number of skipped changes.
     pub offset: u64,
 }
 
-/// The settings as they are answered.
+/// The settings as in the response.
 #[derive(Debug, Clone)]
 pub struct Shown {
-    /// By their names, with `updated_at`.
+    /// The values by name, with `updated_at`.
     pub settings: Map<String, Json>,
-    /// The tag of this state.
+    /// The entity tag of this state.
     pub tag: String,
 }
 
-/// What is stored at one moment.
+/// The stored settings at one moment.
 struct Stored {
     version: i64,
     updated_at: String,
@@ -108,7 +109,7 @@ impl Stored {
         etag::tag(&[&self.version.to_string(), &self.updated_at])
     }
 
-    /// The settings as they are answered: every one but the secrets, of which it tells whether there is one.
+    /// Returns the settings for the response: all but the secrets, for which it returns only whether they are set.
     fn answer(&self) -> Shown {
         let shown = FIELDS.iter().map(|field| match field.is_secret() {
             true => (format!("{}_is_set", field.name), self.values.contains_key(field.name).into()),
@@ -119,7 +120,7 @@ impl Stored {
     }
 }
 
-/// A change of one setting that makes a difference.
+/// An effective change of one setting.
 struct Change {
     field: &'static Field,
     from: Json,
@@ -127,7 +128,7 @@ struct Change {
 }
 
 impl Change {
-    /// What is answered of the values: of a secret, that it was changed.
+    /// Returns the values for the history: for a secret, only that it was changed.
     fn told(&self) -> (Json, Json) {
         match (self.field.is_secret(), self.to.is_null()) {
             (false, true) => (self.from.clone(), self.field.default()),
@@ -139,19 +140,19 @@ impl Change {
 }
 
 impl Settings {
-    /// The settings as the administration sees them, with `updated_at`.
+    /// Returns the settings for the administration, with `updated_at`.
     ///
     /// # Errors
-    /// What the database answers.
+    /// Those of the database.
     pub async fn shown(&self) -> Result<Shown, ApiError> {
         Ok(self.stored().await?.answer())
     }
 
-    /// Changes what `asked` names, together or not at all; null goes back to the default. Holds at once, without a
+    /// Changes the settings in `asked` atomically; null restores the default. Takes effect immediately, without a
     /// restart.
     ///
     /// # Errors
-    /// 422 for an unknown setting and a value of another form; 412 `precondition_failed`; 400 `timezone_unknown`,
+    /// 422 for an unknown setting or a malformed value; 412 `precondition_failed`; 400 `timezone_unknown`,
     /// `interval_too_small`, `redirect_url_invalid` and `portal_redirects_missing`.
     pub async fn change(
         &self,
@@ -187,10 +188,10 @@ impl Settings {
         ))
     }
 
-    /// A page of what was changed, of one setting or of all.
+    /// Returns a page of changes, of one setting or of all.
     ///
     /// # Errors
-    /// What the database answers.
+    /// Those of the database.
     pub async fn history(&self, setting: Option<&str>, page: Page) -> Result<HistoryAnswer, ApiError> {
         let number = |number: u64| Value::from(i64::try_from(number).unwrap_or(i64::MAX));
         let total = self.sql.scan(HISTORY_COUNT, &[setting.into()]).await?;
@@ -245,7 +246,7 @@ impl Settings {
     }
 }
 
-/// The changes that make a difference. Whether a secret is another one is not looked at: it is sealed.
+/// Returns the effective changes. A new value for a secret always counts, since the sealed one is not compared.
 fn differences(stored: &Stored, wanted: &[(&'static Field, Json)]) -> Vec<Change> {
     let changes =
         wanted.iter().map(|(field, to)| Change { field, from: stored.value(field), to: to.clone() });

@@ -1,9 +1,9 @@
-//! Every setting of the host that an admin changes while the server runs: its name, form and default, declared once. It
+//! Declares all settings of the host that an admin can change at run time, each once: its name, form and default. It
 //! never reads or writes one.
 
 use serde_json::{Value as Json, json};
 
-/// What values a setting takes.
+/// The form of a setting's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// A name that is not blank, of at most 100 characters.
@@ -18,26 +18,26 @@ pub enum Form {
     Count,
     /// Text of at most 255 characters.
     Text,
-    /// A colour of CSS: `#1a2b3c` or a name.
+    /// A CSS colour: `#1a2b3c` or a name.
     Color,
-    /// An absolute URL of HTTP.
+    /// An absolute HTTP URL.
     Url,
-    /// An absolute URL of HTTP, or a path of this server.
+    /// An absolute HTTP URL, or a path of this server.
     Image,
-    /// An absolute URL of HTTP that does not lead into the administration.
+    /// An absolute HTTP URL that does not lead to the administration.
     Redirect,
-    /// Text that is stored sealed and never answered.
+    /// Text that is stored sealed and never returned.
     Secret,
 }
 
 /// A setting.
 #[derive(Debug, Clone, Copy)]
 pub struct Field {
-    /// Its name, which is its key in the table as well.
+    /// The name, which is also its key in the table.
     pub name: &'static str,
-    /// What values it takes.
+    /// The form of its values.
     pub form: Form,
-    /// Its value where none is stored.
+    /// The value if none is stored.
     default: Default,
 }
 
@@ -50,7 +50,7 @@ enum Default {
 }
 
 impl Field {
-    /// Its value where none is stored.
+    /// Returns its value if none is stored.
     pub fn default(&self) -> Json {
         match self.default {
             Default::None => Json::Null,
@@ -60,17 +60,17 @@ impl Field {
         }
     }
 
-    /// Whether it is never answered.
+    /// Whether it is never returned.
     pub fn is_secret(&self) -> bool {
         self.form == Form::Secret
     }
 
-    /// The setting of this name.
+    /// Returns the setting with this name.
     pub fn named(name: &str) -> Option<&'static Field> {
         FIELDS.iter().find(|field| field.name == name)
     }
 
-    /// The JSON Schema of its value in an answer.
+    /// Returns the JSON Schema of its value in a response.
     pub fn schema(&self) -> Json {
         let mut schema = match self.form {
             Form::Flag => json!({"type": "boolean"}),
@@ -91,7 +91,7 @@ impl Field {
         schema
     }
 
-    /// The most characters of a text.
+    /// Returns the maximum number of characters of a text.
     pub(super) fn chars_max(&self) -> usize {
         match self.form {
             Form::Name => NAME_CHARS_MAX,
@@ -102,26 +102,26 @@ impl Field {
     }
 }
 
-/// The largest number of a setting: what still is a number of minutes in 100 years.
+/// The largest number of a setting: the minutes in 100 years of 365 days.
 pub(super) const NUMBER_MAX: i64 = 52_560_000;
 const NAME_CHARS_MAX: usize = 100;
 const TEXT_CHARS_MAX: usize = 255;
 const URL_CHARS_MAX: usize = 2000;
 const SECRET_CHARS_MAX: usize = 1000;
 
-/// Whether the pages to sign in are served.
+/// Whether the sign-in pages are served.
 pub(super) const PORTAL_ENABLED: &str = "auth_portal_enabled";
-/// Where the pages lead, which must be known before they are served.
+/// The redirect targets of the pages, which must be set before the pages are served.
 pub(super) const PORTAL_REDIRECTS: [&str; 2] =
     ["auth_portal_login_redirect_url", "auth_portal_register_redirect_url"];
-/// How many minutes lie between two collections of the metrics.
+/// The minutes between two collections of the metrics.
 pub const METRICS_INTERVAL: &str = "metrics_collection_interval";
 
 const fn field(name: &'static str, form: Form, default: Default) -> Field {
     Field { name, form, default }
 }
 
-/// Every setting, in the order in which they are answered.
+/// All settings, in the order of the response.
 pub const FIELDS: &[Field] = &[
     field(super::INSTANCE_NAME, Form::Name, Default::Text("TinyBase")),
     field(super::ALLOW_PUBLIC_REGISTRATION, Form::Flag, Default::Flag(true)),

@@ -1,4 +1,4 @@
-//! Which values a setting takes, and which settings go together. It never reads or writes one.
+//! Validates the values of settings, and their combinations. It never reads or writes one.
 
 use http::Uri;
 use jiff::tz::TimeZone;
@@ -12,18 +12,18 @@ use crate::{
     http::extract::unknown_name,
 };
 
-/// What is wrong with one value.
+/// An error of one value.
 enum Wrong {
-    /// Its form: a 422 that names the place.
+    /// The form is wrong: a 422 that names the place.
     Form(String, &'static str),
-    /// What it says: a 400 with a code of its own.
+    /// The content is wrong: a 400 with its own code.
     Content(&'static str, String),
 }
 
-/// The change as it is stored: every value in its one form, null where a setting goes back to its default.
+/// Returns the change as it is stored: values in canonical form, null where a setting returns to its default.
 ///
 /// # Errors
-/// 422 with every fault of form, an unknown setting among them; else 400 for the first fault of content:
+/// 422 with all errors of form, including unknown settings; otherwise 400 for the first error of content:
 /// `timezone_unknown`, `interval_too_small` or `redirect_url_invalid`.
 pub(super) fn checked(asked: Map<String, Json>) -> Result<Vec<(&'static Field, Json)>, ApiError> {
     let (mut values, mut faults, mut refused) = (Vec::new(), Vec::new(), None);
@@ -49,7 +49,7 @@ pub(super) fn checked(asked: Map<String, Json>) -> Result<Vec<(&'static Field, J
     refused.map_or(Ok(values), Err)
 }
 
-/// What settings must be together.
+/// Checks settings that depend on each other.
 ///
 /// # Errors
 /// 400 `portal_redirects_missing`.
@@ -116,7 +116,7 @@ fn check_text(form: Form, text: &str) -> Result<String, Wrong> {
     }
 }
 
-/// The zone's name as the database spells it.
+/// Returns the zone's name as spelled in the time zone database.
 fn timezone(text: &str) -> Result<String, Wrong> {
     let zone = TimeZone::get(text).ok();
     zone.as_ref().and_then(TimeZone::iana_name).map(str::to_owned).ok_or_else(|| {
@@ -124,7 +124,7 @@ fn timezone(text: &str) -> Result<String, Wrong> {
     })
 }
 
-/// Whether `text` is a colour as CSS writes it: digits or a name.
+/// Whether `text` is a CSS colour: digits or a name.
 pub(crate) fn is_color(text: &str) -> bool {
     match text.strip_prefix('#') {
         Some(digits) => {
@@ -138,7 +138,7 @@ fn is_own_path(text: &str) -> bool {
     text.starts_with('/') && !text.starts_with("//") && is_plain(text)
 }
 
-/// Whether a browser that follows the URL asks for `/admin` or something below, on whatever host.
+/// Whether a browser that follows the URL requests `/admin` or a path below, on any host.
 fn leads_into_admin(text: &str) -> bool {
     let path = text.parse::<Uri>().map(|uri| uri.path().to_owned()).unwrap_or_default();
     let decoded = percent_decode_str(&path).decode_utf8_lossy().to_lowercase();
@@ -159,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    /// The values as they are stored, or the code, or the kind of the first fault.
+    /// Returns the stored values, or the code, or the kind of the first error.
     fn outcome(asked: &Json) -> String {
         match checked(asked.as_object().unwrap().clone()) {
             Ok(values) => values.iter().map(|(_, value)| value.to_string()).collect::<Vec<_>>().join(" "),

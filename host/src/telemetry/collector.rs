@@ -1,5 +1,5 @@
-//! Sends what was gathered to the collector, over plain HTTP and from the thread that gathers it. It says once that
-//! the collector cannot be reached, and once that it can again.
+//! Sends spans to the collector, over plain HTTP and on the thread that gathers them. It logs once when the collector
+//! becomes unreachable, and once when it is reachable again.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -10,9 +10,9 @@ use futures_util::future::BoxFuture;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use ureq::Agent;
 
-/// How long the collector may take to answer.
+/// The time limit for a response of the collector.
 pub(super) const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
-/// The largest answer of the collector that is read, in bytes; it has little to say.
+/// The maximum number of bytes read of a collector's response, which is short.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
 
 /// A client of the collector.
@@ -28,7 +28,7 @@ impl Collector {
             .http_status_as_error(false)
             .timeout_global(Some(ANSWER_WAIT_MAX))
             .max_redirects(0)
-            // It is near; the environment's proxy is for what is far.
+            // The collector is nearby; the environment's proxy is for remote servers.
             .proxy(None)
             .user_agent(concat!("tinybase/", env!("CARGO_PKG_VERSION")))
             .build();
@@ -69,7 +69,7 @@ impl HttpClient for Collector {
         'c: 'f,
         Self: 'f,
     {
-        // It may block: the one who polls this is a thread of its own.
+        // It may block, because it is polled on its own thread.
         Box::pin(async move {
             let sent = self.send(request);
             self.note(&sent);

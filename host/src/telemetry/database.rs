@@ -1,5 +1,5 @@
-//! The database with a span around each call that a traced request makes. It never writes a statement or a value into
-//! a span.
+//! Wraps the database with a span around each call that a traced request makes. It never records a statement or a
+//! value.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -8,9 +8,11 @@ use jiff::Timestamp;
 use tracing::{Instrument, Span, field::Empty};
 
 use super::TARGET;
-use crate::db::{Answer, Attached, Database, DbError, Engine, ExtensionRights, Query, Scope, Transaction};
+use crate::db::{
+    Database, DbError, DbFuture, Engine, ExtensionRights, Query, ScopedBatch, SqlOwner, Transaction,
+};
 
-/// A database whose calls are seen in traces.
+/// A database whose calls are traced.
 pub struct Traced(Arc<dyn Database>);
 
 impl Traced {
@@ -19,15 +21,15 @@ impl Traced {
         Arc::new(Traced(inner))
     }
 
-    /// Begins a span, which is none outside of a traced request.
-    fn span(&self, name: &'static str, scope: &Scope) -> Span {
+    /// Starts a span, which is disabled outside of a traced request.
+    fn span(&self, name: &'static str, scope: &SqlOwner) -> Span {
         let system = match self.0.engine() {
             Engine::Sqlite => "sqlite",
             Engine::Postgres => "postgresql",
         };
         let scope = match scope {
-            Scope::Host => "host",
-            Scope::Extension(name) => name,
+            SqlOwner::Host => "host",
+            SqlOwner::Extension(name) => name,
         };
         tracing::trace_span!(
             target: TARGET,
@@ -42,17 +44,17 @@ impl Traced {
     }
 }
 
-/// Awaits what is not there yet within the span, and notes how it ended.
-fn within<T: Send + 'static>(span: Span, answer: Answer<T>) -> Answer<T> {
+/// Awaits a pending result within the span, and records how it ended.
+fn within<T: Send + 'static>(span: Span, answer: DbFuture<T>) -> DbFuture<T> {
     if span.is_disabled() {
         return answer;
     }
     match answer {
-        Answer::Ready(result) => {
+        DbFuture::Ready(result) => {
             result.iter().for_each(|result| note(&span, result));
-            Answer::Ready(result)
+            DbFuture::Ready(result)
         }
-        Answer::Later(later) => Answer::Later(Box::pin(async move {
+        DbFuture::Later(later) => DbFuture::Later(Box::pin(async move {
             let result = later.instrument(span.clone()).await;
             note(&span, &result);
             result
@@ -72,19 +74,24 @@ impl Database for Traced {
         self.0.engine()
     }
 
-    fn query(&self, query: Query<'_>) -> Answer<Vec<u8>> {
+    fn query(&self, query: Query<'_>) -> DbFuture<Vec<u8>> {
         let span = self.span("db.query", query.scope);
         within(span, self.0.query(query))
     }
 
-    fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<Attached>) -> Answer<Vec<u8>> {
+    fn apply_attached(
+        &self,
+        scope: &SqlOwner,
+        batch: Vec<u8>,
+        attached: Vec<ScopedBatch>,
+    ) -> DbFuture<Vec<u8>> {
         let span = self.span("db.apply", scope);
         within(span, self.0.apply_attached(scope, batch, attached))
     }
 
     fn begin(
         &self,
-        scope: &Scope,
+        scope: &SqlOwner,
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>> {
         let span = self.span("db.begin", scope);
@@ -111,8 +118,8 @@ impl Database for Traced {
         self.0.now()
     }
 
-    fn foreign_changes(&self) -> u64 {
-        self.0.foreign_changes()
+    fn external_change_count(&self) -> u64 {
+        self.0.external_change_count()
     }
 
     fn shut_down(&self) -> BoxFuture<'static, ()> {

@@ -1,5 +1,5 @@
-//! Traces for OpenTelemetry: one span a request that is chosen, and below it what extensions and the database did for
-//! it. Where no collector is configured nothing of this is built, and no request ever waits for a collector.
+//! Traces for OpenTelemetry: one span per sampled request, with child spans for the work of extensions and the
+//! database. If no collector is configured nothing of this is set up, and no request ever waits for a collector.
 
 mod collector;
 mod database;
@@ -10,8 +10,8 @@ pub use database::Traced;
 pub use pipeline::{Telemetry, TelemetryError};
 pub use request::{RequestSpan, Requests};
 
-/// The target of every span that is sent to a collector, and of none that the log shows.
+/// The target of all spans that are sent to a collector; the log shows none of them.
 pub const TARGET: &str = "tinybase_trace";
 
-/// The span of a request that is chosen; spans below it are made only within one.
+/// The name of the span of a sampled request; its child spans are only created within it.
 const REQUEST: &str = "traced_request";

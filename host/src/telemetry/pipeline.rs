@@ -1,5 +1,5 @@
-//! How spans get from the process to the collector: the layer that takes them, the bounded queue, the thread that sends.
-//! It never decides which request is traced.
+//! Delivers spans to the collector: the layer that receives them, the bounded queue, the thread that sends them. It
+//! never decides which request is traced.
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ use super::{
 };
 use crate::config;
 
-/// How many spans wait to be sent at most; further ones are dropped.
+/// The maximum number of spans that wait to be sent; further ones are dropped.
 const QUEUE_SPANS_MAX: usize = 8192;
-/// How many spans are sent at once.
+/// The maximum number of spans that are sent at once.
 const BATCH_SPANS_MAX: usize = 512;
-/// How long spans wait to be sent with others.
+/// How long spans wait to be sent together.
 const SEND_EVERY: Duration = Duration::from_secs(2);
-/// How long the last spans may take to be sent when the server ends.
+/// The time limit for sending the last spans at shutdown.
 const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// Why traces cannot be sent.
@@ -36,17 +36,17 @@ const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(3);
 #[error("traces cannot be sent to telemetry.otlp_endpoint: {0}")]
 pub struct TelemetryError(#[from] ExporterBuildError);
 
-/// Traces that are sent to a collector.
+/// Sends traces to a collector.
 pub struct Telemetry {
     provider: SdkTracerProvider,
     sample_ratio: f64,
 }
 
 impl Telemetry {
-    /// Prepares what the configuration asks for; nothing where it names no collector.
+    /// Prepares what is configured; returns `None` if no collector is.
     ///
     /// # Errors
-    /// An endpoint that is no URL.
+    /// If the endpoint is not a URL.
     pub fn new(config: &config::Telemetry) -> Result<Option<Telemetry>, TelemetryError> {
         if config.otlp_endpoint.is_empty() {
             return Ok(None);
@@ -69,13 +69,13 @@ impl Telemetry {
         let provider = SdkTracerProvider::builder()
             .with_span_processor(processor)
             .with_resource(resource.build())
-            // Which requests are traced is decided before a span is made.
+            // Sampling happens before a span is created.
             .with_sampler(Sampler::AlwaysOn)
             .build();
         Ok(Some(Telemetry { provider, sample_ratio: config.sample_ratio }))
     }
 
-    /// What takes the spans, beside the log.
+    /// Returns the layer that receives the spans, in addition to the log.
     pub fn layer(&self) -> Box<dyn Layer<Registry> + Send + Sync> {
         tracing_opentelemetry::layer()
             .with_tracer(self.provider.tracer("tinybase"))
@@ -89,12 +89,12 @@ impl Telemetry {
             .boxed()
     }
 
-    /// What chooses requests and begins their spans.
+    /// Returns the sampler, which starts the spans of requests.
     pub fn requests(&self) -> Requests {
         Requests::new(self.sample_ratio)
     }
 
-    /// Sends what waits, within a deadline. Spans that end later are lost.
+    /// Sends the pending spans, within a deadline. Spans that end later are lost.
     pub async fn shut_down(self) {
         let shut =
             tokio::task::spawn_blocking(move || self.provider.shutdown_with_timeout(SHUTDOWN_TIME_MAX));
@@ -107,7 +107,7 @@ impl Telemetry {
 type IsTaken = fn(&Metadata<'_>, &Context<'_, Registry>) -> bool;
 type MayBeTaken = fn(&'static Metadata<'static>) -> Interest;
 
-/// Spans of a request that is chosen, and those within it.
+/// Selects the spans of sampled requests, and those within them.
 fn filter() -> DynFilterFn<Registry, IsTaken, MayBeTaken> {
     fn is_taken(metadata: &Metadata<'_>, context: &Context<'_, Registry>) -> bool {
         metadata.is_span()

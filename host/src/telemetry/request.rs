@@ -1,5 +1,5 @@
-//! The span of a request: whether there is one, whose trace it continues, and what it says. It never holds a query, a
-//! header or a body.
+//! The span of a request: whether there is one, whose trace it continues, and its attributes. It never contains a
+//! query, a header or a body.
 
 use std::net::IpAddr;
 
@@ -13,16 +13,16 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use super::{REQUEST, TARGET};
 use crate::http::RequestId;
 
-/// The header by which a caller's trace is continued.
+/// The header with a caller's trace to continue.
 const TRACEPARENT: &str = "traceparent";
 
-/// Chooses requests to trace.
+/// Samples requests to trace.
 #[derive(Debug, Clone, Copy)]
 pub struct Requests {
     sample_ratio: f64,
 }
 
-/// The span of a request that is traced. It ends when this is dropped.
+/// The span of a traced request. It ends when this is dropped.
 #[derive(Debug)]
 pub struct RequestSpan {
     span: Span,
@@ -30,12 +30,12 @@ pub struct RequestSpan {
 }
 
 impl Requests {
-    /// Traces this part of the requests that continue no trace: 0 none, 1 all.
+    /// Samples this fraction of the requests that continue no trace: 0 none, 1 all.
     pub fn new(sample_ratio: f64) -> Requests {
         Requests { sample_ratio }
     }
 
-    /// Begins the span of a request, if it is chosen: by the caller whose trace it continues, else by chance.
+    /// Starts the span of a request if it is sampled: as decided in the caller's trace, or else at random.
     pub fn begin<B>(&self, request: &Request<B>, id: &RequestId, client: IpAddr) -> Option<RequestSpan> {
         let caller = continued(request.headers());
         let is_chosen = match &caller {
@@ -68,7 +68,7 @@ impl Requests {
     }
 }
 
-/// The caller's trace, if the request carries one.
+/// Returns the caller's trace, if the request has one.
 fn continued(headers: &HeaderMap) -> Option<Context> {
     headers.get(TRACEPARENT)?;
     let context =
@@ -77,16 +77,16 @@ fn continued(headers: &HeaderMap) -> Option<Context> {
 }
 
 impl RequestSpan {
-    /// The span itself, in which the request is to be served.
+    /// Returns the span itself, in which the request must be served.
     pub fn span(&self) -> &Span {
         &self.span
     }
 
-    /// Ends it with the route that took the request and its answer's status.
+    /// Ends the span with the route that served the request and the status of its response.
     pub fn end(self, route: Option<&str>, status: StatusCode) {
         let RequestSpan { span, method } = self;
         let method = if is_known(&method) { method.as_str() } else { "HTTP" };
-        // A path is no name: there are too many of them.
+        // A path is not used as a name: there are too many different ones.
         let name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
         span.context().span().update_name(name);
         if let Some(route) = route {

@@ -1,4 +1,4 @@
-//! Accounts over their routes and a real database: the contract, races, reuse of tokens, hooks.
+//! Tests accounts through their routes and a real database: the contract, races, reuse of tokens, hooks.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ async fn a_first_login_sets_up_and_everything_answers_by_contract() {
     );
 }
 
-/// A request without a token, the status and code of its answer, and for a 422 the faults' places and types.
+/// A request without a token, the status and code of its response, and for a 422 the places and types of the errors.
 const REFUSED: &[(&str, &str, u16, &str)] = &[
     ("GET /api/auth/me", "", 401, "token_missing"),
     ("POST /api/auth/logout", "", 401, "token_missing"),
@@ -278,7 +278,7 @@ async fn the_published_key_verifies_a_token() {
     assert_eq!(keys(&claims), ["sub", "email", "adm", "epoch", "sid", "iat", "exp", "jti", "typ"]);
 }
 
-/// Refuses one email, adds a row to the batch for every event, and keeps what it was told afterwards.
+/// Rejects one email, adds a row to the batch for every event, and records the notifications after it.
 #[derive(Debug, Default)]
 struct Listener {
     told: Mutex<Vec<&'static str>>,

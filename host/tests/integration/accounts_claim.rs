@@ -1,15 +1,15 @@
-//! Who becomes the first user: by requests with all that a stranger could say, on one node and on two.
+//! Tests who becomes the first user: with everything that a stranger could send, on one node and on two.
 
 use crate::support::accounts::{Host, PASSWORD, host, word};
 use axum::body::Body;
 use http::{Request, header};
 use serde_json::{Value as Json, json};
 use tinybase_host::{
-    accounts::{Client, ToldSignIn, Who},
+    accounts::{Client, ExternalIdentity, Subject},
     audit::ActorKind,
 };
 
-/// A login from `peer` to `host`, with what else the body and the head hold.
+/// Logs in from `peer` to the host name `name`, with `more` as a further header and `token` as the setup token.
 async fn login(host: &Host, peer: &str, name: &str, more: (&str, &str), token: Option<&str>) -> (u16, Json) {
     let mut body = json!({"email": "eve@example.org", "password": PASSWORD});
     if let Some(token) = token {
@@ -32,13 +32,13 @@ async fn nobody_registers_before_there_is_an_administrator() {
     let (status, answer) = host.call("POST /api/auth/register", None, &body).await;
     assert_eq!((status, word(&answer, "code").as_str()), (403, "setup_needed"));
     assert!(word(&answer, "detail").contains("disabled"), "{answer}");
-    let told = ToldSignIn {
-        who: Who::Email("eve@example.org".into()),
+    let told = ExternalIdentity {
+        who: Subject::Email("eve@example.org".into()),
         create: true,
         method: "door:code".into(),
         client: Client::local(ActorKind::Extension, "door"),
     };
-    assert_eq!(host.accounts.sign_in_told(told).await.unwrap_err().code, "setup_needed");
+    assert_eq!(host.accounts.sign_in_external(told).await.unwrap_err().code, "setup_needed");
     let email = json!({"email": "eve@example.org"}).to_string();
     for path in ["password-reset/request", "login-link/request"] {
         let (status, _) = host.call(&format!("POST /api/auth/{path}"), None, &email).await;
@@ -77,7 +77,7 @@ async fn the_first_login_from_elsewhere_needs_the_setup_token() {
         login(&host, "203.0.113.9", "api.example.org", ("", ""), Some(token.reveal())).await;
     assert_eq!((status, &answer["admin_created"]), (200, &json!(true)), "{answer}");
     assert_eq!(host.accounts.open_setup_token().await.unwrap(), None);
-    // It is of no use any more, and in nobody's way.
+    // The token is no longer useful, but is accepted.
     let (status, answer) =
         login(&host, "203.0.113.9", "api.example.org", ("", ""), Some(token.reveal())).await;
     assert_eq!((status, &answer["admin_created"]), (200, &json!(false)), "{answer}");

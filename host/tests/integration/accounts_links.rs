@@ -1,5 +1,5 @@
-//! Mailed links over their routes and a real database, with a mailer that does what the test wants: slow ones, hooks that
-//! refuse, and what the pages to sign in show.
+//! Tests mailed links through their routes and a real database, with mailers that the test controls: slow ones, hooks
+//! that refuse, and what the sign-in pages show.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, mpsc};
 const EMAIL: &str = "ada@example.org";
 const NEW_PASSWORD: &str = "another horse";
 
-/// Tells of each mail, and takes it only once it is let.
+/// Reports each mail, and accepts it only once the test allows it.
 #[derive(Debug)]
 struct Slow {
     told: mpsc::UnboundedSender<Json>,
@@ -75,7 +75,7 @@ async fn a_slow_mailer_delays_no_answer_and_too_many_mails_are_refused_for_every
         if status != 200 {
             break (status, answer);
         }
-        // It is being mailed, and the mailer has not taken it yet.
+        // The mail is being sent, and the mailer has not accepted it yet.
         assert_eq!(mails.recv().await.unwrap()["email"], email);
         users += 1;
     };
@@ -88,7 +88,7 @@ async fn a_slow_mailer_delays_no_answer_and_too_many_mails_are_refused_for_every
     assert_eq!(mails.recv().await.unwrap()["email"], "root@example.org");
 }
 
-/// Refuses updates until it is told otherwise.
+/// Refuses updates until the test allows them.
 #[derive(Debug, Default)]
 struct Refusing {
     lets: Mutex<bool>,

@@ -1,4 +1,5 @@
-//! What users change of themselves, how guessers wait, and what is swept out, over the routes and a real database.
+//! Tests what users change of their own accounts, the waits after wrong passwords, and the cleanup, through the routes
+//! and a real database.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +10,7 @@ use serde_json::{Value as Json, json};
 use tinybase_abi::codec::{Expect, Value};
 use tinybase_host::{
     accounts::{Cleanup, LoginAnswer},
-    db::Cost,
+    db::ReadHint,
     error::ApiError,
 };
 
@@ -47,7 +48,7 @@ async fn a_change_of_password_or_email_ends_the_other_sessions_and_no_more() {
     }
     let rows = query(
         &host.fresh.db,
-        Cost::Short,
+        ReadHint::Indexed,
         "SELECT change FROM tb_audit_log WHERE action = 'user.update' ORDER BY id",
         &NONE,
     );
@@ -121,7 +122,7 @@ async fn a_login_with_the_old_password_never_outlives_its_change() {
     assert_eq!((host.me(&token).await, host.count("tb_sessions").await), (200, 1));
 }
 
-/// Status, code and `Retry-After` of a refused login; status 200 of another.
+/// Returns status, code and `Retry-After` of a refused login; status 200 of a successful one.
 fn outcome(answer: Result<LoginAnswer, ApiError>) -> (u16, String, u64) {
     let Err(refused) = answer else { return (200, String::new(), 0) };
     let wait = refused.headers.as_ref().and_then(|headers| headers.get("retry-after"));
@@ -220,7 +221,7 @@ async fn a_clock_that_is_ahead_ends_few_sessions() {
     for _ in 0..3 {
         host.session(ADA).await;
     }
-    // As a clock that is far ahead finds them: all have ended, one of them two days before the others.
+    // As a clock that is far ahead sees them: all have expired, one of them two days before the others.
     let first = "UPDATE tb_sessions SET expires_at = '2020-01-01T00:00:00.000000Z' WHERE id = (SELECT max(id) FROM tb_sessions)";
     let others =
         "UPDATE tb_sessions SET expires_at = '2020-01-03T00:00:00.000000Z' WHERE expires_at > '2021'";
@@ -231,7 +232,7 @@ async fn a_clock_that_is_ahead_ends_few_sessions() {
     assert_eq!(host.count("tb_sessions").await, 2);
 }
 
-/// Waits until it holds.
+/// Waits until the condition is true.
 async fn until(holds: impl AsyncFn() -> bool) {
     let waits = async {
         while !holds().await {
@@ -267,7 +268,7 @@ async fn more_than_one_batch_holds_is_swept_out() {
     assert_eq!(host.count("tb_sessions").await, 1);
 }
 
-/// Waits until it is so.
+/// Waits until the condition is true.
 async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     while !is_so().await {

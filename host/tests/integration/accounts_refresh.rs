@@ -1,5 +1,5 @@
-//! Refresh tokens that come back: a moment later for the same pair, long afterwards for the end of their session; on two
-//! nodes of one database as on one.
+//! Tests refresh tokens that are used again: shortly afterwards they return the same pair, and much later they end
+//! their session; on two nodes of one database as on one.
 
 use crate::support::accounts::{Host, host, host_with, word};
 use crate::support::db::apply;
@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use serde_json::{Value as Json, json};
 use tinybase_abi::codec::Expect;
 
-/// Lets every token that was used have been used a minute ago.
+/// Sets the time of use of all used tokens into the past.
 async fn a_minute_passes(host: &Host) {
     let past =
         "UPDATE tb_refresh_tokens SET used_at = '2020-01-01T00:00:00.000000Z' WHERE used_at IS NOT NULL";

@@ -1,5 +1,5 @@
-//! Sessions over their routes and a real database: what a user sees of them, how they end, and that their tokens end
-//! with them.
+//! Tests sessions through their routes and a real database: what a user sees of them, how they end, and that their
+//! tokens end with them.
 
 use std::{
     sync::Arc,
@@ -22,7 +22,7 @@ use tinybase_host::{
 
 const NONE: [Value; 0] = [];
 
-/// How long another process's change may take to hold here.
+/// How long another process's change may take to become visible here.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn sessions(host: &Host, token: &str) -> Vec<Json> {
@@ -184,7 +184,7 @@ async fn a_session_ended_by_another_process_is_ended_here_too() {
     let other = Accounts::new(sql, keys, settings, &config::Auth::default());
     let caller = other.authenticate(&token).await.unwrap();
     other.logout(&caller, &Actor::local(ActorKind::System, "test")).await.unwrap();
-    // With each write this process looks for those of others; PostgreSQL tells of them by itself.
+    // On SQLite each write makes this process check for changes of others; PostgreSQL sends notifications.
     let deadline = Instant::now() + PATIENCE;
     while host.me(&token).await != 401 {
         assert!(Instant::now() < deadline, "the session lives on here");

@@ -1,4 +1,5 @@
-//! Users administered by two at once, each past its checks before either writes: what the statements themselves hold.
+//! Tests concurrent administration of users, where both requests pass their checks before either writes: the statements
+//! themselves must enforce the rules.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use tinybase_host::{
 };
 use tokio::sync::Barrier;
 
-/// A listener that lets a change of a user go on only once two are under way.
+/// A listener that blocks a change of a user until two are in progress.
 #[derive(Debug)]
 struct Meet(Barrier);
 
@@ -38,7 +39,7 @@ fn actor() -> Actor {
     Actor::local(ActorKind::System, "")
 }
 
-/// An admin, as the one who asks.
+/// Creates an admin, who is the caller.
 async fn admin(accounts: &Accounts, email: &str) -> Caller {
     accounts.add_admin(email, "correct horse battery".into(), &actor()).await.unwrap();
     let asked = UsersAsked {
@@ -53,7 +54,7 @@ async fn admin(accounts: &Accounts, email: &str) -> Caller {
     Caller { user_id, email, role, epoch: 0, session_id: None, token_id: None, scopes: None }
 }
 
-/// What becomes of `ada` and `bob`, the only admins, where each does this to the other at once.
+/// Checks the outcome for `ada` and `bob`, the only admins, if each does this to the other concurrently.
 async fn at_once(body: Option<&str>) {
     let host = host().await;
     let (ada, bob) = (admin(&host.accounts, "ada@x.org").await, admin(&host.accounts, "bob@x.org").await);

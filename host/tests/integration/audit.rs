@@ -1,4 +1,4 @@
-//! The audit log over a real database: append-only for everyone, retention, tickets, its routes.
+//! Tests the audit log over a real database: append-only for everyone, retention, tickets, its routes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,16 +14,16 @@ use tinybase_host::{
     audit::{
         Actor, ActorKind, AuditLog, Entry, Retention, push, push_of_extension, routes, sweep, sweep_a_step,
     },
-    db::{Database, DbError, Engine, Scope, migrations::Migrator},
+    db::{Database, DbError, Engine, SqlOwner, migrations::Migrator},
     error::ApiError,
-    http::{Authenticate, OwnRoutes},
-    plugins::tickets::{Redeeming, Tickets},
+    http::{Authenticate, HostRoutes},
+    plugins::deferred_batches::{DeferredBatchDatabase, DeferredBatches},
     sql::{HostSql, integer, text, time_from_now},
 };
 use tower::ServiceExt;
 
 const DAY_SECONDS: i64 = 86_400;
-/// How long the retention's job is waited for.
+/// How long the test waits for the retention job.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
 async fn fresh() -> (Fresh, HostSql) {
@@ -33,7 +33,7 @@ async fn fresh() -> (Fresh, HostSql) {
     (fresh, sql)
 }
 
-/// A batch with one entry.
+/// Returns a batch with one entry.
 fn entry(action: &str, target: &str, change: Json) -> BatchWriter {
     let actor = Actor {
         id: Some("u1".to_owned()),
@@ -45,7 +45,7 @@ fn entry(action: &str, target: &str, change: Json) -> BatchWriter {
     batch
 }
 
-/// A batch with one entry of an extension.
+/// Returns a batch with one entry of an extension.
 fn entry_of(extension: &str, action: &str, target: &str) -> BatchWriter {
     let actor = Actor { id: Some("u1".to_owned()), ..Actor::local(ActorKind::User, "ada@example.org") };
     let mut batch = BatchWriter::default();
@@ -54,7 +54,7 @@ fn entry_of(extension: &str, action: &str, target: &str) -> BatchWriter {
     batch
 }
 
-/// Adds an entry of so many seconds ago.
+/// Adds an entry from this many seconds ago.
 async fn old_entry(sql: &HostSql, action: &str, seconds_ago: i64) {
     let at = time_from_now(-seconds_ago);
     let mut batch = BatchWriter::default();
@@ -69,7 +69,7 @@ async fn actions(sql: &HostSql) -> Vec<String> {
     rows.iter().map(|row| text(row, 0)).collect()
 }
 
-/// What would change or delete a kept entry, or move the floor to where that could be done.
+/// Statements that would change or delete a kept entry, or move the floor so that this became possible.
 const TAMPERING: [&str; 8] = [
     "UPDATE tb_audit_log SET action = 'x'",
     "DELETE FROM tb_audit_log",
@@ -81,7 +81,7 @@ const TAMPERING: [&str; 8] = [
     "INSERT INTO tb_audit_floor VALUES (2, '2999')",
 ];
 
-/// The same in words of SQLite's own.
+/// The same in SQLite's dialect.
 const TAMPERING_SQLITE: [&str; 5] = [
     "UPDATE OR REPLACE tb_audit_log SET id = id + 1",
     "INSERT OR REPLACE INTO tb_audit_log (id, at, actor_kind, actor_name, action, target_kind, target_id, change) \
@@ -92,7 +92,7 @@ const TAMPERING_SQLITE: [&str; 5] = [
     "INSERT OR REPLACE INTO tb_audit_floor VALUES (1, '')",
 ];
 
-/// The same in words of PostgreSQL's own.
+/// The same in PostgreSQL's dialect.
 const TAMPERING_POSTGRES: [&str; 5] = [
     "INSERT INTO tb_audit_log (id, at, actor_kind, actor_name, action, target_kind, target_id, change) \
      SELECT id, at, actor_kind, actor_name, 'x', target_kind, target_id, change FROM tb_audit_log \
@@ -109,13 +109,14 @@ async fn a_kept_entry_is_changed_by_nobody_and_the_floor_moves_forward_alone() {
     old_entry(&sql, "a.b", 3 * DAY_SECONDS).await;
     sql.apply(entry("user.update", "u2", json!({}))).await.unwrap();
     sweep(&sql, &time_from_now(-4 * DAY_SECONDS)).await.unwrap();
-    let extension = Scope::Extension("audit".into());
+    let extension = SqlOwner::Extension("audit".into());
     let own = match fresh.db.engine() {
         Engine::Sqlite => TAMPERING_SQLITE,
         Engine::Postgres => TAMPERING_POSTGRES,
     };
     for statement in TAMPERING.into_iter().chain(own) {
-        let refused = apply_as(&fresh.db, &Scope::Host, &[(statement, &[], Expect::Any)]).await.unwrap_err();
+        let refused =
+            apply_as(&fresh.db, &SqlOwner::Host, &[(statement, &[], Expect::Any)]).await.unwrap_err();
         let told = refused.to_string();
         assert!(
             told.contains("append-only") || told.contains("only moves forward"),
@@ -165,11 +166,11 @@ async fn a_clock_that_is_ahead_empties_no_log() {
     for days_ago in [50, 40, 39, 3] {
         old_entry(&sql, &format!("d{days_ago}.x"), days_ago * DAY_SECONDS).await;
     }
-    // As a sweep by a clock that is a month ahead would ask.
+    // As a sweep with a clock that is a month ahead would do.
     let keep_from = time_from_now(-2 * DAY_SECONDS);
     assert_eq!(sweep_a_step(&sql, &keep_from).await.unwrap(), 1);
     assert_eq!(actions(&sql).await, ["d40.x", "d39.x", "d3.x"]);
-    // The oldest day that there is, and not a day of the calendar in which there is nothing.
+    // The oldest day with entries, not a calendar day without any.
     assert_eq!(sweep_a_step(&sql, &keep_from).await.unwrap(), 1);
     assert_eq!(actions(&sql).await, ["d39.x", "d3.x"]);
     let usual = time_from_now(-30 * DAY_SECONDS);
@@ -194,20 +195,20 @@ async fn a_server_deletes_what_is_too_old_when_it_starts_unless_everything_is_ke
     drop((forever, retention));
 }
 
-/// An entry that waits for its change commits with it, once, under the host's scope, and fails with it.
+/// An entry that waits for its change is committed with it, once, in the host's scope, and fails with it.
 #[tokio::test]
 async fn an_entry_shares_the_fate_of_the_change_that_it_waits_for() {
     let (fresh, sql) = fresh().await;
-    let scope = Scope::Extension("notes".into());
+    let scope = SqlOwner::Extension("notes".into());
     let table = ("CREATE TABLE notes_notes (id INTEGER PRIMARY KEY)", &[][..], Expect::Any);
     apply_as(&fresh.db, &scope, &[table]).await.unwrap();
-    let tickets = Arc::new(Tickets::default());
-    let redeeming = Redeeming::new(Arc::clone(&fresh.db) as _, Arc::clone(&tickets));
+    let deferred_batches = Arc::new(DeferredBatches::default());
+    let redeeming = DeferredBatchDatabase::new(Arc::clone(&fresh.db) as _, Arc::clone(&deferred_batches));
     let change = |id: i64, action: &str| {
         let mut batch = BatchWriter::default();
         batch.push("INSERT INTO notes_notes VALUES (?1)", [ValueRef::Integer(id)], Expect::Exactly(1));
-        let kept = vec![(Scope::Host, entry_of("notes", action, "n").finish())];
-        batch.push_ticket(tickets.issue(kept).unwrap());
+        let kept = vec![(SqlOwner::Host, entry_of("notes", action, "n").finish())];
+        batch.push_ticket(deferred_batches.issue(kept).unwrap());
         batch.finish()
     };
     let applied = change(1, "applied");
@@ -225,7 +226,7 @@ async fn an_entry_shares_the_fate_of_the_change_that_it_waits_for() {
     assert_eq!(rows.iter().map(|row| integer(row, 0)).collect::<Vec<_>>(), [1, 3]);
 }
 
-/// Takes a role, or a scope, for a token.
+/// Treats a role, or a scope, as a token.
 struct Roles;
 
 impl Authenticate for Roles {
@@ -248,7 +249,7 @@ impl Authenticate for Roles {
 }
 
 fn router(sql: &HostSql) -> Router {
-    let mut own = OwnRoutes::default();
+    let mut own = HostRoutes::default();
     routes(&mut own, AuditLog::new(sql.clone()));
     own.into_router(&(Arc::new(Roles) as Arc<dyn Authenticate>))
 }
@@ -334,7 +335,7 @@ async fn entries_are_found_by_each_filter_and_paged_without_a_gap() {
         seen.extend(targets(&part).into_iter().map(str::to_owned));
         cursor = part["next_cursor"].as_str().unwrap_or_default().to_owned();
         assert_eq!(part["total"], Json::Null);
-        // What is added meanwhile moves nothing.
+        // Entries that are added meanwhile do not shift the pages.
         sql.apply(entry("user.logout", "later", json!({}))).await.unwrap();
     }
     assert_eq!((seen.join(" ").as_str(), cursor.as_str()), ("b c b a a", ""));

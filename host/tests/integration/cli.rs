@@ -1,4 +1,5 @@
-//! The command line, by the real binary in a fresh folder: answers, exit codes, one line on stderr, and a server's life.
+//! Tests the command line with the real binary in a fresh folder: output, exit codes, one line on stderr, and the life
+//! of a server.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Instant};
 
@@ -6,7 +7,7 @@ use crate::support::cli::{EMAIL, PASSWORD, PATIENCE, Server, done, fresh, prepar
 use serde_json::{Value as Json, json};
 use tinybase_test_postgres::server_url;
 
-/// A command line in an empty folder, its exit code, and a part of what it says on stderr (on stdout for exit code 0).
+/// A command line in an empty folder, its exit code, and a part of its stderr (of its stdout for exit code 0).
 const IN_AN_EMPTY_FOLDER: &[(&str, i32, &str)] = &[
     ("version", 0, "tinybase 0.1.0"),
     ("version --json", 0, "\"major_oldest\": 1"),
@@ -44,7 +45,7 @@ fn every_command_answers_with_its_exit_code() {
     for (line, mut code, mut expected) in IN_AN_EMPTY_FOLDER.iter().copied() {
         let dir = fresh();
         if line.starts_with("nonsense") && server_url().is_some() {
-            // It may be a command of an extension's: only the server's database could tell.
+            // It may be a command of an extension: only the server's database could tell.
             (code, expected) = (1, "run: tinybase init");
         }
         let output = run(dir.path(), line);
@@ -54,7 +55,7 @@ fn every_command_answers_with_its_exit_code() {
         assert_eq!(output.status.code(), Some(code), "{line}: {stdout}{stderr}");
         assert!(told.contains(expected), "{line}: {told}");
         assert!(code == 0 || stdout.is_empty(), "{line} failed, but says {stdout}");
-        // A server logs on stderr what it found before it failed.
+        // A server logs to stderr before it fails.
         let said = stderr.lines().filter(|line| !line.contains(" INFO ")).count();
         assert!(code != 1 || said == 1, "{line} fails in more than a line: {stderr}");
         let left = fs::read_dir(dir.path()).unwrap().count();
@@ -62,7 +63,7 @@ fn every_command_answers_with_its_exit_code() {
     }
 }
 
-/// `tinybase.toml`, a variable, and what a start with them says.
+/// `tinybase.toml`, a variable, and a part of the output of a start with them.
 const BAD_CONFIGURATIONS: &[(&str, &str, &str)] = &[
     (
         "[server]\nprot = 1",
@@ -116,7 +117,7 @@ fn init_makes_what_is_missing_and_run_twice_changes_nothing() {
     let first = done(dir.path(), &line);
     let created = |told: &str| {
         let lines = told.lines().filter(|line| line.starts_with("created"));
-        // Which extensions come with the binary is not this test's business.
+        // This test does not depend on the bundled extensions.
         lines.filter(|line| !line.contains("extension")).count()
     };
     assert_eq!(created(&first), 5, "{first}");

@@ -1,5 +1,5 @@
-//! Backups, by the real binary: made beside a server, listed, restored into an empty folder and over an instance, and refused
-//! where they are not whole.
+//! Tests backups with the real binary: made while a server is running, listed, restored into an empty folder and over
+//! an instance, and refused if they are damaged.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use crate::support::cli::{
 use serde_json::{Value as Json, json};
 use tinybase_test_postgres::{Database, server_url};
 
-/// A prepared folder with an administrator.
+/// Creates a prepared folder with an administrator.
 fn instance() -> crate::support::cli::Folder {
     let dir = prepared();
     let mut command = tinybase(dir.path());
@@ -37,7 +37,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Every file of an instance that a backup holds, but the database's.
+/// Returns all files of an instance that a backup contains, except for the database.
 fn content(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     let mut open = vec![dir.to_owned()];
@@ -70,7 +70,7 @@ fn a_backup_is_made_beside_a_server_and_comes_up_in_an_empty_folder() {
     assert_eq!(fs::metadata(&archive).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(fs::metadata(dir.path().join("backups")).unwrap().permissions().mode() & 0o777, 0o700);
     assert_eq!(made["bytes"], json!(fs::metadata(&archive).unwrap().len()));
-    // What comes after it is not in it.
+    // A later change is not part of it.
     let mut command = tinybase(dir.path());
     assert!(run_with_input(command.args(["admin", "add", "later@example.org"]), PASSWORD).status.success());
     server.stop("-TERM");
@@ -121,7 +121,7 @@ fn over_an_instance_it_asks_and_keeps_what_was_there() {
     }
     assert!(dir.path().join("functions/new.py").exists() && !dir.path().join(".tinybase-restore").exists());
 
-    // As a server that was killed leaves it: beside the restored file it would be taken for that one's.
+    // As a killed server leaves it: next to the restored file SQLite would read it as that file's log.
     fs::write(dir.path().join("tinybase.db-wal"), "a log").unwrap();
     let restored = json_of(dir.path(), &format!("{restore} --yes --json"));
     let kept = PathBuf::from(restored["kept"].as_str().unwrap());
@@ -169,7 +169,7 @@ fn what_would_reach_beyond_its_folder_is_refused() {
         None => ("postgres://nobody@127.0.0.1:9/none", "the backup is of a sqlite database"),
         Some(_) => ("sqlite://./x.db", "the backup is of a postgres database"),
     };
-    // Another instance's folder, as far as anybody knows; and a database of the other engine.
+    // A folder that may belong to another instance; and a database of the other engine.
     for (url, words) in [(None, "that may be another instance"), (Some(other_engine.0), other_engine.1)] {
         let other = fresh();
         let mut command = tinybase(other.path());
@@ -206,7 +206,7 @@ fn a_disk_without_room_is_told_of_and_nothing_is_left() {
         return not_on_a_server();
     }
     let dir = instance();
-    // No file may become larger than this: a write beyond it fails as on a full disk.
+    // Limits the size of a file: a write beyond it fails as on a full disk.
     let binary = env!("CARGO_BIN_EXE_tinybase");
     let script = format!("trap '' XFSZ; ulimit -f 200; exec {binary} backup create");
     let output = Command::new("sh").args(["-c", &script]).current_dir(dir.path()).output().unwrap();
@@ -230,7 +230,7 @@ fn a_restore_that_was_killed_is_finished_by_the_next_command() {
     let archive = create(dir.path());
     let mut command = tinybase(dir.path());
     assert!(run_with_input(command.args(["admin", "add", EMAIL]), "horse of today").status.success());
-    // Killed at whatever moment: it is one of both, and whole.
+    // Killed at any moment, it is either of both, and complete.
     for delay_ms in [0, 5, 20, 40, 80, 160] {
         let mut command = tinybase(dir.path());
         let mut restoring = command.args(["backup", "restore", "--yes"]).arg(&archive).spawn().unwrap();

@@ -1,4 +1,5 @@
-//! What an operator does to an instance from outside, by the real binary: claims it, gives passwords, sends signals, downgrades.
+//! Tests what an operator does to an instance, with the real binary: claims it, passes passwords, sends signals,
+//! downgrades.
 
 use std::{
     io::{Read, Write},
@@ -13,7 +14,7 @@ use crate::support::cli::{
 use serde_json::json;
 use tinybase_test_postgres::server_url;
 
-/// A first login to the name `host`, with what else is in its body.
+/// Sends a first login to the host name `host`, with additional fields of the body.
 fn first_login(server: &Server, host: &str, more: &str) -> String {
     let body = format!(r#"{{"email": "{EMAIL}", "password": "{PASSWORD}"{more}}}"#);
     let mut stream = TcpStream::connect(&server.address).unwrap();
@@ -53,7 +54,7 @@ fn the_log_shows_the_setup_token_until_the_instance_is_claimed() {
     assert!(!log.contains("tbs_"), "{log}");
 }
 
-/// What a command and its stdin come to: the exit code, and a part of what it says.
+/// Checks a command's exit code, and a part of its output.
 fn assert_ran(output: &Output, code: i32, expected: &str) {
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), errors(output));
     assert_eq!(output.status.code(), Some(code), "{said}");
@@ -145,7 +146,7 @@ fn safe_mode_says_that_it_is() {
     assert_eq!(server.call("GET /ready", "", "").1, json!({"status": "ready"}));
 }
 
-/// The version of the host's own tables: a server brings those of extensions up by itself.
+/// Returns the version of the host's own tables: a server upgrades those of extensions itself.
 fn version(dir: &Path) -> String {
     done(dir, "db current").lines().next().unwrap().to_owned()
 }
@@ -166,7 +167,7 @@ fn nothing_is_downgraded_unasked_or_under_a_server() {
     assert_ran(&run(dir.path(), "db downgrade 11 --yes"), 1, "stop it first");
     assert_eq!((version(dir.path()), server.call("GET /ready", "", "").0), (before.clone(), 200));
     server.stop("-TERM");
-    // One step alone: what extensions have put on the host's older tables may hold those.
+    // Only one step: tables of extensions may depend on the host's older ones.
     done(dir.path(), "db downgrade --yes");
     assert_ne!(version(dir.path()), before);
 }

@@ -1,17 +1,18 @@
-//! The functions of SQL that the engine replaces answer what SQLite's own answer, and end in time whatever they are given.
+//! Tests that the engine's replacements of SQL functions return what SQLite's own return, and finish in time for any
+//! input.
 
 use std::time::{Duration, Instant};
 
 use crate::support::db::{FreshSqlite, apply, query, query_as};
 use rusqlite::{Connection, types::Value as Sql};
 use tinybase_abi::codec::{Expect, Value};
-use tinybase_host::db::{Cost, DbError, Scope};
+use tinybase_host::db::{DbError, ReadHint, SqlOwner};
 use tinybase_test_postgres::sqlite_only;
 
 const NONE: [Value; 0] = [];
 const MEGABYTE: usize = 1 << 20;
 
-/// Numbers that look random, the same in each run.
+/// Pseudo-random numbers, the same in each run.
 struct Dice(u64);
 
 impl Dice {
@@ -26,7 +27,7 @@ impl Dice {
         (0..self.below(length_max + 1)).map(|_| letters[self.below(letters.len())]).collect()
     }
 
-    /// A value of any type, most of them text.
+    /// Returns a value of any type, mostly text.
     fn value(&mut self, letters: &[&str], length_max: usize) -> Value {
         match self.below(12) {
             0 => Value::Null,
@@ -49,9 +50,9 @@ fn to_sql(value: &Value) -> Sql {
     }
 }
 
-/// Runs a statement on the engine and on SQLite as it comes; an error is told as such.
+/// Runs a statement on the engine and on plain SQLite and compares the results; an error counts as a result.
 async fn differ(fresh: &FreshSqlite, plain: &Connection, sql: &str, params: &[Value]) {
-    let ours = query(&fresh.db, Cost::Short, sql, params).await;
+    let ours = query(&fresh.db, ReadHint::Indexed, sql, params).await;
     let ours = ours.ok().map(|rows| to_sql(&rows[0][0]));
     let mut statement = plain.prepare_cached(sql).unwrap();
     let theirs: Option<Sql> =
@@ -87,9 +88,9 @@ async fn a_pattern_that_changes_from_row_to_row_is_read_anew() {
     let fresh = FreshSqlite::open();
     let sql = "SELECT group_concat(('a%' LIKE column1 ESCAPE column2) || '') FROM \
                (VALUES ('a!%', '!'), ('a!%', '\\'), ('a%', '!'), ('b', '!'))";
-    assert_eq!(query(&fresh.db, Cost::Short, sql, &NONE).await.unwrap(), [["1,0,1,0".into()]]);
+    assert_eq!(query(&fresh.db, ReadHint::Indexed, sql, &NONE).await.unwrap(), [["1,0,1,0".into()]]);
     let sql = "SELECT 'a%' LIKE 'a!%' ESCAPE column1 FROM (VALUES ('!'), ('\\'), ('!'))";
-    let rows = query(&fresh.db, Cost::Short, sql, &NONE).await.unwrap();
+    let rows = query(&fresh.db, ReadHint::Indexed, sql, &NONE).await.unwrap();
     assert_eq!(rows, [[1.into()], [0.into()], [1.into()]]);
 }
 
@@ -106,7 +107,8 @@ async fn a_schema_may_rest_on_them() {
     apply(&fresh.db, &[("INSERT INTO t VALUES ('xz')", &NONE, Expect::Any)]).await.unwrap();
     let refused = apply(&fresh.db, &[("INSERT INTO t VALUES ('z')", &NONE, Expect::Any)]).await;
     assert!(matches!(refused, Err(DbError::Constraint(_))), "{refused:?}");
-    let rows = query(&fresh.db, Cost::Short, "SELECT b FROM t WHERE instr(a, 'z') = 2", &NONE).await.unwrap();
+    let rows =
+        query(&fresh.db, ReadHint::Indexed, "SELECT b FROM t WHERE instr(a, 'z') = 2", &NONE).await.unwrap();
     assert_eq!(rows, [["yz".into()]]);
 }
 
@@ -126,8 +128,8 @@ async fn no_text_makes_them_slow() {
         ("SELECT length(replace(?1, ?2, ''))", vec![text.clone(), half]),
     ] {
         let begun = Instant::now();
-        query(&fresh.db, Cost::Short, sql, &params).await.unwrap();
-        // What SQLite's own take for these is counted in tens of seconds.
+        query(&fresh.db, ReadHint::Indexed, sql, &params).await.unwrap();
+        // SQLite's own functions take tens of seconds for these.
         assert!(begun.elapsed() < Duration::from_secs(4), "{sql} took {:?}", begun.elapsed());
     }
     for (sql, params) in [
@@ -137,7 +139,7 @@ async fn no_text_makes_them_slow() {
         ("SELECT length(printf('%.*c', 1000000000, 'x'))", vec![]),
         ("SELECT length(randomblob(1000000000))", vec![]),
     ] {
-        let answer = query(&fresh.db, Cost::Short, sql, &params).await;
+        let answer = query(&fresh.db, ReadHint::Indexed, sql, &params).await;
         assert!(matches!(answer, Err(DbError::Sql(_) | DbError::TooLarge { .. })), "{sql}: {answer:?}");
     }
 }
@@ -152,8 +154,15 @@ async fn a_deadline_ends_a_match() {
     let pattern = Value::Text(format!("%{}_b%", "a".repeat(4000)));
     let deadline = Some(Duration::from_millis(30));
     let begun = Instant::now();
-    let read =
-        query_as(&fresh.db, &Scope::Host, Cost::Short, "SELECT ?1 LIKE ?2", &[text, pattern], deadline).await;
+    let read = query_as(
+        &fresh.db,
+        &SqlOwner::Host,
+        ReadHint::Indexed,
+        "SELECT ?1 LIKE ?2",
+        &[text, pattern],
+        deadline,
+    )
+    .await;
     assert!(matches!(read, Err(DbError::Timeout(_))), "{read:?}");
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }

@@ -1,5 +1,5 @@
-//! Reads by key that meet, through the `Database` trait: on PostgreSQL they go to the server together, and nobody may tell
-//! but by the time it takes. What both engines promise runs on both.
+//! Tests coalesced reads by key through the `Database` trait: on PostgreSQL they are sent to the server together, with
+//! no visible difference but the time. What both engines guarantee runs on both.
 
 use std::{
     sync::Arc,
@@ -11,10 +11,10 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tinybase_abi::codec::{Expect, Value};
 use tinybase_host::{
     db::{
-        Cost, Database, DbError, Engine, Scope,
+        Database, DbError, Engine, ReadHint, SqlOwner,
         postgres::{Postgres, PostgresOptions},
     },
-    observe::stats::DATABASE,
+    metrics::stats::DATABASE,
 };
 use tokio::task::JoinSet;
 
@@ -22,7 +22,7 @@ const NONE: [Value; 0] = [];
 const ROWS: i64 = 200;
 const READ: &str = "SELECT id, n, t FROM t WHERE id = ?1 -- by its key";
 
-/// The database of a test, with a table of rows to read.
+/// Opens the database of a test, with a table of rows to read.
 async fn filled() -> Fresh {
     let fresh = Fresh::open().await;
     fill(&fresh.db).await;
@@ -51,14 +51,16 @@ fn row(n: i64) -> Vec<Vec<Value>> {
     if (0..ROWS).contains(&n) { vec![vec![id(n).into(), n.into(), text(n)]] } else { Vec::new() }
 }
 
-/// Reads `count` rows at once by one statement, and holds each answer against the row that was asked for.
+/// Reads `count` rows concurrently with one statement, and compares each result with the requested row.
 async fn read_at_once<D: Database + ?Sized>(db: &Arc<D>, count: i64) {
     let mut reads = JoinSet::new();
     for n in 0..count {
         let db = Arc::clone(db);
-        // Some of them are not there, some are asked for twice.
+        // Some of them do not exist, some are requested twice.
         let n = n * 7 % (ROWS + 40);
-        reads.spawn(async move { (n, query(&db, Cost::Key, READ, &[id(n).into()]).await.unwrap()) });
+        reads.spawn(
+            async move { (n, query(&db, ReadHint::PointLookup, READ, &[id(n).into()]).await.unwrap()) },
+        );
     }
     while let Some(done) = reads.join_next().await {
         let (n, rows) = done.unwrap();
@@ -69,8 +71,8 @@ async fn read_at_once<D: Database + ?Sized>(db: &Arc<D>, count: i64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_read_gets_its_own_row() {
     let fresh = filled().await;
-    // The first tells what the statement is.
-    assert_eq!(query(&fresh.db, Cost::Key, READ, &[id(1).into()]).await.unwrap(), row(1));
+    // The first read makes the statement known.
+    assert_eq!(query(&fresh.db, ReadHint::PointLookup, READ, &[id(1).into()]).await.unwrap(), row(1));
     let before = DATABASE.gathered.counted().sum;
     for _ in 0..10 {
         read_at_once(&fresh.db, 400).await;
@@ -78,13 +80,16 @@ async fn each_read_gets_its_own_row() {
     if fresh.db.engine() == Engine::Postgres {
         assert!(DATABASE.gathered.counted().sum > before, "none of 4,000 reads went together with another");
     }
-    assert_eq!(query(&fresh.db, Cost::Key, READ, &[Value::Null]).await.unwrap(), Vec::<Vec<Value>>::new());
+    assert_eq!(
+        query(&fresh.db, ReadHint::PointLookup, READ, &[Value::Null]).await.unwrap(),
+        Vec::<Vec<Value>>::new()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn parameters_of_other_types_and_extensions_read_as_well() {
     let fresh = filled().await;
-    let scope = Scope::Extension("notes".into());
+    let scope = SqlOwner::Extension("notes".into());
     let table = "CREATE TABLE notes_t (id BIGINT PRIMARY KEY, x DOUBLE PRECISION)";
     crate::support::db::apply_as(&fresh.db, &scope, &[(table, &NONE, Expect::Any)]).await.unwrap();
     let insert = "INSERT INTO notes_t VALUES (?1, ?2)";
@@ -101,29 +106,32 @@ async fn parameters_of_other_types_and_extensions_read_as_well() {
             done.unwrap();
         }
     }
-    let foreign = query_as(&fresh.db, &scope, Cost::Key, READ, &[id(1).into()], None).await.unwrap_err();
+    let foreign =
+        query_as(&fresh.db, &scope, ReadHint::PointLookup, READ, &[id(1).into()], None).await.unwrap_err();
     assert_eq!(foreign.code(), "db_denied");
 }
 
-/// By a number and a text, which may go together with others, and by a float, which goes alone.
-async fn read_by_two(db: Arc<dyn Database>, scope: Scope, n: i64) {
+/// Reads by a number and a text, which can be coalesced, and by a float, which runs alone.
+async fn read_by_two(db: Arc<dyn Database>, scope: SqlOwner, n: i64) {
     let half = Value::Real(n as f64 / 2.0);
     let told = if n % 5 == 0 { "b" } else { "a" };
     let by_two = "SELECT x FROM notes_t WHERE id = ?1 AND CAST(?2 AS TEXT) = 'a'";
-    let found = query_as(&db, &scope, Cost::Key, by_two, &[n.into(), told.into()], None).await.unwrap();
+    let found =
+        query_as(&db, &scope, ReadHint::PointLookup, by_two, &[n.into(), told.into()], None).await.unwrap();
     let expected = if told == "a" { vec![vec![half.clone()]] } else { Vec::new() };
     assert_eq!(found, expected);
     let by_float = "SELECT id FROM notes_t WHERE x = ?1 AND id = ?2";
-    let found = query_as(&db, &scope, Cost::Key, by_float, &[half, n.into()], None).await.unwrap();
+    let found =
+        query_as(&db, &scope, ReadHint::PointLookup, by_float, &[half, n.into()], None).await.unwrap();
     assert_eq!(found, [[n.into()]]);
 }
 
-/// What the engine calls the parameters of many stands outside of the statement, whose own names come first.
+/// The engine's names for the parameters are outside of the statement, whose own names take precedence.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_that_uses_the_engines_names_gets_its_own_row() {
     let fresh = filled().await;
-    let scope = Scope::Extension("notes".into());
-    // Where `tb_each.v1` means this column, every row has the key that is asked for.
+    let scope = SqlOwner::Extension("notes".into());
+    // If `tb_each.v1` meant this column, every row would have the requested key.
     let table = "CREATE TABLE notes_named (id BIGINT PRIMARY KEY, v1 BIGINT)";
     crate::support::db::apply_as(&fresh.db, &scope, &[(table, &NONE, Expect::Any)]).await.unwrap();
     for n in 0..50_i64 {
@@ -135,7 +143,9 @@ async fn a_statement_that_uses_the_engines_names_gets_its_own_row() {
         let mut reads = JoinSet::new();
         for n in 0..50_i64 {
             let (db, scope) = (Arc::clone(&fresh.db), scope.clone());
-            let read = async move { query_as(&db, &scope, Cost::Key, by_alias, &[n.into()], None).await };
+            let read = async move {
+                query_as(&db, &scope, ReadHint::PointLookup, by_alias, &[n.into()], None).await
+            };
             reads.spawn(async move { (n, read.await.unwrap()) });
         }
         while let Some(done) = reads.join_next().await {
@@ -152,7 +162,8 @@ async fn readers_that_give_up_hold_nobody() {
     let given_up: Vec<_> = (0..600)
         .filter_map(|n| {
             let db = Arc::clone(&fresh.db);
-            let handle = reads.spawn(async move { query(&db, Cost::Key, READ, &[id(n).into()]).await });
+            let handle =
+                reads.spawn(async move { query(&db, ReadHint::PointLookup, READ, &[id(n).into()]).await });
             (n % 2 == 0).then_some(handle)
         })
         .collect();
@@ -169,7 +180,7 @@ async fn readers_that_give_up_hold_nobody() {
     read_at_once(&fresh.db, 100).await;
 }
 
-/// An engine with options of its own, on a database of its own, which ends with the second.
+/// Opens an engine with these options on its own database; both end with the returned values.
 async fn postgres(
     choose: impl FnOnce(&mut PostgresOptions),
 ) -> Option<(Arc<Postgres>, tinybase_test_postgres::Database)> {
@@ -182,7 +193,7 @@ async fn postgres(
     choose(&mut options);
     let db = Postgres::open(&options).await.unwrap();
     fill(&db).await;
-    query(&db, Cost::Key, READ, &[id(1).into()]).await.unwrap();
+    query(&db, ReadHint::PointLookup, READ, &[id(1).into()]).await.unwrap();
     Some((db, database))
 }
 
@@ -198,7 +209,7 @@ async fn what_does_not_fit_fails_alone() {
                 7 => Value::from(7),
                 _ => id(n).into(),
             };
-            (n, query(&db, Cost::Key, READ, &[param]).await)
+            (n, query(&db, ReadHint::PointLookup, READ, &[param]).await)
         });
     }
     while let Some(done) = reads.join_next().await {
@@ -209,13 +220,13 @@ async fn what_does_not_fit_fails_alone() {
             _ => assert_eq!(answer.unwrap(), row(n)),
         }
     }
-    // An error of one row is told to whom it belongs.
+    // An error for one row goes to the read that caused it.
     let divide = "SELECT 10 / CAST(?1 AS BIGINT)";
-    query(&db, Cost::Key, divide, &[1.into()]).await.unwrap();
+    query(&db, ReadHint::PointLookup, divide, &[1.into()]).await.unwrap();
     let mut reads = JoinSet::new();
     for n in 0..60_i64 {
         let db = Arc::clone(&db);
-        reads.spawn(async move { (n, query(&db, Cost::Key, divide, &[(n % 6).into()]).await) });
+        reads.spawn(async move { (n, query(&db, ReadHint::PointLookup, divide, &[(n % 6).into()]).await) });
     }
     while let Some(done) = reads.join_next().await {
         let (n, answer) = done.unwrap();
@@ -235,7 +246,7 @@ async fn answers_that_are_too_large_together_come_alone() {
     let mut reads = JoinSet::new();
     for n in 0..100 {
         let db = Arc::clone(&db);
-        reads.spawn(async move { query(&db, Cost::Key, READ, &[id(n).into()]).await });
+        reads.spawn(async move { query(&db, ReadHint::PointLookup, READ, &[id(n).into()]).await });
     }
     while let Some(done) = reads.join_next().await {
         assert_eq!(done.unwrap().unwrap()[0][2], "x".repeat(BYTES).into());
@@ -246,20 +257,22 @@ async fn answers_that_are_too_large_together_come_alone() {
 async fn a_table_that_changes_is_read_anew() {
     let Some((db, _database)) = postgres(|_| {}).await else { return };
     read_at_once(&db, 300).await;
-    // As long as a number is in memory, so that one is not taken for the other.
+    // The text is as long as the number in memory, so that one could be mistaken for the other.
     let change = "ALTER TABLE t ALTER COLUMN n TYPE TEXT USING lpad(n::text, 8, '0')";
     apply(&db, &[(change, &NONE, Expect::Any)]).await.unwrap();
     let mut reads = JoinSet::new();
     for n in 0..300 {
         let db = Arc::clone(&db);
-        reads.spawn(async move { (n % ROWS, query(&db, Cost::Key, READ, &[id(n % ROWS).into()]).await) });
+        reads.spawn(async move {
+            (n % ROWS, query(&db, ReadHint::PointLookup, READ, &[id(n % ROWS).into()]).await)
+        });
     }
     while let Some(done) = reads.join_next().await {
         let (n, answer) = done.unwrap();
         assert_eq!(answer.unwrap(), [[id(n).into(), format!("{n:08}").into(), text(n)]]);
     }
     apply(&db, &[("ALTER TABLE t DROP COLUMN n", &NONE, Expect::Any)]).await.unwrap();
-    let gone = query(&db, Cost::Key, READ, &[id(1).into()]).await.unwrap_err();
+    let gone = query(&db, ReadHint::PointLookup, READ, &[id(1).into()]).await.unwrap_err();
     assert_eq!(gone.code(), "db_schema_changed");
 }
 
@@ -274,9 +287,9 @@ async fn lost_connections_are_replaced() {
             let mut n = reader;
             while Instant::now() < ends_at {
                 n = (n + 31) % ROWS;
-                match query(&db, Cost::Key, READ, &[id(n).into()]).await {
+                match query(&db, ReadHint::PointLookup, READ, &[id(n).into()]).await {
                     Ok(rows) => assert_eq!(rows, row(n)),
-                    // Refused at once while it is known to be away.
+                    // Refused immediately while it is known to be down.
                     Err(DbError::Unavailable(_)) => tokio::task::yield_now().await,
                     Err(other) => panic!("{other}"),
                 }
@@ -294,7 +307,7 @@ async fn lost_connections_are_replaced() {
         done.unwrap();
     }
     let patience = Instant::now() + Duration::from_secs(20);
-    while query(&db, Cost::Key, READ, &[id(1).into()]).await.is_err() {
+    while query(&db, ReadHint::PointLookup, READ, &[id(1).into()]).await.is_err() {
         assert!(Instant::now() < patience, "it does not answer again");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -310,9 +323,9 @@ async fn a_read_that_waits_keeps_its_deadline() {
     for n in 0..40 {
         let db = Arc::clone(&db);
         let deadline = Some(Duration::from_millis(300));
-        reads.spawn(
-            async move { query_as(&db, &Scope::Host, Cost::Key, READ, &[id(n).into()], deadline).await },
-        );
+        reads.spawn(async move {
+            query_as(&db, &SqlOwner::Host, ReadHint::PointLookup, READ, &[id(n).into()], deadline).await
+        });
     }
     while let Some(done) = reads.join_next().await {
         assert_eq!(done.unwrap().unwrap_err().code(), "db_timeout");

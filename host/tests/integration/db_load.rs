@@ -1,4 +1,4 @@
-//! The SQLite engine under load, and when its process or its callers go away.
+//! Tests the SQLite engine under load, and when its process or its callers end.
 
 use std::{
     io::{BufRead, BufReader},
@@ -13,7 +13,7 @@ use std::{
 use crate::support::db::{FreshSqlite, apply, batch, query, query_as};
 use tinybase_abi::codec::{Expect, Value, pack_values};
 use tinybase_host::db::{
-    Answer, Cost, Database, DbError, Durability, Query, Scope,
+    Database, DbError, DbFuture, Durability, Query, ReadHint, SqlOwner,
     sqlite::{Sqlite, SqliteOptions},
 };
 use tinybase_test_postgres::sqlite_only;
@@ -22,7 +22,7 @@ const NONE: [Value; 0] = [];
 const ENDLESS: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits for a condition that must come true soon.
+/// Waits for a condition that must become true soon.
 async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !holds().await {
@@ -33,8 +33,13 @@ async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 fn later(db: &Sqlite, sql: &str, deadline: Duration) -> tokio::task::JoinHandle<Result<Vec<u8>, DbError>> {
     let params = pack_values([]);
-    let scan =
-        Query { scope: &Scope::Host, sql, params: &params, cost: Cost::Unknown, deadline: Some(deadline) };
+    let scan = Query {
+        scope: &SqlOwner::Host,
+        sql,
+        params: &params,
+        hint: ReadHint::Scan,
+        deadline: Some(deadline),
+    };
     tokio::spawn(db.query(scan))
 }
 
@@ -46,9 +51,9 @@ async fn short_reads_go_on_while_every_reader_scans() {
     let fresh = FreshSqlite::open();
     apply(&fresh.db, &[("CREATE TABLE t AS SELECT 7 AS a", &NONE, Expect::Any)]).await.unwrap();
     let scans: Vec<_> = (0..4).map(|_| later(&fresh.db, ENDLESS, PATIENCE)).collect();
-    // A fifth has to wait for a reader, so that all four run once it does.
+    // The fifth has to wait for a reader, so once it waits all four are running.
     for _ in 0..1000 {
-        let rows = query(&fresh.db, Cost::Short, "SELECT a FROM t", &NONE).await.unwrap();
+        let rows = query(&fresh.db, ReadHint::Indexed, "SELECT a FROM t", &NONE).await.unwrap();
         assert_eq!(rows, [[7.into()]]);
     }
     assert!(scans.iter().all(|scan| !scan.is_finished()));
@@ -83,14 +88,14 @@ async fn full_queues_and_large_results_are_refused() {
     for scan in scans.into_iter().filter(tokio::task::JoinHandle::is_finished) {
         assert!(matches!(scan.await.unwrap(), Err(DbError::Busy)));
     }
-    let transaction = fresh.db.begin(&Scope::Host, PATIENCE).await.unwrap();
-    let jobs: Vec<_> = (0..3).map(|_| fresh.db.apply(&Scope::Host, batch(&[]))).collect();
+    let transaction = fresh.db.begin(&SqlOwner::Host, PATIENCE).await.unwrap();
+    let jobs: Vec<_> = (0..3).map(|_| fresh.db.apply(&SqlOwner::Host, batch(&[]))).collect();
     transaction.rollback().await.unwrap();
     let answers = futures_util::future::join_all(jobs).await;
     assert_eq!(answers.iter().filter(|answer| matches!(answer, Err(DbError::Busy))).count(), 1);
 
     let large = "SELECT replace(hex(zeroblob(20000)), '00', 'ab') UNION ALL SELECT hex(zeroblob(20000))";
-    for cost in [Cost::Short] {
+    for cost in [ReadHint::Indexed] {
         let answer = query(&fresh.db, cost, large, &NONE).await;
         assert!(matches!(answer, Err(DbError::TooLarge { bytes_max: 65_536 })), "{answer:?}");
     }
@@ -98,7 +103,10 @@ async fn full_queues_and_large_results_are_refused() {
     let returning = "INSERT INTO t SELECT hex(zeroblob(20000)) FROM json_each('[1,2,3]') RETURNING a";
     let answer = apply(&fresh.db, &[(returning, &NONE, Expect::Any)]).await;
     assert!(matches!(answer, Err(DbError::TooLarge { .. })), "{answer:?}");
-    assert_eq!(query(&fresh.db, Cost::Short, "SELECT count(*) FROM t", &NONE).await.unwrap(), [[0.into()]]);
+    assert_eq!(
+        query(&fresh.db, ReadHint::Indexed, "SELECT count(*) FROM t", &NONE).await.unwrap(),
+        [[0.into()]]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,19 +117,20 @@ async fn extensions_have_a_limit_of_their_own_and_large_short_reads_leave_the_th
     let fresh = FreshSqlite::open_with(|options| {
         (options.extension_rows_bytes_max, options.short_rows_bytes_max) = (1 << 20, 1 << 16);
     });
-    let extension = Scope::Extension("notes".into());
-    // Whether it was read on the calling thread, and what came of it.
-    let read = async |scope: &Scope, bytes: usize| {
+    let extension = SqlOwner::Extension("notes".into());
+    // Returns whether it was read on the calling thread, and the result.
+    let read = async |scope: &SqlOwner, bytes: usize| {
         let sql = format!("SELECT hex(zeroblob({}))", bytes / 2);
-        let query = Query { scope, sql: &sql, params: &pack_values([]), cost: Cost::Short, deadline: None };
+        let query =
+            Query { scope, sql: &sql, params: &pack_values([]), hint: ReadHint::Indexed, deadline: None };
         let answer = fresh.db.query(query);
-        (matches!(answer, Answer::Ready(_)), answer.await.map(|rows| rows.len()))
+        (matches!(answer, DbFuture::Ready(_)), answer.await.map(|rows| rows.len()))
     };
     assert!(matches!(read(&extension, 1 << 15).await, (true, Ok(_))));
     assert!(matches!(read(&extension, 1 << 17).await, (false, Ok(_))));
     let answer = read(&extension, 1 << 21).await;
     assert!(matches!(answer, (false, Err(DbError::TooLarge { bytes_max: 1_048_576 }))), "{answer:?}");
-    assert!(matches!(read(&Scope::Host, 1 << 21).await, (false, Ok(_))));
+    assert!(matches!(read(&SqlOwner::Host, 1 << 21).await, (false, Ok(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,16 +140,21 @@ async fn a_read_that_was_called_short_keeps_no_thread_for_long() {
     }
     let fresh = FreshSqlite::open_with(|options| options.query_timeout = Duration::from_secs(2));
     let params = pack_values([]);
-    let endless =
-        Query { scope: &Scope::Host, sql: ENDLESS, params: &params, cost: Cost::Short, deadline: None };
+    let endless = Query {
+        scope: &SqlOwner::Host,
+        sql: ENDLESS,
+        params: &params,
+        hint: ReadHint::Indexed,
+        deadline: None,
+    };
     let begun = Instant::now();
     let answer = fresh.db.query(endless);
-    // The call itself is what keeps the caller's thread.
+    // Only the call itself occupies the caller's thread.
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     assert!(matches!(answer.await, Err(DbError::Timeout(time)) if time == Duration::from_secs(2)));
-    // One that is longer than short, and no longer than it may be, is answered all the same.
+    // A read that is longer than a short one, but within its limit, succeeds.
     let long = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400000) SELECT max(i) FROM n";
-    assert_eq!(query(&fresh.db, Cost::Short, long, &NONE).await.unwrap(), [[400_000.into()]]);
+    assert_eq!(query(&fresh.db, ReadHint::Indexed, long, &NONE).await.unwrap(), [[400_000.into()]]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,12 +183,12 @@ async fn every_value_comes_back_as_it_went_in() {
             .await
             .unwrap();
         assert!(done.rows[0] == [[value.clone()]], "value {key} was returned otherwise");
-        for cost in [Cost::Short, Cost::Unknown] {
+        for cost in [ReadHint::Indexed, ReadHint::Scan] {
             let rows = query(&fresh.db, cost, "SELECT v FROM t WHERE k = ?1", &[key.into()]).await.unwrap();
             assert!(rows == [[value.clone()]], "value {key} was read otherwise");
         }
     }
-    let query = query(&fresh.db, Cost::Short, "SELECT CAST(x'ff' AS TEXT)", &NONE).await;
+    let query = query(&fresh.db, ReadHint::Indexed, "SELECT CAST(x'ff' AS TEXT)", &NONE).await;
     assert!(matches!(query, Err(DbError::Sql(message)) if message.contains("UTF-8")));
 }
 
@@ -189,7 +203,7 @@ async fn insert_times(db: Arc<Sqlite>, count: usize) {
 async fn read_until(db: Arc<Sqlite>, stop: Arc<AtomicBool>) {
     while !stop.load(Ordering::Relaxed) {
         let sql = "SELECT sum(length(a)) FROM (SELECT a FROM t LIMIT 50)";
-        query(&db, Cost::Unknown, sql, &NONE).await.unwrap();
+        query(&db, ReadHint::Scan, sql, &NONE).await.unwrap();
     }
 }
 
@@ -213,7 +227,7 @@ async fn now_never_goes_back_in_the_order_of_commits() {
     let steps =
         "SELECT count(*), coalesce(sum(at < before), 0), min(length(at)), max(length(at)), min(at LIKE '%Z')
                  FROM (SELECT at, lag(at, 1, at) OVER (ORDER BY seq) AS before FROM t)";
-    let rows = query(&fresh.db, Cost::Short, steps, &NONE).await.unwrap();
+    let rows = query(&fresh.db, ReadHint::Indexed, steps, &NONE).await.unwrap();
     assert_eq!(rows, [[1600.into(), 0.into(), 27.into(), 27.into(), 1.into()]]);
 }
 
@@ -250,8 +264,8 @@ async fn the_log_stays_bounded_under_a_steady_load() {
             "16 MB were written, but the log never grew over {largest} bytes"
         );
         assert!(largest <= WAL_BYTES_MAX, "the log grew to {largest} bytes");
-        // What the engine does to its own file is nobody else's change.
-        assert_eq!(fresh.db.foreign_changes(), 0);
+        // The engine's own maintenance of its file is not an external change.
+        assert_eq!(fresh.db.external_change_count(), 0);
         fresh.db.shut_down().await;
     }
 }
@@ -310,13 +324,13 @@ async fn another_process_that_writes_is_noticed() {
     apply(&fresh.db, &[("CREATE TABLE t (a)", &NONE, Expect::Any)]).await.unwrap();
     let other = Sqlite::open(&fresh.options).unwrap();
     let insert = [("INSERT INTO t VALUES (1)", NONE.as_slice(), Expect::Any)];
-    let before = fresh.db.foreign_changes();
+    let before = fresh.db.external_change_count();
     apply(&other, &insert).await.unwrap();
-    wait_until("a change by another", async || fresh.db.foreign_changes() > before).await;
-    let seen = fresh.db.foreign_changes();
+    wait_until("a change by another", async || fresh.db.external_change_count() > before).await;
+    let seen = fresh.db.external_change_count();
     apply(&fresh.db, &insert).await.unwrap();
     apply(&fresh.db, &insert).await.unwrap();
-    assert_eq!(fresh.db.foreign_changes(), seen);
+    assert_eq!(fresh.db.external_change_count(), seen);
     other.shut_down().await;
 }
 
@@ -327,7 +341,7 @@ async fn a_file_that_another_holds_is_busy() {
     }
     let fresh = FreshSqlite::open_with(|options| options.busy_timeout = Duration::from_millis(20));
     let other = Sqlite::open(&fresh.options).unwrap();
-    let transaction = other.begin(&Scope::Host, PATIENCE).await.unwrap();
+    let transaction = other.begin(&SqlOwner::Host, PATIENCE).await.unwrap();
     let create = [("CREATE TABLE t (a)", NONE.as_slice(), Expect::Any)];
     assert_eq!(apply(&fresh.db, &create).await.unwrap_err().code(), "db_busy");
     transaction.rollback().await.unwrap();
@@ -356,7 +370,7 @@ fn a_new_file_is_its_owners_alone_and_what_is_no_database_is_refused() {
     assert!(missing.err().expect("a folder is missing").to_string().contains("no/such/folder.db"));
 }
 
-/// The child of the crash test: writes until it is killed, and prints what was acknowledged.
+/// The child process of the crash test: writes until it is killed, and prints what was acknowledged.
 #[test]
 #[ignore = "runs as the child of the crash test alone"]
 fn crash_child() {
@@ -407,7 +421,7 @@ async fn killed_at_any_moment_it_keeps_what_it_acknowledged() {
         let mut acknowledged = Vec::new();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         for line in lines.map_while(Result::ok) {
-            // The test harness writes in between.
+            // The test harness prints in between.
             acknowledged.extend(line.split_once("ack ").map(|(_, id)| id.to_owned()));
             if acknowledged.len() == acks {
                 child.kill().unwrap();
@@ -418,12 +432,12 @@ async fn killed_at_any_moment_it_keeps_what_it_acknowledged() {
         fresh = fresh.reopen();
         for id in acknowledged {
             let halves = "SELECT count(*) FROM t WHERE id = ?1";
-            let rows = query(&fresh.db, Cost::Short, halves, &[Value::from(&id)]).await.unwrap();
+            let rows = query(&fresh.db, ReadHint::Indexed, halves, &[Value::from(&id)]).await.unwrap();
             assert_eq!(rows, [[2.into()]], "{id} was acknowledged");
         }
         let torn = "SELECT id FROM t GROUP BY id HAVING count(*) <> 2";
         let torn =
-            query_as(&fresh.db, &Scope::Host, Cost::Unknown, torn, &NONE, Some(PATIENCE)).await.unwrap();
+            query_as(&fresh.db, &SqlOwner::Host, ReadHint::Scan, torn, &NONE, Some(PATIENCE)).await.unwrap();
         assert!(torn.is_empty(), "half of these is there: {torn:?}");
         assert_eq!(fresh.db.check_integrity().await.unwrap(), Vec::<String>::new());
     }

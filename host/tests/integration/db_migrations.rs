@@ -1,11 +1,11 @@
-//! Migrations of the host and of extensions, up and down, on real files.
+//! Tests migrations of the host and of extensions, up and down, on real files.
 
 use std::path::Path;
 
 use crate::support::db::{Fresh, apply, query};
 use tinybase_abi::codec::{Expect, Value};
 use tinybase_host::db::{
-    Cost, Engine,
+    Engine, ReadHint,
     migrations::{MigrateError, Migration, Migrator, host_migrations},
 };
 
@@ -15,7 +15,7 @@ fn migration(version: u32, up: &'static str, down: &'static str) -> Migration {
     Migration { version, title: format!("step {version}").into(), up: up.into(), down: down.into() }
 }
 
-/// A first step whose trigger holds `;` in its body, in the words of each engine.
+/// Returns a first step whose trigger has `;` in its body, in the dialect of each engine.
 fn first_step(engine: Engine) -> (&'static str, &'static str) {
     match engine {
         Engine::Sqlite => (
@@ -71,7 +71,7 @@ async fn tables(fresh: &Fresh) -> Vec<String> {
         }
         Engine::Postgres => "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1",
     };
-    let rows = query(&fresh.db, Cost::Short, sql, &NONE).await.unwrap();
+    let rows = query(&fresh.db, ReadHint::Indexed, sql, &NONE).await.unwrap();
     rows.into_iter()
         .map(|mut row| match row.remove(0) {
             Value::Text(name) => name,
@@ -114,7 +114,7 @@ async fn the_hosts_tables_come_and_go() {
         "tb_users",
     ];
     if engine == Engine::Postgres {
-        // What nodes tell each other of and share: of SQLite there is one node.
+        // Tables that nodes share: SQLite has only one node.
         expected.extend([
             "tb_changes",
             "tb_code_tries",
@@ -156,14 +156,14 @@ async fn a_family_of_refresh_tokens_becomes_a_session_and_goes_back() {
     apply(&fresh.db, &statements).await.unwrap();
     let all = "SELECT token_hash, user_id, family_id, created_at, expires_at, used_at \
          FROM tb_refresh_tokens ORDER BY 1";
-    let before = query(&fresh.db, Cost::Short, all, &NONE).await.unwrap();
+    let before = query(&fresh.db, ReadHint::Indexed, all, &NONE).await.unwrap();
 
     host.upgrade(Some(3)).await.unwrap();
     let sessions = "SELECT id || user_id || method || created_at || last_used_at || expires_at FROM tb_sessions ORDER BY 1";
-    let sessions = query(&fresh.db, Cost::Short, sessions, &NONE).await.unwrap();
+    let sessions = query(&fresh.db, ReadHint::Indexed, sessions, &NONE).await.unwrap();
     assert_eq!(sessions, [["fupasswordabn".into()], ["gupasswordcco".into()]]);
     host.downgrade(2).await.unwrap();
-    assert_eq!(query(&fresh.db, Cost::Short, all, &NONE).await.unwrap(), before);
+    assert_eq!(query(&fresh.db, ReadHint::Indexed, all, &NONE).await.unwrap(), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +175,7 @@ async fn an_extension_migrates_within_its_scope() {
     let insert = ("INSERT INTO notes_items (t) VALUES ('x')", NONE.as_slice(), Expect::Exactly(1));
     apply(&fresh.db, &[insert]).await.unwrap();
     assert_eq!(
-        query(&fresh.db, Cost::Short, "SELECT n FROM notes_count", &NONE).await.unwrap(),
+        query(&fresh.db, ReadHint::Indexed, "SELECT n FROM notes_count", &NONE).await.unwrap(),
         [[1.into()]]
     );
     assert_eq!(migrator.upgrade(None).await.unwrap(), [2, 3]);

@@ -1,5 +1,5 @@
-//! Callers on PostgreSQL: whoever has many heavy requests leaves connections and turns to others. What is heavy here waits
-//! for a lock that the test holds, so nothing depends on how fast the machine is.
+//! Tests fairness between callers on PostgreSQL: a caller with many heavy requests leaves connections and turns to
+//! others. Heavy requests wait for a lock that the test has, so nothing depends on the speed of the machine.
 
 use std::{future::Future, net::Ipv4Addr, time::Duration};
 
@@ -7,14 +7,14 @@ use crate::support::db::batch;
 use crate::support::postgres::{FreshPostgres, LONG, wait_until};
 use sqlx::{Connection, PgConnection};
 use tinybase_abi::codec::{Expect, Value, pack_values};
-use tinybase_host::db::{Cost, Database, DbError, Query, Scope, turns::CallerKey};
+use tinybase_host::db::{Database, DbError, Query, ReadHint, SqlOwner, turns::CallerKey};
 use tokio::task::JoinSet;
 
 const NONE: [Value; 0] = [];
-/// Of one kind; a caller may hold three.
+/// Connections of one kind; a caller may use three.
 const CONNECTIONS: usize = 4;
 const HEAVY: &str = "SELECT pg_advisory_xact_lock_shared(7)";
-/// More than connections and whatever could queue before another's request.
+/// More than the connections, and than what could queue before another caller's request.
 const REQUESTS: usize = 40;
 const OTHERS_REQUESTS: usize = 20;
 
@@ -31,14 +31,14 @@ async fn open() -> Option<FreshPostgres> {
     .await
 }
 
-/// Holds the lock that heavy requests wait for.
+/// Acquires the lock that heavy requests wait for.
 async fn lock(fresh: &FreshPostgres) -> PgConnection {
     let mut holder = PgConnection::connect(fresh.options.url.reveal()).await.unwrap();
     sqlx::query("SELECT pg_advisory_lock(7)").execute(&mut holder).await.unwrap();
     holder
 }
 
-/// Waits until as many heavy requests wait for the lock as one caller may have under way.
+/// Waits until as many heavy requests wait for the lock as one caller may run.
 async fn are_under_way(holder: &mut PgConnection, count: i64) {
     const WAITING: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
@@ -50,7 +50,8 @@ async fn are_under_way(holder: &mut PgConnection, count: i64) {
     .await;
 }
 
-/// Starts what one caller asks for, then what another does, which must all come to its end before any of the first's.
+/// Starts the requests of one caller, and then those of another, which must all finish before any of the first
+/// caller's.
 async fn others_go_first<Heavy, Light>(
     fresh: &FreshPostgres,
     heavy: impl Fn() -> Heavy,
@@ -84,7 +85,7 @@ async fn reads_of_another_caller_find_a_connection() {
         async move {
             let params = pack_values([]);
             let query =
-                Query { scope: &Scope::Host, sql, params: &params, cost: Cost::Unknown, deadline: None };
+                Query { scope: &SqlOwner::Host, sql, params: &params, hint: ReadHint::Scan, deadline: None };
             db.query(query).await
         }
     };
@@ -98,21 +99,21 @@ async fn changes_of_another_caller_find_a_connection() {
     fresh.script("CREATE TABLE t (a BIGINT)").await;
     let change = |sql: &'static str| {
         let db = fresh.db.clone();
-        async move { db.apply(&Scope::Host, batch(&[(sql, &NONE, Expect::Any)])).await }
+        async move { db.apply(&SqlOwner::Host, batch(&[(sql, &NONE, Expect::Any)])).await }
     };
     others_go_first(&fresh, || change(HEAVY), || change("INSERT INTO t VALUES (1)")).await;
     fresh.end().await;
 }
 
-/// Transactions that span calls run one after the other: callers take turns.
+/// Interactive transactions run one at a time: callers take turns.
 #[expect(clippy::async_yields_async, reason = "who calls is known where it is begun; it is awaited later")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_of_another_caller_waits_for_one_and_not_for_all() {
     let Some(fresh) = open().await else { return };
-    let first = caller(1).scope(fresh.db.begin(&Scope::Host, LONG)).await.unwrap();
+    let first = caller(1).scope(fresh.db.begin(&SqlOwner::Host, LONG)).await.unwrap();
     let begin = async |of: u8| {
-        let mut begun = caller(of).scope(async { fresh.db.begin(&Scope::Host, LONG) }).await;
-        // Polled once, it waits at its place.
+        let mut begun = caller(of).scope(async { fresh.db.begin(&SqlOwner::Host, LONG) }).await;
+        // Polled once, it is in the queue.
         assert!(tokio::time::timeout(Duration::ZERO, &mut begun).await.is_err(), "one runs at a time");
         begun
     };

@@ -1,5 +1,5 @@
-//! The PostgreSQL engine among others: what other nodes changed, connections that are lost, and servers that will not do.
-//! Each test has a database of its own.
+//! Tests the PostgreSQL engine with several nodes: changes by other nodes, lost connections, and unusable servers. Each
+//! test has its own database.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::support::db::Statement;
 use crate::support::postgres::{FreshPostgres, run_on, wait_until};
 use tinybase_abi::codec::{Expect, Value};
 use tinybase_host::db::{
-    Cost, Database, DbError, Query, Scope,
+    Database, DbError, Query, ReadHint, SqlOwner,
     migrations::Migrator,
     postgres::{Postgres, PostgresOptions},
 };
@@ -20,13 +20,13 @@ async fn what_another_node_changed_is_noticed_also_when_its_notification_is_lost
     fresh
         .script("CREATE TABLE tb_changes (version BIGINT NOT NULL); INSERT INTO tb_changes VALUES (1)")
         .await;
-    wait_until("the first version", async || fresh.db.foreign_changes() == 1).await;
+    wait_until("the first version", async || fresh.db.external_change_count() == 1).await;
     let other = Postgres::open(&fresh.options).await.unwrap();
-    assert_eq!(other.foreign_changes(), 1);
+    assert_eq!(other.external_change_count(), 1);
     fresh.script("UPDATE tb_changes SET version = 2; NOTIFY tb_changes").await;
-    wait_until("a notification", async || other.foreign_changes() == 2).await;
+    wait_until("a notification", async || other.external_change_count() == 2).await;
     fresh.script("UPDATE tb_changes SET version = 3").await;
-    wait_until("a look without one", async || other.foreign_changes() == 3).await;
+    wait_until("a look without one", async || other.external_change_count() == 3).await;
     fresh.end().await;
 }
 
@@ -34,7 +34,7 @@ async fn what_another_node_changed_is_noticed_also_when_its_notification_is_lost
 async fn what_nodes_keep_in_memory_is_counted_once_a_transaction_and_nothing_else_is() {
     let Some(fresh) = FreshPostgres::open().await else { return };
     Migrator::of_host(&*fresh.db).upgrade(None).await.unwrap();
-    // In this order; with each, by how much the number grows.
+    // In this order; each with the expected growth of the number.
     for (script, counts) in [
         (
             "INSERT INTO tb_users (id, email, password_hash, created_at, updated_at) VALUES ('u', 'u@b', 'h', '', '')",
@@ -85,10 +85,10 @@ async fn connections_that_were_ended_are_replaced() {
     fresh.script("CREATE TABLE t (a BIGINT)").await;
     let reads = (0..8).map(|_| {
         tokio::spawn(fresh.db.query(Query {
-            scope: &Scope::Host,
+            scope: &SqlOwner::Host,
             sql: "SELECT pg_sleep(0.02)",
             params: &[0; 4],
-            cost: Cost::Unknown,
+            hint: ReadHint::Scan,
             deadline: None,
         }))
     });
@@ -100,7 +100,7 @@ async fn connections_that_were_ended_are_replaced() {
         &format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'", fresh.name),
     )
     .await;
-    // A call may be told once that its connection was lost, and then finds one that holds.
+    // A call may fail once because its connection was lost; the next one gets a working one.
     let holds = |result: Result<(), DbError>| match result {
         Ok(()) => true,
         Err(DbError::Unavailable(_)) => false,
@@ -109,8 +109,8 @@ async fn connections_that_were_ended_are_replaced() {
     let insert: Statement<'_> = ("INSERT INTO t VALUES (1)", &NONE, Expect::Any);
     wait_until("a read", async || holds(fresh.rows("SELECT count(*) FROM t", &NONE).await.map(drop))).await;
     wait_until("a write", async || holds(fresh.run(&[insert]).await.map(drop))).await;
-    let version = fresh.db.foreign_changes();
-    wait_until("the end of doubt", async || fresh.db.foreign_changes() == 0).await;
+    let version = fresh.db.external_change_count();
+    wait_until("the end of doubt", async || fresh.db.external_change_count() == 0).await;
     assert!(version == 0 || version >= 1 << 63, "{version}");
     fresh.end().await;
 }

@@ -1,13 +1,13 @@
-//! What an extension's statements may touch, as a table of statements.
+//! Tests what an extension's statements may touch, as a table of statements.
 
 use crate::support::db::{FreshSqlite, apply, apply_as, query_as};
 use tinybase_abi::codec::{Expect, Value};
-use tinybase_host::db::{Cost, DbError, Scope, migrations::Migrator};
+use tinybase_host::db::{DbError, ReadHint, SqlOwner, migrations::Migrator};
 use tinybase_test_postgres::sqlite_only;
 
 const NONE: [Value; 0] = [];
 
-/// Tables of the extension `a` and of the extension `b`, as their migrations would make them.
+/// Tables of the extensions `a` and `b`, as their migrations would create them.
 const TABLES: &str = "
     CREATE TABLE a_items (id INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT REFERENCES tb_users (id), t TEXT UNIQUE);
     CREATE TABLE a_more (x TEXT, y AS (json_extract(x, '$.y')) VIRTUAL);
@@ -19,14 +19,14 @@ const TABLES: &str = "
     INSERT INTO b_full (body) VALUES ('secret');
     INSERT INTO tb_users (id, email, password_hash, created_at, updated_at) VALUES ('u', 'u@x.y', '-', '-', '-');";
 
-async fn tables() -> (FreshSqlite, Scope) {
+async fn tables() -> (FreshSqlite, SqlOwner) {
     let fresh = FreshSqlite::open();
     Migrator::of_host(&*fresh.db).upgrade(None).await.unwrap();
     apply(&fresh.db, &[(TABLES, &NONE, Expect::Any)]).await.unwrap();
-    (fresh, Scope::Extension("a".into()))
+    (fresh, SqlOwner::Extension("a".into()))
 }
 
-/// Each runs behind those above it.
+/// Each runs after those above it.
 const ALLOWED: &[&str] = &[
     "INSERT INTO a_items (owner, t) VALUES ('u', 'x')",
     "INSERT INTO A_ITEMS (t) VALUES ('y') ON CONFLICT (t) DO UPDATE SET t = excluded.t RETURNING id",
@@ -140,8 +140,16 @@ async fn an_extension_has_nothing_else() {
         return;
     }
     let (fresh, scope) = tables().await;
-    let schema =
-        || query_as(&fresh.db, &Scope::Host, Cost::Short, "SELECT name, sql FROM sqlite_master", &NONE, None);
+    let schema = || {
+        query_as(
+            &fresh.db,
+            &SqlOwner::Host,
+            ReadHint::Indexed,
+            "SELECT name, sql FROM sqlite_master",
+            &NONE,
+            None,
+        )
+    };
     let before = schema().await.unwrap();
     for sql in DENIED {
         for batch in [
@@ -149,7 +157,7 @@ async fn an_extension_has_nothing_else() {
             &[("INSERT INTO a_more (x) VALUES (1)", &NONE, Expect::Any), (sql, &NONE, Expect::Any)],
         ] {
             let answer = apply_as(&fresh.db, &scope, batch).await;
-            // SQLite itself lets nobody write the tables behind a virtual one.
+            // SQLite itself refuses writes to the shadow tables of a virtual one.
             let is_refused = match &answer {
                 Err(DbError::Denied { .. }) => true,
                 Err(DbError::Sql(problem)) => problem.contains("may not be modified"),
@@ -160,7 +168,7 @@ async fn an_extension_has_nothing_else() {
     }
     assert_eq!(schema().await.unwrap(), before);
     let left = "SELECT (SELECT count(*) FROM a_more), (SELECT count(*) FROM tb_users WHERE role = 'user')";
-    let rows = query_as(&fresh.db, &Scope::Host, Cost::Short, left, &NONE, None).await.unwrap();
+    let rows = query_as(&fresh.db, &SqlOwner::Host, ReadHint::Indexed, left, &NONE, None).await.unwrap();
     assert_eq!(rows, [[0.into(), 1.into()]]);
 }
 
@@ -170,7 +178,7 @@ async fn an_extension_reads_its_own_tables() {
         return;
     }
     let (fresh, scope) = tables().await;
-    for cost in [Cost::Short, Cost::Unknown] {
+    for cost in [ReadHint::Indexed, ReadHint::Scan] {
         for sql in [
             "SELECT id, t FROM a_items ORDER BY t",
             "SELECT a_items.id FROM a_items JOIN json_each('[1,2]') ON value = a_items.id",
@@ -198,13 +206,13 @@ async fn an_extension_reads_its_own_tables() {
             "SELECT * FROM b_full_content",
             "PRAGMA integrity_check",
         ] {
-            // The host may; what is prepared for it must not be run for the extension.
-            query_as(&fresh.db, &Scope::Host, cost, sql, &NONE, None).await.unwrap();
+            // The host may; a statement prepared for it must not be run for the extension.
+            query_as(&fresh.db, &SqlOwner::Host, cost, sql, &NONE, None).await.unwrap();
             let answer = query_as(&fresh.db, &scope, cost, sql, &NONE, None).await;
             assert!(matches!(answer, Err(DbError::Denied { .. })), "{sql}: {answer:?}");
-            query_as(&fresh.db, &Scope::Host, cost, sql, &NONE, None).await.unwrap();
+            query_as(&fresh.db, &SqlOwner::Host, cost, sql, &NONE, None).await.unwrap();
         }
-        let other = Scope::Extension("b".into());
+        let other = SqlOwner::Extension("b".into());
         let sql = "SELECT id FROM a_items";
         query_as(&fresh.db, &scope, cost, sql, &NONE, None).await.unwrap();
         let answer = query_as(&fresh.db, &other, cost, sql, &NONE, None).await;

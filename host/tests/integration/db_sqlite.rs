@@ -1,10 +1,10 @@
-//! The SQLite engine through the `Database` trait, on real files.
+//! Tests the SQLite engine through the `Database` trait, on real files.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::support::db::{FreshSqlite, apply, batch, query, query_as};
 use tinybase_abi::codec::{Expect, Value};
-use tinybase_host::db::{Cost, Database, DbError, Scope};
+use tinybase_host::db::{Database, DbError, ReadHint, SqlOwner};
 use tinybase_test_postgres::sqlite_only;
 
 const NONE: [Value; 0] = [];
@@ -31,7 +31,7 @@ async fn a_batch_is_applied_whole_and_tells_what_it_did() {
     .unwrap();
     assert_eq!(done.affected, [1, 2, 3, 0]);
     assert_eq!(done.rows[0], [vec![Value::Integer(1), "x".into()]]);
-    for cost in [Cost::Short, Cost::Unknown] {
+    for cost in [ReadHint::Indexed, ReadHint::Scan] {
         let rows = query(&fresh.db, cost, "SELECT b FROM t ORDER BY a", &NONE).await.unwrap();
         assert_eq!(rows, [["x!".into()], ["y!".into()], ["z!".into()]]);
     }
@@ -74,7 +74,7 @@ async fn what_fails_is_undone_and_named() {
         let behind = [("UPDATE t SET b = 5", NONE.as_slice(), Expect::Any), (sql, params, *expect)];
         assert_eq!(apply(&fresh.db, &behind).await.unwrap_err().code(), *code, "{sql} {params:?}");
     }
-    let rows = query(&fresh.db, Cost::Short, "SELECT a, b FROM t", &NONE).await.unwrap();
+    let rows = query(&fresh.db, ReadHint::Indexed, "SELECT a, b FROM t", &NONE).await.unwrap();
     assert_eq!(rows, [["a".into(), 1.into()]]);
     let taken =
         apply(&fresh.db, &[(insert, &["a".into(), 1.into(), Value::Null, Value::Null], Expect::Any)]).await;
@@ -88,7 +88,7 @@ async fn a_query_is_one_statement_that_changes_nothing() {
     }
     let fresh = FreshSqlite::open();
     apply(&fresh.db, &[("CREATE TABLE t (a)", &NONE, Expect::Any)]).await.unwrap();
-    for cost in [Cost::Short, Cost::Unknown] {
+    for cost in [ReadHint::Indexed, ReadHint::Scan] {
         for sql in [
             "INSERT INTO t VALUES (1)",
             "SELECT 1; SELECT 2",
@@ -103,7 +103,10 @@ async fn a_query_is_one_statement_that_changes_nothing() {
             assert!(matches!(answer, Err(DbError::Sql(_) | DbError::Denied { .. })), "{sql}: {answer:?}");
         }
     }
-    assert_eq!(query(&fresh.db, Cost::Short, "SELECT count(*) FROM t", &NONE).await.unwrap(), [[0.into()]]);
+    assert_eq!(
+        query(&fresh.db, ReadHint::Indexed, "SELECT count(*) FROM t", &NONE).await.unwrap(),
+        [[0.into()]]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,7 +125,7 @@ async fn many_writers_at_once_lose_nothing_and_fail_alone() {
                 let row = [Value::Integer(writer * 1000 + number), Value::Now];
                 let sql = "INSERT INTO t VALUES (?1, ?2)";
                 apply(&db, &[(sql, &row, Expect::Any)]).await.unwrap();
-                // The same again is refused, in whichever group it falls.
+                // The same again is refused, whatever its group.
                 assert_eq!(apply(&db, &[(sql, &row, Expect::Any)]).await.unwrap_err().code(), "db_unique");
                 let spoils = "INSERT OR ROLLBACK INTO t VALUES (?1, ?2)";
                 assert_eq!(apply(&db, &[(spoils, &row, Expect::Any)]).await.unwrap_err().code(), "db_unique");
@@ -139,9 +142,9 @@ async fn many_writers_at_once_lose_nothing_and_fail_alone() {
     for writer in writers.collect::<Vec<_>>() {
         writer.await.unwrap();
     }
-    let sums = query(&fresh.db, Cost::Unknown, "SELECT count(*), min(a) FROM t", &NONE).await.unwrap();
+    let sums = query(&fresh.db, ReadHint::Scan, "SELECT count(*), min(a) FROM t", &NONE).await.unwrap();
     assert_eq!(sums, [[(64 * 50).into(), 0.into()]]);
-    assert_eq!(fresh.db.foreign_changes(), 0);
+    assert_eq!(fresh.db.external_change_count(), 0);
     assert_eq!(fresh.db.check_integrity().await.unwrap(), Vec::<String>::new());
 }
 
@@ -152,9 +155,9 @@ async fn a_statement_past_its_deadline_is_stopped() {
     }
     let fresh = FreshSqlite::open();
     let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
-    for cost in [Cost::Short, Cost::Unknown] {
+    for cost in [ReadHint::Indexed, ReadHint::Scan] {
         let length = Duration::from_millis(30);
-        let answer = query_as(&fresh.db, &Scope::Host, cost, endless, &NONE, Some(length)).await;
+        let answer = query_as(&fresh.db, &SqlOwner::Host, cost, endless, &NONE, Some(length)).await;
         assert!(matches!(answer, Err(DbError::Timeout(told)) if told == length), "{answer:?}");
     }
 }
@@ -166,21 +169,24 @@ async fn a_closed_database_says_so() {
     }
     let fresh = FreshSqlite::open();
     let create = batch(&[("CREATE TABLE t (a)", &NONE, Expect::Any)]);
-    fresh.db.apply(&Scope::Host, create.clone()).await.unwrap();
+    fresh.db.apply(&SqlOwner::Host, create.clone()).await.unwrap();
     fresh.db.shut_down().await;
-    for cost in [Cost::Short, Cost::Unknown] {
+    for cost in [ReadHint::Indexed, ReadHint::Scan] {
         assert_eq!(query(&fresh.db, cost, "SELECT 1", &NONE).await.unwrap_err().code(), "db_closed");
     }
-    assert_eq!(fresh.db.apply(&Scope::Host, create).await.unwrap_err().code(), "db_closed");
+    assert_eq!(fresh.db.apply(&SqlOwner::Host, create).await.unwrap_err().code(), "db_closed");
     assert!(
         fresh
             .db
-            .begin(&Scope::Host, Duration::from_secs(1))
+            .begin(&SqlOwner::Host, Duration::from_secs(1))
             .await
             .is_err_and(|error| error.code() == "db_closed")
     );
     let again = fresh.reopen();
-    assert_eq!(query(&again.db, Cost::Short, "SELECT count(*) FROM t", &NONE).await.unwrap(), [[0.into()]]);
+    assert_eq!(
+        query(&again.db, ReadHint::Indexed, "SELECT count(*) FROM t", &NONE).await.unwrap(),
+        [[0.into()]]
+    );
 }
 
 #[tokio::test]
@@ -202,7 +208,7 @@ async fn times_go_on_behind_those_of_a_clock_that_was_ahead() {
     };
     let before = told(&fresh).await;
     fresh.db.shut_down().await;
-    // As a server leaves it whose clock was an hour ahead.
+    // As a server whose clock was an hour ahead leaves it.
     let kept = on_file(&fresh, "PRAGMA user_version").unwrap();
     assert_eq!(1_577_836_800 + kept, before.as_second());
     on_file(&fresh, &format!("PRAGMA user_version = {}", kept + 3600));

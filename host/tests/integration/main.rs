@@ -1,5 +1,5 @@
-//! The host's tests through what it makes public: the database, accounts, the command line. One binary, since each would link
-//! the whole host again.
+//! Integration tests of the host's public API: the database, accounts, the command line. They are one binary, since
+//! each binary would link the whole host again.
 
 #![allow(
     clippy::unwrap_used,

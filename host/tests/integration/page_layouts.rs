@@ -1,5 +1,5 @@
-//! The layouts of pages of tier 0, in the repository's extensions and in the documentation, held against the documented JSON
-//! Schema and against the manifest around them. It draws nothing.
+//! Checks the layouts of tier 0 pages, in the repository's extensions and in the documentation, against the documented
+//! JSON Schema and against their manifest. It renders nothing.
 
 use std::{fs, path::Path};
 
@@ -21,13 +21,13 @@ fn faults(schema: &Validator, layout: &Json) -> Vec<String> {
     schema.iter_errors(layout).map(|fault| format!("{}: {fault}", fault.instance_path())).collect()
 }
 
-/// The layouts of a manifest's pages of tier 0.
+/// Returns the layouts of a manifest's tier 0 pages.
 fn layouts(manifest: &Json) -> Vec<Json> {
     let pages = manifest["pages"].as_array().map_or(&[][..], Vec::as_slice);
     pages.iter().filter(|page| page["tier"] == 0).map(|page| page["layout"].clone()).collect()
 }
 
-/// Every value under a key of this name, however deep.
+/// Collects all values under a key of this name, at any depth.
 fn all<'j>(value: &'j Json, key: &str, found: &mut Vec<&'j str>) {
     match value {
         Json::Object(fields) => {
@@ -41,7 +41,7 @@ fn all<'j>(value: &'j Json, key: &str, found: &mut Vec<&'j str>) {
     }
 }
 
-/// What the schema cannot see: routes and settings are the extension's own.
+/// Checks what the schema cannot: routes and settings must be the extension's own.
 fn check_against_manifest(name: &str, manifest: &Json, layout: &Json) {
     let mut routes = Vec::new();
     for key in ["source", "path"] {

@@ -1,9 +1,9 @@
-//! Whether the host knows that its database cannot do its part.
+//! Tests whether the host detects that its database is not usable.
 
 use std::sync::Arc;
 
 use crate::support::db::{Fresh, FreshSqlite};
-use tinybase_host::{db::Database, observe::Readiness, sql::HostSql};
+use tinybase_host::{db::Database, metrics::Readiness, sql::HostSql};
 use tinybase_test_postgres::sqlite_only;
 
 async fn code(ready: &Readiness) -> String {

@@ -1,4 +1,4 @@
-//! The request log over a real database: its route with each filter, pages, retention.
+//! Tests the request log over a real database: its route with each filter, pages, retention.
 
 use std::{
     net::IpAddr,
@@ -18,14 +18,14 @@ use tinybase_host::{
     config,
     db::migrations::Migrator,
     error::ApiError,
-    http::{Authenticate, OwnRoutes, REQUEST_ID, RequestId},
+    http::{Authenticate, HostRoutes, REQUEST_ID, RequestId},
     request_log::{Answered, Recorder, Retention, routes, sweep, sweep_a_step},
     sql::{HostSql, integer, text, time_from_now},
 };
 use tower::ServiceExt;
 
 const DAY_SECONDS: i64 = 86_400;
-/// How long the retention's job is waited for.
+/// How long the test waits for the retention job.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
 async fn fresh() -> (Fresh, HostSql) {
@@ -39,7 +39,7 @@ fn recorder(sql: &HostSql) -> Recorder {
     Recorder::new(sql.clone(), &config::RequestLog::default()).unwrap()
 }
 
-/// Takes a role, or a scope, for a token.
+/// Treats a role, or a scope, as a token.
 struct Roles;
 
 impl Authenticate for Roles {
@@ -66,7 +66,7 @@ fn caller(user_id: &str, role: Role, scope: Option<&str>) -> Caller {
 }
 
 fn router(sql: &HostSql, recorder: Option<Recorder>) -> Router {
-    let mut own = OwnRoutes::default();
+    let mut own = HostRoutes::default();
     routes(&mut own, sql.clone(), recorder);
     own.into_router(&(Arc::new(Roles) as Arc<dyn Authenticate>))
 }
@@ -91,8 +91,8 @@ fn ids(page: &Json) -> String {
     ids.collect::<Vec<_>>().join(" ")
 }
 
-/// A request and its answer.
-struct Exchange<'e> {
+/// A request and its response.
+struct RequestTrace<'e> {
     id: &'static str,
     method: Method,
     target: &'static str,
@@ -102,16 +102,16 @@ struct Exchange<'e> {
     caller: Option<&'e Arc<Caller>>,
 }
 
-fn note(recorder: &Recorder, exchange: &Exchange<'_>) {
+fn note(recorder: &Recorder, request_trace: &RequestTrace<'_>) {
     let mut headers = HeaderMap::new();
-    headers.insert(REQUEST_ID, HeaderValue::from_static(exchange.id));
+    headers.insert(REQUEST_ID, HeaderValue::from_static(request_trace.id));
     let answered = Answered {
-        method: &exchange.method,
-        uri: &Uri::from_static(exchange.target),
-        route: exchange.route,
-        status: StatusCode::from_u16(exchange.status).unwrap(),
-        time: Duration::from_millis(exchange.millis),
-        caller: exchange.caller,
+        method: &request_trace.method,
+        uri: &Uri::from_static(request_trace.target),
+        route: request_trace.route,
+        status: StatusCode::from_u16(request_trace.status).unwrap(),
+        time: Duration::from_millis(request_trace.millis),
+        caller: request_trace.caller,
         client: IpAddr::from([203, 0, 113, 5]),
         request_id: &RequestId::from_headers(&headers),
     };
@@ -120,12 +120,12 @@ fn note(recorder: &Recorder, exchange: &Exchange<'_>) {
     row.sent(2);
 }
 
-/// Five requests, the oldest first: `a` to `e`.
+/// Records five requests, oldest first: `a` to `e`.
 fn note_some(recorder: &Recorder) {
     let ada = Arc::new(caller("ada", Role::User, None));
     let program = Arc::new(caller("eve", Role::Admin, Some("admin:*")));
     let records = Some("/api/collections/{name}/records");
-    let of = |id, method, target, route, status, millis, caller| Exchange {
+    let of = |id, method, target, route, status, millis, caller| RequestTrace {
         id,
         method,
         target,
@@ -134,15 +134,15 @@ fn note_some(recorder: &Recorder) {
         millis,
         caller,
     };
-    for exchange in [
+    for request_trace in [
         of("a", Method::POST, "/api/collections/posts/records", records, 201, 4, Some(&ada)),
         of("b", Method::GET, "/api/collections/posts/records?secret=word", records, 200, 2, Some(&ada)),
         of("c", Method::GET, "/api/collections/%C3%BC/records", records, 404, 1, Some(&program)),
         of("d", Method::GET, "/no/such/path", None, 404, 1, None),
         of("e", Method::GET, "/api/auth/me", Some("/api/auth/me"), 503, 700, None),
     ] {
-        note(recorder, &exchange);
-        // Their times come from the clock, of which the next one sees a later microsecond.
+        note(recorder, &request_trace);
+        // Their times come from the clock; this ensures that the next one gets a later microsecond.
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_millis(1) {
             std::hint::spin_loop();
@@ -156,7 +156,7 @@ async fn requests_are_found_by_each_filter_and_paged_without_a_gap() {
     let recorder = recorder(&sql);
     let router = router(&sql, Some(recorder.clone()));
     note_some(&recorder);
-    // `e` came 700 ms before it was answered, and so before the others.
+    // `e` started 700 ms before its response, and so before the others.
     let all = page(&router, "").await;
     assert_eq!(ids(&all), "d c b a e", "what waits is written before it is asked for");
     assert_eq!((&all["total"], &all["total_is_exact"]), (&json!(5), &json!(true)));
@@ -209,8 +209,9 @@ async fn a_path_and_a_method_are_cut_and_a_query_is_never_stored() {
     let method: &'static str = "M".repeat(100).leak();
     let target: &'static str = format!("/{}?secret=word", "x".repeat(2000)).leak();
     let method = Method::from_bytes(method.as_bytes()).unwrap();
-    let exchange = Exchange { id: "a", method, target, route: None, status: 405, millis: 0, caller: None };
-    note(&recorder, &exchange);
+    let request_trace =
+        RequestTrace { id: "a", method, target, route: None, status: 405, millis: 0, caller: None };
+    note(&recorder, &request_trace);
     note_some(&recorder);
     recorder.flush().await;
     let rows = sql.rows("SELECT * FROM tb_request_log ORDER BY id", &[]).await.unwrap();
@@ -238,7 +239,7 @@ async fn the_log_is_for_those_who_may_see_the_administration() {
     }
 }
 
-/// Adds so many requests of so many seconds ago.
+/// Adds this many requests from this many seconds ago.
 async fn old_rows(sql: &HostSql, id: &str, seconds_ago: i64, rows: i64) {
     let many = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?3) INSERT INTO tb_request_log \
                 (at, method, path, status, duration_us, address, request_id, bytes_out) \
@@ -249,7 +250,7 @@ async fn old_rows(sql: &HostSql, id: &str, seconds_ago: i64, rows: i64) {
     sql.apply(batch).await.unwrap();
 }
 
-/// How many rows there are of each request id.
+/// Returns the number of rows per request id.
 async fn counts(sql: &HostSql) -> Vec<(String, i64)> {
     let counted = "SELECT request_id, count(*) FROM tb_request_log GROUP BY request_id ORDER BY request_id";
     let rows = sql.rows(counted, &[]).await.unwrap();

@@ -1,4 +1,5 @@
-//! The second factor through its routes, over a real database: enrolling, signing in by two factors, losing the app.
+//! Tests the second factor through its routes, over a real database: enrolling, signing in with two factors, losing the
+//! app.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,15 +10,15 @@ use serde_json::{Value as Json, json};
 use tinybase_abi::codec::{Expect, Value};
 use tinybase_host::{
     audit::{Actor, ActorKind},
-    db::Cost,
+    db::ReadHint,
 };
 use totp_rs::{Builder, Secret};
 
 const EMAIL: &str = "ada@example.org";
 const NONE: [Value; 0] = [];
 
-/// An authenticator app, whose codes are of steps that only move forward: with the steps around the current one taken, two
-/// codes are good at once, whatever the clock does meanwhile.
+/// An authenticator app whose time steps only move forward. With the steps around the current one accepted, two codes
+/// are valid at once, whatever the clock does meanwhile.
 struct App {
     secret: String,
     next_step: u64,
@@ -70,7 +71,7 @@ impl Enrolled {
     async fn actions(&self) -> Vec<String> {
         let sql =
             "SELECT action, actor_kind, actor_name FROM tb_audit_log WHERE action LIKE 'mfa.%' ORDER BY id";
-        let rows = query(&self.host.fresh.db, Cost::Short, sql, &NONE).await.unwrap();
+        let rows = query(&self.host.fresh.db, ReadHint::Indexed, sql, &NONE).await.unwrap();
         let text = |value: &Value| match value {
             Value::Text(text) => text.clone(),
             other => panic!("{other:?} is no text"),
@@ -94,7 +95,7 @@ async fn enrolled() -> Enrolled {
     let url = word(&enrolment, "otpauth_url");
     assert!(url.starts_with("otpauth://totp/TinyBase:ada%40example.org?secret="), "{url}");
     let mut app = App::new(&enrolment);
-    // Nothing asks for a code before one was shown.
+    // No code is required before one was confirmed.
     host.session(EMAIL).await;
     let (status, answer) = post(&host, "totp/confirm", &token, json!({"code": app.code()})).await;
     assert_eq!(status, 200, "{answer}");
@@ -124,7 +125,7 @@ async fn a_sign_in_takes_both_factors_and_a_code_works_once() {
     let ticket = ada.ticket().await;
     assert_eq!(ada.verify(&ticket, "code", &code).await, invalid("mfa_code_invalid"), "the step was used");
     let sql = "SELECT method FROM tb_sessions ORDER BY created_at DESC LIMIT 1";
-    let methods = query(&ada.host.fresh.db, Cost::Short, sql, &NONE).await.unwrap();
+    let methods = query(&ada.host.fresh.db, ReadHint::Indexed, sql, &NONE).await.unwrap();
     assert_eq!(methods, [["password+totp".into()]]);
 }
 
@@ -289,7 +290,7 @@ async fn neither_secret_nor_codes_are_stored_in_clear() {
     let ada = enrolled().await;
     let mut rows = Vec::new();
     for sql in ["SELECT secret FROM tb_second_factors", "SELECT code_hash FROM tb_recovery_codes"] {
-        rows.extend(query(&ada.host.fresh.db, Cost::Short, sql, &NONE).await.unwrap());
+        rows.extend(query(&ada.host.fresh.db, ReadHint::Indexed, sql, &NONE).await.unwrap());
     }
     assert_eq!(rows.len(), 11);
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02X}")).collect::<String>();

@@ -1,4 +1,4 @@
-//! Application tokens that were made by application tokens: they end with them, and reach no further.
+//! Tests application tokens that were created by application tokens: they end with them, and have no more rights.
 
 use crate::support::accounts::{Host, host};
 use crate::support::db::apply;
@@ -11,7 +11,7 @@ use tinybase_host::{
     http::{etag::IfMatch, extract::read_json},
 };
 
-/// Makes a token by one that is signed in with `by`.
+/// Creates an application token as the caller whose token is `by`.
 async fn made(host: &Host, by: &str, asked: Json) -> Result<TokenCreated, ApiError> {
     let caller = host.accounts.authenticate(by).await?;
     let new: NewToken = read_json(asked.to_string().as_bytes())?;
@@ -32,7 +32,8 @@ async fn changed(host: &Host, by: &str, id: &str, change: Json) -> Result<TokenA
         .await
 }
 
-/// An administrator's access token, a token that it made, and what that one made: each with its value.
+/// Returns an administrator's access token, a token created with it, a token created with that one, and so on, each
+/// with its value.
 async fn line_of(host: &Host, count: usize) -> (String, Vec<TokenCreated>) {
     let (admin, _) = host.session("root@example.org").await;
     let mut line: Vec<TokenCreated> = Vec::new();
@@ -80,7 +81,7 @@ async fn what_is_switched_off_or_deleted_takes_along_what_it_made() {
     assert_eq!(codes(&host, &line).await, ["ok", "token_revoked", "token_revoked", "token_revoked"]);
     let below = host.accounts.application_token(&line[3].token.id).await.unwrap();
     assert!(!below.is_active && !below.is_valid);
-    // No one wakes before what made it; and it does not wake by itself.
+    // No token can be reactivated before the one that created it; and it is not reactivated automatically.
     let fault = changed(&host, &admin, &line[2].token.id, json!({"is_active": true})).await.unwrap_err();
     assert_eq!((fault.status.as_u16(), &*fault.code), (409, "application_token_parent_ended"));
     changed(&host, &admin, second, json!({"is_active": true})).await.unwrap();
@@ -137,7 +138,7 @@ async fn a_token_makes_no_other_while_it_ends_and_none_too_far_below() {
     let (admin, line) = line_of(&host, 8).await;
     let last = made(&host, &line[7].token_value, json!({"name": "t", "scopes": ["a"]})).await.unwrap_err();
     assert_eq!((last.status.as_u16(), &*last.code), (403, "application_token_depth"));
-    // Whatever comes first: nothing that the parent made is left awake.
+    // Whichever comes first, no token that the parent created stays active.
     let parent = &line[0];
     let making = async { made(&host, &parent.token_value, json!({"name": "late", "scopes": ["a"]})).await };
     let ending = changed(&host, &admin, &parent.token.id, json!({"is_active": false}));

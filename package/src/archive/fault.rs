@@ -1,18 +1,19 @@
-//! The kinds of faults of an archive, each with a code that never changes. The words are said where the fault is found.
+//! The kinds of errors of an archive, each with a code that never changes. The messages are written where the errors
+//! occur.
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
-        /// What is wrong with an archive.
+        /// The kind of error of an archive.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Fault {
             $($(#[$doc])* $name,)*
         }
 
         impl Fault {
-            /// All of them.
+            /// All kinds.
             pub const ALL: &'static [Fault] = &[$(Fault::$name,)*];
 
-            /// A stable code.
+            /// Returns the stable code.
             pub fn code(self) -> &'static str {
                 match self {
                     $(Fault::$name => $code,)*
@@ -23,35 +24,35 @@ macro_rules! faults {
 }
 
 faults! {
-    /// The disk refused to read or write.
+    /// Reading or writing failed.
     Io = "archive_io",
-    /// The folder that it is unpacked into is there already.
+    /// The target folder exists already.
     FolderExists = "archive_folder_exists",
-    /// The folder that it is packed from is no extension, or the unpacked files are none.
+    /// The folder to pack, or the unpacked folder, is not a valid extension.
     Package = "archive_package_invalid",
-    /// It is no zstd.
+    /// It is not zstd.
     NotZstd = "archive_not_zstd",
-    /// It cannot be decompressed: bytes changed, or its window is larger than allowed.
+    /// It cannot be decompressed: bytes were changed, or its window is larger than allowed.
     Damaged = "archive_damaged",
     /// It ends too early.
     Truncated = "archive_truncated",
-    /// There is more behind its end.
+    /// There are bytes after its end.
     TrailingBytes = "archive_trailing_bytes",
-    /// What is in it is no tar.
+    /// The content is not a tar.
     NotTar = "archive_not_tar",
-    /// A header or the padding of an entry is not as the packer writes it.
+    /// A header or the padding of an entry differs from what the packer writes.
     HeaderOdd = "archive_header_odd",
     /// It does not begin with the list of its files.
     IndexMissing = "archive_index_missing",
     /// The list is malformed.
     IndexInvalid = "archive_index_invalid",
-    /// It is of a form that this version does not know.
+    /// Its format is unknown to this version.
     Format = "archive_format_unknown",
-    /// A path leads out of the folder.
+    /// A path leads outside the folder.
     PathTraversal = "archive_path_traversal",
     /// A path is absolute.
     PathAbsolute = "archive_path_absolute",
-    /// A path has characters that no file of an extension has.
+    /// A path contains characters that are not allowed in an extension.
     PathOdd = "archive_path_odd",
     /// An entry is a link.
     Link = "archive_entry_link",
@@ -61,19 +62,19 @@ faults! {
     Fifo = "archive_entry_fifo",
     /// An entry is a folder.
     Folder = "archive_entry_folder",
-    /// An entry is of another kind than a plain file.
+    /// An entry is not a regular file.
     Kind = "archive_entry_kind",
-    /// Two files have one name, or names that differ by case alone, or one is a folder of the other.
+    /// Two files have the same name, names that differ only in case, or one is a parent folder of the other.
     Duplicate = "archive_duplicate",
     /// A file is not in the list.
     Unlisted = "archive_file_unlisted",
-    /// A file of the list is missing.
+    /// A file in the list is missing.
     Missing = "archive_file_missing",
-    /// A file belongs to no extension.
+    /// A file does not belong to an extension.
     Foreign = "archive_file_foreign",
-    /// A file's length is not what the list says.
+    /// A file's length differs from the list.
     Length = "archive_length_differs",
-    /// A file's hash is not what the list says.
+    /// A file's hash differs from the list.
     Hash = "archive_hash_differs",
     /// All files together are larger than allowed.
     TooLarge = "archive_too_large",
@@ -81,10 +82,10 @@ faults! {
     FileTooLarge = "archive_file_too_large",
     /// There are more files than allowed.
     TooManyFiles = "archive_too_many_files",
-    /// It would grow by more than allowed.
+    /// The ratio of unpacked to packed size is too large.
     Ratio = "archive_ratio",
-    /// The manifest names another extension or version than the list.
+    /// The manifest's name or version differs from the list.
     Manifest = "archive_manifest_differs",
-    /// It is for another target.
+    /// It was built for another target.
     Target = "archive_target_differs",
 }

@@ -1,5 +1,5 @@
-//! The header of an entry: the one that is written, and the check that a header which was read is that one.
-//! It never interprets more of a foreign header than is needed to say what is wrong with it.
+//! The header of an entry: writes the canonical header, and checks that a header is the canonical one. It
+//! interprets other headers only as far as needed for an error message.
 
 use tar::{EntryType, Header};
 
@@ -7,10 +7,10 @@ use super::{ArchiveError, Fault, PATH_BYTES_MAX};
 
 /// The size of a tar's blocks, in bytes.
 pub(super) const BLOCK_BYTES: usize = 512;
-/// The rights that every entry is written with.
+/// The permissions of every entry.
 const MODE: u32 = 0o644;
 
-/// The only header of a file with this path and length.
+/// Returns the only valid header of a file with this path and length.
 pub(super) fn canonical(path: &str, bytes: u64) -> Result<Header, ArchiveError> {
     let mut header = Header::new_ustar();
     let fits = path.len() <= PATH_BYTES_MAX && header.set_path(path).is_ok();
@@ -29,13 +29,13 @@ pub(super) fn canonical(path: &str, bytes: u64) -> Result<Header, ArchiveError> 
     Ok(header)
 }
 
-/// How many bytes of padding follow so many bytes of content.
+/// Returns the number of padding bytes after content of this size.
 pub(super) fn padding(bytes: u64) -> usize {
     let block = BLOCK_BYTES as u64;
     usize::try_from((block - bytes % block) % block).expect("padding is shorter than a block")
 }
 
-/// The path and the length of the file that a header announces.
+/// Returns the path and the length of the file that a header describes.
 pub(super) fn read(block: &[u8; BLOCK_BYTES]) -> Result<(String, u64), ArchiveError> {
     let header = Header::from_byte_slice(block);
     if header.as_ustar().is_none() && header.as_gnu().is_none() {
@@ -69,7 +69,7 @@ fn check_kind(kind: EntryType, path: &str) -> Result<(), ArchiveError> {
     Err(ArchiveError::new(fault, format!("{path}: it is {what}; a package holds plain files alone")))
 }
 
-/// Whether a path is relative, stays below its folder and is written in one way only.
+/// Checks that a path is relative, stays inside its folder, and is written in its only valid form.
 pub(super) fn check_path(path: &str) -> Result<(), ArchiveError> {
     let refuse = |fault, what: &str| Err(ArchiveError::new(fault, format!("{path:?}: {what}")));
     if path.starts_with('/') {

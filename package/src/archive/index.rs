@@ -1,4 +1,4 @@
-//! The checks of an archive's list of files, before anything is written. It never looks at a file's content.
+//! Checks an archive's list of files before anything is written. It never reads a file's content.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use super::{ArchiveError, FORMAT, Fault, INDEX_NAME, Index, Limits, header, is_t
 use crate::manifest::FILE_NAME;
 
 impl Index {
-    /// Reads the list of an archive that is `archive_bytes` long.
+    /// Parses the list of an archive of `archive_bytes` bytes.
     pub(super) fn read(json: &[u8], archive_bytes: u64, limits: &Limits) -> Result<Index, ArchiveError> {
         let invalid =
             |words: String| ArchiveError::new(Fault::IndexInvalid, format!("{INDEX_NAME}: {words}"));
@@ -36,19 +36,19 @@ impl Index {
         Ok(index)
     }
 
-    /// The list's bytes.
+    /// Returns the list's bytes.
     pub(super) fn to_json(&self) -> Vec<u8> {
         let mut json = serde_json::to_vec(self).expect("a list of files is JSON");
         json.push(b'\n');
         json
     }
 
-    /// Whether a file is in the list.
+    /// Returns whether a file is in the list.
     pub(super) fn lists(&self, path: &str) -> bool {
         self.files.iter().any(|file| file.path == path)
     }
 
-    /// The length of all files together.
+    /// Returns the size of all files together.
     pub(super) fn bytes(&self) -> u64 {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes))
     }

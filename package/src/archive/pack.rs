@@ -1,4 +1,5 @@
-//! Packs a folder into its archive. The same files give the same bytes: no time, owner, right or order of a disk is written.
+//! Packs a folder into its archive. The same files always give the same bytes: no time, owner, permissions or directory
+//! order are written.
 
 use std::{
     fs::{self, File},
@@ -11,16 +12,16 @@ use sha2::{Digest, Sha256};
 use super::{ArchiveError, FORMAT, Fault, INDEX_NAME, Index, Listed, file_name, header, is_target};
 use crate::unpacked::{Package, hex};
 
-/// Part of the form: another level makes other bytes.
+/// Part of the format: another level produces other bytes.
 const ZSTD_LEVEL: i32 = 9;
-/// The two empty blocks that end a tar.
+/// The two empty blocks at the end of a tar.
 pub(super) const END_BYTES: usize = 2 * header::BLOCK_BYTES;
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// Packs the extension in `folder`, whose library was built for `target`, into a file in `out_dir`. Answers that file.
+/// Packs the extension in `folder`, whose library was built for `target`, into a file in `out_dir`. Returns that file.
 ///
 /// # Errors
-/// Where the folder is no extension, has files that are not plain, or the disk refuses.
+/// Fails if the folder is not an extension or contains files that are not regular, and on I/O errors.
 pub fn pack(folder: &Path, target: &str, out_dir: &Path) -> Result<PathBuf, ArchiveError> {
     let package =
         Package::read(folder).map_err(|error| ArchiveError::new(Fault::Package, error.to_string()))?;
@@ -106,7 +107,7 @@ fn pad(out: &mut impl Write, bytes: u64) -> io::Result<()> {
     out.write_all(&[0; header::BLOCK_BYTES][..header::padding(bytes)])
 }
 
-/// Copies a file. Answers its length and its SHA-256 in hex.
+/// Copies a file. Returns its length and its SHA-256 in hex.
 fn copy(path: &Path, out: &mut impl Write) -> Result<(u64, String), ArchiveError> {
     let mut file = File::open(path).map_err(ArchiveError::io(path))?;
     let (mut hash, mut bytes, mut chunk) = (Sha256::new(), 0, vec![0; CHUNK_BYTES]);

@@ -1,4 +1,4 @@
-//! Archives that were built by hand, one a fault, each refused with its code and leaving nothing behind.
+//! Tests of hand-made archives, one per error. Each is rejected with its code and leaves nothing behind.
 
 use std::{
     fs::{self, File},
@@ -17,7 +17,7 @@ use crate::unpacked::{Package, hex};
 const MANIFEST: &str = "name = \"notes\"\nversion = \"0.1.0\"\nabi = 1\n";
 const LIBRARY: &str = "libtinybase_notes.so";
 
-/// An archive in the making: what its list says, and what it holds.
+/// A draft of an archive: its list and its entries.
 struct Draft {
     files: Vec<(String, Vec<u8>)>,
     index: serde_json::Value,
@@ -27,7 +27,7 @@ struct Draft {
 
 fn header(path: &str, kind: EntryType, bytes: usize) -> Header {
     let mut header = Header::new_ustar();
-    // The name is poked in: the crate would refuse to write most of these.
+    // The name is written directly, since the crate rejects most of these names.
     header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
     header.set_entry_type(kind);
     header.set_mode(0o644);
@@ -64,12 +64,12 @@ impl Draft {
         Draft::of(&[("extension.toml", MANIFEST.as_bytes()), (LIBRARY, b"bytes")])
     }
 
-    /// With one file more than is good.
+    /// Creates a draft with one file too many.
     fn with(path: &str) -> Draft {
         Draft::of(&[("extension.toml", MANIFEST.as_bytes()), (LIBRARY, b"bytes"), (path, b"x")])
     }
 
-    /// With one entry more, which the list does not have.
+    /// Creates a draft with an entry that is not in the list.
     fn and(path: &str, kind: EntryType) -> Draft {
         let mut draft = Draft::good();
         draft.entries.push((header(path, kind, 0), Vec::new()));
@@ -106,7 +106,7 @@ fn compress(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Unpacks these bytes in a folder of its own; where it is refused, nothing may be left of it.
+/// Unpacks these bytes in a new folder. If they are rejected, nothing may be left behind.
 fn unpacked(archive: &[u8], limits: &Limits) -> Result<Unpacked, ArchiveError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.tbx");
@@ -204,7 +204,7 @@ fn odd_paths_are_refused() {
     ];
     for (path, expected) in cases {
         assert_eq!(code(&Draft::with(path).archive()), expected, "{path:?} in the list");
-        // And where the list keeps quiet about it.
+        // The same path, missing in the list.
         let expected = if path.contains('\0') { "archive_header_odd" } else { expected };
         assert_eq!(code(&Draft::and(path, EntryType::Regular).archive()), expected, "{path:?} as an entry");
     }
@@ -360,7 +360,7 @@ fn bombs_are_refused_before_they_grow() {
     assert_eq!(with(Limits { files_max: 1, ..open }), "archive_too_many_files");
     assert_eq!(with(Limits { index_bytes_max: 100, ..open }), "archive_file_too_large");
     assert!(unpacked(&bomb, &open).is_ok());
-    // A list that keeps quiet about the size, and sizes whose sum overflows.
+    // A list with a wrong size, and sizes whose sum overflows.
     let quiet = Draft::of(&[("extension.toml", MANIFEST.as_bytes()), (LIBRARY, &zeros)])
         .edit(|draft| draft.index["files"][1]["bytes"] = json!(5));
     assert_eq!(code(&quiet.archive()), "archive_length_differs");
@@ -369,7 +369,7 @@ fn bombs_are_refused_before_they_grow() {
         draft.index["files"][1]["bytes"] = json!(u64::MAX);
     });
     assert_eq!(code(&huge.archive()), "archive_file_too_large");
-    // A window that would have the decoder keep 128 MiB.
+    // A window for which the decoder would need 128 MiB.
     let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
     encoder.window_log(27).unwrap();
     encoder.write_all(&Draft::good().tar()).unwrap();
@@ -395,6 +395,6 @@ fn no_flipped_bit_passes() {
             }
         }
     }
-    // Bits of the compression that say nothing: the files are the same, and the archive's hash still tells.
+    // Some bits of the compression have no effect: the files are the same, but the archive's hash differs.
     assert!(harmless.len() * 100 < archive.len() * 2, "{harmless:?}");
 }

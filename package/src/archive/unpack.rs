@@ -1,4 +1,5 @@
-//! Unpacks an archive into a new folder, as a stream. What is refused leaves nothing behind, and no path, kind, length or hash is believed.
+//! Unpacks an archive into a new folder, as a stream. A rejected archive leaves nothing behind, and every path, kind,
+//! length and hash is checked.
 
 use std::{
     cell::RefCell,
@@ -13,16 +14,16 @@ use sha2::{Digest, Sha256};
 use super::{ArchiveError, Fault, INDEX_NAME, Index, Limits, Listed, Unpacked, header, header::BLOCK_BYTES};
 use crate::unpacked::{Package, hex};
 
-/// How a zstd frame begins; older forms of zstd begin otherwise and are refused.
+/// The magic number of a zstd frame. Older zstd formats have others and are rejected.
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// The window that a decoder keeps in memory: 2^23 bytes.
+/// The maximum window that a decoder keeps in memory: 2^23 bytes.
 const WINDOW_LOG_MAX: u32 = 23;
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// Unpacks an archive into `folder`, which must not be there yet.
+/// Unpacks an archive into `folder`, which must not exist yet.
 ///
 /// # Errors
-/// What an archive is refused for is [`Fault`]; the folder is gone then.
+/// [`Fault`] lists the reasons for which an archive is rejected. The folder is deleted then.
 pub fn unpack(archive: &Path, folder: &Path, limits: &Limits) -> Result<Unpacked, ArchiveError> {
     let file = File::open(archive).map_err(ArchiveError::io(archive))?;
     let archive_bytes = file.metadata().map_err(ArchiveError::io(archive))?.len();
@@ -46,7 +47,7 @@ pub fn unpack(archive: &Path, folder: &Path, limits: &Limits) -> Result<Unpacked
     })
 }
 
-/// A folder that is removed again unless it is kept.
+/// A folder that is deleted unless it is kept.
 struct Staged<'a>(Option<&'a Path>);
 
 impl<'a> Staged<'a> {
@@ -77,7 +78,7 @@ impl Drop for Staged<'_> {
     }
 }
 
-/// A file whose bytes are hashed as they are read.
+/// A file whose bytes are hashed while they are read.
 struct Hashed {
     file: File,
     hash: Rc<RefCell<Sha256>>,
@@ -91,7 +92,7 @@ impl Read for Hashed {
     }
 }
 
-/// An archive that is read from front to back.
+/// An archive that is read from start to end.
 struct Source {
     path: PathBuf,
     decoder: zstd::Decoder<'static, BufReader<Hashed>>,
@@ -136,7 +137,7 @@ impl Source {
         ArchiveError::new(Fault::Damaged, format!("{path}: the package is damaged: {error}; fetch it again"))
     }
 
-    /// The next header: path and length; `None` where the tar ends.
+    /// Reads the next header: path and length; `None` at the end of the tar.
     fn header(&mut self) -> Result<Option<(String, u64)>, ArchiveError> {
         let mut block = [0; BLOCK_BYTES];
         self.read_exact(&mut block)?;
@@ -175,7 +176,7 @@ impl Source {
         Index::read(&json, archive_bytes, limits)
     }
 
-    /// Unpacks the file that the list has at `position`.
+    /// Unpacks the file at `position` in the list.
     fn unpack_file(
         &mut self,
         index: &Index,
@@ -206,7 +207,7 @@ impl Source {
         self.padding(&listed.path, listed.bytes)
     }
 
-    /// Reads to the very end, behind which nothing may be.
+    /// Reads to the end of the archive, and rejects anything after it.
     fn finish(&mut self, index: &Index) -> Result<(), ArchiveError> {
         if let Some(found) = self.header()? {
             check_next(index, index.files.len(), Some(&found))?;
@@ -220,7 +221,7 @@ impl Source {
         if block.iter().any(|byte| *byte != 0) {
             return Err(trailing());
         }
-        // The end of the frame, with its checksum, is read by asking for one byte more.
+        // Reading one more byte makes the decoder read the end of the frame, with its checksum.
         let more = self.decoder.read(&mut block[..1]).map_err(|error| self.fault(error))?;
         let behind = io::BufRead::fill_buf(self.decoder.get_mut()).map_err(ArchiveError::io(&self.path))?;
         if more > 0 || !behind.is_empty() {
@@ -229,13 +230,13 @@ impl Source {
         Ok(())
     }
 
-    /// The hash of what was read, which is all of it behind [`Source::finish`].
+    /// Returns the hash of the bytes read so far, which is all of them after [`Source::finish`].
     fn sha256(&self) -> String {
         hex(&self.hash.borrow().clone().finalize())
     }
 }
 
-/// Whether the entry that was found is the one that the list has at `position`.
+/// Checks that an entry is the one at `position` in the list.
 fn check_next(index: &Index, position: usize, found: Option<&(String, u64)>) -> Result<(), ArchiveError> {
     let expected = index.files.get(position);
     let Some((path, bytes)) = found else {
@@ -267,7 +268,7 @@ fn missing(file: &Listed) -> ArchiveError {
     ArchiveError::new(Fault::Missing, words)
 }
 
-/// Whether what was unpacked is the extension that the list names, and has no other files.
+/// Checks that the unpacked files are the extension in the list, without any other files.
 fn check_package(index: &Index, folder: &Path) -> Result<Package, ArchiveError> {
     let invalid = |error: crate::unpacked::PackageError| ArchiveError::new(Fault::Package, error.to_string());
     let manifest = crate::manifest::Manifest::read(folder)
@@ -296,7 +297,7 @@ fn check_package(index: &Index, folder: &Path) -> Result<Package, ArchiveError> 
     Ok(package)
 }
 
-/// Syncs every folder that has a file, so that names are on disk as well.
+/// Syncs every folder that contains a file, so that the names are on disk as well.
 fn sync_folders(index: &Index, folder: &Path) -> Result<(), ArchiveError> {
     let mut folders = std::collections::BTreeSet::from([PathBuf::new()]);
     for file in &index.files {

@@ -1,10 +1,10 @@
-//! Bytes across the boundary: borrowed ones going in, owned ones with their own way to be freed coming out.
+//! Bytes passed across the ABI: borrowed as arguments, and owned, with their own function to free them, as results.
 
 use std::{ffi::c_void, fmt, marker::PhantomData, mem::ManuallyDrop, ops::Deref};
 
 use abi_stable::StableAbi;
 
-/// Borrowed bytes. UTF-8 where the field's documentation says text.
+/// Borrowed bytes. UTF-8 if the field's documentation says text.
 #[repr(C)]
 #[derive(Clone, Copy, StableAbi)]
 pub struct Slice<'a> {
@@ -24,12 +24,12 @@ impl<'a> Slice<'a> {
         Slice { ptr: bytes.as_ptr(), len: bytes.len(), lifetime: PhantomData }
     }
 
-    /// A slice that says «not there», which differs from an empty one.
+    /// Returns an absent slice, which differs from an empty one.
     pub fn absent() -> Slice<'a> {
         Slice { ptr: std::ptr::null(), len: 0, lifetime: PhantomData }
     }
 
-    /// The bytes, or `None` for [`Slice::absent`].
+    /// Returns the bytes, or `None` for [`Slice::absent`].
     pub fn get(self) -> Option<&'a [u8]> {
         if self.ptr.is_null() {
             return None;
@@ -38,20 +38,20 @@ impl<'a> Slice<'a> {
         Some(unsafe { std::slice::from_raw_parts(self.ptr, self.len) })
     }
 
-    /// The bytes; empty where absent.
+    /// Returns the bytes; empty if absent.
     pub fn bytes(self) -> &'a [u8] {
         self.get().unwrap_or_default()
     }
 
-    /// The bytes as text; `None` where absent or not UTF-8.
+    /// Returns the bytes as text; `None` if they are absent or not UTF-8.
     pub fn text(self) -> Option<&'a str> {
         self.get().and_then(|bytes| std::str::from_utf8(bytes).ok())
     }
 
-    /// The same bytes without the borrow.
+    /// Returns the same bytes without the borrow.
     ///
     /// # Safety
-    /// Whoever holds the result must not use it longer than the bytes live.
+    /// The result must not be used longer than the bytes live.
     pub unsafe fn unbound(self) -> Slice<'static> {
         Slice { ptr: self.ptr, len: self.len, lifetime: PhantomData }
     }
@@ -63,7 +63,7 @@ impl<'a> From<&'a str> for Slice<'a> {
     }
 }
 
-/// Owned bytes, freed by the side that made them.
+/// Owned bytes, freed by the side that allocated them.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct Bytes {
@@ -80,7 +80,8 @@ unsafe impl Send for Bytes {}
 unsafe impl Sync for Bytes {}
 
 unsafe extern "C" fn free_vec(owner: *mut c_void, capacity: usize) {
-    // SAFETY: `From<Vec<u8>>` took pointer and capacity from a `Vec` of this library's allocator; length 0 is in it.
+    // SAFETY: `From<Vec<u8>>` took pointer and capacity from a `Vec` of this library's allocator; 0 is a valid
+    // length.
     drop(unsafe { Vec::from_raw_parts(owner.cast::<u8>(), 0, capacity) });
 }
 
@@ -90,17 +91,17 @@ struct Held<G> {
 }
 
 unsafe extern "C" fn free_held<G>(owner: *mut c_void, _capacity: usize) {
-    // SAFETY: `Bytes::guarded` took the pointer from a `Box` of this very type.
+    // SAFETY: `Bytes::guarded` took the pointer from a `Box` of this exact type.
     drop(unsafe { Box::from_raw(owner.cast::<Held<G>>()) });
 }
 
 impl Bytes {
-    /// No bytes; costs no allocation.
+    /// Returns empty bytes, without an allocation.
     pub const fn empty() -> Bytes {
         Bytes { ptr: std::ptr::null(), len: 0, owner: std::ptr::null_mut(), capacity: 0, free: None }
     }
 
-    /// Owned bytes that keep `guard` until they are dropped.
+    /// Returns owned bytes that keep `guard` alive until they are dropped.
     pub fn guarded<G: Send + 'static>(bytes: Vec<u8>, guard: G) -> Bytes {
         let held = Box::new(Held { bytes, _guard: guard });
         let (ptr, len) = (held.bytes.as_ptr(), held.bytes.len());
@@ -115,7 +116,8 @@ impl Bytes {
             return self.to_vec();
         }
         let this = ManuallyDrop::new(self);
-        // SAFETY: `free` is this library's `free_vec`, so owner, length and capacity come from a `Vec` of ours.
+        // SAFETY: `free` is this library's `free_vec`, so owner, length and capacity come from a `Vec` of this
+        // library.
         unsafe { Vec::from_raw_parts(this.owner.cast::<u8>(), this.len, this.capacity) }
     }
 
@@ -152,7 +154,7 @@ impl Deref for Bytes {
         if self.ptr.is_null() {
             return &[];
         }
-        // SAFETY: the maker's pointer and length stay valid until `free`.
+        // SAFETY: the creator's pointer and length stay valid until `free`.
         unsafe { std::slice::from_raw_parts(self.ptr, self.len) }
     }
 }
@@ -166,7 +168,7 @@ impl AsRef<[u8]> for Bytes {
 impl Drop for Bytes {
     fn drop(&mut self) {
         if let Some(free) = self.free.take() {
-            // SAFETY: called once, with what the maker put beside it.
+            // SAFETY: called once, with the arguments that the creator stored with it.
             unsafe { free(self.owner, self.capacity) };
         }
     }

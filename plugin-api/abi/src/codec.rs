@@ -1,5 +1,5 @@
-//! The packed forms in which values, rows and batches cross the boundary: one buffer each, little-endian.
-//! Safe code only; it never allocates per value when reading.
+//! The packed forms in which values, rows and batches are passed across the ABI: one buffer each, little-endian.
+//! Safe code only; reading never allocates per value.
 //!
 //! ```text
 //! value  := 0 | 1 i64 | 2 f64 | 3 u32 utf8 | 4 u32 bytes | 5           (null, integer, real, text, blob, now)
@@ -18,22 +18,22 @@ use thiserror::Error;
 pub use batch::{BatchResultWriter, BatchWriter, Expect, StatementHead, split_tickets};
 pub use rows::{RowsHead, RowsWriter};
 
-/// A packed buffer that does not hold what its form says.
+/// The error for a packed buffer that does not match its form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a packed buffer is malformed at byte {offset}: {problem}")]
 pub struct CodecError {
-    /// Where reading stopped, in bytes from the start of the buffer.
+    /// The offset at which reading stopped, in bytes from the start of the buffer.
     pub offset: usize,
-    /// What was wrong there.
+    /// What was wrong at that offset.
     pub problem: &'static str,
 }
 
-/// One SQL value, borrowed from wherever it is kept.
+/// A borrowed SQL value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ValueRef<'a> {
     /// SQL `NULL`.
     Null,
-    /// A 64-bit integer; booleans cross as 0 and 1.
+    /// A 64-bit integer; booleans are passed as 0 and 1.
     Integer(i64),
     /// A 64-bit float.
     Real(f64),
@@ -41,12 +41,12 @@ pub enum ValueRef<'a> {
     Text(&'a str),
     /// Bytes.
     Blob(&'a [u8]),
-    /// As a parameter alone: the time at which the database applies the statement, as RFC 3339 UTC text with
+    /// Only as a parameter: the time at which the database applies the statement, as RFC 3339 UTC text with
     /// microseconds. It never decreases in the order of commits.
     Now,
 }
 
-/// One SQL value that owns its content.
+/// An owned SQL value.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Value {
     /// SQL `NULL`.
@@ -65,7 +65,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The same value, borrowed.
+    /// Borrows the value.
     pub fn as_ref(&self) -> ValueRef<'_> {
         match self {
             Value::Null => ValueRef::Null,
@@ -79,7 +79,7 @@ impl Value {
 }
 
 impl ValueRef<'_> {
-    /// The same value, owned.
+    /// Copies the value into an owned one.
     pub fn to_owned(self) -> Value {
         match self {
             ValueRef::Null => Value::Null,
@@ -162,7 +162,7 @@ pub fn pack_values<'a>(values: impl IntoIterator<Item = ValueRef<'a>>) -> Vec<u8
     out
 }
 
-/// Reads a packed buffer from its start to its end.
+/// A reader of a packed buffer, from its start to its end.
 #[derive(Debug, Clone)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
@@ -170,12 +170,12 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader at the start of `bytes`.
+    /// Creates a reader at the start of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Reader<'a> {
         Reader { bytes, offset: 0 }
     }
 
-    /// Where the reader stands, in bytes from the start.
+    /// Returns the reader's offset, in bytes from the start.
     pub fn offset(&self) -> usize {
         self.offset
     }
@@ -220,14 +220,14 @@ impl<'a> Reader<'a> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    /// Reads bytes behind their length.
+    /// Reads bytes with a length prefix.
     #[inline]
     pub fn bytes(&mut self) -> Result<&'a [u8], CodecError> {
         let len = self.u32()? as usize;
         self.take(len)
     }
 
-    /// Reads UTF-8 text behind its length.
+    /// Reads UTF-8 text with a length prefix.
     #[inline]
     pub fn text(&mut self) -> Result<&'a str, CodecError> {
         let bytes = self.bytes()?;
@@ -251,7 +251,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Passes over one value without looking at its content.
+    /// Skips one value without reading its content.
     #[inline]
     pub fn skip_value(&mut self) -> Result<(), CodecError> {
         match self.u8()? {
@@ -262,7 +262,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads packed parameters, handing each with its position to `each`.
+    /// Reads packed parameters and passes each with its position to `each`.
     pub fn values<E: From<CodecError>>(
         &mut self,
         mut each: impl FnMut(usize, ValueRef<'a>) -> Result<(), E>,

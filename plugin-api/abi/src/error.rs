@@ -1,44 +1,44 @@
-//! Errors across the boundary: a stable code, an HTTP status, words for a person, details as JSON.
+//! Errors passed across the ABI: a stable code, an HTTP status, a message for people, and details as JSON.
 
 use abi_stable::StableAbi;
 
 use crate::{bytes::Bytes, codec::Reader};
 
-/// The longest code in bytes.
+/// The maximum length of a code in bytes.
 const CODE_BYTES_MAX: usize = 64;
-/// The code that stands in for one that is none.
+/// The replacement for an invalid code.
 const INVALID: &str = "invalid_error";
 
-/// Why a call failed. Small, since every answer carries room for one.
+/// The reason why a call failed. Small, since every result has room for one.
 #[repr(C)]
 #[derive(Debug, StableAbi)]
 pub struct RawError {
-    /// The HTTP status with which it is answered, 400 to 599.
+    /// The HTTP status of the response, 400 to 599.
     pub status: u16,
-    /// 1 where the same call may succeed later.
+    /// 1 if the same call may succeed later.
     pub retryable: u8,
-    /// Code, message and details, each behind its length as a `u32`.
+    /// Code, message and details, each prefixed with its length as a `u32`.
     pub packed: Bytes,
 }
 
-/// The words of a [`RawError`].
+/// The texts of a [`RawError`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorWords {
     /// A stable snake_case word.
     pub code: String,
     /// What happened and what to do next.
     pub message: String,
-    /// More for programs, as JSON; empty where there is nothing.
+    /// Machine-readable details, as JSON; empty if there are none.
     pub details: String,
 }
 
 impl RawError {
-    /// An error without details.
+    /// Creates an error without details.
     pub fn new(status: u16, code: &str, message: impl AsRef<str>) -> RawError {
         RawError::with_details(status, code, message.as_ref(), "")
     }
 
-    /// An error with details, as JSON.
+    /// Creates an error with details, as JSON.
     pub fn with_details(status: u16, code: &str, message: &str, details: &str) -> RawError {
         let mut packed = Vec::with_capacity(12 + code.len() + message.len() + details.len());
         for part in [code, message, details] {
@@ -49,8 +49,8 @@ impl RawError {
         RawError { status, retryable: 0, packed: packed.into() }
     }
 
-    /// The words, with what is not UTF-8 replaced, and `invalid_error` as the code of what was packed wrongly or has a
-    /// code that is no snake_case word.
+    /// Returns the texts. Invalid UTF-8 is replaced. The code becomes `invalid_error` if the texts were packed
+    /// incorrectly or the code is not a snake_case word.
     pub fn words(&self) -> ErrorWords {
         let mut reader = Reader::new(&self.packed);
         let mut part = || reader.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
@@ -79,9 +79,9 @@ fn is_code(code: &str) -> bool {
 #[repr(C, u8)]
 #[derive(Debug, StableAbi)]
 pub enum RawResult<T> {
-    /// It succeeded.
+    /// The call succeeded.
     Ok(T),
-    /// It failed.
+    /// The call failed.
     Err(RawError),
 }
 
@@ -104,7 +104,7 @@ impl<T> From<RawResult<T>> for Result<T, RawError> {
 }
 
 impl<T> RawResult<T> {
-    /// As a `Result`.
+    /// Converts to a `Result`.
     pub fn into_result(self) -> Result<T, RawError> {
         self.into()
     }

@@ -1,5 +1,5 @@
-//! The plugin's side of the root: turns a safe implementation of [`PluginExport`] into the functions that cross.
-//! Written once here, so that an author's crate needs no `unsafe`.
+//! The plugin's side of the root: turns a safe implementation of [`PluginExport`] into the exported functions. It
+//! is written once here, so that an extension's crate needs no `unsafe`.
 
 use std::ffi::c_void;
 
@@ -14,19 +14,19 @@ use crate::{
     root::{Created, Descriptor, HostRef, PluginRoot, PluginRootRef},
 };
 
-/// A plugin instance as the SDK implements it.
+/// A plugin instance, implemented by the SDK.
 pub trait PluginExport:
     commands::Server + hooks::Server + jobs::Server + lifecycle::Server + offered::Server + Sized
 {
-    /// Makes the instance, and says what it registers, as JSON.
+    /// Creates the instance. Also returns its registration, as JSON.
     fn create(host: HostClients) -> Result<(Self, Vec<u8>), RawError>;
-    /// Answers a request to the route registered at this position.
+    /// Handles a request to the route registered at this position.
     fn handle(&self, route: u32, request: Request) -> RawFuture<RawResponse>;
-    /// Ends the plugin; the instance is dropped after it.
+    /// Shuts the plugin down. The instance is dropped afterwards.
     fn shut_down(&self) -> impl Future<Output = Result<(), RawError>> + Send;
 }
 
-/// The root of a library that exports `P`.
+/// Returns the root of a library that exports `P`.
 pub fn root<P: PluginExport>(descriptor: extern "C" fn() -> Descriptor) -> PluginRootRef {
     use crate::abi_stable::prefix_type::PrefixTypeTrait;
     PluginRoot {
@@ -40,7 +40,7 @@ pub fn root<P: PluginExport>(descriptor: extern "C" fn() -> Descriptor) -> Plugi
 }
 
 unsafe extern "C" fn create<P: PluginExport>(host: HostRef) -> RawResult<Created> {
-    // SAFETY: the host passes what `host::export` answered.
+    // SAFETY: the host passes what `host::export` returned.
     let clients = unsafe { HostClients::open(host) };
     future::catch(|| {
         let (plugin, registration) = P::create(clients)?;
@@ -56,7 +56,7 @@ unsafe extern "C" fn handle<P: PluginExport>(
 ) -> RawFuture<RawResponse> {
     // SAFETY: the host passes the instance of `create`, before `shut_down`.
     let plugin = unsafe { &*instance.cast::<P>() };
-    // SAFETY: the host keeps the promises of `RawRequest`.
+    // SAFETY: the host keeps the guarantees of `RawRequest`.
     let request = unsafe { Request::from_raw(request) };
     match future::catch(|| Ok(plugin.handle(route, request))) {
         Ok(answer) => answer,
@@ -85,7 +85,7 @@ unsafe extern "C" fn shut_down<P: PluginExport>(instance: *mut c_void) -> RawFut
     })
 }
 
-/// Exports a plugin from a library: its root under the name that `abi_stable` looks for.
+/// Exports a plugin from a library: its root under the name that `abi_stable` looks up.
 #[macro_export]
 macro_rules! export_plugin {
     ($plugin:ty, $manifest:expr, $sha256:expr, $sdk_version:expr) => {
@@ -113,7 +113,7 @@ macro_rules! export_plugin {
 
             #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
             static HEADER: LibHeader =
-                // SAFETY: `load` answers a `PluginRootRef`, the type that the header is made for.
+                // SAFETY: `load` returns a `PluginRootRef`, the type the header is made for.
                 unsafe {
                     LibHeader::from_constructor::<$crate::root::PluginRootRef>(load, CheckTypeLayout::Yes)
                 };
@@ -121,7 +121,7 @@ macro_rules! export_plugin {
     };
 }
 
-/// The answer of a call that a plugin never registered for.
+/// Returns the error for a call that the plugin never registered for.
 pub fn not_registered<T: Send + 'static>(what: &str) -> RawFuture<T> {
     future::ready(Err(RawError::new(500, "not_registered", format!("the plugin registered no such {what}"))))
 }

@@ -1,4 +1,5 @@
-//! Futures across the boundary. A panic inside one, also while it is dropped, becomes an error and never an abort.
+//! Futures passed across the ABI. A panic inside one, even while it is dropped, becomes an error and never an
+//! abort.
 
 use std::{
     any::Any,
@@ -13,23 +14,23 @@ use async_ffi::FfiFuture;
 
 use crate::error::{RawError, RawResult};
 
-/// A future that answers a [`RawResult`].
+/// A future that returns a [`RawResult`].
 pub type RawFuture<T> = FfiFuture<RawResult<T>>;
 
-/// The code of the error that a panic becomes.
+/// The error code for a panic.
 pub const PANICKED: &str = "plugin_panicked";
 
-/// Makes a future ready to cross: panics are caught in its polls and in its drop.
+/// Prepares a future to be passed across the ABI: panics while it is polled or dropped are caught.
 pub fn guard<T: 'static>(future: impl Future<Output = Result<T, RawError>> + Send + 'static) -> RawFuture<T> {
     FfiFuture::new(Guarded { future: ManuallyDrop::new(future), dropped: false })
 }
 
-/// A future that is there at once.
+/// Returns a future that is ready immediately.
 pub fn ready<T: Send + 'static>(result: Result<T, RawError>) -> RawFuture<T> {
     FfiFuture::new(std::future::ready(result.into()))
 }
 
-/// Runs `call`; a panic becomes an error that names what the panic said.
+/// Runs `call`. A panic becomes an error with the panic's message.
 pub fn catch<T>(call: impl FnOnce() -> Result<T, RawError>) -> Result<T, RawError> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| Err(panicked(payload)))
 }
@@ -40,7 +41,7 @@ fn panicked(payload: Box<dyn Any + Send>) -> RawError {
         .map(|text| (*text).to_owned())
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a value that is not text".to_owned());
-    // A payload may panic when it is dropped: it is left alone.
+    // Dropping a payload may panic, so it is leaked.
     std::mem::forget(payload);
     RawError::new(500, PANICKED, format!("the plugin panicked: {said}"))
 }

@@ -1,4 +1,4 @@
-//! The door to the host, both sides of it: how a host opens one, and how a plugin walks through.
+//! Both sides of the handle to the host: how a host exports it, and how a plugin opens it.
 
 use std::ffi::c_void;
 
@@ -11,7 +11,7 @@ use crate::{
     root::HostRef,
 };
 
-/// Everything that a host offers, in safe Rust. [`export`] makes it callable across the boundary.
+/// All services of a host, in safe Rust. [`export`] makes them callable across the ABI.
 pub trait HostServices:
     audit::Server
     + console::Server
@@ -27,18 +27,19 @@ pub trait HostServices:
     + storage::Server
     + timers::Server
 {
-    /// Whether the plugin may have this interface: its manifest declares the capability, or all may have it.
+    /// Returns whether the plugin may use this interface: its manifest declares the capability, or all plugins may
+    /// use it.
     fn grants(&self, interface: &str) -> bool;
 }
 
-/// Opens a door to `host`, which lives as long as the process since a library is never unloaded.
+/// Exports `host`, which must live as long as the process, since a library is never unloaded.
 pub fn export<H: HostServices>(host: &'static H) -> HostRef {
     HostRef { state: std::ptr::from_ref(host).cast(), get_interface: get_interface::<H> }
 }
 
-/// The same door, walked through at once: for a plugin that lives in the host's own binary, as in a test.
+/// Opens an exported `host` directly, for a plugin in the host's own binary, such as in a test.
 pub fn clients<H: HostServices>(host: &'static H) -> HostClients {
-    // SAFETY: `export` made the door.
+    // SAFETY: `export` made the handle.
     unsafe { HostClients::open(export(host)) }
 }
 
@@ -73,8 +74,8 @@ unsafe extern "C" fn get_interface<H: HostServices>(
 
 macro_rules! clients {
     ($($module:ident),*) => {
-        /// The host's interfaces as a plugin sees them: `None` where the host has none or the manifest does not
-        /// declare the capability.
+        /// The host's interfaces, as seen by a plugin: `None` if the host has none or the manifest does not declare
+        /// the capability.
         #[derive(Clone, Copy)]
         pub struct HostClients {
             $(
@@ -84,10 +85,10 @@ macro_rules! clients {
         }
 
         impl HostClients {
-            /// Walks through the door.
+            /// Opens the handle.
             ///
             /// # Safety
-            /// `host` must be what [`export`] answered on the other side.
+            /// `host` must be the value that [`export`] returned on the other side.
             pub unsafe fn open(host: HostRef) -> HostClients {
                 HostClients {
                     $($module: {

@@ -1,5 +1,5 @@
-//! The layout of everything that crosses, written down: a test compares it with `layout.txt`. It is built for tests
-//! alone.
+//! The layout of all types and tables of the ABI, as text: a test compares it with `layout.txt`. It is only built
+//! for tests.
 
 use std::{fmt::Write, fs, path::Path};
 
@@ -25,7 +25,7 @@ use crate::{
     root::{Created, Descriptor, HostRef, PluginRootRef},
 };
 
-/// The fields of a struct and where they stand; it does not compile where one is left out.
+/// Lists the fields of a struct with their offsets. Compilation fails if one is missing.
 macro_rules! fields {
     ($kind:ident { $($field:ident),* $(,)? }) => {{
         #[allow(dead_code)]
@@ -37,7 +37,7 @@ macro_rules! fields {
 }
 pub(crate) use fields;
 
-/// Every type that is reachable from a layout by fields, and what it looks like.
+/// Collects every type that is reachable from a layout through fields, with its description.
 fn collect(layout: &'static TypeLayout, types: &mut Vec<(UTypeId, String)>) {
     let id = layout.get_utypeid();
     if types.iter().any(|(known, _)| *known == id) {
@@ -67,7 +67,7 @@ fn collect(layout: &'static TypeLayout, types: &mut Vec<(UTypeId, String)>) {
     }
 }
 
-/// A field: where it stands, unless its variant says so, its type, and what it is called with.
+/// Describes a field: its offset, unless its variant defines it, its name, its type, and its functions.
 fn field_line(field: &TLField, offset: Option<&mut usize>) -> String {
     let layout = field.layout();
     let place = offset.map_or(String::new(), |offset| {
@@ -92,7 +92,7 @@ fn layout() -> String {
         "ABI {ABI_MAJOR}.{ABI_MINOR}\n\n# Types that hang off the root, checked when a library is opened\n\n"
     );
     let mut types = Vec::new();
-    // What only the functions of the root name is reached from no field.
+    // Types that only occur in the root's functions are not reachable through fields.
     let layouts = [
         PluginRootRef::LAYOUT,
         HostRef::LAYOUT,

@@ -1,9 +1,9 @@
-//! The frozen boundary between the host and its plugins: the only crate of an author's with `unsafe` in it.
-//! It never names a type of tokio, axum, sqlx or serde_json.
+//! The frozen ABI between the host and its plugins: the only crate in an extension that contains `unsafe` code. It
+//! never names a type of tokio, axum, sqlx or serde_json.
 //!
-//! Two layers. The *root* ([`root::PluginRoot`]) is checked by `abi_stable` when a library is opened and never
-//! changes within an ABI major. Everything else hangs off `get_interface(id, major)`: tables of functions that begin
-//! with their own size ([`interfaces`]) and only ever grow at their end.
+//! It has two layers. `abi_stable` checks the *root* ([`root::PluginRoot`]) when a library is opened; it never
+//! changes within an ABI major. Everything else is available through `get_interface(id, major)`: tables of functions
+//! ([`interfaces`]) that begin with their own size and only grow at their end.
 
 #[cfg(test)]
 #[macro_use]
@@ -25,9 +25,10 @@ pub mod scopes;
 pub use abi_stable;
 pub use async_ffi;
 
-/// The ABI major of this crate: what a plugin built with it speaks.
+/// The ABI major of this crate, used by plugins built with it.
 pub const ABI_MAJOR: u16 = 1;
-/// The ABI minor: grows when an interface table grows.
+/// The ABI minor. It increases when an interface table grows.
 pub const ABI_MINOR: u16 = 4;
-/// The oldest ABI major that a host of this crate accepts: this one, and from 2 on the one before it.
+/// The oldest ABI major that a host built with this crate accepts: the current one, and from 2 on the previous one
+/// too.
 pub const ABI_MAJOR_OLDEST: u16 = 1;

@@ -17,10 +17,10 @@ use crate::{
     root::PluginRootRef,
 };
 
-/// Why a library was not opened as a plugin. Each says in one line what is wrong and what to do.
+/// The reason why a library was not opened as a plugin. Each message states in one line the problem and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The system's loader refused it.
+    /// The system's loader rejected it.
     #[error("it is not a library that this machine can load ({0}): install the build for this target")]
     NotALibrary(String),
     /// It exports no root.
@@ -28,19 +28,19 @@ pub enum OpenError {
         "it is a library, but not a TinyBase extension: its crate has no `#[tinybase_plugin_api::export]`"
     )]
     NoRoot,
-    /// It was built with another major of the boundary's foundation.
+    /// It was built with another major of the library that the ABI is based on.
     #[error("it was built with an incompatible abi_stable ({0}): build it again with this host's SDK")]
     Header(String),
-    /// Its ABI major is not one that this host accepts.
+    /// This host does not accept its ABI major.
     #[error(
         "it was built for ABI {found}, and this host accepts {ABI_MAJOR_OLDEST} to {ABI_MAJOR}: {}",
         if *found > ABI_MAJOR.into() { "update TinyBase" } else { "update the extension" }
     )]
     AbiMajor {
-        /// What the library says.
+        /// The library's ABI major.
         found: u32,
     },
-    /// A type at the boundary looks different on its side.
+    /// A type of the ABI has a different layout on its side.
     #[error("it was built against another layout of the boundary: build it again with the SDK that it names")]
     Layout {
         /// Which types differ and how; many lines.
@@ -51,13 +51,13 @@ pub enum OpenError {
         "it was built with `panic = \"abort\"`, which would end the server: build it with `panic = \"unwind\"`"
     )]
     PanicAborts,
-    /// Its root could not be made.
+    /// Its root could not be created.
     #[error("it failed while its root was made: {0}")]
     Root(String),
 }
 
 impl OpenError {
-    /// A stable snake_case word for it.
+    /// Returns a stable snake_case code for the error.
     pub fn code(&self) -> &'static str {
         match self {
             OpenError::NotALibrary(_) => "not_a_library",
@@ -71,7 +71,7 @@ impl OpenError {
     }
 }
 
-/// Opens the library at `path`, which stays open as long as the process lives.
+/// Opens the library at `path`. It stays open as long as the process lives.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -80,7 +80,7 @@ impl OpenError {
 /// Opening runs the library's own code. The caller must have verified the bytes at `path`, and nothing may change them
 /// while the process lives.
 pub unsafe fn open(path: &Path) -> Result<LoadedRoot, OpenError> {
-    // Never dropped, which would close it: threads and thread-locals of its code may be there already.
+    // Never dropped, which would close it: its code may already have threads and thread-locals.
     let library = ManuallyDrop::new(RawLibrary::load_at(path).map_err(refused)?);
     // SAFETY: the library is never closed.
     let header = unsafe { lib_header_from_raw_library(&library) }.map_err(refused)?;
@@ -103,7 +103,7 @@ fn root_of(header: &'static LibHeader) -> Result<PluginRootRef, OpenError> {
     header.init_root_module::<PluginRootRef>().map_err(refused)
 }
 
-/// In the words of this boundary what `abi_stable` found.
+/// Converts an error of `abi_stable`.
 fn refused(error: LibraryError) -> OpenError {
     match error {
         LibraryError::OpenError { err, .. } => OpenError::NotALibrary(one_line(&err.to_string())),
@@ -125,18 +125,18 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What a library says of itself, read.
+/// The parsed description of a library.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
-    /// The ABI major that it was built for.
+    /// The ABI major it was built for.
     pub abi_major: u16,
-    /// The ABI minor that it was built for.
+    /// The ABI minor it was built for.
     pub abi_minor: u16,
     /// Whether panics unwind in it.
     pub panics_unwind: bool,
-    /// The extension's manifest, as it was when the library was built. What is not UTF-8 is replaced.
+    /// The extension's manifest, as it was when the library was built. Invalid UTF-8 is replaced.
     pub manifest: String,
-    /// The manifest's SHA-256 as the library says.
+    /// The manifest's SHA-256, as stated by the library.
     pub manifest_sha256: [u8; 32],
     /// The SDK's version.
     pub sdk_version: String,
@@ -149,7 +149,7 @@ pub struct LoadedRoot {
 }
 
 impl LoadedRoot {
-    /// What the library says of itself.
+    /// Returns the description of the library.
     pub fn descriptor(&self) -> Description {
         let raw = (self.root.descriptor())();
         Description {
@@ -162,18 +162,18 @@ impl LoadedRoot {
         }
     }
 
-    /// Makes an instance of the plugin. Blocks as long as the plugin likes: call it off the async threads.
+    /// Creates an instance of the plugin. May block for any time: call it outside the async threads.
     ///
     /// # Errors
-    /// What the plugin answers, or `plugin_panicked`.
+    /// The plugin's error, or `plugin_panicked`.
     pub fn create<H: HostServices>(&self, host: &'static H) -> Result<LoadedInstance, RawError> {
-        // SAFETY: the door was made by `export` for a host that lives as long as the process.
+        // SAFETY: the handle was made by `export` for a host that lives as long as the process.
         let created = unsafe { (self.root.create())(host::export(host)) }.into_result()?;
         Ok(LoadedInstance { root: self.root, instance: created.instance, registration: created.registration })
     }
 }
 
-/// A plugin that was created. Dropped without [`LoadedInstance::shut_down`], the plugin is left as it is, alive.
+/// A created plugin. If it is dropped without [`LoadedInstance::shut_down`], the plugin stays alive.
 pub struct LoadedInstance {
     root: PluginRootRef,
     instance: *mut c_void,
@@ -190,10 +190,10 @@ macro_rules! plugin_interfaces {
         impl LoadedInstance {$(
             #[doc = concat!("The plugin's interface `", stringify!($module), "`; `None` where it has none.")]
             pub fn $module(&self) -> Option<$module::Client> {
-                // SAFETY: the id is borrowed for the call alone.
+                // SAFETY: the id is only borrowed for the call.
                 let table = unsafe { (self.root.get_interface())($module::ID.into(), $module::MAJOR) };
-                // SAFETY: the table is this interface's for instances of this library, and `shut_down` demands that
-                // no client is used after it.
+                // SAFETY: the table is this interface's for instances of this library, and `shut_down` requires
+                // that no client is used after it.
                 unsafe { $module::Client::new(self.instance, table) }
             }
         )*}
@@ -208,25 +208,25 @@ plugin_interfaces! {
 }
 
 impl LoadedInstance {
-    /// What the plugin registers, as JSON that nobody has checked yet.
+    /// Returns the plugin's registration, as JSON that is not validated yet.
     pub fn registration(&self) -> &[u8] {
         &self.registration
     }
 
-    /// Hands a request to the route that was registered at this position. The request is dropped when the plugin is
-    /// done with it.
+    /// Passes a request to the route that was registered at this position. The request is dropped when the plugin
+    /// is done with it.
     pub fn handle<R: HostRequest>(&self, route: u32, request: BoxedRequest<R>) -> RawFuture<RawResponse> {
         // SAFETY: the instance is alive, since `shut_down` takes `self`.
         unsafe { (self.root.handle())(self.instance, route, request::into_raw(request)) }
     }
 
-    /// Ends the plugin.
+    /// Shuts the plugin down.
     ///
     /// # Safety
-    /// Nothing else of this instance may be called or polled during it or after it: no future that it answered may be
-    /// left, and none of the clients of its interfaces may be used again.
+    /// Nothing else of this instance may be called or polled during or after it: no future it returned may be left,
+    /// and none of the clients of its interfaces may be used again.
     pub unsafe fn shut_down(self) -> RawFuture<()> {
-        // SAFETY: as this function demands; the instance is given back once, since `self` is taken.
+        // SAFETY: guaranteed by this function's contract; the instance is passed back once, since `self` is taken.
         unsafe { (self.root.shut_down())(self.instance) }
     }
 }
@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     fn open_error(path: &Path) -> OpenError {
-        // SAFETY: nothing at these paths is a library with code of its own.
+        // SAFETY: no library at these paths has code of its own.
         match unsafe { open(path) } {
             Ok(_) => panic!("{} was opened", path.display()),
             Err(error) => error,

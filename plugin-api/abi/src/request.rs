@@ -1,4 +1,4 @@
-//! A request as the host lends it to a plugin: one value that owns its memory on the host's side.
+//! A request as the host passes it to a plugin: one value that owns its memory on the host's side.
 
 mod host_side;
 
@@ -14,9 +14,9 @@ use crate::{
     interfaces::Caller,
 };
 
-/// What crosses: the parts that every handler reads, and a table for the rest.
+/// A request as passed across the ABI: the parts that every handler reads, and a table for the rest.
 ///
-/// The slices point into memory that `owner` keeps alive, whoever moves this value.
+/// The slices point into memory that `owner` keeps alive, even if this value is moved.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct RawRequest {
@@ -24,47 +24,47 @@ pub struct RawRequest {
     pub owner: *mut c_void,
     /// A [`RequestTable`].
     pub table: *const c_void,
-    /// A [`Caller`], or null for nobody.
+    /// A [`Caller`], or null for an anonymous request.
     pub caller: *const c_void,
     /// The HTTP method, in capitals.
     pub method: Slice<'static>,
-    /// The path, percent-encoded as it came.
+    /// The path as received, percent-encoded.
     pub path: Slice<'static>,
-    /// The query without its `?`, as it came; absent where there is none.
+    /// The query as received, without its `?`; absent if there is none.
     pub query: Slice<'static>,
     /// The request's id.
     pub request_id: Slice<'static>,
-    /// The whole body; absent where the route asked for a stream.
+    /// The whole body; absent if the route streams it.
     pub body: Slice<'static>,
     /// The values of the route's `{…}` parts in order, percent-decoded.
     pub params: *const Slice<'static>,
-    /// How many there are.
+    /// The number of values in `params`.
     pub params_len: usize,
 }
 
-/// What a plugin may ask of a request beyond its fields. Append-only.
+/// The functions of a request beyond its fields. Append-only.
 #[repr(C)]
 pub struct RequestTable {
     /// The size of this table in bytes.
     pub size: usize,
     /// Frees the request.
     pub free: unsafe extern "C" fn(owner: *mut c_void),
-    /// A header's first value by its lower-case name; absent where there is none.
+    /// Returns a header's first value by its lower-case name; absent if there is none.
     pub header: unsafe extern "C" fn(owner: *mut c_void, name: Slice<'_>) -> Slice<'static>,
-    /// The client's address as text.
+    /// Returns the client's address as text.
     pub client_address: unsafe extern "C" fn(owner: *mut c_void) -> Slice<'static>,
-    /// The next part of a streamed body; empty at its end.
+    /// Returns the next chunk of a streamed body; empty at its end.
     pub next_chunk: unsafe extern "C" fn(owner: *mut c_void) -> FfiFuture<RawResult<Bytes>>,
 }
 
 #[cfg(test)]
 impl RequestTable {
-    /// Its fields and where they stand.
+    /// The fields and their offsets.
     pub(crate) const FIELDS: &[(&str, usize)] =
         crate::layout::fields!(RequestTable { size, free, header, client_address, next_chunk });
 }
 
-/// A request, safe to use: what the SDK wraps.
+/// A safe wrapper of a request, used by the SDK.
 pub struct Request {
     raw: RawRequest,
 }
@@ -75,17 +75,17 @@ unsafe impl Send for Request {}
 unsafe impl Sync for Request {}
 
 impl Request {
-    /// Takes over what the host handed in.
+    /// Takes ownership of the request that the host passed.
     ///
     /// # Safety
-    /// `raw` must keep the promises in its documentation.
+    /// `raw` must keep the guarantees in its documentation.
     pub unsafe fn from_raw(raw: RawRequest) -> Request {
         Request { raw }
     }
 
-    /// Lends a host's request within one binary, as in a test.
+    /// Passes a host's request within one binary, such as in a test.
     pub fn lend<R: HostRequest>(request: R) -> Request {
-        // SAFETY: `into_raw` keeps the promises.
+        // SAFETY: `into_raw` keeps the guarantees.
         unsafe { Request::from_raw(into_raw(BoxedRequest::new(request))) }
     }
 
@@ -94,32 +94,32 @@ impl Request {
         unsafe { &*self.raw.table.cast::<RequestTable>() }
     }
 
-    /// The HTTP method, in capitals.
+    /// Returns the HTTP method, in capitals.
     pub fn method(&self) -> &str {
         self.raw.method.text().unwrap_or_default()
     }
 
-    /// The path as it came.
+    /// Returns the path as received.
     pub fn path(&self) -> &str {
         self.raw.path.text().unwrap_or_default()
     }
 
-    /// The query without its `?`, as it came.
+    /// Returns the query as received, without its `?`.
     pub fn query(&self) -> Option<&str> {
         self.raw.query.text()
     }
 
-    /// The request's id, the one in the log.
+    /// Returns the request's id, as in the log.
     pub fn request_id(&self) -> &str {
         self.raw.request_id.text().unwrap_or_default()
     }
 
-    /// The whole body. Empty where the route takes a stream.
+    /// Returns the whole body; empty if the route streams it.
     pub fn body(&self) -> &[u8] {
         self.raw.body.bytes()
     }
 
-    /// The value of the route's `index`-th `{…}` part.
+    /// Returns the value of the route's `{…}` part at `index`.
     pub fn param(&self, index: usize) -> Option<&str> {
         if index >= self.raw.params_len {
             return None;
@@ -129,27 +129,27 @@ impl Request {
         params[index].text()
     }
 
-    /// Who calls; `None` for nobody.
+    /// Returns the caller; `None` for an anonymous request.
     pub fn caller(&self) -> Option<&Caller> {
         // SAFETY: null, or a caller that the host keeps as long as the request.
         unsafe { self.raw.caller.cast::<Caller>().as_ref() }
     }
 
-    /// A header's first value by its lower-case name; `None` where there is none or it is not UTF-8.
+    /// Returns a header's first value by its lower-case name; `None` if there is none or it is not UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
-        // SAFETY: the owner is alive, and the answer borrows from it.
+        // SAFETY: the owner is alive, and the result borrows from it.
         unsafe { (self.table().header)(self.raw.owner, name.into()) }.text()
     }
 
-    /// The client's address.
+    /// Returns the client's address.
     pub fn client_address(&self) -> &str {
         // SAFETY: as in `header`.
         unsafe { (self.table().client_address)(self.raw.owner) }.text().unwrap_or_default()
     }
 
-    /// The next part of a streamed body; empty at its end.
+    /// Returns the next chunk of a streamed body; empty at its end.
     pub async fn next_chunk(&mut self) -> Result<Bytes, RawError> {
-        // SAFETY: `&mut self` makes this the only call under way.
+        // SAFETY: `&mut self` makes this the only call in progress.
         let next = unsafe { (self.table().next_chunk)(self.raw.owner) };
         next.await.into_result()
     }

@@ -1,4 +1,4 @@
-//! A response as a plugin hands it to the host: status, headers, and a body in one piece or pulled.
+//! A response as a plugin returns it to the host: status, headers, and a body that is either complete or streamed.
 
 use std::ffi::c_void;
 
@@ -12,25 +12,25 @@ use crate::{
     future,
 };
 
-/// What crosses.
+/// A response as passed across the ABI.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct RawResponse {
     /// The HTTP status, 200 to 599.
     pub status: u16,
-    /// 1 where the body is JSON and no `content-type` stands in the headers.
+    /// 1 if the body is JSON and the headers contain no `content-type`.
     pub is_json: u8,
-    /// Headers, packed as `(u32 name, u32 value)*`; empty where there are none.
+    /// Headers, packed as `(u32 name, u32 value)*`; empty if there are none.
     pub headers: Bytes,
     /// The whole body.
     pub body: Bytes,
-    /// A body that is pulled behind `body`.
+    /// A streamed body that follows `body`.
     pub stream: RawStream,
 }
 
 impl RawResponse {
-    /// The headers' names and values in order, as the plugin packed them: nobody has checked them yet. Ends behind the
-    /// first fault of the packing.
+    /// Iterates over the headers' names and values in order, as the plugin packed them: they are not validated yet.
+    /// Ends after the first packing error.
     pub fn header_pairs(&self) -> impl Iterator<Item = Result<(&[u8], &[u8]), CodecError>> {
         let mut reader = Reader::new(&self.headers);
         let mut faulty = false;
@@ -45,36 +45,36 @@ impl RawResponse {
     }
 }
 
-/// A body that the host pulls part by part. Absent where `next` is `None`.
+/// A body that the host pulls in chunks. Absent if `next` is `None`.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct RawStream {
-    /// The maker's state.
+    /// The creator's state.
     pub state: *mut c_void,
-    /// The next part; empty at the end. Never called while a call is under way.
+    /// Returns the next chunk; empty at the end. Calls never overlap.
     pub next: Option<unsafe extern "C" fn(state: *mut c_void) -> FfiFuture<RawResult<Bytes>>>,
     /// Frees the state.
     pub free: Option<unsafe extern "C" fn(state: *mut c_void)>,
 }
 
-// SAFETY: the state is exclusively owned, and its maker promised that it is `Send`.
+// SAFETY: the state is exclusively owned, and its creator promised that it is `Send`.
 unsafe impl Send for RawStream {}
 // SAFETY: nothing can be done with a shared reference.
 unsafe impl Sync for RawStream {}
 
-/// Makes the parts of a body one after the other.
+/// Produces the chunks of a body in order.
 pub trait PullBody: Send + 'static {
-    /// The next part; `None` at the end.
+    /// Returns the next chunk; `None` at the end.
     fn next(&mut self) -> impl Future<Output = Result<Option<Vec<u8>>, RawError>> + Send;
 }
 
 impl RawStream {
-    /// No stream.
+    /// Returns an absent stream.
     pub const fn absent() -> RawStream {
         RawStream { state: std::ptr::null_mut(), next: None, free: None }
     }
 
-    /// A stream of what `body` makes.
+    /// Creates a stream of the chunks of `body`.
     pub fn new<B: PullBody>(body: B) -> RawStream {
         RawStream {
             state: Box::into_raw(Box::new(body)).cast(),
@@ -83,15 +83,15 @@ impl RawStream {
         }
     }
 
-    /// Whether there is one.
+    /// Returns whether the stream is present.
     pub fn is_present(&self) -> bool {
         self.next.is_some()
     }
 
-    /// Pulls the next part; empty at the end.
+    /// Pulls the next chunk; empty at the end.
     pub async fn pull(&mut self) -> Result<Bytes, RawError> {
         let Some(next) = self.next else { return Ok(Bytes::empty()) };
-        // SAFETY: `&mut self` makes this the only call under way, and `self` outlives the future.
+        // SAFETY: `&mut self` makes this the only call in progress, and `self` outlives the future.
         let part = unsafe { next(self.state) };
         part.await.into_result()
     }
@@ -114,7 +114,7 @@ impl<B> SendPtr<B> {
     /// # Safety
     /// The pointer must be valid and not used elsewhere while the reference lives.
     unsafe fn get(&self) -> &'static mut B {
-        // SAFETY: as this function demands.
+        // SAFETY: guaranteed by this function's contract.
         unsafe { &mut *self.0 }
     }
 }
@@ -122,7 +122,7 @@ impl<B> SendPtr<B> {
 unsafe extern "C" fn next<B: PullBody>(state: *mut c_void) -> FfiFuture<RawResult<Bytes>> {
     let body = SendPtr(state.cast::<B>());
     future::guard(async move {
-        // SAFETY: the host calls `next` only while no other call is under way and frees the state after it.
+        // SAFETY: the host calls `next` only while no other call is in progress and frees the state after it.
         let body = unsafe { body.get() };
         Ok(body.next().await?.map_or(Bytes::empty(), Bytes::from))
     })

@@ -1,5 +1,5 @@
-//! The root of a plugin's library: what `abi_stable` checks when it opens one. Frozen within an ABI major: no type
-//! reachable from here changes; growth goes through `get_interface`.
+//! The root of a plugin's library, which `abi_stable` checks when it opens the library. Frozen within an ABI major:
+//! no type reachable from here changes; new functions go through `get_interface`.
 
 use std::ffi::c_void;
 
@@ -13,15 +13,15 @@ use crate::{
     response::RawResponse,
 };
 
-/// What a library says of itself before anything of it runs.
+/// The description of a library, available before any of its other code runs.
 #[repr(C)]
 #[derive(Clone, Copy, StableAbi)]
 pub struct Descriptor {
-    /// The ABI major that it was built for.
+    /// The ABI major it was built for.
     pub abi_major: u16,
-    /// The ABI minor that it was built for.
+    /// The ABI minor it was built for.
     pub abi_minor: u16,
-    /// 1 where panics unwind; a library built to abort is refused.
+    /// 1 if panics unwind. A library built to abort on panics is rejected.
     pub panics_unwind: u8,
     /// The extension's manifest, as it was when the library was built.
     pub manifest: RStr<'static>,
@@ -31,13 +31,13 @@ pub struct Descriptor {
     pub sdk_version: RStr<'static>,
 }
 
-/// The host as a plugin first meets it: a door to its interfaces.
+/// The plugin's handle to the host, which gives access to its interfaces.
 #[repr(C)]
 #[derive(Clone, Copy, StableAbi)]
 pub struct HostRef {
     /// The host's state for this plugin; lives as long as the process.
     pub state: *const c_void,
-    /// A table by its id and major, or null where this host has none or the manifest does not declare it.
+    /// Returns a table by its id and major, or null if this host has none or the manifest does not declare it.
     pub get_interface: unsafe extern "C" fn(state: *const c_void, id: Slice<'_>, major: u16) -> *const c_void,
 }
 
@@ -46,37 +46,37 @@ unsafe impl Send for HostRef {}
 // SAFETY: as above.
 unsafe impl Sync for HostRef {}
 
-/// A plugin that was created.
+/// A created plugin.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct Created {
-    /// Its instance; given back to `shut_down` once.
+    /// The instance, passed to `shut_down` once.
     pub instance: *mut c_void,
-    /// What it registers, as JSON.
+    /// The plugin's registration, as JSON.
     pub registration: Bytes,
 }
 
 // SAFETY: an instance may be used from any thread by contract.
 unsafe impl Send for Created {}
 
-/// What every plugin's library exports.
+/// The functions that every plugin's library exports.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = PluginRootRef, prefix_fields = PluginRootPrefix)))]
 pub struct PluginRoot {
-    /// Says what the library is.
+    /// Returns the description of the library.
     pub descriptor: extern "C" fn() -> Descriptor,
-    /// Makes the plugin. Called at most once a generation, off the async threads.
+    /// Creates the plugin. Called at most once per generation, outside the async threads.
     pub create: unsafe extern "C" fn(host: HostRef) -> RawResult<Created>,
-    /// Answers a request to the route that was registered at this position.
+    /// Handles a request to the route that was registered at this position.
     pub handle: unsafe extern "C" fn(
         instance: *const c_void,
         route: u32,
         request: RawRequest,
     ) -> RawFuture<RawResponse>,
-    /// A table of the plugin by its id and major, or null.
+    /// Returns a table of the plugin by its id and major, or null.
     pub get_interface: unsafe extern "C" fn(id: Slice<'_>, major: u16) -> *const c_void,
-    /// Ends the plugin. Nothing else is called during or after it.
+    /// Shuts the plugin down. Nothing else is called during or after it.
     #[sabi(last_prefix_field)]
     pub shut_down: unsafe extern "C" fn(instance: *mut c_void) -> RawFuture<()>,
 }

@@ -1,8 +1,9 @@
-//! Scopes: what an application token may be used for, and whether one scope covers another. It knows no scope by name.
+//! Scopes: what an application token may be used for, and whether one scope covers another. It knows no individual
+//! scopes.
 
-/// Whether a token with the scopes `granted`, separated by spaces, may be used for `wanted`.
+/// Returns whether a token with the scopes `granted`, separated by spaces, may be used for `wanted`.
 ///
-/// A scope is words with `:` between them. It covers itself and everything below it: `collections:read` covers
+/// A scope is a list of words separated by `:`. It covers itself and everything below it: `collections:read` covers
 /// `collections:read:posts`. `*` as the last word covers everything in its place: `admin:*`, or `*` alone.
 pub fn covers(granted: &str, wanted: &str) -> bool {
     granted.split_ascii_whitespace().any(|scope| covers_one(scope, wanted))

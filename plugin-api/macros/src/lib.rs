@@ -1,5 +1,5 @@
-//! The attribute that exports a plugin from its library, with the extension's manifest built in.
-//! It writes no code beyond the call that does so.
+//! The attribute that exports a plugin from its library and embeds the extension's manifest. It generates only the
+//! export call.
 
 use proc_macro::TokenStream;
 use proc_macro2::Span;
@@ -7,12 +7,12 @@ use quote::quote;
 use sha2::{Digest, Sha256};
 use syn::{Error, ItemImpl, LitByteStr, LitStr, parse_macro_input};
 
-/// What stands before the manifest in the library, and what stands after it: a tool finds the manifest by these in a library
-/// of any target, without loading it. `package/src/library.rs` looks for them.
+/// The marks before and after the manifest in the library. A tool finds the manifest by them in a library of any
+/// target, without loading it. `package/src/library.rs` searches for them.
 const MANIFEST_BEGIN: &str = "\0tinybase-manifest-begin\0";
 const MANIFEST_END: &str = "\0tinybase-manifest-end\0";
 
-/// Exports the implementation of `Plugin` below it from this library.
+/// Exports the annotated implementation of `Plugin` from this library.
 ///
 /// The manifest is `extension.toml` in the crate's folder, or the file named in the attribute:
 /// `#[export(manifest = "path/from/the/crate")]`.
@@ -35,14 +35,14 @@ fn expand(arguments: proc_macro2::TokenStream, item: &ItemImpl) -> Result<proc_m
     let digest = LitByteStr::new(&Sha256::digest(&manifest), Span::call_site());
     let plugin = &item.self_ty;
     let (begin, end) = (MANIFEST_BEGIN.len(), MANIFEST_END.len());
-    // `include_str!` makes cargo build the library again when the manifest changes.
+    // `include_str!` makes cargo rebuild the library when the manifest changes.
     Ok(quote! {
         #item
         ::tinybase_plugin_api::private::export_plugin!(
             ::tinybase_plugin_api::private::Instance<#plugin>,
             {
                 const CARRIED: &str = concat!(#MANIFEST_BEGIN, include_str!(#path_text), #MANIFEST_END);
-                // A part of what is carried, so that the marks are in the library with it.
+                // A slice of the embedded text, so that the marks stay in the library together with it.
                 const MANIFEST: &str = {
                     let (_, rest) = CARRIED.as_bytes().split_at(#begin);
                     let (manifest, _) = rest.split_at(rest.len() - #end);

@@ -1,6 +1,6 @@
-//! What the database interface means on PostgreSQL: which statements an extension may run, how packed values cross, what the
-//! server's errors say. The host and the test kit go by it, so that a test sees what a server would answer. It never
-//! connects to one.
+//! The semantics of the database interface on PostgreSQL: which statements an extension may run, how packed values are
+//! converted, and what the server's errors mean. The host and the test kit share it, so that tests behave like the
+//! server. It never connects to a database.
 
 pub mod numeric;
 pub mod scope;
@@ -11,27 +11,27 @@ pub mod values;
 use thiserror::Error;
 use tinybase_abi::codec::CodecError;
 
-/// Why a statement is not even run.
+/// The reason why a statement is rejected before it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum StatementError {
-    /// It touches what its extension may not.
+    /// It uses something that its extension may not.
     #[error("{extension} may not use the table {table}")]
     Denied {
-        /// Who asked.
+        /// The extension.
         extension: String,
-        /// The table, or what else it names.
+        /// The name of the table or other object.
         table: String,
     },
-    /// It cannot be understood, or its parameters do not fit it.
+    /// It cannot be parsed, or its parameters do not fit.
     #[error("{0}")]
     Sql(String),
-    /// It nests so deep that nobody reads it.
+    /// It is nested too deeply to be parsed.
     #[error("the statement nests too deep; {depth_max} levels of operators and brackets are the most")]
     TooDeep {
-        /// How many levels a statement may have.
+        /// The maximum nesting depth of a statement.
         depth_max: usize,
     },
-    /// PostgreSQL cannot hold a value, such as a text with the character NUL.
+    /// PostgreSQL cannot store a value, such as a text with the character NUL.
     #[error("{0}")]
     InvalidValue(String),
     /// A packed buffer was malformed.

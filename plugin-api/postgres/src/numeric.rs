@@ -1,5 +1,5 @@
-//! PostgreSQL's `numeric` in its binary form, to and from the numbers that cross the boundary. It rounds nothing on the
-//! way in, and on the way out only what no 64-bit number holds.
+//! Converts PostgreSQL's `numeric` in binary form to and from packed numbers. Writing never rounds; reading rounds only
+//! values that no 64-bit number can represent.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ const NEGATIVE: u16 = 0x4000;
 const NAN: u16 = 0xC000;
 const INFINITY: u16 = 0xD000;
 const NEGATIVE_INFINITY: u16 = 0xF000;
-/// How many decimal digits each digit of the binary form holds.
+/// The decimal digits in each digit of the binary form.
 const GROUP: usize = 4;
 
 /// Appends an integer.
@@ -17,7 +17,7 @@ pub fn put_integer(out: &mut Vec<u8>, number: i64) {
     put_decimal(out, &number.to_string());
 }
 
-/// Appends a float, as its shortest decimal form; one without a fraction keeps a zero behind the point, so that it is
+/// Appends a float in its shortest decimal form. One without a fraction gets a zero after the point, so that it is
 /// read back as a float.
 pub fn put_real(out: &mut Vec<u8>, number: f64) {
     if number.is_nan() {
@@ -34,7 +34,7 @@ pub fn put_real(out: &mut Vec<u8>, number: f64) {
     put_decimal(out, &text);
 }
 
-/// Appends digits with at most one point and a sign.
+/// Appends decimal digits with an optional sign and at most one point.
 fn put_decimal(out: &mut Vec<u8>, text: &str) {
     let (sign, text) = text.strip_prefix('-').map_or((0, text), |rest| (NEGATIVE, rest));
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -73,7 +73,8 @@ fn put_parts(out: &mut Vec<u8>, weight: i16, sign: u16, scale: u16, groups: &[i1
     }
 }
 
-/// Reads one: an integer where it has no decimals and fits 64 bits, else a float. `None` where the bytes are no numeric.
+/// Reads a number: an integer if it has no decimals and fits 64 bits, otherwise a float. `None` if the bytes are not a
+/// numeric.
 pub fn read(bytes: &[u8]) -> Option<ValueRef<'static>> {
     let word = |at: usize| Some(u16::from_be_bytes(bytes.get(2 * at..2 * at + 2)?.try_into().ok()?));
     let (count, weight, sign, scale) = (usize::from(word(0)?), word(1)?.cast_signed(), word(2)?, word(3)?);
@@ -144,7 +145,7 @@ mod tests {
     fn the_binary_form_is_postgresqls() {
         let mut bytes = Vec::new();
         put_real(&mut bytes, -12_345.678);
-        // Four groups from 10000¹ on: 1 2345 . 6780
+        // Four-digit groups from 10000¹ on: 1 2345 . 6780
         assert_eq!(bytes, [0, 3, 0, 1, 0x40, 0, 0, 3, 0, 1, 0x09, 0x29, 0x1a, 0x7c]);
         assert_eq!(read(&[0, 1, 0]), None);
     }

@@ -1,8 +1,9 @@
-//! What a statement of an extension may touch, read off its text before it is ever prepared: its own tables, the ids of
-//! users, and catalogs that tell of its own tables. What cannot be understood is refused. The host's own are not looked
-//! at. What is not known to be harmless is refused: constructs, functions and types. Where the server lets the host make
-//! roles, an extension's statements run as one without rights on others' tables as well; native code that means harm is
-//! confined by neither.
+//! Limits what a statement of an extension may access, by checking its text before it is prepared: the extension's own
+//! tables, the ids of users, and catalogs with metadata of its own tables.
+//!
+//! Statements that cannot be parsed are rejected, as are constructs, functions and types that are not known to be
+//! harmless. The host's own statements are not checked. If the server lets the host create roles, an extension's
+//! statements also run as a role without rights on others' tables. Neither can confine malicious native code.
 
 mod bodies;
 mod definitions;
@@ -20,20 +21,21 @@ use sqlparser::{
 use self::names::Owner;
 use crate::StatementError;
 
-/// Whether a statement reads or changes.
+/// Whether a statement only reads or may change data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatementKind {
-    /// It changes nothing.
+    /// It only reads.
     Read,
     /// It may change something.
     Change,
 }
 
-/// Checks the text of one statement or of a script, of an extension or of the host; tells whether all of it only reads.
+/// Checks the text of one statement or of a script, of an extension or of the host. Returns whether all of it only
+/// reads.
 ///
 /// # Errors
-/// [`StatementError::Denied`] for what the extension may not use, [`StatementError::Sql`] for what cannot be understood,
-/// [`StatementError::TooDeep`] for what nests too deep to be read.
+/// [`StatementError::Denied`] if it uses what the extension may not, [`StatementError::Sql`] if it cannot be parsed,
+/// [`StatementError::TooDeep`] if it is nested too deeply.
 pub fn check(extension: Option<&str>, sql: &str) -> Result<StatementKind, StatementError> {
     let Some(name) = extension else { return Ok(kind_of_host(sql)) };
     let owner = Owner::new(name)?;
@@ -57,7 +59,7 @@ pub fn check(extension: Option<&str>, sql: &str) -> Result<StatementKind, Statem
     Ok(kind)
 }
 
-/// The host's statements are this program's own: their first word tells.
+/// Determines the kind of a host's statement by its first word, since the host's statements are trusted.
 fn kind_of_host(sql: &str) -> StatementKind {
     let text = sql.trim_start().to_ascii_uppercase();
     let reads = ["SELECT", "VALUES", "SHOW", "EXPLAIN"].iter().any(|word| text.starts_with(word));
@@ -69,7 +71,8 @@ fn kind_of_host(sql: &str) -> StatementKind {
     }
 }
 
-/// The tokens of a text, without white space and comments. What the server might read otherwise is refused.
+/// Splits a text into tokens, without white space and comments. Rejects text that the server might read
+/// differently.
 fn tokens(sql: &str) -> Result<Vec<Token>, StatementError> {
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql)
         .tokenize()
@@ -99,7 +102,7 @@ fn not_plain(what: &str) -> StatementError {
     StatementError::Sql(format!("the statement holds {what}; write it plainly, or as a parameter"))
 }
 
-/// What is wrong with a token whose end the server might see elsewhere, or whose value is written in a roundabout way.
+/// Returns what is wrong with a token that the server might end elsewhere, or whose value is written with escapes.
 fn ambiguous(token: &Token) -> Option<&'static str> {
     match token {
         Token::EscapedStringLiteral(_) | Token::UnicodeStringLiteral(_) => {

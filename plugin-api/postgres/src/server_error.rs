@@ -1,54 +1,55 @@
-//! What the server's errors mean to whoever sent the statement. It retries nothing, and decides on no status.
+//! Maps the server's errors to their meaning for the sender of a statement. It never retries and decides on no
+//! status.
 
 use sqlx::postgres::PgDatabaseError;
 
-/// The columns of a unique constraint or index, in order, by its name as the one parameter.
+/// Selects the columns of a unique constraint or index, in order; the parameter is its name.
 pub const UNIQUE_COLUMNS: &str = "SELECT a.attname::text FROM pg_class c \
     JOIN pg_index i ON i.indexrelid = c.oid \
     CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place) \
     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
     WHERE c.relname = $1 AND pg_table_is_visible(i.indrelid) ORDER BY k.place";
 
-/// What went wrong, as far as a caller can do something about it.
+/// What went wrong, as far as a caller can act on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerError {
-    /// A unique constraint or index refused a value; [`UNIQUE_COLUMNS`] tells of what.
+    /// A unique constraint or index rejected a value; [`UNIQUE_COLUMNS`] returns its columns.
     Unique {
         /// The table.
         table: String,
         /// The constraint or index.
         constraint: String,
     },
-    /// A foreign key refused a change.
+    /// A foreign key rejected a change.
     ForeignKey,
-    /// Another constraint, or a trigger, refused a change.
+    /// Another constraint, or a trigger, rejected a change.
     Constraint(String),
-    /// The server cannot hold a value.
+    /// The server cannot store a value.
     InvalidValue(String),
-    /// Other transactions got in the way: the same may go through.
+    /// Other transactions interfered: the same statement may succeed later.
     Contended,
-    /// A table, column or type is not as it was when the statement was prepared, or written.
+    /// A table, column or type differs from when the statement was prepared or written.
     Stale(String),
-    /// The statement was given up, as after its time.
+    /// The statement was cancelled, for example by its timeout.
     Cancelled,
-    /// The server takes no more connections.
+    /// The server accepts no more connections.
     Busy,
     /// The server's disk is full.
     DiskFull(String),
     /// The connection is lost, or about to be.
     Lost(String),
-    /// The statement nests too deep for the server's stack.
+    /// The statement is nested too deeply for the server's stack.
     TooDeep(String),
     /// The statement is not valid, or fails at run time.
     Sql(String),
 }
 
 impl ServerError {
-    /// What an error of the server's means.
+    /// Returns the meaning of a server error.
     pub fn of(error: &PgDatabaseError) -> ServerError {
         let message = || error.message().to_owned();
         match error.code() {
-            // Two that make the same table at once meet in the catalog's own indexes.
+            // Two sessions that create the same table at once collide in the catalog's own indexes.
             "23505" if error.constraint().is_some_and(|name| name.starts_with("pg_")) => {
                 ServerError::Contended
             }
@@ -61,11 +62,11 @@ impl ServerError {
             "22021" | "22P05" => {
                 ServerError::InvalidValue(format!("PostgreSQL cannot store it: {}", message()))
             }
-            // A deadlock, a serialization failure, or a lock that was not to be waited for.
+            // A deadlock, a serialization failure, or a lock that was not available without waiting.
             "40001" | "40P01" | "55P03" => ServerError::Contended,
-            // The last of them, types that do not fit, where the statement was read before: see `of_reading`.
+            // The last one, mismatched types, only for a statement that was parsed before: see `of_reading`.
             "42P01" | "42703" | "42883" | "42804" => ServerError::Stale(message()),
-            // By where it comes from, since the server may speak any language.
+            // Matched by the source routine, since the server's messages may be in any language.
             "0A000" if error.routine() == Some("RevalidateCachedQuery") => ServerError::Stale(message()),
             "54001" => ServerError::TooDeep(message()),
             "57014" => ServerError::Cancelled,
@@ -78,9 +79,9 @@ impl ServerError {
         }
     }
 
-    /// What an error means that a statement fails by while the server reads it, under the schema as it is: types that do not
-    /// fit are the statement's own fault then, and no later try will do. What is not there is told as ever, since whoever
-    /// wrote the statement may go by a schema from before.
+    /// Returns the meaning of an error while the server parses a statement under the current schema. Mismatched types
+    /// are the statement's own fault then, and a retry does not help. Missing objects are reported as usual, since the
+    /// statement may be written for an earlier schema.
     pub fn of_reading(error: &PgDatabaseError) -> ServerError {
         match error.code() {
             "42804" => ServerError::Sql(describe(error)),

@@ -1,11 +1,11 @@
-//! The text of a statement: its parameters as PostgreSQL writes them, and whether it is a script. It judges nothing.
+//! The text of a statement: converts parameters to PostgreSQL's syntax and detects scripts. It checks nothing.
 
-/// Writes `?1` as `$1`, outside of strings, quoted names and comments.
+/// Replaces `?1` with `$1`, except in strings, quoted names and comments.
 pub fn number_params(sql: &str) -> String {
     name_params(sql, "$")
 }
 
-/// Writes `?1` as `<prefix>1`, outside of strings, quoted names and comments.
+/// Replaces `?1` with `<prefix>1`, except in strings, quoted names and comments.
 pub fn name_params(sql: &str, prefix: &str) -> String {
     let mut out = String::with_capacity(sql.len());
     let mut rest = sql;
@@ -14,7 +14,7 @@ pub fn name_params(sql: &str, prefix: &str) -> String {
         rest = &rest[at..];
         let taken = quoted_length(rest).unwrap_or_else(|| {
             let is_param = rest.starts_with('?') && rest[1..].starts_with(|next: char| next.is_ascii_digit());
-            // What was looked for is ASCII.
+            // Slicing by 1 is safe: all searched characters are ASCII.
             out.push_str(if is_param { prefix } else { &rest[..1] });
             rest = &rest[1..];
             0
@@ -26,12 +26,12 @@ pub fn name_params(sql: &str, prefix: &str) -> String {
     out
 }
 
-/// The length of the string, quoted name or comment at the start of `text`, if there is one.
+/// Returns the length of the string, quoted name or comment at the start of `text`, if there is one.
 fn quoted_length(text: &str) -> Option<usize> {
     let end =
         |close: &str, from: usize| text[from..].find(close).map_or(text.len(), |at| from + at + close.len());
     match text.as_bytes() {
-        // A doubled quote ends one string and begins the next, which comes to the same.
+        // A doubled quote ends one string and begins the next, which has the same effect.
         [b'\'', ..] => Some(end("'", 1)),
         [b'"', ..] => Some(end("\"", 1)),
         [b'-', b'-', ..] => Some(end("\n", 2)),
@@ -47,8 +47,8 @@ fn quoted_length(text: &str) -> Option<usize> {
     }
 }
 
-/// Whether a text without parameters is run as a script, by the protocol that keeps no statement: one that may hold
-/// several statements, and any that changes the schema.
+/// Returns whether a text without parameters is run as a script, with the protocol that keeps no prepared
+/// statement: one that may contain several statements, and any that changes the schema.
 pub fn is_script(sql: &str) -> bool {
     let text = sql.trim();
     let word = text.split(|next: char| !next.is_ascii_alphabetic()).next().unwrap_or_default();

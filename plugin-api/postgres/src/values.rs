@@ -1,5 +1,5 @@
-//! Packed values as parameters of the types that the server inferred, and its columns as packed values. It converts only
-//! what keeps its meaning; everything else is an error that says which parameter.
+//! Converts packed values to parameters of the types that the server inferred, and the server's columns to packed
+//! values. Only conversions that keep the meaning are done; all others are errors that name the parameter.
 
 use sqlx::{
     Arguments, Column, Postgres, Row, Type, ValueRef as _,
@@ -11,7 +11,7 @@ use tinybase_abi::codec::{Reader, RowsWriter, ValueRef};
 
 use crate::{StatementError, numeric};
 
-/// The types that cross, by how they are written on the wire.
+/// The supported types, by their wire format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wire {
     /// `boolean`, packed as 0 or 1.
@@ -26,9 +26,9 @@ pub enum Wire {
     Float4,
     /// `double precision`.
     Float8,
-    /// `numeric`, packed as an integer where it is one.
+    /// `numeric`, packed as an integer if it is one.
     Numeric,
-    /// Everything that is written as its text.
+    /// Every type that is written as its text.
     Text,
     /// `jsonb`, packed as its text.
     Jsonb,
@@ -36,14 +36,14 @@ pub enum Wire {
     Uuid,
     /// `bytea`.
     Bytes,
-    /// What a function without a result answers.
+    /// The result type of a function without a result.
     Void,
-    /// A type that has no packed form.
+    /// A type without a packed form.
     Other,
 }
 
 impl Wire {
-    /// How the values of a type are written.
+    /// Returns the wire format of a type.
     pub fn of(info: &PgTypeInfo) -> Wire {
         match info.oid().map_or(0, |oid| oid.0) {
             16 => Wire::Bool,
@@ -72,18 +72,18 @@ pub struct Param {
 }
 
 impl Param {
-    /// A parameter of this type, as the server inferred it.
+    /// Creates a parameter of this type, as the server inferred it.
     pub fn new(info: PgTypeInfo) -> Param {
         let wire = Wire::of(&info);
         Param { info, wire }
     }
 }
 
-/// Encodes packed parameters; `now` stands for [`ValueRef::Now`].
+/// Encodes packed parameters; `now` replaces [`ValueRef::Now`].
 ///
 /// # Errors
-/// [`StatementError::Sql`] for one that does not fit, or for too many or too few; [`StatementError::InvalidValue`] for one that
-/// PostgreSQL cannot hold.
+/// [`StatementError::Sql`] if a parameter does not fit, or if there are too many or too few;
+/// [`StatementError::InvalidValue`] if PostgreSQL cannot store a value.
 pub fn encode(params: &mut Reader<'_>, wanted: &[Param], now: &str) -> Result<PgArguments, StatementError> {
     let mut arguments = PgArguments::default();
     arguments.reserve(wanted.len(), 16 * wanted.len());
@@ -138,7 +138,7 @@ fn check(value: ValueRef<'_>, param: &Param, position: usize) -> Result<(), Stat
     )))
 }
 
-/// A value on its way into a parameter that it was checked against.
+/// A value to encode, already checked against its parameter.
 struct Argument<'a> {
     value: ValueRef<'a>,
     param: &'a Param,
@@ -177,7 +177,7 @@ impl<'q> Encode<'q, Postgres> for Argument<'_> {
                 out.extend_from_slice(uuid::Uuid::try_parse(text)?.as_bytes());
             }
             (ValueRef::Text(text), Wire::Jsonb) => {
-                // The version of the form.
+                // The version of the format.
                 out.push(1);
                 out.extend_from_slice(text.as_bytes());
             }
@@ -192,7 +192,7 @@ impl<'q> Encode<'q, Postgres> for Argument<'_> {
     }
 }
 
-/// The type of an array of a parameter's values, in SQL; `None` where they do not cross as one.
+/// Returns the SQL type of an array of a parameter's values; `None` if they cannot be passed as an array.
 pub fn array_type(param: &Param) -> Option<&'static str> {
     match (param.info.oid()?.0, param.wire) {
         (25, Wire::Text) => Some("text[]"),
@@ -212,18 +212,18 @@ impl<'a> Array<'a> {
         match (self, value) {
             (Array::Texts(texts), ValueRef::Text(text)) => texts.push(Some(text)),
             (Array::Integers(numbers), ValueRef::Integer(number)) => numbers.push(Some(number)),
-            // It was checked against the type before.
+            // Null: all other values were checked against the type before.
             (Array::Texts(texts), _) => texts.push(None),
             (Array::Integers(numbers), _) => numbers.push(None),
         }
     }
 }
 
-/// Encodes the packed parameters of many runs, an array for each parameter; answers with them which run each place in the
+/// Encodes the packed parameters of many runs, one array per parameter. Also returns which run each position in the
 /// arrays belongs to. Runs whose parameters do not fit are left out.
 ///
 /// # Errors
-/// [`StatementError::Sql`] where an array cannot be encoded.
+/// [`StatementError::Sql`] if an array cannot be encoded.
 pub fn encode_arrays<'a>(
     runs: impl Iterator<Item = &'a [u8]>,
     wanted: &[Param],
@@ -262,19 +262,19 @@ pub fn encode_arrays<'a>(
     Ok((arguments, places))
 }
 
-/// The place in the arrays, from 0, that the first column of a row tells.
+/// Returns the position in the arrays, from 0, stored in the first column of a row.
 pub fn place(row: &PgRow) -> Option<usize> {
     let place: i64 = row.try_get(0).ok()?;
     usize::try_from(place - 1).ok()
 }
 
-/// Whether a row's columns, but for the first ones, are of these types: a connection that prepares a statement behind a
-/// change of the schema answers with others than one that prepared it before.
+/// Returns whether a row's columns, except the first ones, have these types. A connection that prepares a statement
+/// after a change of the schema may return other types than one that prepared it before.
 pub fn is_of(row: &PgRow, first: usize, columns: &[Wire]) -> bool {
     row.columns().iter().skip(first).map(|column| Wire::of(column.type_info())).eq(columns.iter().copied())
 }
 
-/// Appends a row of the server's. `columns` are its types.
+/// Appends a row of the server. `columns` are its types.
 ///
 /// # Errors
 /// [`StatementError::Sql`] for a column of a type that has no packed form.
@@ -282,7 +282,7 @@ pub fn pack_row(row: &PgRow, columns: &[Wire], out: &mut RowsWriter) -> Result<(
     pack_row_from(row, 0, columns, out)
 }
 
-/// Appends a row of the server's but for its first columns. `columns` are the types of the others.
+/// Appends a row of the server without its first columns. `columns` are the types of the others.
 ///
 /// # Errors
 /// As [`pack_row`].

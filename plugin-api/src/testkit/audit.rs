@@ -1,4 +1,5 @@
-//! The audit log of the test host: entries wait for the change that they belong to, and are kept once it is applied.
+//! The audit log of the test host. An entry waits for the change it belongs to, and is kept once the change is
+//! applied.
 
 use std::collections::HashMap;
 
@@ -17,32 +18,32 @@ use super::{clock::lock, services::Services};
 /// An entry of the audit log.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct AuditEntry {
-    /// What was done, with the extension's name before it.
+    /// The action, prefixed with the extension's name.
     pub action: String,
-    /// To what kind of thing.
+    /// The kind of the target.
     pub target_kind: String,
-    /// To which.
+    /// The id or name of the target.
     pub target_id: String,
     /// The change.
     pub change: Json,
-    /// Where it was done for a request: `{"caller", "address", "request_id"}`.
+    /// The request that caused it, if any: `{"caller", "address", "request_id"}`.
     #[serde(default)]
     pub request: Option<Json>,
 }
 
 impl AuditEntry {
-    /// The id of the user whom it was done for.
+    /// Returns the id of the user for whom the action was done.
     pub fn user_id(&self) -> Option<&str> {
         self.request.as_ref()?["caller"]["user_id"].as_str()
     }
 }
 
-/// What is in the log, and what waits to be.
+/// The entries in the log, and those that wait for their change.
 #[derive(Default)]
 pub(super) struct AuditLog {
     issued: u64,
     waiting: HashMap<u64, AuditEntry>,
-    /// Of the transaction that is open.
+    /// The entries of the open transaction.
     uncommitted: Vec<AuditEntry>,
     pub(super) kept: Vec<AuditEntry>,
 }
@@ -71,7 +72,7 @@ impl Services {
         Ok(entry)
     }
 
-    /// Applies a batch, with the entries that its tickets stand for.
+    /// Applies a batch, with the entries that its tickets represent.
     pub(super) fn apply(&self, transaction: Option<u64>, batch: &[u8]) -> Result<Vec<u8>, RawError> {
         let (batch, tickets) =
             split_tickets(batch).map_err(|error| RawError::new(500, "db_codec", error.to_string()))?;
@@ -89,7 +90,7 @@ impl Services {
         Ok(applied)
     }
 
-    /// Ends a transaction, and with it what waits for that.
+    /// Ends a transaction, and keeps or drops its entries.
     pub(super) fn end_transaction(&self, transaction: u64, commit: bool) -> Result<(), RawError> {
         let ended = self.database.end(transaction, commit);
         let mut log = lock(&self.audit);

@@ -1,5 +1,5 @@
-//! Runs futures to their end on the calling thread, with a clock that nobody waits for: where everything under way
-//! sleeps, time jumps to the first that wakes. It never uses real time for anything but giving up.
+//! Runs futures to completion on the calling thread, with a virtual clock: when all tasks are asleep, time jumps to
+//! the first wake-up. Real time is used only for the stall limit.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use std::{
 
 use tinybase_abi::future::RawFuture;
 
-/// How long real time may pass in which nothing moves, as when a thread of the plugin's is waited for.
+/// The limit of real time without progress, such as while waiting for a thread of the plugin.
 const STALL_MAX: Duration = Duration::from_secs(10);
 
 /// The clock and the tasks of a test host.
@@ -45,18 +45,18 @@ impl Wake for ThreadWaker {
     }
 }
 
-/// A panic in one test leaves the state as it was between two calls, which is whole.
+/// Ignores poisoning: a panic in a test leaves the state consistent, as it was between two calls.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Clock {
-    /// How long ago the host was started, on its own clock.
+    /// Returns the time since the host started, on its own clock.
     pub(super) fn now(&self) -> Duration {
         lock(&self.state).now
     }
 
-    /// Completes once the clock has moved this far.
+    /// Completes after the clock has advanced by this duration.
     pub(super) fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
         let clock = self.clone();
         let mut key = None;
@@ -75,7 +75,7 @@ impl Clock {
         })
     }
 
-    /// Runs a task beside whatever is waited for.
+    /// Runs a task in the background.
     pub(super) fn spawn(&self, task: RawFuture<()>) {
         lock(&self.state).tasks.push(task);
     }
@@ -86,7 +86,7 @@ impl Clock {
         drop(tasks);
     }
 
-    /// Runs `future` to its end, and every task as far as it comes without time passing.
+    /// Runs `future` to completion, and every task as far as possible without advancing the time.
     pub(super) fn run<T>(&self, future: impl Future<Output = T>) -> T {
         let waker = Arc::new(ThreadWaker { thread: thread::current(), woken: AtomicBool::new(true) });
         let std_waker = Waker::from(Arc::clone(&waker));
@@ -116,7 +116,7 @@ impl Clock {
         }
     }
 
-    /// Polls every task once; answers whether one ended or a new one came.
+    /// Polls every task once. Returns whether a task ended or a new one was added.
     fn poll_tasks(&self, context: &mut Context<'_>) -> bool {
         let mut tasks = std::mem::take(&mut lock(&self.state).tasks);
         let before = tasks.len();
@@ -128,7 +128,7 @@ impl Clock {
         moved
     }
 
-    /// Moves the clock to the first sleeper and wakes it; answers whether there was one.
+    /// Advances the clock to the first sleeper and wakes it. Returns whether there was one.
     fn jump(&self) -> bool {
         let mut state = lock(&self.state);
         let Some(((until, _), waker)) = state.sleepers.pop_first() else { return false };

@@ -1,4 +1,4 @@
-//! Requests to the plugin's routes: found, checked and answered as the server does it. No socket is opened.
+//! Requests to the plugin's routes, which are routed, checked and handled as on the server. No socket is opened.
 
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -12,7 +12,7 @@ use tinybase_abi::{
 use super::{TestHost, clock::lock};
 use crate::{Error, Plugin};
 
-/// A route as the plugin registered it.
+/// A route that the plugin registered.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Route {
     pub(super) method: String,
@@ -23,7 +23,7 @@ pub(super) struct Route {
 }
 
 impl Route {
-    /// The values of the `{…}` parts where the path fits, and how many parts it names literally.
+    /// Returns the values of the `{…}` parts and the number of literal parts, if the path matches.
     fn matches(&self, path: &str) -> Option<(Vec<String>, usize)> {
         let mut params = Vec::new();
         let mut literal = 0;
@@ -51,7 +51,7 @@ fn decode(part: &str) -> Option<String> {
     percent_decode_str(part).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
-/// A request that is being put together; [`TestRequest::send`] sends it.
+/// A builder for a request; [`TestRequest::send`] sends it.
 pub struct TestRequest<'h, P: Plugin> {
     host: &'h TestHost<P>,
     request: OwnedRequest,
@@ -74,20 +74,21 @@ impl<'h, P: Plugin> TestRequest<'h, P> {
         TestRequest { host, request }
     }
 
-    /// Calls as a user of this id, with the email `<id>@example.com`, or as one added by [`TestHost::add_user`].
+    /// Sets the caller to a user with this id: one added by [`TestHost::add_user`], or a new one with the email
+    /// `<id>@example.com`.
     #[must_use]
     pub fn user(self, id: &str) -> Self {
         self.caller(id, "user")
     }
 
-    /// Calls as a user of this id with the role `viewer` or `editor`.
+    /// Sets the caller to a user with this id and the role `viewer` or `editor`.
     #[must_use]
     pub fn role(self, id: &str, role: &str) -> Self {
         self.caller(id, role)
     }
 
-    /// Calls with an application token that is limited to these scopes, separated by spaces. To be called behind the
-    /// one that says who calls.
+    /// Limits the caller to an application token with these scopes, separated by spaces. Call it after the method
+    /// that sets the caller.
     #[must_use]
     pub fn scopes(mut self, scopes: &str) -> Self {
         if let Some(caller) = &mut self.request.caller {
@@ -97,10 +98,10 @@ impl<'h, P: Plugin> TestRequest<'h, P> {
         self
     }
 
-    /// Calls with an application token that was added by [`TestHost::add_token`], in the name of its account.
+    /// Sets the caller to an application token added by [`TestHost::add_token`], in the name of its account.
     ///
     /// # Panics
-    /// Where there is no such token, or no account of its own.
+    /// If the token or its account does not exist.
     #[must_use]
     pub fn token(self, token: &str) -> Self {
         let known = lock(&self.host.services.tokens).get(token).cloned();
@@ -118,7 +119,7 @@ impl<'h, P: Plugin> TestRequest<'h, P> {
         request
     }
 
-    /// Calls as an admin of the id `admin`.
+    /// Sets the caller to an admin with the id `admin`.
     #[must_use]
     pub fn admin(self) -> Self {
         self.caller("admin", "admin")
@@ -154,21 +155,21 @@ impl<'h, P: Plugin> TestRequest<'h, P> {
         self
     }
 
-    /// Sends these bytes as the body.
+    /// Sets the body to these bytes.
     #[must_use]
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.request.body = body.into();
         self
     }
 
-    /// Sends this value as a JSON body.
+    /// Sets the body to this value as JSON.
     #[must_use]
     pub fn json<T: Serialize + ?Sized>(self, value: &T) -> Self {
         let body = serde_json::to_vec(value).expect("a test's body is JSON");
         self.header("content-type", "application/json").body(body)
     }
 
-    /// Sends the request and waits for the whole answer. Errors are answered as the server does it.
+    /// Sends the request and waits for the whole response. Errors become responses as on the server.
     pub fn send(self) -> TestResponse {
         self.answer().unwrap_or_else(|error| TestResponse::of_error(&error))
     }
@@ -223,12 +224,12 @@ impl<'h, P: Plugin> TestRequest<'h, P> {
     }
 }
 
-/// How far a role reaches: each may do what those before it may.
+/// Returns the rank of a role. Each role includes the rights of those before it.
 fn rank(role: &str) -> Option<usize> {
     ["user", "viewer", "editor", "admin"].iter().position(|known| *known == role)
 }
 
-/// What the plugin answered.
+/// The plugin's response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestResponse {
     status: u16,
@@ -280,34 +281,34 @@ impl TestResponse {
         }
     }
 
-    /// The HTTP status.
+    /// Returns the HTTP status.
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// A header's first value by its lower-case name.
+    /// Returns a header's first value by its lower-case name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
 
-    /// The body.
+    /// Returns the body.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// The body as JSON; fails the test where it is none.
+    /// Parses the body as JSON. Fails the test if it is not JSON.
     pub fn json(&self) -> Json {
         self.parse()
     }
 
-    /// The body in this shape; fails the test where it has another.
+    /// Parses the body into this shape. Fails the test if it has another.
     pub fn parse<T: DeserializeOwned>(&self) -> T {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| {
             panic!("{error} in the body of {}: {}", self.status, String::from_utf8_lossy(&self.body))
         })
     }
 
-    /// The code of an error's answer; empty where it is none.
+    /// Returns the code of an error response; empty for any other response.
     pub fn code(&self) -> String {
         let body: Json = serde_json::from_slice(&self.body).unwrap_or_default();
         body["code"].as_str().unwrap_or_default().to_owned()

@@ -1,12 +1,12 @@
-//! What the test host reads of an extension's manifest. It checks no more than a test needs: the host itself parses
-//! the file strictly.
+//! The parts of an extension's manifest that the test host reads. It checks no more than a test needs: the server
+//! parses the file strictly.
 
 use std::{fs, path::Path};
 
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-/// Interfaces that every extension has.
+/// Interfaces that every extension is granted.
 const ALWAYS_GRANTED: [&str; 4] = ["limits", "log", "timers", "console"];
 
 #[derive(Debug, Clone, Deserialize)]
@@ -44,7 +44,7 @@ pub(super) struct Argument {
 }
 
 impl Manifest {
-    /// Reads `extension.toml` in `folder`.
+    /// Reads `extension.toml` from `folder`.
     pub(super) fn read(folder: &Path) -> Result<Manifest, String> {
         let path = folder.join("extension.toml");
         let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -59,7 +59,7 @@ impl Manifest {
         self.uses.iter().any(|used| used == service)
     }
 
-    /// The defaults of its settings.
+    /// Returns the defaults of the settings.
     pub(super) fn default_settings(&self) -> Map<String, Json> {
         let properties = self.settings.get("properties").and_then(Json::as_object);
         let defaults = properties.into_iter().flatten().filter_map(|(name, schema)| {
@@ -69,7 +69,7 @@ impl Manifest {
         defaults.collect()
     }
 
-    /// Whether its settings have one of this name.
+    /// Returns whether there is a setting with this name.
     pub(super) fn has_setting(&self, name: &str) -> bool {
         self.settings.get("properties").is_some_and(|properties| properties.get(name).is_some())
     }

@@ -1,8 +1,8 @@
-//! A host for tests: runs an extension as an ordinary library, with a real database, its own migrations and a clock that
-//! nobody waits for. It never opens a library, nor a socket but to the PostgreSQL that a test names.
+//! A host for tests. Runs an extension as an ordinary library, with a real database, its own migrations and a virtual
+//! clock. It never loads a shared library, and opens no socket except to the PostgreSQL server that a test names.
 //!
-//! It differs from the server in what a test of one extension does not need: settings are taken without a look at
-//! the schema's types, SQL runs without deadlines, and events that the extension emits are recorded instead of delivered.
+//! It omits what tests of one extension do not need: settings are not checked against the schema's types, SQL runs
+//! without deadlines, and emitted events are recorded instead of delivered.
 
 mod audit;
 mod clock;
@@ -46,10 +46,10 @@ use crate::{
     instance::Instance,
 };
 
-/// The largest answer in bytes where a test does not say: the server's default.
+/// The default size limit of a response in bytes, as on the server.
 const RESPONSE_BYTES_MAX: u64 = 32 << 20;
 
-/// What the plugin registered, read as the server reads it.
+/// The plugin's registration, parsed as the server parses it.
 #[derive(Deserialize)]
 struct Registration {
     routes: Vec<http::Route>,
@@ -84,7 +84,7 @@ struct Service {
     major: u16,
 }
 
-/// A running extension and the host around it. Every call ends before it returns, on the calling thread.
+/// A running extension and its host. Every call completes on the calling thread before it returns.
 pub struct TestHost<P: Plugin> {
     services: &'static Services,
     instance: Option<Instance<P>>,
@@ -92,23 +92,23 @@ pub struct TestHost<P: Plugin> {
     registration: Registration,
 }
 
-/// What a command did.
+/// The outcome of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandOutcome {
-    /// Its exit code.
+    /// The exit code.
     pub exit_code: u32,
-    /// The lines that it printed to standard output.
+    /// The lines printed to standard output.
     pub out: Vec<String>,
-    /// The lines that it printed to standard error.
+    /// The lines printed to standard error.
     pub errors: Vec<String>,
 }
 
 impl<P: Plugin> TestHost<P> {
-    /// Starts the extension in `folder`: that of `extension.toml` and `migrations`, so `env!("CARGO_MANIFEST_DIR")`. Its data
-    /// are where [`TestEngine::of_environment`] says.
+    /// Starts the extension in `folder`, which contains `extension.toml` and `migrations`: usually
+    /// `env!("CARGO_MANIFEST_DIR")`. [`TestEngine::of_environment`] chooses the engine.
     ///
     /// # Panics
-    /// Where the extension cannot be started; [`TestHost::try_start`] says why instead.
+    /// If the extension cannot be started; [`TestHost::try_start`] returns the error instead.
     pub fn start(folder: impl AsRef<Path>) -> TestHost<P> {
         Self::try_start(folder, json!({}))
             .unwrap_or_else(|error| panic!("the extension does not start: {error}"))
@@ -117,15 +117,15 @@ impl<P: Plugin> TestHost<P> {
     /// Starts the extension in `folder` with some settings.
     ///
     /// # Errors
-    /// `extension_invalid` for what the server would refuse in the folder, else what the extension answers.
+    /// `extension_invalid` if the server would reject the folder, or the extension's own error.
     pub fn try_start(folder: impl AsRef<Path>, settings: Json) -> Result<TestHost<P>> {
         Self::try_start_on(&TestEngine::of_environment(), folder, settings)
     }
 
-    /// The same on an engine of the test's choice.
+    /// Starts the extension on the given engine.
     ///
     /// # Errors
-    /// As [`TestHost::try_start`], and `extension_invalid` where the engine cannot be reached.
+    /// As [`TestHost::try_start`], and `extension_invalid` if the engine cannot be reached.
     pub fn try_start_on(
         engine: &TestEngine,
         folder: impl AsRef<Path>,
@@ -162,26 +162,26 @@ impl<P: Plugin> TestHost<P> {
         self.services.clock.run(future)
     }
 
-    /// A request to one of its routes; `target` is a path with or without a query.
+    /// Creates a request to one of the extension's routes. `target` is a path with or without a query.
     pub fn request(&self, method: &str, target: &str) -> TestRequest<'_, P> {
         TestRequest::new(self, method, target)
     }
 
-    /// A `GET` request.
+    /// Creates a `GET` request.
     pub fn get(&self, target: &str) -> TestRequest<'_, P> {
         self.request("GET", target)
     }
 
-    /// A `POST` request.
+    /// Creates a `POST` request.
     pub fn post(&self, target: &str) -> TestRequest<'_, P> {
         self.request("POST", target)
     }
 
-    /// Does what another extension does around a change: runs the hooks before the event, applies the statements that
-    /// they add, and tells the listeners. Answers the payload as the hooks left it.
+    /// Emits an event as another extension would: runs the hooks before the event, applies the statements they add,
+    /// and notifies the listeners. Returns the payload as changed by the hooks.
     ///
     /// # Errors
-    /// The refusal of a hook, or what its statements or a listener failed with.
+    /// A hook's rejection, or the error of the added statements or of a listener.
     pub fn emit(&self, topic: &str, subject: &str, payload: &Json) -> Result<Json> {
         let payload = self.before(topic, subject, payload.clone())?;
         self.after(topic, subject, &payload)?;
@@ -209,10 +209,10 @@ impl<P: Plugin> TestHost<P> {
         Ok(payload)
     }
 
-    /// Tells the listeners of an event.
+    /// Notifies the listeners of an event.
     ///
     /// # Errors
-    /// What the first listener that fails answers.
+    /// The error of the first listener that fails.
     pub fn after(&self, topic: &str, subject: &str, payload: &Json) -> Result<()> {
         for (position, listener) in self.registration.after.iter().enumerate() {
             if listener.hears(topic, subject) {
@@ -224,25 +224,25 @@ impl<P: Plugin> TestHost<P> {
         Ok(())
     }
 
-    /// The events that the extension emitted so far, in order.
+    /// Returns the events that the extension has emitted so far, in order.
     pub fn emitted(&self) -> Vec<Event> {
         lock(&self.services.emitted).clone()
     }
 
-    /// The entries that the extension added to the audit log so far, in order.
+    /// Returns the entries that the extension has added to the audit log so far, in order.
     pub fn audited(&self) -> Vec<AuditEntry> {
         lock(&self.services.audit).kept.clone()
     }
 
-    /// From now on refuses events of `topic` that the extension emits, as a hook of another extension would.
+    /// Rejects further events of `topic` that the extension emits, as a hook of another extension would.
     pub fn refuse(&self, topic: &str, refusal: Error) {
         lock(&self.services.refusals).insert(topic.to_owned(), refusal);
     }
 
-    /// Runs a command with these arguments; the manifest's defaults fill in the others.
+    /// Runs a command with these arguments and the manifest's defaults for the others.
     ///
     /// # Errors
-    /// `invalid_arguments` for what the command line would refuse, else what the command answers.
+    /// `invalid_arguments` if the command line would reject the arguments, or the command's own error.
     pub fn command(&self, name: &str, arguments: &Json) -> Result<CommandOutcome> {
         let position = self.registration.commands.iter().position(|command| command == name);
         let position =
@@ -286,7 +286,7 @@ impl<P: Plugin> TestHost<P> {
     /// Runs a job once.
     ///
     /// # Errors
-    /// What the job answers.
+    /// The job's error.
     pub fn job(&self, name: &str) -> Result<()> {
         let position = self.registration.jobs.iter().position(|job| job.name == name);
         let position =
@@ -297,7 +297,7 @@ impl<P: Plugin> TestHost<P> {
     /// Calls a service that the extension offers.
     ///
     /// # Errors
-    /// What the service answers.
+    /// The service's error.
     pub fn call(&self, service: &str, major: u16, method: &str, payload: &Json) -> Result<Json> {
         let mut offered = self.registration.services.iter();
         let position = offered.position(|offered| offered.name == service && offered.major == major);
@@ -308,7 +308,7 @@ impl<P: Plugin> TestHost<P> {
         serde_json::from_slice(&answer).map_err(|error| Error::internal("service_shape", error.to_string()))
     }
 
-    /// Stands in for a service of another extension.
+    /// Replaces a service of another extension.
     pub fn offer(
         &self,
         service: &str,
@@ -318,20 +318,20 @@ impl<P: Plugin> TestHost<P> {
         lock(&self.services.offered).insert(format!("{service}@{major}"), Box::new(stub));
     }
 
-    /// Stands in for every other server from now on. An error stands for a request that got no answer.
+    /// Replaces every other server from now on. An error represents a request without a response.
     pub fn serve_http(&self, stub: impl FnMut(&HttpRequest) -> Result<HttpResponse> + Send + 'static) {
         *lock(&self.services.outbound.stub) = Some(Box::new(stub));
     }
 
-    /// The requests that the extension sent to other servers so far, in order.
+    /// Returns the requests that the extension has sent to other servers so far, in order.
     pub fn http_requests(&self) -> Vec<HttpRequest> {
         lock(&self.services.outbound.requests).clone()
     }
 
-    /// Adds an account, whose access token is `token-<id>`, and whose id rows may refer to in `tb_users`.
+    /// Adds an account with the access token `token-<id>`. Rows may reference its id in `tb_users`.
     ///
     /// # Panics
-    /// Where the database cannot be written.
+    /// If the database cannot be written.
     pub fn add_user(&self, id: &str, email: &str, is_admin: bool) {
         self.services.database.add_user(id).expect("the host's own table takes any id");
         let role = if is_admin { "admin" } else { "user" };
@@ -339,17 +339,17 @@ impl<P: Plugin> TestHost<P> {
         lock(&self.services.users).push(account);
     }
 
-    /// Changes an account as an admin of the server might: its role, or whether it is switched on.
+    /// Changes an account's role, and whether it is active, as an admin of the server could.
     ///
     /// # Panics
-    /// Where there is no account of this id.
+    /// If there is no account with this id.
     pub fn change_user(&self, id: &str, role: &str, is_active: bool) {
         let mut users = lock(&self.services.users);
         let user = users.iter_mut().find(|user| user.id == id).expect("the account was added before");
         (user.role, user.is_admin, user.is_active) = (role.to_owned(), role == "admin", is_active);
     }
 
-    /// Deletes an account; rows that refer to it in `tb_users` are left as they are.
+    /// Deletes an account. Rows that reference it in `tb_users` remain.
     pub fn delete_user(&self, id: &str) {
         lock(&self.services.users).retain(|user| user.id != id);
     }
@@ -359,8 +359,8 @@ impl<P: Plugin> TestHost<P> {
         lock(&self.services.tokens).remove(token);
     }
 
-    /// Adds an application token of the account with this id, limited to these scopes, which are separated by spaces; gives one
-    /// that was added before these scopes. Its id is the token itself.
+    /// Adds an application token of the account with this id, limited to these scopes, separated by spaces. If the
+    /// token exists, replaces its scopes. Its id is the token itself.
     pub fn add_token(&self, token: &str, user_id: &str, scopes: &str) {
         let of = (user_id.to_owned(), scopes.to_owned());
         lock(&self.services.tokens).insert(token.to_owned(), of);
@@ -369,7 +369,7 @@ impl<P: Plugin> TestHost<P> {
     /// Changes settings, given as a JSON object.
     ///
     /// # Errors
-    /// `invalid_settings` for one that the manifest does not know.
+    /// `invalid_settings` for a setting that the manifest does not declare.
     pub fn set_settings(&self, settings: Json) -> Result<()> {
         let Json::Object(settings) = settings else {
             return Err(Error::unprocessable("invalid_settings", "settings are an object"));
@@ -377,13 +377,13 @@ impl<P: Plugin> TestHost<P> {
         self.services.change_settings(settings)
     }
 
-    /// Sets the largest answer, as `plugins.response_bytes_max` does on the server. The extension can ask for it; answers are
-    /// not checked here.
+    /// Sets the size limit of a response, like `plugins.response_bytes_max` on the server. The extension can read it;
+    /// the test host does not enforce it.
     pub fn set_response_bytes_max(&self, bytes: u64) {
         self.services.response_bytes_max.store(bytes, Ordering::Relaxed);
     }
 
-    /// Lets this much time pass, with everything that wakes in it.
+    /// Advances the clock by this duration and runs everything that wakes up meanwhile.
     pub fn advance(&self, duration: Duration) {
         self.run(self.services.clock.sleep(duration));
     }
@@ -391,7 +391,7 @@ impl<P: Plugin> TestHost<P> {
     /// Reads from the extension's database.
     ///
     /// # Errors
-    /// As a query of the extension's.
+    /// The same as for a query of the extension.
     pub fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
         let packed =
             self.services.database.query(None, sql, &pack_values(params.iter().map(Value::as_ref)))?;
@@ -401,10 +401,10 @@ impl<P: Plugin> TestHost<P> {
         (0..head.rows).map(|_| row()).collect()
     }
 
-    /// Shuts the extension down, as the server does at its end.
+    /// Shuts the extension down, as the server does when it stops.
     pub fn shut_down(mut self) {
         if let Some(instance) = self.instance.take() {
-            // The SDK's shut-down has nothing to fail with.
+            // The SDK's shutdown cannot fail.
             let _ = self.run(PluginExport::shut_down(&instance));
         }
     }
@@ -413,7 +413,8 @@ impl<P: Plugin> TestHost<P> {
 impl<P: Plugin> Drop for TestHost<P> {
     fn drop(&mut self) {
         self.services.clock.clear();
-        // The services are leaked, since a host lives as long as its process; what they hold beside it need not be.
+        // The services are leaked, since a real host lives as long as its process. Their database and folder are
+        // released here.
         self.services.close();
     }
 }
@@ -450,7 +451,7 @@ fn new_services(engine: &TestEngine, folder: &Path) -> Result<Services, String> 
     })
 }
 
-/// What the server checks of a registration against the manifest.
+/// Checks a registration against the manifest, as the server does.
 fn check_registration(manifest: &Manifest, registration: &Registration) -> Result<(), String> {
     for http::Route { method, path, .. } in &registration.routes {
         let below = |prefix: &String| {

@@ -1,4 +1,5 @@
-//! Other servers, as the test host has them: requests are recorded, and answered by what the test says. None is sent.
+//! The test host's replacement of other servers. Requests are recorded and receive the test's responses. None is
+//! sent.
 
 use std::sync::Mutex;
 
@@ -15,10 +16,10 @@ use crate::{
     http::{HttpRequest, HttpResponse},
 };
 
-/// What stands in for every other server.
+/// The replacement of every other server.
 pub(super) type HttpStub = Box<dyn FnMut(&HttpRequest) -> Result<HttpResponse> + Send>;
 
-/// The requests so far, and what answers further ones.
+/// The requests so far, and the stub that responds to further ones.
 #[derive(Default)]
 pub(super) struct Outbound {
     pub(super) requests: Mutex<Vec<HttpRequest>>,

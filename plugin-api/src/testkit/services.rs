@@ -1,5 +1,5 @@
-//! What the test host offers the plugin: the same interfaces as the server's, kept in memory. What a test may look
-//! at afterwards is recorded.
+//! The test host's services for the plugin: the same interfaces as the server's, kept in memory. Calls that a test
+//! may inspect afterwards are recorded.
 
 use std::{
     collections::HashMap,
@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{Error, events::Event, host::User};
 
-/// A service that the test stands in for.
+/// A service that the test replaces.
 pub(super) type ServiceStub = Box<dyn Fn(&str, Json) -> Result<Json, Error> + Send + Sync>;
 
 pub(super) struct Services {
@@ -41,7 +41,7 @@ pub(super) struct Services {
     pub(super) audit: Mutex<AuditLog>,
     pub(super) settings: Mutex<Map<String, Json>>,
     pub(super) users: Mutex<Vec<User>>,
-    /// Application tokens: whose each is, and what it is limited to.
+    /// Application tokens: the user's id and the scopes of each.
     pub(super) tokens: Mutex<HashMap<String, (String, String)>>,
     pub(super) offered: Mutex<HashMap<String, ServiceStub>>,
     pub(super) outbound: Outbound,
@@ -54,7 +54,7 @@ pub(super) struct Services {
 }
 
 impl Services {
-    /// Changes settings that the manifest knows.
+    /// Changes settings that the manifest declares.
     pub(super) fn change_settings(&self, values: Map<String, Json>) -> Result<(), Error> {
         if let Some(unknown) = values.keys().find(|name| !self.manifest.has_setting(name)) {
             let message = format!("the manifest's `settings` have no property {unknown}");
@@ -64,7 +64,7 @@ impl Services {
         Ok(())
     }
 
-    /// Gives back what outlives the process: the database and the folder.
+    /// Releases what would outlive the process: the database and the folder.
     pub(super) fn close(&self) {
         self.database.close();
         drop(lock(&self.data_dir).take());
@@ -123,7 +123,7 @@ impl database::Server for Services {
     }
 
     fn transaction_abandon(&self, transaction: u64) {
-        // It may have ended already, which is what is wanted.
+        // It may have ended already, which is fine.
         let _ = self.end_transaction(transaction, false);
     }
 
@@ -205,7 +205,7 @@ fn user_json(user: &User) -> Bytes {
     json.to_string().into()
 }
 
-/// An account of the test's.
+/// Creates an account for a test.
 pub(super) fn account(id: &str, email: &str, role: &str, created_at: &str) -> User {
     User {
         id: id.to_owned(),
@@ -257,7 +257,7 @@ impl sessions::Server for Services {
 }
 
 impl Services {
-    /// Signs in a user of the test's, or one that is made for it.
+    /// Signs in an existing user, or a new one created for the call.
     fn begin_session(&self, who: &[u8]) -> Result<Json, Error> {
         let who: Json = serde_json::from_slice(who)
             .map_err(|error| Error::internal("sign_in_invalid", error.to_string()))?;

@@ -1,4 +1,4 @@
-//! Tests of the test host itself, with a small extension that uses everything.
+//! Tests of the test host, with a small extension that uses every feature.
 
 use std::{
     fs,
@@ -78,20 +78,20 @@ impl Everything {
         Response::json(&parts)
     }
 
-    async fn first(self: Arc<Self>, event: Event) -> Result<Before> {
+    async fn first(self: Arc<Self>, event: Event) -> Result<HookOutcome> {
         if event.payload["bad"] == true {
             return Err(Error::bad_request("bad_thing", "no bad things"));
         }
-        Ok(Before::pass().with_payload(json!({"by": ["first"]})))
+        Ok(HookOutcome::accept().with_payload(json!({"by": ["first"]})))
     }
 
-    async fn second(self: Arc<Self>, event: Event) -> Result<Before> {
+    async fn second(self: Arc<Self>, event: Event) -> Result<HookOutcome> {
         let mut payload = event.payload;
         payload["by"].as_array_mut().expect("first ran before").push(json!("second"));
         let mut batch = Batch::default();
         batch.push("INSERT INTO everything_things VALUES (?1)", params![payload.to_string()]);
         batch.append(self.host.audit()?.entry(&Entry::new("second", "thing", event.subject)).await?)?;
-        Ok(Before::pass().with_payload(payload).with_statements(batch))
+        Ok(HookOutcome::accept().with_payload(payload).with_statements(batch))
     }
 
     async fn listen(self: Arc<Self>, event: Event) -> Result<()> {
@@ -148,7 +148,7 @@ fn folder(manifest: &str) -> TempDir {
     folder
 }
 
-/// Where the migrations for the engine of this run are.
+/// Returns the folder of the migrations for this run's engine.
 fn migrations(folder: &TempDir) -> PathBuf {
     folder.path().join("migrations").join(TestEngine::of_environment().folder())
 }

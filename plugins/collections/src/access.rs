@@ -1,4 +1,4 @@
-//! Access rules: who may list, read, create, update and delete. It answers, and never refuses by itself.
+//! Access rules: who may list, read, create, update and delete records. It decides, and never refuses a request itself.
 
 use std::fmt;
 
@@ -10,29 +10,29 @@ use crate::{
     schema::Schema,
 };
 
-/// Who asks.
+/// The caller of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Caller<'a> {
-    /// The user's id; an anonymous caller has none.
+    /// The user's id; `None` for an anonymous caller.
     pub id: Option<&'a str>,
-    /// The user's address.
+    /// The user's email address.
     pub email: Option<&'a str>,
     /// Whether the user passes every rule.
     pub is_admin: bool,
 }
 
-/// What a rule is about.
+/// An action that a rule governs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Many records at once, aggregates too.
+    /// Listing many records, including aggregates.
     List,
-    /// One record.
+    /// Reading one record.
     Read,
-    /// A new record.
+    /// Creating a record.
     Create,
-    /// A change of a record.
+    /// Updating a record.
     Update,
-    /// The end of a record.
+    /// Deleting a record.
     Delete,
 }
 
@@ -40,7 +40,7 @@ impl Action {
     /// Every action, in the order of the contract.
     pub const ALL: [Action; 5] = [Action::List, Action::Read, Action::Create, Action::Update, Action::Delete];
 
-    /// Its name in `options.access` and in `@request.action`.
+    /// Returns its name in `options.access` and in `@request.action`.
     pub fn name(self) -> &'static str {
         match self {
             Action::List => "list",
@@ -51,7 +51,7 @@ impl Action {
         }
     }
 
-    /// The status with which an anonymous caller is refused; a signed-in one is refused with 403.
+    /// Returns the status for refusing an anonymous caller. A signed-in caller is refused with 403.
     pub fn anonymous_status(self) -> u16 {
         match self {
             Action::List | Action::Read => 403,
@@ -71,29 +71,29 @@ impl fmt::Display for Action {
 pub enum Rule {
     /// Anyone.
     Public,
-    /// Anyone who is signed in.
+    /// Any signed-in user.
     Auth,
-    /// Who created the record; on create, anyone who is signed in.
+    /// The user who created the record; on create, any signed-in user.
     Owner,
-    /// Admins alone.
+    /// Admins only.
     Admin,
-    /// Whoever an expression holds for.
+    /// Callers for whom an expression is true.
     Expression(Filter),
 }
 
-/// What a rule says before a record is seen.
+/// The result of a rule before a record is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Yes, whatever the record.
+    /// Allowed, whatever the record.
     Allow,
-    /// No, whatever the record.
+    /// Denied, whatever the record.
     Deny,
-    /// It depends on the record: ask [`Rule::allows`], or filter by [`Rule::write_sql`].
+    /// Depends on the record: use [`Rule::allows`], or filter by [`Rule::write_sql`].
     Depends,
 }
 
 impl Rule {
-    /// What is known from the caller alone.
+    /// Returns the verdict that follows from the caller alone.
     pub fn verdict(&self, action: Action, caller: &Caller<'_>) -> Verdict {
         let allowed = match self {
             _ if caller.is_admin => true,
@@ -107,7 +107,7 @@ impl Rule {
         if allowed { Verdict::Allow } else { Verdict::Deny }
     }
 
-    /// Whether the rule lets the caller at this record.
+    /// Returns whether the rule allows the caller to act on this record.
     pub fn allows(&self, action: Action, record: &Record<'_>, context: &Context<'_>) -> bool {
         match (self.verdict(action, context.caller), self) {
             (Verdict::Allow, _) => true,
@@ -117,7 +117,7 @@ impl Rule {
         }
     }
 
-    /// The names of the fields that the rule looks for in what a request brings.
+    /// Returns the names of the fields that the rule reads from the data in a request.
     pub fn names_of_given_data(&self) -> Vec<&str> {
         match self {
             Rule::Expression(filter) => filter.names_of_given_data(),
@@ -125,7 +125,7 @@ impl Rule {
         }
     }
 
-    /// Whether the rule says the same of every record, as one does that is about the caller alone.
+    /// Returns whether the verdict is the same for every record, because the rule only depends on the caller.
     pub fn is_about_caller(&self) -> bool {
         match self {
             Rule::Expression(filter) => !filter.names_places(),
@@ -134,7 +134,7 @@ impl Rule {
         }
     }
 
-    /// Appends the rule as a condition on records; of use where the verdict depends on them.
+    /// Appends the rule as an SQL condition on records. Useful when the verdict depends on the record.
     pub fn write_sql(&self, out: &mut SqlWriter, context: &Context<'_>) {
         match self {
             Rule::Expression(filter) => filter.write_sql(out, context),
@@ -162,12 +162,12 @@ impl Default for Rules {
 }
 
 impl Rules {
-    /// The rule of an action.
+    /// Returns the rule of an action.
     pub fn of(&self, action: Action) -> &Rule {
         &self.rules[action as usize]
     }
 
-    /// Reads `options.access`; what is wrong with it goes to `faults`.
+    /// Parses `options.access`; errors go to `faults`.
     pub fn parse(access: &Json<'_>, schema: &Schema, faults: &mut Faults) -> Rules {
         let mut rules = Rules::default();
         let Some(members) = access.as_object() else {
@@ -187,7 +187,7 @@ impl Rules {
                 Json::Text(text) => match rule(text, schema) {
                     Ok(rule) => rules.rules[action as usize] = rule,
                     Err(message) => {
-                        // A stored rule that does not hold any more must not open what it closed.
+                        // A stored rule that is no longer valid must not open what it closed.
                         rules.rules[action as usize] = Rule::Admin;
                         faults.push(path, message);
                     }

@@ -1,11 +1,12 @@
-//! Bytes that one request may still take, counted before they are held: what is passed is refused with 413. And the room for
-//! them among what all requests hold: what finds none for too long is refused with 503.
+//! Memory budgets of requests, in bytes, counted before the memory is used. A request over its own limit is refused
+//! with
+//! 413. All requests share one more limit: a request that finds no room for too long is refused with 503.
 
 use tinybase_plugin_api::{Result, host::Reserved};
 
 use crate::{error, limits, plugin::Collections};
 
-/// What is left of the largest answer.
+/// The rest of the budget for the largest response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Budget {
     bytes_max: usize,
@@ -13,31 +14,31 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// The whole of it.
+    /// Returns the whole budget for one response.
     pub(crate) fn of(plugin: &Collections) -> Budget {
         let bytes_max = plugin.answer_bytes_max();
         Budget { bytes_max, left: bytes_max }
     }
 
-    /// What may be held for an answer of that size: what is stored, and what was there before.
+    /// Returns the memory budget for one response: for the stored data and for the previous data.
     pub(crate) fn of_memory(plugin: &Collections) -> Budget {
         let bytes_max = plugin.answer_bytes_max();
         Budget { bytes_max, left: bytes_max.saturating_mul(limits::MEMORY_ANSWERS_MAX) }
     }
 
-    /// Takes bytes, where they are left.
+    /// Takes bytes from the budget.
     pub(crate) fn take(&mut self, bytes: usize) -> Result<()> {
         self.left = self.left.checked_sub(bytes).ok_or_else(|| error::answer_too_large(self.bytes_max))?;
         Ok(())
     }
 
-    /// How much may be taken, in bytes.
+    /// Returns how many bytes are left.
     pub(crate) fn left(&self) -> usize {
         self.left
     }
 }
 
-/// What a request holds, and the room that it has for that; given back when dropped.
+/// The memory that a request uses, and the room reserved for it. Released on drop.
 pub(crate) struct Room<'a> {
     plugin: &'a Collections,
     held: usize,
@@ -46,12 +47,12 @@ pub(crate) struct Room<'a> {
 }
 
 impl<'a> Room<'a> {
-    /// Nothing is held.
+    /// Creates an empty reservation.
     pub(crate) fn of(plugin: &'a Collections) -> Room<'a> {
         Room { plugin, held: 0, reserved: limits::UNRESERVED_BYTES_MAX, parts: Vec::new() }
     }
 
-    /// Makes room for so many bytes that are about to be held.
+    /// Reserves room for this many bytes before they are used.
     pub(crate) async fn grow(&mut self, bytes: usize) -> Result<()> {
         self.held = self.held.saturating_add(bytes);
         if self.held <= self.reserved {
@@ -63,10 +64,10 @@ impl<'a> Room<'a> {
         Ok(())
     }
 
-    /// Makes room for a request's body once it is parsed.
+    /// Reserves room for a request's body once it is parsed.
     ///
     /// # Errors
-    /// 413 `body_too_large`, where that would take more than a request may hold.
+    /// 413 `body_too_large`, if this would exceed the limit of one request.
     pub(crate) async fn for_body(plugin: &'a Collections, body: &[u8]) -> Result<Room<'a>> {
         let mut room = Room::of(plugin);
         if body.len() <= limits::BODY_UNMEASURED_BYTES_MAX {
@@ -82,7 +83,7 @@ impl<'a> Room<'a> {
     }
 }
 
-/// About how much memory JSON takes once it is parsed: a value takes about as much however short it is.
+/// Estimates how much memory JSON takes once it is parsed. Every value takes about the same, however short it is.
 pub(crate) fn parsed_bytes(json: &[u8]) -> usize {
     const VALUE_BYTES: usize = 48;
     let values = json.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
     use crate::json::Json;
 
-    /// What a value takes of memory, beyond itself.
+    /// Returns the heap memory of a value, without the value itself.
     fn heap_bytes(value: &Json<'_>) -> usize {
         match value {
             Json::Array(entries) => {

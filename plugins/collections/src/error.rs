@@ -1,4 +1,4 @@
-//! Errors as clients meet them: codes, statuses and words, in one place.
+//! Errors as clients see them: codes, statuses and messages, in one place.
 
 use serde_json::{Value, json};
 use tinybase_plugin_api::Error;
@@ -33,7 +33,7 @@ pub(crate) fn validation(faults: &Faults) -> Error {
     Error::bad_request("validation_error", format!("Validation error: {faults}")).with_details(listed(faults))
 }
 
-/// 400: a collection's schema or options do not hold. 422 where one of their keys is not known.
+/// 400: a collection's schema or options are invalid. 422 if one of their keys is unknown.
 pub(crate) fn schema(faults: &Faults) -> Error {
     if !faults.unknown().is_empty() {
         return unknown_in_schema(faults);
@@ -54,16 +54,16 @@ fn unknown_in_schema(faults: &Faults) -> Error {
     Error::unprocessable("invalid_body", faults.to_string()).with_details(Value::Array(detail))
 }
 
-/// The steps of a path such as `schema.fields[2].min`.
+/// Splits a path such as `schema.fields[2].min` into its steps.
 fn steps(path: &str) -> Vec<Value> {
     let words = path.split(['.', '[']).map(|word| word.trim_end_matches(']'));
     words.map(|word| word.parse::<u64>().map_or_else(|_| word.into(), Value::from)).collect()
 }
 
-/// The type of a fault that is a name which nothing knows.
+/// The error type of an unknown name.
 const EXTRA: &str = "extra_forbidden";
 
-/// 422: a request brings names that are not known, and may lack others. `loc` is where the object with these names is.
+/// 422: a request has unknown names, and may lack others. `loc` is the path of the object with these names.
 pub(crate) fn extra(
     code: &'static str,
     loc: &[&str],
@@ -105,13 +105,13 @@ pub(crate) fn body_fault(fault: &Fault) -> Error {
     body(&[&fault.path], "value_error", &*fault.message)
 }
 
-/// 422: the body is no JSON.
+/// 422: the body is not JSON.
 pub(crate) fn not_json(error: &serde_json::Error) -> Error {
     let loc = json!([{"loc": ["body", error.line(), error.column()], "msg": error.to_string(), "type": "json_invalid"}]);
     Error::unprocessable("invalid_json", format!("the body is no JSON: {error}")).with_details(loc)
 }
 
-/// 400: a number of the body would be stored as another one.
+/// 400: a number in the body would be stored as a different number.
 pub(crate) fn inexact_number(number: &str) -> Error {
     let words = crate::number::inexact_words(number);
     Error::bad_request("validation_error", format!("Validation error: {words}"))
@@ -133,8 +133,8 @@ pub(crate) fn refused(action: Action, caller: &Caller<'_>, collection: &Collecti
     }
 }
 
-/// 401 or 403: whether a record is to be replaced or made, a rule refuses the caller. Which of the two it is would tell
-/// whether there is a record.
+/// 401 or 403: a rule refuses the caller the replacement of a record. The message does not say whether the replacement
+/// would be an update or a create, since that would reveal whether the record exists.
 pub(crate) fn replacement_refused(caller: &Caller<'_>, collection: &Collection) -> Error {
     if caller.id.is_none() {
         return refused(Action::Update, caller, collection);
@@ -143,7 +143,7 @@ pub(crate) fn replacement_refused(caller: &Caller<'_>, collection: &Collection) 
     Error::forbidden("access_denied", message)
 }
 
-/// 409: a reference leads to no record, or to none that the caller may read.
+/// 409: a reference points to no record, or to none that the caller may read.
 pub(crate) fn reference_missing(field: &str, id: &str, target: &str) -> Error {
     let message = format!("{field}: there is no record {id} in {target}");
     let details = json!({"field": field, "collection": target});
@@ -156,18 +156,18 @@ pub(crate) fn record_not_found(id: &str, collection: &Collection) -> Error {
     Error::not_found("record_not_found", format!("there is no record {id} in {}", collection.name))
 }
 
-/// 412: the record is not the one that `If-Match` or `If-None-Match` names.
+/// 412: the record does not match `If-Match` or `If-None-Match`.
 pub(crate) fn precondition(message: impl Into<String>) -> Error {
     Error::precondition_failed("precondition_failed", message)
 }
 
-/// 409: others changed the record again and again while this change was made.
+/// 409: others kept changing the record during this change.
 pub(crate) fn contended() -> Error {
     Error::conflict("write_conflict", "others keep changing the record: read it again and repeat the request")
         .retryable()
 }
 
-/// 413: what was asked for is larger than an answer may be.
+/// 413: the requested data is larger than a response may be.
 pub(crate) fn answer_too_large(bytes_max: usize) -> Error {
     let message = format!(
         "the answer would be larger than {bytes_max} bytes, which is the server's plugins.response_bytes_max: \
@@ -176,23 +176,23 @@ pub(crate) fn answer_too_large(bytes_max: usize) -> Error {
     Error::too_large("answer_too_large", message).with_details(json!({"bytes_max": bytes_max}))
 }
 
-/// 413: the body holds more values than a request may.
+/// 413: the body has more values than a request may have.
 pub(crate) fn body_too_large(bytes_max: usize) -> Error {
     let message =
         format!("the body would take more than {bytes_max} bytes once it is read: send it in smaller parts");
     Error::too_large("body_too_large", message).with_details(json!({"bytes_max": bytes_max}))
 }
 
-/// The error of a read, which is 413 where the database stopped at the size of the largest answer.
+/// Maps the error of a read to 413 if the database stopped at the maximum response size.
 pub(crate) fn of_read(plugin: &Collections) -> impl Fn(Error) -> Error {
     let bytes_max = plugin.answer_bytes_max();
     move |error| if error.code() == "db_result_too_large" { answer_too_large(bytes_max) } else { error }
 }
 
-/// What the database refuses of a change of records in `collections`: 409 for a value that is taken, 400 for one that no
-/// index holds; any other error stays as it is.
+/// Maps an error of the database for a change of records in `collections`: 409 for a duplicate value, 400 for a value
+/// that does not fit any index; any other error is unchanged.
 pub(crate) fn not_stored<'a>(error: Error, collections: impl Iterator<Item = &'a Collection>) -> Error {
-    // By PostgreSQL's number for it, since its words may be of any language.
+    // Match PostgreSQL's error number: its messages may be in any language.
     if error.code() == "db_sql" && error.message().contains("(54000)") {
         let message = "a field that is indexed or unique holds a text that is too long for the database's index; \
                        PostgreSQL takes about 2700 bytes there";

@@ -1,24 +1,25 @@
 //! Entity tags of records and collections, and the preconditions of `If-Match` and `If-None-Match`. It never reads storage.
 
-/// The tag of a record: its version, and a digest of when it was created, so that a record that was deleted and made
-/// again under its id does not pass for the one before it.
+/// Returns the tag of a record: its version, and a digest of its creation time. A record that was deleted and created
+/// again under the same id gets another tag.
 pub fn of_record(version: i64, created_at: &str) -> String {
-    // FNV-1a, 32 bits: it tells creations apart and guards nothing.
+    // FNV-1a, 32 bits: it distinguishes creations and is no security measure.
     let digest = created_at
         .bytes()
         .fold(0x811c_9dc5_u32, |digest, byte| (digest ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     format!("\"{version}-{digest:08x}\"")
 }
 
-/// The tag of a collection. One that is shown without its rules has another, so that neither passes for the other.
+/// Returns the tag of a collection. With and without its rules it has different tags, so that neither matches the
+/// other.
 pub fn of_collection(revision: i64, created_at: &str, with_rules: bool) -> String {
     let tag = of_record(revision, created_at);
     if with_rules { tag } else { format!("{}-public\"", tag.trim_end_matches('"')) }
 }
 
-/// Whether the value of an `If-Match` or `If-None-Match` header names `tag` (`*` names every tag).
-/// `weak` also accepts a tag marked `W/`, as `If-None-Match` does.
-pub fn names(header: &str, tag: &str, weak: bool) -> bool {
+/// Returns whether the value of an `If-Match` or `If-None-Match` header includes `tag` (`*` includes every tag). `weak`
+/// also accepts a tag marked `W/`, as `If-None-Match` does.
+pub fn matches(header: &str, tag: &str, weak: bool) -> bool {
     header.split(',').map(str::trim).any(|candidate| {
         let candidate = if weak { candidate.strip_prefix("W/").unwrap_or(candidate) } else { candidate };
         candidate == "*" || candidate == tag
@@ -48,7 +49,7 @@ mod tests {
             ("1-a", false, false),
             ("", true, false),
         ] {
-            assert_eq!(names(header, "\"1-a\"", weak), expected, "{header}");
+            assert_eq!(matches(header, "\"1-a\"", weak), expected, "{header}");
         }
     }
 }

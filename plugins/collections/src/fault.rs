@@ -1,4 +1,4 @@
-//! A fault in what a client sent: where it is and what is wrong with it. It knows nothing of HTTP.
+//! A fault in a client's input: its place and what is wrong. It knows nothing of HTTP.
 
 use std::fmt::{self, Write as _};
 
@@ -7,7 +7,7 @@ use crate::limits;
 /// One fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Where, as in `schema.fields[2].min` or `tags[3]`.
+    /// The place, as in `schema.fields[2].min` or `tags[3]`.
     pub path: String,
     /// What is wrong and what would be right, as the end of a sentence that begins with the path.
     pub message: String,
@@ -22,19 +22,19 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Faults as they are found, the first [`limits::FAULTS_MAX`] of them.
+/// The list of faults found, limited to the first [`limits::FAULTS_MAX`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     list: Vec<Fault>,
     unknown: Vec<Unknown>,
 }
 
-/// A fault that is a name which nothing knows.
+/// An unknown name in an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unknown {
     /// Its position in the list of faults.
     pub at: usize,
-    /// The path of the object that has a member of this name.
+    /// The path of the object that has this member.
     pub parent: String,
     /// The name.
     pub name: String,
@@ -48,12 +48,12 @@ impl Faults {
         }
     }
 
-    /// Whether no further one would be listed: then there is no use in looking for more.
+    /// Returns whether the list is full, so that looking for more faults is useless.
     pub fn is_full(&self) -> bool {
         self.list.len() >= limits::FAULTS_MAX
     }
 
-    /// Adds a fault: the object at `parent` has a member that is not known.
+    /// Adds a fault: the object at `parent` has an unknown member.
     pub fn push_unknown(&mut self, parent: &str, name: &str, message: impl Into<String>) {
         if self.list.len() < limits::FAULTS_MAX {
             let (at, name) = (self.list.len(), shorten(name));
@@ -62,22 +62,22 @@ impl Faults {
         }
     }
 
-    /// The faults that are names which nothing knows.
+    /// Returns the faults that are unknown names.
     pub fn unknown(&self) -> &[Unknown] {
         &self.unknown
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no faults.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// `Ok` where there is none.
+    /// Returns `Ok` if there are no faults.
     pub fn into_result(self) -> Result<(), Faults> {
         if self.is_empty() { Ok(()) } else { Err(self) }
     }
 
-    /// The faults in the order in which they were found.
+    /// Returns the faults in the order in which they were found.
     pub fn list(&self) -> &[Fault] {
         &self.list
     }
@@ -93,7 +93,7 @@ impl fmt::Display for Faults {
     }
 }
 
-/// Where validation stands, as a path that is only written out when a fault is found.
+/// The current path of validation. It is only formatted when a fault is found.
 #[derive(Debug, Clone, Copy)]
 pub struct Path<'a> {
     parent: Option<&'a Path<'a>>,
@@ -107,17 +107,17 @@ enum Step<'a> {
 }
 
 impl<'a> Path<'a> {
-    /// A path of one name.
+    /// Creates a path of one name.
     pub fn root(name: &'a str) -> Path<'a> {
         Path { parent: None, step: Step::Name(name) }
     }
 
-    /// The member `name` of what this path leads to.
+    /// Returns the path of the member `name` of this path's value.
     pub fn name(&'a self, name: &'a str) -> Path<'a> {
         Path { parent: Some(self), step: Step::Name(name) }
     }
 
-    /// The entry at `index` of what this path leads to.
+    /// Returns the path of the entry at `index` of this path's value.
     pub fn index(&'a self, index: usize) -> Path<'a> {
         Path { parent: Some(self), step: Step::Index(index) }
     }
@@ -140,7 +140,7 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// A client's own word as it may stand in an answer: at most 100 characters of it.
+/// Shortens a client's own text for a response: to at most 100 characters.
 pub fn shorten(word: &str) -> String {
     const CHARS_MAX: usize = 100;
     match word.char_indices().nth(CHARS_MAX) {
@@ -149,7 +149,7 @@ pub fn shorten(word: &str) -> String {
     }
 }
 
-/// The names most like `wanted`, as ` (did you mean a or b?)`, or nothing where none is close.
+/// Returns the names most similar to `wanted`, as ` (did you mean a or b?)`, or an empty text if none is close.
 pub fn did_you_mean<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> String {
     const SUGGESTIONS_MAX: usize = 3;
     if wanted.len() > limits::NAME_BYTES_MAX {
@@ -167,7 +167,7 @@ pub fn did_you_mean<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> S
     if names.is_empty() { String::new() } else { format!(" (did you mean {}?)", names.join(" or ")) }
 }
 
-/// The Levenshtein distance of two words, in characters.
+/// Returns the Levenshtein distance of two words, in characters.
 fn edit_distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();

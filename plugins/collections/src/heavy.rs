@@ -1,5 +1,5 @@
-//! Turns at heavy work: what keeps a thread for milliseconds is done by so many requests at once that one core is always
-//! left for all others. It never does the work.
+//! Limits heavy work: work that blocks a thread for milliseconds. At most one request fewer than there are cores does
+//! such work at a time, so that one core is always free for other requests. This module never does the work itself.
 
 use std::{sync::LazyLock, thread::available_parallelism};
 
@@ -12,7 +12,8 @@ static TURNS: LazyLock<Semaphore> = LazyLock::new(|| {
     Semaphore::new(cores.saturating_sub(1).max(1))
 });
 
-/// A turn at work on so many bytes, which is to be done at once, without waiting for anything; little work needs none.
+/// Waits for a turn to process this many bytes. The caller must then do the work without awaiting anything. Light work
+/// needs no turn.
 pub(crate) async fn turn(bytes: usize) -> Option<SemaphoreGuard<'static>> {
     match bytes > limits::LIGHT_BYTES_MAX {
         true => Some(TURNS.acquire().await),

@@ -1,4 +1,4 @@
-//! Reading requests: who calls, and the JSON of a body. It answers nothing.
+//! Reads requests: the caller, and the JSON of a body. It sends no response.
 
 use tinybase_plugin_api::{Request, Result};
 
@@ -10,7 +10,7 @@ use crate::{
     query::{QueryFault, check_names, value},
 };
 
-/// Who calls.
+/// Returns the caller.
 pub(crate) fn caller(request: &Request) -> Caller<'_> {
     match request.caller() {
         None => Caller::default(),
@@ -20,7 +20,7 @@ pub(crate) fn caller(request: &Request) -> Caller<'_> {
     }
 }
 
-/// The body, which must be a JSON object.
+/// Parses the body, which must be a JSON object.
 pub(crate) fn object(request: &Request) -> Result<Json<'_>> {
     let body = Json::parse_bytes(request.body()).map_err(|fault| error::not_json(&fault))?;
     if let Some(number) = number::inexact(request.body()) {
@@ -32,14 +32,14 @@ pub(crate) fn object(request: &Request) -> Result<Json<'_>> {
     }
 }
 
-/// The body, an object that may have these members alone, of which the first few must be there.
+/// Parses the body, an object that may only have these members; the first `required` of them must be present.
 pub(crate) fn object_of<'a>(request: &'a Request, known: &[&str], required: usize) -> Result<Json<'a>> {
     let body = object(request)?;
     check_members(&body, known, required)?;
     Ok(body)
 }
 
-/// Refuses members of an object of the body that are not known.
+/// Refuses unknown members of an object in the body.
 pub(crate) fn check_members(object: &Json<'_>, known: &[&str], required: usize) -> Result<()> {
     let members = object.as_object().unwrap_or_default();
     let names = members.iter().map(|(name, _)| &**name);
@@ -52,7 +52,7 @@ pub(crate) fn check_members(object: &Json<'_>, known: &[&str], required: usize) 
     Err(error::extra("invalid_body", &["body"], (&missing, &unknown), known))
 }
 
-/// Refuses parameters of the query that are not known.
+/// Refuses unknown query parameters.
 pub(crate) fn check_query(request: &Request, known: &'static [&'static str]) -> Result<(), QueryFault> {
     if request.query().is_empty() {
         return Ok(());
@@ -62,17 +62,17 @@ pub(crate) fn check_query(request: &Request, known: &'static [&'static str]) -> 
     known.iter().try_for_each(|name| value(&pairs, name).map(drop))
 }
 
-/// Whether the caller sees the rules of collections.
+/// Returns whether the caller may see the rules of collections.
 pub(crate) fn sees_rules(request: &Request) -> bool {
     request.caller().is_some_and(|caller| matches!(caller.role(), "editor" | "admin"))
 }
 
-/// A member of the body that must be there.
+/// Returns a required member of the body.
 pub(crate) fn member<'a, 'json>(body: &'a Json<'json>, name: &str) -> Result<&'a Json<'json>> {
     body.get(name).ok_or_else(|| error::body(&[name], "missing", "is required"))
 }
 
-/// The text of a member that must be there.
+/// Returns the text of a required member.
 pub(crate) fn text<'a>(body: &'a Json<'_>, name: &str) -> Result<&'a str> {
     let value = member(body, name)?;
     value
@@ -80,7 +80,7 @@ pub(crate) fn text<'a>(body: &'a Json<'_>, name: &str) -> Result<&'a str> {
         .ok_or_else(|| error::body(&[name], "string_type", format!("must be a string, is {}", value.kind())))
 }
 
-/// The `data` of the body, which must be an object.
+/// Returns the `data` of the body, which must be an object.
 pub(crate) fn data<'a, 'json>(body: &'a Json<'json>) -> Result<&'a Json<'json>> {
     let data = member(body, "data")?;
     match data {
@@ -91,7 +91,7 @@ pub(crate) fn data<'a, 'json>(body: &'a Json<'json>) -> Result<&'a Json<'json>> 
     }
 }
 
-/// The time now, as records have it: for rules that ask for it.
+/// Returns the current time in the format of records, for rules that use it.
 pub(crate) fn now() -> String {
     format!("{:.6}", jiff::Timestamp::now())
 }

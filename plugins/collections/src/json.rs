@@ -1,20 +1,20 @@
-//! A parsed JSON value that borrows from the text it was read from, and writing it out compactly.
-//! It never converts a value to another type.
+//! A parsed JSON value that borrows from its source text, and a compact writer. It never converts a value to another
+//! type.
 
 use std::{borrow::Cow, fmt};
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// A JSON value. Members of objects keep their order, and doubled names stay in.
+/// A JSON value. Members of objects keep their order, and duplicate names are kept.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Json<'a> {
     /// `null`
     Null,
     /// `true` or `false`
     Bool(bool),
-    /// A number without fraction or exponent that fits 64 bits with a sign.
+    /// A number without fraction or exponent that fits a signed 64-bit integer.
     Int(i64),
-    /// A number without fraction or exponent that fits 64 bits only without a sign.
+    /// A number without fraction or exponent that only fits an unsigned 64-bit integer.
     Uint(u64),
     /// Any other number.
     Float(f64),
@@ -27,17 +27,17 @@ pub enum Json<'a> {
 }
 
 impl<'a> Json<'a> {
-    /// Reads JSON text.
+    /// Parses JSON text.
     pub fn parse(text: &'a str) -> Result<Json<'a>, serde_json::Error> {
         serde_json::from_str(text)
     }
 
-    /// Reads JSON bytes, which must be UTF-8.
+    /// Parses JSON bytes, which must be UTF-8.
     pub fn parse_bytes(bytes: &'a [u8]) -> Result<Json<'a>, serde_json::Error> {
         serde_json::from_slice(bytes)
     }
 
-    /// The member `name`, where this is an object that has one.
+    /// Returns the member `name` if this is an object that has it.
     pub fn get(&self, name: &str) -> Option<&Json<'a>> {
         match self {
             Json::Object(members) => members.iter().find(|(key, _)| key == name).map(|(_, value)| value),
@@ -45,7 +45,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// The text, where this is a string.
+    /// Returns the text if this is a string.
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Json::Text(text) => Some(text),
@@ -53,7 +53,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// The members, where this is an object.
+    /// Returns the members if this is an object.
     pub fn as_object(&self) -> Option<&[(Cow<'a, str>, Json<'a>)]> {
         match self {
             Json::Object(members) => Some(members),
@@ -61,7 +61,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// About how many bytes its text has.
+    /// Estimates the size of its text in bytes.
     pub fn size(&self) -> usize {
         const VALUE_BYTES: usize = 4;
         match self {
@@ -75,7 +75,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// What it is, for messages.
+    /// Returns the name of its type, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Json::Null => "null",
@@ -122,7 +122,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// The value as compact JSON.
+    /// Returns the value as compact JSON.
     pub fn to_text(&self) -> String {
         let mut out = String::new();
         self.write(&mut out);
@@ -165,7 +165,7 @@ pub fn write_text(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// Gives back what a list of one entry does not need: a body of nothing but such lists would take forty times its size.
+/// Frees unused capacity: a body that consists of lists with one entry would otherwise take forty times its size.
 fn shrink<T>(list: &mut Vec<T>) {
     if list.len() == 1 {
         list.shrink_to_fit();
@@ -234,7 +234,7 @@ impl<'de> Deserialize<'de> for Json<'de> {
     }
 }
 
-/// The name of a member, borrowed where it has no escapes.
+/// The name of a member, borrowed if it has no escapes.
 pub(crate) struct Name<'a>(pub(crate) Cow<'a, str>);
 
 struct NameVisitor;

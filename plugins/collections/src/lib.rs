@@ -1,5 +1,5 @@
-//! The collections extension: schemas, records, queries and access rules over the host's database.
-//! It never opens the database itself: all it knows of storage is the SQL that it hands to the host.
+//! The collections extension: schemas, records, queries and access rules over the host's database. It never opens the
+//! database itself: it only passes SQL to the host.
 #![forbid(unsafe_code)]
 
 pub mod access;
@@ -8,7 +8,6 @@ pub mod catalog;
 mod collections;
 mod commands;
 pub mod dialect;
-mod document;
 mod error;
 pub mod etag;
 pub mod fault;
@@ -18,8 +17,8 @@ mod http;
 pub mod json;
 pub mod limits;
 mod metrics;
-mod moving;
 mod number;
+mod openapi;
 mod paging;
 pub mod plugin;
 pub mod query;
@@ -28,6 +27,7 @@ pub mod schema;
 pub mod scopes;
 pub mod sql_value;
 pub mod storage;
+mod table_transfer;
 #[cfg(test)]
 mod testing;
 pub mod validate;

@@ -1,8 +1,8 @@
-//! Numbers that stand as text: whether one survives the way into JSON and back. It converts nothing by itself.
+//! Numbers in text form: whether one survives the conversion to JSON and back. It converts nothing by itself.
 
 use crate::json::Json;
 
-/// The number that a text is, in the form in which JSON holds it, where that has the same value.
+/// Returns the number in a text, in JSON's form, if that has exactly the same value.
 pub(crate) fn exact(text: &str) -> Option<Json<'static>> {
     let number = nearest(text)?;
     let same = match &number {
@@ -12,13 +12,13 @@ pub(crate) fn exact(text: &str) -> Option<Json<'static>> {
     same.then_some(number)
 }
 
-/// Whether a text is a number, be it one that JSON does not hold to the last digit.
+/// Returns whether a text is a number, even one that JSON cannot represent exactly.
 pub(crate) fn looks_like_one(text: &str) -> bool {
     let digits = text.trim_start_matches(['-', '+']);
     digits.starts_with(|first: char| first.is_ascii_digit() || first == '.') && text.parse::<f64>().is_ok()
 }
 
-/// The number of a text that is written as JSON writes it, digit for digit: `1.10`, `007` and `1E10` are none.
+/// Returns the number in a text written digit for digit as JSON writes it: `1.10`, `007` and `1E10` are not.
 pub(crate) fn verbatim(text: &str) -> Option<Json<'static>> {
     nearest(text).filter(|number| number.to_text() == text)
 }
@@ -36,9 +36,9 @@ fn nearest(text: &str) -> Option<Json<'static>> {
     text.parse().ok().filter(|number: &f64| number.is_finite()).map(Json::Float)
 }
 
-/// The first integer in JSON text that does not come back as it is: one of more than 64 bits that rounding changes.
+/// Returns the first integer in JSON text that would be changed by rounding: one of more than 64 bits.
 pub(crate) fn inexact(json: &[u8]) -> Option<String> {
-    // Fewer digits fit 64 bits; one of so many stands at one of these places.
+    // An integer with fewer digits fits 64 bits. One with at least this many covers one of these positions.
     const DIGITS: usize = 19;
     let is_long = |at: usize| {
         let digits =
@@ -70,7 +70,7 @@ pub(crate) fn inexact(json: &[u8]) -> Option<String> {
     None
 }
 
-/// The place behind a text that begins here.
+/// Returns the position after the string that begins here.
 fn behind_text(json: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while at < json.len() && json[at] != b'"' {
@@ -79,13 +79,14 @@ fn behind_text(json: &[u8], start: usize) -> usize {
     at + 1
 }
 
-/// Words for an integer that [`inexact`] found.
+/// Returns the message for an integer found by [`inexact`].
 pub(crate) fn inexact_words(number: &str) -> String {
     let shown = crate::fault::shorten(number);
     format!("the number {shown} would not come back as it is: integers have 64 bits; give it as text")
 }
 
-/// A decimal number as its sign, its digits without zeros at either end, and the power of ten behind the last one.
+/// Splits a decimal number into its sign, its digits without zeros at either end, and the power of ten of its last
+/// digit.
 fn decimal(text: &str) -> Option<(bool, String, i64)> {
     const BYTES_MAX: usize = 1_000;
     if text.len() > BYTES_MAX {

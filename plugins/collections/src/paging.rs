@@ -1,15 +1,16 @@
-//! Pages of work: stretches of a table that are small in bytes, however large a record is. It runs no statement.
+//! Pages of work: ranges of a table that are small in bytes, however large a record is. It runs no statement.
 
 use tinybase_plugin_api::{Result, database::Rows};
 
 use crate::limits;
 
-/// The statement that tells the sizes of the records behind `?1`, in order. Neither engine reads a record for it.
+/// Returns the query for the sizes of the records after `?1`, in order. Neither engine reads the records for it.
 pub(crate) fn sizes(table: &str, rows_max: u64) -> String {
     format!("SELECT seq,octet_length(data) FROM {table} WHERE seq>?1 ORDER BY seq LIMIT {rows_max}")
 }
 
-/// Where a page ends, by the rows of [`sizes`]: it holds one record at least. `None` where there are no more.
+/// Returns the end of a page, given the rows of [`sizes`]. A page has at least one record. Returns `None` if there are
+/// no more.
 pub(crate) fn end(sizes: &Rows) -> Result<Option<i64>> {
     let (mut last, mut bytes) = (None, 0);
     for row in sizes {

@@ -1,4 +1,4 @@
-//! The extension's code as the host sees it: what it holds, and the one place where everything is registered.
+//! The extension as the host sees it: its state, and the one place where everything is registered.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,8 +7,8 @@ use tinybase_plugin_api::{
 };
 
 use crate::{
-    catalog::CatalogStore, collections, commands, dialect::Dialect, document, metrics, moving, records,
-    scopes,
+    catalog::CatalogStore, collections, commands, dialect::Dialect, metrics, openapi, records, scopes,
+    table_transfer,
 };
 
 /// The collections extension.
@@ -21,28 +21,28 @@ pub struct Collections {
 }
 
 impl Collections {
-    /// The SQL of the database.
+    /// Returns the SQL dialect of the database.
     pub(crate) fn dialect(&self) -> Dialect {
         Dialect::of(self.database.engine())
     }
 
-    /// The largest answer in bytes: the host passes no larger one on.
+    /// Returns the maximum response size in bytes, as enforced by the host.
     pub(crate) fn answer_bytes_max(&self) -> usize {
         self.host.response_bytes_max()
     }
 
-    /// Runs a task beside everything else.
+    /// Runs a task in the background.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         self.host.spawn(task)
     }
 
-    /// Room for what is about to be held.
+    /// Reserves memory for data that is about to be created.
     pub(crate) async fn reserve(&self, bytes: usize) -> Result<Reserved> {
         self.host.reserve(bytes).await
     }
 }
 
-/// How often the catalog is compared with what another process may have changed, while nobody asks for it.
+/// How often the catalog is checked for changes by other processes while no request needs it.
 const CATALOG_CHECK: Duration = Duration::from_secs(5);
 
 #[tinybase_plugin_api::export]
@@ -59,8 +59,8 @@ impl Plugin for Collections {
         register_records(registry);
         registry.before("user.delete", None, 0, records::before_user_delete);
         registry.before(metrics::TOPIC, None, 0, metrics::collect);
-        registry.before(document::TOPIC, None, 0, document::collect);
-        registry.before(moving::TOPIC, None, 0, moving::tables);
+        registry.before(openapi::TOPIC, None, 0, openapi::collect);
+        registry.before(table_transfer::TOPIC, None, 0, table_transfer::tables);
         registry.service("records", 1, records::serve);
         registry.every(CATALOG_CHECK, "catalog", check_catalog);
         registry.command("import", commands::import);
@@ -81,18 +81,18 @@ fn register_collections(registry: &mut Registry<Collections>) {
         .get("/api/collections", collections::list)
         .scope(scopes::READ)
         .summary("List collections")
-        .operation(document::list_collections().into());
+        .operation(openapi::list_collections().into());
     registry
         .post("/api/collections", collections::create)
         .auth(Auth::Admin)
         .scope(scopes::MANAGE)
         .summary("Create a collection")
-        .operation(document::create_collection().into());
+        .operation(openapi::create_collection().into());
     registry
         .get("/api/collections/{name}", collections::read)
         .scope(scopes::READ_ONE)
         .summary("Read a collection")
-        .operation(document::get_collection().into());
+        .operation(openapi::get_collection().into());
     registry
         .patch("/api/collections/{name}", collections::alter)
         .auth(Auth::Admin)
@@ -100,65 +100,65 @@ fn register_collections(registry: &mut Registry<Collections>) {
         .summary(
             "Change a collection; with ?dry_run=true only say what would change and which records would fail",
         )
-        .operation(document::change_collection().into());
+        .operation(openapi::change_collection().into());
     registry
         .delete("/api/collections/{name}", collections::delete)
         .auth(Auth::Admin)
         .scope(scopes::MANAGE)
         .summary("Delete a collection and its records")
-        .operation(document::delete_collection().into());
+        .operation(openapi::delete_collection().into());
     registry
         .get("/api/admin/collections/status", collections::status_all)
         .auth(Auth::Viewer)
         .summary("Rows, indexes and constraints of all collections")
-        .operation(document::status_of_all().into());
+        .operation(openapi::status_of_all().into());
     registry
         .get("/api/admin/collections/{name}/status", collections::status)
         .auth(Auth::Viewer)
         .summary("Rows, indexes and constraints of a collection")
-        .operation(document::status_of_one().into());
+        .operation(openapi::status_of_one().into());
 }
 
 fn register_records(registry: &mut Registry<Collections>) {
-    let any = document::Described::any();
+    let any = openapi::Described::any();
     registry
         .post("/api/collections/batch", records::batch)
         .scope(scopes::WRITE_EACH)
         .summary("Apply many changes together or not at all")
-        .operation(document::apply_batch().into());
+        .operation(openapi::apply_batch().into());
     registry
         .get("/api/collections/{name}/aggregate", records::aggregate)
         .scope(scopes::READ_ONE)
         .summary("Count, sum and group records")
-        .operation(document::aggregate_records(&any).into());
+        .operation(openapi::aggregate_records(&any).into());
     registry
         .get("/api/collections/{name}/records", records::list)
         .scope(scopes::READ_ONE)
         .summary("List records")
-        .operation(document::list_records(&any).into());
+        .operation(openapi::list_records(&any).into());
     registry
         .post("/api/collections/{name}/records", records::create)
         .scope(scopes::WRITE_ONE)
         .summary("Create a record")
-        .operation(document::create_record(&any).into());
+        .operation(openapi::create_record(&any).into());
     registry
         .get("/api/collections/{name}/records/{id}", records::read)
         .scope(scopes::READ_ONE)
         .summary("Read a record")
-        .operation(document::get_record(&any).into());
+        .operation(openapi::get_record(&any).into());
     registry
         .patch("/api/collections/{name}/records/{id}", records::update)
         .scope(scopes::WRITE_ONE)
         .summary("Change fields of a record")
-        .operation(document::change_record(&any).into());
+        .operation(openapi::change_record(&any).into());
     registry
         .put("/api/collections/{name}/records/{id}", records::replace)
         .scope(scopes::WRITE_ONE)
         .summary("Replace a record, or create it under this id")
-        .operation(document::replace_record(&any).into());
+        .operation(openapi::replace_record(&any).into());
     registry
         .delete("/api/collections/{name}/records/{id}", records::delete)
         .scope(scopes::WRITE_ONE)
         .summary("Delete a record")
-        .operation(document::delete_record(&any).into());
+        .operation(openapi::delete_record(&any).into());
 }

@@ -1,3 +1,3 @@
-//! The one place that says which type carries values into SQL. It never formats a value as text.
+//! The type that carries values into SQL. It never formats a value as text.
 
 pub use tinybase_plugin_api::database::Value as SqlValue;

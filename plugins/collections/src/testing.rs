@@ -1,5 +1,5 @@
-//! Real databases for the tests of SQL: SQLite in memory and, where `TINYBASE_TEST_POSTGRES_URL` is set, a schema of the
-//! test's own in PostgreSQL. A test runs on each of them and expects the same answers.
+//! Real databases for the tests of SQL: SQLite in memory and, if `TINYBASE_TEST_POSTGRES_URL` is set, a PostgreSQL
+//! schema per test. A test runs on each of them and expects the same results.
 
 use std::{
     env, process,
@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use crate::{dialect::Dialect, sql_value::SqlValue};
 
-/// What the host has that the extension's tables rest on.
+/// The host's tables that the extension's tables depend on.
 const HOST: [(Dialect, &str); 2] = [
     (Dialect::Sqlite, "PRAGMA foreign_keys=ON; CREATE TABLE tb_users(id TEXT PRIMARY KEY);"),
     (
@@ -46,7 +46,7 @@ struct Server {
     prepared: u32,
 }
 
-/// Every database that there is to test on.
+/// Returns every available test database.
 pub(crate) fn stores() -> Vec<Store> {
     let mut engines = vec![Engine::Sqlite(rusqlite::Connection::open_in_memory().unwrap())];
     match env::var("TINYBASE_TEST_POSTGRES_URL") {
@@ -69,7 +69,7 @@ impl Store {
         store
     }
 
-    /// Runs statements; answers what is wrong with them.
+    /// Runs statements; returns an error as text.
     pub(crate) fn try_script(&mut self, sql: &str) -> Result<(), String> {
         match &mut self.engine {
             Engine::Sqlite(connection) => connection.execute_batch(sql).map_err(|error| error.to_string()),
@@ -82,7 +82,7 @@ impl Store {
         self.try_script(sql).unwrap_or_else(|error| panic!("{:?}: {sql}: {error}", self.dialect));
     }
 
-    /// Runs a statement with parameters; answers its rows.
+    /// Runs a statement with parameters; returns its rows.
     pub(crate) fn try_rows(&mut self, sql: &str, params: &[SqlValue]) -> Result<Vec<Vec<SqlValue>>, String> {
         match &mut self.engine {
             Engine::Sqlite(connection) => {
@@ -95,12 +95,12 @@ impl Store {
         }
     }
 
-    /// Runs a statement with parameters; answers its rows.
+    /// Runs a statement with parameters; returns its rows.
     pub(crate) fn rows(&mut self, sql: &str, params: &[SqlValue]) -> Vec<Vec<SqlValue>> {
         self.try_rows(sql, params).unwrap_or_else(|error| panic!("{:?}: {sql}: {error}", self.dialect))
     }
 
-    /// The first value of the first row.
+    /// Returns the first value of the first row.
     pub(crate) fn value(&mut self, sql: &str) -> SqlValue {
         self.rows(sql, &[])[0][0].clone()
     }
@@ -182,7 +182,7 @@ impl Drop for Server {
     }
 }
 
-/// A value as a literal, whose type is the parameter's.
+/// Formats a value as a literal of the parameter's type.
 fn literal(value: &SqlValue) -> String {
     match value {
         SqlValue::Null => "NULL".to_owned(),
@@ -193,7 +193,7 @@ fn literal(value: &SqlValue) -> String {
     }
 }
 
-/// A value as the host's engine answers it.
+/// Returns a value as the host's engine returns it.
 fn value(row: &sqlx::postgres::PgRow, at: usize) -> SqlValue {
     let raw = row.try_get_raw(at).unwrap();
     if raw.is_null() {

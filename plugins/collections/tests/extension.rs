@@ -1,4 +1,4 @@
-//! Events, commands and what goes on beyond one request, on the engine that the run is on.
+//! Events, commands and everything beyond one request, on the engine of the test run.
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::fs;
@@ -221,7 +221,7 @@ fn hostile_bodies_are_refused_and_nothing_is_stored() {
     assert!(records(&host, "/api/collections/n/records").is_empty());
 }
 
-/// Sets a field of a new record as a caller; answers the status and the words.
+/// Sets a field of a new record as a caller; returns the status and the message.
 fn referring(
     host: &TestHost<Collections>,
     role: (&str, &str),
@@ -255,7 +255,7 @@ fn whoever_may_not_list_users_refers_to_themselves_alone() {
     let absent = "01890000-0000-7000-8000-000000000001";
     assert_eq!(referring(&host, user, None, &json!({"by": absent})), words(absent));
     assert_eq!(referring(&host, user, None, &json!({"by": one})).0, 201);
-    // Those who list users set any that there is.
+    // Callers who may list users may set any existing user.
     for role in ["viewer", "editor"] {
         assert_eq!(referring(&host, (one, role), None, &json!({"by": two})).0, 201, "{role}");
         assert_eq!(referring(&host, (one, role), None, &json!({"by": absent})), words(absent));
@@ -268,7 +268,7 @@ fn whoever_may_not_list_users_refers_to_themselves_alone() {
     assert_eq!(nobody.status(), 409, "{}", nobody.json());
     let operations = json!({"operations": [{"op": "create", "collection": "n", "data": {"by": two}}]});
     assert_eq!(host.post("/api/collections/batch").user(one).json(&operations).send().status(), 409);
-    // What an admin has set stays where something else is changed.
+    // A value set by an admin stays when something else is changed.
     let set = host.post("/api/collections/n/records").admin().json(&json!({"data": {"by": two}})).send();
     assert_eq!(set.status(), 201, "{}", set.json());
     let target = format!("/api/collections/n/records/{}", set.json()["id"].as_str().unwrap());

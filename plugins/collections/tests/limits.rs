@@ -1,4 +1,4 @@
-//! Work has limits: answers in bytes, batches before they are committed, chains of records that are deleted together.
+//! Limits: the size of responses, batches before they are committed, chains of records that are deleted together.
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ fn too_large(answer: &tinybase_plugin_api::testkit::TestResponse, what: &str) {
     assert_eq!((answer.status(), answer.json()["code"].as_str()), (413, Some("answer_too_large")), "{what}");
 }
 
-/// Ten records, each with three references to one of 20 KB.
+/// Creates ten records, each with three references to one record of 20 KB.
 fn large(host: &Host) -> String {
     make(host, "big", json!([{"name": "s", "type": "string"}]));
     let id = create(host, "big", json!({"s": "x".repeat(20_000)}));
@@ -163,7 +163,7 @@ fn node(number: usize) -> String {
     format!("00000000-0000-4000-8000-{number:012x}")
 }
 
-/// Records `0..` of a collection, each of which has the references that `of` tells.
+/// Creates records with these numbers in a collection; `of` returns the data, with its references.
 fn grow(host: &Host, name: &str, numbers: std::ops::Range<usize>, of: impl Fn(usize) -> Value) {
     let all: Vec<usize> = numbers.collect();
     for numbers in all.chunks(1_000) {
@@ -178,7 +178,7 @@ fn reference(name: &str, to: &str, on_delete: &str) -> Value {
     json!({"name": name, "type": "reference", "collection": to, "on_delete": on_delete})
 }
 
-/// A collection whose records refer to one another by cascade.
+/// Creates a collection whose records reference one another by cascade.
 fn tree(host: &Host) {
     make(host, "t", json!([{"name": "n", "type": "integer"}]));
     let fields = json!([
@@ -203,7 +203,7 @@ fn delete(host: &Host, number: usize) -> (u16, Value) {
 
 #[test]
 fn chains_of_any_length_are_deleted() {
-    // Making them takes PostgreSQL longer than deleting them.
+    // PostgreSQL takes longer to create them than to delete them.
     let is_on_server = std::env::var_os("TINYBASE_TEST_POSTGRES_URL").is_some();
     let (long, half) = if is_on_server { (2_000, 500) } else { (10_000, 1_500) };
     let host = host();
@@ -215,7 +215,7 @@ fn chains_of_any_length_are_deleted() {
     assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
     assert_eq!(total(&host, "t"), 0);
 
-    // Shortcuts lead past half of the chain; where breadth alone decided, they would be followed too early.
+    // Shortcuts skip half of the chain; a plain breadth-first search would follow them too early.
     let shortcut = |number: usize| match number {
         0 => json!({}),
         number if number < half => json!({"up": node(number - 1)}),
@@ -233,7 +233,7 @@ fn circles_and_wide_trees_are_deleted_too() {
     grow(&host, "t", 0..4_000, |number| {
         if number == 0 { json!({}) } else { json!({"up": node((number - 1) / 2_000)}) }
     });
-    // 0 has 2,000 below it, 1 the others; a circle leads through all of the first.
+    // 0 has 2,000 records below it, 1 the others. A circle runs through 0, 1 and the last record.
     let circle = json!({"operations": [{"op": "update", "collection": "t", "id": node(0), "data": {"up": node(3_999)}}]});
     assert_eq!(host.post("/api/collections/batch").json(&circle).send().status(), 200);
     grow(&host, "t", 5_000..7_000, |number| {
@@ -259,9 +259,9 @@ fn references_of_other_kinds_hold_as_before() {
     grow(&host, "t", 3_000..3_001, |_| json!({"loose": node(1_200)}));
     let (status, refusal) = delete(&host, 0);
     assert_eq!((status, total(&host, "t")), (409, 1_502), "{refusal}");
-    // Among those that are deleted together, nothing restricts.
+    // References between records that are deleted together do not prevent the deletion.
     grow(&host, "t", 4_000..4_001, |_| json!({"up": node(1), "kept": node(1_400)}));
-    // What this one keeps has nothing below it, and must wait for it all the same.
+    // The record it restricts has no records below it, and must still be deleted after it.
     grow(&host, "t", 5_000..5_001, |_| json!({"up": node(1), "kept": node(1_499)}));
     grow(&host, "t", 5_001..5_002, |_| json!({"up": node(5_000)}));
     let moved = json!({"data": {"kept": null}});

@@ -1,4 +1,5 @@
-//! The routes, by data: each `tests/cases/*.case` is a conversation with a fresh extension, the same on SQLite and on PostgreSQL.
+//! The routes, as data: each `tests/cases/*.case` is a conversation with a fresh extension, the same on SQLite and
+//! PostgreSQL.
 //!
 //! ```text
 //! # a comment
@@ -7,8 +8,9 @@
 //! {"name": …}                          a body, on one line
 //! < 201 {"id": "$id", …}               the status and, where it matters, the whole body
 //! ```
-//! In an expected body `"$name"` takes whatever stands there and later stands for it, in requests too; `"$_"` takes
-//! anything; `"…"` as an object's last member leaves the others open. `UPDATE_EXPECT=1` writes down what was answered.
+//! In an expected body `"$name"` matches any value and stores it for later use, in requests too; `"$_"` matches any
+//! value; `"…"` as an object's last member allows further members. `UPDATE_EXPECT=1` writes the actual responses into
+//! the file.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 

@@ -1,4 +1,5 @@
-//! The service `records@1`, on the engine that the run is on: what another extension reads, and that a caller's rules hold there too.
+//! The service `records@1`, on the engine of the test run: what another extension reads, and that a caller's rules
+//! apply to it.
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ fn make(host: &TestHost<Collections>, name: &str, list: &str, read: &str) {
     assert_eq!(answer.status(), 201, "{}", answer.json());
 }
 
-/// The id of a new record of `owner`'s.
+/// Creates a record of `owner` and returns its id.
 fn add(host: &TestHost<Collections>, collection: &str, owner: &str, text: &str) -> String {
     let target = format!("/api/collections/{collection}/records");
     let answer = host.post(&target).user(owner).json(&json!({"data": {"t": text}})).send();
@@ -77,7 +78,7 @@ fn a_caller_reads_what_the_rules_let_them_see_and_no_more() {
         for (rule, caller, expected) in cases {
             assert_eq!(read(rule, caller.clone()), expected, "{collection} by {rule} as {caller}");
         }
-        // An admin passes every rule; an application token of theirs only where it has the scope.
+        // An admin passes every rule; an admin's application token only with the scope.
         let of_this = format!("collections:read:{collection} other");
         for scopes in [Value::Null, json!("collections:read"), json!(of_this)] {
             assert_eq!(read("list", admin(scopes)), seen(&["open", "b", "a"], true));
@@ -177,7 +178,7 @@ fn what_cannot_be_meant_is_refused_by_name() {
     assert_eq!(nothing, json!({"records": [], "sees_all": true}));
 }
 
-/// A listener that is told of a deletion late must know which record it was: ids may be used again.
+/// A listener that is notified late of a deletion must know which record it was: ids may be reused.
 #[test]
 fn an_event_tells_the_version_and_when_the_record_was_created() {
     let host = host();
@@ -201,7 +202,7 @@ fn an_event_tells_the_version_and_when_the_record_was_created() {
     }
 }
 
-/// Whether each of these may read a record of ada's with this text, which is stored where an id is given.
+/// Returns whether each of four callers may read a record of ada with this text.
 fn may_read(host: &TestHost<Collections>, collection: &str, id: &str, text: &str) -> [bool; 4] {
     let callers = [
         Value::Null,
@@ -226,7 +227,7 @@ fn may_read(host: &TestHost<Collections>, collection: &str, id: &str, text: &str
 #[test]
 fn an_event_may_be_told_to_whom_both_rules_let_at_the_record_then_and_now() {
     let host = host();
-    // By the rules list and read: nobody, bob, ada, an admin.
+    // By the rules list and read: anonymous, bob, ada, an admin.
     for (number, (list, read, expected)) in [
         ("public", "public", [true, true, true, true]),
         ("auth", "public", [false, true, true, true]),
@@ -244,7 +245,7 @@ fn an_event_may_be_told_to_whom_both_rules_let_at_the_record_then_and_now() {
         make(&host, &name, list, read);
         assert_eq!(may_read(&host, &name, "gone", "secret"), expected, "{list} and {read}");
     }
-    // What was open and is closed by now is closed with all that it was.
+    // If the caller may not read a record now, its earlier states are closed too.
     make(&host, "c", "public", "t = 'open'");
     let id = add(&host, "c", "ada", "secret");
     assert_eq!(may_read(&host, "c", &id, "open"), [false, false, false, true]);
@@ -252,7 +253,7 @@ fn an_event_may_be_told_to_whom_both_rules_let_at_the_record_then_and_now() {
     let open = add(&host, "c", "ada", "open");
     assert_eq!(may_read(&host, "c", &open, "open"), [true; 4]);
     assert_eq!(may_read(&host, "c", &open, "secret"), [false, false, false, true]);
-    // A token of an admin is told of what it has the scope for.
+    // An admin's token may only read what its scopes allow.
     for (scopes, expected) in
         [("collections:read", true), ("collections:read:c", true), ("collections:write", false), ("", false)]
     {

@@ -1,4 +1,4 @@
-//! `accept`: an operator's half of publishing, with keys that no publisher has.
+//! `accept`: the operator's step of publishing, with keys that no publisher has.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `delegate`: who may publish which extensions.
+//! `delegate`: sets which publisher may publish which extensions.
 
 use std::{num::NonZeroU64, path::PathBuf};
 

@@ -1,4 +1,4 @@
-//! `init`: a registry with keys for all four roles, the root's in a folder of their own.
+//! `init`: creates a registry with keys for all four roles; the root's keys are in a separate folder.
 
 use std::{
     num::NonZeroU64,

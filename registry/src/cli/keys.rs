@@ -1,4 +1,4 @@
-//! `keys`: made and listed by their public part. A private key is never printed.
+//! `keys`: creates keys, and lists their public parts. A private key is never printed.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `list`: what a registry has, with what was taken back and revoked.
+//! `list`: lists a registry's packages, including yanked and revoked ones.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `mirror`: a copy in plain files, for a server nearby or for where there is no network.
+//! `mirror`: copies a registry to plain files, for a nearby server or a place without a network.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Options that several commands share: where the keys are, how long signatures are good for.
+//! Options shared by several commands: the location of the keys, and the lifetimes of signatures.
 
 use std::{
     ffi::OsString,
@@ -25,12 +25,12 @@ pub(super) struct KeyOptions {
 }
 
 impl KeyOptions {
-    /// The folder of keys of a registry.
+    /// Returns a registry's folder of keys.
     pub(super) fn folder(&self, registry: &Path) -> PathBuf {
         self.keys.clone().unwrap_or_else(|| beside(registry))
     }
 
-    /// All keys, and those of further files.
+    /// Reads all keys, and those in further files.
     pub(super) fn keyring(&self, registry: &Path, further: &[PathBuf]) -> Result<Keyring, RegistryError> {
         let mut keyring = Keyring::in_folder(&self.folder(registry))?;
         for path in self.more.iter().chain(further) {
@@ -40,7 +40,7 @@ impl KeyOptions {
     }
 }
 
-/// `packages-keys` for `packages`: never within what is served.
+/// Returns `packages-keys` for `packages`, which is never inside the served folder.
 fn beside(registry: &Path) -> PathBuf {
     let absolute = std::path::absolute(registry).unwrap_or_else(|_| registry.to_owned());
     let mut name = absolute.file_name().map(OsString::from).unwrap_or_default();
@@ -65,7 +65,7 @@ pub(super) struct LifetimeOptions {
 }
 
 impl LifetimeOptions {
-    /// The lifetimes.
+    /// Returns the lifetimes.
     pub(super) fn lifetimes(&self) -> Lifetimes {
         Lifetimes {
             root: self.root_expires,

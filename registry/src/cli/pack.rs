@@ -1,4 +1,4 @@
-//! `pack`: an extension's folder into the package that is published.
+//! `pack`: packs an extension's folder into a package to publish.
 
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), RegistryError> {
-    // What is no package at all is refused below.
+    // An invalid package is rejected below.
     if let Ok(package) = Package::read(&options.folder) {
         library::check_library(&package)
             .map_err(|error| RegistryError::not_publishable(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! `propose` and `cosign`: a publisher's half of publishing, with keys that the operator never sees.
+//! `propose` and `cosign`: the publisher's step of publishing, with keys that the operator never sees.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `publish`: packages, each signed by whom its name belongs to.
+//! `publish`: publishes packages, each signed by the publisher of its name.
 
 use std::path::PathBuf;
 

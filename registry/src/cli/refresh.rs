@@ -1,4 +1,4 @@
-//! `refresh`: what a registry needs from time to time, so that its metadata does not expire.
+//! `refresh`: signs a registry's metadata again, so that it does not expire.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `revoke`: a version that must not run any more, by the registry's operator.
+//! `revoke`: revokes a version that must no longer run, for the registry's operator.
 
 use std::path::PathBuf;
 

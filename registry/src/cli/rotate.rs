@@ -1,4 +1,4 @@
-//! `rotate`: new keys for a role or a publisher, made where none are given.
+//! `rotate`: replaces the keys of a role or a publisher. New keys are created if none are given.
 
 use std::{num::NonZeroU64, path::PathBuf};
 
@@ -63,7 +63,7 @@ pub(super) async fn run(options: &Options) -> Result<(), RegistryError> {
     }
     let replaced = replace(options, &holder, &paths, now.threshold).await;
     if replaced.is_err() && options.new_key.is_empty() {
-        // Keys that sign for nothing are not left lying about.
+        // Unused new keys are deleted.
         for path in &paths {
             let _ = std::fs::remove_file(path);
         }
@@ -86,7 +86,7 @@ async fn replace(
     repository::rotate(&options.folder, holder, &new_keys, threshold, &keyring, &lifetimes).await
 }
 
-/// A key in the first file of this name that is free.
+/// Creates a key in the first unused file of this name.
 fn make(options: &Options, name: &str) -> Result<PathBuf, RegistryError> {
     let folder = options.keys.folder(&options.folder);
     let folder = match options.whose {

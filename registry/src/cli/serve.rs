@@ -1,4 +1,4 @@
-//! `serve`: a registry's folder over HTTP, as any web server would serve it. It reads files and nothing else.
+//! `serve`: serves a registry's folder over HTTP, as any web server would. It only reads files.
 
 use std::{net::IpAddr, path::PathBuf};
 
@@ -32,7 +32,7 @@ pub(super) async fn run(options: &Options) -> Result<(), RegistryError> {
     output::line(&format!("serving {} on http://{address}", options.folder.display()));
     let router = Router::new().fallback_service(ServeDir::new(&options.folder));
     let stop = async {
-        // Where no signal can be waited for, the process is ended from outside.
+        // If no signal handler can be installed, the process must be ended from outside.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

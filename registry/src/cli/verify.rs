@@ -1,4 +1,4 @@
-//! `verify`: everything that a client would check, and every package.
+//! `verify`: verifies everything that a client would check, and every package.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `yank`: a version that its publisher takes back, or takes back no more.
+//! `yank`: yanks a version for its publisher, or undoes that.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,5 @@
-//! What is known of a registry from one run to the next: the newest root, and the newest metadata that was verified. It is what an
-//! older state is refused by, so it is written whole or not at all, and one process uses it at a time.
+//! The state of a registry kept between runs: the newest root, and the newest verified metadata. Older states are
+//! rejected by comparison with it, so it is written atomically, and only one process uses it at a time.
 
 use std::{
     fs::{self, File},
@@ -18,27 +18,27 @@ use crate::error::{Code, RegistryError};
 const LOCK_NAME: &str = "lock";
 const ROOT_NAME: &str = "trusted-root.json";
 const METADATA_NAME: &str = "metadata";
-/// What `tough` reads again of what it wrote: the rest is of one run.
+/// The files that `tough` reads in later runs; the others belong to one run.
 const KEPT: [&str; 3] = ["timestamp.json", "snapshot.json", "latest_known_time.json"];
 
-/// The newest root that was verified, and the configured one that it was reached from.
+/// The newest verified root, and the configured root it was reached from.
 #[derive(Serialize, Deserialize)]
 struct Known {
     configured_sha256: String,
     root: serde_json::Value,
 }
 
-/// The folder of one source, held by this process alone.
+/// The folder of one source, locked by this process.
 pub(super) struct Datastore {
     folder: PathBuf,
     configured: Vec<u8>,
-    /// What `tough` works in: it writes file by file, and would take half a file for none.
+    /// The working folder of `tough`, which writes file by file and would treat a partial file as none.
     work: TempDir,
     _lock: File,
 }
 
 impl Datastore {
-    /// Makes the folder where it is missing, and waits until no other process uses it.
+    /// Creates the folder if missing, and waits until no other process uses it.
     pub(super) async fn lock(folder: &Path, configured: &[u8]) -> Result<Datastore, RegistryError> {
         let (folder, configured) = (folder.to_owned(), configured.to_owned());
         let task = tokio::task::spawn_blocking(move || {
@@ -66,18 +66,18 @@ impl Datastore {
         Ok(())
     }
 
-    /// Lets other processes in. What `tough` works in stays as long as what it opened.
+    /// Releases the lock. The working folder of `tough` must live as long as the repository it opened.
     pub(super) fn release(self) -> TempDir {
         self.work
     }
 
-    /// Where `tough` keeps what it sees in this run.
+    /// Returns the folder where `tough` stores the metadata of this run.
     pub(super) fn metadata_folder(&self) -> PathBuf {
         self.work.path().to_owned()
     }
 
-    /// The root to begin with: the newest one that was reached from the configured one, else that. Beginning at the configured
-    /// one each time would let a registry go back to keys that were replaced.
+    /// Returns the root to start with: the newest one reached from the configured root, or the configured root itself.
+    /// Always starting with the configured one would let a registry return to replaced keys.
     pub(super) fn root(&self) -> Result<Vec<u8>, RegistryError> {
         let path = self.folder.join(ROOT_NAME);
         let json = match fs::read(&path) {
@@ -93,7 +93,7 @@ impl Datastore {
             RegistryError::new(Code::Datastore, words)
         })?;
         if known.configured_sha256 != self.configured_sha256() {
-            // Another root of trust was configured: what was known under the old one says nothing any more.
+            // Another root of trust was configured, so the state under the old one no longer applies.
             self.forget()?;
             return Ok(self.configured.clone());
         }
@@ -104,7 +104,7 @@ impl Datastore {
         hex(&Sha256::digest(&self.configured))
     }
 
-    /// Forgets what was seen under another root of trust.
+    /// Deletes the state under another root of trust.
     fn forget(&self) -> Result<(), RegistryError> {
         for name in KEPT {
             let path = self.work.path().join(name);
@@ -116,10 +116,10 @@ impl Datastore {
         Ok(())
     }
 
-    /// Keeps what was verified, and the root that was reached.
+    /// Stores the verified metadata and the newest root.
     pub(super) fn keep(&self, root: &Signed<Root>) -> Result<(), RegistryError> {
         let mut root = serde_json::to_value(root).expect("a root that was read can be written");
-        // In one order, so that what did not change is seen as such.
+        // Sorted, so that unchanged content is recognized.
         root.sort_all_objects();
         let known = Known { configured_sha256: self.configured_sha256(), root };
         self.write(&self.folder.join(ROOT_NAME), &serde_json::to_vec(&known).expect("a root is JSON"))?;
@@ -131,7 +131,7 @@ impl Datastore {
         Ok(())
     }
 
-    /// Writes a file whole, unless it is there like this.
+    /// Writes a file atomically, unless it already has this content.
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), RegistryError> {
         if fs::read(path).is_ok_and(|there| there == bytes) {
             return Ok(());

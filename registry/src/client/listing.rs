@@ -1,4 +1,5 @@
-//! From verified metadata to entries. Each publisher's role is held to the names that it was given: what is listed elsewhere is refused.
+//! Reads entries from verified metadata. Each publisher's role is limited to its delegated names: other entries are
+//! rejected.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use crate::{
     error::{Code, RegistryError},
 };
 
-/// What was read.
+/// The parsed listing.
 pub(super) struct Listed {
     pub(super) entries: Vec<Entry>,
     pub(super) unreadable: Vec<String>,
@@ -41,7 +42,7 @@ pub(super) fn read(registry: &str, targets: &Targets) -> Result<Listed, Registry
     Ok(listed)
 }
 
-/// The names of extensions that a role is responsible for.
+/// Returns the extension names that a role is responsible for.
 pub(crate) fn names_of(role: &DelegatedRole) -> Result<Vec<String>, RegistryError> {
     let PathSet::Paths(patterns) = &role.paths else {
         return Err(malformed(format!("the role {} is not given names of extensions", role.name)));
@@ -54,7 +55,7 @@ pub(crate) fn names_of(role: &DelegatedRole) -> Result<Vec<String>, RegistryErro
     given.collect()
 }
 
-/// Whether this is written like the name of an extension.
+/// Returns whether a text has the form of an extension's name.
 pub(crate) fn is_name(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_lowercase())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')

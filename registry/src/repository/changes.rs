@@ -1,4 +1,5 @@
-//! What an operator and a publisher do to a registry, a function each. None of them signs by itself: the change is committed whole.
+//! The changes that an operator and a publisher make to a registry, one function each. None of them signs by itself: a
+//! change is committed as a whole.
 
 use std::{
     collections::HashMap,
@@ -34,19 +35,19 @@ use crate::{
     error::{Code, RegistryError},
 };
 
-/// Whose keys are replaced.
+/// The owner of the keys to replace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Holder {
-    /// One of the four roles that the root names.
+    /// One of the four roles in the root.
     Role(RoleType),
     /// A publisher.
     Publisher(String),
 }
 
-/// Makes a new registry in a folder. `threshold` of the root's keys must sign each change of the root.
+/// Creates a new registry in a folder. `threshold` of the root's keys must sign each change of the root.
 ///
 /// # Errors
-/// Where there is one already, or the disk refuses.
+/// Fails if there is already a registry, and on I/O errors.
 pub async fn init(
     folder: &Path,
     roles: &[(RoleType, Vec<KeyFile>)],
@@ -71,10 +72,10 @@ pub async fn init(
     Edit::create(folder, root)?.commit(keys, lifetimes).await
 }
 
-/// Whether a registry can be made in a folder.
+/// Checks that a registry can be created in a folder.
 ///
 /// # Errors
-/// Where there is one already.
+/// Fails if there is already one.
 pub fn check_vacant(folder: &Path) -> Result<(), RegistryError> {
     if folder.join("root.json").exists() || super::metadata_folder(folder).exists() {
         let words = format!("{}: there is a registry already", folder.display());
@@ -83,7 +84,7 @@ pub fn check_vacant(folder: &Path) -> Result<(), RegistryError> {
     Ok(())
 }
 
-/// Lets keys sign for a role, and no others.
+/// Sets the keys of a role, replacing all others.
 fn set_keys(
     root: &mut Root,
     role: RoleType,
@@ -107,7 +108,7 @@ fn check_threshold(keys: usize, threshold: NonZeroU64) -> Result<(), RegistryErr
     Err(RegistryError::new(Code::ThresholdNotMet, words))
 }
 
-/// Names of extensions, and who publishes them.
+/// Names of extensions, and their publisher.
 #[derive(Debug, Clone, Copy)]
 pub struct Delegation<'a> {
     /// The names.
@@ -116,9 +117,9 @@ pub struct Delegation<'a> {
     pub publisher: &'a str,
     /// A new publisher's keys.
     pub keys: &'a [KeyFile],
-    /// How many of a new publisher's keys must sign.
+    /// The number of a new publisher's keys that must sign.
     pub threshold: NonZeroU64,
-    /// The folder of a new publisher's first proposal, where its keys are in its own hands alone.
+    /// The folder of a new publisher's first proposal, if only the publisher has its keys.
     pub proposal: Option<&'a Path>,
 }
 
@@ -131,10 +132,11 @@ impl Delegation<'_> {
     }
 }
 
-/// Makes a publisher responsible for names of extensions. A new publisher comes with its keys.
+/// Makes a publisher responsible for names of extensions. A new publisher is added with its keys.
 ///
 /// # Errors
-/// Where a name is another's already, a new publisher has no keys, or a known one is given some.
+/// Fails if a name belongs to another publisher, if a new publisher has no keys, or if keys are given for a known
+/// one.
 pub async fn delegate(
     folder: &Path,
     delegation: &Delegation<'_>,
@@ -205,7 +207,7 @@ fn add_names(role: &mut DelegatedRole, names: &[String]) -> Result<(), RegistryE
         return Err(RegistryError::new(Code::MetadataInvalid, "the role is not given names of extensions"));
     };
     for name in names {
-        // No name has a hyphen, so the pattern is exact.
+        // No name contains a hyphen, so the pattern is exact.
         let pattern = PathPattern::new(format!("{name}-*"));
         let pattern =
             pattern.map_err(|error| RegistryError::new(Code::MetadataInvalid, error.to_string()))?;
@@ -216,10 +218,11 @@ fn add_names(role: &mut DelegatedRole, names: &[String]) -> Result<(), RegistryE
     Ok(())
 }
 
-/// Publishes archives, each by whom its name belongs to. Answers the names of the files that are new.
+/// Publishes archives, each signed by the publisher of its name. Returns the names of the new files.
 ///
 /// # Errors
-/// Where an archive is refused, its name belongs to nobody, or its version was published with other content.
+/// Fails if an archive is rejected, if its name belongs to no publisher, or if its version was published with other
+/// content.
 pub async fn publish(
     folder: &Path,
     archives: &[PathBuf],
@@ -253,7 +256,7 @@ pub async fn publish(
     Ok(new)
 }
 
-/// Unpacks an archive to see that a host would, and says what is signed of it.
+/// Unpacks an archive to check that a host could, and returns the data to sign.
 pub(super) fn read_archive(path: &Path) -> Result<(Listing, Target), RegistryError> {
     let scratch = tempfile::tempdir().map_err(RegistryError::io(path))?;
     let unpacked = archive::unpack(path, &scratch.path().join("unpacked"), &archive::Limits::default())
@@ -266,24 +269,24 @@ pub(super) fn read_archive(path: &Path) -> Result<(Listing, Target), RegistryErr
     Ok((listing.clone(), target(length, sha256, Some(&listing))))
 }
 
-/// Refuses a library that was built with another manifest, for whichever target: no host would load it. It is read and never
-/// opened, since whoever signs must not run what others made.
+/// Rejects a library that was built with another manifest, for any target: no host would load it. It is read and never
+/// loaded, since the signer must not run code from others.
 fn check_library(unpacked: &Path) -> Result<(), RegistryError> {
     let checked =
         Package::read(unpacked).and_then(|package| tinybase_package::library::check_library(&package));
     checked.map_err(|error| RegistryError::new(Code::NotPublishable, error.to_string()))
 }
 
-/// Bytes from hex; what is no digit is passed over.
+/// Decodes bytes from hex; other characters are skipped.
 pub(super) fn decode_hex(text: &str) -> Vec<u8> {
     let digits: Vec<u32> = text.chars().filter_map(|digit| digit.to_digit(16)).collect();
     digits
-        .chunks(2)
+        .chunks_exact(2)
         .map(|pair| u8::try_from(pair[0] * 16 + pair[1]).expect("two digits are a byte"))
         .collect()
 }
 
-/// The name of a package's file, as metadata has it.
+/// Returns the name of a package's file in metadata.
 pub(super) fn target_name(listing: &Listing) -> Result<TargetName, RegistryError> {
     TargetName::new(listing.file_name())
         .map_err(|error| RegistryError::new(Code::NotPublishable, error.to_string()))
@@ -302,7 +305,7 @@ fn target(length: u64, sha256: Vec<u8>, listing: Option<&Listing>) -> Target {
     }
 }
 
-/// The publisher whom a name belongs to.
+/// Returns the publisher that a name belongs to.
 fn owner(edit: &Edit, name: &str) -> Result<String, RegistryError> {
     for role in edit.targets.delegations.iter().flat_map(|delegations| &delegations.roles) {
         if names_of(role)?.contains(&name.to_owned()) {
@@ -314,10 +317,11 @@ fn owner(edit: &Edit, name: &str) -> Result<String, RegistryError> {
     Err(RegistryError::new(Code::NotPublishable, words))
 }
 
-/// Takes a version back, or lets it be chosen again where there is no reason: it is not chosen again, and stays where it is in use.
+/// Yanks a version, or undoes that if there is no reason. A yanked version is not selected any more, but stays where it
+/// is in use.
 ///
 /// # Errors
-/// Where it was never published.
+/// Fails if it was never published.
 pub async fn yank(
     folder: &Path,
     subject: &Subject,
@@ -346,10 +350,11 @@ pub async fn yank(
     edit.commit(keys, lifetimes).await
 }
 
-/// Revokes a version: it is refused and, where it is in use, disabled. The registry's operator does so, whoever published it.
+/// Revokes a version: it is rejected, and disabled where it is in use. The registry's operator does this, for any
+/// publisher.
 ///
 /// # Errors
-/// Where the list that is there cannot be read.
+/// Fails if the existing list cannot be read.
 pub async fn revoke(
     folder: &Path,
     revocation: Revocation,
@@ -385,7 +390,7 @@ pub async fn revoke(
 /// Replaces the keys of a role or of a publisher.
 ///
 /// # Errors
-/// Where the keys that sign for it now are not at hand.
+/// Fails if the keys that currently sign for it are not available.
 pub async fn rotate(
     folder: &Path,
     holder: &Holder,
@@ -421,10 +426,10 @@ pub async fn rotate(
     edit.commit(keys, lifetimes).await
 }
 
-/// Signs a new snapshot and timestamp, and with `all` everything below the root whose keys are at hand.
+/// Signs a new snapshot and timestamp, and with `all` everything below the root for which keys are available.
 ///
 /// # Errors
-/// Where a key is missing.
+/// Fails if a key is missing.
 pub async fn refresh(
     folder: &Path,
     all: bool,
@@ -446,19 +451,19 @@ pub async fn refresh(
     edit.commit(keys, lifetimes).await
 }
 
-/// Who signs for something now.
+/// The current keys of a role or publisher.
 #[derive(Debug, Clone, Copy)]
 pub struct Holders {
-    /// How many keys there are.
+    /// The number of keys.
     pub keys: usize,
-    /// How many of them must sign.
+    /// The number of keys that must sign.
     pub threshold: NonZeroU64,
 }
 
-/// Who signs for a role or a publisher now.
+/// Returns the current keys of a role or a publisher.
 ///
 /// # Errors
-/// Where there is no such publisher.
+/// Fails if there is no such publisher.
 pub fn holders(folder: &Path, holder: &Holder) -> Result<Holders, RegistryError> {
     match holder {
         Holder::Role(role) => {

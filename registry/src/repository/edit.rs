@@ -1,5 +1,5 @@
-//! One change of a registry, from what is there to what is served: collected in memory, signed, checked in a folder of its own the
-//! way a client checks it, then put in place with the timestamp last. Nobody ever sees half of it.
+//! A change of a registry: collected in memory, signed, checked in a staging folder the way a client checks it, then
+//! put in place with the timestamp last. Clients never see a partial change.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,36 +17,36 @@ use crate::{
     source::{Limits, Location, Source},
 };
 
-/// A change in the making.
+/// A change in progress.
 pub(super) struct Edit {
     folder: PathBuf,
     _lock: File,
     old_root: Option<Signed<Root>>,
-    /// The root, with what is to change in it.
+    /// The root, with its changes.
     pub(super) root: Root,
-    /// The registry's own role, with what is to change in it.
+    /// The registry's own role, with its changes.
     pub(super) targets: Targets,
-    /// The publishers' roles, with what is to change in them.
+    /// The publishers' roles, with their changes.
     pub(super) roles: BTreeMap<String, Targets>,
     snapshot: Snapshot,
     timestamp_version: Option<NonZeroU64>,
     changed: BTreeSet<String>,
-    /// Roles that their publishers have signed already.
+    /// Roles that are already signed by their publishers.
     given: BTreeMap<String, Signed<Targets>>,
     is_root_changed: bool,
     is_targets_changed: bool,
-    /// New files below `targets/`, by name.
+    /// New files in `targets/`, by name.
     files: BTreeMap<String, Placed>,
 }
 
-/// Where a new file below `targets/` comes from.
+/// The source of a new file in `targets/`.
 pub(super) enum Placed {
     Copy(PathBuf),
     Bytes(Vec<u8>),
 }
 
 impl Edit {
-    /// Begins with what the folder holds.
+    /// Starts a change of the registry in a folder.
     pub(super) fn open(folder: &Path) -> Result<Edit, RegistryError> {
         let lock = lock(folder)?;
         let at = |name: String| metadata_folder(folder).join(name);
@@ -81,7 +81,7 @@ impl Edit {
         })
     }
 
-    /// Begins a new registry with this root.
+    /// Starts a new registry with this root.
     pub(super) fn create(folder: &Path, root: Root) -> Result<Edit, RegistryError> {
         for folder in [metadata_folder(folder), targets_folder(folder)] {
             fs::create_dir_all(&folder).map_err(RegistryError::io(&folder))?;
@@ -104,37 +104,37 @@ impl Edit {
         })
     }
 
-    /// The registry's folder.
+    /// Returns the registry's folder.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Says that the root is signed again.
+    /// Marks the root to be signed again.
     pub(super) fn change_root(&mut self) {
         self.is_root_changed = true;
     }
 
-    /// Says that the registry's own role is signed again.
+    /// Marks the registry's own role to be signed again.
     pub(super) fn change_targets(&mut self) {
         self.is_targets_changed = true;
     }
 
-    /// Says that a publisher's role is signed again.
+    /// Marks a publisher's role to be signed again.
     pub(super) fn change_role(&mut self, name: &str) {
         self.changed.insert(name.to_owned());
     }
 
-    /// Takes a publisher's role as the publisher signed it.
+    /// Adds a publisher's role as signed by the publisher.
     pub(super) fn give_role(&mut self, name: &str, signed: Signed<Targets>) {
         self.given.insert(name.to_owned(), signed);
     }
 
-    /// Adds a file below `targets/`.
+    /// Adds a file to `targets/`.
     pub(super) fn place(&mut self, name: String, placed: Placed) {
         self.files.insert(name, placed);
     }
 
-    /// A publisher's delegation.
+    /// Returns a publisher's delegation.
     pub(super) fn delegation(&self, publisher: &str) -> Result<&DelegatedRole, RegistryError> {
         let mut roles = self.targets.delegations.iter().flat_map(|delegations| &delegations.roles);
         roles.find(|role| role.name == publisher).ok_or_else(|| {
@@ -143,7 +143,7 @@ impl Edit {
         })
     }
 
-    /// Signs, checks and puts in place.
+    /// Signs the change, checks it and puts it in place.
     pub(super) async fn commit(mut self, keys: &Keyring, lifetimes: &Lifetimes) -> Result<(), RegistryError> {
         let signed = self.sign(keys, lifetimes)?;
         let path = |name: &String| targets_folder(&self.folder).join(name);
@@ -168,7 +168,7 @@ impl Edit {
         Ok(())
     }
 
-    /// All files of metadata that change, in the order in which they are put in place.
+    /// Returns all changed metadata files, in the order in which they are put in place.
     fn sign(
         &mut self,
         keys: &Keyring,
@@ -223,7 +223,7 @@ impl Edit {
         Ok(files)
     }
 
-    /// The version that a file of metadata has next.
+    /// Returns the next version of a metadata file.
     pub(super) fn next_version(&self, file: &str) -> NonZeroU64 {
         self.snapshot.meta.get(file).map_or(NonZeroU64::MIN, |meta| metadata::next(meta.version))
     }
@@ -243,7 +243,7 @@ impl Edit {
         keys.sign(role, &format!("the {kind} metadata"), &holders.keyids, holders.threshold.get())
     }
 
-    /// A new root is signed by the keys of the old one as well: that is how clients follow.
+    /// Signs a new root with the keys of the old one as well, so that clients can follow.
     fn sign_root(&mut self, keys: &Keyring, lifetimes: &Lifetimes) -> Result<Signed<Root>, RegistryError> {
         if let Some(old) = &self.old_root {
             self.root.version = metadata::next(old.signed.version);
@@ -276,7 +276,7 @@ impl Edit {
         Ok(())
     }
 
-    /// Opens what would be there as a client that knows the root before this change.
+    /// Opens the changed registry like a client that knows the root before this change.
     async fn check(&self, signed: &[(String, Vec<u8>)]) -> Result<(), RegistryError> {
         let stage = Stage::of(&self.folder)?;
         for (name, bytes) in signed {
@@ -290,13 +290,13 @@ impl Edit {
     }
 }
 
-/// A copy of a registry's metadata beside it, to look at a change before it is made.
+/// A copy of a registry's metadata inside its folder, to check a change before it is made.
 pub(super) struct Stage {
     folder: tempfile::TempDir,
 }
 
 impl Stage {
-    /// With all metadata that is there.
+    /// Creates a copy of all existing metadata.
     pub(super) fn of(registry: &Path) -> Result<Stage, RegistryError> {
         let fault = || RegistryError::io(registry);
         let folder = tempfile::Builder::new().prefix(".staging-").tempdir_in(registry).map_err(fault())?;
@@ -310,12 +310,12 @@ impl Stage {
         Ok(Stage { folder })
     }
 
-    /// Adds or replaces a file of metadata.
+    /// Adds or replaces a metadata file.
     pub(super) fn put(&self, name: &str, bytes: &[u8]) -> Result<(), RegistryError> {
         metadata::write(&metadata_folder(self.folder.path()).join(name), bytes)
     }
 
-    /// Opens it as a client does, whether or not it has expired.
+    /// Opens the copy like a client, even if it has expired.
     pub(super) async fn open(&self, root: Vec<u8>) -> Result<Registry, RegistryError> {
         let source = Source {
             name: "the changed registry".to_owned(),
@@ -327,7 +327,7 @@ impl Stage {
     }
 }
 
-/// One command changes a registry at a time.
+/// Locks the registry, so that only one command changes it at a time.
 fn lock(folder: &Path) -> Result<File, RegistryError> {
     let path = folder.join(".lock");
     let file = File::create(&path).map_err(RegistryError::io(&path))?;

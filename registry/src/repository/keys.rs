@@ -1,4 +1,5 @@
-//! The keys that sign a registry's metadata: Ed25519, a file each, PKCS #8 PEM, for their owner alone. None is ever printed.
+//! The keys that sign a registry's metadata: Ed25519, one PKCS #8 PEM file each, readable by their owner only. Private
+//! keys are never printed.
 
 use std::{
     fmt, fs,
@@ -20,21 +21,21 @@ use tough::schema::{
 
 use crate::error::{Code, RegistryError};
 
-/// How a key's file name ends.
+/// The extension of a key's file name.
 const ENDING: &str = "pem";
 
-/// A key, and the file that it came from.
+/// A key, and its file.
 pub struct KeyFile {
     /// The file.
     pub path: PathBuf,
-    /// The id that metadata names it by, in hex.
+    /// The key's id in metadata, in hex.
     pub id: String,
-    /// The public part, in hex.
+    /// The public key, in hex.
     pub public: String,
     key: SigningKey,
 }
 
-/// Shows which key it is, not the key.
+/// Shows the key's id, not the key.
 impl fmt::Debug for KeyFile {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "KeyFile({})", self.id)
@@ -42,10 +43,10 @@ impl fmt::Debug for KeyFile {
 }
 
 impl KeyFile {
-    /// Makes a key in a new file.
+    /// Creates a key in a new file.
     ///
     /// # Errors
-    /// Where the file is there already, or cannot be written.
+    /// Fails if the file exists already or cannot be written.
     pub fn create(path: &Path) -> Result<KeyFile, RegistryError> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(RegistryError::io(folder))?;
@@ -65,7 +66,7 @@ impl KeyFile {
     /// Reads a key.
     ///
     /// # Errors
-    /// Where the file cannot be read or holds no key.
+    /// Fails if the file cannot be read or does not contain a key.
     pub fn read(path: &Path) -> Result<KeyFile, RegistryError> {
         let pem = fs::read_to_string(path).map_err(RegistryError::io(path))?;
         let key = SigningKey::from_pkcs8_pem(&pem).map_err(|_| {
@@ -82,7 +83,7 @@ impl KeyFile {
         file
     }
 
-    /// The public part, as metadata has it.
+    /// Returns the public key in the format of metadata.
     pub(crate) fn tuf_key(&self) -> Key {
         Key::Ed25519 {
             keyval: Ed25519Key {
@@ -94,23 +95,23 @@ impl KeyFile {
         }
     }
 
-    /// The id, as metadata has it.
+    /// Returns the id in the format of metadata.
     pub(crate) fn key_id(&self) -> Decoded<Hex> {
         self.tuf_key().key_id().expect("a key has a canonical form")
     }
 }
 
-/// The keys that a command may sign with.
+/// The keys available to a command.
 #[derive(Debug, Default)]
 pub struct Keyring {
     keys: Vec<KeyFile>,
 }
 
 impl Keyring {
-    /// Every key below a folder; none where there is no folder.
+    /// Reads every key in a folder, recursively; none if the folder does not exist.
     ///
     /// # Errors
-    /// Where a file that ends in `.pem` holds no key.
+    /// Fails if a `.pem` file does not contain a key.
     pub fn in_folder(folder: &Path) -> Result<Keyring, RegistryError> {
         let mut keyring = Keyring::default();
         if folder.exists() {
@@ -135,21 +136,21 @@ impl Keyring {
         Ok(())
     }
 
-    /// Adds the key of a file.
+    /// Adds the key in a file.
     ///
     /// # Errors
-    /// Where it holds none.
+    /// Fails if the file does not contain a key.
     pub fn add(&mut self, path: &Path) -> Result<(), RegistryError> {
         self.keys.push(KeyFile::read(path)?);
         Ok(())
     }
 
-    /// All of them.
+    /// Returns all keys.
     pub fn keys(&self) -> &[KeyFile] {
         &self.keys
     }
 
-    /// Signs a role's metadata with each key of `ids` that is here; `threshold` of them must be.
+    /// Signs a role's metadata with each available key of `ids`. At least `threshold` of them must be available.
     pub(crate) fn sign<T: Role>(
         &self,
         role: T,
@@ -169,7 +170,7 @@ impl Keyring {
         Ok(signed)
     }
 
-    /// Adds the signatures of the keys of `ids` that are here and did not sign yet. Answers how many keys of `ids` have signed.
+    /// Adds the missing signatures of the available keys of `ids`. Returns how many keys of `ids` have signed.
     pub(crate) fn sign_more<T: Role>(
         &self,
         signed: &mut Signed<T>,

@@ -1,4 +1,5 @@
-//! Metadata as files: read, written with every key in order so that a change can be read as one, hashed. It signs nothing.
+//! Metadata files: reading, hashing, and writing with sorted keys, so that changes are easy to review. It signs
+//! nothing.
 
 use std::{collections::HashMap, fs, io::Write, num::NonZeroU64, path::Path};
 
@@ -9,17 +10,17 @@ use tough::schema::{Hashes, Metafile, Signed};
 
 use crate::error::{Code, RegistryError};
 
-/// The version of the TUF specification that metadata names.
+/// The version of the TUF specification named in metadata.
 pub(super) const SPEC_VERSION: &str = "1.0.0";
 
-/// Reads a file of metadata.
+/// Reads a metadata file.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Signed<T>, RegistryError> {
     let json = fs::read(path).map_err(RegistryError::io(path))?;
     serde_json::from_slice(&json)
         .map_err(|error| RegistryError::new(Code::MetadataInvalid, format!("{}: {error}", path.display())))
 }
 
-/// The bytes of a file of metadata.
+/// Serializes metadata to the bytes of its file.
 pub(super) fn to_bytes(metadata: &impl Serialize) -> Vec<u8> {
     let mut value = serde_json::to_value(metadata).expect("metadata is JSON");
     value.sort_all_objects();
@@ -28,7 +29,7 @@ pub(super) fn to_bytes(metadata: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
-/// What other metadata says of a file of metadata.
+/// Returns the description of a metadata file for other metadata.
 pub(super) fn metafile(bytes: &[u8], version: NonZeroU64) -> Metafile {
     Metafile {
         length: Some(bytes.len() as u64),
@@ -38,7 +39,7 @@ pub(super) fn metafile(bytes: &[u8], version: NonZeroU64) -> Metafile {
     }
 }
 
-/// When what is signed now is past its end. Whole seconds, as metadata writes them.
+/// Returns when metadata that is signed now expires, in whole seconds as in metadata.
 pub(super) fn expires(lifetime: SignedDuration) -> Result<Timestamp, RegistryError> {
     let now = Timestamp::from_second(Timestamp::now().as_second()).expect("this second is a time");
     now.checked_add(lifetime).map_err(|error| {
@@ -46,18 +47,18 @@ pub(super) fn expires(lifetime: SignedDuration) -> Result<Timestamp, RegistryErr
     })
 }
 
-/// The version behind this one.
+/// Returns the version after this one.
 pub(super) fn next(version: NonZeroU64) -> NonZeroU64 {
     version.checked_add(1).expect("nobody signs 2^64 versions")
 }
 
-/// Writes a file whole: a reader finds the old one or this one.
+/// Writes a file atomically: a reader sees either the old or the new one.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), RegistryError> {
     let folder = path.parent().expect("a file is in a folder");
     let fault = || RegistryError::io(path);
     let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder).map_err(fault())?;
     file.write_all(bytes).map_err(fault())?;
-    // Files of a registry are public: whoever serves them may be another user.
+    // Files of a registry are public: the web server may run as another user.
     let rights = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     file.as_file().set_permissions(rights).and_then(|()| file.as_file().sync_all()).map_err(fault())?;
     file.persist(path).map_err(|error| fault()(error.error))?;

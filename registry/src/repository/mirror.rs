@@ -1,5 +1,5 @@
-//! Copies of registries, and a look at one as a whole. A copy is the same bytes: it needs no keys and can be trusted as little or
-//! as much as what it was made from.
+//! Copies registries and verifies whole registries. A copy has the same bytes: it needs no keys, and is exactly as
+//! trustworthy as its source.
 
 use std::{fs, path::Path};
 
@@ -14,25 +14,25 @@ use crate::{
     source::{Limits, Location, Source},
 };
 
-/// What was found in a registry that is whole.
+/// The result of verifying an intact registry.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Checked {
-    /// How many archives, all fetched and hashed.
+    /// The number of archives, all fetched and hashed.
     pub archives: usize,
-    /// How many bytes they have together.
+    /// The size of all archives in bytes.
     pub bytes: u64,
-    /// How many versions are revoked.
+    /// The number of revoked versions.
     pub revoked: usize,
-    /// Each role with when its metadata is past its end.
+    /// Each role with the time when its metadata expires.
     pub expires: Vec<(String, String)>,
-    /// Files that say nothing that this version understands.
+    /// Files that this version cannot interpret.
     pub unreadable: Vec<String>,
 }
 
-/// Verifies everything in a registry's folder, every archive as well.
+/// Verifies everything in a registry's folder, including every archive.
 ///
 /// # Errors
-/// The first thing that is wrong.
+/// The first error found.
 pub async fn verify(folder: &Path, limits: &Limits) -> Result<Checked, RegistryError> {
     let scratch = scratch()?;
     let registry = Registry::open(&source(folder, false)?, &scratch.path().join("known"), limits).await?;
@@ -58,10 +58,10 @@ fn source(folder: &Path, allow_expired: bool) -> Result<Source, RegistryError> {
     })
 }
 
-/// Lists what a registry's folder has, whether or not its metadata has expired.
+/// Lists the packages in a registry's folder, even if its metadata has expired.
 ///
 /// # Errors
-/// Where it is not as it was signed.
+/// Fails if the registry differs from what was signed.
 pub async fn list(folder: &Path, limits: &Limits) -> Result<Vec<Entry>, RegistryError> {
     let scratch = scratch()?;
     let registry = Registry::open(&source(folder, true)?, &scratch.path().join("known"), limits).await?;
@@ -84,11 +84,11 @@ fn expirations(registry: &Registry) -> Vec<(String, String)> {
     all.into_iter().map(|(role, expires)| (role, expires.to_string())).collect()
 }
 
-/// Copies a registry into a folder, or brings a copy up to date: archives first, the timestamp last. Answers how many archives
+/// Copies a registry into a folder, or updates a copy: archives first, the timestamp last. Returns how many archives
 /// were fetched.
 ///
 /// # Errors
-/// Where the registry is refused, or the folder is a registry of another root.
+/// Fails if the registry is rejected, or if the folder contains a registry with another root.
 pub async fn mirror(source: &Source, folder: &Path, limits: &Limits) -> Result<usize, RegistryError> {
     let scratch = scratch()?;
     let registry = Registry::open(source, &scratch.path().join("known"), limits).await?;
@@ -103,7 +103,7 @@ pub async fn mirror(source: &Source, folder: &Path, limits: &Limits) -> Result<u
         let name = format!("{version}.root.json");
         match registry.metadata_file(&name).await {
             Ok(bytes) => files.push((name, bytes)),
-            // Roots before the trusted one are for clients that know an older one still.
+            // Roots before the trusted one are for clients that still know an older one.
             Err(_) if version < newest => {}
             Err(error) => return Err(error),
         }

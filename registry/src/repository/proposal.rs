@@ -1,5 +1,5 @@
-//! Publishing in two hands: a publisher signs a proposal with keys that nobody else has, and the registry's operator accepts it with
-//! keys that no publisher has. Neither can do the other's part.
+//! Publishing in two steps: a publisher signs a proposal with their own keys, and the registry's operator accepts it
+//! with the registry's keys. Neither can do the other's step.
 
 use std::{
     fs,
@@ -27,26 +27,27 @@ use super::{
 };
 use crate::error::{Code, RegistryError};
 
-/// The publisher's signed role.
+/// The file with the publisher's signed role.
 const ROLE_NAME: &str = "role.json";
-/// Who proposes.
+/// The file with the proposer.
 const PROPOSER_NAME: &str = "proposal.json";
 
-/// Who proposes, and with which keys.
+/// The publisher that proposes, and its keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Proposer {
     /// The publisher.
     pub publisher: String,
-    /// The public parts of the keys that it signs with, in hex.
+    /// The public keys that it signs with, in hex.
     pub keys: Vec<String>,
 }
 
 impl Proposer {
-    /// Reads who made a proposal. It is a claim: for a publisher that is new, its operator asks whether the keys are theirs.
+    /// Reads the proposer of a proposal. It is unverified: before the operator accepts a new publisher, they must
+    /// confirm the keys with its owner.
     ///
     /// # Errors
-    /// Where there is no proposal.
+    /// Fails if there is no proposal.
     pub fn read(folder: &Path) -> Result<Proposer, RegistryError> {
         let path = folder.join(PROPOSER_NAME);
         let json = fs::read(&path).map_err(RegistryError::io(&path))?;
@@ -54,10 +55,10 @@ impl Proposer {
             .map_err(|error| RegistryError::not_publishable(format!("{}: {error}", path.display())))
     }
 
-    /// The ids of the keys, as their owner reads them when making them.
+    /// Returns the ids of the keys, as shown to their owner when they were created.
     ///
     /// # Errors
-    /// Where one is no key.
+    /// Fails if one is not a valid key.
     pub fn key_ids(&self) -> Result<Vec<String>, RegistryError> {
         let id = |key: &Key| hex(&key.key_id().expect("a key has a canonical form"));
         Ok(self.tuf_keys()?.iter().map(id).collect())
@@ -80,11 +81,11 @@ impl Proposer {
     }
 }
 
-/// The publisher's half: adds packages to what it has in a copy of the registry, or begins again without one, and signs that. The
-/// folder `out` is made and is all that the operator needs.
+/// Does the publisher's step: adds packages to the publisher's role in a copy of the registry, or starts a new role
+/// without a copy, and signs it. Creates the folder `out`, which is all that the operator needs.
 ///
 /// # Errors
-/// Where a package is refused or its version was published with other content.
+/// Fails if a package is rejected or its version was published with other content.
 pub fn propose(
     out: &Path,
     publisher: &str,
@@ -122,10 +123,10 @@ pub fn propose(
     metadata::write(&out.join(ROLE_NAME), &metadata::to_bytes(&signed))
 }
 
-/// Adds the signatures of further keys of a publisher, which may be in other hands.
+/// Adds the signatures of more keys of a publisher, which other people may hold.
 ///
 /// # Errors
-/// Where there is no proposal.
+/// Fails if there is no proposal.
 pub fn cosign(out: &Path, keys: &Keyring) -> Result<(), RegistryError> {
     let (mut proposer, path) = (Proposer::read(out)?, out.join(ROLE_NAME));
     let mut signed: Signed<Targets> = metadata::read(&path)?;
@@ -137,10 +138,11 @@ pub fn cosign(out: &Path, keys: &Keyring) -> Result<(), RegistryError> {
     metadata::write(&path, &metadata::to_bytes(&signed))
 }
 
-/// The operator's half: takes what a publisher signed. Answers the names of the files that are new.
+/// Does the operator's step: accepts what a publisher signed. Returns the names of the new files.
 ///
 /// # Errors
-/// Where too few of the publisher's keys signed it, it was made of an older state, or a package is not what is signed of it.
+/// Fails if too few of the publisher's keys signed the proposal, if it is based on an older state, or if a package
+/// differs from what was signed.
 pub async fn accept(
     folder: &Path,
     proposal: &Path,
@@ -155,7 +157,7 @@ pub async fn accept(
     Ok(new)
 }
 
-/// Puts a proposal into a change, as what its publisher signed, unchanged.
+/// Adds a proposal to a change, exactly as its publisher signed it.
 pub(super) fn take(edit: &mut Edit, publisher: &str, proposal: &Path) -> Result<Vec<String>, RegistryError> {
     let signed: Signed<Targets> = metadata::read(&proposal.join(ROLE_NAME))?;
     let delegations = edit.targets.delegations.as_ref().expect("a publisher is delegated to");
@@ -189,7 +191,7 @@ pub(super) fn take(edit: &mut Edit, publisher: &str, proposal: &Path) -> Result<
     Ok(new)
 }
 
-/// Whether a package is what its publisher signed of it, when it did so aside.
+/// Checks that a package is what its publisher signed in the proposal.
 fn check_archive(path: &Path, name: &TargetName, target: &Target) -> Result<(), RegistryError> {
     let (listing, found) = read_archive(path)?;
     let mut custom = found.custom.clone();
@@ -210,4 +212,18 @@ fn check_archive(path: &Path, name: &TargetName, target: &Target) -> Result<(), 
 fn changed(name: &TargetName) -> RegistryError {
     let words = format!("{} was published with other content; a version never changes: raise it", name.raw());
     RegistryError::not_publishable(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_no_hex_of_32_bytes_is_refused() {
+        let proposal = |key: String| Proposer { publisher: "ada".to_owned(), keys: vec![key] };
+        assert!(proposal("ab".repeat(32)).key_ids().is_ok());
+        for bad in ["ab".repeat(31), "a".repeat(63), "a".repeat(65), "zz".repeat(32), String::new()] {
+            assert!(proposal(bad.clone()).key_ids().is_err(), "{bad:?}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Why there is no plan, in one sentence that names who needs what. It decides nothing.
+//! The reason why there is no plan, in one sentence with the extensions involved. It decides nothing.
 
 use std::fmt;
 
@@ -8,17 +8,17 @@ use crate::entry::Publisher;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
-        /// The kinds of reasons.
+        /// The kinds of conflicts.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum ConflictKind {
             $($(#[$doc])* $name,)*
         }
 
         impl ConflictKind {
-            /// All of them.
+            /// All kinds.
             pub const ALL: &'static [ConflictKind] = &[$(ConflictKind::$name,)*];
 
-            /// A stable code.
+            /// Returns the stable code.
             pub fn code(self) -> &'static str {
                 match self {
                     $(ConflictKind::$name => $code,)*
@@ -31,13 +31,13 @@ macro_rules! kinds {
 kinds! {
     /// No registry has the extension.
     Unknown = "unknown_extension",
-    /// No version will do.
+    /// No version satisfies the requirements.
     VersionNotFound = "version_not_found",
-    /// What an extension needs is nowhere.
+    /// A dependency does not exist.
     DependencyMissing = "dependency_missing",
     /// Two extensions need different versions of a third.
     DependencyConflict = "dependency_conflict",
-    /// Extensions need each other in a circle.
+    /// Extensions depend on each other in a cycle.
     Cycle = "dependency_cycle",
     /// The package was built for another ABI.
     Abi = "abi_mismatch",
@@ -47,20 +47,20 @@ kinds! {
     Target = "target_mismatch",
     /// The version was revoked.
     Revoked = "extension_revoked",
-    /// Its publisher took the version back.
+    /// The version was yanked by its publisher.
     Yanked = "version_yanked",
-    /// Another publisher, or other keys, than before.
+    /// The publisher or its keys changed.
     PublisherChanged = "publisher_changed",
-    /// The search was given up.
+    /// The search exceeded its limit.
     TooHard = "resolution_too_hard",
 }
 
-/// Why there is no plan.
+/// The reason why there is no plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
-    /// The kind of reason.
+    /// The kind of conflict.
     pub kind: ConflictKind,
-    /// The sentence.
+    /// The message.
     pub words: String,
 }
 
@@ -69,7 +69,7 @@ impl Conflict {
         Conflict { kind, words: words.into() }
     }
 
-    /// A stable code.
+    /// Returns the stable code.
     pub fn code(&self) -> &'static str {
         self.kind.code()
     }
@@ -83,16 +83,16 @@ impl fmt::Display for Conflict {
 
 impl std::error::Error for Conflict {}
 
-/// Who needs an extension.
+/// The source of a need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Who {
-    /// Whoever asks.
+    /// The user.
     You,
-    /// An extension in a version.
+    /// An extension with its version.
     Extension(String, Version),
 }
 
-/// That somebody needs certain versions of an extension.
+/// A requirement on the version of an extension.
 #[derive(Debug, Clone)]
 pub(super) struct Need {
     pub(super) who: Who,
@@ -104,7 +104,7 @@ impl Need {
         self.requirement.matches(version)
     }
 
-    /// "webhooks 2.0.0 needs collections >=2".
+    /// Describes the need: "webhooks 2.0.0 needs collections >=2".
     fn say(&self, name: &str) -> String {
         let requirement = &self.requirement;
         match &self.who {
@@ -115,10 +115,10 @@ impl Need {
     }
 }
 
-/// What an extension is needed for does not go together, or with what is installed.
+/// Returns the conflict for needs that contradict each other or the installed version.
 pub(super) fn between(name: &str, needs: &[Need], installed: Option<&Version>) -> Conflict {
     let mut needs: Vec<&Need> = needs.iter().collect();
-    // First who is not content with what is installed, then the others.
+    // Needs that the installed version does not satisfy come first.
     needs.sort_by_key(|need| installed.is_some_and(|version| need.fits(version)));
     let said: Vec<String> = needs.iter().map(|need| need.say(name)).collect();
     let (first, others) = said.split_first().expect("somebody needs it");
@@ -133,7 +133,7 @@ pub(super) fn between(name: &str, needs: &[Need], installed: Option<&Version>) -
     Conflict::new(ConflictKind::DependencyConflict, words)
 }
 
-/// Nobody has the extension.
+/// Returns the conflict for an extension that does not exist.
 pub(super) fn nowhere(name: &str, needs: &[Need]) -> Conflict {
     let by_extension = needs.iter().find(|need| need.who != Who::You);
     match by_extension {
@@ -145,14 +145,14 @@ pub(super) fn nowhere(name: &str, needs: &[Need]) -> Conflict {
     }
 }
 
-/// The extension is there, but not in a version that will do.
+/// Returns the conflict for an extension without a suitable version.
 pub(super) fn no_version(name: &str, need: &Need, versions: &[&Version]) -> Conflict {
     let versions: Vec<String> = versions.iter().map(ToString::to_string).collect();
     let words = format!("no version of {name} fits {}; there are: {}", need.requirement, versions.join(", "));
     Conflict::new(ConflictKind::VersionNotFound, words)
 }
 
-/// The publisher is another than before.
+/// Returns the conflict for a changed publisher.
 pub(super) fn publisher(name: &str, before: &Publisher, now: &Publisher) -> Conflict {
     let keys = |publisher: &Publisher| {
         publisher.keys.iter().map(|key| &key[..key.len().min(16)]).collect::<Vec<_>>().join(", ")
@@ -167,7 +167,7 @@ pub(super) fn publisher(name: &str, before: &Publisher, now: &Publisher) -> Conf
     Conflict::new(ConflictKind::PublisherChanged, words)
 }
 
-/// Extensions that need each other; the first one stands at the end again.
+/// Returns the conflict for a dependency cycle; the first name is repeated at the end.
 pub(super) fn cycle(names: &[String]) -> Conflict {
     let words = format!("extensions need each other in a circle: {}", names.join(" → "));
     Conflict::new(ConflictKind::Cycle, words)

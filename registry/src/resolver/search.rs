@@ -1,20 +1,20 @@
-//! The search: for one extension after the other the best candidate that contradicts nothing yet, and back where one leads nowhere.
-//! The first dead end is what is reported, since it is where the best choices led.
+//! A backtracking search: for each extension, chooses the best candidate without a conflict, and goes back if that
+//! leads nowhere. The first dead end is reported, since it is where the best choices led.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use semver::{Version, VersionReq};
 
 use super::{
-    Catalogue, Conflict, ConflictKind, Installed, Origin, Plan, Request, Step, Wanted, World,
+    Catalogue, Conflict, ConflictKind, Installed, Origin, Plan, Request, ResolverInput, Step, Wanted,
     conflict::{self, Need, Who},
 };
 use crate::entry::{Entry, Publisher};
 
-/// How many candidates are tried before the search gives up.
+/// The maximum number of candidates that are tried.
 const TRIES_MAX: u32 = 100_000;
 
-/// One version of an extension that could be chosen.
+/// A candidate version of an extension.
 #[derive(Debug, Clone, Copy)]
 struct Candidate<'a> {
     version: &'a Version,
@@ -29,19 +29,19 @@ enum From<'a> {
     Registry(&'a Entry),
 }
 
-/// Why a candidate is not chosen.
+/// The reason why a candidate is rejected.
 enum Refusal {
-    /// Somebody needs another version.
+    /// Another extension or the user needs another version.
     Need,
-    /// It needs another version of something that was chosen.
+    /// It needs another version of a chosen extension.
     Dependency(String),
-    /// Something about itself.
+    /// A property of the candidate itself.
     Itself(Conflict),
 }
 
 pub(super) struct Search<'a> {
     request: &'a Request,
-    world: &'a World<'a>,
+    input: &'a ResolverInput<'a>,
     chosen: BTreeMap<String, Candidate<'a>>,
     needs: BTreeMap<String, Vec<Need>>,
     dead_end: Option<Conflict>,
@@ -49,9 +49,9 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(request: &'a Request, world: &'a World<'a>) -> Search<'a> {
+    pub(super) fn new(request: &'a Request, input: &'a ResolverInput<'a>) -> Search<'a> {
         let (chosen, needs) = (BTreeMap::new(), BTreeMap::new());
-        Search { request, world, chosen, needs, dead_end: None, tries: 0 }
+        Search { request, input, chosen, needs, dead_end: None, tries: 0 }
     }
 
     pub(super) fn run(mut self) -> Result<Plan, Conflict> {
@@ -68,7 +68,8 @@ impl<'a> Search<'a> {
         Err(self.dead_end.expect("a search that finds nothing has met a dead end"))
     }
 
-    /// Chooses for everything on the agenda. Answers whether that was possible; what was chosen stands then.
+    /// Chooses candidates for everything on the agenda. Returns whether that was possible; the choices are kept
+    /// then.
     fn choose(&mut self, agenda: &[String]) -> Result<bool, Conflict> {
         let Some((name, rest)) = agenda.split_first() else { return Ok(self.is_free_of_cycles()) };
         if self.chosen.contains_key(name) {
@@ -112,9 +113,10 @@ impl<'a> Search<'a> {
             agenda.push(dependency.clone());
         }
         if !matches!(candidate.from, From::Installed(_)) {
-            // What is installed and needs this must fit the new version as well, or be changed with it.
+            // Installed extensions that depend on this one must be compatible with the new version, or be changed
+            // with it.
             let dependents =
-                self.world.installed.iter().filter(|other| other.dependencies.contains_key(name));
+                self.input.installed.iter().filter(|other| other.dependencies.contains_key(name));
             agenda.extend(dependents.map(|other| other.name.clone()));
         }
         if self.choose(&agenda)? {
@@ -130,18 +132,19 @@ impl<'a> Search<'a> {
     }
 
     fn installed(&self, name: &str) -> Option<&'a Installed> {
-        self.world.installed.iter().find(|installed| installed.name == name)
+        self.input.installed.iter().find(|installed| installed.name == name)
     }
 
-    /// What the first registry that has the name lists of it, the newest first.
+    /// Returns the entries of the first registry that has the name, the newest first.
     fn entries(&self, name: &str) -> Vec<&'a Entry> {
         let has =
             |catalogue: &&Catalogue<'a>| catalogue.entries.iter().any(|entry| entry.listing.name == name);
-        let Some(catalogue) = self.world.registries.iter().find(has) else { return Vec::new() };
+        let Some(catalogue) = self.input.registries.iter().find(has) else { return Vec::new() };
         let mut entries: Vec<_> =
             catalogue.entries.iter().filter(|entry| entry.listing.name == name).collect();
-        // Of one version, the package for this target first: the others are there to say that there is none.
-        let is_foreign = |entry: &Entry| entry.listing.target != self.world.target;
+        // For each version, the package for this target comes first. Others are kept only to report that there is
+        // none.
+        let is_foreign = |entry: &Entry| entry.listing.target != self.input.target;
         entries.sort_by(|one, two| {
             two.listing.version.cmp(&one.listing.version).then(is_foreign(one).cmp(&is_foreign(two)))
         });
@@ -149,7 +152,7 @@ impl<'a> Search<'a> {
         entries
     }
 
-    /// What could be chosen, the best first.
+    /// Returns the candidates, the best first.
     fn candidates(&self, name: &str) -> Vec<Candidate<'a>> {
         let wanted = self.wanted(name);
         if let Some(local) = wanted.and_then(|wanted| wanted.local.as_ref()) {
@@ -164,7 +167,7 @@ impl<'a> Search<'a> {
         let Some(installed) = self.installed(name) else { return registry.collect() };
         let (version, dependencies) = (&installed.version, &installed.dependencies);
         let kept = Candidate { version, dependencies, from: From::Installed(installed) };
-        // Nobody is brought to an older version unless it is asked for.
+        // An extension is downgraded only if that is requested.
         let may_go_back = wanted.is_some_and(|wanted| !wanted.requirement.matches(version));
         let (newer, older): (Vec<_>, Vec<_>) = registry
             .filter(|candidate| candidate.version != version)
@@ -199,14 +202,14 @@ impl<'a> Search<'a> {
         unfit.map(|(dependency, _)| Refusal::Dependency(dependency.clone()))
     }
 
-    /// What speaks against a candidate whatever else is chosen.
+    /// Returns the conflict of a candidate that does not depend on other choices.
     fn refuse_itself(&self, name: &str, candidate: &Candidate<'a>) -> Option<Conflict> {
         let version = candidate.version;
         let say = |kind, words: String| Some(Conflict::new(kind, format!("{name} {version} {words}")));
         let (abi, host, target) = match candidate.from {
             From::Installed(installed) => {
                 let sha256 = installed.archive_sha256.as_deref();
-                let mut all = self.world.registries.iter().flat_map(|catalogue| catalogue.revocations);
+                let mut all = self.input.registries.iter().flat_map(|catalogue| catalogue.revocations);
                 let revoked = all.find(|revoked| revoked.is_about(name, version, sha256))?;
                 return say(ConflictKind::Revoked, format!("was revoked: {}", revoked.reason));
             }
@@ -226,36 +229,36 @@ impl<'a> Search<'a> {
                 (listing.abi, &listing.host, Some(listing.target.as_str()))
             }
         };
-        if target.is_some_and(|target| target != self.world.target) {
-            return say(ConflictKind::Target, format!("is not there for {}", self.world.target));
+        if target.is_some_and(|target| target != self.input.target) {
+            return say(ConflictKind::Target, format!("is not there for {}", self.input.target));
         }
-        if !self.world.abi_majors.contains(&abi) {
-            let majors: Vec<String> = self.world.abi_majors.iter().map(ToString::to_string).collect();
+        if !self.input.abi_majors.contains(&abi) {
+            let majors: Vec<String> = self.input.abi_majors.iter().map(ToString::to_string).collect();
             let words = format!("was built for ABI {abi}; this host loads ABI {}", majors.join(" and "));
             return say(ConflictKind::Abi, words);
         }
-        if !host.matches(&self.world.host) {
+        if !host.matches(&self.input.host) {
             return say(
                 ConflictKind::Host,
-                format!("works with host {host}; this one is {}", self.world.host),
+                format!("works with host {host}; this one is {}", self.input.host),
             );
         }
         None
     }
 
     fn is_locked(&self, name: &str, version: &Version) -> bool {
-        self.world.locked.iter().any(|locked| locked.name == name && locked.version == *version)
+        self.input.locked.iter().any(|locked| locked.name == name && locked.version == *version)
     }
 
-    /// The locked publisher and this entry's, where they differ and nobody accepted that.
+    /// Returns the locked publisher and this entry's, if they differ and the change was not accepted.
     fn changed_publisher(&self, name: &str, entry: &'a Entry) -> Option<(&'a Publisher, &'a Publisher)> {
-        let locked = self.world.locked.iter().find(|locked| locked.name == name)?.publisher.as_ref()?;
+        let locked = self.input.locked.iter().find(|locked| locked.name == name)?.publisher.as_ref()?;
         let keys = |publisher: &Publisher| publisher.keys.iter().cloned().collect::<BTreeSet<_>>();
         let is_same = locked.name == entry.publisher.name && keys(locked) == keys(&entry.publisher);
         (!is_same && !self.request.accepted_publishers.contains(name)).then_some((locked, &entry.publisher))
     }
 
-    /// Whoever asks for an extension is notified that its publisher changed, even where it could stay as it is.
+    /// Reports a changed publisher of a requested extension, even if the extension could stay unchanged.
     fn check_publisher(&self, wanted: &Wanted) -> Result<(), Conflict> {
         if wanted.local.is_some() {
             return Ok(());
@@ -277,7 +280,7 @@ impl<'a> Search<'a> {
             return conflict::nowhere(name, needs);
         }
         let version = |name: &str| self.installed(name).map(|installed| &installed.version);
-        // The best candidate that would have done says why it does not.
+        // The message is about the best candidate that satisfied all needs.
         match refused.iter().find(|(_, refusal)| !matches!(refusal, Refusal::Need)) {
             Some((_, Refusal::Itself(conflict))) => conflict.clone(),
             Some((candidate, Refusal::Dependency(dependency))) => {
@@ -296,7 +299,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Looks for extensions that need each other, among those that were chosen and all that they need.
+    /// Checks for dependency cycles among the chosen extensions and their dependencies.
     fn is_free_of_cycles(&mut self) -> bool {
         let (mut done, mut path) = (BTreeSet::new(), Vec::new());
         for name in self.chosen.keys() {
@@ -342,7 +345,7 @@ impl<'a> Search<'a> {
         Plan { steps }
     }
 
-    /// Adds what an extension needs, then itself where it changes.
+    /// Adds an extension's dependencies, then the extension itself if it changes.
     fn plan_one(&self, name: &str, steps: &mut Vec<Step>, done: &mut BTreeSet<String>) {
         let Some(candidate) = self.chosen.get(name).filter(|_| done.insert(name.to_owned())) else { return };
         for dependency in candidate.dependencies.keys() {

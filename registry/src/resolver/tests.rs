@@ -1,4 +1,4 @@
-//! Small worlds in words, and what the resolver makes of them: the steps, or the sentence that says why there are none.
+//! Tests of the resolver: small inputs in text form, and the expected steps or the message why there are none.
 
 use std::str::FromStr;
 
@@ -7,7 +7,8 @@ use crate::entry::{Archive, Listing};
 
 const TARGET: &str = "here-linux";
 
-/// A package in words: `webhooks 2.0.0 needs collections >=2 and mail ^1, yanked, abi 2, host >=9, by acme k1`.
+/// Parses a package in text form: `webhooks 2.0.0 needs collections >=2 and mail ^1, yanked, abi 2, host >=9, by
+/// acme k1`.
 fn entry(line: &str) -> Entry {
     let mut parts = line.split(", ");
     let (head, dependencies) = package(parts.next().unwrap());
@@ -65,7 +66,7 @@ fn publisher(text: &str) -> Publisher {
     Publisher { name: words.next().unwrap(), keys: words.collect(), threshold: 1 }
 }
 
-/// `+name` asks for the newest; `./name 1.0.0 needs …` is a package that is given.
+/// Parses a wanted extension: `+name` requests the newest version; `./name 1.0.0 needs …` is a local package.
 fn wanted(text: &str) -> Wanted {
     if let Some(local) = text.strip_prefix("./") {
         let ((name, version), dependencies) = package(local);
@@ -101,7 +102,7 @@ fn outcome(case: &Case<'_>, accepted: &[&str]) -> String {
         sha256: None,
         reason: "a hole".to_owned(),
     }];
-    let world = World {
+    let input = ResolverInput {
         installed: case
             .installed
             .iter()
@@ -131,7 +132,7 @@ fn outcome(case: &Case<'_>, accepted: &[&str]) -> String {
         wanted: case.ask.iter().map(|text| wanted(text)).collect(),
         accepted_publishers: accepted.iter().map(|name| (*name).to_owned()).collect(),
     };
-    match resolve(&request, &world) {
+    match resolve(&request, &input) {
         Ok(plan) => plan.steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         Err(conflict) => format!("{}: {conflict}", conflict.code()),
     }
@@ -163,7 +164,7 @@ fn the_newest_that_fits_is_taken_with_what_it_needs() {
             expect: "webhooks 2.0.0-beta.1",
             ..NONE
         },
-        // mail holds collections back, which is found by going back.
+        // mail needs an older collections, which is found by backtracking.
         Case {
             registries: &[shop],
             ask: &["top"],
@@ -211,7 +212,7 @@ fn what_is_installed_stays_unless_it_must_change() {
             expect: "collections 1.4.0 → 2.0.0, webhooks 2.0.0",
             ..NONE
         },
-        // search would break, and a newer one does not.
+        // search would break, but a newer version of it does not.
         Case {
             registries: &[shop],
             installed: &["collections 1.4.0", "search 1.0.0 needs collections ^1"],
@@ -219,7 +220,7 @@ fn what_is_installed_stays_unless_it_must_change() {
             expect: "collections 1.4.0 → 2.0.0, search 1.0.0 → 2.0.0, webhooks 2.0.0",
             ..NONE
         },
-        // Back to an older version only where it is asked for.
+        // An older version is chosen only if it is requested.
         Case {
             registries: &[shop],
             installed: &["collections 3.0.0"],
@@ -234,7 +235,7 @@ fn what_is_installed_stays_unless_it_must_change() {
             expect: "collections 3.0.0 → 1.4.0",
             ..NONE
         },
-        // Something unrelated that is broken already is nobody's obstacle.
+        // An unrelated extension that is already broken does not block the plan.
         Case {
             registries: &[shop],
             installed: &["odd 1.0.0 needs gone"],

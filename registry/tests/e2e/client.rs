@@ -1,4 +1,4 @@
-//! What the client sees of a registry that is whole, and what it makes of servers that are not.
+//! The client with an intact registry, and with misbehaving servers.
 
 use std::{
     fs,
@@ -82,7 +82,8 @@ async fn an_archive_that_is_not_the_signed_one_is_refused() {
     assert_eq!(fetch(&site, &registry, "notes").await.unwrap_err().code(), "archive_too_large");
 }
 
-/// Limits that a test can wait for where it must, and else none that a busy machine would meet.
+/// Returns limits short enough to wait for in the tests that need them, and otherwise long enough for a busy
+/// machine.
 fn limits(behaviour: Behaviour, of: Part) -> Limits {
     let mut limits = Limits::default();
     match (behaviour, of) {
@@ -94,7 +95,7 @@ fn limits(behaviour: Behaviour, of: Part) -> Limits {
     limits
 }
 
-/// What the server misbehaves for.
+/// The files for which the server misbehaves.
 #[derive(Clone, Copy)]
 enum Part {
     Metadata,
@@ -109,7 +110,7 @@ async fn code_of_open(site: &Site, server: &Misbehaving, limits: &Limits) -> &'s
     }
 }
 
-/// For each behaviour: what it is called when metadata comes so, and when an archive does.
+/// For each behaviour: the expected code for metadata, and for an archive.
 const BEHAVIOURS: [(Behaviour, &str, &str); 10] = [
     (Behaviour::Serve, "opened", "fetched"),
     (Behaviour::Silent, "registry_timeout", "registry_timeout"),

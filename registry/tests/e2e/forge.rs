@@ -1,5 +1,5 @@
-//! Metadata that no tool of ours would write, signed with real keys: what somebody with stolen keys, or a publisher with other plans,
-//! can put into a registry.
+//! Forged metadata that our tools would not write, signed with real keys: what an attacker with stolen keys, or a
+//! malicious publisher, can put into a registry.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use tough::schema::{Role, Signed, Snapshot, Targets, Timestamp};
 
 use crate::site::Site;
 
-/// A role's newest metadata: its file's name and content.
+/// Returns a role's newest metadata: its version and content.
 pub(crate) fn newest(site: &Site, role: &str) -> (u64, Value) {
     let versions = crate::site::files(&site.path("r/metadata"));
     let version = versions
@@ -35,7 +35,7 @@ fn sign<T: Role + serde::de::DeserializeOwned>(site: &Site, value: &Value, key: 
     serde_json::to_vec_pretty(&value).unwrap()
 }
 
-/// Changes a targets role, signs it with a key of one's choice, and has snapshot and timestamp list it.
+/// Changes a targets role, signs it with the given key, and updates snapshot and timestamp.
 pub(crate) fn forge(site: &Site, role: &str, key: &str, edit: impl FnOnce(&mut Value)) {
     let (version, mut value) = newest(site, role);
     value["signed"]["version"] = (version + 1).into();

@@ -1,4 +1,5 @@
-//! Registries end to end: made by the real tool, served by it or by a server that misbehaves, read by the client.
+//! End-to-end tests of registries: created by the real tool, served by it or by a misbehaving server, read by the
+//! client.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 

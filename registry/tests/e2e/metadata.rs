@@ -1,4 +1,4 @@
-//! Metadata that was changed, is old or has expired: refused each time, and what was known before stays known.
+//! Metadata that was changed, is old or has expired: it is always rejected, and the known state is kept.
 
 use std::fs;
 
@@ -6,7 +6,8 @@ use tinybase_registry::{Limits, Registry, Source};
 
 use crate::site::{Site, files};
 
-/// What the registry is refused with by who never saw it, and by who did. Whoever has the newest root does not ask for it again.
+/// Returns the codes with which a new client and an existing client reject the registry. A client with the newest root
+/// does not fetch it again.
 async fn refused(site: &Site, is_root: bool) -> Vec<&'static str> {
     let fresh = tempfile::tempdir().unwrap();
     let mut codes = vec![site.refused(fresh.path().to_str().unwrap()).await];
@@ -30,7 +31,7 @@ async fn a_flipped_bit_in_any_metadata_is_refused() {
     paths.push(site.stored("revoked.json"));
     for path in paths {
         let good = fs::read(&path).unwrap();
-        // What kind of metadata it says to be is not read: that decides what asks for it.
+        // The type of metadata is not checked, since the client knows which file it requested.
         let text = String::from_utf8(good.clone()).unwrap();
         let kind = text.find("\"_type\": \"").map_or(0..0, |at| at + 10..at + 20);
         let positions = (0..good.len()).step_by(11).chain([good.len() - 2]);
@@ -82,7 +83,7 @@ async fn older_metadata_that_is_served_again_is_refused() {
     let error = site.open("known").await.unwrap_err();
     assert_eq!(error.code(), "rollback_detected", "{error}");
     assert_eq!(site.refused("fresh").await, "opened", "who never saw the newer one cannot know");
-    // An older snapshot under a newer timestamp, which whoever has the timestamp's key can make.
+    // An older snapshot under a newer timestamp, which anyone with the timestamp's key can create.
     site.copy("new", "r");
     let old_snapshot = fs::read(
         site.path("old/metadata")
@@ -104,7 +105,8 @@ async fn an_older_root_that_is_served_again_brings_its_keys_back_for_nobody() {
     site.ok(&["rotate", "r", "timestamp"]);
     site.open("known").await.unwrap();
     site.copy("old", "r");
-    // The old timestamp is signed by a key that was replaced; beginning at the configured root, it would be good.
+    // The old timestamp is signed with a replaced key. It would be valid for a client that starts with the
+    // configured root.
     assert_eq!(site.refused("known").await, "signature_invalid");
     assert_eq!(site.refused("fresh").await, "opened");
 }
@@ -126,7 +128,7 @@ async fn what_is_known_survives_and_is_tidy() {
     let error = site.open("known").await.unwrap_err();
     assert_eq!(error.code(), "registry_datastore");
     assert!(error.to_string().contains("remove it to begin again"), "{error}");
-    // Another root of trust begins again by itself.
+    // A new root of trust resets the state automatically.
     let other = Site::new();
     fs::remove_file(site.path("known/trusted-root.json")).unwrap();
     site.open("known").await.unwrap();

@@ -1,4 +1,4 @@
-//! Copies: over HTTP, by hand to where there is no network, and brought up to date.
+//! Copies: over HTTP, by hand to a place without a network, and updated.
 
 use std::fs;
 
@@ -22,7 +22,7 @@ async fn a_copy_is_the_same_bytes_and_follows() {
         assert!(said.contains("1 packages were fetched"), "{said}");
         same_newest(&site);
     }
-    // To where there is no network: the folder is all it takes.
+    // For a place without a network, the folder is enough.
     drop(served);
     site.copy("copy", "stick");
     fs::remove_dir_all(site.path("r")).unwrap();
@@ -34,7 +34,7 @@ async fn a_copy_is_the_same_bytes_and_follows() {
     site.ok(&["verify", "stick"]);
 }
 
-/// Everything that the copy has, the registry has in the same bytes.
+/// Checks that every file of the copy has the same bytes in the registry.
 fn same_newest(site: &Site) {
     for folder in ["metadata", "targets"] {
         for path in files(&site.path("copy").join(folder)) {
@@ -60,7 +60,7 @@ async fn what_is_not_as_it_was_signed_is_not_copied() {
     assert_eq!(copy.entries().len(), 1, "the copy is as it was");
     fs::write(&stored, good).unwrap();
     site.ok(&["mirror", "r", "copy"]);
-    // A registry of another root is no update.
+    // A registry with another root is not an update.
     let other = Site::new();
     assert!(site.fails(&["mirror", other.path("r").to_str().unwrap(), "copy"]).contains("signature_invalid"));
 }

@@ -1,10 +1,10 @@
-//! Publishing in two hands: neither the publisher nor the operator has the other's keys.
+//! Publishing in two steps: neither the publisher nor the operator has the other's keys.
 
 use std::fs;
 
 use crate::site::{Site, fetch, files};
 
-/// A site on which `both`, whose two keys are elsewhere, publishes `shared`; and a copy of it.
+/// Returns a site on which `both`, whose two keys are stored elsewhere, publishes `shared`, with a copy of it.
 fn introduced() -> Site {
     let site = Site::new();
     let ids = ["one.pem", "two.pem"].map(|key| {
@@ -41,7 +41,7 @@ async fn a_proposal_is_published_as_it_was_signed() {
     let publisher = &registry.entries()[0].publisher;
     assert_eq!((publisher.name.as_str(), publisher.keys.len(), publisher.threshold), ("both", 2, 2));
     fetch(&site, &registry, "shared").await.unwrap();
-    // The next one builds on it; the same one again does not.
+    // The next proposal builds on it; the same one is rejected.
     assert!(site.fails(&["accept", "r", "second"]).contains("make it of a copy of today"));
     site.copy("r", "copy");
     propose(&site, "third", "1.1.0", "x");
@@ -61,7 +61,7 @@ async fn what_was_not_signed_is_not_published() {
     let archive =
         files(&site.path("second")).into_iter().find(|path| path.to_str().unwrap().ends_with(".tbx"));
     let archive = archive.unwrap();
-    // Another package in its place, none, and a list that was edited.
+    // Another package in its place, a missing one, and an edited list.
     fs::copy(site.pack("shared", "1.0.0", "other"), &archive).unwrap();
     assert!(site.fails(&["accept", "r", "second"]).contains("entry_differs"));
     fs::remove_file(&archive).unwrap();
@@ -71,7 +71,7 @@ async fn what_was_not_signed_is_not_published() {
     let text = fs::read_to_string(&role).unwrap();
     fs::write(&role, text.replace("\"abi\": 1", "\"abi\": 0")).unwrap();
     assert!(site.fails(&["accept", "r", "second"]).contains("signature_invalid"));
-    // A name that belongs to somebody else.
+    // A name that belongs to another publisher.
     let archive = site.pack("notes", "9.0.0", "x");
     let arguments =
         ["--publisher", "both", "--publisher-key", "one.pem", "--publisher-key", "two.pem", "--copy", "copy"];

@@ -1,4 +1,4 @@
-//! A web server over a registry's folder that misbehaves for some files. It is written by hand, since no good server would do this.
+//! A hand-written web server for a registry's folder that misbehaves for some files.
 
 use std::{
     fs,
@@ -9,36 +9,37 @@ use std::{
     time::Duration,
 };
 
-/// What it does with the files that it misbehaves for.
+/// What the server does for the files for which it misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Behaviour {
-    /// As a good server.
+    /// Serves the file correctly.
     Serve,
-    /// Takes the request and never answers.
+    /// Accepts the request and never responds.
     Silent,
-    /// Sends a byte now and then: always in time, never done.
+    /// Sends a byte now and then: never times out, never finishes.
     Drip,
-    /// Sends half of it and hangs up.
+    /// Sends half of the file and closes the connection.
     Partial,
-    /// Answers with this status.
+    /// Responds with this status.
     Status(u16),
-    /// Sends to another server, which has the file.
+    /// Redirects to another server, which has the file.
     RedirectElsewhere,
-    /// Sends to another path of its own, which serves the file.
+    /// Redirects to another path on the same server, which serves the file.
     RedirectWithin,
-    /// Sends to itself.
+    /// Redirects to itself.
     RedirectForEver,
-    /// Sends more and more.
+    /// Sends data without end.
     Endless,
 }
 
-/// The server; it serves until the test's process ends, but for the one that is called `none`.
+/// The server. It runs until the test process ends, unless the ending is `none`.
 pub(crate) struct Misbehaving {
     pub(crate) url: String,
 }
 
 impl Misbehaving {
-    /// Serves `folder`, and misbehaves for files whose path ends so. One that is to end with `none` is gone at once.
+    /// Serves `folder`, and misbehaves for files whose path has this ending. With the ending `none`, it stops at
+    /// once.
     pub(crate) fn new(folder: &Path, ending: &str, behaviour: Behaviour) -> Misbehaving {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -53,7 +54,7 @@ impl Misbehaving {
 fn serve(listener: &TcpListener, folder: &Path, ending: &str, behaviour: Behaviour) {
     for stream in listener.incoming() {
         let (folder, ending) = (folder.to_owned(), ending.to_owned());
-        // A client that hangs up early is none of the server's business.
+        // A client may close the connection early.
         thread::spawn(move || drop(answer(stream.unwrap(), &folder, &ending, behaviour)));
     }
 }
@@ -110,7 +111,7 @@ fn file_of(folder: &Path, path: &str) -> PathBuf {
     folder.join(path.trim_start_matches("/elsewhere").trim_start_matches('/'))
 }
 
-/// Sends `bytes` every tenth of a second until the client is gone.
+/// Sends `bytes` every tenth of a second until the client disconnects.
 fn wait_until_hung_up(stream: &mut TcpStream, bytes: &[u8]) {
     stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let mut byte = [0];

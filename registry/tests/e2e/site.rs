@@ -1,4 +1,4 @@
-//! A registry of its own for each test, changed by the real tool, and the client's side of it.
+//! A separate registry for each test, changed by the real tool, and the client's side of it.
 
 use std::{
     fs,
@@ -11,14 +11,14 @@ use tempfile::TempDir;
 use tinybase_package::archive;
 use tinybase_registry::{Limits, Location, Registry, RegistryError, Source};
 
-/// A folder with a registry `r`, its keys in `r-keys`, and what a client knows in `known`.
+/// A folder with a registry `r`, its keys in `r-keys`, and the client's state in `known`.
 pub(crate) struct Site {
     folder: TempDir,
-    /// The root of trust that the registry began with.
+    /// The registry's first root of trust.
     pub(crate) root: Vec<u8>,
 }
 
-/// The tool's `serve`, ended with this.
+/// The running `serve` command, stopped on drop.
 pub(crate) struct Served {
     child: Child,
     pub(crate) url: String,
@@ -32,12 +32,12 @@ impl Drop for Served {
 }
 
 impl Site {
-    /// A registry in which `acme` publishes `notes` and `chat`, and `evil` publishes `evil`.
+    /// Creates a registry in which `acme` publishes `notes` and `chat`, and `evil` publishes `evil`.
     pub(crate) fn new() -> Site {
         Site::with(&[])
     }
 
-    /// The same, made with more arguments for `init`.
+    /// Creates the same registry, with more arguments for `init`.
     pub(crate) fn with(init: &[&str]) -> Site {
         let mut site = Site { folder: tempfile::tempdir().unwrap(), root: Vec::new() };
         site.ok(&[&["init", "r"], init].concat());
@@ -61,7 +61,7 @@ impl Site {
         self.command(arguments).output().unwrap()
     }
 
-    /// Runs the tool where no file may be larger, which does to it what a full disk does.
+    /// Runs the tool with a limit on the size of files, which has the same effect as a full disk.
     pub(crate) fn tool_on_full_disk(&self, kilobytes: u32, arguments: &[&str]) -> Output {
         let script = format!("trap '' XFSZ; ulimit -f {kilobytes}; exec \"$0\" \"$@\"");
         let mut command = Command::new("bash");
@@ -69,14 +69,14 @@ impl Site {
         command.current_dir(self.folder.path()).output().unwrap()
     }
 
-    /// Runs the tool, which must succeed. Answers what it printed.
+    /// Runs the tool, which must succeed. Returns its output.
     pub(crate) fn ok(&self, arguments: &[&str]) -> String {
         let output = self.tool(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Runs the tool, which must fail with one line. Answers that.
+    /// Runs the tool, which must fail with one line. Returns the line.
     pub(crate) fn fails(&self, arguments: &[&str]) -> String {
         let output = self.tool(arguments);
         let line = String::from_utf8(output.stderr).unwrap();
@@ -84,7 +84,7 @@ impl Site {
         line
     }
 
-    /// Packs an extension whose library has this content. Answers the archive.
+    /// Packs an extension whose library has this content. Returns the archive.
     pub(crate) fn pack(&self, name: &str, version: &str, content: &str) -> PathBuf {
         let folder = self.path(&format!("source-{name}-{version}-{}", content.len()));
         fs::create_dir_all(&folder).unwrap();
@@ -92,13 +92,13 @@ impl Site {
             "name = \"{name}\"\nversion = \"{version}\"\nabi = 1\nhost = \">=0.1.0\"\ndescription = \"Of {name}\"\n\
              capabilities = [\"database\"]\n[dependencies]\ncollections = \"^1\"\n"
         );
-        // A library holds the manifest that it was built with.
+        // A library contains the manifest it was built with.
         fs::write(folder.join(format!("libtinybase_{name}.so")), format!("{content}{manifest}")).unwrap();
         fs::write(folder.join("extension.toml"), manifest).unwrap();
         archive::pack(&folder, archive::HOST_TARGET, self.folder.path()).unwrap()
     }
 
-    /// Packs an extension whose library was built with another manifest, for another target than this one's.
+    /// Packs an extension whose library was built with another manifest, for another target.
     pub(crate) fn pack_foreign(&self, name: &str, version: &str) -> PathBuf {
         let folder = self.path(&format!("foreign-{name}-{version}"));
         fs::create_dir_all(&folder).unwrap();
@@ -108,7 +108,7 @@ impl Site {
         archive::pack(&folder, "riscv64gc-unknown-linux-gnu", self.folder.path()).unwrap()
     }
 
-    /// Packs and publishes.
+    /// Packs and publishes an extension.
     pub(crate) fn publish(&self, name: &str, version: &str) {
         let archive = self.pack(name, version, "the bytes of a library");
         self.ok(&["publish", "r", archive.to_str().unwrap()]);
@@ -123,7 +123,7 @@ impl Site {
         Served { child, url }
     }
 
-    /// The registry as a client configures it, in its folder or elsewhere.
+    /// Returns the registry as a client configures it, in its folder or elsewhere.
     pub(crate) fn source(&self, location: &str) -> Source {
         let location = match Location::parse(location).unwrap() {
             Location::Path(path) => Location::Path(self.path(path.to_str().unwrap())),
@@ -132,12 +132,12 @@ impl Site {
         Source { name: "test".to_owned(), location, root: self.root.clone(), allow_expired: false }
     }
 
-    /// Opens the registry's folder, remembering what it was in `known`.
+    /// Opens the registry's folder, and stores the client's state in `known`.
     pub(crate) async fn open(&self, known: &str) -> Result<Registry, RegistryError> {
         Registry::open(&self.source("r"), &self.path(known), &Limits::default()).await
     }
 
-    /// The code of what opening the folder is refused with.
+    /// Returns the error code of opening the folder.
     pub(crate) async fn refused(&self, known: &str) -> &'static str {
         match self.open(known).await {
             Ok(_) => "opened",
@@ -145,14 +145,14 @@ impl Site {
         }
     }
 
-    /// A copy of the registry's folder, made or put back.
+    /// Copies the registry's folder, or restores it.
     pub(crate) fn copy(&self, from: &str, to: &str) {
         let (from, to) = (self.path(from), self.path(to));
         let _ = fs::remove_dir_all(&to);
         copy_folder(&from, &to);
     }
 
-    /// The file below `targets/` of the only archive with this in its name.
+    /// Returns the file in `targets/` of the only archive with `part` in its name.
     pub(crate) fn stored(&self, part: &str) -> PathBuf {
         let mut found = files(&self.path("r/targets"));
         found.retain(|path| path.to_str().unwrap().contains(part));
@@ -161,7 +161,7 @@ impl Site {
     }
 }
 
-/// Copies a folder with everything in it.
+/// Copies a folder recursively.
 pub(crate) fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -175,14 +175,14 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-/// The files of a folder, in order.
+/// Returns the files of a folder, in order.
 pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files
 }
 
-/// Fetches the only entry of a name into a fresh folder of the site; nothing may be left there where that is refused.
+/// Fetches the only entry of a name into a new folder of the site. After an error, nothing may be left there.
 pub(crate) async fn fetch(site: &Site, registry: &Registry, name: &str) -> Result<PathBuf, RegistryError> {
     let entry = registry.entries().iter().find(|entry| entry.listing.name == name).unwrap();
     let into = tempfile::tempdir_in(site.path("")).unwrap();

@@ -1,4 +1,4 @@
-//! The tool's commands as a person meets them: what they print, and what they refuse.
+//! The tool's commands as users see them: their output and their errors.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -77,7 +77,7 @@ fn what_is_packed_by_the_tool_is_what_the_library_packs() {
     assert!(site.fails(&["pack", "r-keys"]).contains("archive_package_invalid"));
 }
 
-/// A limit on the size of files does what a full disk does, to this process alone.
+/// A limit on the size of files simulates a full disk for this process only.
 #[test]
 fn a_full_disk_leaves_the_registry_as_it_was() {
     let site = Site::new();

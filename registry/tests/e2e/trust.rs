@@ -1,4 +1,4 @@
-//! Who may sign what: roles, thresholds, rotated keys, and publishers that change.
+//! Who may sign what: roles, thresholds, rotated keys, and changed publishers.
 
 use std::{collections::BTreeSet, fs};
 
@@ -6,7 +6,7 @@ use semver::Version;
 use tinybase_package::archive;
 use tinybase_registry::{
     Registry, RegistryError,
-    resolver::{Catalogue, Locked, Request, Wanted, World, resolve},
+    resolver::{Catalogue, Locked, Request, ResolverInput, Wanted, resolve},
 };
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     site::{Site, files},
 };
 
-/// Opens as somebody who has never seen the registry.
+/// Opens the registry as a new client.
 async fn open_fresh(site: &Site) -> Result<Registry, RegistryError> {
     let known = tempfile::tempdir().unwrap();
     site.open(known.path().to_str().unwrap()).await
@@ -31,7 +31,7 @@ async fn a_package_that_the_wrong_role_lists_is_refused() {
     site.publish("evil", "0.1.0");
     site.copy("r", "good");
     let acme = newest(&site, "acme").1["signed"]["targets"].clone();
-    // The same package, which acme lists as well; then another version of it.
+    // The package that acme lists too, then another version of it.
     let name = format!("notes-0.1.0-{}.tbx", archive::HOST_TARGET);
     let higher = name.replace("0.1.0", "9.0.0");
     for as_name in [&name, &higher] {
@@ -41,11 +41,11 @@ async fn a_package_that_the_wrong_role_lists_is_refused() {
         });
         assert_eq!(refused(&site).await, "wrong_role", "{as_name}");
     }
-    // The registry's own role publishes nothing.
+    // The registry's own role must not publish.
     site.copy("good", "r");
     forge(&site, "targets", "r-keys/targets.pem", |role| role["targets"][&higher] = acme[&name].clone());
     assert_eq!(refused(&site).await, "wrong_role");
-    // acme's role by evil's key.
+    // acme's role signed with evil's key.
     site.copy("good", "r");
     forge(&site, "acme", "r-keys/publishers/evil.pem", |role| role["targets"][&higher] = acme[&name].clone());
     assert_eq!(refused(&site).await, "signature_invalid");
@@ -74,7 +74,7 @@ async fn delegations_that_no_tool_makes_are_refused() {
     site.copy("good", "r");
     forge(&site, "evil", "r-keys/publishers/evil.pem", |role| role["delegations"] = delegations);
     assert_ne!(refused(&site).await, "opened", "a publisher does not delegate");
-    // What says nothing that this version understands is left out and named.
+    // Entries that this version cannot interpret are left out and reported.
     site.copy("good", "r");
     forge(&site, "acme", "r-keys/publishers/acme.pem", |role| {
         for target in role["targets"].as_object_mut().unwrap().values_mut() {
@@ -99,7 +99,7 @@ async fn rotated_keys_are_followed_from_the_first_root() {
         assert_eq!(registry.entries().len(), 2, "{known}");
     }
     assert_eq!(newest(&site, "root").0, 6);
-    // The keys that were replaced sign no more.
+    // Replaced keys can no longer sign.
     let old: BTreeSet<_> = ["r-keys/root", "r-keys"].map(|folder| site.path(folder)).into();
     assert!(old.iter().all(|folder| folder.exists()));
     fs::rename(site.path("r-keys/timestamp-2.pem"), site.path("timestamp-2")).unwrap();
@@ -151,7 +151,7 @@ async fn a_publisher_with_a_threshold_signs_with_enough_keys() {
 }
 
 fn resolved(registry: &Registry, locked: Option<Locked>, accepted: bool) -> String {
-    let world = World {
+    let input = ResolverInput {
         installed: Vec::new(),
         locked: locked.into_iter().collect(),
         registries: vec![Catalogue::from(registry)],
@@ -162,13 +162,13 @@ fn resolved(registry: &Registry, locked: Option<Locked>, accepted: bool) -> Stri
     let wanted =
         Wanted { name: "chat".to_owned(), requirement: "*".parse().unwrap(), upgrade: true, local: None };
     let accepted_publishers = accepted.then(|| "chat".to_owned()).into_iter().collect();
-    match resolve(&Request { wanted: vec![wanted], accepted_publishers }, &world) {
+    match resolve(&Request { wanted: vec![wanted], accepted_publishers }, &input) {
         Ok(plan) => plan.steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         Err(conflict) => conflict.code().to_owned(),
     }
 }
 
-/// An extension without dependencies.
+/// Publishes an extension without dependencies.
 fn publish_chat(site: &Site, version: &str) {
     let folder = site.path(&format!("chat-{version}"));
     fs::create_dir_all(&folder).unwrap();

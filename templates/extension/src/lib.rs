@@ -35,7 +35,7 @@ impl Plugin for {{Type}} {
 impl {{Type}} {
     async fn list(self: Arc<Self>, _request: Request) -> Result<Response> {
         let sql = "SELECT name, visited_at FROM {{name}}_visits ORDER BY id DESC LIMIT 100";
-        let rows = self.database.query(Cost::Short, sql, &[]).await?;
+        let rows = self.database.query(ReadHint::Indexed, sql, &[]).await?;
         let mut visits = Vec::with_capacity(rows.len());
         for row in &rows {
             visits.push(json!({"name": row.text(0)?, "visited_at": row.text(1)?}));

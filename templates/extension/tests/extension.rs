@@ -1,4 +1,4 @@
-//! The extension on a test host: real SQL and migrations, no server.
+//! Tests of the extension on a test host: real SQL and migrations, no server.
 
 use tinybase_{{name}}::{{Type}};
 use tinybase_plugin_api::{prelude::*, testkit::TestHost};

@@ -1,5 +1,5 @@
-//! A PostgreSQL server of its own: made, started, stopped and started again. It ends with its owner, however that
-//! ends, and never leaves its folder behind for longer than until the next one is made.
+//! A temporary PostgreSQL server: created, started, stopped and restarted. It always ends with its owner. If its folder
+//! is left behind, the next cluster removes it.
 
 use std::{
     env,
@@ -24,18 +24,18 @@ use crate::{install::Installation, random};
 
 /// The superuser of every cluster.
 const USER: &str = "tinybase_tests";
-/// How long the server may take to come up or to go down.
+/// How long the server may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a port may turn out to be taken.
+/// How many taken ports are tolerated.
 const PORTS_TRIED_MAX: u32 = 20;
-/// Below the ports that the system gives to outgoing connections: while the server is down, a client that tries again
-/// must not be given this very port and so connect to itself.
+/// Below the ephemeral ports for outgoing connections: while the server is down, a reconnecting client must not get
+/// this port as its own and so connect to itself.
 const PORTS: Range<u16> = 20_000..32_000;
-/// What a cluster's folder begins with.
+/// The prefix of a cluster's folder.
 const FOLDER: &str = "tinybase-postgres-";
 
-/// How the server runs: nothing outlives the machine's crash, and nothing of time or dates is as it is on the machine
-/// of whoever wrote a query that depends on it.
+/// The server's settings: data need not survive a crash of the machine, and times and dates differ from the usual
+/// settings, to find queries that depend on them.
 const SETTINGS: [&str; 11] = [
     "listen_addresses=127.0.0.1",
     "max_connections=300",
@@ -50,11 +50,11 @@ const SETTINGS: [&str; 11] = [
     "cluster_name=tinybase-tests",
 ];
 
-/// A server in a temporary folder, on a port of this machine alone. It is stopped and removed with this.
+/// A server in a temporary folder, on a local port. It is stopped and removed on drop.
 pub struct Cluster {
     installation: Installation,
     folder: PathBuf,
-    /// The folder, held for as long as it is used.
+    /// The lock on the folder while it is in use.
     _lock: File,
     port: u16,
     password: String,
@@ -69,15 +69,15 @@ struct Running {
 }
 
 impl Cluster {
-    /// Makes a cluster and starts its server, and installs PostgreSQL before where it is missing.
+    /// Creates a cluster and starts its server. Installs PostgreSQL first if it is missing.
     ///
     /// # Errors
-    /// What to install; what PostgreSQL's programs say; that the server does not come up in time.
+    /// What to install; the errors of PostgreSQL's programs; a timeout of the server's start.
     pub fn start() -> io::Result<Cluster> {
         Cluster::start_with(&[])
     }
 
-    /// The same with settings of the server's, `name=value`, in the place of those for tests.
+    /// Like [`Cluster::start`], with server settings `name=value` that override those for tests.
     ///
     /// # Errors
     /// As [`Cluster::start`].
@@ -85,8 +85,8 @@ impl Cluster {
         Cluster::start_with_files(settings, &[])
     }
 
-    /// The same with files in the folder of its data, by their names, which only its user may read: those that settings
-    /// name, or in the place of those that every cluster has.
+    /// Like [`Cluster::start_with`], with files in the data folder, by name, which only its user may read: files named
+    /// in settings, or replacements of those that every cluster has.
     ///
     /// # Errors
     /// As [`Cluster::start`].
@@ -117,36 +117,36 @@ impl Cluster {
         ))
     }
 
-    /// Where everything of it lies.
+    /// Returns the folder with all files of the cluster.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The URL of the superuser, with the database `postgres`.
+    /// Returns the superuser's URL, with the database `postgres`.
     pub fn url(&self) -> String {
         format!("postgres://{USER}:{}@127.0.0.1:{}/postgres", self.password, self.port)
     }
 
-    /// Stops the server as its operator would, and removes everything.
+    /// Stops the server gracefully, and removes everything.
     ///
     /// # Errors
-    /// That it did not end in time; it was killed then.
+    /// A timeout, after which the server was killed.
     pub fn stop(mut self) -> io::Result<()> {
         self.end(Signal::INT)
     }
 
-    /// Stops the server at once, as a crash would: connections break, and the next start recovers. The data stay.
+    /// Stops the server immediately, like a crash: connections break, and the next start runs recovery. The data stays.
     ///
     /// # Errors
-    /// That it did not end in time; it was killed then.
+    /// A timeout, after which the server was killed.
     pub fn stop_now(&mut self) -> io::Result<()> {
         self.end(Signal::QUIT)
     }
 
-    /// Starts the server again, on the same port with the same data, and waits until it answers.
+    /// Starts the server again, on the same port with the same data, and waits until it responds.
     ///
     /// # Errors
-    /// That the port was taken meanwhile, or what the server says.
+    /// A port that was taken meanwhile, or the server's error.
     pub fn start_again(&mut self) -> io::Result<()> {
         if self.server.is_some() || self.launch()? {
             return Ok(());
@@ -154,7 +154,7 @@ impl Cluster {
         Err(io::Error::new(io::ErrorKind::AddrInUse, format!("port {} was taken meanwhile", self.port)))
     }
 
-    /// Makes the cluster's files.
+    /// Creates the cluster's files.
     fn initialise(&self) -> io::Result<()> {
         let secret = self.folder.join("password");
         self.write(&secret, &self.password)?;
@@ -172,7 +172,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Writes a file that the server's user alone may read.
+    /// Writes a file that only the server's user may read.
     fn write(&self, path: &Path, content: &str) -> io::Result<()> {
         fs::write(path, content)?;
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
@@ -182,17 +182,18 @@ impl Cluster {
         }
     }
 
-    /// Starts the server and waits until it answers; `false` where its port is taken.
+    /// Starts the server and waits until it responds; returns `false` if its port is taken.
     fn launch(&mut self) -> io::Result<bool> {
         let log = self.folder.join("log");
         let out = File::create(&log)?;
         let mut command = guarded(&self.installation, "postgres");
         command.arg("-D").arg(self.data()).args(["-p", &self.port.to_string(), "-k"]).arg(&self.folder);
-        // Of two values of one setting, the server takes the later.
+        // The server uses the last value of a setting.
         for setting in SETTINGS.iter().chain(&self.settings) {
             command.args(["-c", setting]);
         }
-        // A group of its own: Ctrl-C is for the command that uses the server, whose end then ends the server.
+        // A separate process group: Ctrl-C is for the command that uses the server. When that command ends, it stops
+        // the server.
         command.process_group(0).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
         self.as_its_user(&mut command);
         let running = spawn(command)?;
@@ -220,7 +221,7 @@ impl Cluster {
         }
     }
 
-    /// Ends the server by `signal`, and by force where that takes too long.
+    /// Ends the server by `signal`, or kills it after a timeout.
     fn end(&mut self, signal: Signal) -> io::Result<()> {
         let Some(running) = self.server.take() else { return Ok(()) };
         // It may have ended by itself.
@@ -228,7 +229,7 @@ impl Cluster {
         if running.ended.recv_timeout(PATIENCE).is_ok() {
             return Ok(());
         }
-        // The processes of its connections end by themselves where it is gone.
+        // The processes of its connections end by themselves when it is gone.
         let _ = kill_process(running.pid, Signal::KILL);
         let _ = running.ended.recv_timeout(PATIENCE);
         Err(io::Error::other(format!("postgres did not end in {} s", PATIENCE.as_secs())))
@@ -249,13 +250,13 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Whoever wants to know calls `stop`.
+        // Callers who need the result call `stop`.
         let _ = self.end(Signal::INT);
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// A program that the system ends when the thread that starts it does, however that happens.
+/// Returns a program that the system kills when the thread that starts it ends for any reason.
 fn guarded(installation: &Installation, program: &str) -> Command {
     let setpriv = Path::new("/usr/bin/setpriv");
     if !setpriv.exists() {
@@ -266,8 +267,8 @@ fn guarded(installation: &Installation, program: &str) -> Command {
     command
 }
 
-/// Starts the process from a thread of its own that lives as long as it: the system watches that thread, while the
-/// caller's may be one of a pool.
+/// Starts the process from a separate thread that lives as long as the process: the system watches that thread, and the
+/// caller's thread may belong to a pool.
 fn spawn(mut command: Command) -> io::Result<Running> {
     let (started, start) = sync_channel(1);
     let (sender, ended) = sync_channel(1);
@@ -277,7 +278,7 @@ fn spawn(mut command: Command) -> io::Result<Running> {
             Ok(child) => (Ok(child.id()), Some(child)),
             Err(error) => (Err(error), None),
         };
-        // Whoever went away meanwhile needs no answer.
+        // The receiver may be gone already.
         let _ = started.send(told);
         if let Some(mut child) = child {
             let _ = sender.send(child.wait());
@@ -289,7 +290,8 @@ fn spawn(mut command: Command) -> io::Result<Running> {
     Ok(Running { pid, ended })
 }
 
-/// Whether the server with this id takes connections, as it notes for `pg_ctl` in the eighth line of this file.
+/// Returns whether the server with this process id accepts connections, according to the eighth line of this file,
+/// which it writes for `pg_ctl`.
 fn is_ready(data: &Path, pid: Pid) -> bool {
     let Ok(noted) = fs::read_to_string(data.join("postmaster.pid")) else { return false };
     let mut lines = noted.lines();
@@ -301,7 +303,7 @@ fn is_free(port: u16) -> bool {
     TcpListener::bind(("127.0.0.1", port)).is_ok()
 }
 
-/// A folder that is found by its name only once it is held.
+/// Creates a folder that only gets its final name once it is locked.
 fn make_folder() -> io::Result<(PathBuf, File)> {
     let word = random::word()?;
     let (unnamed, folder) =
@@ -313,7 +315,7 @@ fn make_folder() -> io::Result<(PathBuf, File)> {
     Ok((folder, lock))
 }
 
-/// Removes what owners left that were killed: nobody holds it.
+/// Removes the folders of killed owners, which are not locked.
 fn remove_abandoned() {
     let entries = fs::read_dir(env::temp_dir()).into_iter().flatten().filter_map(Result::ok);
     for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(FOLDER)) {

@@ -1,4 +1,4 @@
-//! A database of its own on a running server, dropped with its owner. It never touches another one.
+//! A temporary database on a running server, dropped with its owner. It never touches another one.
 
 use std::{io, process::Command, sync::OnceLock};
 
@@ -7,7 +7,7 @@ use crate::{
     random,
 };
 
-/// A database with a name of its own. It is dropped with this, whoever still uses it.
+/// A database with a unique name. It is dropped with this value, even if it is in use.
 #[derive(Debug)]
 pub struct Database {
     server: String,
@@ -15,36 +15,36 @@ pub struct Database {
 }
 
 impl Database {
-    /// Makes a database on the server that `server` names, the URL of a superuser.
+    /// Creates a database on a server; `server` is the URL of a superuser.
     ///
     /// # Errors
-    /// What `psql` says.
+    /// The errors of `psql`.
     pub fn create(server: &str) -> io::Result<Database> {
         let name = format!("test_{}", random::word()?);
         psql(server, &format!("CREATE DATABASE {name} TEMPLATE template0"))?;
         Ok(Database { server: server.to_owned(), name })
     }
 
-    /// Another database with the same content. Nobody may be connected to this one meanwhile; the server waits some seconds
-    /// for those who are about to go.
+    /// Creates another database with the same content. There must be no connections to this one meanwhile; the server
+    /// waits some seconds for closing ones.
     ///
     /// # Errors
-    /// What `psql` says.
+    /// The errors of `psql`.
     pub fn copied(&self) -> io::Result<Database> {
         let name = format!("test_{}", random::word()?);
         psql(&self.server, &format!("CREATE DATABASE {name} TEMPLATE {}", self.name))?;
         Ok(Database { server: self.server.clone(), name })
     }
 
-    /// The database's own URL.
+    /// Returns the database's URL.
     pub fn url(&self) -> String {
         with_database(&self.server, &self.name)
     }
 
-    /// Runs a script in this database; answers what [`psql`] does.
+    /// Runs a script in this database and returns the output of [`psql`].
     ///
     /// # Errors
-    /// What `psql` says.
+    /// The errors of `psql`.
     pub fn run(&self, script: &str) -> io::Result<String> {
         psql(&self.url(), script)
     }
@@ -54,7 +54,7 @@ impl Drop for Database {
     fn drop(&mut self) {
         // The server may be gone already, and the database with it.
         let _ = psql(&self.server, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
-        // The roles of extensions belong to the server; one that owns something in a copy of the database stays.
+        // The roles of extensions belong to the server. A role that owns something in a copy of the database stays.
         let roles = format!(
             "DO $$ DECLARE one RECORD; BEGIN FOR one IN SELECT rolname FROM pg_roles WHERE starts_with(rolname, \
              'tb_' || substr(md5('{}'), 1, 12) || '_') LOOP EXECUTE format('DROP ROLE %I', one.rolname); END LOOP; END $$",
@@ -64,10 +64,10 @@ impl Drop for Database {
     }
 }
 
-/// Runs statements by PostgreSQL's own client. Answers the rows, one a line, with `|` between their values.
+/// Runs statements in PostgreSQL's own client. Returns the rows, one per line, with `|` between their values.
 ///
 /// # Errors
-/// What `psql` says, at the first statement that fails.
+/// The error of `psql` at the first failing statement.
 pub fn psql(url: &str, script: &str) -> io::Result<String> {
     static PROGRAM: OnceLock<std::path::PathBuf> = OnceLock::new();
     let program = PROGRAM.get_or_init(|| find().map_or_else(|| "psql".into(), |folder| folder.join("psql")));
@@ -76,7 +76,7 @@ pub fn psql(url: &str, script: &str) -> io::Result<String> {
     let (url, password) = without_password(url);
     command.args(options).args(["--dbname", &url, "--command", script]).env("PGCONNECT_TIMEOUT", "10");
     if let Some(password) = password {
-        // By the environment, so that it shows in no list of processes.
+        // Passed in the environment, so that no process list shows it.
         command.env("PGPASSWORD", password);
     }
     let output = command.output()?;
@@ -86,7 +86,7 @@ pub fn psql(url: &str, script: &str) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }
 
-/// `postgres://user:password@host:port/other?options`, with another database.
+/// Replaces the database in `postgres://user:password@host:port/other?options`.
 fn with_database(url: &str, name: &str) -> String {
     let (before, options) =
         url.split_once('?').map_or((url, None), |(before, options)| (before, Some(options)));
@@ -96,7 +96,7 @@ fn with_database(url: &str, name: &str) -> String {
     format!("{}/{name}{options}", &before[..end])
 }
 
-/// `postgres://user@host`, and the password that stood in it.
+/// Splits a URL into `postgres://user@host` and its password.
 fn without_password(url: &str) -> (String, Option<&str>) {
     let apart = || {
         let (scheme, rest) = url.split_once("://")?;

@@ -1,5 +1,5 @@
-//! Finds PostgreSQL's programs, and installs Debian's where they are missing and this process may. It never starts one
-//! of them, and never touches the server that Debian sets up beside its package.
+//! Finds PostgreSQL's programs, and installs Debian's if they are missing and this process may install them. It never
+//! starts one of them, and never touches the server that Debian's package sets up.
 
 use std::{
     env, fs, io,
@@ -9,26 +9,26 @@ use std::{
 
 use rustix::process::geteuid;
 
-/// Where Debian keeps every version that is installed.
+/// Debian's folder for all installed versions.
 const DEBIAN: &str = "/usr/lib/postgresql";
 
-/// The user that Debian's package makes. PostgreSQL refuses to run as root.
+/// The user created by Debian's package. PostgreSQL refuses to run as root.
 const SERVICE_USER: &str = "postgres";
 
-/// What there is to run PostgreSQL with.
+/// An installation of PostgreSQL.
 #[derive(Debug, Clone)]
 pub struct Installation {
     /// The folder with `initdb`, `postgres` and `psql`.
     pub programs: PathBuf,
-    /// User and group that the server runs as, where it may not be this process's.
+    /// The user and group of the server, if it must not run as this process's user.
     pub user: Option<(u32, u32)>,
 }
 
 impl Installation {
-    /// The programs of the newest version, and the user to run them as.
+    /// Returns the programs of the newest version, and the user to run them as.
     ///
     /// # Errors
-    /// What to install, where nothing is and this process may not install it.
+    /// What to install, if nothing is installed and this process may not install it.
     pub fn find_or_install() -> io::Result<Installation> {
         let programs = match find() {
             Some(programs) => programs,
@@ -41,13 +41,13 @@ impl Installation {
         Ok(Installation { programs, user })
     }
 
-    /// One of the programs, free of settings that the caller's environment has for it.
+    /// Returns one of the programs, without the caller's environment variables for it.
     pub(crate) fn command(&self, program: &str) -> Command {
         clean(Command::new(self.programs.join(program)))
     }
 }
 
-/// Takes away what of the environment would lead PostgreSQL's programs elsewhere.
+/// Removes environment variables that would redirect PostgreSQL's programs.
 pub(crate) fn clean(mut command: Command) -> Command {
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
         command.env_remove(name);
@@ -55,7 +55,7 @@ pub(crate) fn clean(mut command: Command) -> Command {
     command
 }
 
-/// The folder of the programs: the newest of Debian's versions, or where the search path has them.
+/// Returns the folder of the programs: the newest of Debian's versions, or the one in the search path.
 pub(crate) fn find() -> Option<PathBuf> {
     let versions = fs::read_dir(DEBIAN).into_iter().flatten().filter_map(Result::ok);
     let number = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
@@ -71,7 +71,7 @@ fn has_all(folder: &Path) -> bool {
     ["initdb", "postgres", "psql"].iter().all(|program| folder.join(program).is_file())
 }
 
-/// Installs Debian's package, as root on Debian alone.
+/// Installs Debian's package, only as root on Debian.
 #[allow(clippy::print_stdout, reason = "what is done to the machine is said")]
 fn install() -> io::Result<()> {
     let apt = Path::new("/usr/bin/apt-get");
@@ -94,7 +94,7 @@ fn install() -> io::Result<()> {
     Ok(())
 }
 
-/// A number of the service's user, by `id`.
+/// Returns a number of the service's user, by `id`.
 fn id(which: &str) -> io::Result<u32> {
     let output = Command::new("id").args([which, SERVICE_USER]).output()?;
     let number = String::from_utf8_lossy(&output.stdout).trim().parse();

@@ -1,5 +1,5 @@
-//! A real PostgreSQL for tests: a server of its own in a temporary folder, and a database of its own a test. It never
-//! touches a server that it did not start, nor a database that it did not make.
+//! A real PostgreSQL for tests: a server in a temporary folder, and one database per test. It never touches a server
+//! that it did not start, nor a database that it did not create.
 
 use std::{fs::OpenOptions, io::Write};
 
@@ -11,22 +11,22 @@ mod random;
 pub use cluster::Cluster;
 pub use database::{Database, psql};
 
-/// The variable that names a running server to tests: the URL of a superuser. Where it is unset, tests run on SQLite.
+/// The variable with the URL of a superuser of a running server for tests. If it is unset, tests run on SQLite.
 pub const URL_VARIABLE: &str = "TINYBASE_TEST_POSTGRES_URL";
 
-/// The server that tests are to run on, where there is one.
+/// Returns the server to run tests on, if there is one.
 pub fn server_url() -> Option<String> {
     std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty())
 }
 
-/// The variable that names a file in which each test leaves a line that is left out of a run on PostgreSQL.
+/// The variable with the path of a file to which each test skipped on PostgreSQL adds a line.
 pub const LEFT_OUT_VARIABLE: &str = "TINYBASE_TEST_LEFT_OUT";
 
-/// Whether the caller, a test about SQLite alone, is to be left out because the run is on PostgreSQL. Says so and why,
-/// where `cargo xtask test` counts it too.
+/// Returns whether to skip the caller, a test about SQLite alone, because the run is on PostgreSQL. Reports the skip
+/// with its reason, so that `cargo xtask test` counts it.
 ///
 /// # Panics
-/// When the file that [`LEFT_OUT_VARIABLE`] names cannot be written: the count would be wrong.
+/// When the file named by [`LEFT_OUT_VARIABLE`] cannot be written: the count would be wrong.
 #[allow(clippy::print_stdout, reason = "a test's output tells what it did")]
 pub fn sqlite_only(reason: &str) -> bool {
     let left_out = server_url().is_some();

@@ -1,17 +1,17 @@
-//! Names, passwords and ports that nobody else has. It never claims to be cryptography: what it guards lives for minutes
-//! and listens on this machine alone.
+//! Unique names, passwords and ports. They need no strong cryptography: what they protect lives for minutes and only
+//! listens on this machine.
 
 use std::{
     fs::File,
     io::{self, Read},
 };
 
-/// 128 bits of the system's randomness, as 32 hexadecimal digits.
+/// Returns 128 bits of the system's randomness, as 32 hexadecimal digits.
 pub(crate) fn word() -> io::Result<String> {
     Ok(format!("{:032x}", u128::from_le_bytes(bytes()?)))
 }
 
-/// A number of `range`.
+/// Returns a random number in `range`.
 pub(crate) fn port(range: std::ops::Range<u16>) -> io::Result<u16> {
     Ok(range.start + u16::from_le_bytes(bytes()?) % (range.end - range.start))
 }

@@ -1,4 +1,4 @@
-//! The server for tests against a real installation: that it starts, restarts, and ends with its owner.
+//! The test server on a real installation: it starts, restarts, and ends with its owner.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -20,7 +20,7 @@ fn answers(url: &str) -> bool {
 
 #[test]
 fn databases_are_apart_and_outlive_a_restart_and_end_with_their_owner() {
-    // A thread that ends does not take the server with it.
+    // The end of a thread does not end the server.
     let mut cluster = thread::spawn(|| Cluster::start().unwrap()).join().unwrap();
     let (one, other) = (Database::create(&cluster.url()).unwrap(), Database::create(&cluster.url()).unwrap());
     one.run("CREATE TABLE t (a TEXT); INSERT INTO t VALUES ('kept')").unwrap();
@@ -41,7 +41,7 @@ fn databases_are_apart_and_outlive_a_restart_and_end_with_their_owner() {
     assert!(!answers(&url));
 }
 
-/// Not a test of its own: what [`a_killed_owner_takes_its_server_along`] kills.
+/// Not a test by itself: the process killed by [`a_killed_owner_takes_its_server_along`].
 #[test]
 #[ignore = "started by another test as a process of its own"]
 #[allow(clippy::print_stdout, reason = "the other test reads it")]

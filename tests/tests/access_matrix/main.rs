@@ -1,6 +1,6 @@
-//! Who may call what: every mounted route called as everyone, and every access rule of collections, against the answers in
-//! `tests/access.matrix` and `tests/collection_rules.matrix`. A route or a rule without a row fails;
-//! `UPDATE_EXPECT=1` writes the rows again, to be read before they are believed.
+//! Who may call what: calls every mounted route as every person, and checks every access rule of collections, against
+//! the results in `tests/access.matrix` and `tests/collection_rules.matrix`. A route or a rule without a row fails;
+//! `UPDATE_EXPECT=1` rewrites the rows, which must then be reviewed.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -13,10 +13,10 @@ use matrix::Matrix;
 use people::{PEOPLE, World};
 use tinybase_tests::{Site, client::Client};
 
-/// The methods that an OpenAPI document may hold.
+/// The methods that an OpenAPI document may contain.
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
-/// Every mounted route, as the server itself tells: method and path, in the order of the paths.
+/// Returns every mounted route according to the server itself: method and path, ordered by path.
 fn routes(anyone: &Client) -> Vec<(&'static str, String)> {
     let document = anyone.get("/openapi.json").expect(200);
     let paths = document["paths"].as_object().unwrap();
@@ -33,7 +33,7 @@ fn routes(anyone: &Client) -> Vec<(&'static str, String)> {
     routes
 }
 
-/// What everyone is answered, in the order of [`PEOPLE`], each with a thing of their own.
+/// Returns every person's result, in the order of [`PEOPLE`]. Each call uses a separate object.
 fn answers(world: &mut World<'_>, method: &str, pattern: &str) -> Vec<String> {
     PEOPLE
         .map(|person| {
@@ -54,9 +54,9 @@ fn answers(world: &mut World<'_>, method: &str, pattern: &str) -> Vec<String> {
 #[test]
 fn every_route_answers_everyone_as_the_matrix_says() {
     let mut site = Site::new();
-    // Everyone signs in again and again; nobody's session ends for that.
+    // People sign in repeatedly; that must not end anybody's session.
     site.set("TINYBASE_AUTH_SESSIONS_PER_USER_MAX", "1000");
-    // The routes themselves, without what the document tells of each collection beside them.
+    // Only the routes themselves, without the paths of individual collections.
     site.set("TINYBASE_OPENAPI_DESCRIBED_MAX", "0");
     let server = site.serve();
     let mut world = World::new(&server);

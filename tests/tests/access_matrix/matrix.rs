@@ -1,16 +1,17 @@
-//! A table of answers as a text with a line a row, and its comparison with the one that is checked in. It asks nobody.
+//! A table of results as text with one line per row, and its comparison with the file in the repository. It sends no
+//! request.
 
 use std::{collections::BTreeSet, fs};
 
 use tinybase_tests::root;
 
-/// A table that is being filled.
+/// A table under construction.
 pub struct Matrix {
     lines: Vec<Vec<String>>,
 }
 
 impl Matrix {
-    /// A table with these columns behind the first.
+    /// Creates a table with these columns after the first.
     pub fn new(first: &str, columns: &[&str]) -> Matrix {
         let head =
             [format!("# {first}")].into_iter().chain(columns.iter().map(|column| (*column).to_owned()));
@@ -34,10 +35,10 @@ impl Matrix {
         self.lines.iter().map(line).collect()
     }
 
-    /// Holds it against the file, or writes the file where `UPDATE_EXPECT` is set.
+    /// Compares it with the file, or writes the file if `UPDATE_EXPECT` is set.
     ///
     /// # Panics
-    /// When they differ, with the lines that do.
+    /// When they differ, with the differing lines.
     pub fn compare(&self, path: &str) {
         let actual = self.text();
         let file = root().join(path);
@@ -45,7 +46,7 @@ impl Matrix {
             fs::write(&file, &actual).unwrap();
         }
         let expected = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{path}: {error}"));
-        // Lines are compared by their words: a longer name elsewhere moves the columns of all.
+        // Lines are compared by words: a longer name in one row changes the widths of all columns.
         let words = |text: &str| -> BTreeSet<String> {
             text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
         };

@@ -1,4 +1,4 @@
-//! Everyone who calls: a person of each role, and application tokens. It never decides what they may do.
+//! All callers: a person of each role, and application tokens. It never decides what they may do.
 
 use std::collections::HashMap;
 
@@ -9,13 +9,13 @@ use tinybase_tests::{
     site::{ADMIN_EMAIL, PASSWORD},
 };
 
-/// Everyone, in the order of the columns. `user` owns the records and sessions that are called for. `token` is an
-/// application token of the admin's that may do everything, `scoped` one that may read collections alone, `unscoped` one
+/// All callers, in the order of the columns. `user` owns the records and sessions used in the calls. `token` is an
+/// application token of the admin that may do everything, `scoped` one that may only read collections, `unscoped` one
 /// that may do nothing.
 pub const PEOPLE: [&str; 9] =
     ["nobody", "user", "other", "viewer", "editor", "admin", "token", "scoped", "unscoped"];
 
-/// A server with everyone signed in to it.
+/// A server with everybody signed in.
 pub struct World<'s> {
     /// The server.
     pub server: &'s Server,
@@ -24,7 +24,7 @@ pub struct World<'s> {
 }
 
 impl<'s> World<'s> {
-    /// Makes everyone, and the collection `things`, where each record is its owner's.
+    /// Creates everybody, and the collection `things`, in which each record belongs to its owner.
     pub fn new(server: &'s Server) -> World<'s> {
         let admin = server.admin();
         let mut world = World { server, clients: HashMap::new(), counter: 0 };
@@ -52,12 +52,12 @@ impl<'s> World<'s> {
         world
     }
 
-    /// The client of one of [`PEOPLE`].
+    /// Returns the client of one of [`PEOPLE`].
     pub fn person(&self, name: &str) -> &Client {
         &self.clients[name]
     }
 
-    /// A new session for a person whose last one may have ended.
+    /// Signs a person in again, since their last session may have ended.
     pub fn sign_in_again(&mut self, name: &'static str) {
         let email = match name {
             "nobody" | "token" | "scoped" | "unscoped" => return,
@@ -67,7 +67,7 @@ impl<'s> World<'s> {
         self.clients.insert(name, self.server.client().signed_in(&email));
     }
 
-    /// A collection whose records are their owners' alone.
+    /// Creates a collection whose records are only for their owners.
     pub fn add_collection(&self, name: &str) {
         let access =
             json!({"list": "owner", "read": "owner", "create": "auth", "update": "owner", "delete": "owner"});
@@ -79,19 +79,19 @@ impl<'s> World<'s> {
         self.person("admin").post("/api/collections", &collection).expect(201);
     }
 
-    /// A number that was not given before.
+    /// Returns a new number.
     pub fn next(&mut self) -> u32 {
         self.counter += 1;
         self.counter
     }
 }
 
-/// The email of a person.
+/// Returns the email of a person.
 pub fn email(name: &str) -> String {
     format!("{name}@example.com")
 }
 
-/// The id in an answer.
+/// Returns the id in a response.
 pub fn id_of(answer: &Json) -> String {
     answer["id"].as_str().unwrap().to_owned()
 }

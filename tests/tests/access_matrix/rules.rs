@@ -1,4 +1,4 @@
-//! The access rules of collections, each with every operation, as everyone. The records are `user`'s.
+//! The access rules of collections: each operation under each rule, as every person. The records belong to `user`.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use super::{
     people::{PEOPLE, World, id_of},
 };
 
-/// Each rule, by the name of its collection. The last is a filter that holds for one record in two.
+/// Each rule, with the name of its collection. The last is a filter that matches every second record.
 pub const RULES: [(&str, &str); 5] = [
     ("for_public", "public"),
     ("for_auth", "auth"),
@@ -16,7 +16,7 @@ pub const RULES: [(&str, &str); 5] = [
     ("for_filter", "title = \"shown\""),
 ];
 
-/// Records of `user`'s that each person finds, half of them shown.
+/// Records of `user` for lists, half of them `shown`.
 const RECORDS: usize = 4;
 
 /// Adds a row for every operation under this rule.
@@ -31,7 +31,7 @@ pub fn rows(world: &World<'_>, name: &str, rule: &str, matrix: &mut Matrix) {
     for number in 0..RECORDS {
         new(titles[number % 2]);
     }
-    // Of each title: one that is read, and one a person to be changed and one to be deleted.
+    // For each title: one record to read, and for each person one to change and one to delete.
     let read = titles.map(new);
     let mut changed = PEOPLE.map(|_| titles.map(new)).into_iter();
     let mut deleted = PEOPLE.map(|_| titles.map(new)).into_iter();

@@ -1,25 +1,25 @@
-//! What each route is called with: a fresh thing for every call, so that no call depends on the one before it. It knows
-//! every route; one that it does not know has no row.
+//! The parameters and bodies of each route: a fresh object for every call, so that no call depends on an earlier one.
+//! It knows every route; an unknown route gets no row.
 
 use serde_json::{Value as Json, json};
 use tinybase_tests::site::PASSWORD;
 
 use super::people::{World, email, id_of};
 
-/// A request, but for who sends it.
+/// A request without its sender.
 pub struct Subject {
     /// The path with its parameters filled in.
     pub path: String,
-    /// The body; empty where there is none.
+    /// The body; empty if there is none.
     pub body: String,
 }
 
-/// Whether the route may end the session that it is called with.
+/// Returns whether the route may end the caller's session.
 pub fn may_end_the_session(method: &str, pattern: &str) -> bool {
     method != "GET" && ["/logout", "/sessions", "/me"].iter().any(|part| pattern.ends_with(part))
 }
 
-/// What the route is called with, if it is known.
+/// Returns the request for a route, if the route is known.
 pub fn of(world: &mut World<'_>, method: &str, pattern: &str) -> Option<Subject> {
     let path = filled(world, method, pattern)?;
     let body = match method {
@@ -30,7 +30,7 @@ pub fn of(world: &mut World<'_>, method: &str, pattern: &str) -> Option<Subject>
     Some(Subject { path, body: body.map(|body| body.to_string()).unwrap_or_default() })
 }
 
-/// The path, with a thing of its own for its parameter.
+/// Returns the path, with a fresh object as its parameter.
 fn filled(world: &mut World<'_>, method: &str, pattern: &str) -> Option<String> {
     let name = match (method, pattern) {
         ("DELETE", "/api/collections/{name}") => {
@@ -38,7 +38,7 @@ fn filled(world: &mut World<'_>, method: &str, pattern: &str) -> Option<String> 
             world.add_collection(&name);
             name
         }
-        // Nothing is taken away from under the calls that come after.
+        // Must not delete what later calls need.
         ("DELETE", "/api/admin/extensions/{name}") => "absent".to_owned(),
         (_, path) if path.contains("/extensions/{name}") => "collections".to_owned(),
         _ => "things".to_owned(),
@@ -72,7 +72,7 @@ fn new_token(world: &mut World<'_>) -> String {
     id_of(&made["token"])
 }
 
-/// A further session of `user`.
+/// Creates another session of `user`.
 fn new_session(world: &World<'_>) -> String {
     let elsewhere = world.server.client().signed_in(&email("user"));
     let sessions = elsewhere.get("/api/auth/sessions").expect(200);
@@ -110,7 +110,7 @@ fn body(world: &mut World<'_>, method: &str, pattern: &str) -> Option<Json> {
     })
 }
 
-/// Of a route below `/api/auth`.
+/// Returns the body for a route below `/api/auth`.
 fn body_of_accounts(world: &mut World<'_>, method: &str, rest: &str) -> Option<Json> {
     let user = json!({"email": email("user"), "password": PASSWORD});
     Some(match (method, rest) {

@@ -1,5 +1,5 @@
-//! An extension that blocks threads, on the real server: everything else goes on, its callers are answered at their
-//! deadline, it is named, and it is switched off once it blocks too many.
+//! An extension that blocks threads, on the real server: everything else goes on, its callers get a response at their
+//! deadline, the log names it, and it is switched off once it blocks too many threads.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -13,13 +13,13 @@ use std::{
 use serde_json::{Value as Json, json};
 use tinybase_tests::{Client, Server, Site};
 
-/// How long a call of an extension may take here; the harness sets it.
+/// The timeout of calls of an extension in these tests; the harness sets it.
 const CALL_TIMEOUT: Duration = Duration::from_millis(700);
 
-/// How late an answer may be on a machine that runs other tests.
+/// How late a response may be on a machine that runs other tests.
 const SLACK: Duration = Duration::from_secs(4);
 
-/// A server with an extension that blocks and one beside it.
+/// Creates a site with an extension that blocks and another one.
 fn site(workers: usize, switch: &str) -> Site {
     let mut site = Site::new();
     site.install_stress("neighbour");
@@ -31,7 +31,7 @@ fn site(workers: usize, switch: &str) -> Site {
     site
 }
 
-/// Everything else is served: the host's own routes, a plugin, the database, new connections and kept ones.
+/// Checks that everything else is served: the host's own routes, a plugin, the database, new and kept connections.
 #[track_caller]
 fn all_else_is_well(client: &Client) {
     let begun = Instant::now();
@@ -44,7 +44,7 @@ fn all_else_is_well(client: &Client) {
     assert!(begun.elapsed() < SLACK, "it took {:?}", begun.elapsed());
 }
 
-/// Calls a route from a thread of its own.
+/// Calls a route from a separate thread.
 fn call_beside(client: &Client, path: &str) -> thread::JoinHandle<(u16, String, Duration)> {
     let (client, path) = (client.clone(), path.to_owned());
     thread::spawn(move || {
@@ -54,7 +54,7 @@ fn call_beside(client: &Client, path: &str) -> thread::JoinHandle<(u16, String, 
     })
 }
 
-/// Asks the server to end, which it must within its shutdown timeout of 1.5 s and one more.
+/// Signals the server to end, which it must do within its shutdown timeout of 1.5 s plus one second.
 #[track_caller]
 fn ends_in_time(server: Server) {
     let begun = Instant::now();
@@ -63,7 +63,7 @@ fn ends_in_time(server: Server) {
     assert!(begun.elapsed() < Duration::from_millis(2_500) + SLACK / 4, "it took {:?}", begun.elapsed());
 }
 
-/// Each way to block in a request, and what its caller is answered.
+/// Each way to block in a request, and its caller's response.
 const REQUESTS: &[(&str, u16, &str)] = &[
     ("sleep", 504, "plugin_timeout"),
     ("spin", 504, "plugin_timeout"),
@@ -97,14 +97,14 @@ fn a_request_that_blocks_is_answered_and_stops_nothing_else() {
     }
 }
 
-/// The value of a figure.
+/// Returns the value of a metric.
 fn figure(client: &Client, series: &str) -> f64 {
     let text = String::from_utf8(client.get("/metrics").body).unwrap();
     let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
     line.unwrap_or_else(|| panic!("{series} in {text}")).rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-/// Waits until `holds`, for as long as a test may.
+/// Waits until `holds` returns true, up to the test's time limit.
 #[track_caller]
 fn eventually(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);

@@ -1,6 +1,6 @@
-//! Fresh starts of a server whose first request to an extension blocks: none may stand still, whatever its threads were
-//! doing and however busy the machine is. `BLOCKED_STARTS` says how many starts of each kind, and looks at 8 workers
-//! too; `cargo xtask blocked` sets it.
+//! Fresh starts of a server whose first request to an extension blocks: no start may hang, whatever its threads were
+//! doing and however busy the machine is. `BLOCKED_STARTS` sets the number of starts of each kind, and adds runs with 8
+//! workers; `cargo xtask blocked` sets it.
 
 use std::{
     hint,
@@ -16,7 +16,7 @@ use tinybase_tests::Client;
 
 use super::{CALL_TIMEOUT, SLACK, all_else_is_well, call_beside, ends_in_time, site};
 
-/// Threads that keep every core busy, until this is dropped.
+/// Threads that keep every core busy, until dropped.
 struct Busy {
     stopped: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -45,7 +45,7 @@ impl Drop for Busy {
     }
 }
 
-/// Blocks some threads at once; answers how long the slowest of all other answers took.
+/// Blocks some threads at once; returns the time of the slowest other response.
 fn block(client: &Client, how: &str) -> Duration {
     let blocked: Vec<_> = (0..3).map(|_| call_beside(client, &format!("/api/blocking/{how}"))).collect();
     let mut slowest = Duration::ZERO;
@@ -53,7 +53,7 @@ fn block(client: &Client, how: &str) -> Duration {
     while begun.elapsed() < CALL_TIMEOUT {
         for path in ["/health", "/ready", "/api/neighbour/hello", "/api/collections"] {
             let asked = Instant::now();
-            // A connection of its own, as a new client has.
+            // A new connection, like that of a new client.
             assert_eq!(Client::new(client.address()).get(path).status, 200, "{path}");
             slowest = slowest.max(asked.elapsed());
         }

@@ -1,4 +1,4 @@
-//! An instance that holds some of everything, the databases that it is copied to, and what tells that it is the same.
+//! An instance with data of every kind, the databases that it is copied to, and the checks for equality.
 
 use std::{fmt::Write, fs};
 
@@ -10,13 +10,13 @@ use tinybase_tests::{
     site::{ADMIN_EMAIL, PASSWORD},
 };
 
-/// The collections, the one that is referred to first.
+/// The collections, the referenced one first.
 const COLLECTIONS: [&str; 2] = ["places", "visits"];
 
-/// The variable that names the database.
+/// The variable with the database URL.
 const URL: &str = "TINYBASE_DB_URL";
 
-/// The databases on the way, one after another.
+/// The databases of the copies, in order.
 pub(crate) struct Places {
     urls: Vec<String>,
     spares: TempDir,
@@ -25,7 +25,8 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// From SQLite to PostgreSQL, where a server is given, to PostgreSQL again, and back; else to SQLite and back.
+    /// Goes from SQLite to PostgreSQL, to PostgreSQL again, and back, if there is a server; otherwise to SQLite and
+    /// back.
     pub(crate) fn new() -> Places {
         let server = server_url();
         let mut urls = vec!["sqlite://./tinybase.db".to_owned()];
@@ -41,17 +42,18 @@ impl Places {
         Places { urls, spares: tempfile::tempdir().unwrap(), server, _databases: databases }
     }
 
-    /// Where the instance is made.
+    /// Returns the database in which the instance is created.
     pub(crate) fn first(&self) -> &str {
         &self.urls[0]
     }
 
-    /// From each to the next.
+    /// Returns each copy as a pair: from a database to the next.
     pub(crate) fn ways(&self) -> impl Iterator<Item = (&str, &str)> {
         self.urls.windows(2).map(|pair| (pair[0].as_str(), pair[1].as_str()))
     }
 
-    /// A database that nothing else uses, of the engine of `like`; what holds it until it is no longer needed.
+    /// Returns an unused database with the engine of `like`, and its owner, which must be kept as long as the database
+    /// is used.
     pub(crate) fn spare(&self, like: &str) -> (String, Option<Database>) {
         match &self.server {
             Some(server) if like.starts_with("postgres") => {
@@ -66,7 +68,7 @@ impl Places {
     }
 }
 
-/// A fresh folder with an instance on SQLite, whatever the other tests run on.
+/// Creates a fresh folder with an instance on SQLite, whatever engine the other tests use.
 pub(crate) fn on_sqlite() -> Site {
     let mut site = Site::new();
     site.set(URL, "sqlite://./tinybase.db");
@@ -74,8 +76,8 @@ pub(crate) fn on_sqlite() -> Site {
     site
 }
 
-/// Fills an instance: collections that refer to each other and to themselves, records in odd forms, users, settings, an
-/// application token, history.
+/// Fills an instance: collections that reference each other and themselves, records with unusual values, users,
+/// settings, an application token, history.
 pub(crate) fn filled(site: &mut Site, rows: usize) {
     let server = site.serve();
     let admin = server.admin();
@@ -147,7 +149,7 @@ fn import(site: &Site, name: &str, rows: usize, record: impl Fn(usize) -> Json) 
     site.done(&["collections", "import", name, &file.to_string_lossy()]);
 }
 
-/// Every collection of a database, as it is exported.
+/// Returns every collection of a database, as exported.
 pub(crate) fn exported(site: &mut Site, url: &str) -> Vec<String> {
     site.set(URL, url);
     let export = |name: &&str| site.done(&["collections", "export", name, "--format", "ndjson", "--whole"]);
@@ -156,8 +158,8 @@ pub(crate) fn exported(site: &mut Site, url: &str) -> Vec<String> {
     exported
 }
 
-/// Serves every database on the way, and finds the same behind each: who may sign in, what is counted, listed, sorted,
-/// logged and set; whether indexes, constraints and triggers are those of the schemas.
+/// Serves every database of the copies and checks that all are the same: who may sign in, what is counted, listed,
+/// sorted, logged and set; whether indexes, constraints and triggers match the schemas.
 pub(crate) fn serves_the_same(site: &mut Site, places: &Places) {
     let first = seen(site, places.first());
     for (_, url) in places.ways() {

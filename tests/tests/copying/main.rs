@@ -1,5 +1,5 @@
-//! An instance is copied into another database and is the same there, however often the copy is killed on its way. Where a
-//! PostgreSQL server is given, the way leads over it and back.
+//! An instance is copied into another database and is the same there, however often the copy is killed. If a PostgreSQL
+//! server is available, the copies go through it and back.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -12,10 +12,10 @@ use instance::{Places, exported, filled, on_sqlite, serves_the_same};
 use serde_json::Value as Json;
 use tinybase_tests::Site;
 
-/// How often a copy is killed before it may come to its end.
+/// How often a copy is killed before it may complete.
 const KILLS: usize = 10;
 
-/// Rows of each collection where a copy is to take a while.
+/// The rows of each collection when a copy must take a while.
 const ROWS: usize = 3_000;
 
 fn copy(from: &str, to: &str) -> Vec<String> {
@@ -32,7 +32,7 @@ fn copied(site: &Site, from: &str, to: &str) -> Json {
     serde_json::from_str(&ran.out).unwrap()
 }
 
-/// What a copy says of the tables that each side must have alike, whatever engines they are of.
+/// Returns the sums in a copy's report of the tables that must be equal on both sides, for all engines.
 fn sums(report: &Json) -> Vec<(String, String)> {
     let tables = report["tables"].as_array().unwrap().iter();
     let text = |table: &Json, name: &str| table[name].to_string();
@@ -85,7 +85,7 @@ fn time_of_a_copy(site: &Site, from: &str, to: &str, places: &Places) -> Duratio
     begun.elapsed()
 }
 
-/// Begins a copy and kills it at a random moment. Answers false where it had ended by then.
+/// Starts a copy and kills it at a random moment. Returns false if it had ended before.
 fn killed_within(site: &Site, from: &str, to: &str, longest: Duration) -> bool {
     let arguments = copy(from, to);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -97,10 +97,10 @@ fn killed_within(site: &Site, from: &str, to: &str, longest: Duration) -> bool {
     std::thread::spawn(move || {
         let mut text = String::new();
         std::io::Read::read_to_string(&mut errors, &mut text).unwrap();
-        // Nobody listens any more once the copy was killed.
+        // Nobody receives it after the copy was killed.
         let _ = told.send(text);
     });
-    // Each time it has less left to do, so that it is mostly killed early.
+    // Each run has less left to do, so the kill is mostly early.
     let moment = longest.mul_f64(rand::random_range(0.05..0.7));
     let ended = ended.recv_timeout(moment);
     child.kill().unwrap();
@@ -135,7 +135,7 @@ fn a_row_that_does_not_fit_is_named_and_the_copy_goes_on_once_it_does() {
         assert!(ran.errors.contains("the target of a copy that is not finished"), "{arguments:?}: {ran:?}");
     }
     assert!(site.serve_in_vain().errors.contains("the target of a copy that is not finished"));
-    // A row that is copied already changes in the source: only holding both sides against each other can tell.
+    // A row that is already copied changes in the source: only a comparison of both sides can detect it.
     database.execute_batch("DELETE FROM tb_settings WHERE key = 'broken'").unwrap();
     let relabel = |label: &str| {
         let sql = format!("UPDATE collections_meta SET label = '{label}' WHERE name = 'places'");

@@ -1,4 +1,5 @@
-//! Behind a copy to PostgreSQL each extension owns its tables, whoever the server's user is: it changes them as before.
+//! After a copy to PostgreSQL each extension owns its tables, whatever the server's user is, and can change them as
+//! before.
 
 use serde_json::json;
 use tinybase_test_postgres::{Database, psql, server_url};
@@ -6,14 +7,14 @@ use tinybase_test_postgres::{Database, psql, server_url};
 use super::{copied, filled, on_sqlite};
 use crate::instance::on;
 
-/// What extensions have in the database that is not theirs: tables, views, sequences, functions.
+/// The objects of extensions in the database that another role owns: tables, views, sequences, functions.
 const OF_OTHERS: &str = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace \
      AND starts_with(relname, 'collections_') AND relkind IN ('r', 'p', 'v', 'm', 'S', 'i') \
      AND pg_get_userbyid(relowner) <> 'tb_' || substr(md5(current_database()), 1, 12) || '_collections' \
      UNION ALL SELECT proname FROM pg_proc WHERE starts_with(proname, 'collections_') \
      AND pg_get_userbyid(proowner) <> 'tb_' || substr(md5(current_database()), 1, 12) || '_collections'";
 
-/// A user of the server's that is no superuser, may make roles, and owns the database. It is gone with this.
+/// A database user without superuser rights, who may create roles and owns the database. It is removed on drop.
 struct Limited<'a> {
     server: &'a str,
     database: &'a Database,
@@ -41,8 +42,8 @@ impl Limited<'_> {
 
 impl Drop for Limited<'_> {
     fn drop(&mut self) {
-        let hand_over = format!("REASSIGN OWNED BY {0} TO CURRENT_USER; DROP OWNED BY {0}", self.name);
-        let _ = self.database.run(&hand_over);
+        let change_owner = format!("REASSIGN OWNED BY {0} TO CURRENT_USER; DROP OWNED BY {0}", self.name);
+        let _ = self.database.run(&change_owner);
         let _ = psql(self.server, &format!("DROP ROLE {}", self.name));
     }
 }
@@ -66,16 +67,16 @@ fn behind_a_copy_extensions_own_their_tables_and_change_them() {
         let own =
             "SELECT count(*) >= 4 FROM pg_class WHERE starts_with(relname, 'collections_') AND relkind = 'r'";
         assert_eq!(database.run(own).unwrap(), "t", "{url}: there is something to own");
-        // As its next migration would.
+        // Like its next migration.
         let as_extension = "DO $$ BEGIN EXECUTE format('SET ROLE %I', \
              'tb_' || substr(md5(current_database()), 1, 12) || '_collections'); END $$;";
         let migrate = "ALTER TABLE collections_meta ADD COLUMN later TEXT; CREATE INDEX collections_later ON \
              collections_meta (later); DROP INDEX collections_later; ALTER TABLE collections_meta DROP COLUMN later";
         database.run(&format!("{as_extension} {migrate}")).unwrap();
-        // A table that is the host's, as one of a database that was restored, is given to the extension at the next start.
+        // A table that the host owns, as in a restored database, is handed to the extension at the next start.
         database.run(&format!("ALTER TABLE collections_meta OWNER TO {user}")).unwrap();
         assert!(database.run(OF_OTHERS).unwrap().contains("collections_meta"), "{url}");
-        // As a change of a schema does, of the tables that the extension made while it ran.
+        // Like a schema change, on tables that the extension created at run time.
         on(&mut site, &url, |site| {
             let server = site.serve();
             let admin = server.admin();

@@ -1,5 +1,5 @@
-//! The crash test: the server is killed under a create load, again and again, and nothing that it acknowledged may be gone.
-//! It never asks the server to end in good order.
+//! The crash test: the server is killed repeatedly under a load of creates, and no acknowledged record may be missing.
+//! It never stops the server gracefully.
 
 mod records;
 
@@ -12,16 +12,16 @@ use std::time::{Duration, Instant};
 use records::{Acknowledged, Writer};
 use tinybase_tests::{Server, Site};
 
-/// How often the server is killed, unless `CRASH_ROUNDS` says otherwise.
+/// How often the server is killed, unless `CRASH_ROUNDS` is set.
 const ROUNDS: u32 = 25;
 
-/// Connections that create at the same time, so that commits are groups.
+/// The number of concurrent writers, so that commits are grouped.
 const WRITERS: usize = 8;
 
-/// A kill comes after this many acknowledged creates in its round, at random between the two.
+/// The number of acknowledged creates in a round before the kill, chosen at random.
 const ACKNOWLEDGED_BEFORE_KILL: std::ops::Range<usize> = 1..600;
 
-/// For one call, in milliseconds.
+/// The timeout of one call, in milliseconds.
 const CALL_TIMEOUT_MS: &str = "20000";
 
 /// How long one round's creates may take before the test gives up.
@@ -32,7 +32,7 @@ fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
     let rounds =
         std::env::var("CRASH_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().expect("a number of rounds"));
     let mut site = Site::new();
-    // A machine under load may take longer for a call than the other tests let it.
+    // Under load, a call may take longer than the other tests allow.
     site.set("TINYBASE_PLUGINS_CALL_TIMEOUT_MS", CALL_TIMEOUT_MS);
     let mut server = site.serve();
     records::create_collection(&server);
@@ -58,13 +58,13 @@ fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
     println!("{rounds} kills, {} records acknowledged, none lost", all.len());
 }
 
-/// Creates from every writer until `target` creates are acknowledged, and kills the server there and then.
+/// Creates records from every writer until `target` creates are acknowledged, and then kills the server immediately.
 fn create_until_killed(server: Server, target: usize, next_number: &AtomicU64) -> Vec<Acknowledged> {
     let (told, hears) = mpsc::channel();
     let address = server.address().to_owned();
     let write = |told: mpsc::Sender<Acknowledged>| {
         let client = Writer::new(&address);
-        // The first failed request is the kill.
+        // The first failed request is due to the kill.
         while let Some(one) = client.create(next_number.fetch_add(1, Ordering::Relaxed)) {
             told.send(one).expect("the test listens to the end");
         }
@@ -90,7 +90,7 @@ fn create_until_killed(server: Server, target: usize, next_number: &AtomicU64) -
     acknowledged
 }
 
-/// Checks a copy of what the kill left, so that the server itself is the first to recover the original.
+/// Checks a copy of the data after the kill, so that the server itself recovers the original first.
 fn check_integrity(data: &Path) {
     let copy = tempfile::tempdir().expect("a fresh folder");
     for name in ["tinybase.db", "tinybase.db-wal"] {

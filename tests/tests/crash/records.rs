@@ -1,5 +1,5 @@
-//! The records of the crash test: what is created, and what must be found. A record's text follows from its number, so that
-//! a half record shows. It never starts or kills a server.
+//! The records of the crash test: those created, and those that must exist. A record's text follows from its number, so
+//! that a partial record is detected. It never starts or kills a server.
 
 use std::collections::HashSet;
 
@@ -10,10 +10,10 @@ use tinybase_tests::Server;
 /// The collection that is written to.
 const RECORDS: &str = "/api/collections/notes/records";
 
-/// Records a page, the most that the API gives.
+/// Records per page, the API's maximum.
 const PAGE: usize = 1_000;
 
-/// A create that was answered with 201.
+/// A create with a 201 response.
 pub(crate) struct Acknowledged {
     id: String,
     number: u64,
@@ -25,13 +25,14 @@ pub(crate) struct Writer {
     url: String,
 }
 
-/// What record `number` holds. Long and of changing length, so that it spans pages of the database now and then.
+/// Returns the data of record `number`. It is long and of varying length, so that it sometimes spans pages of the
+/// database.
 fn content(number: u64) -> Value {
     let words = 1 + (number % 97) as usize * 7;
     json!({ "number": number, "text": format!("{number} ").repeat(words) })
 }
 
-/// Creates the public collection as admin, with a unique field beside the text.
+/// Creates the public collection as admin, with a unique field and the text.
 pub(crate) fn create_collection(server: &Server) {
     let collection = json!({
         "name": "notes", "label": "Notes",
@@ -49,7 +50,7 @@ impl Writer {
         Self { agent: ureq::Agent::new_with_defaults(), url: format!("http://{address}{RECORDS}") }
     }
 
-    /// Creates record `number`, or nothing is known of it: the connection broke.
+    /// Creates record `number`. Returns `None` if the connection broke, so that the result is unknown.
     pub(crate) fn create(&self, number: u64) -> Option<Acknowledged> {
         let sent = self.agent.post(&self.url).send_json(json!({ "data": content(number) }));
         let mut answer = match sent {
@@ -58,14 +59,14 @@ impl Writer {
             Err(_) => return None,
         };
         assert_eq!(answer.status(), 201, "create {number}");
-        // A 201 whose body was cut off names no id: not acknowledged.
+        // A 201 whose body was cut off has no id: not acknowledged.
         let record: Value = answer.body_mut().read_json().ok()?;
         let id = record["id"].as_str().expect("a record has an id").to_owned();
         Some(Acknowledged { id, number })
     }
 }
 
-/// Every acknowledged record is there, whole.
+/// Checks that every acknowledged record exists completely.
 pub(crate) fn check_acknowledged(server: &Server, acknowledged: &[Acknowledged]) {
     let agent = ureq::Agent::new_with_defaults();
     for Acknowledged { id, number } in acknowledged {
@@ -74,7 +75,8 @@ pub(crate) fn check_acknowledged(server: &Server, acknowledged: &[Acknowledged])
     }
 }
 
-/// Every record that is there is whole, acknowledged or not, and the total is right. Returns how many there are.
+/// Checks that every existing record is complete, acknowledged or not, and that the total is right. Returns their
+/// number.
 pub(crate) fn check_stored(server: &Server) -> usize {
     let agent = ureq::Agent::new_with_defaults();
     let mut numbers = HashSet::new();

@@ -1,4 +1,4 @@
-//! What could not be loaded is tried again by the clock: nobody has to change anything for it.
+//! An extension that could not be loaded is retried periodically: no change is needed for it.
 
 use std::fs;
 
@@ -26,7 +26,7 @@ fn what_met_tables_of_another_version_is_loaded_once_they_fit() {
     site.sql("DELETE FROM tb_migrations WHERE owner = 'pulse' AND version = 2");
     wait_until("it is loaded", || pulse_version(&server.client()) == "0.1.0");
     server.logged(&["could not be loaded before is loaded now"]);
-    // Said once, however often it was tried.
+    // Logged once, however often it was tried.
     let told = server.log().iter().filter(|line| line.contains("not loaded: the database")).count();
     assert_eq!(told, 1);
     assert!(server.stop().success());

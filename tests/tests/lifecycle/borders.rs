@@ -1,4 +1,4 @@
-//! Names and paths that another extension has: whoever comes second is refused, and changes nothing.
+//! Names and paths of another extension: the second one to use them is refused, and changes nothing.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use tinybase_tests::{Site, fixtures, site::Ran};
 
 use super::{change, install, pulse_version};
 
-/// Tries to install `neighbour` under another name. Its library still has the old one, which is found last.
+/// Tries to install `neighbour` under another name. Its library still has the old one, which is checked last.
 fn install_as(site: &Site, name: &str) -> Ran {
     let package = fixtures::stress("neighbour", site.packages());
     let manifest = package.join("extension.toml");
@@ -29,7 +29,7 @@ fn tables_are_never_shared_by_a_name_that_begins_like_another() {
     is_refused(&install_as(&site, "pulse_more"), words);
     assert_eq!(site.sql("SELECT count(*) FROM tb_extensions WHERE name = 'pulse_more'"), "0");
     assert_eq!(pulse_version(&server.client()), "0.1.0");
-    // What is uninstalled has left its tables behind.
+    // Uninstalling has left its tables behind.
     site.done(&["extensions", "uninstall", "pulse", "--yes"]);
     is_refused(&install_as(&site, "pulse_more"), words);
     install(&site, "pulse");

@@ -1,4 +1,5 @@
-//! Changes that fail: each is refused with its code, and what ran before runs on, with its tables and its files.
+//! Failing changes: each is refused with its code, and the previous version keeps running with its tables and its
+//! files.
 
 use std::{fs, path::Path, process::Command, thread};
 
@@ -7,7 +8,7 @@ use tinybase_tests::{Server, Site, fixtures};
 
 use super::{change, install, pulse_version, wait_until};
 
-/// The rows, tables and files of `pulse`.
+/// Returns the rows, tables and files of `pulse`.
 fn traces(site: &Site) -> (String, String, Vec<String>) {
     let row = site.sql("SELECT version, hash, is_enabled FROM tb_extensions WHERE name = 'pulse'");
     let migrations = site.sql("SELECT count(*) FROM tb_migrations WHERE owner = 'pulse'");
@@ -36,7 +37,7 @@ fn refused(site: &Site, server: Option<&Server>, name: &str, words: &[&str]) {
 fn a_version_that_does_not_start_is_taken_back() {
     let site = Site::new();
     install(&site, "neighbour");
-    // A first version, and with no server.
+    // A first version, without a server.
     refused(&site, None, "pulse_broken", &["start failed", "this version does not start", "no_pulse"]);
     install(&site, "pulse");
     refused(&site, None, "pulse_broken", &["no_pulse"]);
@@ -115,7 +116,7 @@ fn what_others_need_stays_and_what_is_needed_must_be_there() {
     let told = change(&site, "pulse_2").errors;
     assert!(told.contains("leaning 0.1.0 needs pulse ^0.1"), "{told}");
     assert_eq!(pulse_version(&server.client()), "0.1.0");
-    // At a start, what is needed comes first.
+    // At startup, dependencies come first.
     drop(server);
     let server = site.serve();
     assert_eq!(server.client().get("/api/leaning").status, 200);
@@ -152,7 +153,7 @@ fn a_change_that_waits_too_long_for_another_is_refused() {
     let mut site = Site::new();
     install(&site, "pulse");
     let server = site.serve();
-    // Somebody else, who lives.
+    // A change of another process that is alive.
     let later = i64::MAX;
     site.sql(&format!(
         "INSERT INTO tb_extension_changes (id, kind, name, details, step, carrier, held_until, who, created_at) \
@@ -164,14 +165,14 @@ fn a_change_that_waits_too_long_for_another_is_refused() {
         assert!(ran.code == Some(1) && ran.errors.contains("another change"), "{ran:?}");
         assert_eq!(pulse_version(&server.client()), "0.1.0");
     } else {
-        // On SQLite the server knows that nobody else can be at it.
+        // On SQLite the server knows that no other process can be running it.
         wait_until("it is taken back", || {
             site.sql("SELECT error_code FROM tb_extension_changes WHERE id = 'x'") == "change_interrupted"
         });
     }
 }
 
-/// A file system of so many bytes, while this is not dropped.
+/// A file system of a fixed size, until dropped.
 struct Small(TempDir);
 
 impl Small {
@@ -187,7 +188,7 @@ impl Small {
         }
     }
 
-    /// Leaves so many bytes free.
+    /// Leaves this many bytes free.
     fn fill(&self, free: u64) {
         let filler = self.0.path().join("filler");
         let _ = fs::remove_file(&filler);
@@ -234,7 +235,7 @@ fn a_full_disk_changes_nothing_wherever_it_fills_up() {
     let server = site.serve();
     let client = server.client();
     let folder = small.0.path().join("pulse");
-    // Nothing at all, a few files, half of the library, all but the last page.
+    // Room for nothing, a few files, half of the library, all but the last page.
     let steps = |bytes: u64| [0, 8 << 10, bytes / 2, bytes.saturating_sub(4 << 10)];
     for free in steps(first) {
         small.fill(free);

@@ -1,4 +1,5 @@
-//! Extensions that come, change and go while the server serves: what is swapped, and that nothing else notices.
+//! Extensions that are installed, changed and removed while the server runs: what is swapped, and that nothing else is
+//! affected.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -29,7 +30,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// The version of `pulse` that answers; empty where none does.
+/// Returns the version of `pulse` that responds; empty if none does.
 fn pulse_version(client: &Client) -> String {
     let answer = client.get("/api/pulse");
     if answer.status == 404 {
@@ -42,7 +43,7 @@ fn pulse(client: &Client) -> Json {
     client.get("/api/pulse").expect(200)
 }
 
-/// Installs one of the plugins for tests, or brings it to that version.
+/// Installs one of the test plugins, or changes it to that version.
 fn change(site: &Site, name: &str) -> Ran {
     site.install(&fixtures::stress(name, site.packages()))
 }

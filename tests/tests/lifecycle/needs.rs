@@ -1,4 +1,5 @@
-//! What needs an extension that does not run: it is left out with it, says why, and comes back with it.
+//! Extensions that depend on one that does not run: they are left out with it, report the reason, and come back with
+//! it.
 
 use std::fs;
 
@@ -7,10 +8,10 @@ use tinybase_tests::{Server, Site, fixtures};
 
 use super::{install, pulse_version, wait_until};
 
-/// A site with `leaning`, and `pulse` that it needs.
+/// Creates a site with `leaning`, and `pulse`, which it needs.
 fn site() -> Site {
     let mut site = Site::new();
-    // A machine under load may take longer for a call than the other tests let it.
+    // Under load, a call may take longer than the other tests allow.
     site.set("TINYBASE_PLUGINS_CALL_TIMEOUT_MS", "10000");
     install(&site, "pulse");
     install(&site, "leaning");
@@ -21,13 +22,13 @@ fn serves_leaning(server: &Server) -> bool {
     server.client().get("/api/leaning").status == 200
 }
 
-/// An extension as `extensions list` shows it.
+/// Returns an extension as shown by `extensions list`.
 fn listed(site: &Site, name: &str) -> Json {
     let listed: Json = serde_json::from_str(&site.done(&["extensions", "list", "--json"])).unwrap();
     listed.as_array().unwrap().iter().find(|one| one["name"] == name).unwrap().clone()
 }
 
-/// `leaning` is left out, and says so everywhere.
+/// Checks that `leaning` is left out, and that this is reported everywhere.
 #[track_caller]
 fn is_left_out(site: &Site, server: &Server, code: &str, reason: &str) {
     assert!(!serves_leaning(server));
@@ -59,7 +60,7 @@ fn what_needs_a_failed_extension_is_left_out_until_that_runs() {
     let server = site.serve();
     is_left_out(&site, &server, "dependency_not_loaded", "is not loaded: its files were changed");
 
-    // Nor is it enabled then.
+    // It cannot be enabled either.
     site.done(&["extensions", "disable", "leaning"]);
     let ran = site.run(&["extensions", "enable", "leaning"]);
     let told =
@@ -101,7 +102,7 @@ fn what_runs_leaves_with_what_it_needs() {
     let site = site();
     let server = site.serve();
     assert!(serves_leaning(&server));
-    // As another node changes it.
+    // Like a change by another node.
     site.sql(
         "UPDATE tb_extensions SET is_enabled = 0, updated_at = '2030-01-01T00:00:00Z' WHERE name = 'pulse'",
     );

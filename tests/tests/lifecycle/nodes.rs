@@ -1,5 +1,5 @@
-//! Several nodes on one database, each with a folder of its own: what is installed on one is installed on all, and what one
-//! cannot bring up runs on none.
+//! Several nodes on one database, each with its own folder: an extension installed on one is installed on all, and an
+//! extension that fails to start on one runs on none.
 
 use tempfile::TempDir;
 use tinybase_test_postgres::server_url;
@@ -16,7 +16,7 @@ struct Cell {
 }
 
 impl Cell {
-    /// The nodes; `None` in the run on SQLite, which has one.
+    /// Starts the nodes; `None` in the run on SQLite, which has one node.
     #[allow(clippy::print_stdout, reason = "a test's output tells what it did")]
     fn start(variables: [&[(&str, &str)]; NODES]) -> Option<Cell> {
         if server_url().is_none() {
@@ -42,7 +42,7 @@ impl Cell {
         self.nodes.iter().map(|node| pulse_version(&node.client())).collect()
     }
 
-    /// How many tables of `pulse` there are.
+    /// Returns the number of tables of `pulse`.
     fn tables(&self) -> String {
         self.site.sql("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'pulse%'")
     }
@@ -52,7 +52,7 @@ impl Cell {
 fn what_is_installed_on_one_node_runs_on_all() {
     let Some(mut cell) = Cell::start([&[]; NODES]) else { return };
     install(&cell.site, "pulse");
-    // Once the command is done, every node serves it.
+    // When the command ends, every node serves it.
     assert_eq!(cell.versions(), ["0.1.0"; NODES]);
     install(&cell.site, "pulse_2");
     assert_eq!(cell.versions(), ["0.2.0"; NODES]);
@@ -67,7 +67,7 @@ fn what_is_installed_on_one_node_runs_on_all() {
     assert_eq!(cell.versions(), ["0.1.0"; NODES]);
     assert_eq!(cell.tables(), "1");
 
-    // A node that was killed is waited for no longer than until the others know; one that joins has what is installed.
+    // A killed node is only waited for until the others notice; a joining node gets what is installed.
     cell.nodes.pop().unwrap().kill();
     cell.folders.pop();
     install(&cell.site, "pulse_2");
@@ -98,7 +98,7 @@ fn what_one_node_cannot_bring_up_runs_on_none() {
     assert_eq!(cell.versions(), ["0.1.0"; NODES]);
     let ran = change(&cell.site, "pulse_2");
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    // By the node itself, where it carried the change out.
+    // Reported by the node itself, if it carried out the change.
     assert!(ran.errors.contains("does not start"), "{ran:?}");
     wait_until("the version before serves everywhere", || cell.versions() == ["0.1.0"; NODES]);
     assert_eq!(cell.tables(), "1", "the migrations were reverted");
@@ -114,7 +114,7 @@ fn a_node_that_is_killed_in_the_middle_of_a_change_leaves_it_to_another() {
         let at = at.to_string();
         let crash = [("STRESS_CRASH_AT", at.as_str())];
         let Some(cell) = Cell::start([&crash, &[], &[]]) else { return };
-        // Whichever node takes it up; where that is the first, it is killed at that step.
+        // Any node may carry it out; if it is the first, it is killed at that step.
         let ran = change(&cell.site, "pulse");
         let others = || cell.nodes[1..].iter().map(|node| pulse_version(&node.client())).collect::<Vec<_>>();
         let installed = || cell.site.sql("SELECT count(*) FROM tb_extensions WHERE name = 'pulse'") == "1";

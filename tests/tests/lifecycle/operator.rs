@@ -1,4 +1,4 @@
-//! What an operator sees of changes at the command line: questions, plans, JSON, help.
+//! Changes as an operator sees them on the command line: questions, plans, JSON, help.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use tinybase_tests::{Site, fixtures, site::Ran};
 
 use super::install;
 
-/// Runs a command that gets this on stdin, which is no terminal.
+/// Runs a command with this input on stdin, which is not a terminal.
 fn answered(mut command: Command, answer: &str) -> Ran {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -100,7 +100,7 @@ fn help_and_completions_know_the_commands_of_extensions() {
     let site = Site::new();
     let elsewhere = tempfile::tempdir().unwrap();
     let dir = site.dir().display().to_string();
-    // The program's own words are about collections too.
+    // The program's own help texts mention collections too.
     let lists = |told: &str| told.lines().any(|line| line.starts_with("  collections "));
     for arguments in [&["--help"][..], &["-h"], &["completions", "bash"], &["completions", "fish"]] {
         let told = site.done(arguments);
@@ -172,7 +172,7 @@ fn a_library_of_another_manifest_is_not_packed_for_any_target() {
         let target = if target.is_empty() { vec![] } else { vec!["--target", target] };
         site.run(&[&["extensions", "pack", &folder, "--out", &out], &target[..]].concat())
     };
-    // This machine's, and another's, of which nothing can be loaded here.
+    // This machine's target, and another one, for which nothing can be loaded here.
     let targets = ["", "riscv64gc-unknown-linux-gnu"];
     for target in targets {
         let ran = pack(target);
@@ -180,7 +180,7 @@ fn a_library_of_another_manifest_is_not_packed_for_any_target() {
     }
     let manifest = package.join("extension.toml");
     let text = fs::read_to_string(&manifest).unwrap();
-    // A newer version, and one that is a part of what the library was built with.
+    // A newer version, and a prefix of the manifest that the library was built with.
     let shorter =
         text.lines().filter(|line| !line.starts_with("routes")).collect::<Vec<_>>().join("\n") + "\n";
     assert!(text.starts_with(&shorter), "it is the beginning of the other");

@@ -1,5 +1,5 @@
-//! Code that never comes back, ends its process or crashes it: found by the probe, or given up by the server. Either way what
-//! ran before runs on, and further changes are made.
+//! Code that never returns, or exits or crashes its process: found by the probe, or abandoned by the server. Either way
+//! the previous version keeps running, and further changes work.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use tinybase_tests::{Site, fixtures};
 
 use super::{change, install, pulse_version, wait_until};
 
-/// A site with the first version of `pulse`, on which the second misbehaves.
+/// Creates a site with the first version of `pulse`, on which the second misbehaves.
 fn site(misbehaviour: &str) -> Site {
     let mut site = Site::new();
     install(&site, "pulse");
@@ -39,7 +39,7 @@ fn what_does_not_come_back_in_the_server_is_given_up_and_taken_back() {
         assert!(told.contains("version 0.2.0"), "{told}");
         let tables = site.sql("SELECT count(*) FROM tb_migrations WHERE owner = 'pulse'");
         assert_eq!(tables, "1", "{misbehaviour}: its tables are as before");
-        // Nothing is in the way of other changes, or of the end.
+        // Other changes and the shutdown are not blocked.
         install(&site, "neighbour");
         assert_eq!(server.client().get("/api/neighbour/hello").status, 200);
         let begun = Instant::now();
@@ -111,7 +111,7 @@ fn what_a_probe_prints_or_leaves_behind_is_in_nobodys_way() {
     assert!(!is_left(), "what the probe started outlives it");
 }
 
-/// A second version whose migration never ends where there is a row, which an empty database does not have.
+/// Returns a second version whose migration never ends if there is a row; an empty database has none.
 fn endless(site: &Site) -> std::path::PathBuf {
     let package = fixtures::stress("pulse_2", site.packages());
     for (engine, script) in [

@@ -1,4 +1,4 @@
-//! What a swap leaves alone: requests under way, other plugins' jobs, queues and instances.
+//! What a swap does not affect: requests in progress, other plugins' jobs, queues and instances.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicI64, Ordering},
@@ -23,7 +23,7 @@ fn a_running_server_takes_up_what_is_installed_and_enabled() {
     assert!(paths.get("/api/pulse").is_some(), "the description follows");
     let first = pulse(&client)["instance"].clone();
 
-    // A request that is under way ends where it began.
+    // A request in progress ends in the instance where it began.
     thread::scope(|scope| {
         let slow = scope.spawn(|| server.client().get("/api/pulse/slow/600").expect(200)["version"].clone());
         install(&site, "pulse_2");
@@ -33,7 +33,7 @@ fn a_running_server_takes_up_what_is_installed_and_enabled() {
     let second = pulse(&client)["instance"].clone();
     assert_ne!(first, second);
 
-    // Another's coming and going restarts nothing.
+    // Changes of another extension restart nothing.
     let runs = pulse(&client)["runs"].as_u64().unwrap();
     install(&site, "neighbour");
     wait_until("the neighbour serves", || client.get("/api/neighbour/hello").status == 200);
@@ -112,7 +112,7 @@ fn no_request_fails_while_extensions_come_and_go() {
     assert!(answered.load(Ordering::Relaxed) > 100);
     let client = server.client();
     assert_eq!(pulse_version(&client), "");
-    // Its data stayed, and are taken up where it comes back.
+    // Its data stayed, and is used again when it comes back.
     install(&site, "pulse");
     client.get("/api/pulse/heard/told").expect(200);
     assert!(server.stop().success());

@@ -1,5 +1,5 @@
-//! The walk: the process that carries a change out is ended at each of its steps in turn, as a power cut would, and what
-//! is started then serves: the version before or the version after, and none of what is between them.
+//! The walk: the process that carries out a change is killed at each of its steps, like a power cut. The next start
+//! must serve the version before or after the change, and no intermediate state.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,14 +13,14 @@ use super::{pulse_version, wait_until};
 /// More steps than any change has.
 const STEPS_MAX: u32 = 60;
 
-/// A change, and the versions of `pulse` that may serve once it was begun; empty is none.
+/// A change, and the versions of `pulse` that may serve once it was started; empty means none.
 struct Walked {
     name: &'static str,
-    /// What is done before.
+    /// The commands before it.
     before: &'static [&'static [&'static str]],
-    /// The command; `@` is a package's folder.
+    /// The command; `@` stands for a package's folder.
     change: &'static [&'static str],
-    /// What served before, and what serves behind it.
+    /// The version before the change, and the version after it.
     versions: [&'static str; 2],
 }
 
@@ -56,7 +56,7 @@ const CHANGES: &[Walked] = &[
     },
 ];
 
-/// The arguments with the packages' folders in them.
+/// Returns the arguments with the packages' folders inserted.
 fn arguments(given: &[&str], packages: &Path) -> Vec<String> {
     let folder = |argument: &&str| match argument.strip_prefix('@') {
         Some(name) => packages.join(name).display().to_string(),
@@ -82,8 +82,8 @@ fn prepared(walked: &Walked) -> Site {
     site
 }
 
-/// Lets the time pass after which a node that gives no sign of life is gone for the others; where the database is a file,
-/// they know by its lock.
+/// Simulates the time after which the other nodes consider a silent node dead. With a database file, they know by its
+/// lock.
 fn give_up_the_dead(site: &Site) {
     if site.database_url().is_some() {
         site.sql(
@@ -92,7 +92,7 @@ fn give_up_the_dead(site: &Site) {
     }
 }
 
-/// What serves once everything is started again; the one beside always does.
+/// Starts everything again and returns the version that serves. The other extension must serve in any case.
 #[track_caller]
 fn serves_one_of(site: &Site, walked: &Walked, at: u32) -> String {
     let server = site.serve();
@@ -102,7 +102,7 @@ fn serves_one_of(site: &Site, walked: &Walked, at: u32) -> String {
     wait_until("what was begun has ended", settled);
     let version = pulse_version(&client);
     assert!(walked.versions.contains(&version.as_str()), "{} at {at}: {version:?} serves", walked.name);
-    // The files are those of the row, and it works on the tables that are there.
+    // The files match the row, and it works with the existing tables.
     if !version.is_empty() {
         client.get("/api/pulse/heard/told").expect(200);
     }
@@ -110,7 +110,7 @@ fn serves_one_of(site: &Site, walked: &Walked, at: u32) -> String {
     version
 }
 
-/// Walks a change until it is carried out without being ended.
+/// Walks through a change until it completes without being killed.
 #[allow(clippy::print_stdout, reason = "a test's output tells what it did")]
 fn walk(name: &str, with_server: bool) {
     let walked = CHANGES.iter().find(|walked| walked.name == name).unwrap();
@@ -123,7 +123,7 @@ fn walk(name: &str, with_server: bool) {
             command.env("STRESS_CRASH_AT", at.to_string());
             let mut server = Server::start(command).unwrap();
             site.set("TINYBASE_EXTENSIONS_CHANGE_TIMEOUT_MS", "30000");
-            // The command outlives the server: it completes the change then, or takes it back, as the next server would.
+            // The command outlives the server: it then completes or reverts the change, as the next server would.
             let arguments = arguments(walked.change, site.packages());
             let mut command = site.command(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
             let mut asked = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -159,7 +159,7 @@ fn walk(name: &str, with_server: bool) {
         }
         let is_after = version == walked.versions[1];
         outcomes[usize::from(is_after)] += 1;
-        // Whatever came of it, it can be done again.
+        // Whatever the result, the change can be made again.
         if at % 4 == 0 && !is_after {
             let ran = run(&site, walked.change);
             assert_eq!(ran.code, Some(0), "{name} again, at {at}: {ran:?}");
@@ -168,7 +168,7 @@ fn walk(name: &str, with_server: bool) {
     panic!("{name}: more than {STEPS_MAX} places");
 }
 
-/// A test for each change, so that they run side by side.
+/// One test per change, so that they run in parallel.
 macro_rules! walks {
     ($($name:ident)+) => {
         mod by_command {

@@ -1,5 +1,5 @@
-//! Requests of an extension to other servers, over TLS and without, on the real server. Which addresses are reached is the
-//! business of the host's own tests.
+//! Requests of an extension to other servers, with and without TLS, on the real server. Which addresses may be reached
+//! is covered by the host's own tests.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -12,7 +12,7 @@ use std::{
 use serde_json::json;
 use tinybase_tests::{Site, root};
 
-/// A server that answers over TLS with a certificate for `localhost`, made for this and believed by nobody else.
+/// A server that responds over TLS with a certificate for `localhost`, made for this test and trusted by nothing else.
 const TLS_SERVER: &str = "
 import http.server, ssl, sys
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -1,5 +1,5 @@
-//! A load on several nodes: creates and reads from many clients, each on one node, and what became of them. It never stops
-//! a node.
+//! A load on several nodes: creates and reads from many clients, each on one node, and their results. It never stops a
+//! node.
 
 use std::{
     collections::HashSet,
@@ -14,24 +14,24 @@ use std::{
 use serde_json::json;
 use tinybase_tests::{Client, Server};
 
-/// Clients a node.
+/// Clients per node.
 const CLIENTS: usize = 3;
-/// How long a load may take to get somewhere.
+/// How long a load may take to make progress.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What a client waits behind an answer that was none, so that it does not fill the machine with refusals.
+/// The pause of a client after a failed request, so that it does not flood the machine with refusals.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Numbers of records are given once in a process, over all loads.
+/// The numbers of records are unique in a process, over all loads.
 static NEXT: AtomicU64 = AtomicU64::new(1_000);
 
-/// What became of a load.
+/// The result of a load.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    /// The numbers of the records whose create was answered with 201.
+    /// The numbers of the records whose create returned 201.
     pub(crate) acknowledged: Vec<u64>,
-    /// Answers that none should get: neither a success, nor a refusal that says what to do.
+    /// Unexpected responses: neither a success, nor a refusal that says what to do.
     pub(crate) faults: Vec<String>,
-    /// How many requests were refused with 503.
+    /// The number of requests refused with 503.
     pub(crate) refused: usize,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Starts clients on every node; those of a node that is gone go on in vain.
+    /// Starts clients on every node; those of a stopped node keep trying in vain.
     pub(crate) fn start(nodes: &[Server], path: &'static str) -> Load {
         let shared = Arc::new(Shared::default());
         let mut clients = Vec::new();
@@ -63,17 +63,17 @@ impl Load {
         Load { shared, clients }
     }
 
-    /// How many creates were acknowledged so far.
+    /// Returns the number of creates acknowledged so far.
     pub(crate) fn acknowledged(&self) -> usize {
         self.shared.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// How many requests were refused with 503 so far.
+    /// Returns the number of requests refused with 503 so far.
     pub(crate) fn refused(&self) -> usize {
         self.shared.refused.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many creates were acknowledged.
+    /// Waits until this many creates were acknowledged.
     #[track_caller]
     pub(crate) fn wait_for(&self, creates: usize) {
         let deadline = Instant::now() + PATIENCE;
@@ -85,7 +85,7 @@ impl Load {
         }
     }
 
-    /// Ends it.
+    /// Ends the load.
     pub(crate) fn end(self) -> Outcome {
         self.shared.ends.store(true, Ordering::Relaxed);
         for client in self.clients {
@@ -96,8 +96,8 @@ impl Load {
     }
 }
 
-/// Creates a record, finds it, and asks what depends on the fields that a change of the schema is about: one that has an
-/// index or not, and one whose type changes.
+/// Creates a record, finds it, and runs queries that depend on the fields of the schema change: one that may have an
+/// index, and one whose type changes.
 fn work(client: &Client, shared: &Shared, path: &str) {
     let aggregate = path.replace("/records", "/aggregate?min=amount");
     while !shared.ends.load(Ordering::Relaxed) {
@@ -122,7 +122,8 @@ fn work(client: &Client, shared: &Shared, path: &str) {
     }
 }
 
-/// A refusal says that it is one, and when to come back; a connection that broke is that of a node that is gone.
+/// Records a response. A refusal must be marked as such and say when to retry; a broken connection belongs to a stopped
+/// node.
 fn note(shared: &Shared, what: &str, answer: Result<tinybase_tests::Answer, String>) {
     std::thread::sleep(PAUSE);
     let Ok(answer) = answer else { return };
@@ -136,7 +137,7 @@ fn note(shared: &Shared, what: &str, answer: Result<tinybase_tests::Answer, Stri
     }
 }
 
-/// Checks that every acknowledged record is there.
+/// Checks that every acknowledged record exists.
 pub(crate) fn check_stored(client: &Client, path: &str, acknowledged: &[u64]) {
     let mut stored = HashSet::new();
     let mut cursor = String::new();

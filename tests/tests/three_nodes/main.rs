@@ -1,5 +1,5 @@
-//! Three nodes on one PostgreSQL: what one of them does, the others know, whatever happens to a node or to the database.
-//! Each test has a server of its own, which one of them stops and starts again.
+//! Three nodes on one PostgreSQL: each node's changes reach the others, whatever happens to a node or to the database.
+//! Each test has its own server, which one of them stops and restarts.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -12,16 +12,16 @@ use serde_json::{Value as Json, json};
 use tinybase_test_postgres::{Cluster, server_url};
 use tinybase_tests::{Client, Server, Site};
 
-/// How long anything but an ended session may take to reach the other nodes.
+/// How long any change except an ended session may take to reach the other nodes.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The longest that an ended session may be honoured anywhere.
+/// The longest time that an ended session may still be accepted anywhere.
 const SESSION_END_MAX: Duration = Duration::from_secs(1);
-/// How long a load runs in which nothing breaks.
+/// The duration of a load in which nothing breaks.
 const LOAD_TIME: Duration = Duration::from_secs(3);
 
 const NOTES: &str = "/api/collections/notes/records";
 
-/// The nodes, with the database that they share.
+/// The nodes, with their shared database.
 struct Cell {
     nodes: Vec<Server>,
     _site: Site,
@@ -29,7 +29,7 @@ struct Cell {
 }
 
 impl Cell {
-    /// Three nodes; `None` in the run on SQLite, which has one.
+    /// Starts three nodes; `None` in the run on SQLite, which has one node.
     #[allow(clippy::print_stdout, reason = "a test's output tells what it did")]
     fn start() -> Option<Cell> {
         if server_url().is_none() {
@@ -38,7 +38,7 @@ impl Cell {
         }
         let cluster = Cluster::start().unwrap();
         let mut site = Site::on(&cluster.url());
-        // A machine under load may take longer for a call than the other tests let it.
+        // Under load, a call may take longer than the other tests allow.
         site.set("TINYBASE_PLUGINS_CALL_TIMEOUT_MS", "20000");
         site.set("TINYBASE_NODE_HEARTBEAT_MS", "200");
         site.set("TINYBASE_NODE_TIMEOUT_MS", "1000");
@@ -98,7 +98,7 @@ fn what_one_node_writes_the_others_see_and_nodes_see_each_other() {
     }
 
     let admin = cell.nodes[0].admin();
-    // Nothing fails on the other nodes here by which they could learn of it.
+    // No request fails on the other nodes here, so failures cannot reveal the change to them.
     for turn in [0, 3] {
         admin.patch("/api/collections/notes", &schema(turn)).expect(200);
         expect_schema(&clients, turn);
@@ -110,7 +110,7 @@ fn what_one_node_writes_the_others_see_and_nodes_see_each_other() {
     wait_until("a killed node is off the list", PATIENCE, || nodes_seen(&admin) == 1);
 }
 
-/// A way in which a session ends, by whom it is of or by an admin.
+/// A way to end a session, by its user or by an admin.
 type Way = (&'static str, fn(&Client, &Client));
 
 #[test]
@@ -163,7 +163,7 @@ fn a_schema_change_under_load_gives_no_fault_on_any_node() {
         let other = json!({"name": "passing", "label": "P", "schema": {"fields": [{"name": "a", "type": "string"}]},
             "options": {"access": {"list": "public"}}});
         admin.post("/api/collections", &other).expect(201);
-        // Each node finds it at once, and none serves it once it is gone.
+        // Each node finds it immediately, and none serves it after its deletion.
         for client in cell.clients() {
             client.get("/api/collections/passing/records").expect(200);
         }
@@ -182,12 +182,12 @@ fn a_schema_change_under_load_gives_no_fault_on_any_node() {
     load::check_stored(&cell.clients()[2], NOTES, &outcome.acknowledged);
 }
 
-/// Whether the schema has a field `extra` in this turn.
+/// Returns whether the schema has a field `extra` in this turn.
 fn has_extra(turn: usize) -> bool {
     turn % 4 < 3
 }
 
-/// Each node soon goes by the schema of this turn, whether it is asked for what came or for what went.
+/// Checks that each node soon uses the schema of this turn, for both added and removed parts.
 #[track_caller]
 fn expect_schema(clients: &[Client], turn: usize) {
     let status = if has_extra(turn) { 200 } else { 422 };
@@ -198,8 +198,8 @@ fn expect_schema(clients: &[Client], turn: usize) {
     }
 }
 
-/// The schema's turns: a field comes, is indexed, is unique, and goes; another one gets an index and loses it; and one
-/// changes its type.
+/// Returns the schema of a turn: a field is added, indexed, made unique, and removed; another one gets an index and
+/// loses it; and one changes its type.
 fn schema(turn: usize) -> Json {
     let amount = if turn % 4 < 2 { "number" } else { "integer" };
     let mut fields = vec![

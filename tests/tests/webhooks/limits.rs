@@ -1,4 +1,4 @@
-//! How many hooks there may be, whoever makes them at the same time.
+//! The limit on the number of hooks, also with concurrent creation.
 
 use serde_json::json;
 

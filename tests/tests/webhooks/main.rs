@@ -1,5 +1,5 @@
-//! The extension `webhooks`, built outside of the workspace, on the real server with a real receiver: what is sent, how it is
-//! signed, and that nothing is lost, whatever becomes of the receiver or of the server.
+//! The extension `webhooks`, built outside of the workspace, on the real server with a real receiver: what is sent, how
+//! it is signed, and that nothing is lost, whatever happens to the receiver or the server.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -16,11 +16,11 @@ use tinybase_tests::{Client, Server, Site, root, site::PASSWORD, third_party::bu
 
 const RECORDS: &str = "/api/collections/posts/records";
 
-/// A site with the extension, whose server reaches loopback.
+/// Creates a site with the extension, whose server may access loopback.
 fn site() -> Site {
     let mut site = Site::new();
     site.set("TINYBASE_PLUGINS_HTTP_ALLOW_NETWORKS", "127.0.0.0/8");
-    // A machine under load may take longer for a call than the other tests let it.
+    // Under load, a call may take longer than the other tests allow.
     site.set("TINYBASE_PLUGINS_CALL_TIMEOUT_MS", "10000");
     site.set("TINYBASE_PLUGINS_START_TIMEOUT_MS", "10000");
     site.set("TINYBASE_LOG_LEVEL", "debug");
@@ -29,7 +29,7 @@ fn site() -> Site {
     site
 }
 
-/// Short waits, and a collection to change.
+/// Sets short waits, and creates a collection to change.
 fn prepare(admin: &Client) {
     let settings = json!({"backoff_min_ms": 50, "backoff_max_ms": 400, "timeout_ms": 1000});
     admin.patch("/api/webhooks/settings", &settings).expect(200);
@@ -55,7 +55,7 @@ fn deliveries(admin: &Client, query: &str) -> Vec<Json> {
     page["deliveries"].as_array().unwrap().clone()
 }
 
-/// The records that messages are about.
+/// Returns the records that messages are about.
 fn records(received: &[Received]) -> BTreeSet<String> {
     received.iter().map(|received| received.json()["data"]["id"].as_str().unwrap().to_owned()).collect()
 }
@@ -177,7 +177,7 @@ fn an_event_that_is_told_twice_is_sent_once() {
     site.sql(&format!(
         "INSERT INTO tb_outbox (topic, subject, payload, subscriber, created_at, next_attempt_at) VALUES {row}, {row}"
     ));
-    // Queued behind them, so both were sent once this is.
+    // Queued after them, so both were sent once this is.
     let id = write(&admin, "behind");
     wait_until("what was written behind is there", || records(&receiver.received()).contains(&id));
     wait_until("all are noted", || deliveries(&admin, "state=delivered").len() == 2);
@@ -204,7 +204,7 @@ fn two_secrets_sign_while_one_takes_over_from_the_other() {
     let shown = admin.get(&path).expect(200);
     assert!(shown.get("secret").is_none() && !shown.to_string().contains("whsec_"), "{shown}");
 
-    // Without an overlap the old one ends at once.
+    // Without an overlap the old secret expires immediately.
     admin.patch("/api/webhooks/settings", &json!({"secret_overlap_hours": 0})).expect(200);
     let last = admin.post(&format!("{path}/rotate-secret"), &json!({})).expect(200);
     admin.post(&format!("{path}/test"), &json!({})).expect(202);
@@ -212,7 +212,7 @@ fn two_secrets_sign_while_one_takes_over_from_the_other() {
     assert!(test.is_signed_by(secret(&last)) && !test.is_signed_by(secret(&rotated)), "{test:?}");
 }
 
-/// Runs the README's function in this language on a message, and answers what it says.
+/// Runs the README's function in this language on a message, and returns its result.
 fn verified(language: &str, program: &str, driver: &str, secret: &str, message: &Received) -> String {
     let readme = std::fs::read_to_string(root().join("examples/webhooks/README.md")).unwrap();
     let code = readme.split(&format!("```{language}\n")).nth(1).unwrap().split("```").next().unwrap();
@@ -290,14 +290,14 @@ fn hooks_are_for_editors_and_for_tokens_with_the_scope() {
     }
 }
 
-/// A new user of this role, signed in.
+/// Creates a user with this role and signs in.
 fn user(server: &Server, admin: &Client, email: &str, role: &str) -> (Client, String) {
     let user = json!({"email": email, "password": PASSWORD, "role": role});
     let made = admin.post("/api/admin/users", &user).expect(201);
     (server.client().signed_in(email), made["id"].as_str().unwrap().to_owned())
 }
 
-/// What messages tell of records of `collection`: type, the text now, the text before.
+/// Returns the changes of `collection` in the messages: type, the text now, the text before.
 fn told(receiver: &Receiver, collection: &str) -> Vec<(String, Json, Json)> {
     let of_message = |one: &Received| {
         let (message, text) = (one.json(), |data: &Json| data["text"].clone());
@@ -310,7 +310,7 @@ fn told(receiver: &Receiver, collection: &str) -> Vec<(String, Json, Json)> {
     receiver.received().iter().filter_map(of_message).collect()
 }
 
-/// Waits until everything that was written is sent to the hook that receives all.
+/// Waits until everything that was written is sent to the hook that receives all changes.
 fn settle(all: &Receiver, admin: &Client, writer: &Client) {
     let id = write(writer, "settled");
     wait_until("all is sent", || records(&all.received()).contains(&id));
@@ -369,21 +369,21 @@ fn a_hook_is_told_of_what_its_owner_may_read() {
         told
     };
     assert_eq!(sorted(told(&limited, "own")), of_own("mine"), "and nothing of another's");
-    // What was open when it was queued may be closed by now, in which case it is not sent.
+    // A record that was open when it was queued may be closed by now; then it is not sent.
     let closed: Vec<_> =
         told(&limited, "some").into_iter().filter(|(kind, ..)| kind != "record.created").collect();
     assert_eq!(closed, []);
     assert_eq!((told(&by_token, "vault"), told(&by_token, "posts").len()), (vec![], 0));
     assert_eq!(told(&by_token, "own").len(), 6, "an admin's token reads what it has the scope for");
 
-    // The owner's account is switched off: no changes of public collections are sent either.
+    // The owner's account is disabled: no changes of public collections are sent either.
     let before = told(&limited, "posts").len();
     assert!(before > 0);
     admin.patch(&format!("/api/admin/users/{editor_id}"), &json!({"is_active": false})).expect(200);
     settle(&all, &admin, &other);
     assert_eq!(told(&limited, "posts").len(), before);
 
-    // Hooks of a version that knew no owners receive what anybody may read.
+    // Hooks of a version without owners receive what anybody may read.
     site.sql("UPDATE webhooks_hooks SET owner_id = NULL, owner_scopes = NULL");
     let data = json!({"text": "for admins", "is_open": true});
     admin.post(&records("vault"), &json!({"data": data})).expect(201);
@@ -408,14 +408,14 @@ fn what_waits_is_told_to_nobody_who_may_not_read_it_any_more() {
     let rules = |rule: &str| json!({"options": {"access": {"list": rule, "read": rule}}});
     write(&admin, "waits");
     receivers.iter().for_each(|receiver| drop(receiver.wait_for(1)));
-    // The rule is another one: nothing that waits is sent, though it was open when it was queued.
+    // The rule changed: nothing pending is sent, although it was open when it was queued.
     admin.patch("/api/collections/posts", &rules("admin")).expect(200);
     wait_until("both are given up", || deliveries(&admin, "state=dead").len() == 2);
     receivers.iter().for_each(|receiver| receiver.otherwise(Reply::Status(200)));
     for delivery in deliveries(&admin, "") {
         assert!(delivery["error"].as_str().unwrap().contains("may not read"), "{delivery}");
     }
-    // A collection of the same name that anybody may read says nothing of the records of the one before.
+    // A public collection with the same name does not open the records of the previous one.
     admin.delete("/api/collections/posts").expect(204);
     let schema = json!({"fields": [{"name": "text", "type": "string"}]});
     admin.post("/api/collections", &json!({"name": "posts", "label": "Posts", "schema": schema})).expect(201);
@@ -426,7 +426,7 @@ fn what_waits_is_told_to_nobody_who_may_not_read_it_any_more() {
     }
     wait_until("both are given up again", || deliveries(&admin, "state=dead").len() == 2);
     assert_eq!(receivers[0].received().len(), tries);
-    // Whoever is no editor any more receives nothing.
+    // An owner who is no longer an editor receives nothing.
     receivers.iter().for_each(|receiver| receiver.otherwise(Reply::Status(500)));
     write(&admin, "waits too");
     receivers.iter().for_each(|receiver| {

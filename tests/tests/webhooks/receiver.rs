@@ -1,5 +1,5 @@
-//! A receiver of webhooks on loopback: keeps what it is sent, answers what the test says, and checks signatures by its own
-//! reading of the specification.
+//! A receiver of webhooks on loopback: keeps what it receives, responds as the test says, and checks signatures with
+//! its own implementation of the specification.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -14,19 +14,19 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value as Json;
 use sha2::Sha256;
 
-/// How long anything is waited for.
+/// The maximum wait for anything.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// What a request is answered.
+/// The reply to a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Reply {
     /// This status.
     Status(u16),
-    /// Nothing, while the connection stays open.
+    /// No reply, while the connection stays open.
     Hang,
 }
 
-/// A request that came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Received {
     /// The first line.
@@ -37,22 +37,22 @@ pub struct Received {
 }
 
 impl Received {
-    /// A header by its lower-case name.
+    /// Returns a header by its lower-case name.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 
-    /// The message's id.
+    /// Returns the message's id.
     pub fn id(&self) -> &str {
         self.header("webhook-id")
     }
 
-    /// The body as JSON.
+    /// Returns the body as JSON.
     pub fn json(&self) -> Json {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    /// Whether one of its signatures is by this secret.
+    /// Returns whether one of its signatures was made with this secret.
     pub fn is_signed_by(&self, secret: &str) -> bool {
         let key = BASE64.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
         let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
@@ -77,7 +77,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Answers 200 unless it is told otherwise.
+    /// Starts a receiver that returns 200 until it is configured otherwise.
     pub fn start() -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -86,39 +86,39 @@ impl Receiver {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let state = Arc::clone(&of_thread);
-                // A connection that breaks off is what the test does to the server.
+                // The test breaks connections on purpose.
                 std::thread::spawn(move || serve(stream.unwrap(), &state));
             }
         });
         Receiver { address, state }
     }
 
-    /// The URL of a hook.
+    /// Returns the URL of a hook.
     pub fn url(&self) -> String {
         format!("http://{}/in?key=hunter2", self.address)
     }
 
-    /// Answers these first, one a request.
+    /// Sends these replies first, one per request.
     pub fn first(&self, replies: &[Reply]) {
         self.state.lock().unwrap().replies.extend(replies);
     }
 
-    /// Answers this from now on.
+    /// Sends this reply from now on.
     pub fn otherwise(&self, reply: Reply) {
         self.state.lock().unwrap().otherwise = Some(reply);
     }
 
-    /// What came so far, in order.
+    /// Returns the requests received so far, in order.
     pub fn received(&self) -> Vec<Received> {
         self.state.lock().unwrap().received.clone()
     }
 
-    /// The ids of what came so far.
+    /// Returns the ids of the requests received so far.
     pub fn ids(&self) -> BTreeSet<String> {
         self.received().iter().map(|received| received.id().to_owned()).collect()
     }
 
-    /// Waits until so many requests came, and answers them.
+    /// Waits until this many requests arrived, and returns them.
     #[track_caller]
     pub fn wait_for(&self, count: usize) -> Vec<Received> {
         wait_until(&format!("{count} requests"), || self.received().len() >= count);
@@ -126,7 +126,7 @@ impl Receiver {
     }
 }
 
-/// Waits until something holds.
+/// Waits until `holds` returns true.
 #[track_caller]
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;

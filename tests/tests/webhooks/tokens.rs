@@ -1,4 +1,5 @@
-//! A hook ends with the application token that made it, whatever becomes of that token, and says so where it is listed.
+//! A hook is inactive while the application token that created it is invalid for any reason, and its list entry says
+//! so.
 
 use serde_json::{Value as Json, json};
 
@@ -47,7 +48,7 @@ fn a_hook_ends_with_its_token_and_says_so() {
     };
     for (at, (_, id, _)) in hooks.iter().enumerate() {
         let hook = shown(id);
-        // One that may read nothing is no less a hook of its token.
+        // A hook whose token may read nothing still stays active.
         let stands = matches!(at, 0 | 3);
         assert_eq!(
             (&hook["is_active"], hook["inactive_reason"].is_null()),
@@ -57,7 +58,7 @@ fn a_hook_ends_with_its_token_and_says_so() {
         let test = admin.post(&format!("/api/webhooks/{id}/test"), &json!({}));
         assert_eq!(test.status, if stands { 202 } else { 409 }, "{hook}");
     }
-    // A token that works again wakes its hooks.
+    // A token that is enabled again reactivates its hooks.
     admin.patch(&path(2), &json!({"is_active": true})).expect(200);
     settle(&all, &admin, &admin);
     assert_eq!(told(&hooks[2].2, "posts").len(), 2);

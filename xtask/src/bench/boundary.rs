@@ -7,7 +7,7 @@ use super::report::{Goal, Row};
 use crate::step;
 use crate::workspace::{HOST_PACKAGE, cargo};
 
-/// Runs the benchmark `boundary` of the host and reads the lines `<name> <nanoseconds>` that it prints.
+/// Runs the host's benchmark `boundary` and parses the lines `<name> <nanoseconds>` that it prints.
 ///
 /// # Errors
 /// When it does not build, fails, or prints other lines.
@@ -41,7 +41,7 @@ pub(crate) fn rows(plan: &Plan) -> Result<Vec<Row>> {
     ])
 }
 
-/// The number after `name`, whatever stands between them.
+/// Returns the number after `name`, with any text in between.
 fn nanoseconds(text: &str, name: &str) -> Result<f64> {
     let line = text.lines().find_map(|line| line.trim().strip_prefix(name));
     let number = line.and_then(|rest| {

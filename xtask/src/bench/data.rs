@@ -1,4 +1,4 @@
-//! The records that both servers hold, the same from run to run. It never asks a server anything.
+//! The records of both servers, the same in every run. It never sends a request to a server.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -7,14 +7,14 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-/// A prime that spreads `n` over the records, so that neighbours in the index are not neighbours on disk.
+/// A prime that spreads `n` over the records, so that neighbors in the index are not neighbors on disk.
 const SPREAD: u64 = 7_919;
 
 /// The text of a record, about as long as a note.
 const TEXT: &str =
     "The quick brown fox jumps over the lazy dog while the five boxing wizards watch from a hill.";
 
-/// Record `number` of `count`: a title, a text and a number that no other has.
+/// Returns record `number` of `count`: a title, a text and a unique number.
 pub(crate) fn record(number: u32, count: u32) -> Value {
     let n = u64::from(number) * SPREAD % u64::from(count);
     json!({ "title": format!("Record {number}"), "body": TEXT, "n": n })

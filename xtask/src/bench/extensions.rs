@@ -1,5 +1,5 @@
-//! What extensions cost: to install one, to start with fifty, and what requests feel of it when they come and go. Every
-//! extension is built from the example `notes` under a name of its own.
+//! The cost of extensions: installing one, starting with fifty, and the effect on requests when extensions are enabled
+//! and disabled. Every extension is built from the example `notes` with its own name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,16 +20,16 @@ use crate::workspace::{Profile, cargo};
 
 /// How many extensions an instance starts with.
 const MANY: usize = 50;
-/// How large the package is that is installed by name, about.
+/// The approximate size of the package that is installed by name.
 const LARGE_BYTES: usize = 5_000_000;
 /// How often an extension is enabled, upgraded, rolled back and disabled under load.
 const CYCLES: usize = 50;
-/// How long the load without any change is measured.
+/// The duration of the load without any change.
 const QUIET_TIME: Duration = Duration::from_secs(15);
-/// The versions between which it goes.
+/// The versions that are switched between.
 const VERSIONS: [&str; 2] = ["0.1.0", "0.2.0"];
 
-/// Measures all of it.
+/// Measures everything.
 ///
 /// # Errors
 /// When something cannot be built, published or installed, or a load fails.
@@ -41,7 +41,7 @@ pub(super) fn rows(plan: &Plan) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Where extensions are built, and the registry that they are published to.
+/// The place where extensions are built, and the registry they are published to.
 struct Workshop<'a> {
     plan: &'a Plan,
     dir: PathBuf,
@@ -66,7 +66,7 @@ impl<'a> Workshop<'a> {
         Ok(())
     }
 
-    /// The folder of a built extension of this name and version, as an operator would install it.
+    /// Builds an extension with this name and version and returns its folder, as an operator would install it.
     fn build(&self, name: &str, version: &str) -> Result<PathBuf> {
         let source = self.dir.join("source").join(name);
         copy_renamed(&self.plan.workspace.root.join("examples/notes"), &source, &|text| {
@@ -102,7 +102,7 @@ impl<'a> Workshop<'a> {
         self.tool(&["publish", "packages", file])
     }
 
-    /// Serves the registry; the site's folder gets its root of trust.
+    /// Serves the registry; its root of trust is copied to the site's folder.
     fn serve(&self, site: &Site) -> Result<(Running, String)> {
         let log = self.dir.join("registry.log");
         let mut serve = guarded(&self.tool);
@@ -125,7 +125,7 @@ impl<'a> Workshop<'a> {
         Ok((served, format!("bench={url}")))
     }
 
-    /// From the command to the extension that serves, verification and probe included.
+    /// Measures the time from the command to the serving extension, including verification and probe.
     fn install(&self) -> Result<Vec<Row>> {
         println!("==> measure: install 5 MB");
         let package = self.build("large", "0.1.0")?;
@@ -155,7 +155,7 @@ impl<'a> Workshop<'a> {
         Ok(vec![Row::alone("install 5 MB by name into a running server", " s", times, Goal::AtMost(1.5))])
     }
 
-    /// A start with fifty extensions beside one without.
+    /// Compares a start with fifty extensions to a start without extensions.
     fn start_with_many(&self) -> Result<Vec<Row>> {
         println!("==> measure: start with {MANY} extensions");
         let (bare, full) = (Site::init(self.plan, "bare", "full")?, Site::init(self.plan, "many", "full")?);
@@ -181,7 +181,7 @@ impl<'a> Workshop<'a> {
         ])
     }
 
-    /// Requests on a collection while an extension beside it is enabled, upgraded, rolled back and disabled.
+    /// Measures requests on a collection while another extension is enabled, upgraded, rolled back and disabled.
     fn cycles(&self) -> Result<Vec<Row>> {
         println!("==> measure: {CYCLES} cycles under load");
         for version in VERSIONS {
@@ -236,7 +236,7 @@ impl<'a> Workshop<'a> {
     }
 }
 
-/// A collection with records, and what is asked of it.
+/// Creates a collection with records, and returns its requests.
 fn prepared(served: &Served) -> Result<Mix> {
     served.create_collections()?;
     let body = json!({"data": data::record(1, 100)}).to_string();
@@ -254,7 +254,7 @@ fn prepared(served: &Served) -> Result<Mix> {
     })
 }
 
-/// The administration of extensions over HTTP.
+/// A client for the administration of extensions over HTTP.
 struct Admin {
     base: String,
     token: String,
@@ -285,7 +285,7 @@ impl Admin {
     }
 }
 
-/// Milliseconds to the first answer, and kilobytes then.
+/// Returns the milliseconds until the first response, and the kilobytes of memory at that time.
 fn started(site: &Site) -> Result<(f64, f64)> {
     let served = site.serve()?;
     let memory = served.process.memory_kb("VmRSS").context("the server runs")?;
@@ -312,7 +312,7 @@ fn copy_renamed(from: &Path, to: &Path, change: &dyn Fn(String) -> String) -> Re
     Ok(())
 }
 
-/// Bytes that do not pack.
+/// Returns incompressible bytes.
 fn noise(count: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {

@@ -1,4 +1,5 @@
-//! The figures themselves: which request, on which data, against whom. It never decides what a figure must reach elsewhere than here.
+//! The measured figures: the request, the data and the server of each. The targets of the figures are only defined
+//! here.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
@@ -13,28 +14,28 @@ use super::report::{Goal, Row};
 use super::tinybase::{Served, Site};
 use super::{Figure, Plan, data};
 
-/// Starts that are timed.
+/// The number of timed starts.
 const STARTS: usize = 11;
 
-/// Full scans that run at a time while reads are measured.
+/// The number of concurrent full scans while reads are measured.
 const SCANS: usize = 4;
 
-/// Between two looks at a process: its memory, or whether it has ended.
+/// The interval between two checks of a process: its memory, or whether it has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Before a load, so that checkpoints of the load before it do not count against this one.
+/// The pause before a load, so that checkpoints of the previous load do not count against this one.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Both servers, on the same data.
 pub(crate) struct Pair {
     full_site: Site,
-    /// Durability full, the default.
+    /// With durability `full`, the default.
     full: Served,
     normal: Served,
     peer: PocketBase,
 }
 
-/// The requests of one figure to ours and to the peer.
+/// The requests of one figure to TinyBase and to PocketBase.
 struct Both {
     ours: Requests,
     peer: Requests,
@@ -44,7 +45,7 @@ impl Pair {
     /// Prepares and starts everything.
     ///
     /// # Errors
-    /// When a server does not come up or does not take the data.
+    /// When a server does not start or does not accept the data.
     pub(crate) fn start(plan: &Plan) -> Result<Self> {
         let records = plan.dir.join("data/records.ndjson");
         data::write_records(&records, plan.stored_records)?;
@@ -61,7 +62,7 @@ impl Pair {
         Ok(Self { full_site, full, normal, peer })
     }
 
-    /// Takes every figure that is asked for; one that cannot be taken does not stop the others.
+    /// Measures every requested figure; one that fails does not stop the others.
     pub(crate) fn measure(self, plan: &Plan) -> Vec<Row> {
         let mut rows = Vec::new();
         let mut take = |figure: Figure, name: &str, result: &mut dyn FnMut() -> Result<Vec<Row>>| {
@@ -126,7 +127,7 @@ impl Pair {
         self.alternate(plan, "list 30, ours with the exact total, 100,000 stored", &both, 6.0)
     }
 
-    /// Both without a total.
+    /// Measures both without a total.
     fn filter(&self, plan: &Plan) -> Result<Vec<Row>> {
         let step = plan.stored_records as usize / REQUESTS_MAX;
         let bounds = || (0..REQUESTS_MAX).map(|number| number * step);
@@ -135,7 +136,7 @@ impl Pair {
             bounds().map(|n| format!("{base}?limit=30&count=none&filter=n%3E%3D{n}&sort=n")).collect();
         let peer: Vec<_> =
             bounds().map(|n| format!("{base}?perPage=30&skipTotal=1&filter=(n%3E%3D{n})&sort=n")).collect();
-        // Both must have understood the request in the same way before it is worth timing.
+        // Both must have interpreted the request in the same way before it is worth timing.
         let (mine, theirs) = (get_json(self.full.port, &ours[7])?, get_json(self.peer.port, &peer[7])?);
         let first = (mine["records"][0]["data"]["n"].as_f64(), theirs["items"][0]["n"].as_f64());
         ensure!(
@@ -161,7 +162,7 @@ impl Pair {
         )])
     }
 
-    /// Starts the server again, which nobody else may serve meanwhile.
+    /// Restarts the server, which no other process may serve meanwhile.
     fn starts(self) -> Result<Vec<Row>> {
         self.full.process.stop()?;
         let mut times = Vec::new();
@@ -173,7 +174,7 @@ impl Pair {
         Ok(vec![Row::alone("start to first answer, all plugins loaded", "ms", times, Goal::AtMost(50.0))])
     }
 
-    /// Loads the one, then the other, round by round.
+    /// Loads both servers alternately, round by round.
     fn alternate(&self, plan: &Plan, label: &str, both: &Both, times: f64) -> Result<Vec<Row>> {
         let (mut ours, mut peer) = (vec![], vec![]);
         for _ in 0..plan.rounds {
@@ -185,7 +186,7 @@ impl Pair {
     }
 }
 
-/// The import of many records, and reads beside scans of them.
+/// Measures the import of many records, and reads during scans of them.
 ///
 /// # Errors
 /// When the import or the server fails.
@@ -216,7 +217,7 @@ pub(crate) fn import_and_scans(plan: &Plan) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The p99 of reading one, quiet and beside scans, in turns.
+/// Measures the p99 of reading one record, alternately without and with scans.
 fn scans(plan: &Plan, site: &Site) -> Result<Vec<Row>> {
     println!("==> measure: read one beside full scans");
     let served = site.serve()?;
@@ -231,7 +232,7 @@ fn scans(plan: &Plan, site: &Site) -> Result<Vec<Row>> {
     Ok(vec![Row::beside(label, "ms", busy, quiet, Goal::RatioAtMost(5.0))])
 }
 
-/// One load while [`SCANS`] clients scan without a pause.
+/// Runs one load while [`SCANS`] clients scan without a pause.
 fn beside_scans(plan: &Plan, port: u16, reads: &Requests) -> Result<Measured> {
     let (done, scanned) = (AtomicBool::new(false), AtomicU32::new(0));
     let scan = || {
@@ -261,7 +262,7 @@ fn beside_scans(plan: &Plan, port: u16, reads: &Requests) -> Result<Measured> {
     Ok(measured)
 }
 
-/// One load, after a pause.
+/// Runs one load, after a pause.
 pub(super) fn load(plan: &Plan, port: u16, requests: &Requests) -> Result<Measured> {
     thread::sleep(PAUSE);
     let measured = load::run(&plan.dir, port, requests, plan.load_time)?;
@@ -269,7 +270,7 @@ pub(super) fn load(plan: &Plan, port: u16, requests: &Requests) -> Result<Measur
     Ok(measured)
 }
 
-/// Waits for a process and returns the most memory that it had, in kilobytes.
+/// Waits for a process and returns its peak memory in kilobytes.
 pub(super) fn finish(mut process: crate::process::Running) -> Result<u64> {
     let mut peak_kb = 0;
     loop {
@@ -288,7 +289,7 @@ pub(super) fn get_json(port: u16, path: &str) -> Result<Value> {
     Ok(answer.body_mut().read_json()?)
 }
 
-/// The paths of the records in a list.
+/// Returns the paths of the records in a list.
 pub(super) fn paths(records: &Value) -> Result<Vec<String>> {
     let ids = records.as_array().into_iter().flatten().filter_map(|record| record["id"].as_str());
     let paths: Vec<_> = ids.map(|id| format!("/api/collections/items/records/{id}")).collect();

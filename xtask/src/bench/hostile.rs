@@ -1,5 +1,5 @@
-//! The server beside hostile requests of each kind, each on a server of its own: the most memory that it ever had, and what
-//! `/health` took meanwhile. And what the delete of a record takes on which ten thousand depend.
+//! The server under each kind of hostile requests, each on a separate server: its peak memory, and the latency of
+//! `/health` meanwhile. Also the time to delete a record that ten thousand others depend on.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -13,18 +13,18 @@ use super::report::{Goal, Row};
 use super::tinybase::Site;
 use crate::hostile::{Admin, Attack, Health, Outcomes, Stock, Target, address};
 
-/// What an instance may take beyond its budget of answers.
+/// The memory that an instance may use beyond its budget for responses.
 const BESIDE_BUDGET_MB: f64 = 200.0;
 /// The defaults of `server.responses_bytes_max` and of `server.bodies_bytes_max`, in megabytes.
 const BUDGET_MB: f64 = 256.0;
-/// What `/health` may take at most, at its p99.
+/// The maximum p99 of `/health`.
 const HEALTH_MS: f64 = 50.0;
-/// How long each attack goes on, at least.
+/// The minimum duration of each attack.
 const ATTACK_TIME: Duration = Duration::from_secs(10);
-/// Records that depend on one.
+/// The number of records that depend on one.
 const CASCADE: usize = 10_000;
 
-/// A row of memory and a row of `/health` for each attack.
+/// Returns a row of memory and a row of `/health` for each attack.
 ///
 /// # Errors
 /// When the server cannot be filled.
@@ -40,7 +40,7 @@ pub(crate) fn rows(plan: &Plan) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// One attack, and what was seen beside it.
+/// Runs one attack and returns its measurements.
 fn beside(plan: &Plan, site: &Site, stock: &Stock, attack: Attack) -> Result<Vec<Row>> {
     let mut served = site.serve_with(&[("TINYBASE_RATE_LIMIT_ENABLED", "false")])?;
     let (stop, outcomes) = (AtomicBool::new(false), Outcomes::default());
@@ -73,7 +73,7 @@ fn beside(plan: &Plan, site: &Site, stock: &Stock, attack: Attack) -> Result<Vec
     ])
 }
 
-/// The time to delete a record that begins a chain, and one to which all others refer.
+/// Measures the time to delete a record that begins a chain, and one that all others reference.
 ///
 /// # Errors
 /// When the server refuses.
@@ -101,8 +101,8 @@ pub(crate) fn cascade(plan: &Plan) -> Result<Vec<Row>> {
     ])
 }
 
-/// Creates a first record and [`CASCADE`] more, each referring to what `up` chooses of the first and the one before, and
-/// deletes the first. In milliseconds.
+/// Creates a first record and [`CASCADE`] more, and deletes the first. Each record references the first or the previous
+/// one, as chosen by `up`. Returns milliseconds.
 fn time_delete(admin: &Admin, up: impl Fn(usize, usize) -> usize) -> Result<f64> {
     let ids = create_tree(admin, |at| (at > 0).then(|| up(0, at - 1)))?;
     let path = format!("/collections/tree/records/{}", ids[0]);
@@ -114,7 +114,7 @@ fn time_delete(admin: &Admin, up: impl Fn(usize, usize) -> usize) -> Result<f64>
     Ok(time.as_secs_f64() * 1_000.0)
 }
 
-/// As many records that depend on nothing, deleted in batches.
+/// Measures the deletion of as many independent records in batches.
 fn time_single_deletes(admin: &Admin) -> Result<f64> {
     let ids = create_tree(admin, |_| None)?;
     let begun = Instant::now();
@@ -129,7 +129,7 @@ fn time_single_deletes(admin: &Admin) -> Result<f64> {
 /// Operations of one batch.
 const BATCH: usize = 1_000;
 
-/// Creates records under ids of its own, each with the parent that `parent` names by its position.
+/// Creates records with generated ids; `parent` returns the position of each record's parent.
 fn create_tree(admin: &Admin, parent: impl Fn(usize) -> Option<usize>) -> Result<Vec<String>> {
     let ids: Vec<_> = (0..=CASCADE).map(|at| format!("01980000-0000-7000-8000-{at:012x}")).collect();
     for batch in (0..ids.len()).collect::<Vec<_>>().chunks(BATCH) {

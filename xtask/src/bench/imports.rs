@@ -1,5 +1,5 @@
-//! The import of many records into a collection with an index, beside SQLite itself with the same tables: a script of Python's
-//! that stores the same lines in the same table, and commits every ten thousand. It never decides what is imported.
+//! The import of many records into a collection with an index, compared with SQLite itself on the same tables: a Python
+//! script stores the same lines in the same table, and commits every ten thousand. It never decides what is imported.
 
 use std::fs;
 use std::path::Path;
@@ -14,17 +14,17 @@ use super::report::{Goal, Row};
 use super::tinybase::Site;
 use super::{Plan, data};
 
-/// Stores the lines of a file in a table that it reads from an import's own database; prints the seconds.
+/// Stores the lines of a file in a table, whose definition it reads from an import's database; prints the seconds.
 const PLAIN: &str = include_str!("plain_import.py");
 
-/// How much longer than SQLite itself an import may take.
+/// The maximum time of an import, as a multiple of SQLite's own time.
 const TIMES_MAX: f64 = 1.5;
 
-/// What is said of the field `n` in the schema, and its name in the table of figures.
+/// The definition of the field `n` in the schema, and its name in the table of figures.
 const KINDS: [(&str, &str); 3] =
     [("none", "no index"), ("index", "one indexed field"), ("unique", "one unique field")];
 
-/// The rows: one a kind, each measured in turns.
+/// Returns one row per kind, measured alternately.
 ///
 /// # Errors
 /// When an import, or Python, fails.

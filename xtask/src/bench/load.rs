@@ -1,4 +1,4 @@
-//! The load: one run of wrk against one server, and what it reported. It never counts a refused request as an answer.
+//! The load: one run of wrk against one server, and its report. It never counts a refused request as a success.
 
 use std::fs;
 use std::path::Path;
@@ -14,35 +14,35 @@ use crate::step;
 /// Open connections, the same for every server and figure.
 pub(crate) const CONNECTIONS: u32 = 32;
 
-/// Different requests that one load goes through, over and over.
+/// The number of different requests that one load repeats.
 pub(crate) const REQUESTS_MAX: usize = 1_000;
 
-/// What is sent.
+/// The requests of a load.
 pub(crate) enum Requests {
-    /// GET each of these paths in turn.
+    /// GET these paths in rotation.
     Get(Vec<String>),
-    /// GET each of these paths in turn, with a token.
+    /// GET these paths in rotation, with a token.
     GetAs {
         /// The access token.
         token: String,
         /// The paths.
         paths: Vec<String>,
     },
-    /// POST each of these JSON bodies to the path in turn.
+    /// POST these JSON bodies to the path in rotation.
     Post(String, Vec<String>),
 }
 
-/// What came of it.
+/// The result of a load.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Measured {
     pub(crate) requests_per_second: f64,
     pub(crate) p99_ms: f64,
 }
 
-/// Installs Debian's wrk where there is none.
+/// Installs Debian's wrk if it is missing.
 ///
 /// # Errors
-/// When it is not there and cannot be installed.
+/// When it is missing and cannot be installed.
 pub(crate) fn install_wrk() -> Result<()> {
     if Command::new("wrk").arg("-v").stdout(Stdio::null()).status().is_ok() {
         return Ok(());
@@ -55,7 +55,7 @@ pub(crate) fn install_wrk() -> Result<()> {
 /// Loads `http://127.0.0.1:port` for `time` from [`CONNECTIONS`] connections.
 ///
 /// # Errors
-/// When wrk fails, or any answer was not a success.
+/// When wrk fails, or any response was not a success.
 pub(crate) fn run(scratch: &Path, port: u16, requests: &Requests, time: Duration) -> Result<Measured> {
     let script = scratch.join("requests.lua");
     fs::write(&script, lua(requests)).with_context(|| format!("writing {}", script.display()))?;
@@ -75,10 +75,10 @@ pub(crate) fn run(scratch: &Path, port: u16, requests: &Requests, time: Duration
     parse(&text)
 }
 
-/// A script that prepares every request once, so that what is measured is the server and not the script.
+/// Returns a script that prepares every request once, so that the server is measured and not the script.
 fn lua(requests: &Requests) -> String {
     let quoted = |texts: &[String]| {
-        // A JSON string of plain ASCII is a Lua string as well.
+        // A JSON string of plain ASCII is also a Lua string.
         texts.iter().map(|text| Value::from(text.as_str()).to_string()).collect::<Vec<_>>().join(",\n")
     };
     let (list, format) = match requests {
@@ -102,7 +102,7 @@ fn lua(requests: &Requests) -> String {
     )
 }
 
-/// Reads wrk's report.
+/// Parses wrk's report.
 fn parse(text: &str) -> Result<Measured> {
     let after = |key: &str| text.lines().find_map(|line| line.trim().strip_prefix(key)).map(str::trim);
     for fault in ["Non-2xx or 3xx responses:", "Socket errors:"] {
@@ -118,7 +118,7 @@ fn parse(text: &str) -> Result<Measured> {
     }
 }
 
-/// `1.23ms`, `456.00us` or `1.20s` as milliseconds.
+/// Parses `1.23ms`, `456.00us` or `1.20s` as milliseconds.
 fn milliseconds(text: &str) -> Option<f64> {
     let units = [("us", 0.001), ("ms", 1.0), ("m", 60_000.0), ("s", 1_000.0)];
     let (number, factor) =

@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: TinyBase beside PocketBase in one run, figure by figure, as a table of what is and what must be.
-//! It never tunes either server: both run on their defaults, on the same data, with the same connections.
+//! `cargo xtask bench`: TinyBase and PocketBase in one run, figure by figure, as a table of measured values and
+//! targets. It never tunes either server: both run on their defaults, on the same data, with the same connections.
 
 mod boundary;
 pub(crate) mod data;
@@ -53,7 +53,7 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
-    /// The file of the single measurements.
+    /// Returns the name of the file with the single measurements.
     fn result(self) -> &'static str {
         match self {
             Engine::Sqlite => "result.json",
@@ -95,17 +95,17 @@ pub(crate) enum Figure {
     Cascade,
 }
 
-/// How much is measured, and where.
+/// The extent and the place of the measurements.
 pub(crate) struct Plan {
     pub(crate) workspace: Workspace,
     /// `target/bench`: tools, data, logs and results.
     pub(crate) dir: PathBuf,
     pub(crate) rounds: usize,
-    /// Of one load.
+    /// The duration of one load.
     pub(crate) load_time: Duration,
-    /// Records in the collection that is read, listed and filtered.
+    /// The number of records in the collection that is read, listed and filtered.
     pub(crate) stored_records: u32,
-    /// Records that are imported, and scanned.
+    /// The number of records that are imported, and scanned.
     pub(crate) import_records: u32,
     only: Vec<Figure>,
 }
@@ -132,7 +132,7 @@ impl Plan {
         })
     }
 
-    /// Whether `figure` was asked for.
+    /// Returns whether `figure` was requested.
     pub(crate) fn wants(&self, figure: Figure) -> bool {
         self.only.is_empty() || self.only.contains(&figure)
     }
@@ -147,7 +147,7 @@ impl Plan {
 /// Measures, prints the table, and writes `target/bench/result.json`.
 ///
 /// # Errors
-/// When a tool cannot be installed, or a figure could not be taken at all. One that falls short is no error.
+/// When a tool cannot be installed, or a figure could not be measured at all. A missed target is no error.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let plan = Plan::new(options)?;
     if !options.no_build {
@@ -206,7 +206,7 @@ fn finish(plan: &Plan, options: &Options, rows: Vec<Row>) -> Result<()> {
     Ok(())
 }
 
-/// The figures that need both servers under load.
+/// Measures the figures that need both servers under load.
 fn side_by_side(plan: &Plan) -> Vec<Row> {
     match figures::Pair::start(plan) {
         Ok(pair) => pair.measure(plan),
@@ -214,7 +214,7 @@ fn side_by_side(plan: &Plan) -> Vec<Row> {
     }
 }
 
-/// The rows, or one that says why there are none.
+/// Returns the rows, or one row with the error.
 fn taken(what: &str, rows: Result<Vec<Row>>) -> Vec<Row> {
     rows.unwrap_or_else(|error| vec![Row::failed(what, &error)])
 }

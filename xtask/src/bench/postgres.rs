@@ -1,5 +1,5 @@
-//! TinyBase on PostgreSQL beside the bare statements that do the same work, over a pool of the same size: what the server
-//! adds to the database. It starts a PostgreSQL of its own, on its defaults where a commit's safety is concerned.
+//! TinyBase on PostgreSQL, compared with the bare statements that do the same work over a pool of the same size. This
+//! shows the server's overhead. It starts its own PostgreSQL, with default settings for the safety of commits.
 
 use anyhow::{Context, Result, bail};
 use tinybase_test_postgres::{Cluster, Database};
@@ -10,22 +10,22 @@ use super::tinybase::Site;
 use super::{Plan, data, figures};
 use crate::workspace::{HOST_PACKAGE, cargo};
 
-/// The server's requests must come at least so often as a part of bare statements: it may add 60 % to their time.
+/// The minimum rate of requests relative to bare statements: the server may add 60 % to their time.
 const PART: f64 = 1.0 / 1.6;
 
-/// Three nodes on the cores of one must keep this much of what one does.
+/// The minimum throughput of three nodes on the cores of one, relative to one node.
 const NODES_PART: f64 = 0.7;
 
-/// A kind of statement, how it is called, and the requests that ask for the same.
+/// A kind of statement, its label, and the requests that do the same.
 type Kind = (&'static str, &'static str, Requests);
 
-/// What PostgreSQL is told beside its defaults for tests: that a commit is on disk, and memory as on a server.
+/// PostgreSQL settings on top of the test defaults: commits are flushed to disk, and memory is as on a server.
 const SETTINGS: [&str; 3] = ["fsync=on", "full_page_writes=on", "shared_buffers=256MB"];
 
 /// Measures read, create and list.
 ///
 /// # Errors
-/// When PostgreSQL or the server does not come up, or a load fails.
+/// When PostgreSQL or the server does not start, or a load fails.
 pub(crate) fn rows(plan: &Plan) -> Result<Vec<Row>> {
     let cluster = Cluster::start_with(&SETTINGS).context("starting PostgreSQL")?;
     let database = Database::create(&cluster.url()).context("making a database")?;
@@ -35,7 +35,7 @@ pub(crate) fn rows(plan: &Plan) -> Result<Vec<Row>> {
     let served = site.serve()?;
     served.create_collections()?;
     figures::finish(site.import("items", &records)?)?;
-    // Without statistics of the records just imported, both would be planned for an empty table.
+    // Without statistics on the records just imported, both would be planned for an empty table.
     database.run("VACUUM ANALYZE").context("VACUUM ANALYZE")?;
     let (port, url) = (served.port, database.url());
     let stored =
@@ -65,7 +65,7 @@ pub(crate) fn rows(plan: &Plan) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Three nodes loaded at once beside one of them alone: on one machine, they share what one has for itself.
+/// Compares three nodes under load at once with one node alone: on one machine, the three share the same cores.
 fn three_nodes(plan: &Plan, site: &Site, port: u16, kinds: &[Kind]) -> Result<Vec<Row>> {
     let others = [site.serve()?, site.serve()?];
     let ports = [port, others[0].port, others[1].port];
@@ -84,7 +84,7 @@ fn three_nodes(plan: &Plan, site: &Site, port: u16, kinds: &[Kind]) -> Result<Ve
     Ok(rows)
 }
 
-/// The rates of loads on several nodes at once, added.
+/// Returns the sum of the rates of loads on several nodes at once.
 fn load_all(plan: &Plan, ports: &[u16], requests: &Requests) -> Result<f64> {
     let load = |port: u16| -> Result<f64> {
         let scratch = plan.dir.join("data").join(format!("load-{port}"));
@@ -105,7 +105,7 @@ fn creates(plan: &Plan) -> Requests {
     Requests::Post("/api/collections/created/records".into(), bodies.collect())
 }
 
-/// Statements per second of the host's benchmark `raw_sql`.
+/// Returns the statements per second of the host's benchmark `raw_sql`.
 fn raw_sql(plan: &Plan, url: &str, kind: &str) -> Result<f64> {
     let output = cargo()
         .args(["bench", "--quiet", "--locked", "--package", HOST_PACKAGE, "--bench", "raw_sql"])

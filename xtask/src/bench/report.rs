@@ -1,4 +1,4 @@
-//! What came of a benchmark: the table, the raw figures, and the page that shows them. It never measures.
+//! The results of a benchmark: the table, the raw figures, and the page that shows them. It never measures.
 
 use std::fs;
 use std::path::Path;
@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use super::load::CONNECTIONS;
 use super::{Engine, Options, Plan, pocketbase};
 
-/// Around the part of the page that this writes.
+/// The markers around the part of the page that is written here.
 const MARKERS: [&str; 2] = ["<!-- bench:start -->", "<!-- bench:end -->"];
 /// The same for the figures on PostgreSQL.
 const POSTGRES_MARKERS: [&str; 2] = ["<!-- bench:postgres:start -->", "<!-- bench:postgres:end -->"];
 
-/// What a figure must reach.
+/// The target of a figure.
 #[derive(Clone, Copy)]
 pub(crate) enum Goal {
     AtLeast(f64),
@@ -29,20 +29,20 @@ pub(crate) struct Row {
     label: String,
     unit: &'static str,
     ours: Vec<f64>,
-    /// PocketBase's, or what the figure is compared with.
+    /// PocketBase's values, or other values to compare with.
     other: Vec<f64>,
     goal: Goal,
-    /// Why it could not be taken.
+    /// Why it could not be measured.
     failure: Option<String>,
 }
 
 impl Row {
-    /// A figure that stands for itself.
+    /// Creates a figure without comparison.
     pub(crate) fn alone(label: &str, unit: &'static str, ours: Vec<f64>, goal: Goal) -> Self {
         Self::beside(label, unit, ours, vec![], goal)
     }
 
-    /// A figure beside another.
+    /// Creates a figure that is compared with another.
     pub(crate) fn beside(
         label: &str,
         unit: &'static str,
@@ -53,7 +53,7 @@ impl Row {
         Self { label: label.to_owned(), unit, ours, other, goal, failure: None }
     }
 
-    /// A figure that could not be taken.
+    /// Creates a figure that could not be measured.
     pub(crate) fn failed(label: &str, error: &anyhow::Error) -> Self {
         println!("    FAILED {label}: {error:#}");
         let row = Self::alone(label, "", vec![], Goal::AtLeast(0.0));
@@ -116,14 +116,14 @@ impl Row {
 /// A whole run.
 pub(crate) struct Report {
     rows: Vec<Row>,
-    /// How it was taken, a line each.
+    /// The conditions of the run, one per line.
     conditions: Vec<String>,
     engine: Engine,
     quick: bool,
 }
 
 impl Report {
-    /// The rows with what they were taken on.
+    /// Creates a report with the rows and the conditions of the run.
     pub(crate) fn new(plan: &Plan, options: &Options, rows: Vec<Row>) -> Self {
         let beside = match options.engine {
             Engine::Sqlite => format!(
@@ -149,12 +149,12 @@ impl Report {
         Self { rows, conditions, engine: options.engine, quick: options.quick }
     }
 
-    /// How many figures could not be taken.
+    /// Returns how many figures could not be measured.
     pub(crate) fn failed(&self) -> usize {
         self.rows.iter().filter(|row| row.failure.is_some()).count()
     }
 
-    /// The table and how it was taken, as Markdown that reads well on a terminal too.
+    /// Returns the table and the conditions as Markdown that is also readable on a terminal.
     pub(crate) fn markdown(&self) -> String {
         let other = match self.engine {
             Engine::Sqlite => "PocketBase",
@@ -198,7 +198,7 @@ impl Report {
         Ok(())
     }
 
-    /// Replaces what stands between the markers of the page.
+    /// Replaces the text between the markers of the page.
     ///
     /// # Errors
     /// When the page or its markers are missing.
@@ -220,7 +220,7 @@ fn between_markers(page: &str, markers: [&str; 2], text: &str) -> Option<String>
     Some(format!("{before}{}\n{}\n{}{after}", markers[0], text.trim_end(), markers[1]))
 }
 
-/// The middle one, or the mean of the two in the middle.
+/// Returns the median: the middle value, or the mean of the two in the middle.
 fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -228,7 +228,7 @@ fn median(values: &[f64]) -> Option<f64> {
     Some(f64::midpoint(*low, *high))
 }
 
-/// A value with its unit, thousands separated, decimals only where they say something.
+/// Formats a value with its unit, with thousands separators, and with decimals only if they are significant.
 fn figure(value: f64, unit: &str) -> String {
     let decimals = if value.abs() < 10.0 {
         2
@@ -266,7 +266,7 @@ fn commit(plan: &Plan) -> String {
     output("git", &["-C", &root, "describe", "--always", "--dirty"])
 }
 
-/// What a program prints, or `unknown`.
+/// Returns what a program prints, or `unknown`.
 fn output(program: &str, arguments: &[&str]) -> String {
     let printed =
         Command::new(program).args(arguments).output().ok().filter(|output| output.status.success());

@@ -1,5 +1,5 @@
-//! What signing in costs others: reads with a token beside reads without one, and reads while a hundred people sign in at
-//! once. It never measures how long a login takes: that is what the password hash is for.
+//! The effect of sign-ins on other requests: reads with a token compared with reads without one, and reads while a
+//! hundred people sign in at once. It never measures how long a login takes: the password hash is slow on purpose.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
@@ -13,13 +13,13 @@ use super::report::{Goal, Row};
 use super::tinybase::{EMAIL, PASSWORD, Served, Site};
 use super::{Plan, data};
 
-/// Who sign in at once.
+/// The number of people who sign in at once.
 const LOGINS: usize = 100;
 
-/// The most records that are read from.
+/// The maximum number of records to read from.
 const RECORDS: u32 = 10_000;
 
-/// Both figures, on a server of their own: its limits on logins from one address are off.
+/// Measures both figures on a separate server without its limits on logins from one address.
 ///
 /// # Errors
 /// When the server fails or refuses.
@@ -35,7 +35,7 @@ pub(crate) fn rows(plan: &Plan) -> Result<Vec<Row>> {
     let served = site.serve_with(&[("TINYBASE_RATE_LIMIT_ENABLED", "false")])?;
     let list = get_json(served.port, "/api/collections/items/records?limit=1000&count=none")?;
     let paths = paths(&list["records"])?;
-    // Another account than the one that signs in over and over: with the 51st login a user's oldest session ends.
+    // Not the account that signs in repeatedly: the 51st login ends a user's oldest session.
     let token = served.register("reader@example.com")?;
     let (public, signed_in) =
         (Requests::Get(paths.clone()), Requests::GetAs { token: token.clone(), paths: paths.clone() });
@@ -57,7 +57,7 @@ pub(crate) fn rows(plan: &Plan) -> Result<Vec<Row>> {
     ])
 }
 
-/// One load while [`LOGINS`] clients sign in, each again as soon as it is in.
+/// Runs one load while [`LOGINS`] clients sign in, each again as soon as it is signed in.
 fn beside_logins(plan: &Plan, served: &Served, reads: &Requests) -> Result<Measured> {
     let (done, signed_in) = (AtomicBool::new(false), AtomicU32::new(0));
     let login = || -> Result<()> {
@@ -83,7 +83,7 @@ fn beside_logins(plan: &Plan, served: &Served, reads: &Requests) -> Result<Measu
 }
 
 impl Served {
-    /// Makes an account and answers its access token.
+    /// Registers an account and returns its access token.
     ///
     /// # Errors
     /// When the server refuses.
@@ -93,7 +93,7 @@ impl Served {
         self.sign_in_as(email)
     }
 
-    /// Signs in as the admin and answers the access token.
+    /// Signs in as the admin and returns the access token.
     ///
     /// # Errors
     /// When the server refuses.

@@ -1,4 +1,5 @@
-//! TinyBase as it is measured: what `dist` ships, with every plugin, on its defaults. It never reaches into the database.
+//! TinyBase as it is measured: the `dist` build, with every plugin, on its defaults. It never accesses the database
+//! directly.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,20 +22,20 @@ pub(crate) struct Site {
     dir: PathBuf,
     log: PathBuf,
     durability: &'static str,
-    /// Where it is not a file in the folder.
+    /// The database's URL, if it is not a file in the folder.
     database_url: Option<String>,
 }
 
-/// One that is being served.
+/// A running server.
 pub(crate) struct Served {
     pub(crate) process: Running,
     pub(crate) port: u16,
-    /// From the start of the process to the first answer.
+    /// The time from the start of the process to the first response.
     pub(crate) start_time: Duration,
 }
 
 impl Site {
-    /// Initialises a fresh folder of this name.
+    /// Initializes a fresh folder with this name.
     ///
     /// # Errors
     /// When `tinybase init` fails.
@@ -42,7 +43,7 @@ impl Site {
         Self::init_on(plan, name, durability, None)
     }
 
-    /// The same, on the database of a PostgreSQL server.
+    /// Like [`Site::init`], on the database of a PostgreSQL server.
     ///
     /// # Errors
     /// When `tinybase init` fails.
@@ -55,7 +56,7 @@ impl Site {
         Self::init_at(plan.workspace.binary(Profile::Dist), &plan.dir, name, durability, database_url)
     }
 
-    /// The same with this binary, in the folders `data` and `logs` of `folder`.
+    /// Like [`Site::init`] with this binary, in the folders `data` and `logs` of `folder`.
     ///
     /// # Errors
     /// When `tinybase init` fails.
@@ -80,12 +81,12 @@ impl Site {
         Ok(site)
     }
 
-    /// Its folder.
+    /// Returns its folder.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// A command in its folder.
+    /// Returns a command that runs in its folder.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
         command.args(arguments).current_dir(&self.dir).envs(self.database());
@@ -96,18 +97,18 @@ impl Site {
         self.database_url.as_deref().map(|url| ("TINYBASE_DB_URL", url))
     }
 
-    /// Starts the server and waits for its first answer.
+    /// Starts the server and waits for its first response.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// When it does not start.
     pub(crate) fn serve(&self) -> Result<Served> {
         self.serve_with(&[])
     }
 
-    /// The same, with these variables.
+    /// Like [`Site::serve`], with these environment variables.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// When it does not start.
     pub(crate) fn serve_with(&self, variables: &[(&str, &str)]) -> Result<Served> {
         let port = free_port()?;
         let mut command = guarded(&self.binary);
@@ -115,7 +116,7 @@ impl Site {
             .args(["serve", "--host", "127.0.0.1", "--port", &port.to_string()])
             .current_dir(&self.dir)
             .env("TINYBASE_DB_DURABILITY", self.durability)
-            // All load comes from one address: it is counted like any other, against a limit that it cannot reach.
+            // All load comes from one address: it is counted as usual, but with a limit that it cannot reach.
             .env("TINYBASE_RATE_LIMIT_API_PER_MINUTE", "1000000000")
             .envs(self.database())
             .envs(variables.iter().copied());
@@ -125,7 +126,7 @@ impl Site {
         Ok(Served { process, port, start_time })
     }
 
-    /// `tinybase collections import` of a file, as a process to watch.
+    /// Starts `tinybase collections import` of a file, as a process to watch.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -139,7 +140,7 @@ impl Site {
         Running::start(&mut command, &self.log.with_extension("import.log"))
     }
 
-    /// As [`Site::import`], into a collection that is made with the schema in a file.
+    /// Like [`Site::import`], into a collection that is created with the schema in a file.
     ///
     /// # Errors
     /// When it cannot be started.

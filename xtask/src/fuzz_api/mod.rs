@@ -1,5 +1,5 @@
-//! `cargo xtask fuzz-api`: schemathesis against a live server, as admin, as user and as nobody, by the server's own OpenAPI
-//! document. No answer may be a 5xx or differ from what the document says. It never skips an operation.
+//! `cargo xtask fuzz-api`: runs schemathesis against a live server, as admin, as user and anonymously, with the
+//! server's own OpenAPI document. No response may be a 5xx or differ from the document. It never skips an operation.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use crate::build;
 use crate::step;
 use crate::workspace::{Profile, Workspace};
 
-/// The releases that were tried. Others may find more, or need other hooks.
+/// The tested releases. Others may find more, or need other hooks.
 const REQUIREMENTS: [&str; 2] = ["schemathesis==4.32.*", "openapi-spec-validator==0.9.*"];
 
-/// What must hold of every answer.
+/// The checks on every response.
 const CHECKS: &str =
     "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
 
-/// What schemathesis cannot know of this server.
+/// What schemathesis cannot know about this server.
 const HOOKS: &str = include_str!("hooks.py");
 
-/// Requests that are made up for each operation, beside those that cover its parameters one by one.
+/// Generated requests per operation, in addition to those that cover its parameters one by one.
 const EXAMPLES_BOUNDED: u32 = 12;
 const EXAMPLES_LONG: u32 = 400;
 
@@ -37,20 +37,20 @@ pub(crate) struct Options {
     seed: Option<u64>,
 }
 
-/// The long run, with another seed each time.
+/// Runs the long test, with a different seed each time.
 ///
 /// # Errors
-/// When an answer differs from the document, or something cannot be started.
+/// When a response differs from the document, or something cannot be started.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
     build::build_and_stage(&workspace, Profile::Debug)?;
     fuzz(&workspace, options.examples, options.seed)
 }
 
-/// The bounded run that is a part of `cargo xtask test`, the same each time. The workspace must be built.
+/// Runs the bounded test in `cargo xtask test`, the same each time. The workspace must be built.
 ///
 /// # Errors
-/// The same.
+/// As [`run`].
 pub(crate) fn bounded(workspace: &Workspace) -> Result<()> {
     fuzz(workspace, EXAMPLES_BOUNDED, Some(1))
 }
@@ -81,7 +81,7 @@ fn fuzz(workspace: &Workspace, examples: u32, seed: Option<u64>) -> Result<()> {
             "--continue-on-failure",
             "--generation-database",
             "none",
-            // What this server knows and a schema cannot say is reported as a warning: that makes no answer wrong.
+            // Warnings are about rules of this server that a schema cannot express: they do not make a response wrong.
             "--warnings",
             "off",
         ]);
@@ -92,7 +92,7 @@ fn fuzz(workspace: &Workspace, examples: u32, seed: Option<u64>) -> Result<()> {
     site.stop()
 }
 
-/// Installs both in an environment of their own where they are not there, and answers the folder of its programs.
+/// Installs both in a separate environment if they are missing, and returns the folder of their programs.
 fn install(dir: &Path) -> Result<PathBuf> {
     step::python_environment(dir, &["schemathesis", "openapi-spec-validator"], &REQUIREMENTS)
 }

@@ -1,4 +1,4 @@
-//! The kinds of hostile requests. Each was able to stop a server like this one, or to fill its memory.
+//! The kinds of hostile requests. Each could have stopped a server like this one, or filled its memory.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use super::stock::REFERENCES;
 use super::{ANSWER_WAIT_MAX, Target, slow};
 use crate::raw_http::{Connection, Origin, encoded, get, with_json};
 
-/// A list whose answer is as large as anyone can ask for.
+/// A list whose response has the maximum size.
 const LARGE_LIST: &str = "/api/collections/large/records?limit=8&count=none";
-/// How long a client waits before it comes again, after the connection ended.
+/// How long a client waits before it reconnects.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Operations of one hostile batch.
+/// The operations of one hostile batch.
 const OPERATIONS: usize = 1_000;
 
-/// One kind.
+/// A kind of attack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Attack {
     /// 200 records with ten references each to one large record, expanded.
@@ -30,7 +30,7 @@ pub(crate) enum Attack {
     Batch,
     /// A text of a million letters for a field with a costly pattern.
     Pattern,
-    /// Lists of many records, sorted and filtered by what has no index.
+    /// Lists of many records, sorted and filtered without an index.
     Scans,
     /// Groups over large texts.
     Aggregate,
@@ -40,11 +40,11 @@ pub(crate) enum Attack {
     SlowReaders,
     /// Bodies of ten megabytes without their last byte.
     SlowBodies,
-    /// Large bodies that are read whole and refused.
+    /// Large bodies that are read completely and refused.
     LargeBodies,
-    /// Large bodies of as many values as fit, which take many times their size once they are parsed.
+    /// Large bodies with as many values as fit, which take many times their size in memory once parsed.
     WideBodies,
-    /// Smaller ones of the same shape, which are let in.
+    /// Smaller bodies of the same kind, which are accepted.
     WideRecords,
 }
 
@@ -66,7 +66,7 @@ impl Attack {
         Attack::WideRecords,
     ];
 
-    /// What it is called in a table.
+    /// Returns its name in a table.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Attack::Expand => "2,000 expansions of a 1 MB record",
@@ -85,7 +85,7 @@ impl Attack {
         }
     }
 
-    /// Connections at once, where it is made alone.
+    /// Returns the number of concurrent connections if it runs alone.
     pub(crate) fn connections(self) -> usize {
         match self {
             Attack::SlowReaders | Attack::SlowBodies => 60,
@@ -95,7 +95,7 @@ impl Attack {
         }
     }
 
-    /// Makes it from one address, over and over, until it is to stop.
+    /// Runs it from one address repeatedly until it is stopped.
     pub(crate) fn run(self, target: &Target<'_>, from: Ipv4Addr) {
         while !target.stopped() {
             if let Err(error) = self.once_connected(target, from) {
@@ -105,7 +105,7 @@ impl Attack {
         }
     }
 
-    /// One connection's worth of it.
+    /// Runs it once over one connection.
     fn once_connected(self, target: &Target<'_>, from: Ipv4Addr) -> Result<()> {
         let slow = match self {
             Attack::StalledStreams => slow::stall_streams(target, from, LARGE_LIST),
@@ -128,7 +128,7 @@ impl Attack {
         Ok(())
     }
 
-    /// The request that is sent each time.
+    /// Returns the request that is sent each time.
     fn request(self, target: &Target<'_>) -> String {
         let stock = target.stock;
         match self {
@@ -169,10 +169,10 @@ impl Attack {
         }
     }
 
-    /// Shows that the attack meets the server at all.
+    /// Checks that the attack reaches the server at all.
     ///
     /// # Errors
-    /// When the server does not serve what the attack asks for.
+    /// When the server does not serve the attack's request.
     pub(crate) fn check(self, target: &Target<'_>) -> Result<()> {
         match self {
             Attack::StalledStreams => {
@@ -183,12 +183,12 @@ impl Attack {
     }
 }
 
-/// A body of about so many bytes that is nothing but a list of digits.
+/// Returns a body of about this many bytes: a list of digits.
 fn digits(bytes: usize) -> String {
     format!("{{\"data\":{{\"s\":[0{}]}}}}", ",0".repeat(bytes / 2 - 20))
 }
 
-/// One or two words for an error, so that they can be counted.
+/// Returns one or two words for an error, for counting.
 fn ended_by(error: &anyhow::Error) -> &'static str {
     match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
         Some(std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => "no answer",

@@ -1,5 +1,5 @@
-//! Requests that try to stop a server or to fill its memory, and what watches the server meanwhile. It judges nothing: the
-//! benchmark and the soak do.
+//! Requests that try to stop a server or to fill its memory, and the monitoring of the server meanwhile. It judges
+//! nothing: the benchmark and the soak do.
 
 mod attack;
 mod slow;
@@ -19,23 +19,23 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-/// How long a hostile client waits for an answer.
+/// How long a hostile client waits for a response.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(90);
 
-/// Where hostile client `number` comes from: never where the ordinary ones do.
+/// Returns the source address of hostile client `number`, which is never that of the ordinary ones.
 pub(crate) fn address(number: usize) -> Ipv4Addr {
     let number = u8::try_from(number % 200).expect("below 200");
     Ipv4Addr::new(127, 0, 1, 1 + number)
 }
 
-/// What the server did with hostile requests: how often each status came, or what else happened.
+/// The results of hostile requests: the count of each status, or of any other result.
 #[derive(Default)]
 pub(crate) struct Outcomes {
     counts: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Outcomes {
-    /// Counts one.
+    /// Counts one result.
     pub(crate) fn note(&self, what: impl Into<String>) {
         *self.counts.lock().expect("nobody panics with it").entry(what.into()).or_default() += 1;
     }
@@ -47,7 +47,7 @@ impl Outcomes {
         }
     }
 
-    /// How many there were.
+    /// Returns the total count.
     pub(crate) fn total(&self) -> u64 {
         self.counts.lock().expect("nobody panics with it").values().sum()
     }
@@ -61,7 +61,7 @@ impl fmt::Display for Outcomes {
     }
 }
 
-/// What an attack needs to know.
+/// The target of an attack.
 pub(crate) struct Target<'t> {
     pub(crate) port: u16,
     pub(crate) stock: &'t Stock,

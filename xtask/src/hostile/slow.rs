@@ -1,5 +1,5 @@
-//! Clients that read or write as slowly as they can: HTTP/1 at a few hundred bytes a second, HTTP/2 with a window of 0, bodies
-//! that stop before their end. Each loop ends soon after it is asked to.
+//! Clients that read or write as slowly as they can: HTTP/1 at a few hundred bytes per second, HTTP/2 with a window of
+//! 0, bodies that stop before their end. Each loop ends soon after it is told to stop.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -10,22 +10,22 @@ use anyhow::{Result, bail};
 use super::Target;
 use crate::raw_http::{Origin, get};
 
-/// How long one read waits before the loop looks whether it is to end.
+/// The duration of one read before the loop checks whether to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Bytes of a slow client's receive buffer; the system doubles it.
 const RECEIVE_BUFFER: usize = 4 << 10;
-/// Bytes that a slow reader takes each time.
+/// Bytes that a slow reader reads at a time.
 const SIP_BYTES: usize = 200;
 /// Streams of one HTTP/2 connection.
 const STREAMS: u32 = 40;
-/// The largest body that is sent, less its last byte.
+/// The maximum body size that is sent, minus its last byte.
 const BODY_BYTES: usize = (10 << 20) - 1;
 
 fn origin(from: Ipv4Addr) -> Origin {
     Origin { receive_buffer: Some(RECEIVE_BUFFER), ..Origin::new(from, LOOK_EVERY) }
 }
 
-/// Asks for a large list and reads 800 bytes of it a second, until the server ends the connection.
+/// Requests a large list and reads 800 bytes of it per second, until the server closes the connection.
 pub(super) fn read_slowly(target: &Target<'_>, from: Ipv4Addr, path: &str) -> Result<()> {
     let mut stream = origin(from).open(target.port)?;
     stream.write_all(get(path).as_bytes())?;
@@ -41,7 +41,7 @@ pub(super) fn read_slowly(target: &Target<'_>, from: Ipv4Addr, path: &str) -> Re
     Ok(())
 }
 
-/// Sends all of a body but its last byte, and waits.
+/// Sends a body except its last byte, and waits.
 pub(super) fn write_slowly(target: &Target<'_>, from: Ipv4Addr, path: &str) -> Result<()> {
     let mut stream = Origin::new(from, LOOK_EVERY).open(target.port)?;
     let head = format!(
@@ -62,7 +62,7 @@ pub(super) fn write_slowly(target: &Target<'_>, from: Ipv4Addr, path: &str) -> R
     Ok(())
 }
 
-/// Opens [`STREAMS`] streams with a window of 0, each for the same list, and reads none of it.
+/// Opens [`STREAMS`] streams with a window of 0, each for the same list, and reads none of them.
 pub(super) fn stall_streams(target: &Target<'_>, from: Ipv4Addr, path: &str) -> Result<()> {
     let mut stream = origin(from).open(target.port)?;
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
@@ -72,14 +72,14 @@ pub(super) fn stall_streams(target: &Target<'_>, from: Ipv4Addr, path: &str) -> 
         // END_HEADERS and END_STREAM.
         bytes.extend(frame(1, 0x5, number * 2 + 1, &header_block(path)));
     }
-    // The acknowledgement of the server's own settings; it does not mind that it comes early.
+    // The acknowledgement of the server's own settings. The server accepts it early.
     bytes.extend(frame(4, 1, 0, &[]));
     stream.write_all(&bytes)?;
     wait_for_the_end(target, &mut stream);
     Ok(())
 }
 
-/// One frame of HTTP/2.
+/// Returns one HTTP/2 frame.
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a frame of a few bytes").to_be_bytes();
     let mut frame = vec![length[1], length[2], length[3], kind, flags];
@@ -88,7 +88,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The headers of a `GET`: indexed where HPACK's table has them, else written out, without Huffman's code.
+/// Returns the headers of a `GET`: indexed if HPACK's table has them, otherwise as literals without Huffman coding.
 fn header_block(path: &str) -> Vec<u8> {
     let mut block = vec![0x82, 0x86, 0x04];
     string(&mut block, path);
@@ -97,7 +97,7 @@ fn header_block(path: &str) -> Vec<u8> {
     block
 }
 
-/// A string's length, as an integer with a prefix of seven bits, and its bytes.
+/// Appends a string's length, as an integer with a prefix of seven bits, and its bytes.
 fn string(block: &mut Vec<u8>, text: &str) {
     let mut length = text.len();
     if length < 0x7f {
@@ -114,7 +114,7 @@ fn string(block: &mut Vec<u8>, text: &str) {
     block.extend(text.as_bytes());
 }
 
-/// Reads what comes until the server ends the connection, or the attack ends.
+/// Reads until the server closes the connection, or the attack ends.
 fn wait_for_the_end(target: &Target<'_>, stream: &mut TcpStream) {
     let mut rest = [0; 4 << 10];
     while !target.stopped() {
@@ -131,7 +131,7 @@ fn is_wait(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
 }
 
-/// Shows that the server answers such a connection at all: the status of the first answer that it sends on it.
+/// Checks that the server responds on such a connection at all, by the status of its first response.
 ///
 /// # Errors
 /// When there is none within ten seconds.

@@ -1,5 +1,5 @@
-//! What the hostile requests are about: collections that anyone may read and change, with few records of the largest size
-//! and many small ones. It is filled over HTTP and by import, as anyone would.
+//! The data for hostile requests: collections that anyone may read and change, with few records of the maximum size and
+//! many small ones. It is filled over HTTP and by import, as any user would.
 
 use std::path::Path;
 
@@ -15,14 +15,14 @@ use super::ANSWER_WAIT_MAX;
 
 /// Characters of the largest text: a record of nearly the largest size.
 const TEXT_CHARS: usize = 1_000_000;
-/// Records of that size.
+/// The number of records of that size.
 const LARGE: usize = 20;
-/// Records that refer to one of them, each ten times.
+/// The number of records that reference one of them, each ten times.
 const REFERRING: usize = 200;
-/// References of each.
+/// The number of references of each.
 pub(super) const REFERENCES: usize = 10;
 
-/// What stands in the server.
+/// The data in the server.
 pub(crate) struct Stock {
     /// The id of one large record.
     pub(super) large: String,
@@ -55,7 +55,7 @@ impl Stock {
             .map(|at| json!({ "name": format!("r{at}"), "type": "reference", "collection": "large" }))
             .collect();
         admin.collection("referring", references.into())?;
-        // No repetition of a pattern is as dear as these, in any engine that does not backtrack.
+        // In any engine without backtracking, no repetition in a pattern is more expensive than these.
         let pattern = "[^x]{1,100}[^y]{1,100}z";
         admin.collection("matched", json!([{ "name": "s", "type": "string", "pattern": pattern }]))?;
         admin.collection("ordinary", json!([{ "name": "n", "type": "integer", "index": true }]))?;
@@ -75,7 +75,7 @@ impl Stock {
     }
 }
 
-/// Who fills it.
+/// The client that fills the server.
 pub(crate) struct Admin {
     pub(crate) port: u16,
     pub(crate) token: String,
@@ -106,7 +106,7 @@ impl Admin {
         record["id"].as_str().map(str::to_owned).context("a record has an id")
     }
 
-    /// Sends a request and returns what the answer holds, null where it is empty.
+    /// Sends a request and returns the response's body, null if it is empty.
     ///
     /// # Errors
     /// When the server refuses.

@@ -1,27 +1,28 @@
-//! What `/health` takes while a server is under attack, asked over a connection of its own each few milliseconds.
-//! A request without an answer counts as long as it was waited for.
+//! Measures the latency of `/health` while a server is under attack, over a separate connection, every few
+//! milliseconds. A request without a response counts with its waiting time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::raw_http::{Connection, ORDINARY, Origin, get};
 
-/// From one request to the next. They share a connection: asked more often than they are answered, they would wait for each
-/// other, and the figure would be the length of that queue.
+/// The interval between requests. They share a connection: at a higher rate than the server responds they would wait
+/// for each other, and the figure would be the length of that queue.
 const PERIOD: Duration = Duration::from_millis(20);
-/// How long an answer is waited for.
+/// The maximum wait for a response.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(20);
 
-/// What was seen of `/health`.
+/// The measurements of `/health`.
 #[derive(Default)]
 pub(crate) struct Health {
     latencies: Vec<Duration>,
-    /// Requests without a success.
+    /// The number of unsuccessful requests.
     pub(crate) failures: usize,
 }
 
 impl Health {
-    /// Asks until `stop` is set. A request that is due while another is under way is late from when it was due.
+    /// Sends requests until `stop` is set. If a request is delayed by the previous one, its latency counts from when it
+    /// was due.
     pub(crate) fn watch(port: u16, stop: &AtomicBool) -> Self {
         let (mut health, mut connection, mut due) = (Self::default(), None, Instant::now());
         let (origin, request) = (Origin::new(ORDINARY, ANSWER_WAIT_MAX), get("/health"));
@@ -43,13 +44,13 @@ impl Health {
         health
     }
 
-    /// In milliseconds.
+    /// Returns the p99 in milliseconds.
     pub(crate) fn p99_ms(&mut self) -> f64 {
         percentile(&mut self.latencies, 99)
     }
 }
 
-/// The percentile of latencies, in milliseconds.
+/// Returns the percentile of latencies, in milliseconds.
 pub(crate) fn percentile(latencies: &mut [Duration], percent: usize) -> f64 {
     latencies.sort_unstable();
     let at = latencies.len() * percent / 100;

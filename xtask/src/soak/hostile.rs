@@ -1,5 +1,5 @@
-//! `cargo xtask soak hostile`: all hostile requests at once from many connections, beside a steady load of ordinary ones. No
-//! ordinary request may fail, memory is flat at the end, and every acknowledged record is there.
+//! `cargo xtask soak hostile`: all hostile requests at once from many connections, with a steady load of ordinary ones.
+//! No ordinary request may fail, memory must be flat at the end, and every acknowledged record must exist.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,11 +14,11 @@ use crate::build;
 use crate::hostile::{Attack, Health, Outcomes, Stock, Target, address};
 use crate::workspace::{Profile, Workspace};
 
-/// Small records that are scanned.
+/// The number of small records that are scanned.
 const MANY: u32 = 100_000;
-/// Memory is looked at so often.
+/// The interval between two looks at the memory.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How much more memory the last fifth of the time may take than the second fifth did.
+/// The maximum memory in the last fifth of the time, relative to the second fifth.
 const GROWTH_MAX: f64 = 1.15;
 
 /// The arguments of the soak.
@@ -41,10 +41,10 @@ pub(crate) struct Options {
     no_build: bool,
 }
 
-/// Builds, fills a server, attacks it and looks at what is left.
+/// Builds, fills a server, attacks it and checks the result.
 ///
 /// # Errors
-/// When an ordinary request failed, memory grew, or an acknowledged record is gone.
+/// When an ordinary request failed, memory grew, or an acknowledged record is missing.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
     if !options.no_build {
@@ -116,7 +116,7 @@ fn attack(options: &Options, mut served: Served, stock: &Stock) -> Result<()> {
     Ok(())
 }
 
-/// Resident megabytes, a figure a second.
+/// Returns the resident megabytes, one value per second.
 fn watch_memory(served: &Served, time: Duration) -> Vec<f64> {
     let (begun, mut memory) = (Instant::now(), Vec::new());
     while begun.elapsed() < time {
@@ -126,7 +126,7 @@ fn watch_memory(served: &Served, time: Duration) -> Vec<f64> {
     memory
 }
 
-/// The mean of one fifth of the figures, counted from 0.
+/// Returns the mean of one fifth of the figures, counted from 0.
 fn mean(figures: &[f64], fifth: usize) -> f64 {
     let length = figures.len();
     let part = &figures[length * fifth / 5..length * (fifth + 1) / 5];

@@ -1,5 +1,5 @@
-//! `cargo xtask soak KIND`: a server for a long time under one kind of load. It fails on the first thing that was lost,
-//! leaked or refused, and never runs as part of the suite.
+//! `cargo xtask soak KIND`: runs a server for a long time under one kind of load. It fails on the first thing that was
+//! lost, leaked or refused, and never runs as part of the suite.
 
 mod hostile;
 mod ordinary;
@@ -19,10 +19,10 @@ enum Kind {
     Hostile(hostile::Options),
 }
 
-/// Runs it.
+/// Runs the chosen load.
 ///
 /// # Errors
-/// When the server did what it must not.
+/// When the server fails a check.
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.kind {
         Kind::Hostile(options) => hostile::run(options),

@@ -1,5 +1,5 @@
-//! A steady load of ordinary requests: reads of one record, lists, filters and creates, whose answers are remembered.
-//! It never slows down because the server does: a request that comes late is late from when it was due.
+//! A steady load of ordinary requests: reads of one record, lists, filters and creates, whose responses are remembered.
+//! It never slows down because the server does: latency counts from the time a request was due.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,39 +10,39 @@ use serde_json::{Value, json};
 use crate::hostile::percentile;
 use crate::raw_http::{Connection, ORDINARY, Origin, encoded, get, with_json};
 
-/// Connections, each with a thread of its own.
+/// The number of connections, each with its own thread.
 const CONNECTIONS: u32 = 8;
-/// How long an answer is waited for.
+/// The maximum wait for a response.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
-/// Failures whose words are kept.
+/// The number of failures whose messages are kept.
 const FAILURES_KEPT: usize = 20;
-/// Records of one page where all are read again.
+/// The page size for reading all records again.
 const PAGE: usize = 1_000;
 
-/// What came of it.
+/// The result of a load.
 #[derive(Default)]
 pub(super) struct Outcome {
     latencies: Vec<Duration>,
     /// The numbers of the records whose creation was acknowledged.
     acknowledged: Vec<u64>,
-    /// Requests that were answered by a 5xx, or by nothing.
+    /// The number of requests with a 5xx or without a response.
     pub(super) failures: u64,
-    /// The first of them, in words.
+    /// The messages of the first of them.
     pub(super) failed: Vec<String>,
 }
 
 impl Outcome {
-    /// Requests.
+    /// Returns the number of requests.
     pub(super) fn count(&self) -> usize {
         self.latencies.len()
     }
 
-    /// Creates that were acknowledged.
+    /// Returns the number of acknowledged creates.
     pub(super) fn acknowledged(&self) -> usize {
         self.acknowledged.len()
     }
 
-    /// In milliseconds.
+    /// Returns a percentile in milliseconds.
     pub(super) fn percentile_ms(&mut self, percent: usize) -> f64 {
         percentile(&mut self.latencies, percent)
     }
@@ -55,7 +55,7 @@ impl Outcome {
     }
 }
 
-/// Loads `rate` requests a second until `stop` is set.
+/// Sends `rate` requests per second until `stop` is set.
 ///
 /// # Errors
 /// When the server cannot be reached at all.
@@ -116,7 +116,7 @@ fn first_line(request: &str) -> &str {
     request.lines().next().unwrap_or_default()
 }
 
-/// Request `number`, and whether it creates: one in four does.
+/// Returns request `number`, and whether it is a create: one in four is.
 fn request(number: u64) -> (String, bool) {
     match number % 4 {
         0 => {
@@ -132,10 +132,10 @@ fn request(number: u64) -> (String, bool) {
     }
 }
 
-/// Reads every record of the load again, and returns how many acknowledged ones are not there.
+/// Reads every record of the load again, and returns how many acknowledged ones are missing.
 ///
 /// # Errors
-/// When the server does not answer.
+/// When the server does not respond.
 pub(super) fn missing(port: u16, outcome: &Outcome) -> Result<usize> {
     let mut connection = Connection::open(Origin::new(ORDINARY, ANSWER_WAIT_MAX), port)?;
     let (mut stored, mut cursor) = (std::collections::HashSet::new(), String::new());

@@ -1,4 +1,5 @@
-//! The extension on a test host: hooks, deliveries, retries, signatures, rotation, sweeping. No other server is asked.
+//! Tests of the extension on a test host: hooks, deliveries, retries, signatures, rotation, sweeping. No other server
+//! is contacted.
 
 mod rights;
 
@@ -27,7 +28,7 @@ fn host() -> TestHost<Webhooks> {
     host
 }
 
-/// From now on this decides whether a caller may read a record with such data.
+/// From now on, `allows` decides whether a caller may read a record with this data.
 fn rule(host: &TestHost<Webhooks>, allows: impl Fn(&Json, &Json) -> bool + Send + Sync + 'static) {
     host.offer("records", 1, move |method, asked| {
         assert_eq!((method, &asked["collection"]), ("may_read", &json!("posts")));
@@ -38,7 +39,7 @@ fn rule(host: &TestHost<Webhooks>, allows: impl Fn(&Json, &Json) -> bool + Send 
     });
 }
 
-/// From now on every receiver answers this status.
+/// From now on, every receiver responds with this status.
 fn answer(host: &TestHost<Webhooks>, status: u16) {
     host.serve_http(move |_| Ok(HttpResponse::new(status)));
 }
@@ -62,7 +63,7 @@ fn change(event_id: &str, text: &str) -> Json {
     })
 }
 
-/// One look for what is due, and everything that comes of it.
+/// Runs the send job once, with everything it starts.
 fn send(host: &TestHost<Webhooks>) {
     host.job("send").unwrap();
     host.advance(Duration::from_millis(1));

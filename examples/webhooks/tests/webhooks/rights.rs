@@ -1,4 +1,5 @@
-//! What a hook receives: what its owner and its application tokens may read, judged when a change is queued and again before each try.
+//! What a hook receives: what its owner and its application tokens may read, checked when a change is queued and again
+//! before each try.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ fn states(host: &TestHost<Webhooks>, event_id: &str) -> Vec<(Json, Json)> {
     of_event.map(|delivery| (delivery["state"].clone(), delivery["error"].clone())).collect()
 }
 
-/// Admins read all, others what is not secret.
+/// Admins may read all records, others only those that are not secret.
 fn by_secrecy(caller: &Json, data: &Json) -> bool {
     caller["role"] == "admin" || data["text"] != "secret"
 }
@@ -131,11 +132,11 @@ fn nobody_gets_more_by_a_hook_than_they_may_read_themselves() {
             assert_eq!(code(&refused), (403, "webhook_of_another".into()), "{method} {target} by {who}");
         }
     }
-    // An admin who changes an editor's hook does not make it an admin's.
+    // An admin's change of an editor's hook does not make the admin its owner.
     let patch = |hook: &Json| host.request("PATCH", &path(hook, "")).json(&json!({"description": "x"}));
     assert_eq!(patch(&of_editor).admin().send().json()["owner_id"], "ed");
     assert_eq!(told("e2"), 1);
-    // A token takes away what it may not read, and its user, signed in, gives that back.
+    // A token removes what it may not read, and its user, signed in, restores it.
     let scopes = |hook: &Json| hook["owner_scopes"].clone();
     host.add_token("narrow", "admin", "admin:webhooks:write collections:read:notes");
     host.add_token("wide", "admin", "admin:webhooks collections:read");
@@ -213,13 +214,14 @@ fn a_hook_receives_what_its_tokens_may_read_at_that_time() {
         data_of(&host, event_id).len()
     };
     assert_eq!(told("e1"), 1);
-    // A token that an admin limits further takes that from its hooks; what it gains, it has not asked for.
+    // If an admin limits a token further, its hooks lose those rights too. Scopes that the token gains are not
+    // added.
     host.add_token("t", "ed", "admin:webhooks:write");
     assert_eq!(told("e2"), 0);
     host.add_token("t", "ed", "*");
     assert_eq!(told("e3"), 1);
     assert_eq!(hook(&host, &made)["owner_scopes"], json!(["admin:webhooks:write", "collections:read"]));
-    // An admin's token that changes an editor's hook adds nothing to it, and takes what its own user may not read.
+    // An admin's token that changes an editor's hook adds no rights, and removes what its own user may not read.
     host.add_token("a", "admin", "*");
     host.request("PATCH", &path(&made, "")).token("a").json(&json!({"description": "x"})).send();
     assert_eq!(told("e4"), 0, "the rule lets editors alone read");

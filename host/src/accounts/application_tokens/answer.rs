@@ -1,4 +1,5 @@
-//! An application token as the administration sees it: never its value, but once when it is made.
+//! An application token in the administration API. The token value is included only once, in the response that creates
+//! it.
 
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
@@ -14,53 +15,53 @@ use crate::{
 pub struct TokenAnswer {
     /// The id: a UUID of version 7.
     pub id: String,
-    /// What it is called.
+    /// The name.
     pub name: String,
-    /// What it is for.
+    /// The description.
     pub description: Option<String>,
-    /// What it may be used for.
+    /// The granted scopes.
     pub scopes: Vec<String>,
-    /// The id of the user in whose name it acts.
+    /// The id of the user on whose behalf it acts.
     pub user_id: String,
     /// The email of that user.
     pub user_email: String,
-    /// When it was made, RFC 3339 UTC.
+    /// When it was created, RFC 3339 UTC.
     pub created_at: String,
-    /// When it was used last, to the minute; `None` if never.
+    /// When it was last used, to the minute; `None` if never.
     pub last_used_at: Option<String>,
-    /// When it ends; `None` if never.
+    /// When it expires; `None` if never.
     pub expires_at: Option<String>,
-    /// The id of the token that made it and with which it ends; `None` where a person made it.
+    /// The id of the parent token: the token that created it and with which it ends; `None` if a person created it.
     pub parent_id: Option<String>,
-    /// Whether it is switched on.
+    /// Whether it is enabled.
     pub is_active: bool,
-    /// Whether it works now: switched on, not expired, and of a user who may sign in.
+    /// Whether it works now: it is enabled, not expired, and its user may sign in.
     pub is_valid: bool,
 }
 
 /// A page of application tokens.
 #[derive(Debug, Clone, Serialize)]
 pub struct TokensAnswer {
-    /// The tokens of the page.
+    /// The tokens on the page.
     pub tokens: Vec<TokenAnswer>,
-    /// How many there are in all.
+    /// The total number of tokens.
     pub total: i64,
-    /// The most tokens of the page.
+    /// The maximum number of tokens on the page.
     pub limit: u64,
-    /// How many were left out first.
+    /// The number of tokens skipped before the page.
     pub offset: u64,
 }
 
-/// A token that was just made.
+/// A token that was just created.
 #[derive(Clone, Serialize)]
 pub struct TokenCreated {
     /// The token as it is listed.
     pub token: TokenAnswer,
-    /// The token itself; it is answered this once.
+    /// The token itself. It is returned only this once.
     pub token_value: String,
 }
 
-/// Shows which token it is, not the token.
+/// Shows which token it is, but not its value.
 impl std::fmt::Debug for TokenCreated {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "TokenCreated({})", self.token.id)
@@ -68,7 +69,7 @@ impl std::fmt::Debug for TokenCreated {
 }
 
 impl TokenAnswer {
-    /// Reads the columns of the statements beside this file.
+    /// Reads the columns of the statements in `statements.rs`.
     pub(super) fn from_row(row: &Row, now: &str) -> TokenAnswer {
         let is_active = integer(row, 9) != 0;
         let expires_at = optional_text(row, 8);
@@ -89,7 +90,7 @@ impl TokenAnswer {
         }
     }
 
-    /// The tag of what may be changed of the token. That it was used, or expired, is no other state.
+    /// Returns the ETag of the changeable fields. Use and expiry do not change it.
     pub fn tag(&self) -> String {
         let description = self.description.as_deref();
         let flags = [description.is_some(), self.is_active].map(|flag| if flag { "1" } else { "0" });
@@ -97,12 +98,12 @@ impl TokenAnswer {
         etag::tag(&[&self.id, &self.name, flags[0], description.unwrap_or_default(), &scopes, flags[1]])
     }
 
-    /// Its scopes.
+    /// Returns the granted scopes.
     pub(super) fn granted(&self) -> Scopes {
         Scopes::new(&self.scopes).expect("what is stored was read by the same rules")
     }
 
-    /// What can be changed of it, as the audit log tells it.
+    /// Returns the changeable fields, as the audit log records them.
     pub(super) fn changeable(&self) -> Map<String, Json> {
         super::object(json!({
             "name": self.name,

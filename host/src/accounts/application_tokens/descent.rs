@@ -1,5 +1,5 @@
-//! What binds an application token to the one that made it: it ends no later, reaches no further, and is switched off and
-//! deleted with it. It never says what a token may be used for.
+//! Ties an application token to the token that created it, its parent: it expires no later, has no wider scopes, and is
+//! disabled and deleted with its parent. It never says what a token may be used for.
 
 use std::collections::VecDeque;
 
@@ -12,11 +12,11 @@ use crate::{
     sql::time_from_now,
 };
 
-/// How many tokens may stand above one another: each takes its turn when the first one is changed.
+/// The maximum depth of a chain of tokens. A change of the first one visits each of them.
 const DEPTH_MAX: usize = 8;
 
 impl Accounts {
-    /// The token that makes another, which may not be made too far below the one that a person made.
+    /// Returns the token that creates a new one. Fails if it is already too far below the token that a person created.
     pub(super) async fn parent_of_new(&self, caller: &Caller) -> Result<Option<TokenAnswer>, ApiError> {
         let Some(id) = &caller.token_id else { return Ok(None) };
         let read = async |id: &str| match self.application_token(id).await {
@@ -40,7 +40,7 @@ impl Accounts {
         Ok(Some(parent))
     }
 
-    /// Adds to a batch what the change of a token means for those that it made, and holds it against the one that made it.
+    /// Adds the effects of a token's change on its descendants to a batch, and checks the change against its parent.
     pub(super) async fn push_descent(
         &self,
         batch: &mut BatchWriter,
@@ -76,7 +76,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// Adds to a batch that nothing below `top` reaches further than it.
+    /// Adds statements to a batch which narrow the scopes of all descendants of `top` to those of `top`.
     async fn push_narrowing(&self, batch: &mut BatchWriter, top: &TokenAnswer) -> Result<(), ApiError> {
         let mut open = VecDeque::from([(top.id.clone(), top.granted())]);
         while let Some((id, above)) = open.pop_front() {
@@ -95,7 +95,7 @@ impl Accounts {
     }
 }
 
-/// The earlier of two ends, of which either may never come.
+/// Returns the earlier of two ends; `None` means never.
 pub(super) fn earlier(one: Option<String>, other: Option<String>) -> Option<String> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
@@ -103,7 +103,7 @@ pub(super) fn earlier(one: Option<String>, other: Option<String>) -> Option<Stri
     }
 }
 
-/// The refusal of a token that has ended while it made another.
+/// Returns the error for a token that ended while it was creating another.
 pub(super) fn parent_ended() -> ApiError {
     ApiError::unauthorized("token_revoked", "the application token was ended; have a new one made")
 }

@@ -1,4 +1,4 @@
-//! What can be asked for an application token, and which shapes are refused. It never touches the database.
+//! Requests that create or change an application token, and their validation. It never touches the database.
 
 use super::TokenAnswer;
 use crate::{
@@ -15,26 +15,26 @@ pub const DESCRIPTION_CHARS_MAX: usize = 2000;
 /// The most days until a token expires: ten years.
 pub const EXPIRES_DAYS_MAX: i64 = 3650;
 
-/// What a token may be used for where nothing is said: records and functions, but no schema and no administration.
+/// The default scopes of a token: records and functions, but no schema and no administration.
 pub const SCOPES_DEFAULT: [&str; 4] =
     ["account:read", "collections:read", "collections:write", "functions:call"];
 
-/// A token to make.
+/// A token to create.
 #[derive(Debug)]
 pub struct NewToken {
     pub(super) name: String,
     pub(super) description: Option<String>,
     pub(super) expires_days: Option<i64>,
     pub(super) scopes: Scopes,
-    /// The scopes that were asked for by name.
+    /// The scopes that were requested by name.
     pub asked: Vec<String>,
 }
 
-/// What to change of a token; what is `None` stays.
+/// A change of a token; fields that are `None` stay unchanged.
 #[derive(Debug)]
 pub struct TokenChange {
     name: Option<String>,
-    /// `Some(None)` takes it away.
+    /// `Some(None)` removes the description.
     description: Option<Option<String>>,
     scopes: Option<Scopes>,
     is_active: Option<bool>,
@@ -49,7 +49,7 @@ fn read_name(fields: &mut Fields) -> Option<String> {
     Some(name)
 }
 
-/// `Some(None)` where it is missing or null.
+/// Returns `Some(None)` if the description is missing or null.
 fn read_description(fields: &mut Fields) -> Option<Option<String>> {
     if !fields.has("description") {
         return Some(None);
@@ -104,7 +104,7 @@ impl Input for TokenChange {
 }
 
 impl TokenChange {
-    /// The token as it is after the change.
+    /// Returns the token as it is after the change.
     pub(super) fn over(&self, before: &TokenAnswer) -> TokenAnswer {
         let mut after = before.clone();
         if let Some(name) = &self.name {

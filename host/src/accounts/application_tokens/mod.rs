@@ -1,6 +1,6 @@
-//! Application tokens: programs that act in the name of the admin who made the token, within its scopes. Each works until
-//! it is ended, expires, or its admin is deactivated or deleted; and one that was made by another no longer and for no more
-//! than that one. What the token itself is, is answered once and kept nowhere.
+//! Application tokens: programs that act on behalf of the admin who created the token, within its scopes. Each works
+//! until it is deleted or disabled, expires, or its admin is deactivated or deleted. A token created by another token
+//! never outlives it and never has wider scopes. The token value is returned once and never stored.
 
 mod answer;
 mod descent;
@@ -30,14 +30,14 @@ pub(super) use verify::has_form;
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
-/// How often a change is tried again because the token was changed by somebody else meanwhile.
+/// How often a change is retried after a concurrent change of the same token.
 const ATTEMPTS_MAX: usize = 8;
 
 impl Accounts {
-    /// A page of application tokens, those made last first.
+    /// Returns a page of application tokens, newest first.
     ///
     /// # Errors
-    /// What the database answers.
+    /// Database errors.
     pub async fn list_application_tokens(&self, page: Page) -> Result<TokensAnswer, ApiError> {
         let sql = self.users.sql();
         let total = sql.scan(statements::COUNT, &[]).await?.first().map_or(0, |row| integer(row, 0));
@@ -48,7 +48,7 @@ impl Accounts {
         Ok(TokensAnswer { tokens, total, limit: page.limit, offset: page.offset })
     }
 
-    /// An application token.
+    /// Returns an application token.
     ///
     /// # Errors
     /// 404 `application_token_not_found`.
@@ -57,11 +57,11 @@ impl Accounts {
         row.map(|row| TokenAnswer::from_row(&row, &time_from_now(0))).ok_or_else(not_found)
     }
 
-    /// Makes an application token that acts in the caller's name. A token that makes another gives it no scope that it
-    /// has not itself, and no longer life.
+    /// Creates an application token that acts on the caller's behalf. A token that creates another cannot grant it
+    /// scopes it lacks itself, or a longer life.
     ///
     /// # Errors
-    /// 403 `scope_missing` and `application_token_depth`; 401 `token_revoked` where the token that makes it has just ended.
+    /// 403 `scope_missing` and `application_token_depth`; 401 `token_revoked` if the creating token has just ended.
     pub async fn create_application_token(
         &self,
         caller: &Caller,
@@ -108,9 +108,11 @@ impl Accounts {
     /// Changes an application token.
     ///
     /// # Errors
-    /// 404 `application_token_not_found`; 412 `precondition_failed`; 403 `scope_missing` where a token would wake one with scopes that it has not, or give
-    /// it some, or where it would have one that the token which made it lacks; 409 `application_token_parent_ended` where that
-    /// one is switched off.
+    /// - 404 `application_token_not_found`.
+    /// - 412 `precondition_failed`.
+    /// - 403 `scope_missing` if the change enables the token or changes its scopes, and the token would have a scope
+    ///   that the calling token or the token's parent lacks.
+    /// - 409 `application_token_parent_ended` if the parent is disabled.
     pub async fn update_application_token(
         &self,
         caller: &Caller,
@@ -147,7 +149,7 @@ impl Accounts {
         Err(contended())
     }
 
-    /// Ends an application token for good.
+    /// Deletes an application token permanently.
     ///
     /// # Errors
     /// 404 `application_token_not_found`; 412 `precondition_failed`.
@@ -169,7 +171,7 @@ impl Accounts {
                     self.user_changed(&before.user_id);
                     return Ok(());
                 }
-                // It was changed or deleted since it was read.
+                // The token was changed or deleted since it was read.
                 Err(DbError::Condition { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -185,7 +187,7 @@ fn contended() -> ApiError {
     )
 }
 
-/// A token grants nothing that it has not itself; a person who may make tokens grants anything.
+/// Checks that a token grants only scopes it has itself. A person who may create tokens may grant any scope.
 fn check_grants(caller: &Caller, scopes: &Scopes) -> Result<(), ApiError> {
     let Some(own) = &caller.scopes else { return Ok(()) };
     match scopes.iter().find(|scope| !own.covers(scope)) {

@@ -13,44 +13,44 @@ macro_rules! columns {
     };
 }
 
-/// A token by id.
+/// Selects a token by id.
 pub(super) const BY_ID: &str = concat!(columns!(), " WHERE t.id = ?1");
 
-/// A page, those made last first.
+/// Selects a page, newest first.
 pub(super) const PAGE: &str =
     concat!(columns!(), " ORDER BY t.created_at DESC, t.id DESC LIMIT ?1 OFFSET ?2");
 
-/// How many there are.
+/// Counts the tokens.
 pub(super) const COUNT: &str = "SELECT count(*) FROM tb_application_tokens";
 
-/// Whose a token is. The index compares byte by byte, but hashes: what its time tells of one is of no use to whoever does
-/// not hold the token already.
+/// Selects the user of a token. The index compares byte by byte, but on hashes: timing reveals nothing useful to anyone
+/// who does not already have the token.
 pub(super) const USER_OF: &str = "SELECT user_id FROM tb_application_tokens WHERE token_hash = ?1";
 
-/// What a request with a token needs of it: which it is, what for, whether it works; and then its user.
+/// Selects what authentication with a token needs (its id, scopes, expiry and state), followed by its user.
 pub(super) const BY_HASH: &str = concat!(
     "SELECT t.id, t.scopes, t.expires_at, t.is_active, ",
     users::columns!(),
     " FROM tb_application_tokens t JOIN tb_users u ON u.id = t.user_id WHERE t.token_hash = ?1"
 );
 
-/// The tokens that a token made itself.
+/// Selects the tokens that a token created directly.
 pub(super) const CHILDREN: &str = concat!(columns!(), " WHERE t.parent_id = ?1 ORDER BY t.id");
 
-/// The user whose tokens must not change in number or state until a batch is done.
+/// Locks the user whose tokens must not change in number or state until a batch is done.
 const USER: &str = "SELECT id FROM tb_users WHERE id = ?1";
 
 const INSERT: &str = "INSERT INTO tb_application_tokens \
      (id, token_hash, user_id, name, description, scopes, created_at, expires_at) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-// What the parent was when its maker was let in may be over by now.
+// The parent may have changed or ended since the caller was authenticated.
 const INSERT_CHILD: &str = "INSERT INTO tb_application_tokens \
      (id, token_hash, user_id, name, description, scopes, created_at, expires_at, parent_id) \
      SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, p.id FROM tb_application_tokens p \
      WHERE p.id = ?9 AND p.user_id = ?3 AND p.is_active = 1 AND p.scopes = ?10 \
      AND (p.expires_at IS NULL OR p.expires_at > ?7)";
-/// Who is switched off takes along what it made; none of these wakes up before it does. A common table expression of the
-/// host's needs the host's prefix: SQLite's authorizer names it as it names an extension's view.
+/// Disabling a token also disables its descendants; none of them can be enabled before it is. The common table
+/// expression needs the host's prefix, because SQLite's authorizer names it like an extension's view.
 const SWITCH_OFF_BELOW: &str = "UPDATE tb_application_tokens SET is_active = 0 WHERE id IN ( \
      WITH RECURSIVE tb_below (id) AS (SELECT id FROM tb_application_tokens WHERE parent_id = ?1 \
      UNION SELECT t.id FROM tb_application_tokens t JOIN tb_below ON t.parent_id = tb_below.id) SELECT id FROM tb_below)";
@@ -76,16 +76,16 @@ pub(super) struct Insert<'a> {
     pub(super) user_id: &'a str,
     pub(super) new: &'a NewToken,
     pub(super) expires_at: Option<&'a str>,
-    /// The token that makes it, as it was read.
+    /// The token that creates it, as it was read.
     pub(super) parent: Option<&'a TokenAnswer>,
 }
 
-/// Adds to a batch that no other batch makes or changes tokens of this user until it is done.
+/// Adds a lock to a batch: until it is done, no other batch creates or changes tokens of this user.
 pub(super) fn hold(sql: &HostSql, batch: &mut BatchWriter, user_id: &str) {
     sql.hold(batch, USER, &[ValueRef::Text(user_id)]);
 }
 
-/// Adds a new token to a batch, which fails with a condition where its parent is another by then, or ended.
+/// Adds a new token to a batch. The batch fails with a condition if the parent has changed or ended by then.
 pub(super) fn insert(batch: &mut BatchWriter, insert: &Insert<'_>) {
     let new = insert.new;
     let params = [
@@ -104,30 +104,30 @@ pub(super) fn insert(batch: &mut BatchWriter, insert: &Insert<'_>) {
     batch.push(INSERT_CHILD, params, Expect::Exactly(1));
 }
 
-/// Adds to a batch that everything a token made, and what that made, is switched off.
+/// Adds statements to a batch which disable all descendants of a token.
 pub(super) fn switch_off_below(batch: &mut BatchWriter, id: &str) {
     batch.push(SWITCH_OFF_BELOW, [ValueRef::Text(id)], Expect::Any);
 }
 
-/// Adds to a batch that a token is switched on, or else the batch fails with a condition.
+/// Adds a check to a batch: it fails with a condition unless the token is enabled.
 pub(super) fn expect_active(batch: &mut BatchWriter, id: &str) {
     batch.push(PARENT_IS_ACTIVE, [ValueRef::Text(id)], Expect::Exactly(1));
 }
 
-/// Adds to a batch that a token has made so many others, or else the batch fails with a condition.
+/// Adds a check to a batch: it fails with a condition unless the token has exactly `count` children.
 pub(super) fn expect_children(batch: &mut BatchWriter, id: &str, count: usize) {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     batch.push(HAS_CHILDREN, [ValueRef::Text(id), ValueRef::Integer(count)], Expect::Exactly(1));
 }
 
-/// Adds narrower scopes of a token to a batch, which fails with a condition where it has other ones by then.
+/// Adds narrower scopes of a token to a batch. The batch fails with a condition if the scopes have changed by then.
 pub(super) fn narrow(batch: &mut BatchWriter, before: &TokenAnswer, scopes: &str) {
     let scopes_before = before.scopes.join(" ");
     let params = [ValueRef::Text(&before.id), ValueRef::Text(scopes), ValueRef::Text(&scopes_before)];
     batch.push(NARROW, params, Expect::Exactly(1));
 }
 
-/// Adds a change to a batch, which fails with a condition where the token is another by then.
+/// Adds a change to a batch. The batch fails with a condition if the token has changed by then.
 pub(super) fn update(batch: &mut BatchWriter, before: &TokenAnswer, after: &TokenAnswer) {
     let (scopes_before, scopes_after) = (before.scopes.join(" "), after.scopes.join(" "));
     let params = [
@@ -144,12 +144,13 @@ pub(super) fn update(batch: &mut BatchWriter, before: &TokenAnswer, after: &Toke
     batch.push(UPDATE, params, Expect::Exactly(1));
 }
 
-/// Adds to a batch that the token was used now.
+/// Records in a batch that the token was used now.
 pub(super) fn used(batch: &mut BatchWriter, id: &str) {
     batch.push(USED, [ValueRef::Text(id), ValueRef::Now], Expect::Any);
 }
 
-/// Adds the end of a token to a batch, which fails with a condition where there is none, or another by then.
+/// Adds the deletion of a token to a batch. The batch fails with a condition if the token is gone or has changed by
+/// then.
 pub(super) fn delete(batch: &mut BatchWriter, before: &TokenAnswer) {
     let scopes = before.scopes.join(" ");
     let params = [

@@ -1,5 +1,5 @@
-//! Remembers when each application token was used, and writes it down at most once a minute and token, off the request's
-//! path. It never decides whether a token works.
+//! Records when each application token was last used, at most once a minute per token and outside the request path. It
+//! never decides whether a token works.
 
 use std::sync::{
     Arc,
@@ -12,13 +12,13 @@ use tinybase_abi::codec::BatchWriter;
 use super::statements;
 use crate::sql::HostSql;
 
-/// How many seconds lie between two writes for one token, at least.
+/// The minimum number of seconds between two writes for one token.
 const WRITE_EVERY_SECONDS: u64 = 60;
 
-/// For how many tokens the last write is remembered; one that was forgotten is written earlier than it must.
+/// The number of tokens whose last write is remembered. A forgotten token is only written earlier than necessary.
 const REMEMBERED_MAX: usize = 4096;
 
-/// When each token's last use was written down, in seconds since 1970.
+/// The time of the last write for each token, in seconds since 1970.
 pub(in crate::accounts) struct Usage {
     sql: HostSql,
     written: Cache<Arc<str>, Arc<AtomicU64>>,
@@ -35,7 +35,7 @@ impl Usage {
         Usage { sql, written: Cache::new(REMEMBERED_MAX) }
     }
 
-    /// Notes that the token is used now. Costs one lookup but once a minute, when a task writes it down.
+    /// Records that the token is used now. Costs one lookup, and once a minute also a task that writes.
     pub(in crate::accounts) fn note(&self, token_id: &Arc<str>, now_seconds: u64) {
         if !self.is_due(token_id, now_seconds) {
             return;
@@ -60,7 +60,7 @@ impl Usage {
         };
         let last = written.load(Ordering::Relaxed);
         let is_over = now_seconds.saturating_sub(last) >= WRITE_EVERY_SECONDS;
-        // Of many at once, one writes.
+        // Of concurrent requests, only one writes.
         is_over && written.compare_exchange(last, now_seconds, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }

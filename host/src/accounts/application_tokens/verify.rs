@@ -1,5 +1,4 @@
-//! What an application token looks like, and whose one is that a request carries. It never makes an answer of the
-//! administration.
+//! The format of application tokens, and authentication by one. It never builds responses of the administration.
 
 use std::sync::Arc;
 
@@ -15,29 +14,29 @@ use crate::{
     sql::{Row, integer, optional_text, text, time_from_now},
 };
 
-/// What every application token begins with.
+/// The prefix of every application token.
 const PREFIX: &str = "tba_";
 
-/// How many random bytes one holds.
+/// The number of random bytes in a token.
 const RANDOM_BYTES: usize = 32;
 
-/// Whether `token` has the form of an application token.
+/// Returns whether `token` has the format of an application token.
 pub(in crate::accounts) fn has_form(token: &str) -> bool {
     token.starts_with(PREFIX)
 }
 
-/// A new token.
+/// Generates a new token.
 pub(super) fn make() -> String {
     format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; RANDOM_BYTES]>()))
 }
 
-/// What is stored of a token. It is random through and through, so a fast hash keeps it.
+/// Returns the stored hash of a token. Tokens are fully random, so a fast hash is enough.
 pub(super) fn hash(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
 impl Accounts {
-    /// Whose application token `token` is, by the database; remembered by the cache as access tokens are.
+    /// Looks up the owner of an application token in the database. The result is cached like that of access tokens.
     pub(in crate::accounts) async fn verify_application_token(
         &self,
         token: &str,
@@ -73,7 +72,7 @@ impl Accounts {
     }
 }
 
-/// When the token ends, in seconds since 1970, if it has not ended yet.
+/// Returns when the token expires, in seconds since 1970, or an error if it has expired.
 fn end_of(row: &Row) -> Result<u64, ApiError> {
     let Some(end) = optional_text(row, 2) else { return Ok(u64::MAX) };
     if end <= time_from_now(0) {

@@ -1,55 +1,55 @@
-//! The second factor: codes of an authenticator app, recovery codes, and the ticket that a sign-in waits with between the
-//! factors. It never verifies a first factor, and never begins a session itself.
+//! The second factor: codes of an authenticator app, recovery codes, and the challenge that links the two steps of a
+//! sign-in. It never verifies a first factor, and never begins a session itself.
 
-mod guesses;
+mod attempt_limit;
+mod attempt_store;
+mod challenge_store;
+mod challenges;
+mod enrollment;
+mod factor_check;
 mod operations;
-mod proof;
 mod recovery;
 mod requests;
 mod routes;
-mod shared_guesses;
-mod shared_tickets;
 mod store;
-mod tickets;
 mod totp;
-mod tried_tickets;
-mod upkeep;
+mod used_challenges;
 mod verify;
 
 use std::sync::Arc;
 
 pub(super) use operations::{login as login_operation, session as session_schema};
-pub use requests::{Enrolment, MfaStatus, RecoveryCodes, SecondFactorAsked, SignInAnswer};
+pub use requests::{Enrollment, MfaStatus, RecoveryCodes, SecondFactorAsked, SignInAnswer};
 pub(super) use routes::add as add_routes;
 
-use self::shared_guesses::{Guessed, UserGuesses};
+use self::attempt_store::{AttemptStore, Attempts};
 use crate::{db::DbError, secrets::Vault, sql::HostSql};
 
-/// What second factors need, beside what all accounts have.
+/// The state of second factors, in addition to that of accounts.
 #[derive(Debug)]
 pub(super) struct SecondFactors {
     sql: HostSql,
     vault: Arc<Vault>,
-    tickets: tickets::Tickets,
-    code_guesses: UserGuesses,
-    password_guesses: UserGuesses,
+    challenges: challenges::Challenges,
+    code_guesses: AttemptStore,
+    password_guesses: AttemptStore,
 }
 
 impl SecondFactors {
-    /// Second factors over the host's database; `vault` seals their secrets.
+    /// Creates second factors on the host's database; `vault` seals their secrets.
     pub(super) fn new(sql: HostSql, vault: &Arc<Vault>) -> SecondFactors {
         SecondFactors {
-            code_guesses: UserGuesses::new(Guessed::Code, &sql),
-            password_guesses: UserGuesses::new(Guessed::Password, &sql),
-            tickets: tickets::Tickets::new(Arc::clone(vault), &sql),
+            code_guesses: AttemptStore::new(Attempts::Code, &sql),
+            password_guesses: AttemptStore::new(Attempts::Password, &sql),
+            challenges: challenges::Challenges::new(Arc::clone(vault), &sql),
             sql,
             vault: Arc::clone(vault),
         }
     }
 
-    /// Deletes what nodes share of guesses and tickets and is over, `rows_max` rows of each at most. Answers how many.
+    /// Deletes expired shared attempts and challenges, at most `rows_max` rows of each. Returns how many.
     pub(super) async fn sweep(&self, rows_max: u64) -> Result<u64, DbError> {
-        let guesses = shared_guesses::sweep(&self.sql, rows_max).await?;
-        Ok(guesses + shared_tickets::sweep(&self.sql, rows_max).await?)
+        let attempt_limit = attempt_store::sweep(&self.sql, rows_max).await?;
+        Ok(attempt_limit + challenge_store::sweep(&self.sql, rows_max).await?)
     }
 }

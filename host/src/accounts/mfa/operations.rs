@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-/// An operation: its name, what it does, what it takes, and what it answers beside the errors of every route.
+/// Builds an operation from its id, summary, request body, and responses other than the errors of every route.
 fn operation(id: &str, summary: &str, body: Option<Json>, answers: &[(&str, &str, Option<Json>)]) -> Json {
     let content = |schema: &Json| json!({"application/json": {"schema": schema}});
     let responses = answers.iter().map(|(status, description, schema)| {
@@ -28,7 +28,7 @@ fn text() -> Json {
     json!({"type": "string"})
 }
 
-/// An object of these fields, all of which must be there.
+/// Returns an object schema whose fields are all required.
 fn object(fields: &[(&str, Json)]) -> Json {
     let names = fields.iter().map(|(name, _)| *name).collect::<Vec<_>>();
     let properties = fields.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone()));
@@ -39,8 +39,8 @@ fn object(fields: &[(&str, Json)]) -> Json {
     })
 }
 
-/// An object of one text field that must be there, and of either `code` or `recovery_code`. That it is one of them is said in
-/// words: generators of clients and of requests make little of alternatives.
+/// Returns an object schema with one required text field and either `code` or `recovery_code`. The choice is described
+/// in text, because generators of clients and requests handle alternatives poorly.
 fn with_proof(field: &str) -> Json {
     let mut schema = object(&[(field, text())]);
     for (name, other) in [("code", "recovery_code"), ("recovery_code", "code")] {
@@ -54,7 +54,7 @@ fn recovery_codes() -> Json {
     object(&[("recovery_codes", json!({"type": "array", "items": {"type": "string"}}))])
 }
 
-/// A session's tokens, as every way to sign in answers them.
+/// Returns the schema of a session's tokens, the response of every sign-in.
 pub(in crate::accounts) fn session() -> Json {
     object(&[
         ("access_token", text()),
@@ -67,7 +67,7 @@ pub(in crate::accounts) fn session() -> Json {
     ])
 }
 
-/// What signing in by a first factor answers: a session's tokens, or a ticket for the second factor.
+/// Returns the schema of the response to a first factor: a session's tokens, or a challenge for the second factor.
 fn sign_in_answer() -> Json {
     let asked = object(&[
         ("mfa_required", json!({"const": true})),
@@ -117,7 +117,7 @@ pub(super) fn renew() -> Json {
     operation("renewRecoveryCodes", summary, Some(with_proof("password")), &answers)
 }
 
-/// The operation of signing in by a password.
+/// Returns the operation for sign-in with a password.
 pub(in crate::accounts) fn login() -> Json {
     let answers = [
         ("200", "A session's tokens, or a ticket for the second factor", Some(sign_in_answer())),

@@ -1,21 +1,21 @@
-//! Recovery codes: what lets a person in whose app is lost. It never keeps one, only its hash.
+//! Recovery codes, for users who have lost their app. It never stores one, only its hash.
 
 use sha2::{Digest, Sha256};
 
-/// How many codes a person gets.
+/// The number of codes per user.
 pub(super) const RECOVERY_CODES: usize = 10;
 
-/// Crockford's digits: none that is taken for another.
+/// Crockford's digits, which cannot be confused with each other.
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// 80 bits of chance: out of reach of guessing, also of whoever has stolen the hashes.
+/// 80 random bits: infeasible to guess, even with the stolen hashes.
 const CODE_DIGITS: usize = 16;
 const GROUP_DIGITS: usize = 4;
 
-/// A code's hash as it is stored.
+/// The stored hash of a code.
 pub(super) type CodeHash = [u8; 32];
 
-/// New codes, to be shown once.
+/// Generates new codes, to be shown once.
 pub(super) fn new_codes() -> Vec<String> {
     (0..RECOVERY_CODES).map(|_| new_code()).collect()
 }
@@ -27,7 +27,7 @@ fn new_code() -> String {
     groups.collect::<Vec<_>>().join("-")
 }
 
-/// The hash of a code of this user's, however it was typed.
+/// Returns the hash of this user's code. Case, spaces, hyphens and confusable letters do not matter.
 pub(super) fn hash(user_id: &str, code: &str) -> CodeHash {
     let digits = code.chars().filter(|letter| !letter.is_whitespace() && *letter != '-');
     let digits = digits.map(|letter| match letter.to_ascii_lowercase() {

@@ -1,4 +1,5 @@
-//! What the routes of the second factor take and answer. It never touches the database, and shows no secret when debugged.
+//! Request and response bodies of the second factor's routes. It never touches the database, and its `Debug` output
+//! contains no secrets.
 
 use serde::Serialize;
 
@@ -7,7 +8,7 @@ use crate::{
     http::extract::{Fields, Input},
 };
 
-/// What shows that a person has the second factor.
+/// A proof of the second factor.
 pub(super) enum Proof {
     /// A code of the app.
     Code(String),
@@ -16,7 +17,7 @@ pub(super) enum Proof {
 }
 
 impl Proof {
-    /// Takes exactly one of `code` and `recovery_code`.
+    /// Reads exactly one of `code` and `recovery_code`.
     fn read(fields: &mut Fields) -> Option<Proof> {
         let (code, recovery_code) = (fields.optional_text("code"), fields.optional_text("recovery_code"));
         match (code?, recovery_code?) {
@@ -34,7 +35,7 @@ impl Proof {
     }
 }
 
-/// A password, typed again.
+/// The password, entered again.
 pub(super) struct PasswordRequest {
     pub(super) password: String,
 }
@@ -45,7 +46,7 @@ impl Input for PasswordRequest {
     }
 }
 
-/// A code of an app that has just taken the secret over.
+/// A code of an app that has just received the secret.
 pub(super) struct CodeRequest {
     pub(super) code: String,
 }
@@ -56,7 +57,7 @@ impl Input for CodeRequest {
     }
 }
 
-/// Both factors, typed again.
+/// Both factors, entered again.
 pub(super) struct BothRequest {
     pub(super) password: String,
     pub(super) proof: Proof,
@@ -71,37 +72,37 @@ impl Input for BothRequest {
 
 /// The second factor of a sign-in.
 pub(super) struct VerifyRequest {
-    pub(super) ticket: String,
+    pub(super) challenge: String,
     pub(super) proof: Proof,
 }
 
 impl Input for VerifyRequest {
     fn read(fields: &mut Fields) -> Option<VerifyRequest> {
-        let (ticket, proof) = (fields.text("mfa_ticket"), Proof::read(fields));
-        Some(VerifyRequest { ticket: ticket?, proof: proof? })
+        let (challenge, proof) = (fields.text("mfa_ticket"), Proof::read(fields));
+        Some(VerifyRequest { challenge: challenge?, proof: proof? })
     }
 }
 
-/// What signing in by a first factor comes to.
+/// The result of a first factor.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 pub enum SignInAnswer {
     /// A session has begun.
     Session(LoginAnswer),
-    /// The user has a second factor, which is asked for first.
+    /// The user has a second factor, which is required first.
     SecondFactor(SecondFactorAsked),
 }
 
-/// The second factor is asked for.
+/// The response that requires the second factor.
 #[derive(Clone, Serialize)]
 pub struct SecondFactorAsked {
     /// Always true.
     pub mfa_required: bool,
-    /// What the second factor is sent with.
+    /// The sealed challenge, to be sent with the second factor.
     pub mfa_ticket: String,
-    /// For how many seconds it is good.
+    /// The number of seconds until it expires.
     pub expires_in: u64,
-    /// What can be sent: `totp`, and `recovery_code` while some are left.
+    /// The accepted methods: `totp`, and `recovery_code` while some are left.
     pub methods: Vec<&'static str>,
 }
 
@@ -111,28 +112,28 @@ impl std::fmt::Debug for SecondFactorAsked {
     }
 }
 
-/// How a user's second factor stands.
+/// The state of a user's second factor.
 #[derive(Debug, Clone, Serialize)]
 pub struct MfaStatus {
-    /// Whether signing in asks for a code.
+    /// Whether sign-in requires a code.
     pub totp_enabled: bool,
-    /// How many recovery codes were not used yet.
+    /// The number of unused recovery codes.
     pub recovery_codes_left: i64,
 }
 
 /// A secret for an authenticator app, shown this once.
 #[derive(Clone, Serialize)]
-pub struct Enrolment {
-    /// The secret in base32, to be typed.
+pub struct Enrollment {
+    /// The secret in base32, for typing.
     pub secret: String,
-    /// The same as a URL, to be shown as a QR code.
+    /// The secret as a URL, for a QR code.
     pub otpauth_url: String,
 }
 
 /// Recovery codes, shown this once.
 #[derive(Clone, Serialize)]
 pub struct RecoveryCodes {
-    /// Each works once in the place of a code.
+    /// The codes; each works once instead of a code of the app.
     pub recovery_codes: Vec<String>,
 }
 
@@ -145,4 +146,4 @@ macro_rules! hide {
         }
     )*};
 }
-hide!(Enrolment RecoveryCodes);
+hide!(Enrollment RecoveryCodes);

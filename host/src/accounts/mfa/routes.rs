@@ -17,13 +17,13 @@ use crate::{
     audit::Actor,
     error::ApiError,
     http::{
-        Access, OwnRoutes, SignedIn,
+        Access, HostRoutes, SignedIn,
         extract::{ApiJson, json_response},
     },
 };
 
 /// Adds every route of the second factor.
-pub(in crate::accounts) fn add(own: &mut OwnRoutes, accounts: Arc<Accounts>) {
+pub(in crate::accounts) fn add(own: &mut HostRoutes, accounts: Arc<Accounts>) {
     let path = "/api/auth/mfa";
     let totp = "/api/auth/mfa/totp";
     own.with(accounts)
@@ -46,7 +46,7 @@ async fn enrol(
     SignedIn(caller): SignedIn,
     ApiJson(request): ApiJson<PasswordRequest>,
 ) -> Answer {
-    Ok(secret(&accounts.enrol_totp(&caller, request.password).await?))
+    Ok(secret(&accounts.enroll_totp(&caller, request.password).await?))
 }
 
 async fn confirm(

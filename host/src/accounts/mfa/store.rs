@@ -1,5 +1,5 @@
-//! The tables of second factors and recovery codes: every statement that reads or writes them. It never sees a secret in
-//! clear.
+//! The tables of second factors and recovery codes: every statement that reads or writes them. It never sees a secret
+//! in plain text.
 
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 
@@ -17,8 +17,9 @@ const ENROL: &str = "INSERT INTO tb_second_factors (user_id, secret, created_at)
      WHERE tb_second_factors.confirmed_at IS NULL";
 const CONFIRM: &str = "UPDATE tb_second_factors SET confirmed_at = ?4, last_step = ?3 \
      WHERE user_id = ?1 AND secret = ?2 AND confirmed_at IS NULL";
-// A step that is used moves forward only: a code works once, also when two requests bring it at once. One that no code
-// can be of yet was used while the clock was ahead, and keeps nobody out now that it is right.
+// The last step only moves forward: a code works once, even if two requests send it concurrently. A last step that is
+// still in the future was used while the clock was ahead; it is ignored, so that it locks nobody out once the clock is
+// right.
 const USE_STEP: &str = "UPDATE tb_second_factors SET last_step = ?2 \
      WHERE user_id = ?1 AND (last_step < ?2 OR last_step > ?3) AND confirmed_at IS NOT NULL";
 const USE_CODE: &str = "DELETE FROM tb_recovery_codes WHERE user_id = ?1 AND code_hash = ?2";
@@ -30,15 +31,15 @@ const INSERT_CODE: &str = "INSERT INTO tb_recovery_codes (user_id, code_hash) VA
 /// A stored second factor.
 #[derive(Debug, Clone)]
 pub(super) struct Factor {
-    /// The secret, sealed.
+    /// The sealed secret.
     pub(super) sealed: String,
-    /// Whether a code has shown that the user's app has it.
+    /// Whether a code has proved that the user's app has the secret.
     pub(super) confirmed: bool,
-    /// The time step of the last code that was taken.
+    /// The time step of the last accepted code.
     pub(super) last_step: i64,
 }
 
-/// The second factor of a user.
+/// Returns the second factor of a user.
 pub(super) async fn find(sql: &HostSql, user_id: &str) -> Result<Option<Factor>, DbError> {
     let row = sql.row(FIND, &[ValueRef::Text(user_id)]).await?;
     Ok(row.map(|row| Factor {
@@ -48,46 +49,48 @@ pub(super) async fn find(sql: &HostSql, user_id: &str) -> Result<Option<Factor>,
     }))
 }
 
-/// Whether a user has a recovery code with this hash that was not used yet.
+/// Returns whether a user has an unused recovery code with this hash.
 pub(super) async fn has_code(sql: &HostSql, user_id: &str, hash: &CodeHash) -> Result<bool, DbError> {
     Ok(sql.row(HAS_CODE, &[ValueRef::Text(user_id), ValueRef::Blob(hash)]).await?.is_some())
 }
 
-/// How many recovery codes of a user were not used yet.
+/// Returns the number of unused recovery codes of a user.
 pub(super) async fn codes_left(sql: &HostSql, user_id: &str) -> Result<i64, DbError> {
     let row = sql.row(CODES_LEFT, &[ValueRef::Text(user_id)]).await?;
     Ok(row.map_or(0, |row| integer(&row, 0)))
 }
 
-/// Adds a secret that is to be confirmed to a batch; fails with a condition where another is confirmed already.
+/// Adds an unconfirmed secret to a batch. The batch fails with a condition if another is already confirmed.
 pub(super) fn enrol(batch: &mut BatchWriter, user_id: &str, sealed: &str) {
     batch.push(ENROL, [ValueRef::Text(user_id), ValueRef::Text(sealed), ValueRef::Now], Expect::Exactly(1));
 }
 
-/// Adds to a batch that this secret is confirmed; fails with a condition where it is not there to be confirmed any more.
+/// Adds the confirmation of this secret to a batch. The batch fails with a condition if the secret is no longer there
+/// or unconfirmed.
 pub(super) fn confirm(batch: &mut BatchWriter, user_id: &str, sealed: &str, step: i64) {
     let params = [ValueRef::Text(user_id), ValueRef::Text(sealed), ValueRef::Integer(step), ValueRef::Now];
     batch.push(CONFIRM, params, Expect::Exactly(1));
 }
 
-/// Adds the use of a time step to a batch; fails with a condition where it, or a later one up to `newest`, was used.
+/// Adds the use of a time step to a batch. The batch fails with a condition if it, or a later one up to `newest`, was
+/// used.
 pub(super) fn use_step(batch: &mut BatchWriter, user_id: &str, step: i64, newest: i64) {
     let params = [ValueRef::Text(user_id), ValueRef::Integer(step), ValueRef::Integer(newest)];
     batch.push(USE_STEP, params, Expect::Exactly(1));
 }
 
-/// Adds the use of a recovery code to a batch; fails with a condition where there is none such.
+/// Adds the use of a recovery code to a batch. The batch fails with a condition if there is no such code.
 pub(super) fn use_code(batch: &mut BatchWriter, user_id: &str, hash: &CodeHash) {
     batch.push(USE_CODE, [ValueRef::Text(user_id), ValueRef::Blob(hash)], Expect::Exactly(1));
 }
 
-/// Adds the end of a user's second factor to a batch; fails with a condition where there is none.
+/// Adds the deletion of a user's second factor to a batch. The batch fails with a condition if there is none.
 pub(super) fn delete(batch: &mut BatchWriter, user_id: &str) {
     batch.push(DELETE, [ValueRef::Text(user_id)], Expect::Exactly(1));
     batch.push(DELETE_CODES, [ValueRef::Text(user_id)], Expect::Any);
 }
 
-/// Adds new recovery codes in the place of all older ones to a batch.
+/// Adds new recovery codes to a batch, replacing all older ones.
 pub(super) fn replace_codes(sql: &HostSql, batch: &mut BatchWriter, user_id: &str, hashes: &[CodeHash]) {
     sql.hold(batch, FACTOR, &[ValueRef::Text(user_id)]);
     batch.push(DELETE_CODES, [ValueRef::Text(user_id)], Expect::Any);

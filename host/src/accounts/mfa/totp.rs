@@ -1,23 +1,23 @@
-//! Codes of an authenticator app (TOTP, RFC 6238): the secret, the URL by which an app takes it over, and which time step a
-//! code is of. It never remembers which steps were used.
+//! Codes of an authenticator app (TOTP, RFC 6238): the secret, the URL that transfers it to an app, and the time step
+//! of a code. It never remembers which steps were used.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use totp_rs::{Builder, Totp};
 
-/// What every app assumes where nothing else is said: six digits, 30 seconds, SHA-1.
+/// The defaults of every app: six digits, 30 seconds, SHA-1.
 const DIGITS: u8 = 6;
 const STEP_SECONDS: u64 = 30;
 
-/// How many steps before and after the current one are taken: clocks of phones go wrong, and typing takes time.
+/// The number of accepted steps before and after the current one: phones' clocks drift, and typing takes time.
 const STEPS_AROUND: u16 = 1;
 
 /// The length that RFC 4226 recommends.
 const SECRET_BYTES: usize = 20;
 
-/// What stands for itself in a URL (RFC 3986).
+/// Every character except the unreserved ones of RFC 3986.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A new secret.
+/// Generates a new secret.
 pub(super) fn new_secret() -> [u8; SECRET_BYTES] {
     rand::random()
 }
@@ -27,12 +27,12 @@ fn totp(secret: &[u8]) -> Totp {
     builder.with_secret(secret.to_vec()).build_noncompliant()
 }
 
-/// The secret as a person types it into an app: base32.
+/// Returns the secret in base32, as typed into an app.
 pub(super) fn in_base32(secret: &[u8]) -> String {
     totp(secret).secret().to_base32()
 }
 
-/// The URL that an app reads, mostly from a QR code.
+/// Returns the URL that an app reads, usually from a QR code.
 pub(super) fn otpauth_url(secret: &[u8], issuer: &str, email: &str) -> String {
     // A colon would end the issuer.
     let issuer = issuer.replace(':', " ");
@@ -41,14 +41,14 @@ pub(super) fn otpauth_url(secret: &[u8], issuer: &str, email: &str) -> String {
     format!("otpauth://totp/{issuer}:{email}?secret={secret}&issuer={issuer}")
 }
 
-/// The time step that `code` is of, if it is one of those around `now_seconds`. Takes as long for any six digits.
+/// Returns the time step of `code`, if it is one of those around `now_seconds`. Takes the same time for any six digits.
 pub(super) fn step_of(secret: &[u8], code: &str, now_seconds: u64) -> Option<i64> {
     let code = code.split_whitespace().collect::<String>();
     let step = totp(secret).check(&code, now_seconds)?;
     Some(step.cast_signed())
 }
 
-/// The newest time step that a code may be of.
+/// Returns the newest time step that a code may have.
 pub(super) fn newest_step(now_seconds: u64) -> i64 {
     (now_seconds / STEP_SECONDS + u64::from(STEPS_AROUND)).cast_signed()
 }

@@ -1,5 +1,5 @@
-//! The second factor of a sign-in: who is asked for it, and what their code comes to. Everyone who signs in comes through
-//! here, whatever the first factor was.
+//! The second factor of a sign-in: who needs it, and the check of the code. Every sign-in passes through here, whatever
+//! the first factor was.
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -9,10 +9,10 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
     SecondFactorAsked,
-    proof::Proved,
+    challenges::{CHALLENGE_TTL_SECONDS, Challenge},
+    factor_check::Proved,
     requests::VerifyRequest,
     store,
-    tickets::{TICKET_TTL_SECONDS, Ticket},
 };
 use crate::{
     accounts::{Accounts, Client, LoginAnswer, tokens::now_seconds, users::User},
@@ -21,7 +21,8 @@ use crate::{
 };
 
 impl Accounts {
-    /// What a user who has proved the first factor by `method` is asked for; `None` where that is all.
+    /// Returns the challenge for a user who has passed the first factor by `method`; `None` if no second factor is
+    /// needed.
     pub(in crate::accounts) async fn second_factor_of(
         &self,
         user: &User,
@@ -32,16 +33,16 @@ impl Accounts {
             return Ok(None);
         }
         let codes_left = store::codes_left(&mfa.sql, &user.id).await? > 0;
-        let ticket = Ticket::new(&user.id, user.epoch, password_mark(user), method, now_seconds());
+        let challenge = Challenge::new(&user.id, user.epoch, password_mark(user), method, now_seconds());
         Ok(Some(SecondFactorAsked {
             mfa_required: true,
-            mfa_ticket: mfa.tickets.seal(&ticket),
-            expires_in: TICKET_TTL_SECONDS,
+            mfa_ticket: mfa.challenges.seal(&challenge),
+            expires_in: CHALLENGE_TTL_SECONDS,
             methods: if codes_left { vec!["totp", "recovery_code"] } else { vec!["totp"] },
         }))
     }
 
-    /// Signs in a user whose first factor was proved before, by the second.
+    /// Signs in a user by the second factor, after the first.
     ///
     /// # Errors
     /// 401 `mfa_ticket_invalid`, 401 `mfa_code_invalid`, 429 `mfa_backoff` after many wrong codes of this user.
@@ -51,30 +52,30 @@ impl Accounts {
         client: &Client,
     ) -> Result<LoginAnswer, ApiError> {
         let mfa = &self.second_factors;
-        let ticket =
-            mfa.tickets.take_try(&request.ticket, now_seconds()).await?.ok_or_else(ticket_invalid)?;
-        let user = self.users.by_id(&ticket.user_id).await?;
+        let challenge =
+            mfa.challenges.take_try(&request.challenge, now_seconds()).await?.ok_or_else(ticket_invalid)?;
+        let user = self.users.by_id(&challenge.user_id).await?;
         let same = |user: &User| {
-            user.is_active && user.epoch == ticket.epoch && password_mark(user) == ticket.password_mark
+            user.is_active && user.epoch == challenge.epoch && password_mark(user) == challenge.password_mark
         };
         let user = user.filter(same).ok_or_else(ticket_invalid)?;
         let factor = mfa.confirmed(&user.id).await?.ok_or_else(ticket_invalid)?;
         let proved = mfa.prove(&user.id, &factor, &request.proof, code_invalid).await?;
-        if !mfa.tickets.use_up(&ticket).await? {
+        if !mfa.challenges.use_up(&challenge).await? {
             return Err(ticket_invalid());
         }
-        let begun = self.begin_proved(&user, &ticket, &proved, client).await;
+        let begun = self.begin_proved(&user, &challenge, &proved, client).await;
         if !matches!(begun, Ok(Some(_))) {
-            mfa.tickets.give_back(&ticket).await?;
+            mfa.challenges.give_back(&challenge).await?;
         }
-        // Otherwise another request used the code, or the user was changed, in between.
+        // `None` means that another request used the code, or the user was changed concurrently.
         begun?.ok_or_else(code_invalid)
     }
 
     async fn begin_proved(
         &self,
         user: &User,
-        ticket: &Ticket,
+        challenge: &Challenge,
         proved: &Proved,
         client: &Client,
     ) -> Result<Option<LoginAnswer>, ApiError> {
@@ -89,17 +90,17 @@ impl Accounts {
             };
             audit::push(&mut batch, &actor, &entry("mfa.recovery_code_use", &user.id));
         }
-        let method = format!("{}+{}", ticket.method, proved.method());
+        let method = format!("{}+{}", challenge.method, proved.method());
         self.begin_session(user, &method, client, batch).await
     }
 }
 
-/// An entry of the audit log about a user's second factor.
+/// Returns an audit log entry about a user's second factor.
 pub(super) fn entry<'a>(action: &'a str, user_id: &'a str) -> Entry<'a> {
     Entry { action, target_kind: "user", target_id: user_id, change: json!({}) }
 }
 
-/// Tells one password from another without telling anything of it: its hash is salted.
+/// Returns a digest that distinguishes passwords without revealing anything about them: the password hash is salted.
 fn password_mark(user: &User) -> String {
     URL_SAFE_NO_PAD.encode(&Sha256::digest(user.password_hash.reveal().as_bytes())[..12])
 }

@@ -1,14 +1,14 @@
-//! An extension as the administration answers it.
+//! The representation of an extension in the administration API.
 
 use serde_json::{Value as Json, json};
 
 use crate::{
     plugins::{lifecycle::ExtensionState, store::Installed},
-    registry::{self, Market},
+    registry::{self, RegistrySet},
 };
 
-/// An installed extension. With a market, it says whether there is a newer version.
-pub(super) fn answer(extension: &ExtensionState, market: Option<&Market>) -> Json {
+/// Returns an installed extension as JSON. With a registry set, it includes whether there is a newer version.
+pub(super) fn answer(extension: &ExtensionState, registry_set: Option<&RegistrySet>) -> Json {
     let Installed { name, version, manifest, origin, .. } = &extension.installed;
     let installed = &extension.installed;
     let mut answer = json!({
@@ -34,15 +34,15 @@ pub(super) fn answer(extension: &ExtensionState, market: Option<&Market>) -> Jso
         "updated_at": installed.updated_at,
         "nodes": extension.nodes,
     });
-    if let Some(market) = market {
-        let newer = registry::newer(market, installed);
+    if let Some(registry_set) = registry_set {
+        let newer = registry::newer(registry_set, installed);
         answer["update_available"] = newer.is_some().into();
         answer["latest_version"] = newer.map(|offer| offer.version).into();
     }
     answer
 }
 
-/// The admin pages, each with where its file is.
+/// Returns the admin pages, each with its URL.
 fn pages(installed: &Installed) -> Json {
     let Some(pages) = installed.manifest.get("pages").and_then(Json::as_array) else { return json!([]) };
     let with_url = |page: &Json| {

@@ -1,5 +1,5 @@
-//! What is installed, held against its files and against the registries: what `tinybase extensions verify` and `audit` tell, over
-//! HTTP. It changes nothing.
+//! Checks installed extensions against their files and the registries: `tinybase extensions verify` and `audit` over
+//! HTTP. It never changes anything.
 
 use axum::extract::{RawQuery, State};
 use http::StatusCode;
@@ -25,9 +25,9 @@ pub(super) async fn verify(State(extensions): State<Extensions>, RawQuery(query)
 
 pub(super) async fn audit(State(extensions): State<Extensions>, RawQuery(query): RawQuery) -> Answer {
     Query::parse(query.as_deref(), &[]).finish()?;
-    let market = registry::open(&extensions.config).await;
+    let registry_set = registry::open(&extensions.config).await;
     let installed = extensions.plugins.store().all().await?;
-    let failures: Vec<String> = market.failures.iter().map(ToString::to_string).collect();
-    let body = json!({"findings": registry::audit(&market, &installed), "failures": failures});
+    let failures: Vec<String> = registry_set.failures.iter().map(ToString::to_string).collect();
+    let body = json!({"findings": registry::audit(&registry_set, &installed), "failures": failures});
     Ok(json_response(StatusCode::OK, &body))
 }

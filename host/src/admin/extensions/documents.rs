@@ -18,7 +18,7 @@ fn changing(operation: Operation) -> Operation {
         .refuses(409, "Another change is under way, or other extensions need it.")
 }
 
-/// A change of one that is there, which may be held to the state that was read.
+/// Completes the operation of a change to an existing extension, with its preconditions.
 fn changing_one(operation: Operation) -> Operation {
     changing(missing(operation)).changes_tagged()
 }
@@ -27,7 +27,7 @@ fn any_object() -> Json {
     json!({"type": "object"})
 }
 
-/// The schema of an extension.
+/// Returns the schema of an extension.
 fn extension() -> Json {
     let fields = [
         ("id", schema::text()),

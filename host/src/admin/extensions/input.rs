@@ -1,4 +1,4 @@
-//! The bodies of `/api/admin/extensions`.
+//! The request bodies of `/api/admin/extensions`.
 
 use semver::VersionReq;
 
@@ -7,25 +7,25 @@ use crate::http::extract::{Fields, Input};
 /// The longest source, in characters.
 const SOURCE_CHARS_MAX: usize = 2_000;
 
-/// What is to be installed.
+/// A request to install an extension.
 #[derive(Debug)]
 pub(super) struct Install {
     /// `NAME`, `NAME@REQ` or a URL.
     pub source: String,
-    /// Whether the package may be by another publisher than before.
+    /// Whether the publisher may differ from the previous one.
     pub accept_publisher: bool,
-    /// Whether to answer what would be done, and do nothing.
+    /// Whether to return the plan without executing it.
     pub dry_run: bool,
 }
 
-/// What is to be changed of an extension.
+/// A change of an extension.
 #[derive(Debug)]
 pub(super) struct Patch {
     /// Whether it is loaded.
     pub is_enabled: Option<bool>,
-    /// The newest version that fits this is installed.
+    /// The requirement whose newest matching version is installed.
     pub version: Option<VersionReq>,
-    /// Whether the package may be by another publisher than before.
+    /// Whether the publisher may differ from the previous one.
     pub accept_publisher: bool,
 }
 

@@ -1,5 +1,5 @@
-//! `/api/admin/extensions`: what is installed, and every change of it. What a change is and how it is undone, the lifecycle
-//! decides; where packages come from, the registries.
+//! `/api/admin/extensions`: installed extensions, and their changes. The lifecycle defines changes and how they are
+//! undone; the registries define where packages come from.
 
 mod answer;
 mod checks;
@@ -24,7 +24,7 @@ use crate::{
     config::Config,
     error::ApiError,
     http::{
-        Access, OwnRoutes,
+        Access, HostRoutes,
         etag::{self, IfMatch},
         extract::{ApiJson, json_response},
         query::Query,
@@ -33,17 +33,17 @@ use crate::{
         Plugins,
         lifecycle::{Change, ExtensionState},
     },
-    registry::{self, Asked, InstallError, Step, Which, Wish},
+    registry::{self, InstallError, InstallRequest, PackageSpec, Step, Which},
 };
 
 const READ: Access = Access::viewer("admin:extensions:read");
-/// What asks other servers, or reads every file, is for admins.
+/// Routes that call other servers, or read every file, are for admins.
 const CHECK: Access = Access::admin("admin:extensions:read");
 const WRITE: Access = Access::admin("admin:extensions:write");
 const ALL: &str = "/api/admin/extensions";
-/// No extension may be called so.
+/// No extension may have this name.
 const VERIFY: &str = "/api/admin/extensions/verify";
-/// An extension may be called `audit`.
+/// An extension may be called `audit`, so this route has a different path.
 const AUDIT: &str = "/api/admin/registries/audit";
 const ONE: &str = "/api/admin/extensions/{name}";
 
@@ -52,7 +52,7 @@ const SEARCH_CHARS_MAX: usize = 100;
 
 type Answer = Result<Response, ApiError>;
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Clone)]
 struct Extensions {
     plugins: Arc<Plugins>,
@@ -60,7 +60,7 @@ struct Extensions {
 }
 
 /// Adds the routes.
-pub(super) fn routes(own: &mut OwnRoutes, plugins: Arc<Plugins>, config: Arc<Config>) {
+pub(super) fn routes(own: &mut HostRoutes, plugins: Arc<Plugins>, config: Arc<Config>) {
     own.with(Extensions { plugins, config })
         .route(Method::GET, ALL, READ, list, documents::list())
         .route(Method::POST, ALL, WRITE, install, documents::install())
@@ -91,13 +91,13 @@ async fn list(State(extensions): State<Extensions>, RawQuery(query): RawQuery) -
         (one.installed.is_enabled || enabled_only != Some(true))
             && (!one.installed.is_builtin || include_builtin == Some(true))
     });
-    let market = match check_updates {
+    let registry_set = match check_updates {
         Some(true) => Some(registry::open(&extensions.config).await),
         _ => None,
     };
     let total = all.len();
     let window = all.iter().skip(page.offset as usize).take(page.limit as usize);
-    let answers: Vec<Json> = window.map(|one| answer(one, market.as_ref())).collect();
+    let answers: Vec<Json> = window.map(|one| answer(one, registry_set.as_ref())).collect();
     let body = json!({"extensions": answers, "total": total, "limit": page.limit, "offset": page.offset});
     Ok(json_response(StatusCode::OK, &body))
 }
@@ -106,10 +106,11 @@ async fn search(State(extensions): State<Extensions>, RawQuery(query): RawQuery)
     let mut query = Query::parse(query.as_deref(), &["search"]);
     let text = query.text("search", SEARCH_CHARS_MAX).unwrap_or_default();
     query.finish()?;
-    let market = registry::open(&extensions.config).await;
+    let registry_set = registry::open(&extensions.config).await;
     let installed = extensions.plugins.store().all().await?;
-    let failures: Vec<String> = market.failures.iter().map(ToString::to_string).collect();
-    let body = json!({"extensions": registry::search(&market, &installed, &text), "failures": failures});
+    let failures: Vec<String> = registry_set.failures.iter().map(ToString::to_string).collect();
+    let body =
+        json!({"extensions": registry::search(&registry_set, &installed, &text), "failures": failures});
     Ok(json_response(StatusCode::OK, &body))
 }
 
@@ -118,12 +119,12 @@ async fn install(
     actor: Actor,
     ApiJson(install): ApiJson<Install>,
 ) -> Answer {
-    let wish = Wish {
-        asked: vec![Asked::parse_remote(&install.source)?],
+    let request = InstallRequest {
+        specs: vec![PackageSpec::parse_remote(&install.source)?],
         upgrade: false,
         accept_publisher: install.accept_publisher,
     };
-    let name = extensions.carry_on(actor, wish, install.dry_run, IfMatch::default()).await?;
+    let name = extensions.carry_on(actor, request, install.dry_run, IfMatch::default()).await?;
     match name {
         Outcome::Planned(plan) => Ok(json_response(StatusCode::OK, &json!({"plan": plan}))),
         Outcome::Done(name) => {
@@ -152,13 +153,13 @@ async fn update(
         } else {
             Change::Disable { name: name.clone(), revoked: None }
         };
-        // What comes behind it is about the state that it leads to.
+        // A change that follows applies to the state after this one.
         extensions.change(actor.clone(), change, std::mem::take(&mut if_match)).await?;
     }
     if let Some(requirement) = patch.version {
-        let asked = vec![Asked::Named { name: name.clone(), requirement }];
-        let wish = Wish { asked, upgrade: true, accept_publisher: patch.accept_publisher };
-        extensions.carry_on(actor, wish, false, if_match).await?;
+        let specs = vec![PackageSpec::Named { name: name.clone(), requirement }];
+        let request = InstallRequest { specs, upgrade: true, accept_publisher: patch.accept_publisher };
+        extensions.carry_on(actor, request, false, if_match).await?;
     }
     Ok(tagged(StatusCode::OK, &extensions.one(&name).await?))
 }
@@ -190,16 +191,16 @@ async fn roll_back(
     Ok(tagged(StatusCode::OK, &extensions.one(&name).await?))
 }
 
-/// An extension, with the tag that a change may name.
+/// Returns an extension with its ETag.
 fn tagged(status: StatusCode, extension: &ExtensionState) -> Response {
     etag::tagged(json_response(status, &answer(extension, None)), &extension.installed.tag())
 }
 
-/// What asking to install comes to.
+/// The result of a request to install.
 enum Outcome {
-    /// Nothing was changed; this would be.
+    /// Nothing was changed; this is the plan.
     Planned(Vec<Json>),
-    /// The extension that was asked for is there.
+    /// The requested extension is installed.
     Done(String),
 }
 
@@ -216,7 +217,7 @@ impl Extensions {
         })
     }
 
-    /// Refuses what a registry revoked. One that cannot be asked keeps nothing from running.
+    /// Refuses an extension that a registry revoked. An unreachable registry does not prevent it from running.
     async fn check_not_revoked(&self, name: &str, which: Which) -> Result<(), ApiError> {
         for failure in registry::check_not_revoked(&self.config, &self.plugins, name, which).await? {
             tracing::warn!(plugin = name, "it is not known whether it was revoked: {failure}");
@@ -224,7 +225,7 @@ impl Extensions {
         Ok(())
     }
 
-    /// Carries a change out to its end, whether or not the client waits that long.
+    /// Executes a change to its end, even if the client disconnects.
     async fn change(&self, actor: Actor, change: Change, if_match: IfMatch) -> Result<(), ApiError> {
         let plugins = Arc::clone(&self.plugins);
         let changed = tokio::spawn(async move { plugins.change_if(change, &actor, &if_match).await });
@@ -232,30 +233,30 @@ impl Extensions {
         Ok(())
     }
 
-    /// Fetches and installs what is wished for, to the end, whether or not the client waits that long.
-    /// Of what is wished for by name, the state must be one that `if_match` names.
+    /// Fetches and installs the requested extensions to the end, even if the client disconnects. For an extension
+    /// requested by name, `if_match` must match its state.
     async fn carry_on(
         &self,
         actor: Actor,
-        wish: Wish,
+        request: InstallRequest,
         dry_run: bool,
         if_match: IfMatch,
     ) -> Result<Outcome, ApiError> {
         let Extensions { plugins, config } = self.clone();
         let done = tokio::spawn(async move {
-            let prepared = registry::prepare(&config, &plugins, &wish, &()).await?;
+            let prepared = registry::prepare(&config, &plugins, &request, &()).await?;
             if dry_run {
                 return Ok(Outcome::Planned(prepared.steps.iter().map(Step::described).collect()));
             }
-            let asked = match wish.asked.first() {
-                Some(Asked::Named { name, .. }) => name.clone(),
+            let name = match request.specs.first() {
+                Some(PackageSpec::Named { name, .. }) => name.clone(),
                 _ => String::new(),
             };
-            let mut last = asked.clone();
+            let mut last = name.clone();
             for step in prepared.steps {
                 let (package, origin) = (step.package, step.origin);
                 let if_match =
-                    if package.manifest.name == asked { if_match.clone() } else { IfMatch::default() };
+                    if package.manifest.name == name { if_match.clone() } else { IfMatch::default() };
                 let change = Change::Install { package, origin };
                 last = plugins.change_if(change, &actor, &if_match).await?.name;
             }

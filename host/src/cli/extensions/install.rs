@@ -1,14 +1,14 @@
-//! `tinybase extensions install`, `update` and `uninstall`: finds and fetches, shows what extensions may do, asks, and hands
-//! over to the lifecycle.
+//! `tinybase extensions install`, `update` and `uninstall`: finds and downloads packages, shows what extensions may do,
+//! asks for confirmation, and calls the lifecycle.
 
 use serde_json::json;
 use tinybase_package::manifest::Manifest;
 
-use super::{super::prompt, Failure, Site, output, shown};
+use super::{super::prompt, CommandContext, Failure, output, shown};
 use crate::{
     audit::Actor,
     plugins::{Console, lifecycle::Change},
-    registry::{self, Asked, Prepared, Progress, Step, Which, Wish},
+    registry::{self, InstallRequest, PackageSpec, Prepared, Progress, Step, Which},
 };
 
 /// The arguments of `install`.
@@ -63,7 +63,7 @@ pub(in super::super) struct Rollback {
     json: bool,
 }
 
-/// How packages that are ready are installed.
+/// How prepared packages are installed.
 struct Manner {
     what: &'static str,
     dry_run: bool,
@@ -71,7 +71,7 @@ struct Manner {
     json: bool,
 }
 
-/// Shows how far downloads are.
+/// Shows the progress of downloads.
 struct Downloads(Console);
 
 impl Progress for Downloads {
@@ -80,16 +80,16 @@ impl Progress for Downloads {
     }
 }
 
-pub(super) async fn install(site: &Site<'_>, options: Install) -> Result<(), Failure> {
-    let asked = options.sources.iter().map(|source| Asked::parse(source)).collect::<Result<_, _>>();
-    let asked = asked.map_err(|error| Failure::usage(error.message))?;
-    let wish = Wish { asked, upgrade: false, accept_publisher: options.accept_publisher };
-    let prepared = prepare(site, &wish).await?;
+pub(super) async fn install(site: &CommandContext<'_>, options: Install) -> Result<(), Failure> {
+    let specs = options.sources.iter().map(|source| PackageSpec::parse(source)).collect::<Result<_, _>>();
+    let specs = specs.map_err(|error| Failure::usage(error.message))?;
+    let request = InstallRequest { specs, upgrade: false, accept_publisher: options.accept_publisher };
+    let prepared = prepare(site, &request).await?;
     let Install { dry_run, yes, json, .. } = options;
-    carry_out(site, prepared, Manner { what: "Install", dry_run, yes, json }).await
+    execute(site, prepared, Manner { what: "Install", dry_run, yes, json }).await
 }
 
-pub(super) async fn update(site: &Site<'_>, options: Update) -> Result<(), Failure> {
+pub(super) async fn update(site: &CommandContext<'_>, options: Update) -> Result<(), Failure> {
     let installed = site.installed().await?;
     let Update { dry_run, yes, json, .. } = options;
     let names: Vec<String> = match options.names.is_empty() {
@@ -98,14 +98,19 @@ pub(super) async fn update(site: &Site<'_>, options: Update) -> Result<(), Failu
             installed.into_iter().filter(|one| one.origin.registry.is_some()).map(|one| one.name).collect()
         }
     };
-    let asked = names.iter().map(|name| Asked::parse(name)).collect::<Result<_, _>>();
-    let asked = asked.map_err(|error| Failure::usage(error.message))?;
-    let wish = Wish { asked, upgrade: true, accept_publisher: options.accept_publisher };
-    let prepared = prepare(site, &wish).await?;
-    carry_out(site, prepared, Manner { what: "Update", dry_run, yes, json }).await
+    let specs = names.iter().map(|name| PackageSpec::parse(name)).collect::<Result<_, _>>();
+    let specs = specs.map_err(|error| Failure::usage(error.message))?;
+    let request = InstallRequest { specs, upgrade: true, accept_publisher: options.accept_publisher };
+    let prepared = prepare(site, &request).await?;
+    execute(site, prepared, Manner { what: "Update", dry_run, yes, json }).await
 }
 
-pub(super) async fn uninstall(site: &Site<'_>, name: String, purge: bool, yes: bool) -> Result<(), Failure> {
+pub(super) async fn uninstall(
+    site: &CommandContext<'_>,
+    name: String,
+    purge: bool,
+    yes: bool,
+) -> Result<(), Failure> {
     let question = match purge {
         true => format!("Uninstall {name} and delete its tables, settings and files?"),
         false => format!("Uninstall {name}? Its data stays"),
@@ -116,11 +121,11 @@ pub(super) async fn uninstall(site: &Site<'_>, name: String, purge: bool, yes: b
     site.change(Change::Uninstall { name, purge }).await
 }
 
-async fn prepare(site: &Site<'_>, wish: &Wish) -> Result<Prepared, Failure> {
-    Ok(registry::prepare(site.config, site.plugins, wish, &Downloads(Console::of_command())).await?)
+async fn prepare(site: &CommandContext<'_>, request: &InstallRequest) -> Result<Prepared, Failure> {
+    Ok(registry::prepare(site.config, site.plugins, request, &Downloads(Console::of_command())).await?)
 }
 
-pub(super) async fn roll_back(site: &Site<'_>, options: Rollback) -> Result<(), Failure> {
+pub(super) async fn roll_back(site: &CommandContext<'_>, options: Rollback) -> Result<(), Failure> {
     let Rollback { name, dry_run, json } = options;
     super::refuse_revoked(site, &name, Which::Previous).await?;
     if !dry_run {
@@ -145,7 +150,7 @@ pub(super) async fn roll_back(site: &Site<'_>, options: Rollback) -> Result<(), 
     output::line("nothing was changed")
 }
 
-async fn carry_out(site: &Site<'_>, prepared: Prepared, manner: Manner) -> Result<(), Failure> {
+async fn execute(site: &CommandContext<'_>, prepared: Prepared, manner: Manner) -> Result<(), Failure> {
     if manner.dry_run && manner.json {
         let plan: Vec<_> = prepared.steps.iter().map(Step::described).collect();
         return output::json(&json!({"plan": plan}));
@@ -181,7 +186,7 @@ async fn carry_out(site: &Site<'_>, prepared: Prepared, manner: Manner) -> Resul
     if manner.json { output::json(&json!({"changes": changes})) } else { Ok(()) }
 }
 
-/// What is to be installed, where it comes from and what it may do.
+/// Shows what is to be installed, where it comes from and what it may do.
 fn show(step: &Step) -> Result<(), Failure> {
     let Manifest { name, version, .. } = &step.package.manifest;
     let from = step.from.as_ref().filter(|from| *from != version).map(|from| format!(", now {from}"));

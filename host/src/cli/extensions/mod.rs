@@ -1,10 +1,10 @@
-//! `tinybase extensions`: what is installed and enabled, and where more comes from. Beside a running server a change is carried
-//! out there, without a restart.
+//! `tinybase extensions`: lists and changes what is installed and enabled, and searches for more. If a server is
+//! running, it makes the change, without a restart.
 
 mod install;
 mod new;
-mod offers;
 mod pack;
+mod search;
 mod shown;
 mod verify;
 
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::{
     Failure, command_runtime, output,
-    site::{House, Place, check_migrated, house, open_database},
+    site::{HostServices, InstanceDir, check_migrated, open_database, services},
 };
 use crate::{
     audit::Actor,
@@ -108,7 +108,7 @@ pub(super) struct Listed {
     json: bool,
 }
 
-pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
+pub(super) fn run(place: &InstanceDir, command: Command) -> Result<(), Failure> {
     match command {
         Command::New(options) => new::run(&options),
         Command::Pack(options) => pack::run(&options),
@@ -126,8 +126,8 @@ pub(super) fn run(place: &Place, command: Command) -> Result<(), Failure> {
 
 async fn run_on(config: &Arc<Config>, db: &Arc<dyn Database>, command: Command) -> Result<(), Failure> {
     check_migrated(db).await?;
-    let House { plugins, .. } = house(config, db, Console::of_command())?;
-    let site = Site { config, plugins: &plugins };
+    let HostServices { plugins, .. } = services(config, db, Console::of_command())?;
+    let site = CommandContext { config, plugins: &plugins };
     match command {
         Command::Install(options) => install::install(&site, options).await,
         Command::Update(options) => install::update(&site, options).await,
@@ -141,33 +141,33 @@ async fn run_on(config: &Arc<Config>, db: &Arc<dyn Database>, command: Command) 
         Command::List(Listed { json }) => shown::list(&plugins.state().await?, json),
         Command::Info { name, json } => shown::info(&plugins.state().await?, &name, json),
         Command::Verify { name, json } => verify::run(&site, name.as_deref(), json).await,
-        Command::Search { text, json } => offers::search(&site, &text, json).await,
-        Command::CheckUpdates(Listed { json }) => offers::check_updates(&site, json).await,
-        Command::Audit { disable_revoked, json } => offers::audit(&site, disable_revoked, json).await,
+        Command::Search { text, json } => search::search(&site, &text, json).await,
+        Command::CheckUpdates(Listed { json }) => search::check_updates(&site, json).await,
+        Command::Audit { disable_revoked, json } => search::audit(&site, disable_revoked, json).await,
         Command::New(_) | Command::Pack(_) => unreachable!("they need no database"),
     }
 }
 
-/// What commands on extensions work on.
-struct Site<'a> {
+/// The context of commands on extensions.
+struct CommandContext<'a> {
     config: &'a Config,
     plugins: &'a Plugins,
 }
 
-impl Site<'_> {
+impl CommandContext<'_> {
     async fn installed(&self) -> Result<Vec<Installed>, Failure> {
         Ok(self.plugins.store().all().await?)
     }
 
-    /// Carries a change out, or has the running server do so, and says what it came to.
+    /// Makes a change, or has the running server make it, and prints the result.
     async fn change(&self, change: Change) -> Result<(), Failure> {
         let changed = self.plugins.change(change, &Actor::command()).await?;
         output::line(told(&changed))
     }
 }
 
-/// Refuses what a registry revoked; says of each that cannot be asked why.
-async fn refuse_revoked(site: &Site<'_>, name: &str, which: Which) -> Result<(), Failure> {
+/// Refuses what a registry revoked; warns of each registry that cannot be reached.
+async fn refuse_revoked(site: &CommandContext<'_>, name: &str, which: Which) -> Result<(), Failure> {
     for failure in registry::check_not_revoked(site.config, site.plugins, name, which).await? {
         eprintln!("warning: it is not known whether {name} was revoked: {failure}");
     }

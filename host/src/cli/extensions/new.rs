@@ -1,5 +1,5 @@
-//! `tinybase extensions new`: the folder of an extension that builds and passes its tests at once. It never writes over
-//! what is there.
+//! `tinybase extensions new`: creates the folder of an extension that builds and passes its tests right away. It never
+//! overwrites existing files.
 
 use std::{
     fs, io,
@@ -9,10 +9,10 @@ use std::{
 use super::super::{Failure, output};
 use crate::plugins::manifest::Manifest;
 
-/// The folder beside the program with the SDK that came with it.
+/// The folder next to the program with the bundled SDK.
 const SDK_FOLDER: &str = "sdk/plugin-api";
 
-/// Where each file goes, and what it is made from.
+/// The path of each file, and its template.
 const FILES: [(&str, &str); 10] = [
     (".gitignore", include_str!("../../../../templates/extension/gitignore")),
     ("Cargo.toml", include_str!("../../../../templates/extension/Cargo.toml")),
@@ -86,7 +86,7 @@ fn sdk(given: Option<&Path>) -> Result<PathBuf, Failure> {
     })
 }
 
-/// A sentence that can stand in a TOML string and in a comment.
+/// Returns a sentence that can be used in a TOML string and in a comment.
 fn quoted_inside(text: &str) -> Result<String, Failure> {
     if text.chars().any(|character| character.is_control() || matches!(character, '"' | '\\')) {
         return Err(Failure::usage("a description is one line without quotation marks and backslashes"));
@@ -112,7 +112,7 @@ impl Filled<'_> {
     }
 }
 
-/// `guest_book` is called `GuestBook` in Rust.
+/// Converts `guest_book` to the Rust type name `GuestBook`.
 fn type_name(name: &str) -> String {
     let parts = name.split('_').map(|part| {
         let mut letters = part.chars();

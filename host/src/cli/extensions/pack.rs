@@ -1,4 +1,4 @@
-//! `tinybase extensions pack`: a built extension as one file, the same to the byte each time. It never builds.
+//! `tinybase extensions pack`: packs a built extension into one file, reproducibly to the byte. It never builds.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// Where cargo puts a library that was built for release, and otherwise.
+/// Where cargo puts a release build and a debug build.
 const BUILT: [&str; 2] = ["target/release", "target/debug"];
 
 /// The arguments of `pack`.
@@ -46,8 +46,8 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     output::line(format!("packed {} ({bytes} bytes)", packed.display()))
 }
 
-/// Refuses what no host would load. A library for this machine is tried out, as an installation would; one for another
-/// machine must at least carry the manifest beside it.
+/// Refuses what no host would load. A library for this machine is probed, as an installation would; one for another
+/// machine must at least have the manifest next to it.
 fn check(staged: &Path, target: &str) -> Result<(), Failure> {
     check_library(&Package::read(staged)?)?;
     if target == archive::HOST_TARGET {
@@ -74,7 +74,8 @@ fn library(options: &Options, manifest: &Manifest) -> Result<PathBuf, Failure> {
     })
 }
 
-/// The package's files alone, in a folder of their own: the extension's has sources and what was built beside them.
+/// Copies only the package's files into a separate folder: the extension's folder also contains sources and build
+/// products.
 fn stage(folder: &Path, library: &Path, manifest: &Manifest) -> Result<tempfile::TempDir, Failure> {
     let staged = tempfile::tempdir()?;
     let to = staged.path();

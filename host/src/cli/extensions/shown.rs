@@ -1,4 +1,4 @@
-//! `tinybase extensions list` and `info`: what is installed, and how it is.
+//! `tinybase extensions list` and `info`: shows what is installed, and its state.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::plugins::{
     store::Installed,
 };
 
-/// What a manifest asks for, a line each.
+/// Returns what a manifest requests, one line each.
 pub(super) fn may_use(manifest: &Manifest) -> Vec<[String; 2]> {
     let lines = |what: &str, of: Vec<String>| {
         let what = format!("  {what}");
@@ -31,7 +31,7 @@ pub(super) fn may_use(manifest: &Manifest) -> Vec<[String; 2]> {
         .collect()
 }
 
-/// `enabled`, `disabled`, `quarantined`, or `failed` where a node could not bring it up.
+/// Returns `enabled`, `disabled`, `quarantined`, or `failed` if a node could not activate it.
 fn state(extension: &ExtensionState) -> &'static str {
     let Installed { is_enabled, quarantined_reason, .. } = &extension.installed;
     match (is_enabled, quarantined_reason) {

@@ -1,9 +1,9 @@
-//! `tinybase extensions verify`: prints what was found of the files of what is installed.
+//! `tinybase extensions verify`: verifies the files of installed extensions and prints the results.
 
-use super::{Failure, Site, output};
+use super::{CommandContext, Failure, output};
 use crate::registry::{self, Verdict};
 
-pub(super) async fn run(site: &Site<'_>, name: Option<&str>, as_json: bool) -> Result<(), Failure> {
+pub(super) async fn run(site: &CommandContext<'_>, name: Option<&str>, as_json: bool) -> Result<(), Failure> {
     let verdicts = registry::verify(site.config, site.plugins, name).await?;
     if as_json {
         output::json(&verdicts)?;

@@ -24,7 +24,7 @@ fn later_layers_win() {
     assert_eq!((config.server.port, config.server.host.as_str()), (3, "::1"));
 }
 
-/// A file, variables, and what loading them answers.
+/// A file, variables, and the expected result of loading them.
 type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
 
 const FAULTS: &[Case] = &[
@@ -151,7 +151,7 @@ fn an_unknown_variable_is_a_warning_with_the_nearest_name() {
     }
 }
 
-/// The file that the Python TinyBase is documented with.
+/// The example file from the documentation of the Python TinyBase.
 const FORMER_FILE: &str = r#"
 debug = true
 
@@ -325,7 +325,7 @@ fn names_and_variables_are_unique() {
     }
 }
 
-/// The table in `docs/configuration.md` is the one the code has; `UPDATE_EXPECT=1` writes it again.
+/// The table in `docs/configuration.md` matches the code; `UPDATE_EXPECT=1` rewrites it.
 #[test]
 fn the_documentation_lists_every_key() {
     let mut table = String::from("| key | default | variable | allowed | meaning |\n|---|---|---|---|---|\n");

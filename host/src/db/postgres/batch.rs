@@ -1,5 +1,5 @@
-//! Applies packed batches: all of one or nothing. A batch whose way others' changes crossed is tried again, one that
-//! others have changed the schema under is prepared again once.
+//! Applies packed batches atomically. A batch that conflicts with concurrent changes is retried. One whose schema was
+//! changed by others is prepared again, once.
 
 use std::time::{Duration, Instant};
 
@@ -12,28 +12,29 @@ use super::{
     run,
 };
 use crate::{
-    db::{Attached, DbError, Scope},
+    db::{DbError, ScopedBatch, SqlOwner},
     memory::{Gathering, NoRoom},
 };
 
-/// How long a batch waits at most before it is tried for the second time; doubled with each further time.
+/// The maximum delay before the second attempt of a batch; doubled with each further attempt.
 const RETRY_DELAY: Duration = Duration::from_millis(4);
 
-/// A batch with what is attached to it.
+/// A batch together with its attached batches.
 #[derive(Debug)]
 pub(super) struct Parts {
-    pub(super) scope: Scope,
+    pub(super) scope: SqlOwner,
     pub(super) packed: Vec<u8>,
-    pub(super) attached: Vec<Attached>,
+    pub(super) attached: Vec<ScopedBatch>,
 }
 
 impl Parts {
-    fn each(&self) -> impl Iterator<Item = (&Scope, &[u8])> {
+    fn each(&self) -> impl Iterator<Item = (&SqlOwner, &[u8])> {
         let own = std::iter::once((&self.scope, self.packed.as_slice()));
         own.chain(self.attached.iter().map(|(scope, packed)| (scope, packed.as_slice())))
     }
 
-    /// A single statement with no expectation needs no transaction: the server undoes one that fails.
+    /// Whether the batch is a single statement without an expectation. It needs no transaction: the server undoes one
+    /// that fails.
     fn is_alone(&self) -> Result<bool, DbError> {
         let mut reader = Reader::new(&self.packed);
         let count = reader.u32()?;
@@ -42,7 +43,7 @@ impl Parts {
     }
 }
 
-/// Applies a batch in a transaction of its own; answers a packed result.
+/// Applies a batch in its own transaction; returns a packed result.
 pub(super) async fn apply(shared: &Shared, parts: &Parts) -> Result<Vec<u8>, DbError> {
     let is_alone = parts.is_alone()?;
     let mut lent = shared.links.lend(Purpose::Write).await?;
@@ -60,7 +61,7 @@ pub(super) async fn apply(shared: &Shared, parts: &Parts) -> Result<Vec<u8>, DbE
         let started = Instant::now();
         let fault = match tokio::time::timeout(shared.query_timeout, work).await {
             Ok(Ok(result)) => {
-                crate::observe::stats::DATABASE.commit.observe_time(started.elapsed());
+                crate::metrics::stats::DATABASE.commit.observe_time(started.elapsed());
                 return Ok(result);
             }
             Ok(Err(fault)) => fault,
@@ -82,7 +83,7 @@ pub(super) async fn apply(shared: &Shared, parts: &Parts) -> Result<Vec<u8>, DbE
     }
 }
 
-/// Forgets what is known of a batch's statements, here and on this connection.
+/// Forgets what is known of a batch's statements, in this process and on this connection.
 async fn forget(shared: &Shared, lent: &mut Lent, parts: &Parts) -> Result<(), DbError> {
     for (scope, packed) in parts.each() {
         forget_packed(shared, scope, packed)?;
@@ -91,7 +92,7 @@ async fn forget(shared: &Shared, lent: &mut Lent, parts: &Parts) -> Result<(), D
 }
 
 /// Forgets what this process knows of the statements of a packed batch.
-pub(super) fn forget_packed(shared: &Shared, scope: &Scope, packed: &[u8]) -> Result<(), DbError> {
+pub(super) fn forget_packed(shared: &Shared, scope: &SqlOwner, packed: &[u8]) -> Result<(), DbError> {
     let mut reader = Reader::new(packed);
     for _ in 0..reader.u32()? {
         let head = reader.statement()?;
@@ -102,14 +103,14 @@ pub(super) fn forget_packed(shared: &Shared, scope: &Scope, packed: &[u8]) -> Re
 }
 
 async fn enclosed(shared: &Shared, lent: &mut Lent, parts: &Parts, now: &str) -> Result<Vec<u8>, Fault> {
-    // Before the transaction: what begins in it ends with it, where that is undone.
+    // Before the transaction: a role that is set within it is reset if it is rolled back.
     shared.roles.assume(lent, &parts.scope).await?;
     let role = lent.role.clone();
     lent.is_open = true;
     lent.engine("BEGIN").await?;
     match run_parts(shared, lent, parts, now).await {
         Ok(result) => {
-            // Refused here, it is undone by the server.
+            // The server rolls back a transaction whose commit it refuses.
             let committed = lent.engine("COMMIT").await;
             lent.is_open = lent.is_broken;
             if committed.is_err() {
@@ -136,11 +137,11 @@ async fn run_parts(shared: &Shared, lent: &mut Lent, parts: &Parts, now: &str) -
     Ok(result)
 }
 
-/// Runs the statements of a packed batch within the transaction that is open.
+/// Runs the statements of a packed batch within the open transaction.
 pub(super) async fn run_statements(
     shared: &Shared,
     lent: &mut Lent,
-    scope: &Scope,
+    scope: &SqlOwner,
     packed: &[u8],
     now: &str,
 ) -> Result<Vec<u8>, Fault> {

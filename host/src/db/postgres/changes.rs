@@ -1,5 +1,5 @@
-//! How a node learns what others changed: it listens for notifications, and reads the number of changes itself in case
-//! one was lost. It looks after the server at the same time: who is down, and since when, is decided here.
+//! Detects changes by other nodes: it listens for notifications, and polls the number of changes in case one was lost.
+//! It also monitors the server, and decides whether the server is down, and since when.
 
 use std::{
     sync::{
@@ -17,13 +17,13 @@ use sqlx::{
 
 use super::{PostgresOptions, clock::Clock, health::Health};
 
-/// The channel and the table.
+/// The notification channel, which is named as the table.
 const CHANNEL: &str = "tb_changes";
 const READ: &str =
     "SELECT version, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM tb_changes";
-/// Before the first migration there is no such table.
+/// The SQLSTATE of a missing table: it does not exist before the first migration.
 const UNDEFINED_TABLE: &str = "42P01";
-/// Numbers above are no versions: nothing is known.
+/// Numbers from here on are no versions: they mean that the version is unknown.
 const UNKNOWN: u64 = 1 << 63;
 
 /// The number of changes as far as it is known.
@@ -31,7 +31,7 @@ const UNKNOWN: u64 = 1 << 63;
 pub(super) struct Changes {
     started: Instant,
     version: AtomicU64,
-    /// When the version was last asked for with success, in milliseconds since `started`.
+    /// When the last successful query of the version was sent, in milliseconds since `started`.
     looked_at: AtomicU64,
     unknown: AtomicU64,
     age_max: Duration,
@@ -48,7 +48,7 @@ impl Changes {
         }
     }
 
-    /// The number of changes; another one at each call where the last look is too long ago.
+    /// Returns the number of changes; a different one at each call if the last query is too long ago.
     pub(super) fn number(&self) -> u64 {
         let looked_at = Duration::from_millis(self.looked_at.load(Ordering::Acquire));
         if self.started.elapsed().saturating_sub(looked_at) > self.age_max {
@@ -57,7 +57,7 @@ impl Changes {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Notes the version that was asked for at `asked`.
+    /// Stores the version that was requested at `asked`.
     fn note(&self, version: i64, asked: Instant) {
         self.version.store(version.cast_unsigned(), Ordering::Release);
         let at = asked.saturating_duration_since(self.started).as_millis();
@@ -65,7 +65,7 @@ impl Changes {
     }
 }
 
-/// Looks after the server for one process.
+/// Monitors the server for one process.
 pub(super) struct Watcher {
     pub(super) connect: PgConnectOptions,
     pub(super) changes: Arc<Changes>,
@@ -94,7 +94,7 @@ impl Watcher {
         }
     }
 
-    /// A connection that listens, once the version has been read.
+    /// Opens a connection that listens, and reads the version.
     pub(super) async fn listen(&self) -> Result<PgListener, sqlx::Error> {
         let pool = PgPoolOptions::new()
             .max_connections(1)
@@ -109,7 +109,7 @@ impl Watcher {
         Ok(listener)
     }
 
-    /// Watches until the process ends, with a new connection whenever one is lost.
+    /// Watches until the process ends, and reconnects whenever the connection is lost.
     pub(super) async fn run(self, first: PgListener) {
         let mut listener = Some(first);
         let (delay_min, delay_max) = self.reconnect_delay;
@@ -134,7 +134,7 @@ impl Watcher {
         }
     }
 
-    /// Looks at the version whenever it was notified, doubted, or not looked at for a while; returns when that fails.
+    /// Reads the version after each notification, after each doubt, and at an interval. Returns when that fails.
     async fn watch(&self, listener: &mut PgListener) -> sqlx::Error {
         loop {
             tokio::select! {
@@ -146,7 +146,7 @@ impl Watcher {
                 () = self.health.doubted() => {}
                 () = tokio::time::sleep(self.poll_interval) => {}
             }
-            // Of many notifications at once, the last one's version is read.
+            // Of many queued notifications, only the last version matters.
             while listener.next_buffered().is_some() {}
             if let Err(error) = self.look(listener).await {
                 return error;

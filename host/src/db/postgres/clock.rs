@@ -1,5 +1,5 @@
-//! The time that `ValueRef::Now` stands for: the database's clock as this process knows it, so that nodes whose own
-//! clocks differ write times that fit together. RFC 3339 in UTC with microseconds, never decreasing within a process.
+//! The time that `ValueRef::Now` stands for: the database's clock as this process knows it, so that nodes with
+//! different clocks write consistent times. RFC 3339 in UTC with microseconds, never decreasing within a process.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::sql::stored_time;
 
-/// A clock that goes by another's and never back.
+/// A clock that follows another one and never goes back.
 #[derive(Debug)]
 pub(super) struct Clock {
     /// How far the database's clock is ahead of this machine's, in microseconds.
@@ -21,18 +21,19 @@ impl Clock {
         Clock { ahead: AtomicI64::new(0), last: Mutex::new(Timestamp::UNIX_EPOCH) }
     }
 
-    /// Takes the database's time, in microseconds since 1970, as it was asked for between two moments of this machine.
+    /// Sets the database's time, in microseconds since 1970, which was requested and received at these times of this
+    /// machine.
     pub(super) fn set(&self, database: i64, asked: Timestamp, answered: Timestamp) {
         let middle = i64::midpoint(asked.as_microsecond(), answered.as_microsecond());
         self.ahead.store(database.saturating_sub(middle), Ordering::Relaxed);
     }
 
-    /// The time now, as it is stored.
+    /// Returns the current time in its stored form.
     pub(super) fn tick(&self) -> String {
         stored_time(self.now())
     }
 
-    /// The time now.
+    /// Returns the current time.
     pub(super) fn now(&self) -> Timestamp {
         self.at(Timestamp::now())
     }

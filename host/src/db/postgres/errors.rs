@@ -1,4 +1,4 @@
-//! What PostgreSQL's errors mean to the host: which `DbError` they are, and whether to try once more. It retries nothing itself.
+//! Maps PostgreSQL's errors to `DbError`s, and decides which are worth a retry. It retries nothing itself.
 
 use sqlx::{Row, postgres::PgDatabaseError};
 use tinybase_postgres::{
@@ -12,23 +12,23 @@ use crate::db::DbError;
 /// Why a statement failed.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// As the caller gets it.
-    Told(DbError),
-    /// A unique constraint refused a value: its columns are to be looked up by its name.
+    /// The error for the caller.
+    ServerMessage(DbError),
+    /// A unique constraint was violated; its columns are then looked up by its name.
     Unique { table: String, constraint: String },
-    /// Other transactions got in the way: the same may go through.
+    /// Conflicts with concurrent transactions; a retry may succeed.
     Contended,
-    /// The statement was prepared under another schema.
+    /// The statement was prepared with another schema.
     Stale(String),
     /// A value does not fit the type that its parameter had when the statement was prepared.
     Misfit(DbError),
-    /// The connection is lost.
+    /// The connection was lost.
     Lost(String),
 }
 
 impl From<DbError> for Fault {
     fn from(error: DbError) -> Fault {
-        Fault::Told(error)
+        Fault::ServerMessage(error)
     }
 }
 
@@ -37,13 +37,13 @@ impl From<sqlx::Error> for Fault {
         match error {
             sqlx::Error::Database(error) => match error.try_downcast::<PgDatabaseError>() {
                 Ok(error) => of_server(&error),
-                Err(error) => Fault::Told(DbError::Sql(error.to_string())),
+                Err(error) => Fault::ServerMessage(DbError::Sql(error.to_string())),
             },
             sqlx::Error::Io(error) => Fault::Lost(error.to_string()),
             sqlx::Error::Tls(error) => Fault::Lost(error.to_string()),
             sqlx::Error::Protocol(error) => Fault::Lost(error),
             sqlx::Error::WorkerCrashed => Fault::Lost("its connection ended".to_owned()),
-            other => Fault::Told(DbError::Sql(other.to_string())),
+            other => Fault::ServerMessage(DbError::Sql(other.to_string())),
         }
     }
 }
@@ -52,7 +52,7 @@ fn of_server(error: &PgDatabaseError) -> Fault {
     ServerError::of(error).into()
 }
 
-/// What a statement fails by while the server reads it: see [`ServerError::of_reading`].
+/// Maps an error that the server reports while it parses a statement: see [`ServerError::of_reading`].
 pub(super) fn of_reading(error: sqlx::Error) -> Fault {
     let server = match &error {
         sqlx::Error::Database(error) => error.try_downcast_ref::<PgDatabaseError>(),
@@ -68,17 +68,17 @@ impl From<ServerError> for Fault {
     fn from(error: ServerError) -> Fault {
         match error {
             ServerError::Unique { table, constraint } => Fault::Unique { table, constraint },
-            ServerError::ForeignKey => Fault::Told(DbError::ForeignKey),
-            ServerError::Constraint(problem) => Fault::Told(DbError::Constraint(problem)),
-            ServerError::InvalidValue(problem) => Fault::Told(DbError::InvalidValue(problem)),
+            ServerError::ForeignKey => Fault::ServerMessage(DbError::ForeignKey),
+            ServerError::Constraint(problem) => Fault::ServerMessage(DbError::Constraint(problem)),
+            ServerError::InvalidValue(problem) => Fault::ServerMessage(DbError::InvalidValue(problem)),
             ServerError::Contended => Fault::Contended,
             ServerError::Stale(problem) => Fault::Stale(problem),
-            ServerError::Cancelled => Fault::Told(DbError::Timeout(std::time::Duration::ZERO)),
-            ServerError::Busy => Fault::Told(DbError::Busy),
-            ServerError::DiskFull(problem) => Fault::Told(DbError::DiskFull(problem)),
+            ServerError::Cancelled => Fault::ServerMessage(DbError::Timeout(std::time::Duration::ZERO)),
+            ServerError::Busy => Fault::ServerMessage(DbError::Busy),
+            ServerError::DiskFull(problem) => Fault::ServerMessage(DbError::DiskFull(problem)),
             ServerError::Lost(problem) => Fault::Lost(problem),
-            ServerError::TooDeep(problem) => Fault::Told(DbError::TooDeep(problem)),
-            ServerError::Sql(problem) => Fault::Told(DbError::Sql(problem)),
+            ServerError::TooDeep(problem) => Fault::ServerMessage(DbError::TooDeep(problem)),
+            ServerError::Sql(problem) => Fault::ServerMessage(DbError::Sql(problem)),
         }
     }
 }
@@ -97,16 +97,16 @@ impl From<StatementError> for DbError {
 
 impl From<StatementError> for Fault {
     fn from(error: StatementError) -> Fault {
-        Fault::Told(error.into())
+        Fault::ServerMessage(error.into())
     }
 }
 
-/// Why no connection could be made.
+/// Returns why no connection could be made.
 pub(super) fn of_connecting(error: &sqlx::Error) -> DbError {
     match error {
         sqlx::Error::Database(error) => match error.code().as_deref() {
             Some("53300") => DbError::Busy,
-            // The server's own words say whether the connection was encrypted.
+            // The server's message says whether the connection was encrypted.
             Some("28000") if error.message().contains("pg_hba.conf") => DbError::Unavailable(format!(
                 "{}; where the server takes connections with TLS alone, sslmode=verify-full in database.url asks for it",
                 error.message()
@@ -118,7 +118,7 @@ pub(super) fn of_connecting(error: &sqlx::Error) -> DbError {
     }
 }
 
-/// The columns of a unique constraint or index, by the catalog; its own name where it stands on an expression.
+/// Looks up the columns of a unique constraint or index in the catalog; uses its name if it is on an expression.
 pub(super) async fn unique(link: &mut Link, table: String, constraint: String) -> DbError {
     link.is_busy = true;
     let rows = sqlx::query(UNIQUE_COLUMNS).bind(&constraint).fetch_all(&mut link.connection).await;

@@ -1,5 +1,5 @@
-//! Whether the server answers, as far as is known: once it is known not to, calls fail at once in place of waiting, and
-//! connections from before the loss are looked at before they are used again. It makes no connection itself.
+//! Whether the server responds, as far as is known. While it is known not to, calls fail immediately instead of
+//! waiting. Connections from before a loss are checked before they are used again. It makes no connection itself.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -7,13 +7,13 @@ use tokio::sync::Notify;
 
 use crate::db::DbError;
 
-/// The state that every connection of a process shares.
+/// The state that all connections of a process share.
 #[derive(Debug)]
 pub(super) struct Health {
     is_up: AtomicBool,
-    /// Counts losses: what was made under an older number may be broken.
+    /// The number of losses; connections that were made at a lower number may be broken.
     losses: AtomicU64,
-    /// Wakes who looks after the server.
+    /// Wakes the watcher of the server.
     doubt: Notify,
 }
 
@@ -22,12 +22,12 @@ impl Health {
         Health { is_up: AtomicBool::new(true), losses: AtomicU64::new(0), doubt: Notify::new() }
     }
 
-    /// How often the server was lost.
+    /// Returns how often the server was lost.
     pub(super) fn losses(&self) -> u64 {
         self.losses.load(Ordering::Acquire)
     }
 
-    /// A connection broke: the others are suspect.
+    /// Notes that a connection broke, and that the others are suspect.
     pub(super) fn doubt(&self) {
         self.losses.fetch_add(1, Ordering::AcqRel);
         self.doubt.notify_one();
@@ -51,7 +51,7 @@ impl Health {
         }
     }
 
-    /// Refuses where the server is known not to answer.
+    /// Refuses if the server is known not to respond.
     pub(super) fn check(&self) -> Result<(), DbError> {
         if self.is_up.load(Ordering::Acquire) {
             return Ok(());

@@ -1,14 +1,14 @@
-//! The PostgreSQL engine behind the `Database` trait: a pool of connections, statements that are prepared once, and a
-//! watcher that learns what other nodes changed. Nothing outside of this folder names sqlx.
+//! The PostgreSQL engine that implements the `Database` trait: a pool of connections, statements that are prepared
+//! once, and a watcher for changes by other nodes. Nothing outside of this folder names sqlx.
 
 mod batch;
 mod changes;
 mod clock;
 mod errors;
-mod gather;
 mod health;
 mod options;
 mod pool;
+mod read_coalescing;
 mod roles;
 mod run;
 mod shares;
@@ -40,33 +40,33 @@ use self::{
     changes::{Changes, Watcher},
     clock::Clock,
     errors::Fault,
-    gather::Turn,
     health::Health,
     pool::{Lent, Links, Purpose},
+    read_coalescing::Admission,
     roles::Roles,
     run::Short,
     shares::Shares,
     statement::Statements,
 };
 use super::{
-    Answer, Attached, Cost, Database, DbError, Engine, ExtensionRights, Query, Scope, Transaction,
-    turns::CallerKey,
+    Database, DbError, DbFuture, Engine, ExtensionRights, Query, ReadHint, ScopedBatch, SqlOwner,
+    Transaction, turns::CallerKey,
 };
-use crate::observe::stats::DATABASE;
+use crate::metrics::stats::DATABASE;
 
 pub use self::options::PostgresOptions;
 
-/// The oldest server that is spoken to, as it numbers itself.
+/// The oldest supported server version, in the server's own numbering.
 const SERVER_VERSION_MIN: i32 = 140_000;
 
-/// What everything that runs on the pool shares.
+/// The shared state of all calls.
 struct Shared {
     links: Links,
     read_shares: Arc<Shares>,
     write_shares: Arc<Shares>,
-    /// Of the one interactive transaction.
+    /// Shares of the one interactive transaction.
     transaction_shares: Arc<Shares>,
-    /// For reads that wait for room in memory with the connection that they hold: half of those at most, so that others find
+    /// Limits the reads that wait for memory with a connection in use to half of the connections, so that others get
     /// one.
     waiting_for_room: Semaphore,
     roles: Roles,
@@ -74,7 +74,7 @@ struct Shared {
     clock: Arc<Clock>,
     changes: Arc<Changes>,
     health: Arc<Health>,
-    /// Held by the one interactive transaction of this process.
+    /// Locked by the one interactive transaction of this process.
     turn: Arc<Mutex<()>>,
     query_timeout: Duration,
     transaction_time_max: Duration,
@@ -91,12 +91,12 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Connects, and starts to listen for the changes of other nodes. To be called within the runtime that is to drive
+    /// Connects, and starts to listen for changes by other nodes. Must be called within the runtime that is to drive
     /// the connections.
     ///
     /// # Errors
-    /// [`DbError::Unavailable`] where no connection can be made, [`DbError::Closed`] where the URL or the server will
-    /// not do.
+    /// [`DbError::Unavailable`] if no connection can be made, [`DbError::Closed`] if the URL or the server is not
+    /// usable.
     pub async fn open(options: &PostgresOptions) -> Result<Arc<Postgres>, DbError> {
         let health = Arc::new(Health::new());
         let links = Links::new(options, Arc::clone(&health))?;
@@ -130,8 +130,8 @@ impl Postgres {
         Ok(Arc::new(Postgres { shared, watcher }))
     }
 
-    /// Polls `work` within the runtime that drives the connections, which sockets and timers need, whoever polls it:
-    /// plugins do from runtimes of their own.
+    /// Polls `work` within the runtime that drives the connections, because sockets and timers need it: plugins poll
+    /// from their own runtimes.
     fn within<T>(&self, work: impl Future<Output = T> + Send + 'static) -> BoxFuture<'static, T> {
         let runtime = self.shared.links.runtime().clone();
         Box::pin(async move {
@@ -151,7 +151,7 @@ impl Drop for Postgres {
     }
 }
 
-/// Looks whether extensions have roles of their own, and says so where they have none.
+/// Checks whether extensions can have their own roles, and logs if they cannot.
 async fn open_roles(links: &Links, wanted: bool) -> Result<Roles, DbError> {
     let mut lent = links.lend(Purpose::Write).await?;
     let roles = Roles::open(&mut lent, wanted).await;
@@ -189,28 +189,28 @@ async fn check_server(links: &Links) -> Result<(), DbError> {
 }
 
 impl Shared {
-    /// The largest result of a statement or a batch in the name of `scope`, in bytes.
-    fn rows_bytes_max(&self, scope: &Scope) -> usize {
+    /// Returns the size limit of a result for `scope`, in bytes.
+    fn rows_bytes_max(&self, scope: &SqlOwner) -> usize {
         match scope {
-            Scope::Host => self.rows_bytes_max,
-            Scope::Extension(_) => self.extension_rows_bytes_max,
+            SqlOwner::Host => self.rows_bytes_max,
+            SqlOwner::Extension(_) => self.extension_rows_bytes_max,
         }
     }
 
-    /// Reads by key, together with others that do the same meanwhile.
+    /// Reads by key, together with concurrent reads of the same statement.
     async fn read_by_key(
         self: &Arc<Self>,
-        scope: &Scope,
+        scope: &SqlOwner,
         sql: &str,
         params: &Arc<[u8]>,
         time_max: Duration,
     ) -> Result<Vec<u8>, DbError> {
         let known = self.statements.known(scope, sql);
-        let turn = known.and_then(|prepared| gather::enter(self, &prepared, params));
+        let turn = known.and_then(|prepared| read_coalescing::enter(self, &prepared, params));
         match turn {
             // Others wait until it has ended.
-            Some(Turn::Go(_pass)) => self.read(scope, sql, params, time_max, Short::Fails).await,
-            Some(Turn::Wait(answer)) => match tokio::time::timeout(time_max, answer).await {
+            Some(Admission::Go(_pass)) => self.read(scope, sql, params, time_max, Short::Fails).await,
+            Some(Admission::Wait(answer)) => match tokio::time::timeout(time_max, answer).await {
                 Ok(Ok(Ok(Some(rows)))) => Ok(rows),
                 Ok(Ok(Err(error))) => Err(error),
                 Ok(_) => self.read(scope, sql, params, time_max, Short::Fails).await,
@@ -220,10 +220,10 @@ impl Shared {
         }
     }
 
-    /// Reads; where the statement was prepared under another schema, or the connection was lost, once more.
+    /// Reads. Retries once if the statement was prepared with another schema, or if the connection was lost.
     async fn read(
         &self,
-        scope: &Scope,
+        scope: &SqlOwner,
         sql: &str,
         params: &[u8],
         time_max: Duration,
@@ -257,7 +257,7 @@ impl Shared {
         }
     }
 
-    /// Lets a connection forget every statement that it has prepared.
+    /// Clears all prepared statements of a connection.
     async fn renew(&self, lent: &mut Lent) -> Result<(), DbError> {
         lent.is_busy = true;
         match lent.connection.clear_cached_statements().await {
@@ -277,11 +277,11 @@ impl Shared {
         DbError::Timeout(time_max)
     }
 
-    /// What the caller gets of a fault.
+    /// Returns the caller's error for a fault.
     async fn explain(&self, lent: &mut Lent, fault: Fault, time_max: Duration) -> DbError {
         match fault {
-            Fault::Told(DbError::Timeout(_)) => self.timed_out(time_max),
-            Fault::Told(error) | Fault::Misfit(error) => error,
+            Fault::ServerMessage(DbError::Timeout(_)) => self.timed_out(time_max),
+            Fault::ServerMessage(error) | Fault::Misfit(error) => error,
             Fault::Unique { table, constraint } => errors::unique(lent, table, constraint).await,
             Fault::Contended => {
                 DATABASE.busy.add_one();
@@ -302,25 +302,25 @@ impl Database for Postgres {
         Engine::Postgres
     }
 
-    fn query(&self, query: Query<'_>) -> Answer<Vec<u8>> {
+    fn query(&self, query: Query<'_>) -> DbFuture<Vec<u8>> {
         let shared = Arc::clone(&self.shared);
         let (scope, sql) = (query.scope.clone(), query.sql.to_owned());
         let params: Arc<[u8]> = query.params.into();
         let time_max = query.deadline.unwrap_or(self.shared.query_timeout);
-        let (begun, cost, caller) = (Instant::now(), query.cost, CallerKey::current());
-        Answer::Later(self.within(caller.scope(async move {
-            // Reads by key hardly hold a connection, and go together with those of others.
-            let _share = match cost {
-                Cost::Key => None,
-                Cost::Short | Cost::Unknown => shared.read_shares.take(caller).await?,
+        let (begun, hint, caller) = (Instant::now(), query.hint, CallerKey::current());
+        DbFuture::Later(self.within(caller.scope(async move {
+            // Reads by key use a connection only briefly, and share it with others.
+            let _share = match hint {
+                ReadHint::PointLookup => None,
+                ReadHint::Indexed | ReadHint::Scan => shared.read_shares.take(caller).await?,
             };
-            let (answer, times) = match cost {
-                Cost::Key => {
+            let (answer, times) = match hint {
+                ReadHint::PointLookup => {
                     (shared.read_by_key(&scope, &sql, &params, time_max).await, &DATABASE.reads_short)
                 }
-                Cost::Short | Cost::Unknown => {
+                ReadHint::Indexed | ReadHint::Scan => {
                     let answer = shared.read(&scope, &sql, &params, time_max, Short::Waits).await;
-                    let is_short = cost == Cost::Short;
+                    let is_short = hint == ReadHint::Indexed;
                     (answer, if is_short { &DATABASE.reads_short } else { &DATABASE.reads_queued })
                 }
             };
@@ -329,11 +329,16 @@ impl Database for Postgres {
         })))
     }
 
-    fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<Attached>) -> Answer<Vec<u8>> {
+    fn apply_attached(
+        &self,
+        scope: &SqlOwner,
+        batch: Vec<u8>,
+        attached: Vec<ScopedBatch>,
+    ) -> DbFuture<Vec<u8>> {
         let shared = Arc::clone(&self.shared);
         let parts = Parts { scope: scope.clone(), packed: batch, attached };
         let caller = CallerKey::current();
-        Answer::Later(self.within(async move {
+        DbFuture::Later(self.within(async move {
             let _share = shared.write_shares.take(caller).await?;
             batch::apply(&shared, &parts).await
         }))
@@ -341,13 +346,13 @@ impl Database for Postgres {
 
     fn begin(
         &self,
-        scope: &Scope,
+        scope: &SqlOwner,
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>> {
         let time_max = match scope {
-            // The host's own migrations take as long as they take.
-            Scope::Host => deadline,
-            Scope::Extension(_) => deadline.min(self.shared.transaction_time_max),
+            // The host's own migrations have no limit.
+            SqlOwner::Host => deadline,
+            SqlOwner::Extension(_) => deadline.min(self.shared.transaction_time_max),
         };
         let caller = CallerKey::current();
         self.within(transaction::begin(Arc::clone(&self.shared), scope.clone(), time_max, caller))
@@ -357,7 +362,7 @@ impl Database for Postgres {
         let shared = Arc::clone(&self.shared);
         self.within(async move {
             let mut lent = shared.links.lend(Purpose::Write).await?;
-            // With a number of its own, a transaction is written to the server's log when it ends.
+            // A transaction with its own id is written to the server's log when it ends.
             match lent.engine("SELECT pg_current_xact_id()").await {
                 Ok(()) => Ok(()),
                 Err(error) => Err(shared.explain(&mut lent, error.into(), shared.query_timeout).await),
@@ -389,7 +394,7 @@ impl Database for Postgres {
         self.shared.clock.now()
     }
 
-    fn foreign_changes(&self) -> u64 {
+    fn external_change_count(&self) -> u64 {
         self.shared.changes.number()
     }
 

@@ -1,4 +1,4 @@
-//! What an operator may choose about the PostgreSQL engine: every limit by name, with its default. It opens nothing.
+//! The settings of the PostgreSQL engine: every limit by name, with its default. It opens nothing.
 
 use std::time::Duration;
 
@@ -9,41 +9,42 @@ use crate::{db::Durability, secrets::Secret};
 pub struct PostgresOptions {
     /// The server and the database, as `postgres://user:password@host:port/database?sslmode=…`.
     pub url: Secret,
-    /// Whether extensions' statements run under roles of their own, where the server lets such be made.
+    /// Whether extensions' statements run under their own roles, if the server allows creating them.
     pub extension_roles: bool,
     /// When a write is acknowledged: with [`Durability::Normal`], before the server has synced its log.
     pub durability: Durability,
-    /// How many connections this process opens for statements. One more listens for changes.
+    /// The number of connections that this process opens for statements. One more listens for changes.
     pub connections_max: usize,
-    /// How long a connection may take to be made.
+    /// The time limit for making a connection.
     pub connect_timeout: Duration,
-    /// How long a call waits for a connection before it answers busy.
+    /// How long a call waits for a connection before it returns busy.
     pub acquire_timeout: Duration,
-    /// How long a statement may take that names no deadline of its own.
+    /// The time limit of a statement without its own deadline.
     pub query_timeout: Duration,
-    /// The longest that an extension's interactive transaction may ask for; meanwhile others that begin one wait.
+    /// The longest time that an extension's interactive transaction may request; meanwhile other interactive
+    /// transactions wait.
     pub transaction_time_max: Duration,
     /// The largest result of one statement of the host, in bytes.
     pub rows_bytes_max: usize,
     /// The largest result of one statement or batch of an extension, in bytes.
     pub extension_rows_bytes_max: usize,
-    /// How many prepared statements each connection keeps, and how many this process knows the types of.
+    /// The number of prepared statements that each connection keeps, and of those whose types this process keeps.
     pub statement_cache_entries: usize,
-    /// How many reads by key go to the server together at most, of those that wait while others of the same statement are
-    /// under way. With 1, each goes alone.
+    /// The maximum number of waiting reads by key that are sent together, while others of the same statement are
+    /// running. With 1, each is sent alone.
     pub gathered_reads_max: usize,
-    /// How often a batch is tried that others' batches got in the way of.
+    /// The maximum number of attempts for a batch that conflicts with other batches.
     pub attempts_max: u32,
-    /// How often the number of changes is read, in case its notification was lost.
+    /// How often the number of changes is polled, in case a notification was lost.
     pub change_poll_interval: Duration,
-    /// How old the last look at the number of changes may be before nothing that is cached counts any more.
+    /// The maximum age of the known number of changes; beyond it, nothing that is cached is valid.
     pub change_age_max: Duration,
-    /// After how long a lost server is tried again at first, and at last.
+    /// The first and the longest delay before reconnecting to a lost server.
     pub reconnect_delay: (Duration, Duration),
 }
 
 impl PostgresOptions {
-    /// The defaults for the database at `url`.
+    /// Returns the defaults for the database at `url`.
     pub fn new(url: impl Into<String>) -> PostgresOptions {
         PostgresOptions {
             url: Secret::from(url.into()),

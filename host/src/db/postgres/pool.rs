@@ -1,5 +1,5 @@
-//! The connections of a process: how one is made, lent and taken back. One that was given up in the middle of something
-//! is closed and never lent again.
+//! The connections of a process: how they are made, lent and returned. One that was abandoned during a call is closed
+//! and never lent again.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -21,36 +21,36 @@ use url::Url;
 use super::{PostgresOptions, errors, health::Health, tls};
 use crate::{
     db::{DbError, Durability},
-    observe::stats::DATABASE,
+    metrics::stats::DATABASE,
 };
 
-/// How long a suspect connection may take to answer.
+/// The time limit for the response of a suspect connection.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) connection: PgConnection,
-    /// The number by which the server knows it.
+    /// The process id by which the server identifies it.
     pub(super) backend: i32,
-    /// The losses that it has outlived.
+    /// The number of losses when it was last known to work.
     losses: u64,
     /// The extension in whose name it runs statements; `None` for the host.
     pub(super) role: Option<Arc<str>>,
-    /// Set while a statement is under way on it.
+    /// Set while a statement is running on it.
     pub(super) is_busy: bool,
     /// Set while a transaction is open on it.
     pub(super) is_open: bool,
     /// Set once it is lost.
     pub(super) is_broken: bool,
-    /// Set where the driver's buffers grew with what crossed: it keeps them at that size.
+    /// Set if the driver's buffers grew with a large transfer: the driver does not shrink them.
     pub(super) is_stretched: bool,
-    /// Set while the read on it waits for room in memory, so that one that is given up then has a reason.
+    /// Set while the read on it waits for memory: a timeout then returns [`DbError::NoRoom`].
     pub(super) waits_for_room: bool,
 }
 
 impl Link {
-    /// Notes how a statement failed: after an error of the server's the connection is as good as before.
+    /// Records a failed statement: after an error of the server the connection is still usable.
     pub(super) fn settle(&mut self, error: &sqlx::Error) {
         match error {
             sqlx::Error::Database(_) => self.is_busy = false,
@@ -58,7 +58,7 @@ impl Link {
         }
     }
 
-    /// Runs a statement of the engine's own that answers nothing.
+    /// Runs one of the engine's own statements that returns nothing.
     pub(super) async fn engine(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
         self.is_busy = true;
         let done = sqlx::raw_sql(sql).execute(&mut self.connection).await;
@@ -75,7 +75,7 @@ impl Link {
     }
 }
 
-/// Makes connections and looks at those that come back.
+/// Makes connections and checks those that are returned.
 #[derive(Debug)]
 pub(super) struct Maker {
     options: PgConnectOptions,
@@ -83,17 +83,17 @@ pub(super) struct Maker {
     health: Arc<Health>,
 }
 
-/// What connections are for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Reads outside of transactions: the server lets them change nothing.
+    /// Reads outside of transactions: the server allows no changes on it.
     Read,
     /// Everything else.
     Write,
 }
 
-/// A connection that is lent. Dropped, it goes back; in the middle of something, it is closed, and what it still does
-/// on the server is ended.
+/// A lent connection. Dropping it returns it; if a call is running, it is closed, and the call is cancelled on the
+/// server.
 #[derive(Debug)]
 pub(super) struct Lent {
     object: Option<Object<Maker>>,
@@ -172,7 +172,8 @@ impl Manager for Maker {
     }
 }
 
-/// How many of a process's connections are for reads, and how many for everything else. A single one is for both.
+/// Returns how many of a process's connections are for reads, and how many for everything else. A single one is for
+/// both.
 pub(super) fn split(connections_max: usize) -> (usize, usize) {
     let readers = connections_max / 2;
     (readers.max(1), (connections_max - readers).max(1))
@@ -182,7 +183,7 @@ pub(super) fn split(connections_max: usize) -> (usize, usize) {
 #[derive(Debug, Clone)]
 pub(super) struct Links {
     writers: Pool<Maker>,
-    /// `None` where there is one connection for everything.
+    /// `None` if there is one connection for everything.
     readers: Option<Pool<Maker>>,
     health: Arc<Health>,
     runtime: Handle,
@@ -201,7 +202,7 @@ impl Links {
                 connect_timeout: options.connect_timeout,
                 health: Arc::clone(&health),
             };
-            // The one that came back last goes first: it most likely has the role that is asked for.
+            // The last one returned is lent first: it most likely has the requested role.
             let config = PoolConfig { timeouts, queue_mode: QueueMode::Lifo, ..PoolConfig::new(count) };
             let pool = Pool::builder(maker).config(config).runtime(deadpool::Runtime::Tokio1).build();
             pool.map_err(|error| DbError::Closed(error.to_string()))
@@ -214,12 +215,12 @@ impl Links {
         Ok(Links { writers, readers, health, runtime: Handle::current() })
     }
 
-    /// The runtime that drives the connections.
+    /// Returns the runtime that drives the connections.
     pub(super) fn runtime(&self) -> &Handle {
         &self.runtime
     }
 
-    /// A connection that nobody else uses.
+    /// Lends a connection exclusively.
     pub(super) async fn lend(&self, purpose: Purpose) -> Result<Lent, DbError> {
         self.health.check()?;
         let pool = match (&self.readers, purpose) {
@@ -244,12 +245,12 @@ impl Links {
         }
     }
 
-    /// Ends what a connection that was given up still does on the server.
+    /// Cancels what an abandoned connection still runs on the server.
     pub(super) fn cancel(&self, backend: i32) {
         let links = self.clone();
         self.runtime.spawn(async move {
             if let Ok(mut lent) = links.lend(Purpose::Read).await {
-                // An extension's role ends nothing of the host's.
+                // An extension's role may not cancel statements of the host.
                 if lent.role.is_some() && lent.engine("RESET ROLE").await.is_err() {
                     return;
                 }
@@ -264,7 +265,7 @@ impl Links {
         });
     }
 
-    /// Refuses every further call; connections close as they come back.
+    /// Refuses every further call; connections are closed when they are returned.
     pub(super) fn close(&self) {
         self.writers.close();
         if let Some(readers) = &self.readers {
@@ -273,7 +274,7 @@ impl Links {
     }
 }
 
-/// The driver would look the brackets around an IPv6 address up as a part of a name.
+/// Removes the brackets around an IPv6 address, which the driver would look up as part of a name.
 fn without_brackets(options: PgConnectOptions) -> PgConnectOptions {
     let bare =
         options.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']')).map(str::to_owned);
@@ -283,7 +284,7 @@ fn without_brackets(options: PgConnectOptions) -> PgConnectOptions {
     }
 }
 
-/// How every connection of the engine is made.
+/// Returns the options of all connections of the engine.
 pub(super) fn connect_options(options: &PostgresOptions) -> Result<PgConnectOptions, DbError> {
     let no_url = |error: &dyn std::fmt::Display| {
         DbError::Closed(format!("database.url is no URL of a PostgreSQL server: {error}"))
@@ -292,13 +293,13 @@ pub(super) fn connect_options(options: &PostgresOptions) -> Result<PgConnectOpti
     let parsed: PgConnectOptions =
         options.url.reveal().parse().map_err(|error: sqlx::Error| no_url(&error))?;
     let secured = tls::checked(&url, without_brackets(parsed))?;
-    // A statement that its caller gave up ends on the server as well, a little later.
+    // A statement that its caller abandoned is ended by the server as well, a little later.
     let statement_timeout = options.query_timeout.saturating_mul(2).as_millis().to_string();
     let mut settings = vec![
         ("statement_timeout", statement_timeout.as_str()),
         ("client_encoding", "UTF8"),
         ("standard_conforming_strings", "on"),
-        // That what is to be made is there already is no news.
+        // Suppresses notices that an object already exists.
         ("client_min_messages", "warning"),
     ];
     if options.durability == Durability::Normal {

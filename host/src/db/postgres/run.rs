@@ -1,5 +1,5 @@
-//! Runs one statement on a lent connection: parameters in, rows and a count out. It knows nothing of transactions, and
-//! retries nothing.
+//! Runs one statement on a lent connection: binds parameters, returns rows and a count. It knows nothing of
+//! transactions, and retries nothing.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -16,45 +16,45 @@ use tinybase_postgres::{
 use super::{
     Shared,
     errors::{self, Fault},
-    gather::Waiting,
     pool::{Link, Purpose},
+    read_coalescing::Waiting,
     statement::Prepared,
 };
 use crate::{
-    db::{DbError, Scope, turns::CallerKey},
+    db::{DbError, SqlOwner, turns::CallerKey},
     memory::{Gathering, NoRoom},
 };
 
-/// From how many bytes on that crossed at once a connection's buffers are given back behind them.
+/// The size of a transfer, in bytes, from which on a connection's buffers are released afterwards.
 const STRETCHED_BYTES_MIN: usize = 64 << 10;
 
-/// What a statement did.
+/// The effect of a statement.
 #[derive(Debug)]
 pub(super) struct Effect {
     pub(super) affected: u64,
-    /// Packed rows; empty where the statement returns none.
+    /// Packed rows; empty if the statement returns none.
     pub(super) rows: Vec<u8>,
-    /// Whether the columns were others than those that are known of the statement.
+    /// Whether the columns differ from those known for the statement.
     is_outdated: bool,
 }
 
-/// What a statement does that finds no room for its rows.
+/// What a statement does if there is no memory for its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Short {
     /// It waits.
     Waits,
-    /// It fails at once: others wait for it, or for locks that it may hold.
+    /// It fails immediately: others wait for it, or for locks that it may have.
     Fails,
 }
 
-/// The rows of an answer, with the columns that it has.
+/// The rows of a result, with its columns.
 struct Rows<'p> {
     writer: RowsWriter,
     wires: Cow<'p, [Wire]>,
 }
 
 impl<'p> Rows<'p> {
-    /// Begins with the first row, whose columns are all others', too.
+    /// Starts with the first row, whose columns are those of all rows.
     fn begin(prepared: &'p Prepared, row: &PgRow) -> Rows<'p> {
         if prepared.is_answered_by(row) {
             return Rows { writer: prepared.rows(), wires: Cow::Borrowed(&prepared.columns) };
@@ -67,11 +67,11 @@ impl<'p> Rows<'p> {
     }
 }
 
-/// Runs a read. An extension's must change nothing, which the text is looked at for; the host's own are known.
+/// Runs a read. The text of an extension's read is checked to change nothing; the host's own reads are trusted.
 pub(super) async fn query(
     shared: &Shared,
     link: &mut Link,
-    scope: &Scope,
+    scope: &SqlOwner,
     (sql, params): (&str, &[u8]),
     now: &str,
     short: Short,
@@ -89,11 +89,11 @@ pub(super) async fn query(
     if effect.rows.is_empty() { Ok(prepared.rows().finish()) } else { Ok(effect.rows) }
 }
 
-/// Runs a statement of a batch; its parameters stand in `params`, which is left behind them.
+/// Runs a statement of a batch. Its parameters are read from `params`, which is advanced past them.
 pub(super) async fn change(
     shared: &Shared,
     link: &mut Link,
-    scope: &Scope,
+    scope: &SqlOwner,
     sql: &str,
     params: &mut Reader<'_>,
     now: &str,
@@ -185,11 +185,11 @@ async fn make_room(
     room.map_err(|NoRoom| DbError::NoRoom)
 }
 
-/// Runs a statement for all that wait, on a connection of its own. Answers nothing where that fails, and nothing for one
-/// whose parameters do not fit: these are to run alone.
+/// Runs a statement for all waiting reads, on its own connection. Returns no rows if that fails, and none for a read
+/// whose parameters do not fit: these must run alone.
 ///
 /// # Errors
-/// Where no connection is to be had.
+/// If no connection is available.
 pub(super) async fn together(
     shared: &Shared,
     prepared: &Prepared,
@@ -210,7 +210,7 @@ pub(super) async fn together(
         many => for_many(shared, &mut lent, prepared, many, &now).await,
     };
     if let Err(Fault::Stale(_)) = done {
-        // Whoever goes alone prepares it again; this connection would keep the old one.
+        // The reads that run alone prepare it again; this connection would keep the old one.
         let _ = shared.renew(&mut lent).await;
     }
     Ok(done.unwrap_or_default())

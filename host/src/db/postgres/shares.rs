@@ -1,4 +1,5 @@
-//! How many of the pool's connections one caller may hold: a part of them, so that others find some. It lends none itself.
+//! Limits how many of the pool's connections one caller may use to a part of them, so that others get some. It lends
+//! none itself.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -7,22 +8,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     db::{DbError, turns::CallerKey},
-    observe::stats::DATABASE,
+    metrics::stats::DATABASE,
 };
 
-/// Of each four connections, one is left to others.
+/// One of every four connections is left to others.
 const LEFT_TO_OTHERS: usize = 4;
 
-/// What callers hold.
+/// The shares in use by caller.
 #[derive(Debug)]
 pub(super) struct Shares {
     of_one_max: usize,
-    /// `None`: whoever waits has a limit of their own.
+    /// `None`: waiting callers have their own limit.
     wait_max: Option<Duration>,
     held: Mutex<HashMap<CallerKey, Arc<Semaphore>>>,
 }
 
-/// One connection's worth of a caller's share; given back when it is dropped.
+/// One connection of a caller's share; released on drop.
 #[derive(Debug)]
 pub(super) struct Share {
     shares: Arc<Shares>,
@@ -31,20 +32,21 @@ pub(super) struct Share {
 }
 
 impl Shares {
-    /// Of a pool of so many connections; a caller who waits for its own share longer than `wait_max` is refused.
+    /// Returns the shares of a pool with this many connections. A caller that waits for its own share longer than
+    /// `wait_max` is refused.
     pub(super) fn new(connections_max: usize, wait_max: Duration) -> Shares {
         let left = connections_max.div_ceil(LEFT_TO_OTHERS);
         let of_one_max = connections_max.saturating_sub(left).max(1);
         Shares { of_one_max, wait_max: Some(wait_max), held: Mutex::default() }
     }
 
-    /// Of what there is one of: each caller waits for it with one call at a time, so that callers take turns. How long is for
-    /// whoever waits to say.
+    /// Returns the shares of a single resource: each caller waits for it with one call at a time, so that callers take
+    /// turns. The caller limits how long it waits.
     pub(super) fn of_one() -> Shares {
         Shares { of_one_max: 1, wait_max: None, held: Mutex::default() }
     }
 
-    /// Waits for a part of this caller's share. What nobody asked for is not limited.
+    /// Waits for a part of this caller's share. Work without a caller is not limited.
     pub(super) async fn take(self: &Arc<Self>, caller: CallerKey) -> Result<Option<Share>, DbError> {
         if caller == CallerKey::NOBODY {
             return Ok(None);
@@ -73,7 +75,7 @@ impl Drop for Share {
     fn drop(&mut self) {
         let mut held = self.shares.held.lock();
         drop(self.permit.take());
-        // Whoever waits holds the semaphore too.
+        // Callers that wait have a reference to the semaphore too.
         if held.get(&self.caller).is_some_and(|semaphore| {
             Arc::strong_count(semaphore) == 1 && semaphore.available_permits() == self.shares.of_one_max
         }) {

@@ -1,5 +1,5 @@
-//! Statements before they run: `?1` becomes `$1`, a statement of an extension is checked against its scope, and the
-//! server tells the types of its parameters and columns. All of that once a text.
+//! Prepares statements: replaces `?1` by `$1`, checks a statement of an extension against its scope, and gets the types
+//! of its parameters and columns from the server. All of that happens once per text.
 
 use std::{
     hash::{Hash, Hasher},
@@ -17,12 +17,12 @@ use tinybase_postgres::{
 
 use super::{
     errors::{self, Fault},
-    gather::Gate,
     pool::Link,
+    read_coalescing::Coalescer,
 };
-use crate::db::Scope;
+use crate::db::SqlOwner;
 
-/// Longer texts are prepared each time: they were put together for one use.
+/// Longer texts are prepared each time: they are built for a single use.
 const CACHED_TEXT_BYTES_MAX: usize = 32 << 10;
 
 /// A statement as the server knows it.
@@ -33,24 +33,24 @@ pub(super) struct Prepared {
     pub(super) params: Vec<Param>,
     pub(super) columns: Vec<Wire>,
     names: Vec<String>,
-    /// In whose name it runs.
-    pub(super) scope: Scope,
+    /// The owner in whose name it runs.
+    pub(super) scope: SqlOwner,
     /// Whether it reads or changes.
     pub(super) kind: StatementKind,
-    /// Whether connections keep it.
+    /// Whether connections cache it.
     pub(super) is_kept: bool,
-    /// Where reads by key wait to be run together; `None` where the statement cannot run for many.
-    pub(super) gate: Option<Gate>,
+    /// Coalesces concurrent reads by key; `None` if the statement cannot run for many.
+    pub(super) gate: Option<Coalescer>,
 }
 
 impl Prepared {
-    /// Begins the rows of its answer.
+    /// Starts the rows of its result.
     pub(super) fn rows(&self) -> RowsWriter {
         RowsWriter::new(self.names.iter().map(String::as_str))
     }
 
-    /// Whether a row has the columns that were reported when it was prepared. A connection that prepares it itself, after the
-    /// schema has changed, answers by the new one.
+    /// Whether a row has the columns that were reported when it was prepared. A connection that prepares it itself
+    /// after a schema change returns the new columns.
     pub(super) fn is_answered_by(&self, row: &PgRow) -> bool {
         let columns = row.columns();
         let known = self.columns.iter().zip(&self.names);
@@ -64,12 +64,12 @@ impl Prepared {
 
 #[derive(Debug, PartialEq, Eq, Clone)]
 struct Key {
-    scope: Scope,
+    scope: SqlOwner,
     sql: Box<str>,
 }
 
 struct Borrowed<'a> {
-    scope: &'a Scope,
+    scope: &'a SqlOwner,
     sql: &'a str,
 }
 
@@ -92,7 +92,7 @@ impl Equivalent<Key> for Borrowed<'_> {
     }
 }
 
-/// What is known of statements, for all connections.
+/// The known statements, for all connections.
 #[derive(Debug)]
 pub(super) struct Statements {
     known: Cache<Key, Arc<Prepared>>,
@@ -103,16 +103,16 @@ impl Statements {
         Statements { known: Cache::new(entries.max(1) * 4) }
     }
 
-    /// The statement `sql` of `scope`, where it is known already.
-    pub(super) fn known(&self, scope: &Scope, sql: &str) -> Option<Arc<Prepared>> {
+    /// Returns the statement `sql` of `scope`, if it is known.
+    pub(super) fn known(&self, scope: &SqlOwner, sql: &str) -> Option<Arc<Prepared>> {
         self.known.get(&Borrowed { scope, sql })
     }
 
-    /// The statement `sql` of `scope`; where it is not known yet, the server is asked on `link`.
+    /// Returns the statement `sql` of `scope`; if it is not known yet, prepares it on `link`.
     pub(super) async fn prepare(
         &self,
         link: &mut Link,
-        scope: &Scope,
+        scope: &SqlOwner,
         sql: &str,
     ) -> Result<Arc<Prepared>, Fault> {
         if let Some(known) = self.known(scope, sql) {
@@ -135,7 +135,7 @@ impl Statements {
             _ => Vec::new(),
         };
         let is_kept = sql.len() <= CACHED_TEXT_BYTES_MAX;
-        let gate = (is_kept && kind == StatementKind::Read).then(|| Gate::of(sql, &params)).flatten();
+        let gate = (is_kept && kind == StatementKind::Read).then(|| Coalescer::of(sql, &params)).flatten();
         let known = Arc::new(Prepared {
             sql: text,
             scope: scope.clone(),
@@ -152,8 +152,8 @@ impl Statements {
         Ok(known)
     }
 
-    /// Forgets a statement that was prepared under another schema.
-    pub(super) fn forget(&self, scope: &Scope, sql: &str) {
+    /// Forgets a statement that was prepared with another schema.
+    pub(super) fn forget(&self, scope: &SqlOwner, sql: &str) {
         self.known.remove(&Borrowed { scope, sql });
     }
 }

@@ -1,4 +1,4 @@
-//! What reads do that find no room in memory for their rows, on a real server.
+//! Tests reads that find no memory for their rows, on a real server.
 
 use std::{net::Ipv4Addr, pin::pin, sync::Arc, time::Duration};
 
@@ -8,13 +8,13 @@ use tokio::{task::JoinSet, time::timeout};
 
 use super::{Postgres, PostgresOptions};
 use crate::{
-    db::{Cost, Database, DbError, Query, Scope, turns::CallerKey},
+    db::{Database, DbError, Query, ReadHint, SqlOwner, turns::CallerKey},
     memory::{self, MemoryLimits, Share},
 };
 
-/// What must come about does so within this.
+/// The timeout of what must happen eventually.
 const LONG: Duration = Duration::from_secs(20);
-/// What comes at once does so within this.
+/// The timeout of what must happen immediately.
 const AT_ONCE: Duration = Duration::from_secs(5);
 /// One and a half megabytes.
 const LARGE: &str = "SELECT repeat('x', 500000) FROM generate_series(1, $1::bigint)";
@@ -40,9 +40,9 @@ fn params() -> Vec<u8> {
     pack_values([Value::Integer(3)].iter().map(Value::as_ref))
 }
 
-async fn read(db: Arc<Postgres>, cost: Cost, deadline: Option<Duration>) -> Result<Vec<u8>, DbError> {
+async fn read(db: Arc<Postgres>, hint: ReadHint, deadline: Option<Duration>) -> Result<Vec<u8>, DbError> {
     let params = params();
-    db.query(Query { scope: &Scope::Host, sql: LARGE, params: &params, cost, deadline }).await
+    db.query(Query { scope: &SqlOwner::Host, sql: LARGE, params: &params, hint, deadline }).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,22 +51,22 @@ async fn a_read_waits_for_room_where_nobody_waits_for_it() {
     memory::limit(MemoryLimits { bytes_max: 8 << 20, wait_timeout: LONG });
     let held = Share::forced_rows(7 << 20);
 
-    let mut open = db.begin(&Scope::Host, LONG).await.unwrap();
+    let mut open = db.begin(&SqlOwner::Host, LONG).await.unwrap();
     let refused = timeout(AT_ONCE, open.query(LARGE.to_owned(), params())).await;
     let refused = refused.expect("a transaction holds locks while it waits");
     assert!(matches!(refused, Err(DbError::NoRoom)), "{refused:?}");
     drop(open);
     for _ in 0..2 {
-        let refused = timeout(AT_ONCE, read(Arc::clone(&db), Cost::Key, None)).await;
+        let refused = timeout(AT_ONCE, read(Arc::clone(&db), ReadHint::PointLookup, None)).await;
         let refused = refused.expect("others wait for a read by key");
         assert!(matches!(refused, Err(DbError::NoRoom)), "{refused:?}");
     }
-    let refused = read(Arc::clone(&db), Cost::Unknown, Some(Duration::from_millis(300))).await;
+    let refused = read(Arc::clone(&db), ReadHint::Scan, Some(Duration::from_millis(300))).await;
     assert!(matches!(refused, Err(DbError::NoRoom)), "the statement took no time: {refused:?}");
 
     let mut reads = JoinSet::new();
     for _ in 0..READERS {
-        reads.spawn(read(Arc::clone(&db), Cost::Unknown, None));
+        reads.spawn(read(Arc::clone(&db), ReadHint::Scan, None));
     }
     for _ in 0..READERS / 2 {
         let refused =
@@ -85,7 +85,7 @@ async fn a_transaction_waits_for_its_turn_as_long_as_it_was_given() {
     let chosen = |options: &mut PostgresOptions| options.transaction_time_max = Duration::from_millis(100);
     let Some((db, _database)) = open(chosen).await else { return };
     let caller = CallerKey::of(None, Ipv4Addr::new(192, 0, 2, 1).into());
-    let begin = || caller.scope(async { db.begin(&Scope::Host, LONG).await });
+    let begin = || caller.scope(async { db.begin(&SqlOwner::Host, LONG).await });
     let first = begin().await.unwrap();
     let mut second = pin!(begin());
     let waited = timeout(Duration::from_millis(500), second.as_mut()).await;

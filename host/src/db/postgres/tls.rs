@@ -1,5 +1,5 @@
-//! What `database.url` asks for of TLS, held against what the driver makes of it: nothing that is asked for is passed over
-//! in silence, and what fails is said in the words of the URL. It makes no connection.
+//! Checks the TLS settings in `database.url` against what the driver supports: no requested setting is silently
+//! ignored, and errors use the words of the URL. It makes no connection.
 
 use std::path::Path;
 
@@ -12,14 +12,14 @@ use url::Url;
 
 use crate::db::DbError;
 
-/// The parameters of TLS, as PostgreSQL's own clients call them and as the driver does too.
+/// The TLS parameters, as named by PostgreSQL's own clients and by the driver.
 const MODE: [&str; 2] = ["sslmode", "ssl-mode"];
 const ROOT: [&str; 3] = ["sslrootcert", "ssl-root-cert", "ssl-ca"];
 const CERTIFICATE: [&str; 2] = ["sslcert", "ssl-cert"];
 const KEY: [&str; 2] = ["sslkey", "ssl-key"];
 
-/// Refuses what would not be checked though it was asked for, and files that will not do. With `sslmode=require`, a root
-/// certificate is checked as PostgreSQL's own clients check it, which the driver would not.
+/// Refuses requested checks that would not be made, and files that are not usable. With `sslmode=require`, a root
+/// certificate is checked as PostgreSQL's own clients do, which the driver would not.
 pub(super) fn checked(url: &Url, options: PgConnectOptions) -> Result<PgConnectOptions, DbError> {
     name_provider();
     refuse_unknown(url)?;
@@ -40,14 +40,15 @@ pub(super) fn checked(url: &Url, options: PgConnectOptions) -> Result<PgConnectO
     }
 }
 
-/// Under `verify-ca` the driver takes the process's own provider of cryptography, and panics where there is none: which one
-/// it is cannot be found out by itself, since `tough` brings a second one along.
+/// Installs the process's default crypto provider. With `verify-ca` the driver uses it, and panics if there is none:
+/// rustls cannot choose one itself, since `tough` adds a second one.
 fn name_provider() {
-    // One that is there already will do.
+    // An installed provider is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// A parameter that is spelled wrong, or that the driver lacks, would leave connections less secure than they look.
+/// Refuses unknown parameters. A misspelled one, or one that the driver lacks, would make connections less secure than
+/// they look.
 fn refuse_unknown(url: &Url) -> Result<(), DbError> {
     let known = [&MODE[..], &ROOT, &CERTIFICATE, &KEY].concat();
     let unknown = url.query_pairs().find(|(name, _)| name.starts_with("ssl") && !known.contains(&&**name));
@@ -59,13 +60,13 @@ fn refuse_unknown(url: &Url) -> Result<(), DbError> {
     }
 }
 
-/// The last of the parameters with one of these names, which is the one that counts.
+/// Returns the last of the parameters with one of these names, which is the effective one.
 fn parameter<'n>(url: &Url, names: &[&'n str]) -> Option<(&'n str, String)> {
     let named = |name: &str| names.iter().find(|known| **known == name).copied();
     url.query_pairs().filter_map(|(name, value)| Some((named(&name)?, value.into_owned()))).last()
 }
 
-/// A file must hold a certificate, and no half one.
+/// Checks that a file contains a certificate, and that all of them are complete.
 fn check_certificates(name: &str, path: &str) -> Result<(), DbError> {
     let certificates = CertificateDer::pem_file_iter(path).map_err(|error| unusable(name, path, &error))?;
     let mut count = 0;
@@ -87,7 +88,7 @@ fn refused(problem: &str) -> DbError {
     DbError::Closed(format!("database.url: {problem}"))
 }
 
-/// Why TLS with the server failed, where that is what failed.
+/// Returns why TLS with the server failed, if that is the cause.
 pub(super) fn problem(error: &sqlx::Error) -> Option<String> {
     match error {
         sqlx::Error::Io(error) => of_handshake(error.get_ref()?.downcast_ref::<rustls::Error>()?),

@@ -1,5 +1,5 @@
-//! Interactive transactions: the handle that callers hold, and the task that serves one until it ends. One runs at a
-//! time on a database, whichever node began it, as on SQLite; batches run beside it.
+//! Interactive transactions: the handle of the caller, and the task that serves one until it ends. Only one runs on a
+//! database at a time, across all nodes, as on SQLite; batches run concurrently.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,34 +16,34 @@ use super::{
     run,
     shares::Share,
 };
-use crate::db::{DbError, Scope, Transaction, turns::CallerKey};
+use crate::db::{DbError, SqlOwner, Transaction, turns::CallerKey};
 
-/// A caller asks one thing after the other; more than this are waiting only if it drops its futures.
+/// A caller makes one call at a time; more than this only wait if it drops its futures.
 const CALLS_QUEUED_MAX: usize = 16;
 
-/// The advisory lock that whoever begins a transaction waits for. Its number is TinyBase's own choice.
+/// The advisory lock of interactive transactions. Its number is TinyBase's own choice.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7453010331047502)";
 
 type Reply<T> = oneshot::Sender<Result<T, DbError>>;
 
 enum Call {
     Query { sql: String, params: Vec<u8>, reply: Reply<Vec<u8>> },
-    Apply { scope: Option<Scope>, batch: Vec<u8>, reply: Reply<Vec<u8>> },
+    Apply { scope: Option<SqlOwner>, batch: Vec<u8>, reply: Reply<Vec<u8>> },
     Commit(Reply<()>),
     Rollback(Reply<()>),
 }
 
-/// Begins a transaction; it ends by itself after `time_max`.
+/// Begins a transaction; it is rolled back after `time_max`.
 pub(super) async fn begin(
     shared: Arc<Shared>,
-    scope: Scope,
+    scope: SqlOwner,
     time_max: Duration,
     caller: CallerKey,
 ) -> Result<Box<dyn Transaction>, DbError> {
     let ends_at = Instant::now() + time_max;
     let late = |_| DbError::Timeout(time_max);
     let share = timeout_at(ends_at, shared.transaction_shares.take(caller)).await.map_err(late)??;
-    // One of this process waits at the server, so that those that wait do not hold all its connections.
+    // Only one of this process waits at the server, so that the waiting ones do not use all connections.
     let turn = timeout_at(ends_at, Arc::clone(&shared.turn).lock_owned()).await.map_err(late)?;
     let mut lent = shared.links.lend(Purpose::Write).await?;
     if let Err(fault) = shared.roles.assume(&mut lent, &scope).await {
@@ -53,7 +53,7 @@ pub(super) async fn begin(
     let begun = timeout_at(ends_at, async {
         lent.is_open = true;
         lent.engine("BEGIN").await?;
-        // The wait may be longer than a statement may take.
+        // The wait may exceed the time limit of a statement.
         lent.engine("SET LOCAL statement_timeout = 0").await?;
         lent.engine(LOCK).await
     });
@@ -66,7 +66,7 @@ pub(super) async fn begin(
     Ok(Box::new(PostgresTransaction { calls, ends_at, time_max }))
 }
 
-/// The caller's end of a transaction.
+/// The caller's side of a transaction.
 struct PostgresTransaction {
     calls: mpsc::Sender<Call>,
     ends_at: Instant,
@@ -107,7 +107,7 @@ impl Transaction for PostgresTransaction {
         self.call(|reply| Call::Apply { scope: None, batch, reply })
     }
 
-    fn apply_as(&mut self, scope: &Scope, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>> {
+    fn apply_as(&mut self, scope: &SqlOwner, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>> {
         let scope = Some(scope.clone());
         self.call(|reply| Call::Apply { scope, batch, reply })
     }
@@ -121,27 +121,27 @@ impl Transaction for PostgresTransaction {
     }
 }
 
-/// A transaction that is open.
+/// An open transaction.
 struct Open {
     shared: Arc<Shared>,
     lent: Lent,
     /// The role that the connection had before.
     role: Option<Arc<str>>,
-    scope: Scope,
+    scope: SqlOwner,
     ends_at: Instant,
     time_max: Duration,
     _turn: OwnedMutexGuard<()>,
     _share: Option<Share>,
 }
 
-/// What a call does between its savepoint and the release of that.
+/// What a call does between its savepoint and the release.
 enum Step<'a> {
     Query(&'a str, &'a [u8]),
-    Apply(&'a Scope, &'a [u8]),
+    Apply(&'a SqlOwner, &'a [u8]),
 }
 
 impl Open {
-    /// Serves calls until one ends it. Dropped with the connection still open, the server undoes everything.
+    /// Serves calls until one ends the transaction. If dropped with the transaction open, the server rolls it back.
     async fn serve(mut self, mut inbox: mpsc::Receiver<Call>) {
         while let Ok(Some(call)) = timeout_at(self.ends_at, inbox.recv()).await {
             match call {
@@ -168,8 +168,8 @@ impl Open {
         let _ = self.end("ROLLBACK").await;
     }
 
-    /// One call: undone alone where it fails, so that the transaction may go on. One whose statements were prepared under
-    /// another schema is done once more.
+    /// Runs one call. A failed one is undone alone, so that the transaction may go on. A call whose statements were
+    /// prepared with another schema is retried once.
     async fn step(&mut self, step: Step<'_>) -> Result<Vec<u8>, DbError> {
         let ends_at = self.ends_at;
         let mut was_stale = false;
@@ -190,7 +190,7 @@ impl Open {
         }
     }
 
-    /// Forgets what is known of a call's statements, here and on this connection.
+    /// Forgets what is known of a call's statements, in this process and on this connection.
     async fn forget(&mut self, step: &Step<'_>) -> Result<(), DbError> {
         match step {
             Step::Query(sql, _) => self.shared.statements.forget(&self.scope, sql),
@@ -205,7 +205,7 @@ impl Open {
         self.lent.engine("SAVEPOINT tb_step").await?;
         let done = match step {
             Step::Query(sql, params) => {
-                // It holds the locks of all before it, and the turn.
+                // It has the locks of all statements before it, and blocks other transactions.
                 let short = run::Short::Fails;
                 run::query(&self.shared, &mut self.lent, &self.scope, (sql, params), now, short).await
             }
@@ -240,7 +240,7 @@ impl Open {
                 Ok(())
             }
             Ok(Err(error)) => {
-                // A commit that is refused is undone by the server.
+                // The server rolls back a transaction whose commit it refuses.
                 self.lent.is_open = self.lent.is_broken;
                 self.lent.role = self.role.take();
                 Err(self.shared.explain(&mut self.lent, error.into(), self.time_max).await)

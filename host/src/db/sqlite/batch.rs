@@ -1,31 +1,31 @@
-//! Applies one packed batch on the writer's connection: all of it or nothing. It begins and commits no transaction.
+//! Applies one packed batch on the writer's connection, atomically. It neither begins nor commits a transaction.
 
 use std::time::Duration;
 
 use tinybase_abi::codec::{BatchResultWriter, Expect, Reader};
 
-use super::link::{Link, looks_like_script};
-use crate::db::{Attached, DbError, Scope};
+use super::connection::{SqliteConnection, looks_like_script};
+use crate::db::{DbError, ScopedBatch, SqlOwner};
 
-/// What became of a batch.
+/// The outcome of a batch.
 pub(super) enum Outcome {
-    /// It was applied, or refused and wholly undone.
+    /// It was applied, or it was refused and fully undone.
     Answered(Result<Vec<u8>, DbError>),
-    /// It failed in a way that spoiled the transaction around it: that one must be rolled back, and whatever else it
-    /// held applied again.
-    Spoiled(DbError),
+    /// It failed in a way that spoiled the enclosing transaction. That must be rolled back, and its other batches
+    /// applied again.
+    TransactionAborted(DbError),
 }
 
-/// A batch with what is attached to it.
+/// A batch together with its attached batches.
 #[derive(Clone, Copy)]
 pub(super) struct Parts<'a> {
-    pub(super) scope: &'a Scope,
+    pub(super) scope: &'a SqlOwner,
     pub(super) packed: &'a [u8],
-    pub(super) attached: &'a [Attached],
+    pub(super) attached: &'a [ScopedBatch],
 }
 
 impl Parts<'_> {
-    /// How many statements there are, as far as the buffers say.
+    /// Returns the number of statements that the buffers declare.
     pub(super) fn statements(&self) -> u64 {
         let packed =
             std::iter::once(self.packed).chain(self.attached.iter().map(|(_, packed)| packed.as_slice()));
@@ -33,19 +33,19 @@ impl Parts<'_> {
     }
 }
 
-/// What undoes a batch that fails part way.
+/// How a batch that fails part way is undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Undo {
-    /// A savepoint around it, so that the transaction goes on without it. SQLite keeps the old pages of all that a savepoint
-    /// holds in a list and walks it behind each statement: the cost grows with the square of a batch's length.
+    /// With a savepoint around it, so that the transaction goes on without it. SQLite keeps the old pages of a
+    /// savepoint in a list and walks it after each statement: the cost grows with the square of a batch's length.
     Savepoint,
-    /// The transaction: whatever else that holds is applied again. It costs nothing unless a batch fails.
+    /// With a rollback of the transaction; its other batches are applied again. It costs nothing unless a batch fails.
     Transaction,
 }
 
-/// Applies all parts within the transaction that is open on `link`.
+/// Applies all parts within the open transaction of `link`.
 pub(super) fn apply(
-    link: &mut Link,
+    link: &mut SqliteConnection,
     parts: &Parts<'_>,
     now: &str,
     time_max: Duration,
@@ -55,7 +55,7 @@ pub(super) fn apply(
     let parsed = head.u32().and_then(|count| Ok((count, head.clone().statement()?)));
     let (is_alone, first) = match parsed {
         Ok((count, first)) => (count == 1 && first.expect == Expect::Any, first.sql),
-        // A batch without statements is applied by doing nothing.
+        // An empty batch succeeds without doing anything.
         Err(_) if parts.packed == [0; 4] => (true, ""),
         Err(error) => return Outcome::Answered(Err(error.into())),
     };
@@ -64,12 +64,12 @@ pub(super) fn apply(
         return apply_bare(link, parts, now, time_max, changes_rows_alone(first));
     }
     if let Err(error) = link.engine("SAVEPOINT job") {
-        return Outcome::Spoiled(link.guard.explain(error));
+        return Outcome::TransactionAborted(link.guard.explain(error));
     }
     let result = run_parts(link, parts, now, time_max, &mut 0);
     link.take_must_undo();
     if link.connection.is_autocommit() {
-        return Outcome::Spoiled(result.err().unwrap_or_else(transaction_lost));
+        return Outcome::TransactionAborted(result.err().unwrap_or_else(transaction_lost));
     }
     let undone = match result {
         Ok(_) => link.engine("RELEASE job"),
@@ -77,15 +77,15 @@ pub(super) fn apply(
     };
     match undone {
         Ok(()) => Outcome::Answered(result),
-        Err(error) => Outcome::Spoiled(link.guard.explain(error)),
+        Err(error) => Outcome::TransactionAborted(link.guard.explain(error)),
     }
 }
 
-/// Without a savepoint. SQLite undoes a statement that fails, so a batch whose first statement was refused has left
-/// nothing behind, unless the count of changes tells that it did (`OR FAIL`, rows that were too many to return, or more
-/// rows than were to be affected): then the change spoils the transaction, as that of any earlier statement does.
+/// Applies all parts without a savepoint. SQLite undoes a statement that fails, so a batch whose first statement was
+/// refused has changed nothing, unless the count of changes shows that it did (`OR FAIL`, too many rows to return, or
+/// more affected rows than expected). Such a change spoils the transaction, as that of any earlier statement does.
 fn apply_bare(
-    link: &mut Link,
+    link: &mut SqliteConnection,
     parts: &Parts<'_>,
     now: &str,
     time_max: Duration,
@@ -95,7 +95,7 @@ fn apply_bare(
     let mut begun = 0;
     match run_parts(link, parts, now, time_max, &mut begun) {
         Ok(result) if !link.connection.is_autocommit() => Outcome::Answered(Ok(result)),
-        Ok(_) => Outcome::Spoiled(transaction_lost()),
+        Ok(_) => Outcome::TransactionAborted(transaction_lost()),
         Err(error) => {
             let nothing_left = begun <= 1
                 && first_is_counted
@@ -105,14 +105,14 @@ fn apply_bare(
             if nothing_left && !link.connection.is_autocommit() {
                 Outcome::Answered(Err(error))
             } else {
-                Outcome::Spoiled(error)
+                Outcome::TransactionAborted(error)
             }
         }
     }
 }
 
-/// Whether the text is one statement that changes rows, which SQLite counts; it counts nothing of a schema. What only looks
-/// otherwise is undone at a higher price.
+/// Whether the text is one statement that changes rows, which SQLite counts; it does not count schema changes. A false
+/// negative only makes the undo more expensive.
 fn changes_rows_alone(sql: &str) -> bool {
     let word = sql.trim_start().split(|char: char| !char.is_ascii_alphabetic()).next().unwrap_or_default();
     let known = ["INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "SELECT"];
@@ -123,9 +123,9 @@ fn transaction_lost() -> DbError {
     DbError::Sql("the statement ended the transaction it ran in".to_owned())
 }
 
-/// `begun` counts the statements that were begun.
+/// `begun` is incremented as each statement begins.
 fn run_parts(
-    link: &mut Link,
+    link: &mut SqliteConnection,
     parts: &Parts<'_>,
     now: &str,
     time_max: Duration,
@@ -139,8 +139,8 @@ fn run_parts(
 }
 
 fn run_statements(
-    link: &mut Link,
-    scope: &Scope,
+    link: &mut SqliteConnection,
+    scope: &SqlOwner,
     packed: &[u8],
     now: &str,
     time_max: Duration,

@@ -1,5 +1,5 @@
 //! Keeps the write-ahead log bounded: a thread copies its pages to the database file as it grows, and the writer
-//! begins it again at its limit. It never touches the log by other means than SQLite.
+//! restarts it at its limit. It accesses the log only through SQLite.
 
 use std::{
     fs::File,
@@ -18,44 +18,45 @@ use rusqlite::{Connection, ErrorCode, hooks::Wal};
 
 use super::{
     SqliteOptions,
-    link::{Link, Role},
+    connection::{Role, SqliteConnection},
     sync::Health,
 };
-use crate::observe::stats;
+use crate::metrics::stats;
 
-/// How long the writer waits for readers at the limit, before it goes on and lets the log grow. A log can be begun
-/// again only when no read goes on that began before all of its pages were copied.
+/// How long the writer waits for readers at the limit before it goes on and lets the log grow. A log can be restarted
+/// only when no read is running that began before all of its pages were copied.
 const RESTART_WAIT_MAX: Duration = Duration::from_millis(250);
 
-/// How much of the log may be left for the writer itself to copy when it begins the log again, in pages: with it, all
-/// that waits for the writer stands still for a few milliseconds instead of for a whole copy.
+/// The maximum number of pages that the writer itself copies when it restarts the log. It keeps the pause for waiting
+/// writes at a few milliseconds instead of the time of a whole copy.
 const RESTART_REST_PAGES: i32 = 256;
 
-/// How much of the log is copied as soon as nothing is written, in pages: from there on, reads need not look into it.
+/// The number of pages that are copied as soon as no writes are waiting. Reads then need not look them up in the log.
 const IDLE_COPY_PAGES: i32 = 1000;
 
-/// How often at most the log tells of readers that keep the write-ahead log from shrinking.
+/// The minimum interval between warnings about readers that keep the write-ahead log from shrinking.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The writer's view of the log, and the way to the thread.
+/// The writer's view of the log, and its connection to the thread.
 pub(super) struct Checkpoints {
-    /// How many pages the log held after the last commit.
+    /// The number of pages in the log after the last commit.
     pages: Arc<AtomicI32>,
-    /// How many it held when the thread was last asked to copy them.
+    /// The number of pages when the thread was last told to copy them.
     pages_asked: i32,
-    /// How many of them the thread has copied, and seen on disk in the database file.
+    /// The number of pages that the thread has copied and synced to the database file.
     pages_copied: Arc<AtomicI32>,
     pages_per_checkpoint: i32,
     pages_before_restart: i32,
-    /// When to try again after readers stood in the way: ever later, so that long reads do not stall writes.
+    /// The size at which to try again after readers blocked a restart. The steps grow, so that long reads do not stall
+    /// writes.
     pages_next_restart: i32,
     /// How much the log may grow between two tries.
     pages_restart_step: i32,
-    /// How much further the log may grow at a try until the thread has copied all but a rest.
+    /// How much more the log may grow at a try, until the thread has copied nearly all of it.
     pages_of_grace: i32,
     busy_timeout: Duration,
     wal_bytes_max: u64,
-    /// Held while the log is copied: SQLite refuses a second checkpoint at once instead of waiting.
+    /// Locked while the log is copied: SQLite refuses a concurrent checkpoint immediately instead of waiting.
     copying: Arc<Mutex<()>>,
     wake: Sender<()>,
     thread: JoinHandle<()>,
@@ -64,7 +65,7 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Starts the thread, and watches the log that the writer's connection appends to.
+    /// Starts the thread, and observes the log that the writer's connection appends to.
     pub(super) fn start(
         options: &SqliteOptions,
         writer: &mut Connection,
@@ -75,13 +76,13 @@ impl Checkpoints {
             |bytes: u64| i32::try_from(bytes / page_bytes.unsigned_abs().max(512)).unwrap_or(i32::MAX);
         let pages = Arc::new(AtomicI32::new(0));
         let counted = Arc::clone(&pages);
-        // This takes the place of SQLite's own checkpoint at every thousand pages, which runs within a commit.
+        // Replaces SQLite's own checkpoint at every thousand pages, which runs within a commit.
         writer.wal_hook(Some(move |_: &mut Wal, now: i32| {
             counted.store(now, Ordering::Relaxed);
             stats::set_wal_pages(now);
             Ok(())
         }))?;
-        let link = Link::open(options, Role::Checkpointer)?;
+        let link = SqliteConnection::open(options, Role::Checkpointer)?;
         let (wake, woken) = crossbeam_channel::bounded(1);
         let copying = Arc::new(Mutex::new(()));
         let pages_copied = Arc::new(AtomicI32::new(0));
@@ -96,7 +97,7 @@ impl Checkpoints {
             .name("db-checkpointer".to_owned())
             .spawn(move || copier.serve(&woken))
             .map_err(io_error)?;
-        // A quarter of the limit is left for the thread to catch up, another for the group that crosses the line.
+        // A quarter of the limit is left for the thread to catch up, another for the group that crosses the threshold.
         let pages_before_restart = pages_of(options.wal_bytes_max / 2).max(1);
         Ok(Checkpoints {
             pages,
@@ -117,11 +118,11 @@ impl Checkpoints {
         })
     }
 
-    /// Looks at the log between two groups.
-    pub(super) fn after_commit(&mut self, link: &Link) {
+    /// Checks the log between two groups.
+    pub(super) fn after_commit(&mut self, link: &SqliteConnection) {
         let pages = self.pages.load(Ordering::Relaxed);
         if pages < self.pages_asked {
-            // The log was begun again.
+            // The log was restarted.
             self.pages_asked = 0;
             self.pages_copied.store(0, Ordering::Relaxed);
             self.pages_next_restart = self.pages_before_restart;
@@ -137,7 +138,7 @@ impl Checkpoints {
         }
     }
 
-    /// Looks at the log while nothing waits to be written.
+    /// Checks the log while no writes are waiting.
     pub(super) fn while_idle(&mut self) {
         let pages = self.pages.load(Ordering::Relaxed);
         if pages - self.pages_asked >= IDLE_COPY_PAGES && self.health.check().is_ok() {
@@ -145,8 +146,8 @@ impl Checkpoints {
         }
     }
 
-    /// Lets the thread catch up with the log first, pass by pass, each shorter than the one before.
-    fn approach_restart(&mut self, link: &Link, pages: i32) {
+    /// Lets the thread catch up with the log first, in passes that get shorter and shorter.
+    fn approach_restart(&mut self, link: &SqliteConnection, pages: i32) {
         let rest = pages - self.pages_copied.load(Ordering::Relaxed);
         if rest <= RESTART_REST_PAGES || pages - self.pages_next_restart >= self.pages_of_grace {
             self.restart(link, pages);
@@ -157,7 +158,7 @@ impl Checkpoints {
 
     fn wake_thread(&mut self, pages: i32) {
         self.pages_asked = pages;
-        // A thread that is still at it, or gone, is not waited for.
+        // Does not wait for a thread that is still copying or has ended.
         let _: Result<(), TrySendError<()>> = self.wake.try_send(());
     }
 
@@ -169,7 +170,7 @@ impl Checkpoints {
         }
     }
 
-    fn restart(&mut self, link: &Link, pages: i32) {
+    fn restart(&mut self, link: &SqliteConnection, pages: i32) {
         let step = self.pages_restart_step.saturating_mul(2);
         self.pages_restart_step =
             step.clamp(self.pages_per_checkpoint, self.pages_before_restart.max(self.pages_per_checkpoint));
@@ -182,8 +183,8 @@ impl Checkpoints {
         }
     }
 
-    /// Returns 0 if the log can be begun again, 1 if readers still use it.
-    fn copy_and_restart(&self, link: &Link) -> rusqlite::Result<i64> {
+    /// Returns 0 if the log can be restarted, 1 if readers still use it.
+    fn copy_and_restart(&self, link: &SqliteConnection) -> rusqlite::Result<i64> {
         let _alone = self.copying.lock();
         link.guard.enter_engine();
         link.connection.busy_timeout(RESTART_WAIT_MAX)?;
@@ -206,7 +207,7 @@ impl Checkpoints {
     }
 }
 
-/// A descriptor of the database file that is never closed: closing it would drop SQLite's locks on that file.
+/// Opens a descriptor of the database file that is never closed: closing it would drop SQLite's locks on that file.
 fn open_for_good(options: &SqliteOptions) -> io::Result<&'static File> {
     Ok(Box::leak(Box::new(File::open(&options.path)?)))
 }
@@ -215,9 +216,9 @@ fn io_error(error: io::Error) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(Box::new(error))
 }
 
-/// What the thread works with.
+/// The state of the thread.
 struct Copier {
-    link: Link,
+    link: SqliteConnection,
     database: &'static File,
     copying: Arc<Mutex<()>>,
     pages_copied: Arc<AtomicI32>,
@@ -238,13 +239,13 @@ impl Copier {
         }
     }
 
-    /// Copies what it can and answers how many of the log's pages are copied.
+    /// Copies as many pages as possible. Returns how many of the log's pages are copied.
     fn copy(&self) -> rusqlite::Result<i32> {
         self.link.guard.enter_engine();
         let copied =
             self.link.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(2))?;
-        // SQLite syncs the file only with the log's last page, which is the writer's to copy while it writes. What
-        // was left unsynced until then, it would wait for.
+        // SQLite syncs the file only with the log's last page, which the writer copies during a write. It would then
+        // have to wait for everything that is not synced yet.
         if let Err(error) = self.database.sync_data() {
             self.health.fail(format!("the database file could not be synced: {error}"));
         }

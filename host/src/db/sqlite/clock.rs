@@ -1,9 +1,9 @@
-//! The time that `ValueRef::Now` stands for: RFC 3339 in UTC with microseconds, never decreasing, also over restarts. It is
-//! kept in the database file's header, and nothing else is.
+//! The time that `ValueRef::Now` stands for: RFC 3339 in UTC with microseconds, never decreasing, not even across
+//! restarts. The last time is stored in the header of the database file, which stores nothing else for the host.
 //!
-//! Where this machine's clock was ahead and was put right, the times that were given in the meantime lie in the future. Records
-//! are read in the order of their creation by their times, so later ones must not be earlier: each gets the last time and a
-//! microsecond, until the clock has caught up. The log says so, and `/metrics` tells by how much.
+//! If this machine's clock was ahead and was corrected, the times that were assigned before lie in the future. Records
+//! are read in the order of their creation times, so later ones must not get earlier times: each gets the last time
+//! plus a microsecond, until the clock has caught up. This is logged, and `/metrics` reports the difference.
 
 use std::{
     path::Path,
@@ -12,22 +12,22 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::link::Link;
-use crate::observe::stats;
+use super::connection::SqliteConnection;
+use crate::metrics::stats;
 
-/// A file's time stamp may lie this much behind the clock that wrote it.
+/// How far a file's time stamp may be behind the clock that wrote it.
 const FILE_TIME_LAG_MAX: Duration = Duration::from_millis(10);
 
-/// How often the last time is kept while writes go on.
+/// How often the last time is stored while writes go on.
 const KEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// From when on a clock that is behind is logged.
+/// The minimum difference at which a clock that is behind is logged.
 const BEHIND_MIN: SignedDuration = SignedDuration::from_secs(2);
 
 /// How often it is logged.
 const WARN_EVERY: Duration = Duration::from_secs(3600);
 
-/// What the kept number counts from, in seconds since 1970: 2020-01-01. It has 32 bits.
+/// The epoch of the stored number, in seconds since 1970: 2020-01-01. The number has 32 bits.
 const KEPT_FROM: i64 = 1_577_836_800;
 
 /// A clock that never goes back.
@@ -36,13 +36,13 @@ pub(super) struct Clock {
     last: Timestamp,
     text: String,
     kept_at: Option<Instant>,
-    /// How many rows had been changed when it was kept.
+    /// The number of changed rows when the time was stored.
     changes_kept: u64,
     warned_at: Option<Instant>,
 }
 
 impl Clock {
-    /// A clock that starts no earlier than the last write to the file at `path` or to its write-ahead log.
+    /// Returns a clock that starts no earlier than the last write to the file at `path` or to its write-ahead log.
     pub(super) fn behind(path: &Path) -> Clock {
         let written = [path.to_owned(), super::wal_path(path)]
             .iter()
@@ -53,10 +53,11 @@ impl Clock {
         Clock { last, text: String::new(), kept_at: None, changes_kept: 0, warned_at: None }
     }
 
-    /// Goes on no earlier than the time that was kept in the database.
-    pub(super) fn go_on_behind(&mut self, link: &Link) -> rusqlite::Result<()> {
+    /// Moves the clock forward to the time that is stored in the database, if that is later.
+    pub(super) fn go_on_behind(&mut self, link: &SqliteConnection) -> rusqlite::Result<()> {
         let kept = link.engine_number("PRAGMA user_version")?;
-        // Only where the clock went back, else a server that is often restarted would run ahead. It was rounded down.
+        // Only if the clock went back; otherwise a server that often restarts would run ahead. The stored time was
+        // rounded down, so one second is added.
         if kept > 0
             && let Ok(kept) = Timestamp::from_second(KEPT_FROM + kept)
             && kept > Timestamp::now()
@@ -67,8 +68,8 @@ impl Clock {
         Ok(())
     }
 
-    /// Keeps the last time in the database, by a statement that writes a page.
-    pub(super) fn keep(&mut self, link: &Link) -> rusqlite::Result<()> {
+    /// Stores the last time in the database, with a statement that writes a page.
+    pub(super) fn keep(&mut self, link: &SqliteConnection) -> rusqlite::Result<()> {
         let seconds = self.last.as_second() - KEPT_FROM;
         link.guard.enter_engine();
         let kept = i32::try_from(seconds).unwrap_or(i32::MAX).max(0);
@@ -78,20 +79,20 @@ impl Clock {
         Ok(())
     }
 
-    /// Keeps the last time at the end, where rows were changed since it was kept.
-    pub(super) fn keep_at_end(&mut self, link: &Link) -> rusqlite::Result<()> {
+    /// Stores the last time at shutdown, if rows were changed since it was last stored.
+    pub(super) fn keep_at_end(&mut self, link: &SqliteConnection) -> rusqlite::Result<()> {
         if link.connection.total_changes() == self.changes_kept { Ok(()) } else { self.keep(link) }
     }
 
-    /// Keeps the last time, where it was not for long and rows were changed since.
-    pub(super) fn keep_if_due(&mut self, link: &Link) -> rusqlite::Result<()> {
+    /// Stores the last time, if rows were changed since and it was stored long enough ago.
+    pub(super) fn keep_if_due(&mut self, link: &SqliteConnection) -> rusqlite::Result<()> {
         if self.kept_at.is_some_and(|at| at.elapsed() < KEEP_EVERY) {
             return Ok(());
         }
         self.keep_at_end(link)
     }
 
-    /// The time now, or a little later than the last answer where the clock went back.
+    /// Returns the current time, or slightly more than the last one returned if the clock went back.
     pub(super) fn tick(&mut self) -> &str {
         let now = Timestamp::now();
         if now < self.last {
@@ -129,7 +130,7 @@ impl Clock {
     }
 }
 
-/// The time now as a reader sees it, for a query that uses `Now`.
+/// Returns the current time for a query that uses `Now`.
 pub(super) fn now_text() -> String {
     format!("{:.6}", Timestamp::now())
 }
@@ -166,7 +167,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let future = SystemTime::now() + Duration::from_secs(3600);
         file.as_file().set_modified(future).unwrap();
-        // The clock alone gives no time that is this late.
+        // Without the stored time, the clock would not be this far ahead.
         let soon = format!("{:.6}", Timestamp::now() + SignedDuration::from_secs(1800));
         assert!(Clock::behind(file.path()).tick() > soon.as_str());
     }

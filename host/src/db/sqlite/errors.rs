@@ -1,13 +1,12 @@
-//! Turns rusqlite's errors into `DbError`s. It decides no policy: what is retried or closed is its callers' choice.
+//! Maps rusqlite's errors to `DbError`s. It sets no policy: callers choose what to retry or close.
 
 use std::io;
 
 use rusqlite::{Error, ErrorCode, ffi};
 
-use crate::{db::DbError, observe::stats::DATABASE};
+use crate::{db::DbError, metrics::stats::DATABASE};
 
-/// The database's own error for one of rusqlite's. Deadlines and denials are known to the guard alone and are
-/// mapped there.
+/// Maps an error of rusqlite. Only the guard knows of deadlines and denials; it maps them.
 pub(super) fn map(error: Error) -> DbError {
     match error {
         Error::SqliteFailure(failure, message) => map_failure(failure, message),
@@ -42,7 +41,7 @@ fn map_failure(failure: ffi::Error, message: Option<String>) -> DbError {
     }
 }
 
-/// What a statement fails by that is not valid. SQLite has no code of its own for one that nests too deep.
+/// Returns the error of a statement that is not valid. SQLite has no code for one that is nested too deeply.
 fn of_reading(message: String) -> DbError {
     const TOO_DEEP: [&str; 4] = [
         "Expression tree is too large",
@@ -56,14 +55,14 @@ fn of_reading(message: String) -> DbError {
     DbError::Sql(message)
 }
 
-/// Whether a failed call of the system says that there is no room: SQLite knows `ENOSPC` of a write alone. The index of the
-/// write-ahead log can only fail to grow; a quota shows in the system's last error, which nothing has replaced yet where
-/// SQLite went no further.
+/// Whether a failed system call means that there is no space. SQLite only recognizes `ENOSPC` of a write. For the index
+/// of the write-ahead log it only reports that it failed to grow. An exceeded quota shows in the system's last error,
+/// which nothing has overwritten yet if SQLite stopped there.
 fn is_for_want_of_room(failure: &ffi::Error) -> bool {
     failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE || is_full(&io::Error::last_os_error())
 }
 
-/// Whether an error of the system says that there is no room.
+/// Whether a system error means that there is no space.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
@@ -78,7 +77,7 @@ fn map_constraint(extended_code: i32, message: String) -> DbError {
     }
 }
 
-/// Reads `UNIQUE constraint failed: t.a, t.b`, and for an index on an expression `…: index 'name'`.
+/// Parses `UNIQUE constraint failed: t.a, t.b`, and for an index on an expression `…: index 'name'`.
 fn unique(message: &str) -> DbError {
     let what = message.split_once("failed: ").map_or(message, |(_, what)| what);
     if let Some(index) = what.strip_prefix("index ") {

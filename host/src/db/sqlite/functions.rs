@@ -1,5 +1,5 @@
-//! Functions of SQL that take the place of SQLite's own, whose time grows with the product of two texts and which nothing
-//! interrupts: `like`, `instr` and `replace`. They answer what SQLite's answer.
+//! SQL functions that replace SQLite's own `like`, `instr` and `replace`, whose run time grows with the product of the
+//! lengths of two texts and which cannot be interrupted. They return what SQLite's return.
 
 use std::{borrow::Cow, panic::AssertUnwindSafe, sync::Arc};
 
@@ -14,17 +14,17 @@ use tinybase_like::{Like, PATTERN_BYTES_MAX, Stopped};
 
 use super::guard::Guard;
 
-/// The longest text or blob that a statement may make, and so the largest row, in bytes.
+/// The longest text or blob that a statement may produce, and so the largest row, in bytes.
 const VALUE_BYTES_MAX: i32 = 64 << 20;
-/// The longest pattern of `GLOB`, whose time grows with the product of pattern and text, in bytes.
+/// The longest pattern of `GLOB`, in bytes. Its run time grows with the product of the lengths of pattern and text.
 const GLOB_BYTES_MAX: i32 = 256;
 
-/// As SQLite's own: the same arguments give the same answer, and a schema may rest on it.
+/// The same flags as SQLite's own: the result depends only on the arguments, and a schema may use the functions.
 const FLAGS: FunctionFlags = FunctionFlags::SQLITE_UTF8
     .union(FunctionFlags::SQLITE_DETERMINISTIC)
     .union(FunctionFlags::SQLITE_INNOCUOUS);
 
-/// Puts them and the limits in place on a connection.
+/// Installs the functions and the limits on a connection.
 pub(super) fn install(connection: &Connection, guard: &Arc<Guard>) -> rusqlite::Result<()> {
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX)?;
     connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, GLOB_BYTES_MAX)?;
@@ -36,7 +36,7 @@ pub(super) fn install(connection: &Connection, guard: &Arc<Guard>) -> rusqlite::
     connection.create_scalar_function("replace", 3, FLAGS, replace)
 }
 
-/// A pattern that was read, and the escape that it was read with.
+/// A parsed pattern, and the escape character it was parsed with.
 struct Read {
     escape: Option<char>,
     like: Like,
@@ -66,7 +66,7 @@ fn like(context: &Context<'_>, guard: &Guard) -> rusqlite::Result<Option<bool>> 
         return Ok(None);
     }
     let Some(tested) = text(context.get_raw(1)) else { return Ok(None) };
-    // SQLite keeps what was read for as long as the statement runs, where the pattern is always the same.
+    // SQLite keeps the parsed pattern while the statement runs, if the pattern is constant.
     let mut pattern = context.get_or_create_aux(0, read)?;
     if pattern.escape != escape {
         pattern = Arc::new(read(context.get_raw(0))?);
@@ -75,12 +75,13 @@ fn like(context: &Context<'_>, guard: &Guard) -> rusqlite::Result<Option<bool>> 
     fits.map(Some).map_err(|Stopped| Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_INTERRUPT), None))
 }
 
-/// `instr(text, part)`: where the part begins, in characters from 1, or in bytes if both are blobs; 0 where it is not.
+/// `instr(text, part)`: the position of the part, in characters from 1, or in bytes if both are blobs; 0 if there is
+/// none.
 fn instr(context: &Context<'_>) -> rusqlite::Result<Option<i64>> {
     let (whole, part) = (context.get_raw(0), context.get_raw(1));
     let are_blobs = matches!((whole, part), (ValueRef::Blob(_), ValueRef::Blob(_)));
     let (Some(whole), Some(part)) = (text(whole), text(part)) else { return Ok(None) };
-    // A character begins with any byte but one that goes on.
+    // A character begins with any byte but a continuation byte.
     let begins = |at: &usize| are_blobs || part.is_empty() || whole[*at] & 0xC0 != 0x80 || *at == 0;
     let position = memmem::find_iter(&whole, &part[..]).find(begins).map_or(0, |at| {
         let before = &whole[..at];
@@ -120,7 +121,7 @@ fn fault(message: &str) -> Error {
     Error::UserFunctionError(message.into())
 }
 
-/// A value as SQLite makes a text of it; `None` is null.
+/// Converts a value to text as SQLite does; `None` is null.
 fn text(value: ValueRef<'_>) -> Option<Cow<'_, [u8]>> {
     match value {
         ValueRef::Null => None,
@@ -130,7 +131,8 @@ fn text(value: ValueRef<'_>) -> Option<Cow<'_, [u8]>> {
     }
 }
 
-/// A number as SQLite writes it, which nobody else does digit by digit: asked of a database without a file.
+/// Formats a number as SQLite does. An in-memory database does it, because no other code produces exactly the same
+/// digits.
 fn real_text(number: f64) -> String {
     thread_local! {
         static WRITER: Option<Connection> = Connection::open_in_memory().ok();

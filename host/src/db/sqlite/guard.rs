@@ -1,5 +1,5 @@
-//! What stands between a connection and the statements it runs: the scope's gate, the deadline and the caller who
-//! went away. It runs nothing itself.
+//! Guards the statements that a connection runs: the scope's authorizer, the deadline, and cancellation by the caller.
+//! It runs nothing itself.
 
 use std::{
     sync::{
@@ -17,11 +17,11 @@ use super::{
     scope::{Gate, Made},
 };
 use crate::{
-    db::{DbError, Scope},
-    observe::stats::DATABASE,
+    db::{DbError, SqlOwner},
+    metrics::stats::DATABASE,
 };
 
-/// SQLite asks about the deadline after about this many of its instructions: every 20 to 100 µs.
+/// SQLite checks the deadline after about this many of its instructions: every 20 to 100 µs.
 const INSTRUCTIONS_PER_CHECK: i32 = 2000;
 
 const NO_DEADLINE: u64 = u64::MAX;
@@ -33,7 +33,7 @@ pub(super) struct Guard {
     deadline_nanos: AtomicU64,
     time_max: Mutex<Duration>,
     interrupted: AtomicBool,
-    /// Whether the end of a statement's time is counted.
+    /// Whether timeouts are counted in the metrics.
     counts_timeouts: AtomicBool,
     abandoned: Mutex<Option<Arc<AtomicBool>>>,
     gate: Mutex<Gate>,
@@ -60,7 +60,7 @@ impl Guard {
         Ok(guard)
     }
 
-    /// Whether the statement has to end here: its time is over, or nobody waits for it any more.
+    /// Whether the statement must stop: its deadline has passed, or nobody waits for it any more.
     pub(super) fn must_stop(&self) -> bool {
         let deadline = self.deadline_nanos.load(Ordering::Relaxed);
         if deadline == NO_DEADLINE {
@@ -76,7 +76,7 @@ impl Guard {
     }
 
     /// Prepares for one statement in the name of `scope` that may take `time_max` from now.
-    pub(super) fn enter(&self, scope: &Scope, time_max: Duration) {
+    pub(super) fn enter(&self, scope: &SqlOwner, time_max: Duration) {
         self.gate.lock().enter(scope);
         let nanos = (self.epoch.elapsed() + time_max).as_nanos();
         self.deadline_nanos.store(u64::try_from(nanos).unwrap_or(NO_DEADLINE - 1), Ordering::Relaxed);
@@ -90,32 +90,32 @@ impl Guard {
         self.deadline_nanos.store(NO_DEADLINE, Ordering::Relaxed);
     }
 
-    /// The next statements stop once this flag is set.
+    /// Makes the next statements stop once this flag is set.
     pub(super) fn watch(&self, abandoned: Option<Arc<AtomicBool>>) {
         *self.abandoned.lock() = abandoned;
     }
 
-    /// Whether statements whose time is over are counted: not where they are done again.
+    /// Sets whether timeouts are counted; they are not for statements that are retried.
     pub(super) fn count_timeouts(&self, whether: bool) {
         self.counts_timeouts.store(whether, Ordering::Relaxed);
     }
 
-    /// Whether the statement altered a table, of which SQLite does not tell the new name beforehand.
+    /// Whether the statement altered a table. SQLite does not report the new name in advance.
     pub(super) fn altered(&self) -> bool {
         self.gate.lock().alters
     }
 
-    /// Whether the statement was read, and not found among those that were read before.
+    /// Whether the statement was prepared, and not found in the cache.
     pub(super) fn was_asked(&self) -> bool {
         self.gate.lock().is_asked
     }
 
-    /// What the statement makes, of which SQLite does not tell everything beforehand.
+    /// Returns what the statement creates. SQLite does not report all of it in advance.
     pub(super) fn take_made(&self) -> Vec<Made> {
         self.gate.lock().take_made()
     }
 
-    /// The database's error for one that this connection has just met.
+    /// Returns the database's error for an error of this connection.
     pub(super) fn explain(&self, error: rusqlite::Error) -> DbError {
         if let Some(denied) = self.gate.lock().take_denied() {
             return denied;

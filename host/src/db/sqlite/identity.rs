@@ -1,4 +1,5 @@
-//! Which files the database is: whether its names still lead to what was opened. It opens and changes nothing.
+//! Identifies the database files: checks whether their names still lead to the files that were opened. It opens and
+//! changes nothing.
 
 use std::{
     io,
@@ -6,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::link::wal_path;
+use super::connection::wal_path;
 use crate::db::DbError;
 
 /// The database file and its write-ahead log, as they were opened.
@@ -18,7 +19,7 @@ pub(super) struct Identity {
 type FileId = (u64, u64);
 
 impl Identity {
-    /// Of the files of the database at `path`, both of which are there.
+    /// Identifies the files of the database at `path`, both of which must exist.
     pub(super) fn of(path: &Path) -> io::Result<Identity> {
         let files = [path.to_owned(), wal_path(path)].into_iter().map(|path| {
             let id = id_of(&path)?;
@@ -27,14 +28,16 @@ impl Identity {
         Ok(Identity { files: files.collect::<io::Result<_>>()? })
     }
 
-    /// Of no file.
+    /// An identity without files.
     #[cfg(test)]
     pub(super) fn none() -> Identity {
         Identity { files: Vec::new() }
     }
 
+    /// Checks that the names still lead to the opened files. It succeeds again once the files are back.
+    ///
     /// # Errors
-    /// [`DbError::FileReplaced`] where a name leads nowhere, or to another file. It holds again once the file is back.
+    /// [`DbError::FileReplaced`] if a name leads nowhere, or to another file.
     pub(super) fn check(&self) -> Result<(), DbError> {
         match self.files.iter().find(|(path, id)| id_of(path).ok().as_ref() != Some(id)) {
             None => Ok(()),

@@ -1,28 +1,28 @@
-//! Joins by the names of columns, `USING (…)` and `NATURAL`: SQLite asks its authorizer about none of the columns that they
-//! compare, and in a `FULL JOIN` not about the one that they return. So an extension's statement with such a join names no
-//! table of others at all. It knows nothing of any other statement.
+//! Checks joins by column names, `USING (…)` and `NATURAL`. SQLite does not call its authorizer for the columns that
+//! they compare, nor for the one that they return in a `FULL JOIN`. An extension's statement with such a join may
+//! therefore name no table of others at all. Other statements are not checked here.
 
 use std::collections::HashSet;
 
 use rusqlite::Connection;
 
 use super::{guard::Guard, scope::is_own};
-use crate::db::{DbError, Scope};
+use crate::db::{DbError, SqlOwner};
 
-/// Tables and views, and what stands where a table may stand without having been made.
+/// Tables and views, and modules that can be used like a table without having been created.
 const TABLES: &str = "SELECT lower(name) FROM sqlite_master WHERE type IN ('table', 'view') \
      UNION SELECT lower(name) FROM pragma_module_list";
 
-/// What every extension may read.
+/// Tables that every extension may read.
 const READABLE: [&str; 3] = ["json_each", "json_tree", "fts5"];
 
-/// The one table of the host that may be joined, by its id alone.
+/// The only table of the host that may be joined, and only by its id.
 const USERS: &str = "tb_users";
 
-/// A part of a statement that may name something.
+/// A part of a statement that may be a name.
 #[derive(Debug, PartialEq, Eq)]
 enum Token {
-    /// An unquoted word or a name or text in quotes, in small letters.
+    /// An unquoted word or a quoted name or text, in lower case.
     Name { text: String, is_quoted: bool },
     /// Any other character.
     Other(char),
@@ -38,17 +38,22 @@ impl Token {
     }
 }
 
-/// Refuses a statement or script of an extension that joins by the names of columns and names a table of others.
+/// Refuses a statement or script of an extension that joins by column names and names a table of others.
 ///
 /// # Errors
 /// [`DbError::Denied`] with that table.
-pub(super) fn check(connection: &Connection, guard: &Guard, scope: &Scope, sql: &str) -> Result<(), DbError> {
-    let Scope::Extension(name) = scope else { return Ok(()) };
+pub(super) fn check(
+    connection: &Connection,
+    guard: &Guard,
+    scope: &SqlOwner,
+    sql: &str,
+) -> Result<(), DbError> {
+    let SqlOwner::Extension(name) = scope else { return Ok(()) };
     let tokens = tokens(sql);
     let Some(by_id_alone) = joins(&tokens) else { return Ok(()) };
     let denied = |table: &str| DbError::Denied { scope: name.to_string(), table: table.to_owned() };
     if tokens.iter().any(|token| token.is_word("create")) {
-        // What it names may be made later, by others.
+        // Others may later create the tables it names.
         return Err(denied("a definition that joins by the names of columns: join with ON"));
     }
     guard.enter_engine();
@@ -71,13 +76,13 @@ pub(super) fn check(connection: &Connection, guard: &Guard, scope: &Scope, sql: 
     }
 }
 
-/// Whether the text may hold a join by names: a quick look, since nearly no statement does.
+/// Whether the text may contain a join by column names: a quick check, since nearly no statement does.
 pub(super) fn may_join(sql: &str) -> bool {
     let has = |word: &[u8]| sql.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
     has(b"using") || has(b"natural")
 }
 
-/// Whether every join by names is by `id`; `None` where there is no such join.
+/// Whether all joins by column names use `id`; `None` if there is no such join.
 fn joins(tokens: &[Token]) -> Option<bool> {
     let mut found = None;
     for (at, token) in tokens.iter().enumerate() {
@@ -93,8 +98,7 @@ fn joins(tokens: &[Token]) -> Option<bool> {
     found
 }
 
-/// The parts of a text as SQLite reads it, without blanks and comments. SQLite takes a text in `'` for a name where one must
-/// stand.
+/// Splits a text as SQLite does, without blanks and comments. SQLite treats a text in `'` as a name where it needs one.
 fn tokens(sql: &str) -> Vec<Token> {
     let (mut tokens, mut rest) = (Vec::new(), sql);
     while let Some(first) = rest.chars().next() {
@@ -126,7 +130,8 @@ fn tokens(sql: &str) -> Vec<Token> {
     tokens
 }
 
-/// The text in quotes at the beginning of `rest`, and how many bytes that takes. A quote that is written twice is one.
+/// Returns the quoted text at the beginning of `rest`, and its length in bytes with the quotes. A doubled quote stands
+/// for one.
 fn quoted(rest: &str, end: char) -> (String, usize) {
     let (mut text, mut chars) = (String::new(), rest.char_indices().skip(1).peekable());
     while let Some((at, char)) = chars.next() {

@@ -1,14 +1,14 @@
-//! What an extension has just made, looked at before it counts: SQLite reads the body of a trigger or view, the tables that
-//! foreign keys refer to and the options of virtual tables only later, and then in the name of whoever happens to run. It
-//! undoes nothing itself.
+//! Checks what an extension has just created, before it takes effect. SQLite parses the body of a trigger or view, the
+//! tables that foreign keys refer to and the options of virtual tables only later, and then in the name of any owner
+//! that happens to run a statement. It undoes nothing itself.
 
 use std::time::Duration;
 
 pub(super) use super::scope::Made;
-use super::{link::Link, scope::is_own};
-use crate::db::{DbError, Scope};
+use super::{connection::SqliteConnection, scope::is_own};
+use crate::db::{DbError, SqlOwner};
 
-/// The one table of the host that an extension's may refer to, by its id.
+/// The only table of the host that an extension's tables may refer to, by its id.
 const REFERABLE: &str = "tb_users";
 
 const REFERENCES: &str = "SELECT \"table\", coalesce(\"to\", 'id') FROM pragma_foreign_key_list(?1)";
@@ -16,11 +16,16 @@ const COLUMNS: &str = "SELECT name, '' FROM pragma_table_xinfo(?1) WHERE hidden 
 const DEFINITION: &str =
     "SELECT sql, '' FROM sqlite_master WHERE name = ?1 COLLATE NOCASE AND sql IS NOT NULL";
 
-/// Refuses what the extension `name` has made where it reaches beyond its own.
+/// Refuses what the extension `name` has created if it uses something of others.
 ///
 /// # Errors
 /// [`DbError::Denied`] with what it would touch.
-pub(super) fn check(link: &Link, name: &str, made: &[Made], time_max: Duration) -> Result<(), DbError> {
+pub(super) fn check(
+    link: &SqliteConnection,
+    name: &str,
+    made: &[Made],
+    time_max: Duration,
+) -> Result<(), DbError> {
     let denied = |table: &str| Err(DbError::Denied { scope: name.to_owned(), table: table.to_owned() });
     for one in made {
         match one {
@@ -58,10 +63,15 @@ pub(super) fn check(link: &Link, name: &str, made: &[Made], time_max: Duration) 
     Ok(())
 }
 
-/// Has SQLite read statements in the extension's name, and runs none. What a body names may be made later; any other error
-/// could hide a denial behind it.
-fn compile(link: &Link, name: &str, statements: &[String], time_max: Duration) -> Result<(), DbError> {
-    let scope = Scope::Extension(name.into());
+/// Makes SQLite parse statements in the extension's name, without running them. A body may name something that is
+/// created later; any other error could hide a denial.
+fn compile(
+    link: &SqliteConnection,
+    name: &str,
+    statements: &[String],
+    time_max: Duration,
+) -> Result<(), DbError> {
+    let scope = SqlOwner::Extension(name.into());
     for sql in statements {
         link.guard.enter(&scope, time_max);
         let Err(error) = link.connection.prepare(sql) else { continue };
@@ -74,7 +84,7 @@ fn compile(link: &Link, name: &str, statements: &[String], time_max: Duration) -
 }
 
 fn may_be_made_later(problem: &str) -> bool {
-    // A view without triggers of its own cannot be changed, and a table without columns of its own not be updated.
+    // A view without triggers of its own cannot be changed, and a table without columns of its own cannot be updated.
     ["no such", "cannot modify", "cannot UPDATE", "syntax error", "incomplete input"]
         .iter()
         .any(|words| problem.contains(words))
@@ -84,7 +94,8 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// The table that a full-text table takes its content from. FTS5 knows an option by the first letters of its name.
+/// Returns the table that a full-text table takes its content from. FTS5 recognizes an option by the first letters of
+/// its name.
 fn content_of(sql: &str) -> Option<String> {
     let (_, arguments) = sql.split_once('(')?;
     let options = arguments.trim_end_matches(|c: char| c == ')' || c == ';' || c.is_whitespace()).split(',');

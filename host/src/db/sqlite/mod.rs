@@ -1,15 +1,15 @@
-//! The SQLite engine behind the `Database` trait: one writer thread with group commit, short reads on the calling
-//! thread, other reads on threads of their own. Nothing outside of this folder names rusqlite.
+//! The SQLite engine that implements the `Database` trait: one writer thread with group commit, short reads on the
+//! calling thread, other reads on their own threads. Nothing outside of this folder names rusqlite.
 
 mod batch;
 mod checkpoint;
 mod clock;
+mod connection;
 mod errors;
 mod functions;
 mod guard;
 mod identity;
 mod joins;
-mod link;
 mod made;
 mod options;
 mod readers;
@@ -28,14 +28,15 @@ use tokio::sync::oneshot;
 use self::{
     checkpoint::Checkpoints,
     clock::Clock,
+    connection::{Role, SqliteConnection, wal_path},
     identity::Identity,
-    link::{Link, Role, wal_path},
     readers::Readers,
     sync::{Acknowledger, Health},
-    writer::{Job, Message, Seat, WriterHandle, gone},
+    writer::{Job, Message, WriterHandle, WriterState, gone},
 };
 use super::{
-    Answer, Attached, Cost, Database, DbError, Durability, Engine, ExtensionRights, Query, Scope, Transaction,
+    Database, DbError, DbFuture, Durability, Engine, ExtensionRights, Query, ReadHint, ScopedBatch, SqlOwner,
+    Transaction,
 };
 
 pub use self::options::SqliteOptions;
@@ -50,20 +51,21 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the database file, creates it with mode 0600 where it is missing, and starts the engine's threads.
+    /// Opens the database file, creates it with mode 0600 if it is missing, and starts the engine's threads.
     ///
     /// Never open the file by other means within this process afterwards: closing any descriptor of it would drop
     /// SQLite's locks.
     ///
     /// # Errors
-    /// [`DbError::Closed`] with the path when the file cannot be opened, is damaged or is no database.
+    /// [`DbError::Closed`] with the path if the file cannot be opened, is damaged or is not a database.
     pub fn open(options: &SqliteOptions) -> Result<Arc<Sqlite>, DbError> {
         let fail = |problem: &dyn std::fmt::Display| {
             DbError::Closed(format!("cannot open {}: {problem}", options.path.display()))
         };
         create_private(options).map_err(|error| fail(&error))?;
         let mut clock = Clock::behind(&options.path);
-        let mut link = Link::open(options, Role::Writer).map_err(|error| fail(&errors::map(error)))?;
+        let mut link =
+            SqliteConnection::open(options, Role::Writer).map_err(|error| fail(&errors::map(error)))?;
         clock.go_on_behind(&link).map_err(|error| fail(&errors::map(error)))?;
         let identity = Arc::new(Identity::of(&options.path).map_err(|error| fail(&error))?);
         let health = Arc::new(Health::default());
@@ -77,7 +79,7 @@ impl Sqlite {
         };
         let checkpoints = Checkpoints::start(options, &mut link.connection, Arc::clone(&health))
             .map_err(|error| fail(&errors::map(error)))?;
-        let seat = Seat { link, clock, acknowledger, checkpoints, health };
+        let seat = WriterState { link, clock, acknowledger, checkpoints, health };
         let writer = WriterHandle::start(options, seat).map_err(|error| fail(&error))?;
         let readers = Readers::start(options, Arc::clone(&identity)).map_err(|error| fail(&error))?;
         Ok(Arc::new(Sqlite {
@@ -89,18 +91,18 @@ impl Sqlite {
         }))
     }
 
-    /// What SQLite finds wrong with the file: nothing in a sound one. Reads the whole file.
+    /// Checks the file and returns the problems that SQLite finds; none in an intact file. Reads the whole file.
     ///
     /// # Errors
-    /// Those of a query; it has no deadline short of a day.
+    /// Those of a query; the deadline is a day.
     pub async fn check_integrity(&self) -> Result<Vec<String>, DbError> {
         let mut found = Vec::new();
         for sql in ["PRAGMA integrity_check", "PRAGMA foreign_key_check"] {
             let query = Query {
-                scope: &Scope::Host,
+                scope: &SqlOwner::Host,
                 sql,
                 params: &[0; 4],
-                cost: Cost::Unknown,
+                hint: ReadHint::Scan,
                 deadline: Some(Duration::from_secs(86_400)),
             };
             found.extend(describe_rows(&self.query(query).await?)?);
@@ -127,8 +129,8 @@ fn describe_rows(packed: &[u8]) -> Result<Vec<String>, DbError> {
         .collect()
 }
 
-/// Creates the file so that its owner alone may read it. A file that exists is not opened here: closing it again
-/// would drop the locks of an engine of this process that has it open.
+/// Creates the file so that only its owner may read it. An existing file is not opened here: closing it again would
+/// drop the locks of an engine of this process that has it open.
 fn create_private(options: &SqliteOptions) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&options.path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -141,31 +143,36 @@ impl Database for Sqlite {
         Engine::Sqlite
     }
 
-    fn query(&self, query: Query<'_>) -> Answer<Vec<u8>> {
-        match query.cost {
-            Cost::Key | Cost::Short => self.readers.short_or_queue(query),
-            Cost::Unknown => self.readers.queue(query),
+    fn query(&self, query: Query<'_>) -> DbFuture<Vec<u8>> {
+        match query.hint {
+            ReadHint::PointLookup | ReadHint::Indexed => self.readers.short_or_queue(query),
+            ReadHint::Scan => self.readers.queue(query),
         }
     }
 
-    fn apply_attached(&self, scope: &Scope, batch: Vec<u8>, attached: Vec<Attached>) -> Answer<Vec<u8>> {
+    fn apply_attached(
+        &self,
+        scope: &SqlOwner,
+        batch: Vec<u8>,
+        attached: Vec<ScopedBatch>,
+    ) -> DbFuture<Vec<u8>> {
         let (reply, answer) = oneshot::channel();
         match self.writer.send(Message::Apply(Job { scope: scope.clone(), batch, attached, reply })) {
-            Ok(()) => Answer::Later(Box::pin(async { answer.await.unwrap_or_else(|_| Err(gone())) })),
-            Err(error) => Answer::ready(Err(error)),
+            Ok(()) => DbFuture::Later(Box::pin(async { answer.await.unwrap_or_else(|_| Err(gone())) })),
+            Err(error) => DbFuture::ready(Err(error)),
         }
     }
 
     fn begin(
         &self,
-        scope: &Scope,
+        scope: &SqlOwner,
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Box<dyn Transaction>, DbError>> {
         let (reply, answer) = oneshot::channel();
         let time_max = match scope {
-            // The host's own migrations take as long as they take.
-            Scope::Host => deadline,
-            Scope::Extension(_) => deadline.min(self.transaction_time_max),
+            // The host's own migrations have no limit.
+            SqlOwner::Host => deadline,
+            SqlOwner::Extension(_) => deadline.min(self.transaction_time_max),
         };
         let sent = self.writer.send(Message::Begin { scope: scope.clone(), time_max, reply });
         Box::pin(async move {
@@ -179,8 +186,8 @@ impl Database for Sqlite {
         Timestamp::now()
     }
 
-    fn foreign_changes(&self) -> u64 {
-        self.writer.foreign_changes.load(std::sync::atomic::Ordering::Relaxed)
+    fn external_change_count(&self) -> u64 {
+        self.writer.external_change_count.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     fn write_probe(&self) -> BoxFuture<'static, Result<(), DbError>> {

@@ -1,4 +1,4 @@
-//! What an operator may choose about the SQLite engine: every limit by name, with its default. It opens nothing.
+//! The settings of the SQLite engine: every limit by name, with its default. It opens nothing.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -7,54 +7,55 @@ use crate::db::Durability;
 /// The engine's settings. [`SqliteOptions::new`] gives the defaults, which suit a server of a few cores.
 #[derive(Debug, Clone)]
 pub struct SqliteOptions {
-    /// The database file; created with mode 0600 where it is missing.
+    /// The database file; created with mode 0600 if it is missing.
     pub path: PathBuf,
     /// When a write is acknowledged.
     pub durability: Durability,
-    /// How many threads answer reads of unknown cost, and how many one caller has at most. Each has a connection.
+    /// Reader threads for reads of unknown cost, and the maximum per caller. Each has a connection.
     pub reader_threads: usize,
-    /// How many there are with those that are started for callers for whom none works, while the others are busy.
+    /// The maximum number of reader threads, including those that are started while the others are busy. Those serve
+    /// only callers for whom no other thread works.
     pub reader_threads_max: usize,
-    /// How many connections short reads may spread over; threads beyond that share them.
+    /// The maximum number of connections for short reads; if there are more threads, they share them.
     pub short_connections_max: usize,
-    /// How long a statement may take that names no deadline of its own.
+    /// The time limit of a statement without its own deadline.
     pub query_timeout: Duration,
-    /// How long another process may hold the file before a call answers busy.
+    /// How long another process may lock the file before a call returns busy.
     pub busy_timeout: Duration,
-    /// The longest that an extension's interactive transaction may ask for; meanwhile every other writer waits.
+    /// The longest time that an extension's interactive transaction may request; meanwhile every other writer waits.
     pub transaction_time_max: Duration,
-    /// Where the write-ahead log stops to grow under a steady load, in bytes.
+    /// The size at which the write-ahead log stops growing under a steady load, in bytes.
     pub wal_bytes_max: u64,
-    /// After how much growth of the write-ahead log its pages are copied to the database file, in bytes.
+    /// The growth of the write-ahead log after which its pages are copied to the database file, in bytes.
     pub checkpoint_bytes: u64,
     /// The largest result of one statement of the host, in bytes.
     pub rows_bytes_max: usize,
     /// The largest result of one statement or batch of an extension, in bytes.
     pub extension_rows_bytes_max: usize,
-    /// The largest result of a read on the calling thread, in bytes: a larger one is begun again on a reader thread.
+    /// The largest result of a read on the calling thread, in bytes; a larger read is restarted on a reader thread.
     pub short_rows_bytes_max: usize,
-    /// How many jobs are committed as one transaction at most.
+    /// The maximum number of jobs that are committed as one transaction.
     pub group_jobs_max: usize,
-    /// After how long a group is committed although more jobs wait.
+    /// The time after which a group is committed even if more jobs wait.
     pub group_time_max: Duration,
-    /// How many jobs may wait for the writer; beyond that a write answers busy.
+    /// The maximum number of jobs that wait for the writer; beyond that a write returns busy.
     pub queue_jobs_max: usize,
-    /// How many reads of unknown cost may wait; beyond that a read answers busy.
+    /// The maximum number of reads of unknown cost that wait; beyond that a read returns busy.
     pub queue_reads_max: usize,
-    /// How many of those may be one caller's.
+    /// The maximum number of those that one caller may have.
     pub queue_reads_of_one_max: usize,
-    /// How many prepared statements each connection keeps.
+    /// The number of prepared statements that each connection caches.
     pub statement_cache_entries: usize,
     /// How much of the file each connection for short reads caches, in bytes.
     pub page_cache_bytes: usize,
-    /// How much of the file the writer caches, in bytes: its pages are those that were written last.
+    /// How much of the file the writer caches, in bytes: these are the pages that were written last.
     pub writer_cache_bytes: usize,
-    /// How much of the file each of the other connections caches, in bytes: scans gain little from it.
+    /// How much of the file each other connection caches, in bytes: scans gain little from it.
     pub scan_cache_bytes: usize,
 }
 
 impl SqliteOptions {
-    /// The defaults for the database file at `path`.
+    /// Returns the defaults for the database file at `path`.
     pub fn new(path: impl Into<PathBuf>) -> SqliteOptions {
         SqliteOptions {
             path: path.into(),

@@ -1,5 +1,5 @@
-//! Reads: short ones on the calling thread, each thread on a connection of its own as far as there are enough, and
-//! those of unknown cost on a few threads, where callers take turns. It never writes.
+//! Runs reads. Short ones run on the calling thread; each thread has its own connection as far as there are enough.
+//! Those of unknown cost run on a few threads, where callers take turns. It never writes.
 
 use std::{
     cell::Cell,
@@ -15,30 +15,31 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::{
-    SqliteOptions, errors,
+    SqliteOptions,
+    connection::{Role, SqliteConnection},
+    errors,
     identity::Identity,
-    link::{Link, Role},
     writer::Reply,
 };
 use crate::{
     db::{
-        Answer, DbError, Query, Scope,
+        DbError, DbFuture, Query, SqlOwner,
         turns::{CallerKey, Next, TurnLimits, Turns},
     },
-    observe::stats::DATABASE,
+    metrics::stats::DATABASE,
 };
 
-/// How far the reader threads stand back for all others: at 0, four scans on two cores made short reads wait about
-/// half a millisecond for a core; at 10 they wait as on a quiet machine, and scans still get what is idle.
+/// The niceness of the reader threads. At 0, four scans on two cores made short reads wait about half a millisecond for
+/// a core; at 10 they wait as on an idle machine, and scans still get the idle time.
 const SCAN_NICENESS: i32 = 10;
 
-/// How long a read that was called short may keep its caller's thread. One that takes longer is given up there and done again
-/// by a reader thread, with all of its time.
+/// How long a read with a short hint may run on its caller's thread. One that takes longer is stopped there and run
+/// again on a reader thread, with its full time.
 const SHORT_TIME_MAX: Duration = Duration::from_millis(100);
 
 /// A read that waits for a thread.
 struct ReadJob {
-    scope: Scope,
+    scope: SqlOwner,
     sql: String,
     params: Vec<u8>,
     time_max: Duration,
@@ -51,7 +52,7 @@ pub(super) struct Readers {
     options: SqliteOptions,
     identity: Arc<Identity>,
     closed: AtomicBool,
-    short: Box<[Mutex<Option<Link>>]>,
+    short: Box<[Mutex<Option<SqliteConnection>>]>,
     turns: Arc<Turns<ReadJob>>,
     threads: AtomicUsize,
 }
@@ -93,9 +94,9 @@ impl Readers {
             .map(drop)
     }
 
-    /// Reads on the calling thread, and again on a reader thread where that takes too long, or is more than a short read
-    /// returns.
-    pub(super) fn short_or_queue(&self, query: Query<'_>) -> Answer<Vec<u8>> {
+    /// Reads on the calling thread, and again on a reader thread if that takes too long or returns more than a short
+    /// read may.
+    pub(super) fn short_or_queue(&self, query: Query<'_>) -> DbFuture<Vec<u8>> {
         let time_max = query.deadline.unwrap_or(self.options.query_timeout);
         let is_first_try = time_max > SHORT_TIME_MAX;
         match self.short(query, time_max.min(SHORT_TIME_MAX), is_first_try) {
@@ -103,7 +104,7 @@ impl Readers {
             Err(DbError::TooLarge { bytes_max }) if bytes_max == self.options.short_rows_bytes_max => {
                 self.queue(query)
             }
-            answer => Answer::ready(answer),
+            answer => DbFuture::ready(answer),
         }
     }
 
@@ -122,8 +123,8 @@ impl Readers {
         answer
     }
 
-    /// This thread's connection, or a free one near it, or this thread's once it is free.
-    fn slot(&self) -> MutexGuard<'_, Option<Link>> {
+    /// Returns this thread's connection, or a free one near it, or this thread's once it is free.
+    fn slot(&self) -> MutexGuard<'_, Option<SqliteConnection>> {
         let own = thread_number() % self.short.len();
         let (before, from_own) = self.short.split_at(own);
         from_own
@@ -133,10 +134,10 @@ impl Readers {
             .unwrap_or_else(|| self.short[own].lock())
     }
 
-    /// Answers on a reader thread.
-    pub(super) fn queue(&self, query: Query<'_>) -> Answer<Vec<u8>> {
+    /// Reads on a reader thread.
+    pub(super) fn queue(&self, query: Query<'_>) -> DbFuture<Vec<u8>> {
         if self.closed.load(Ordering::Acquire) {
-            return Answer::ready(Err(closed()));
+            return DbFuture::ready(Err(closed()));
         }
         let (reply, answer) = oneshot::channel();
         let abandoned = Arc::new(AtomicBool::new(false));
@@ -156,16 +157,16 @@ impl Readers {
                     tracing::warn!(%error, "no further reader thread could be started; the read waits for one that is there");
                 }
             }
-            Err(error) => return Answer::ready(Err(error)),
+            Err(error) => return DbFuture::ready(Err(error)),
         }
         let watch = Watch(abandoned);
-        Answer::Later(Box::pin(async move {
+        DbFuture::Later(Box::pin(async move {
             let _watch = watch;
             answer.await.unwrap_or_else(|_| Err(closed()))
         }))
     }
 
-    /// Lets running reads end, then closes every connection.
+    /// Waits for running reads, then closes every connection.
     pub(super) fn stop(&self) -> Vec<oneshot::Receiver<()>> {
         self.closed.store(true, Ordering::Release);
         let threads = self.turns.stop();
@@ -182,7 +183,7 @@ impl Drop for Readers {
     }
 }
 
-/// Tells the reader thread, when its caller's future is dropped, that nobody waits for the answer.
+/// Notifies the reader thread that nobody waits for the result, when the caller's future is dropped.
 struct Watch(Arc<AtomicBool>);
 
 impl Drop for Watch {
@@ -200,17 +201,18 @@ fn thread_number() -> usize {
 }
 
 fn link_in<'a>(
-    slot: &'a mut Option<Link>,
+    slot: &'a mut Option<SqliteConnection>,
     options: &SqliteOptions,
     identity: &Identity,
     role: Role,
-) -> Result<&'a mut Link, DbError> {
+) -> Result<&'a mut SqliteConnection, DbError> {
     match slot {
         Some(link) => Ok(link),
         None => {
-            // By its name, another file would be opened, and that during the opening too.
+            // Opening by name could open another file, even if it was replaced during the opening, so check both before
+            // and after.
             identity.check()?;
-            let link = Link::open(options, role).map_err(errors::map);
+            let link = SqliteConnection::open(options, role).map_err(errors::map);
             identity.check()?;
             Ok(slot.insert(link?))
         }
@@ -238,7 +240,7 @@ fn serve(options: &SqliteOptions, identity: &Identity, turns: &Turns<ReadJob>) {
     }
 }
 
-fn read(options: &SqliteOptions, identity: &Identity, slot: &mut Option<Link>, job: ReadJob) {
+fn read(options: &SqliteOptions, identity: &Identity, slot: &mut Option<SqliteConnection>, job: ReadJob) {
     let begun = Instant::now();
     let read = catch_unwind(AssertUnwindSafe(|| {
         let link = link_in(slot, options, identity, Role::Reader)?;

@@ -1,18 +1,18 @@
-//! What a statement may touch: SQLite asks here, while it prepares a statement, about every table, column and pragma.
-//! It never reads the statement's text.
+//! Decides what a statement may touch: SQLite's authorizer calls it while it prepares a statement, for every table,
+//! column and pragma. It never reads the statement's text.
 
 use std::sync::Arc;
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use tinybase_package::boundary::host_prefix;
 
-use crate::db::{DbError, Scope};
+use crate::db::{DbError, SqlOwner};
 
-/// The one column outside of its own tables that an extension may read: foreign keys refer to it, and SQLite
-/// checks them in the name of the statement.
+/// The only column outside of its own tables that an extension may read: foreign keys refer to it, and SQLite checks
+/// them in the name of the statement.
 const REFERABLE: (&str, &str) = ("tb_users", "id");
 
-/// Pragmas that tell about one of an extension's own tables or indexes.
+/// Pragmas that describe one of an extension's own tables or indexes.
 const PRAGMAS_OF_A_TABLE: [&str; 8] = [
     "table_info",
     "table_xinfo",
@@ -21,11 +21,11 @@ const PRAGMAS_OF_A_TABLE: [&str; 8] = [
     "index_xinfo",
     "foreign_key_list",
     "foreign_key_check",
-    // SQLite runs it itself where `ALTER TABLE` adds a column with a constraint.
+    // SQLite runs it itself when `ALTER TABLE` adds a column with a constraint.
     "quick_check",
 ];
 
-/// Who runs a statement.
+/// The owner that runs a statement.
 #[derive(Debug, Clone)]
 pub(super) enum Who {
     /// The engine: its own transactions and savepoints.
@@ -40,18 +40,19 @@ pub(super) enum Who {
 #[derive(Debug)]
 pub(super) struct Gate {
     who: Who,
-    /// The statement changes the schema, so that SQLite tends its own tables on the way.
+    /// The statement changes the schema, so that SQLite updates its own tables.
     schema_changes: bool,
     /// The statement renames or alters a table; its new name is known only afterwards.
     pub(super) alters: bool,
-    /// What an extension's statement makes or alters. Its text is looked at afterwards: SQLite does not ask about it.
+    /// What an extension's statement creates or alters. Its text is checked afterwards: SQLite does not call the
+    /// authorizer for it.
     made: Vec<Made>,
-    /// SQLite has asked about the statement, which it does while it reads it and never when it finds it read.
+    /// SQLite has called the authorizer for the statement, which it does while preparing it, but not for a cached one.
     pub(super) is_asked: bool,
     denied: Option<Denial>,
 }
 
-/// What a statement makes whose text decides what it may touch.
+/// An object created by a statement, whose text decides what it may touch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Made {
     /// A table, which may refer to others.
@@ -64,7 +65,7 @@ pub(super) enum Made {
     Trigger(String),
 }
 
-/// What was refused, and to which trigger or view where it was not the statement itself.
+/// What was refused, and within which trigger or view, if any.
 #[derive(Debug)]
 struct Denial {
     within: Option<String>,
@@ -83,28 +84,28 @@ impl Gate {
         }
     }
 
-    /// Opens the gate for the next statement.
-    pub(super) fn enter(&mut self, scope: &Scope) {
+    /// Prepares the authorizer for the next statement.
+    pub(super) fn enter(&mut self, scope: &SqlOwner) {
         self.schema_changes = false;
         self.alters = false;
         self.made.clear();
         self.is_asked = false;
         self.denied = None;
         match (&self.who, scope) {
-            (Who::Host, Scope::Host) => {}
-            (Who::Extension(now), Scope::Extension(name)) if Arc::ptr_eq(now, name) => {}
-            (_, Scope::Host) => self.who = Who::Host,
-            (_, Scope::Extension(name)) => self.who = Who::Extension(Arc::clone(name)),
+            (Who::Host, SqlOwner::Host) => {}
+            (Who::Extension(now), SqlOwner::Extension(name)) if Arc::ptr_eq(now, name) => {}
+            (_, SqlOwner::Host) => self.who = Who::Host,
+            (_, SqlOwner::Extension(name)) => self.who = Who::Extension(Arc::clone(name)),
         }
     }
 
-    /// Opens the gate for the engine's own statements.
+    /// Prepares the authorizer for the engine's own statements.
     pub(super) fn enter_engine(&mut self) {
         self.who = Who::Engine;
         self.denied = None;
     }
 
-    /// The error of the denial since the last `enter`, if there was one.
+    /// Takes the error of the denial since the last `enter`, if there was one.
     pub(super) fn take_denied(&mut self) -> Option<DbError> {
         let Denial { within, table } = self.denied.take()?;
         let scope = match (&self.who, within) {
@@ -115,17 +116,17 @@ impl Gate {
         Some(DbError::Denied { scope, table })
     }
 
-    /// What the statement since the last `enter` makes.
+    /// Takes what the statement since the last `enter` creates.
     pub(super) fn take_made(&mut self) -> Vec<Made> {
         std::mem::take(&mut self.made)
     }
 
-    /// SQLite's question about one action of the statement it prepares.
+    /// Decides on one action of the statement that SQLite prepares.
     pub(super) fn authorize(&mut self, context: &AuthContext<'_>) -> Authorization {
         self.is_asked = true;
         let refused = match &self.who {
             Who::Engine | Who::Host => match context.accessor.filter(|name| host_prefix(name).is_none()) {
-                // The host's statement has fired an extension's trigger, or reads an extension's view.
+                // The host's statement fires an extension's trigger, or reads an extension's view.
                 Some(within) => refused_within(within, &context.action),
                 None if matches!(self.who, Who::Engine) => None,
                 None => refused_to_all(&context.action),
@@ -211,13 +212,14 @@ impl Gate {
     fn may_read(&self, name: &str, table: &str, column: &str) -> bool {
         is_own(name, table)
             || is_schema(table)
-            // Where the schema changes, SQLite looks up which of its own rows are about what is changed.
+            // When the schema changes, SQLite looks up its own rows about the changed objects.
             || (self.is_tended(table) && matches!(column, "name" | "tbl" | "idx"))
             || is_readable_to_all(table, column)
             || table.strip_prefix("pragma_").is_some_and(|pragma| PRAGMAS_OF_A_TABLE.contains(&pragma))
     }
 
-    /// SQLite's own tables, which it tends itself where the schema changes. It lets nobody write `sqlite_master`.
+    /// Whether the table is one of SQLite's own, which it updates when the schema changes. SQLite lets nobody write to
+    /// `sqlite_master`.
     fn is_tended(&self, table: &str) -> bool {
         is_schema(table)
             || (self.schema_changes && (table == "sqlite_sequence" || table.starts_with("sqlite_stat")))
@@ -228,14 +230,14 @@ fn is_schema(table: &str) -> bool {
     matches!(table, "sqlite_master" | "sqlite_schema" | "sqlite_temp_master" | "sqlite_temp_schema")
 }
 
-/// Table-valued functions over values, and the ids of users.
+/// Whether every extension may read it: table-valued functions over values, and the ids of users.
 fn is_readable_to_all(table: &str, column: &str) -> bool {
     matches!(table, "json_each" | "json_tree")
         || (table.eq_ignore_ascii_case(REFERABLE.0) && column.eq_ignore_ascii_case(REFERABLE.1))
 }
 
-/// What a trigger or view of an extension may not, where a statement of the host fires or reads it: whoever it is, it has
-/// the rights of its extension and no others. Its name and those of its extension's tables begin alike.
+/// Refuses what a trigger or view of an extension may not do when a statement of the host fires or reads it. It only
+/// has the rights of its own extension. Its name and those of its extension's tables have the same prefix.
 fn refused_within(within: &str, action: &AuthAction<'_>) -> Option<String> {
     use AuthAction as A;
     let unless = |allowed: bool, what: &str| (!allowed).then(|| what.to_owned());
@@ -253,13 +255,13 @@ fn refused_within(within: &str, action: &AuthAction<'_>) -> Option<String> {
     }
 }
 
-/// Whether two names may be of one extension: up to the first `_` they are the same, and not the host's.
+/// Whether two names may belong to the same extension: they are equal up to the first `_`, and are not the host's.
 fn begin_alike(one: &str, other: &str) -> bool {
     let start = |name: &str| name.split_once('_').map(|(start, _)| start.to_ascii_lowercase());
     host_prefix(other).is_none() && start(one).is_some() && start(one) == start(other)
 }
 
-/// What nobody may: transactions are the engine's, and there is one file.
+/// Refuses what nobody may do: only the engine uses transactions, and there is only one file.
 fn refused_to_all(action: &AuthAction<'_>) -> Option<String> {
     match action {
         AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => {
@@ -286,13 +288,13 @@ pub(super) fn is_own(name: &str, table: &str) -> bool {
         && table[name.len()] == b'_'
 }
 
-/// An index that SQLite made for a constraint; its table is checked beside it.
+/// Whether it is an index that SQLite created for a constraint; its table is checked as well.
 fn is_automatic(index: &str) -> bool {
     index.starts_with("sqlite_autoindex_")
 }
 
 fn may_pragma(name: &str, pragma: &str, value: Option<&str>) -> bool {
-    // The first is for the transaction alone; full-text tables ask the second.
+    // The first affects the transaction alone; full-text tables use the second.
     if pragma.eq_ignore_ascii_case("defer_foreign_keys") || (pragma == "data_version" && value.is_none()) {
         return true;
     }

@@ -1,4 +1,4 @@
-//! A copy of the whole database as it is at one moment, made beside what goes on. It never writes to the database itself.
+//! Copies the whole database as of one moment, while it is in use. It never writes to the database itself.
 
 use std::{
     fs::{File, OpenOptions},
@@ -12,13 +12,13 @@ use rusqlite::{Connection, OpenFlags};
 use super::errors;
 use crate::db::DbError;
 
-/// How long it waits for whoever holds the file.
+/// How long it waits if the file is locked.
 const BUSY_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Copies the database at `path` into `into`, which is on disk when this returns; its owner alone may read it. Blocks.
+/// Copies the database at `path` into `into`, which is on disk when this returns; only its owner may read it. Blocks.
 pub(super) fn take(path: &Path, into: &Path) -> Result<(), DbError> {
     let told = |error: &dyn std::fmt::Display| DbError::Sql(format!("{}: {error}", into.display()));
-    // SQLite fills a file that is there and empty.
+    // SQLite copies into an existing empty file.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(into).map_err(|error| told(&error))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let copied = Connection::open_with_flags(path, flags).and_then(|connection| {
@@ -29,7 +29,7 @@ pub(super) fn take(path: &Path, into: &Path) -> Result<(), DbError> {
         .map_err(errors::map)
         .and_then(|_| File::open(into).and_then(|file| file.sync_all()).map_err(|error| told(&error)));
     if synced.is_err() {
-        // Half of it is of no use; where it cannot be taken away, it is in nobody's way.
+        // A partial copy is useless. Deletion failures are ignored; leftovers are harmless.
         let _ = std::fs::remove_file(into);
     }
     synced

@@ -1,38 +1,38 @@
-//! When a committed write may be acknowledged, and the thread that sees to it. It commits nothing.
+//! Decides when a committed write may be acknowledged, and owns the thread that does it. It commits nothing.
 //!
 //! # Why nothing acknowledged is lost
 //!
-//! With durability full, the writer's connection runs with `synchronous=NORMAL`: a commit appends its frames to the
-//! write-ahead log and does not sync it. Committed groups are handed to the syncer in the order of their commits. It
-//! takes all that wait, then calls `fdatasync` on the log, then answers their callers; meanwhile the writer builds
-//! the next group. What must hold for a power cut at any moment:
+//! With full durability, the writer's connection runs with `synchronous=NORMAL`: a commit appends its frames to the
+//! write-ahead log and does not sync it. Committed groups are sent to the syncer in the order of their commits. It
+//! takes all that wait, calls `fdatasync` on the log, and then responds to their callers. Meanwhile the writer builds
+//! the next group. These properties must hold for a power cut at any moment:
 //!
-//! 1. *A group is answered only after a sync that began after its commit returned.* The writer sends a group after
-//!    `COMMIT`; the syncer receives it before it calls `fdatasync`. When a commit returns, every frame of it has been
-//!    written to the log's inode, and `fdatasync` on any descriptor of that inode writes out all of its dirty pages
-//!    and the size that is needed to find them.
-//! 2. *The log is read back up to there.* Recovery walks the log from its start and stops at the first frame whose
+//! 1. *A group is acknowledged only after a sync that began after its commit returned.* The writer sends a group after
+//!    `COMMIT`; the syncer receives it before it calls `fdatasync`. When a commit returns, all its frames have been
+//!    written to the log's inode. `fdatasync` on any descriptor of that inode writes out all of its dirty pages and the
+//!    size that is needed to find them.
+//! 2. *Recovery reads the log up to that point.* It reads the log from its start and stops at the first frame whose
 //!    salt or running checksum is wrong. All frames before a synced one are older, so the same sync or an earlier one
-//!    covered them. Frames that were not synced may be torn: they are of groups that were not answered, and the
-//!    checksum drops them.
-//! 3. *A checkpoint loses nothing.* In NORMAL SQLite syncs the log before it copies pages to the database file, and
-//!    syncs that file before it notes them as copied. Only a log that was copied whole is begun again, by a header
-//!    with new salts that SQLite syncs before the first new frame. So a frame that is overwritten is in the database
-//!    file for good, and a group that was copied before its own sync is durable all the same.
+//!    covered them. Frames that were not synced may be torn: they belong to groups that were not acknowledged, and the
+//!    checksum discards them.
+//! 3. *A checkpoint loses nothing.* In NORMAL mode SQLite syncs the log before it copies pages to the database file,
+//!    and syncs that file before it records them as copied. Only a log that was fully copied is restarted, with a
+//!    header with new salts that SQLite syncs before the first new frame. A frame that is overwritten is therefore on
+//!    disk in the database file, and a group that was copied before its own sync is durable too.
 //! 4. *The log is one file for as long as the engine lives.* SQLite deletes it only with the last connection to the
 //!    database, and `TRUNCATE` keeps the inode. The syncer's descriptor is opened once the log exists and closed with
-//!    the engine. The log carries no POSIX locks (those are on the database file and the `-shm` file), so that
-//!    descriptor drops none. The directory is synced once behind that, so that a new log is found by its name.
+//!    the engine. The log has no POSIX locks (those are on the database file and the `-shm` file), so closing that
+//!    descriptor drops none. The directory is synced once after that, so that a new log can be found by its name.
 //! 5. *A failed sync is final.* The kernel may mark pages clean that never reached the disk, and a second sync would
-//!    then succeed with nothing done. So on the first failure every waiting call is answered `Closed`, writes are
-//!    refused until a restart, and no checkpoint runs any more, also not on close: it would rest on that log.
-//!    A checkpoint whose own sync failed closes the database for writes in the same way. Where the sync failed for want
-//!    of room, calls get that error, and a restart is needed all the same.
-//! 6. *The files are those that a restart finds.* Whoever removes or replaces them leaves this process with files that have no
-//!    name. So before a group is answered its files are looked up by their names.
+//!    then succeed without doing anything. So on the first failure every waiting call gets `Closed` and writes are
+//!    refused until a restart. No checkpoint runs any more, not even on close, because it would rely on that log. A
+//!    failed sync of a checkpoint closes the database for writes in the same way. If the sync failed for lack of space,
+//!    calls get that error instead; a restart is needed all the same.
+//! 6. *The files are those that a restart finds.* If they are removed or replaced, this process writes to files without
+//!    a name. So before a group is acknowledged, its files are looked up by their names.
 //!
-//! What a reader sees may be a group that is not on disk yet. Whoever acts on it by writing is answered after a later
-//! sync, which covers both.
+//! A reader may see a group that is not on disk yet. A write that is based on it is acknowledged after a later sync,
+//! which covers both.
 
 use std::{
     fs::File,
@@ -54,12 +54,12 @@ use super::{
     identity::Identity,
     writer::{Applied, Reply, gone},
 };
-use crate::{db::DbError, observe::stats::DATABASE};
+use crate::{db::DbError, metrics::stats::DATABASE};
 
-/// How many committed groups may wait for the disk before the writer waits with them.
+/// The maximum number of committed groups that wait for the disk; beyond that the writer waits too.
 const GROUPS_UNSYNCED_MAX: usize = 2;
 
-/// Whether the disk under the database still does what it says.
+/// Whether the disk of the database still works reliably.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     failed: AtomicBool,
@@ -89,7 +89,7 @@ impl Health {
         self.failed.store(true, Ordering::Release);
     }
 
-    /// The error of every write since the disk failed.
+    /// Returns the error of every write since the disk failed.
     pub(super) fn check(&self) -> Result<(), DbError> {
         if self.failed.load(Ordering::Acquire)
             && let Some(error) = &*self.problem.lock()
@@ -100,18 +100,18 @@ impl Health {
     }
 }
 
-/// A caller that waits for its commit to be durable.
+/// A caller that waits until its commit is durable.
 pub(super) enum Ack {
-    /// The batches of a group, with what each is answered.
+    /// The batches of a group, with their results.
     Group(Vec<Applied>),
     /// An interactive transaction.
     Transaction(Reply<()>),
 }
 
 impl Ack {
-    /// Answers as it is, or with the error where the disk failed.
+    /// Sends the results, or the error if the disk failed.
     pub(super) fn send(self, durable: Result<(), DbError>) {
-        // A caller that went away does not undo what it asked for.
+        // A caller that no longer waits does not undo its request.
         match self {
             Ack::Group(group) => {
                 for Applied { job, result } in group {
@@ -127,13 +127,13 @@ impl Ack {
     }
 }
 
-/// Answers commits once they are as durable as they must be.
+/// Acknowledges commits once they are as durable as configured.
 pub(super) enum Acknowledger {
-    /// At once, where the files are those that were opened.
+    /// Immediately, if the files are still those that were opened.
     AtOnce(Arc<Identity>),
-    /// After a sync, by a thread of its own.
+    /// After a sync, on its own thread.
     AfterSync {
-        /// Commits in their order.
+        /// Commits in order.
         waiting: Sender<Ack>,
         /// The syncer.
         thread: JoinHandle<()>,
@@ -141,7 +141,7 @@ pub(super) enum Acknowledger {
 }
 
 impl Acknowledger {
-    /// Starts the syncer on the log at `wal_path`, which must exist.
+    /// Starts the syncer for the log at `wal_path`, which must exist.
     pub(super) fn after_sync(
         wal_path: &Path,
         health: Arc<Health>,
@@ -160,7 +160,7 @@ impl Acknowledger {
         Ok(Acknowledger::AfterSync { waiting, thread })
     }
 
-    /// Hands over a commit that has returned.
+    /// Accepts a commit that has returned.
     pub(super) fn committed(&self, ack: Ack) {
         match self {
             Acknowledger::AtOnce(identity) => ack.send(identity.check()),
@@ -172,7 +172,7 @@ impl Acknowledger {
         }
     }
 
-    /// Waits until every commit that was handed over is answered.
+    /// Waits until every accepted commit is acknowledged.
     pub(super) fn finish(self) {
         if let Acknowledger::AfterSync { waiting, thread } = self {
             drop(waiting);

@@ -1,5 +1,5 @@
-//! Interactive transactions: the handle that callers hold, and the loop by which the writer serves one until it ends.
-//! Committing is theirs to ask; nothing is retried here.
+//! Interactive transactions: the handle of the caller, and the loop in which the writer serves a transaction until it
+//! ends. The caller decides whether to commit; nothing is retried here.
 
 use std::time::{Duration, Instant};
 
@@ -10,23 +10,23 @@ use tokio::sync::oneshot;
 use super::{
     batch::{self, Outcome, Undo},
     clock::Clock,
-    link::Link,
+    connection::SqliteConnection,
     writer::{Reply, gone},
 };
-use crate::db::{DbError, Scope, Transaction};
+use crate::db::{DbError, SqlOwner, Transaction};
 
-/// A caller asks one thing after the other; more than this are waiting only if it drops its futures.
+/// A caller makes one call at a time; more than this only wait if it drops its futures.
 const CALLS_QUEUED_MAX: usize = 16;
 
-/// What a transaction is asked.
+/// A call of a transaction.
 pub(super) enum TransactionCall {
     Query { sql: String, params: Vec<u8>, reply: Reply<Vec<u8>> },
-    Apply { scope: Option<Scope>, batch: Vec<u8>, reply: Reply<Vec<u8>> },
+    Apply { scope: Option<SqlOwner>, batch: Vec<u8>, reply: Reply<Vec<u8>> },
     Commit(Reply<()>),
     Rollback(Reply<()>),
 }
 
-/// The caller's end of a transaction.
+/// The caller's side of a transaction.
 pub(super) struct SqliteTransaction {
     calls: Sender<TransactionCall>,
     ends_at: Instant,
@@ -65,7 +65,7 @@ impl Transaction for SqliteTransaction {
         self.call(|reply| TransactionCall::Apply { scope: None, batch, reply })
     }
 
-    fn apply_as(&mut self, scope: &Scope, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>> {
+    fn apply_as(&mut self, scope: &SqlOwner, batch: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, DbError>> {
         let scope = Some(scope.clone());
         self.call(|reply| TransactionCall::Apply { scope, batch, reply })
     }
@@ -81,17 +81,17 @@ impl Transaction for SqliteTransaction {
 
 /// How a transaction ended.
 pub(super) enum End {
-    /// It is committed; the reply is due once that is durable.
+    /// It is to be committed; the reply is sent once that is durable.
     Committed(Reply<()>),
-    /// Whatever it did is to be rolled back.
+    /// It is to be rolled back.
     Abandoned(Option<Reply<()>>),
 }
 
-/// Serves a transaction that has begun on `link` until it ends. What is still open then is the caller's to roll back.
+/// Serves a transaction that has begun on `link` until it ends. The caller rolls back what is still open then.
 pub(super) fn serve(
-    link: &mut Link,
+    link: &mut SqliteConnection,
     clock: &mut Clock,
-    scope: &Scope,
+    scope: &SqlOwner,
     time_max: Duration,
     reply: Reply<Sender<TransactionCall>>,
 ) -> End {
@@ -129,8 +129,8 @@ pub(super) fn serve(
 }
 
 fn apply(
-    link: &mut Link,
-    scope: &Scope,
+    link: &mut SqliteConnection,
+    scope: &SqlOwner,
     batch: &[u8],
     now: &str,
     time_left: Duration,
@@ -143,7 +143,7 @@ fn apply(
     let parts = batch::Parts { scope, packed: batch, attached: &[] };
     match batch::apply(link, &parts, now, time_left, Undo::Savepoint) {
         Outcome::Answered(result) => result.map_err(|error| whole(error, time_max)),
-        Outcome::Spoiled(error) => {
+        Outcome::TransactionAborted(error) => {
             let error = whole(error, time_max);
             *spoiled = Some(error.clone());
             Err(error)
@@ -151,7 +151,7 @@ fn apply(
     }
 }
 
-fn commit(link: &Link, reply: Reply<()>, spoiled: Option<DbError>) -> End {
+fn commit(link: &SqliteConnection, reply: Reply<()>, spoiled: Option<DbError>) -> End {
     let result = match spoiled {
         Some(error) => Err(error),
         None => link.engine("COMMIT").map_err(|error| link.guard.explain(error)),
@@ -165,7 +165,7 @@ fn commit(link: &Link, reply: Reply<()>, spoiled: Option<DbError>) -> End {
     }
 }
 
-/// A statement is given what is left of its transaction's time; the caller knows the whole.
+/// A statement gets the remaining time of its transaction; the caller knows only the total.
 fn whole(error: DbError, time_max: Duration) -> DbError {
     match error {
         DbError::Timeout(_) => DbError::Timeout(time_max),

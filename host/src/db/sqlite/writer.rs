@@ -1,5 +1,5 @@
-//! The writer thread: takes what has queued up and commits it as one transaction, then answers. It alone changes the
-//! file; it reads for nobody outside of an interactive transaction.
+//! The writer thread: takes the queued jobs, commits them as one transaction, and then responds. Only this thread
+//! changes the file. It reads only within interactive transactions.
 
 use std::{
     sync::{
@@ -18,35 +18,35 @@ use super::{
     batch::{self, Outcome, Undo},
     checkpoint::Checkpoints,
     clock::Clock,
-    link::Link,
+    connection::SqliteConnection,
     sync::{Ack, Acknowledger, Health},
     transaction::{self, End, TransactionCall},
 };
 use crate::{
-    db::{Attached, DbError, Scope},
-    observe::stats::DATABASE,
+    db::{DbError, ScopedBatch, SqlOwner},
+    metrics::stats::DATABASE,
 };
 
-/// How often an idle writer looks whether another process changed the file.
+/// How often an idle writer checks whether another process changed the file.
 const IDLE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How many jobs a group may take in any case, however few wait.
+/// The minimum size limit of a group, even if few jobs wait.
 const GROUP_JOBS_MIN: usize = 16;
 
-/// A job of more statements than this never has a savepoint: another commit costs less.
+/// A job with more statements than this never gets a savepoint: a separate commit costs less.
 const STATEMENTS_SAVED_MAX: u64 = 64;
 
-/// For how many groups each job has a savepoint, once one failed part way: so that whoever sends one after the other that
-/// fails does not make the writer do all work twice.
+/// The number of groups in which each job gets a savepoint after one failed part way. It keeps a caller with many
+/// failing jobs from making the writer do all work twice.
 const CAREFUL_GROUPS: u32 = 8;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, DbError>>;
 
 /// A batch that waits to be applied.
 pub(super) struct Job {
-    pub(super) scope: Scope,
+    pub(super) scope: SqlOwner,
     pub(super) batch: Vec<u8>,
-    pub(super) attached: Vec<Attached>,
+    pub(super) attached: Vec<ScopedBatch>,
     pub(super) reply: Reply<Vec<u8>>,
 }
 
@@ -60,38 +60,38 @@ impl Job {
     }
 }
 
-/// What the writer is asked.
+/// A message to the writer.
 pub(super) enum Message {
     /// Apply a batch in some group.
     Apply(Job),
     /// Serve one transaction's calls until it ends.
-    Begin { scope: Scope, time_max: Duration, reply: Reply<Sender<TransactionCall>> },
-    /// Write something that is never read, as every write is written.
+    Begin { scope: SqlOwner, time_max: Duration, reply: Reply<Sender<TransactionCall>> },
+    /// Make a write that is never read, in the same way as every write.
     Probe(Reply<()>),
-    /// Finish, and close once the readers have closed.
+    /// Finish, and close the database once the readers have closed.
     Stop { done: oneshot::Sender<()>, readers: Vec<oneshot::Receiver<()>> },
 }
 
-/// The way to the writer: a queue with a limit.
+/// The sender to the writer: a queue with a limit.
 pub(super) struct WriterHandle {
     messages: Sender<Message>,
     queued: Arc<AtomicUsize>,
     queue_jobs_max: usize,
-    /// Counts up whenever another process has changed the data.
-    pub(super) foreign_changes: Arc<AtomicU64>,
+    /// Incremented whenever another process has changed the data.
+    pub(super) external_change_count: Arc<AtomicU64>,
 }
 
 impl WriterHandle {
-    /// Starts the thread on a connection of its own.
-    pub(super) fn start(options: &SqliteOptions, seat: Seat) -> std::io::Result<WriterHandle> {
+    /// Starts the thread with its own connection.
+    pub(super) fn start(options: &SqliteOptions, seat: WriterState) -> std::io::Result<WriterHandle> {
         let (messages, inbox) = crossbeam_channel::unbounded();
         let queued = Arc::new(AtomicUsize::new(0));
-        let foreign_changes = Arc::new(AtomicU64::new(0));
+        let external_change_count = Arc::new(AtomicU64::new(0));
         let writer = Writer {
             seat,
             inbox,
             queued: Arc::clone(&queued),
-            foreign_changes: Arc::clone(&foreign_changes),
+            external_change_count: Arc::clone(&external_change_count),
             data_version: None,
             put_back: None,
             careful_groups: 0,
@@ -100,10 +100,10 @@ impl WriterHandle {
             group_time_max: options.group_time_max,
         };
         std::thread::Builder::new().name("db-writer".to_owned()).spawn(move || writer.run())?;
-        Ok(WriterHandle { messages, queued, queue_jobs_max: options.queue_jobs_max, foreign_changes })
+        Ok(WriterHandle { messages, queued, queue_jobs_max: options.queue_jobs_max, external_change_count })
     }
 
-    /// Queues a message; answers busy when the queue is full, and closed when the writer is gone.
+    /// Queues a message; returns busy if the queue is full, and closed if the writer has ended.
     pub(super) fn send(&self, message: Message) -> Result<(), DbError> {
         if self.queued.fetch_add(1, Ordering::Relaxed) >= self.queue_jobs_max {
             self.queued.fetch_sub(1, Ordering::Relaxed);
@@ -114,24 +114,24 @@ impl WriterHandle {
         self.messages.send(message).map_err(|_| gone())
     }
 
-    /// Queues the end behind everything that waits, however much that is, and behind the end of `readers`: of two
-    /// connections that close at once, neither is the last, which takes the write-ahead log away.
+    /// Queues the stop message after everything that waits, whatever the limit, and after the end of `readers`: if two
+    /// connections close at the same time, neither is the last, which deletes the write-ahead log.
     pub(super) fn send_stop(&self, done: oneshot::Sender<()>, readers: Vec<oneshot::Receiver<()>>) {
         self.queued.fetch_add(1, Ordering::Relaxed);
         DATABASE.write_queue.step(1);
-        // A writer that is gone already drops the message, and with it `done`, which tells the same.
+        // If the writer has ended, the message is dropped and with it `done`, which has the same effect.
         let _ = self.messages.send(Message::Stop { done, readers });
     }
 }
 
-/// The error of a call whose thread has ended.
+/// Returns the error of a call whose thread has ended.
 pub(super) fn gone() -> DbError {
     DbError::Closed("it was shut down, or its writer failed and the log says why".to_owned())
 }
 
-/// What the writer works with.
-pub(super) struct Seat {
-    pub(super) link: Link,
+/// The state of the writer.
+pub(super) struct WriterState {
+    pub(super) link: SqliteConnection,
     pub(super) clock: Clock,
     pub(super) acknowledger: Acknowledger,
     pub(super) checkpoints: Checkpoints,
@@ -139,21 +139,21 @@ pub(super) struct Seat {
 }
 
 struct Writer {
-    seat: Seat,
+    seat: WriterState,
     inbox: Receiver<Message>,
     queued: Arc<AtomicUsize>,
-    foreign_changes: Arc<AtomicU64>,
+    external_change_count: Arc<AtomicU64>,
     data_version: Option<i64>,
-    /// A message that ended a group and is served behind it.
+    /// A message that ended a group and is served after it.
     put_back: Option<Message>,
-    /// For how many further groups each job has a savepoint.
+    /// For how many more groups each job gets a savepoint.
     careful_groups: u32,
     query_timeout: Duration,
     group_jobs_max: usize,
     group_time_max: Duration,
 }
 
-/// A job that was applied or refused, before its transaction is committed.
+/// A job that was applied or refused; its transaction is not committed yet.
 pub(super) struct Applied {
     pub(super) job: Job,
     pub(super) result: Result<Vec<u8>, DbError>,
@@ -171,11 +171,11 @@ impl Writer {
                 Ok(Message::Probe(reply)) => self.serve_probe(reply),
                 Ok(Message::Stop { done, readers }) => {
                     for reader in readers {
-                        // One that is gone has closed as well.
+                        // A reader that has ended has closed as well.
                         let _ = reader.blocking_recv();
                     }
                     self.close();
-                    // Whoever asked may have gone away; the file is closed all the same.
+                    // The caller may no longer wait; the file is closed all the same.
                     let _ = done.send(());
                     return;
                 }
@@ -199,7 +199,7 @@ impl Writer {
         DATABASE.write_queue.step(-1);
     }
 
-    /// The next job of the group, where one waits. Anything else ends the group.
+    /// Returns the next job of the group, if one waits. Any other message ends the group.
     fn next_of_group(&mut self) -> Option<Job> {
         let message = self.inbox.try_recv().ok()?;
         self.taken();
@@ -217,7 +217,7 @@ impl Writer {
             return Ack::Group(vec![Applied { job: first, result: Err(error) }]).send(Ok(()));
         }
         let started = Instant::now();
-        let jobs_max = if self.must_be_alone(&first) { 1 } else { self.jobs_of_a_group() };
+        let jobs_max = if self.must_be_alone(&first) { 1 } else { self.group_size_limit() };
         self.careful_groups = self.careful_groups.saturating_sub(1);
         let mut group = Vec::new();
         let mut next = Some(first);
@@ -231,24 +231,24 @@ impl Writer {
         self.commit_group(group);
     }
 
-    /// All that wait, where a sync follows and takes the longer the more often it comes. Where a commit is answered at
-    /// once, half of them: while the other half is applied, the first callers have their answers and send what is next,
-    /// so that neither they nor the writer ever wait for the whole of the other.
-    fn jobs_of_a_group(&self) -> usize {
+    /// Returns all waiting jobs if a sync follows, because syncs cost more the more often they run. If a commit is
+    /// acknowledged immediately, returns half of them: while the second half is applied, the first callers get their
+    /// results and send the next jobs, so that neither they nor the writer wait for the whole of the other.
+    fn group_size_limit(&self) -> usize {
         match self.seat.acknowledger {
             Acknowledger::AfterSync { .. } => self.group_jobs_max,
             Acknowledger::AtOnce(_) => (self.inbox.len() / 2).max(GROUP_JOBS_MIN).min(self.group_jobs_max),
         }
     }
 
-    /// Applies a job and puts it to the group. Fails only where no transaction can be had.
+    /// Applies a job and adds it to the group. Fails only if no transaction can be started.
     fn apply_into(&mut self, group: &mut Vec<Applied>, job: Job) -> Result<(), DbError> {
         let is_saved = self.careful_groups > 0 && !job.is_long();
         let undo = if is_saved { Undo::Savepoint } else { Undo::Transaction };
         let now = self.seat.clock.tick();
         match batch::apply(&mut self.seat.link, &job.parts(), now, self.query_timeout, undo) {
             Outcome::Answered(result) => group.push(Applied { job, result }),
-            Outcome::Spoiled(error) => {
+            Outcome::TransactionAborted(error) => {
                 let fatal = matches!(error, DbError::Closed(_));
                 group.push(Applied { job, result: Err(error.clone()) });
                 if fatal {
@@ -266,13 +266,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether a job is its own group, so that its transaction can be undone without taking others with it.
+    /// Whether a job is its own group, so that its transaction can be undone without affecting others.
     fn must_be_alone(&self, job: &Job) -> bool {
         self.careful_groups > 0 && job.is_long()
     }
 
-    /// Applies again what a spoiled transaction had held, each job with a savepoint. A job that fails by now is refused, and
-    /// where that spoiled the transaction once more the rest is tried again.
+    /// Applies the jobs of a spoiled transaction again, each with a savepoint. A job that fails now is refused; if that
+    /// spoils the transaction again, the rest is retried.
     fn replay(&mut self, group: &mut [Applied]) -> Result<(), DbError> {
         'again: loop {
             self.roll_back();
@@ -288,7 +288,7 @@ impl Writer {
                     Undo::Savepoint,
                 ) {
                     Outcome::Answered(result) => applied.result = result,
-                    Outcome::Spoiled(error) => {
+                    Outcome::TransactionAborted(error) => {
                         applied.result = Err(error);
                         continue 'again;
                     }
@@ -300,7 +300,7 @@ impl Writer {
 
     fn commit_group(&mut self, group: Vec<Applied>) {
         let begun = Instant::now();
-        let Seat { link, clock, .. } = &mut self.seat;
+        let WriterState { link, clock, .. } = &mut self.seat;
         match clock.keep_if_due(link).and_then(|()| link.engine("COMMIT")) {
             Ok(()) => {
                 DATABASE.commit.observe_time(begun.elapsed());
@@ -311,8 +311,8 @@ impl Writer {
                 let error = self.seat.link.guard.explain(error);
                 self.roll_back();
                 if matches!(error, DbError::ForeignKey) && group.len() > 1 {
-                    // A foreign key that is checked at the commit broke it: each job commits alone, so that only
-                    // the one at fault is refused.
+                    // A deferred foreign key check at the commit failed: each job is committed alone, so that only the
+                    // failing one is refused.
                     return group.into_iter().for_each(|applied| self.serve_alone(applied));
                 }
                 self.fail_group(group, &error);
@@ -357,7 +357,7 @@ impl Writer {
 
     fn serve_transaction(
         &mut self,
-        scope: &Scope,
+        scope: &SqlOwner,
         time_max: Duration,
         reply: Reply<Sender<TransactionCall>>,
     ) {
@@ -375,7 +375,7 @@ impl Writer {
 
     fn serve_probe(&mut self, reply: Reply<()>) {
         let written = self.begin().and_then(|()| {
-            let Seat { link, clock, .. } = &mut self.seat;
+            let WriterState { link, clock, .. } = &mut self.seat;
             clock.keep(link).and_then(|()| link.engine("COMMIT")).map_err(|error| link.guard.explain(error))
         });
         match written {
@@ -392,7 +392,7 @@ impl Writer {
             Ok(version) if self.data_version == Some(version) => {}
             Ok(version) => {
                 if self.data_version.replace(version).is_some() {
-                    self.foreign_changes.fetch_add(1, Ordering::Relaxed);
+                    self.external_change_count.fetch_add(1, Ordering::Relaxed);
                 }
             }
             Err(error) => tracing::warn!(%error, "cannot see whether another process changed the database"),
@@ -400,7 +400,7 @@ impl Writer {
     }
 
     fn close(self) {
-        let Seat { link, mut clock, acknowledger, checkpoints, health } = self.seat;
+        let WriterState { link, mut clock, acknowledger, checkpoints, health } = self.seat;
         if health.check().is_ok()
             && let Err(error) = clock.keep_at_end(&link)
         {
@@ -412,8 +412,8 @@ impl Writer {
     }
 }
 
-/// Folds the log into the database file and closes it, unless the disk failed: then nothing may rest on that log.
-fn close_file(link: Link, health: &Health) {
+/// Copies the log into the database file and closes it, unless the disk failed: then nothing may rely on that log.
+fn close_file(link: SqliteConnection, health: &Health) {
     link.guard.enter_engine();
     let connection = link.connection;
     connection.flush_prepared_statement_cache();

@@ -1,5 +1,5 @@
-//! What an operation of the document has in common with all others: the parameters of its path, who may call it, and
-//! the answers that every route may give. What the route itself says stands.
+//! Adds what all operations of the document have in common: path parameters, access, and the responses that every route
+//! may return. It never overrides what the route itself defines.
 
 use http::Method;
 use serde_json::{Value as Json, json};
@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::DescribedRoute;
 use crate::http::RouteAuth;
 
-/// What any route may answer: status and meaning.
+/// The responses of any route: status and meaning.
 const ANY: &[(&str, &str)] = &[
     ("400", "The request cannot be read, or goes against a rule."),
     ("404", "There is nothing under this path, or nothing that the caller may know of."),
@@ -20,7 +20,7 @@ const ANY: &[(&str, &str)] = &[
     ("504", "The request took longer than it may."),
 ];
 
-/// What the protocol's own layer may answer before a route is looked for, without a body.
+/// The responses of the protocol layer before routing, without a body.
 const BODILESS: &[(&str, &str)] = &[
     (
         "414",
@@ -29,19 +29,19 @@ const BODILESS: &[(&str, &str)] = &[
     ("431", "The head of the request is too large. There is no body."),
 ];
 
-/// What a route that reads a token may answer beside.
+/// The additional responses of a route that reads a token.
 const SIGNED: &[(&str, &str)] = &[
     ("401", "No token was sent where one is needed, or it does not hold."),
     ("403", "The caller may not do this."),
 ];
 
-/// What a route that takes a body may answer beside.
+/// The additional responses of a route with a body.
 const WITH_BODY: &[(&str, &str)] = &[
     ("413", "The body is larger than it may be."),
     ("415", "The body is of a kind that the route does not take."),
 ];
 
-/// The operation with all that it left out.
+/// Returns the operation with everything that it left out.
 pub(super) fn complete(route: &DescribedRoute) -> Json {
     let mut operation = match &route.operation {
         Json::Object(_) => route.operation.clone(),
@@ -59,7 +59,7 @@ pub(super) fn complete(route: &DescribedRoute) -> Json {
     operation
 }
 
-/// The form of every error.
+/// Returns the schema of every error.
 pub(super) fn error_schema() -> Json {
     let fault = json!({
         "type": "object",
@@ -85,7 +85,7 @@ pub(super) fn error_schema() -> Json {
     })
 }
 
-/// `GET /api/notes/{id}` is `getNotesById`.
+/// Returns the default operation id: `GET /api/notes/{id}` is `getNotesById`.
 fn operation_id(method: &Method, path: &str) -> String {
     let mut id = method.as_str().to_ascii_lowercase();
     for segment in segments(path).skip_while(|segment| *segment == "api") {
@@ -100,7 +100,7 @@ fn operation_id(method: &Method, path: &str) -> String {
     id
 }
 
-/// The group that a route without one is shown in: its first word below `/api`.
+/// Returns the default group of a route: its first word below `/api`.
 fn tag(path: &str) -> &str {
     segments(path).find(|segment| !["api", "admin"].contains(segment)).unwrap_or("system")
 }
@@ -109,7 +109,7 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter(|segment| !segment.is_empty())
 }
 
-/// The name of a segment that is a parameter.
+/// Returns the name of a segment that is a parameter.
 fn parameter(segment: &str) -> Option<&str> {
     Some(segment.strip_prefix('{')?.strip_suffix('}')?.trim_start_matches('*'))
 }
@@ -136,7 +136,7 @@ fn add_access(operation: &mut Json, route: &DescribedRoute) {
     } else {
         json!([])
     };
-    // A route that reads a token by itself says so.
+    // A route that reads a token itself defines its own.
     if operation["security"].is_null() {
         operation["security"] = security;
     }
@@ -163,7 +163,7 @@ fn add_answers(operation: &mut Json, route: &DescribedRoute) {
     operation["responses"] = Json::Object(responses);
 }
 
-/// What any route may answer, once for all: `Any404` and its kin.
+/// Returns the shared responses of all routes, such as `Any404`.
 pub(super) fn responses() -> Json {
     let error = json!({"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}});
     let told = ANY.iter().chain(SIGNED).chain(WITH_BODY);

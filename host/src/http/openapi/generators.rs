@@ -1,15 +1,16 @@
-//! Makes the document mean to generators of clients what it means: they send a default that the client did not set, which
-//! in a change overwrites what is stored, and take an object without named fields for one that is always empty. It never
-//! changes which values a schema allows.
+//! Adapts schemas for client generators. Generators send defaults that the client did not set, which overwrites stored
+//! values in a change. They also treat an object without named fields as always empty. It never changes which values a
+//! schema allows.
 
 use serde_json::{Map, Value as Json};
 
-/// The keywords whose value is a schema, a list of schemas, or an object of schemas by name.
+/// The keywords whose value is one schema (`OF_ONE`), a list of schemas (`OF_LIST`), or an object of schemas by name
+/// (`BY_NAME`).
 const OF_ONE: [&str; 7] = ["items", "additionalProperties", "not", "if", "then", "else", "contains"];
 const OF_LIST: [&str; 4] = ["anyOf", "oneOf", "allOf", "prefixItems"];
 const BY_NAME: [&str; 4] = ["properties", "patternProperties", "$defs", "dependentSchemas"];
 
-/// Every schema of an operation: those of its parameters, of its body and of its answers.
+/// Adapts every schema of an operation: those of its parameters, its body and its responses.
 pub(super) fn adapt_operation(operation: &mut Json) {
     let parameters = operation.get_mut("parameters").and_then(Json::as_array_mut);
     for parameter in parameters.into_iter().flatten() {
@@ -26,7 +27,7 @@ pub(super) fn adapt_operation(operation: &mut Json) {
     }
 }
 
-/// Every schema of these, by name.
+/// Adapts all of these schemas.
 pub(super) fn adapt_all(schemas: &mut Map<String, Json>) {
     schemas.iter_mut().for_each(|(_, schema)| adapt_and_tell(schema));
 }
@@ -44,7 +45,7 @@ fn adapt_and_tell(schema: &mut Json) {
     }
 }
 
-/// Answers the default that the schema had.
+/// Adapts a schema. Returns the default that it had.
 fn adapt(schema: &mut Json) -> Option<Json> {
     let object = schema.as_object_mut()?;
     for keyword in OF_ONE {
@@ -63,7 +64,7 @@ fn adapt(schema: &mut Json) -> Option<Json> {
     object.remove("default")
 }
 
-/// Whether it is an object of which nothing is said.
+/// Returns whether the schema is an object without any further constraints.
 fn is_open_object(schema: &Map<String, Json>) -> bool {
     let is_object = schema.get("type").is_some_and(|kind| {
         kind == "object" || kind.as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "object"))

@@ -1,5 +1,5 @@
-//! `GET /openapi.json`: the OpenAPI 3.1 document of everything that is mounted now, the host's routes and the plugins'.
-//! Routes bring their own operations; what they all have in common is added here. It never decides who may call.
+//! `GET /openapi.json`: the OpenAPI 3.1 document of all mounted routes, the host's and the plugins'. Routes provide
+//! their own operations; their common parts are added here. It never decides who may call.
 
 mod complete;
 mod generators;
@@ -20,32 +20,32 @@ use sha2::{Digest, Sha256};
 
 use self::parts::Parts;
 use super::{
-    Access, OwnRoutes, PluginDispatch,
+    Access, HostRoutes, PluginDispatch,
     operation::{operation, schema},
 };
 
-/// A route as the document tells of it.
+/// A route as described in the document.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DescribedRoute {
     /// The method.
     pub method: Method,
-    /// The path, with `{name}` or `{*name}` for a parameter.
+    /// The path, with `{name}` or `{*name}` for parameters.
     pub path: String,
     /// Who may call it.
     pub access: Access,
-    /// The operation object that the route brings.
+    /// The operation object of the route.
     pub operation: Json,
 }
 
 struct Document {
     own: Vec<DescribedRoute>,
     plugins: Arc<dyn PluginDispatch>,
-    /// How many things of its data an extension describes one by one.
+    /// The maximum number of items of its data that an extension describes individually.
     described_max: usize,
     latest: Mutex<Arc<Latest>>,
 }
 
-/// The document as it was put together last. It holds while generation and parts stay.
+/// The last assembled document. It is valid until the generation or a part changes.
 #[derive(Default)]
 struct Latest {
     generation: u64,
@@ -54,8 +54,8 @@ struct Latest {
     tag: Option<HeaderValue>,
 }
 
-/// Adds the document's route. It is called when every other route of the host is there.
-pub(super) fn routes(own: &mut OwnRoutes, plugins: &Arc<dyn PluginDispatch>, described_max: usize) {
+/// Adds the document's route. Must be called after all other routes of the host were added.
+pub(super) fn routes(own: &mut HostRoutes, plugins: &Arc<dyn PluginDispatch>, described_max: usize) {
     let object = json!({"type": "object"});
     let about = operation("getOpenapi", "system", "This document")
         .header("if-none-match", schema::text(), "The `ETag` of the document that the client has.")
@@ -85,7 +85,7 @@ pub(super) fn routes(own: &mut OwnRoutes, plugins: &Arc<dyn PluginDispatch>, des
 async fn answer(State(document): State<Arc<Document>>, headers: HeaderMap) -> Response {
     let latest = document.current().await;
     let etag = latest.tag.clone().expect("a document that was put together has a tag");
-    // An answer that is compressed on its way has a weak tag.
+    // A response that is compressed on its way has a weak ETag.
     let is_known = |known: &str| {
         let known = known.trim();
         known == "*" || known.trim_start_matches("W/").as_bytes() == etag.as_bytes()
@@ -103,7 +103,7 @@ impl Document {
         let latest = Arc::clone(&self.latest.lock());
         let generation = self.plugins.generation();
         let nothing = Parts::new();
-        // What a part says was held against the routes of its generation.
+        // A part was checked against the routes of its generation.
         let known = if latest.generation == generation { &latest.parts } else { &nothing };
         let answers = self.plugins.collect(parts::TOPIC, parts::question(known, self.described_max)).await;
         let told = parts::read(answers, known, &*self.plugins);
@@ -129,7 +129,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The document of these routes. A route that is there already stays.
+/// Assembles the document of these routes. Of two routes with the same path and method, the first is kept.
 fn assemble(routes: impl Iterator<Item = DescribedRoute>, mut schemas: Map<String, Json>) -> Json {
     schemas.insert("Error".to_owned(), complete::error_schema());
     generators::adapt_all(&mut schemas);
@@ -169,7 +169,7 @@ fn assemble(routes: impl Iterator<Item = DescribedRoute>, mut schemas: Map<Strin
     })
 }
 
-/// Clients name their methods by operation ids, so two of the same are distinguished by a number.
+/// Makes operation ids unique with a number, because clients name their methods by them.
 fn make_unique(operation: &mut Json, ids: &mut BTreeSet<String>) {
     let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
     let mut unique = id.clone();

@@ -1,13 +1,13 @@
-//! Schemas that have a name stand once, under the document's components, so that clients get one type for each. It never
-//! changes what a schema says.
+//! Moves named schemas to the document's components, so that clients get one type for each. It never changes the
+//! contents of a schema.
 
 use serde_json::{Map, Value as Json, json};
 
-/// Members whose values are data and no schemas.
+/// The members whose values are data, not schemas.
 const DATA: [&str; 5] = ["const", "default", "enum", "example", "examples"];
 
-/// Moves each schema in `value` whose title is a name to `schemas`, and leaves a reference. One that differs from the schema
-/// which has the name already stays where it is.
+/// Moves each schema in `value` whose title is a name to `schemas`, and leaves a reference. A schema stays where it is
+/// if a different one already has its name.
 pub(super) fn name_schemas(value: &mut Json, schemas: &mut Map<String, Json>) {
     match value {
         Json::Array(items) => items.iter_mut().for_each(|item| name_schemas(item, schemas)),
@@ -27,7 +27,7 @@ pub(super) fn name_schemas(value: &mut Json, schemas: &mut Map<String, Json>) {
     }
 }
 
-/// The title of a schema, where it can be the name of a type.
+/// Returns the title of a schema if it can be the name of a type.
 fn name(schema: &Json) -> Option<String> {
     let name = schema.get("title")?.as_str()?;
     let is_schema = schema.get("type").is_some();

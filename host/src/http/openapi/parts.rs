@@ -1,5 +1,5 @@
-//! What extensions add to the document beyond their routes' own operations, such as each collection's paths and schemas.
-//! It never lets a part stand that would break the document: such a part is left out, with a line in the log.
+//! The parts that extensions add to the document beyond their routes' own operations, such as each collection's paths
+//! and schemas. A part that would break the document is left out and logged.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,18 +9,19 @@ use serde_json::{Map, Value as Json, json};
 use super::DescribedRoute;
 use crate::http::{Access, Found, PluginDispatch, RouteSpec, plugin_route::RouteMatch};
 
-/// The topic on which extensions are asked. The payload is `{"known": {"<extension>": "<version>"}, "limit": n}`. An
-/// extension answers `{"version", "paths", "components": {"schemas"}}`, or `{"version", "unchanged": true}` where `known`
-/// holds its version already. `limit` is how many things of its data it describes one by one.
+/// The topic on which extensions are asked for their parts. The payload is `{"known": {"<extension>": "<version>"},
+/// "limit": n}`. An extension returns `{"version", "paths", "components": {"schemas"}}`, or `{"version", "unchanged":
+/// true}` if `known` already contains its version. `limit` is the maximum number of items of its data that it describes
+/// individually.
 pub(super) const TOPIC: &str = "openapi.collect";
 
-/// The most paths that one extension may add.
+/// The maximum number of paths per extension.
 const PATHS_MAX: usize = 10_000;
 
-/// Where schemas of extensions are.
+/// The prefix of references to schemas.
 const SCHEMAS: &str = "#/components/schemas/";
 
-/// One extension's part, as it was last answered.
+/// The last part of one extension.
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) version: String,
@@ -28,17 +29,17 @@ pub(super) struct Part {
     schemas: Map<String, Json>,
 }
 
-/// The parts by their extension's name.
+/// The parts by extension name.
 pub(super) type Parts = BTreeMap<String, Arc<Part>>;
 
-/// What extensions are asked.
+/// Builds the payload for the topic.
 pub(super) fn question(known: &Parts, limit: usize) -> Json {
     let versions: Map<String, Json> =
         known.iter().map(|(plugin, part)| (plugin.clone(), part.version.clone().into())).collect();
     json!({"known": versions, "limit": limit})
 }
 
-/// What they answered: new parts, and those of `known` that stay as they are.
+/// Reads the extensions' results: new parts, and those of `known` that are unchanged.
 pub(super) fn read(answers: Vec<(String, Json)>, known: &Parts, plugins: &dyn PluginDispatch) -> Parts {
     let mut parts = Parts::new();
     for (plugin, answer) in answers {
@@ -77,7 +78,7 @@ fn part(answer: &Json, known: Option<&Arc<Part>>, plugins: &dyn PluginDispatch) 
     Ok(Arc::new(Part { version: version.to_owned(), routes, schemas }))
 }
 
-/// An operation must be one of a route that is mounted; who may call it is what the route says.
+/// Describes an operation. It must belong to a mounted route, which also defines the access.
 fn route(
     path: &str,
     method: &str,
@@ -93,8 +94,8 @@ fn route(
     Ok(DescribedRoute { method, path: path.to_owned(), access, operation: operation.clone() })
 }
 
-/// The route's access, with what the path says in place of the parameters of its scope. A parameter of the path stands for
-/// itself.
+/// Returns the route's access, with the values from the path in place of its scope's parameters. A parameter in the
+/// path stays a parameter.
 fn access(path: &str, found: &RouteMatch) -> Access {
     let RouteSpec { access, param_names, .. } = found.route.spec();
     let mut scope = access.scope.to_string();
@@ -120,14 +121,15 @@ fn check_references(value: &Json, is_known: &impl Fn(&str) -> bool) -> Result<()
     }
 }
 
-/// Whether these are the very same parts.
+/// Returns whether these are the identical parts.
 pub(super) fn are_same(some: &Parts, others: &Parts) -> bool {
     let mut pairs = some.iter().zip(others);
     some.len() == others.len()
         && pairs.all(|((name, part), (other_name, other))| name == other_name && Arc::ptr_eq(part, other))
 }
 
-/// The routes that the parts describe, and their schemas. Of two schemas of one name, the part that comes later is left out.
+/// Returns the routes that the parts describe, and their schemas. If two parts have a schema of the same name, the
+/// later part is left out.
 pub(super) fn together(parts: &Parts) -> (Vec<DescribedRoute>, Map<String, Json>) {
     let (mut routes, mut schemas) = (Vec::new(), Map::new());
     for (plugin, part) in parts {
@@ -186,7 +188,7 @@ mod tests {
         }
     }
 
-    /// `GET /api/things/{name}/parts/{id}`, for tokens with `things:read:{name}`.
+    /// Returns a dispatch with `GET /api/things/{name}/parts/{id}`, for tokens with `things:read:{name}`.
     fn mounted() -> Mounted {
         let spec = RouteSpec {
             access: Access::user("things:read:{name}"),

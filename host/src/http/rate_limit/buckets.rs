@@ -1,15 +1,15 @@
-//! Token buckets in a table of fixed size. It knows a bucket by a number alone, never whose it is.
+//! Token buckets in a table of fixed size. It identifies a bucket only by a number, and never knows its subject.
 //!
-//! A bucket is one moment: when it will be full again. A request moves that moment on by the time that one token takes
-//! to come back, and is refused when it would lie further ahead than a whole bucket takes to fill. So a full bucket
-//! need not be kept at all, and where room is short the one goes that will be full first: whoever is refused now is the
-//! last to be forgotten, however many others come.
+//! A bucket is stored as one moment: when it will be full again. A request moves that moment forward by the time that
+//! one token takes to come back. It is refused if the moment would be further ahead than a whole bucket takes to fill.
+//! A full bucket therefore need not be stored. If a set is full, the bucket that will be full first is dropped:
+//! subjects that are refused now are forgotten last, however many others come.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Buckets that share a lock, and the room that one of them may have to give up for another.
+/// The number of buckets that share a lock and compete for the same room.
 const BUCKETS_PER_SET: usize = 8;
 
 /// The time in which an empty bucket fills.
@@ -18,42 +18,42 @@ pub(super) const MINUTE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy, Default)]
 struct Bucket {
     key: u64,
-    /// In nanoseconds since the table was made; what lies behind is a full bucket.
+    /// When it is full, in nanoseconds since the table was created; a time in the past is a full bucket.
     full_at: u64,
 }
 
-/// The table.
+/// The table of buckets.
 #[derive(Debug)]
 pub(super) struct Buckets {
     sets: Vec<Mutex<[Bucket; BUCKETS_PER_SET]>>,
     made_at: Instant,
 }
 
-/// What came of a request for a token.
+/// The result of a request for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Taken {
-    /// Tokens that are left.
+    /// The tokens that are left.
     pub(super) remaining: u32,
-    /// After how long the bucket is full.
+    /// The time until the bucket is full.
     pub(super) full_after: Duration,
-    /// After how long there is a token, where there was none.
+    /// The time until there is a token, if there was none.
     pub(super) refused_for: Option<Duration>,
 }
 
 impl Buckets {
-    /// A table for `buckets_max` buckets, rounded up to a power of two.
+    /// Creates a table for `buckets_max` buckets, rounded up to a power of two.
     pub(super) fn new(buckets_max: usize, now: Instant) -> Buckets {
         let sets = buckets_max.div_ceil(BUCKETS_PER_SET).next_power_of_two();
         Buckets { sets: (0..sets).map(|_| Mutex::default()).collect(), made_at: now }
     }
 
-    /// Takes a token from the bucket `key`, which gains `per_minute` a minute and holds as many at most. `key` must be
-    /// spread evenly over all numbers.
+    /// Takes a token from the bucket `key`, which gains `per_minute` tokens per minute up to the same capacity. `key`
+    /// must be uniformly distributed.
     pub(super) fn take(&self, key: u64, per_minute: u32, now: Instant) -> Taken {
         let minute = nanoseconds(MINUTE);
         let token = minute / u64::from(per_minute.max(1));
         let now = nanoseconds(now.saturating_duration_since(self.made_at));
-        // The length is a power of two; the key's other bits tell the buckets of a set apart.
+        // The length is a power of two; the key's other bits distinguish the buckets of a set.
         let set = usize::try_from(key).unwrap_or(usize::MAX) & (self.sets.len() - 1);
         let mut set = self.sets[set].lock();
         let bucket = match set.iter().position(|bucket| bucket.key == key) {

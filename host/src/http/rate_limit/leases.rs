@@ -1,8 +1,8 @@
-//! What this node holds of the buckets that all nodes share: tokens that it has taken ahead, for a short time. It never
-//! takes any itself, and never gives one back: what is left when a lease ends counts as used.
+//! This node's leases on the buckets that all nodes share: tokens taken in advance, for a short time. It never takes
+//! tokens itself, and never returns one: what is left when a lease ends counts as used.
 //!
-//! Where one who asks rarely meets several nodes, each must not take much ahead, or the bucket runs dry of what nobody uses:
-//! so the first lease is a small one, and the next follow what was used.
+//! A subject with few requests rarely reaches several nodes. Each node must then not take many tokens in advance, or
+//! unused ones drain the bucket. The first lease is therefore small, and later ones follow the usage.
 
 use std::{
     collections::HashMap,
@@ -14,44 +14,44 @@ use parking_lot::Mutex;
 
 use super::buckets::{MINUTE, Taken};
 
-/// How long a lease lasts.
+/// The duration of a lease.
 pub(super) const LEASE: Duration = Duration::from_secs(3);
 
-/// Into how many leases a bucket is cut at most: as many as follow each other in a minute.
+/// The maximum number of leases per bucket: as many as follow each other in a minute.
 const LEASES_PER_BUCKET: u32 = 20;
 
-/// Leases whose owners need not wait for each other.
+/// The number of parts of the table with separate locks.
 const SHARDS: usize = 64;
 
-/// Finds a bucket on every node: a hash of the rule and of who is counted.
+/// The key of a bucket on every node: a hash of the rule and the subject.
 pub(super) type Key = [u8; 16];
 
-/// What was taken ahead from one bucket, and what is known of it.
+/// The tokens taken in advance from one bucket, and the known state of that bucket.
 #[derive(Debug)]
 pub(super) struct Lease {
     tokens: u32,
     granted: u32,
     ends_at: Instant,
     full_at: Instant,
-    /// Before this there is no token, whoever asks.
+    /// Until then the bucket has no token, on any node.
     empty_until: Instant,
 }
 
-/// What came of a request for a token.
+/// The result of a request for a token.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum LeaseRequest {
     /// The lease decides.
     Answered(Taken),
-    /// The shared bucket must be asked for so many tokens.
+    /// This many tokens are needed from the shared bucket.
     Wanted(u32),
 }
 
-/// What the shared bucket gave.
+/// What the shared bucket granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Granted {
-    /// Tokens, as many as were asked for or as there are.
+    /// The number of tokens: as many as requested or available.
     pub(super) tokens: u32,
-    /// After how long the bucket is full.
+    /// The time until the bucket is full.
     pub(super) full_after: Duration,
 }
 
@@ -60,22 +60,22 @@ impl Lease {
         Lease { tokens: 0, granted: 0, ends_at: now, full_at: now, empty_until: now }
     }
 
-    /// Takes a token of the lease.
-    pub(super) fn take(&mut self, per_minute: u32, nodes: usize, now: Instant) -> Asked {
+    /// Takes a token from the lease.
+    pub(super) fn take(&mut self, per_minute: u32, nodes: usize, now: Instant) -> LeaseRequest {
         if now < self.empty_until {
-            return Asked::Answered(self.taken(per_minute, now, Some(self.empty_until - now)));
+            return LeaseRequest::Answered(self.taken(per_minute, now, Some(self.empty_until - now)));
         }
         if self.tokens > 0 && now < self.ends_at {
             self.tokens -= 1;
-            return Asked::Answered(self.taken(per_minute, now, None));
+            return LeaseRequest::Answered(self.taken(per_minute, now, None));
         }
-        Asked::Wanted(self.wanted(per_minute, nodes, now))
+        LeaseRequest::Wanted(self.wanted(per_minute, nodes, now))
     }
 
-    /// How many tokens to take ahead: what the last lease used, twice that where it did not last.
+    /// Returns the number of tokens to take in advance: what the last lease used, or twice that if it ran out early.
     fn wanted(&self, per_minute: u32, nodes: usize, now: Instant) -> u32 {
         let most = (per_minute / LEASES_PER_BUCKET).max(1);
-        // If each node let as many expire all the time, half of what comes back would be left.
+        // If each node let this many expire every time, half of the refill would still be left.
         let nodes = u32::try_from(nodes).unwrap_or(u32::MAX).max(1);
         let least = (most / 2 / nodes).max(1);
         let used = self.granted - self.tokens;
@@ -83,7 +83,7 @@ impl Lease {
         wanted.clamp(least, most)
     }
 
-    /// Keeps what the shared bucket gave, and takes one token of it.
+    /// Stores what the shared bucket granted, and takes one of those tokens.
     pub(super) fn keep(&mut self, granted: Granted, per_minute: u32, now: Instant) -> Taken {
         self.granted = granted.tokens;
         self.tokens = granted.tokens.saturating_sub(1);
@@ -105,21 +105,21 @@ impl Lease {
         Taken { remaining: remaining.min(per_minute), full_after, refused_for }
     }
 
-    /// Whether it says nothing any more.
+    /// Returns whether it has expired.
     fn is_over(&self, now: Instant) -> bool {
         now >= self.ends_at && now >= self.empty_until
     }
 }
 
-/// The time that one token takes to come back.
+/// Returns the time that one token takes to come back.
 pub(super) fn token(per_minute: u32) -> Duration {
     MINUTE / per_minute.max(1)
 }
 
-/// A lease, which one request at a time looks at: those that come meanwhile find what it has taken.
+/// A lease behind a lock. Concurrent requests wait, and then find the tokens that the first one took.
 pub(super) type Held = Arc<tokio::sync::Mutex<Lease>>;
 
-/// The leases of this node, of which it keeps so many at most.
+/// The leases of this node, up to a limit.
 #[derive(Debug)]
 pub(super) struct Leases {
     shards: Vec<Mutex<HashMap<Key, Held>>>,
@@ -127,14 +127,13 @@ pub(super) struct Leases {
 }
 
 impl Leases {
-    /// A table for about `leases_max`.
+    /// Creates a table for about `leases_max` leases.
     pub(super) fn new(leases_max: usize) -> Leases {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Leases { shards, per_shard_max: leases_max.div_ceil(SHARDS).max(1) }
     }
 
-    /// The lease of a bucket. What others lose where room is short are tokens that they had taken ahead, and no more than
-    /// that.
+    /// Returns the lease of a bucket. If the table is full, others lose only the tokens they had taken in advance.
     pub(super) fn of(&self, key: Key, now: Instant) -> Held {
         let mut shard = self.shards[usize::from(key[0]) % SHARDS].lock();
         if let Some(held) = shard.get(&key) {
@@ -162,8 +161,8 @@ mod tests {
 
     fn wanted(lease: &mut Lease, per_minute: u32, now: Instant) -> u32 {
         match lease.take(per_minute, 3, now) {
-            Asked::Wanted(wanted) => wanted,
-            Asked::Answered(taken) => panic!("{taken:?}"),
+            LeaseRequest::Wanted(wanted) => wanted,
+            LeaseRequest::Answered(taken) => panic!("{taken:?}"),
         }
     }
 
@@ -180,7 +179,7 @@ mod tests {
         let refused = lease.keep(granted(0, 60), 10, start);
         assert_eq!(refused.refused_for, Some(Duration::from_secs(6)));
         let later = start + Duration::from_secs(2);
-        let Asked::Answered(refused) = lease.take(10, 3, later) else {
+        let LeaseRequest::Answered(refused) = lease.take(10, 3, later) else {
             panic!("an empty bucket is asked again")
         };
         assert_eq!((refused.refused_for, refused.remaining), (Some(Duration::from_secs(4)), 0));
@@ -195,7 +194,10 @@ mod tests {
         assert_eq!(first, 100);
         lease.keep(granted(first, 1), 12_000, start);
         for _ in 1..first {
-            assert!(matches!(lease.take(12_000, 3, start), Asked::Answered(Taken { refused_for: None, .. })));
+            assert!(matches!(
+                lease.take(12_000, 3, start),
+                LeaseRequest::Answered(Taken { refused_for: None, .. })
+            ));
         }
         assert_eq!(
             wanted(&mut lease, 12_000, start),

@@ -1,7 +1,7 @@
-//! The nodes' shared buckets as rows of PostgreSQL: one statement takes tokens, so that no two nodes ever get the same one.
-//! It never decides how many to take.
+//! The nodes' shared buckets as rows of PostgreSQL. One statement takes tokens, so that no two nodes ever get the same
+//! one. It never decides how many to take.
 //!
-//! A bucket is one moment, as in the buckets of a node that is alone: when it will be full again, by the database's clock.
+//! A bucket is stored as one moment, as in the in-memory buckets: when it will be full again, by the database's clock.
 
 use std::time::Duration;
 
@@ -18,16 +18,17 @@ use crate::{
     sql::{HostSql, integer},
 };
 
-/// Nanoseconds since 1970, the same for all of a statement.
+/// Nanoseconds since 1970, constant within a statement.
 macro_rules! now {
     () => {
         "CAST(extract(epoch FROM statement_timestamp()) * 1000000 AS BIGINT) * 1000"
     };
 }
 
-/// `?1` is the key, `?2` what is wanted, `?3` the time of one token, `?4` the time in which a bucket fills. Whoever waited
-/// for another's change has a clock that is a little behind what it finds. Where a row lies much further ahead, the
-/// database's clock was put back: then it counts as an empty bucket and not as one that fills for hours.
+/// Takes tokens: `?1` is the key, `?2` the requested number, `?3` the time of one token, `?4` the time in which a
+/// bucket fills. After waiting for a concurrent change, a statement's clock is slightly behind the row it finds. If a
+/// row is much further ahead, the database's clock was set back: the row then counts as an empty bucket, not as one
+/// that takes hours to fill.
 const TAKE: &str = concat!(
     "INSERT INTO tb_rate_buckets AS bucket (key, full_at, granted) VALUES ( \
      ?1, ",
@@ -49,17 +50,17 @@ const TAKE: &str = concat!(
     now!()
 );
 
-/// Deletes buckets that are full, few at a time, and waits for nobody who takes from one.
+/// Deletes full buckets in small batches, without waiting for rows that are in use.
 const SWEEP: &str = concat!(
     "DELETE FROM tb_rate_buckets WHERE key IN (SELECT key FROM tb_rate_buckets WHERE full_at <= ",
     now!(),
     " LIMIT ?1 FOR UPDATE SKIP LOCKED)"
 );
 
-/// How many rows one batch deletes.
+/// The maximum number of rows in one batch.
 const DELETED_AT_ONCE_MAX: u64 = 1000;
 
-/// The rows.
+/// The table of buckets.
 #[derive(Debug)]
 pub(super) struct BucketRows(HostSql);
 
@@ -68,7 +69,7 @@ impl BucketRows {
         BucketRows(sql)
     }
 
-    /// Deletes the buckets that are full. Answers how many.
+    /// Deletes the full buckets. Returns how many.
     pub(super) async fn sweep(&self) -> Result<u64, DbError> {
         let mut all = 0;
         loop {

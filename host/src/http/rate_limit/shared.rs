@@ -1,5 +1,5 @@
-//! Limits that hold over all nodes together: who asks is admitted from a lease of tokens that the nodes' shared bucket gave.
-//! It never waits for that bucket longer than its deadline, and says so where it could not be asked.
+//! Limits shared by all nodes: requests are admitted from a lease of tokens, granted by the nodes' shared bucket. It
+//! never waits for that bucket longer than its deadline, and reports if the bucket was unreachable.
 
 use std::{
     sync::Arc,
@@ -12,19 +12,19 @@ use tokio::time::timeout;
 
 use super::{
     buckets::Taken,
-    leases::{Asked, Granted, Key, Leases},
+    leases::{Granted, Key, LeaseRequest, Leases},
 };
 use crate::{db::DbError, nodes::NodeCount};
 
-/// For how long the shared buckets are left alone after they could not be asked.
+/// How long the shared buckets are not called after a failure.
 const LEFT_ALONE: Duration = Duration::from_secs(1);
 
-/// How often the log says that they cannot be asked.
+/// The minimum interval between log lines about failures.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
-/// Where the nodes' shared buckets are.
+/// The shared buckets of the nodes.
 pub(super) trait SharedBuckets: Send + Sync + std::fmt::Debug {
-    /// Takes up to `wanted` tokens from a bucket that gains `per_minute` a minute and holds as many at most.
+    /// Takes up to `wanted` tokens from a bucket that gains `per_minute` tokens per minute up to the same capacity.
     fn take(&self, key: Key, per_minute: u32, wanted: u32) -> BoxFuture<'_, Result<Granted, DbError>>;
 }
 
@@ -45,7 +45,7 @@ struct Trouble {
 }
 
 impl Shared {
-    /// Limits over `buckets`, each call to which may take `time_max`; about `leases_max` leases are kept.
+    /// Creates limits on `buckets`. Each call may take `time_max`; about `leases_max` leases are kept.
     pub(super) fn new(
         buckets: Arc<dyn SharedBuckets>,
         nodes: NodeCount,
@@ -55,12 +55,12 @@ impl Shared {
         Shared { buckets, leases: Leases::new(leases_max), nodes, time_max, trouble: Mutex::default() }
     }
 
-    /// How many nodes share.
+    /// Returns the number of nodes that share.
     pub(super) fn nodes(&self) -> usize {
         self.nodes.get()
     }
 
-    /// Takes a token; `None` where the shared bucket could not be asked.
+    /// Takes a token; `None` if the shared bucket was unreachable.
     pub(super) async fn take(&self, key: Key, per_minute: u32, now: Instant) -> Option<Taken> {
         if self.trouble.lock().left_alone_until.is_some_and(|until| now < until) {
             return None;
@@ -69,8 +69,8 @@ impl Shared {
         let asked = async {
             let mut lease = held.lock().await;
             match lease.take(per_minute, self.nodes(), now) {
-                Asked::Answered(taken) => Ok(taken),
-                Asked::Wanted(wanted) => {
+                LeaseRequest::Answered(taken) => Ok(taken),
+                LeaseRequest::Wanted(wanted) => {
                     let granted = self.buckets.take(key, per_minute, wanted).await?;
                     Ok(lease.keep(granted, per_minute, now))
                 }
@@ -101,7 +101,7 @@ mod tests {
 
     use super::*;
 
-    /// One bucket of a hundred, for everyone, that counts how often it is asked.
+    /// One bucket of a hundred tokens for all keys, which counts its calls.
     #[derive(Debug, Default)]
     struct Hundred {
         taken: AtomicUsize,

@@ -1,4 +1,4 @@
-//! Which rule a route falls under, who is counted alone, and what the answer tells. Against a clock of their own.
+//! Tests of the rule of a route, the counted subjects, and the response headers, with a clock of their own.
 
 #![allow(clippy::unwrap_used, reason = "a failed call fails its test")]
 
@@ -16,7 +16,7 @@ fn address(number: u32) -> IpAddr {
     IpAddr::from(number.to_be_bytes())
 }
 
-/// How many of 100 requests at once are let in.
+/// Returns how many of 100 concurrent requests are admitted.
 async fn let_in(
     limits: &RateLimits,
     path: &str,
@@ -140,7 +140,7 @@ fn neighbours_in_a_64_share_a_bucket() {
     assert_eq!(parse("::ffff:10.0.0.1"), parse("10.0.0.1"));
 }
 
-/// Buckets that cannot be asked.
+/// Buckets that are unreachable.
 #[derive(Debug)]
 struct Unreachable;
 
@@ -189,7 +189,7 @@ async fn three_nodes_on_one_database_admit_what_one_bucket_allows() {
             assert_eq!(quota.unwrap().limit as usize, limit);
             admitted += usize::from(answer.is_ok());
         }
-        // What has come back meanwhile is admitted as well.
+        // Tokens that have come back meanwhile are admitted as well.
         let most = limit + now.elapsed().as_millis() as usize * limit / 60_000;
         assert!((limit..=most).contains(&admitted), "{path}: {admitted} of {limit} were admitted");
     }

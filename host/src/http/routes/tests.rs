@@ -1,4 +1,4 @@
-//! What the table takes, refuses and finds.
+//! Tests of what the table accepts, refuses and finds.
 
 use futures_util::{FutureExt, future::BoxFuture};
 use http::StatusCode;

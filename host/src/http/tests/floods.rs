@@ -1,4 +1,4 @@
-//! HTTP/2 clients who keep the server busy with everything but requests.
+//! HTTP/2 clients that keep the server busy without sending requests.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::http::Limits;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// A frame with this type, flags and stream.
+/// Returns a frame with this type, flags and stream.
 fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut frame = vec![length[1], length[2], length[3], kind, flags, 0, 0, 0, stream];
@@ -35,7 +35,7 @@ async fn frames_without_end_are_cut_off_and_others_are_served() {
             socket.write_all(&header_block).await.unwrap();
         }
         let many = flood.repeat((64 << 10) / flood.len());
-        // Nothing is read: what the server has to say to each of them piles up.
+        // Nothing is read: the server's responses to each of them pile up.
         let sent = patiently(async {
             let mut sent = 0_usize;
             while socket.write_all(&many).await.is_ok() {
@@ -66,7 +66,7 @@ async fn streams_that_are_reset_at_once_hold_nobody_up() {
     assert!(begun > 0);
     assert_eq!(server.get("/health").await.status, 200);
     let idle = patiently(async {
-        while crate::observe::stats::HTTP.in_flight.get() > 0 {
+        while crate::metrics::stats::HTTP.in_flight.get() > 0 {
             tokio::task::yield_now().await;
         }
     });

@@ -1,4 +1,4 @@
-//! A server with a plugin that does what the tests need, and a raw client.
+//! A test server with a plugin for the tests, and a raw client.
 
 use std::{
     sync::{
@@ -24,19 +24,19 @@ use crate::{
     config::Config,
     error::ApiError,
     http::{
-        Access, App, Authenticate, BodyMode, Caller, DescribedRoute, Drained, Found, Limits, OwnRoutes,
-        PluginDispatch, PluginRequest, PluginResponse, PluginRoute, RequestBody, ResponseBody, RouteAuth,
+        Access, App, Authenticate, BodyMode, Caller, DescribedRoute, Drained, Found, HostRoutes, Limits,
+        PluginBody, PluginDispatch, PluginRequest, PluginResponse, PluginRoute, RequestBody, RouteAuth,
         RouteSpec, RouteTable, serve,
     },
 };
 
-/// Longer than anything here takes: what is waited for longer fails the test.
+/// A timeout far above any expected duration; exceeding it fails the test.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The plugin's body limit on `/api/small`.
 pub(super) const SMALL_BYTES_MAX: usize = 16;
 
-/// Bytes of `/api/big` and `/api/huge`.
+/// The sizes of `/api/big` and `/api/huge` in bytes.
 pub(super) const BIG_BYTES: usize = 100_000;
 pub(super) const HUGE_BYTES: usize = 64 << 20;
 
@@ -90,16 +90,16 @@ impl Authenticate for TestTokens {
     }
 }
 
-/// What the test lets go on, and learns of.
+/// The signals between a test and the plugin's routes.
 #[derive(Default)]
 pub(super) struct Signals {
-    /// `/api/gate` has been entered.
+    /// `/api/gate` has been called.
     pub(super) entered: Notify,
-    /// `/api/gate` may answer.
+    /// `/api/gate` may return.
     pub(super) open: Notify,
-    /// Bytes that `/api/endless` has made.
+    /// The number of bytes that `/api/endless` has produced.
     pub(super) made: AtomicUsize,
-    /// An answer of `/api/endless` was given up.
+    /// A response of `/api/endless` was dropped.
     pub(super) given_up: Notify,
 }
 
@@ -142,11 +142,11 @@ async fn stream_back(_: PluginRequest) -> Result<PluginResponse, ApiError> {
     let pieces =
         stream::iter(["one ", "two ", "three"]).map(|piece| Ok(Bytes::from_static(piece.as_bytes())));
     let mut response = PluginResponse::json(StatusCode::OK, "");
-    response.body = ResponseBody::Stream(Box::pin(pieces));
+    response.body = PluginBody::Stream(Box::pin(pieces));
     Ok(response)
 }
 
-/// Notes that what holds it is gone.
+/// Signals when its owner is dropped.
 struct GivenUp(Arc<Signals>);
 
 impl Drop for GivenUp {
@@ -163,7 +163,7 @@ fn endless(signals: Arc<Signals>) -> PluginResponse {
         Ok(piece.clone())
     });
     let mut response = PluginResponse::json(StatusCode::OK, "");
-    response.body = ResponseBody::Stream(Box::pin(pieces));
+    response.body = PluginBody::Stream(Box::pin(pieces));
     response
 }
 
@@ -176,7 +176,7 @@ async fn odd(request: PluginRequest) -> Result<PluginResponse, ApiError> {
     Ok(response)
 }
 
-/// Answers with the headers that the body lists, one a line.
+/// Returns a response with the headers that the body lists, one per line.
 async fn answer_with(request: PluginRequest) -> Result<PluginResponse, ApiError> {
     let RequestBody::Bytes(lines) = request.body else { panic!("the route asked for a whole body") };
     let mut headers = HeaderMap::new();
@@ -184,7 +184,7 @@ async fn answer_with(request: PluginRequest) -> Result<PluginResponse, ApiError>
         let (name, value) = line.split_once(": ").unwrap();
         headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
     }
-    Ok(PluginResponse { status: StatusCode::OK, headers, body: ResponseBody::Empty })
+    Ok(PluginResponse { status: StatusCode::OK, headers, body: PluginBody::Empty })
 }
 
 fn plugins(signals: &Arc<Signals>) -> TestPlugins {
@@ -254,12 +254,12 @@ fn plugins(signals: &Arc<Signals>) -> TestPlugins {
     TestPlugins(table)
 }
 
-/// How a test's server differs from the default one.
+/// The differences of a test's server from the default one.
 #[derive(Default)]
 pub(super) struct Setup {
     pub(super) config: Config,
     pub(super) limits: Option<Limits>,
-    pub(super) host: OwnRoutes,
+    pub(super) host: HostRoutes,
 }
 
 /// A running server.
@@ -294,12 +294,12 @@ impl TestServer {
         TestServer { port, signals, stop: Some(stop), running }
     }
 
-    /// Tells the server to stop.
+    /// Stops the server.
     pub(super) fn stop(&mut self) {
         self.stop.take().expect("a server is stopped once").send(()).unwrap();
     }
 
-    /// Waits for the server's end.
+    /// Waits for the server to end.
     pub(super) async fn ended(self) -> Drained {
         patiently(self.running).await.unwrap()
     }
@@ -315,15 +315,15 @@ impl TestServer {
         patiently(socket.connect(([127, 0, 0, 1], self.port).into())).await.unwrap()
     }
 
-    /// Sends `request` as it is and reads until the server closes.
+    /// Sends `request` unchanged and reads until the server closes.
     pub(super) async fn raw(&self, request: impl AsRef<[u8]>) -> String {
         let mut socket = self.connect().await;
-        // The server may refuse before it has read everything; its answer is what counts.
+        // The server may refuse before it has read everything; only its response matters.
         let _ = socket.write_all(request.as_ref()).await;
         read_to_end(&mut socket).await
     }
 
-    /// Sends one request with a head of its own and reads the answer.
+    /// Sends one request with the given request line and headers, and reads the response.
     pub(super) async fn ask(&self, line: &str, headers: &[(&str, &str)], body: &str) -> Reply {
         let mut request = format!("{line} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
         for (name, value) in headers {
@@ -340,12 +340,12 @@ impl TestServer {
     }
 }
 
-/// Awaits what must come within [`PATIENCE`].
+/// Awaits work that must finish within [`PATIENCE`].
 pub(super) async fn patiently<F: Future>(work: F) -> F::Output {
     tokio::time::timeout(PATIENCE, work).await.expect("it came within the test's patience")
 }
 
-/// Reads on until what came ends in `end`.
+/// Reads until the received text ends with `end`.
 pub(super) async fn read_until(socket: &mut TcpStream, end: &str) {
     let (mut answer, mut byte) = (Vec::new(), [0]);
     while !answer.ends_with(end.as_bytes()) {
@@ -359,14 +359,14 @@ pub(super) async fn read_until(socket: &mut TcpStream, end: &str) {
     }
 }
 
-/// Everything until the server closes; bytes that are not text are replaced.
+/// Reads everything until the server closes; invalid UTF-8 is replaced.
 pub(super) async fn read_to_end(socket: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     let _ = patiently(socket.read_to_end(&mut answer)).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// One answer, as text.
+/// One response, as text.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: u16,
@@ -391,7 +391,7 @@ impl Reply {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Status and code, with the checks that hold for every error.
+    /// Returns status and code, and checks the common properties of every error.
     pub(super) fn refusal(&self) -> (u16, String) {
         assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
         assert!(self.header("x-request-id").is_some(), "{self:?}");

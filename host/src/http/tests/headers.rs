@@ -1,10 +1,10 @@
-//! The headers that protect answers, route by route.
+//! Tests of the security headers, route by route.
 
 use super::harness::{Setup, TestServer};
 
 const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
-/// What pages carry unless they say otherwise.
+/// The default headers of pages.
 const PAGE: [(&str, &str); 4] = [
     ("referrer-policy", "no-referrer"),
     ("x-frame-options", "DENY"),

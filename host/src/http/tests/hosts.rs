@@ -1,4 +1,4 @@
-//! The host's side of an answer: its own routes, pages, origins, compression.
+//! Tests of the host's own routes, pages, origins and compression.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Clients who send too much, too slowly or never, and what the server bears.
+//! Tests of clients that send too much, too slowly or never, and of the server's limits.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The server as clients see it: a real one on port 0, and raw sockets that behave well or badly.
+//! Tests of the server from the client's side: a real server on port 0, and raw sockets that behave well or badly.
 
 mod floods;
 mod harness;

@@ -1,4 +1,4 @@
-//! What is no proper HTTP, and what is HTTP/2.
+//! Tests of invalid HTTP, and of HTTP/2.
 
 use bytes::Bytes;
 use http::{Method, Request};

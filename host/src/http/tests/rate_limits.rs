@@ -1,5 +1,5 @@
-//! Rate limits as a client meets them: on routes of the host and of plugins, by who is signed in, and by an address that
-//! nobody can forge.
+//! Tests of rate limits from the client's side: on routes of the host and of plugins, per user, and per address that
+//! cannot be forged.
 
 use http::Method;
 
@@ -15,7 +15,7 @@ fn setup(change: impl FnOnce(&mut Config)) -> Setup {
     setup
 }
 
-/// How many of 50 requests are let in.
+/// Returns how many of 50 requests are admitted.
 async fn let_in(server: &TestServer, request: &str, headers: &[(&str, &str)]) -> usize {
     let mut count = 0;
     for _ in 0..50 {

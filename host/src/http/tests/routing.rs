@@ -1,9 +1,9 @@
-//! Which route answers, and what every answer carries.
+//! Tests of routing, and of the headers of every response.
 
 use http::Method;
 
 use super::harness::{Setup, TestServer};
-use crate::http::{Access, OwnRoutes};
+use crate::http::{Access, HostRoutes};
 
 #[tokio::test]
 async fn a_plugin_is_handed_the_request() {
@@ -97,7 +97,7 @@ async fn answers_of_plugins_are_tamed() {
 
 #[tokio::test]
 async fn a_panic_is_a_500_and_the_connection_goes_on() {
-    let mut host = OwnRoutes::default();
+    let mut host = HostRoutes::default();
     host.with(()).route(Method::GET, "/host-panics", Access::OPEN, panics, serde_json::Value::Null);
     let server = TestServer::start_with(Setup { host, ..Setup::default() }).await;
     for path in ["/api/panics", "/api/panics-later", "/host-panics"] {

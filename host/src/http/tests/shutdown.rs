@@ -1,4 +1,4 @@
-//! How the server stops.
+//! Tests of the server's shutdown.
 
 use std::time::Duration;
 

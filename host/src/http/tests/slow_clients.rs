@@ -1,4 +1,4 @@
-//! Clients who take their answers slowly or not at all: what they hold is bounded, and it comes back.
+//! Tests of clients that receive responses slowly or not at all: the memory they occupy is bounded, and is freed.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -14,13 +14,13 @@ use crate::http::{
     Access, Limits,
     extract::{ApiJson, Fields, Input},
 };
-use crate::{memory, observe::stats::HTTP};
+use crate::{memory, metrics::stats::HTTP};
 
 const SHORT: Duration = Duration::from_millis(200);
 
 type H2Client = h2::client::SendRequest<Bytes>;
 
-/// A client of HTTP/2 who makes room for so many bytes of each answer.
+/// Returns an HTTP/2 client with a window of this many bytes per response.
 async fn h2_client(server: &TestServer, window: u32) -> H2Client {
     h2_over(server.connect().await, window).await
 }
@@ -71,7 +71,7 @@ async fn streams_that_take_nothing_share_a_budget_and_are_reset() {
         }
         assert!(memory::held() <= 20 * BIG_BYTES);
     }
-    // Three eighths are for one client.
+    // One client may use three eighths.
     assert!(taken.len() >= 6 && refused > 30, "{} taken, {refused} refused", taken.len());
     let other = h2_over(server.connect_from([127, 0, 0, 2]).await, 1 << 20).await;
     assert_eq!(begin(&other, "/api/big").await.status(), 200, "another client has room");
@@ -106,7 +106,7 @@ async fn an_answer_is_held_until_its_last_byte_is_taken() {
 
 #[tokio::test]
 async fn a_client_who_takes_too_little_is_cut_off() {
-    // Nobody is that fast: whoever does not take everything at once is too slow.
+    // No client is that fast: any that does not receive everything at once is too slow.
     let limits = Limits {
         response_rate_bytes_per_second_min: u32::MAX,
         response_rate_grace: SHORT,
@@ -116,7 +116,8 @@ async fn a_client_who_takes_too_little_is_cut_off() {
     let server = TestServer::start_limited(limits).await;
     let mut socket = server.connect().await;
     socket.write_all(b"GET /api/huge HTTP/1.1\r\nhost: t\r\n\r\n").await.unwrap();
-    // It takes a little at a time until it is cut off: a client who reads on can have everything before the first look.
+    // Reads a little at a time until it is cut off: a client that reads on could receive everything before the first
+    // check.
     let (mut taken, mut little) = (0, [0; 512]);
     patiently(socket.readable()).await.unwrap();
     patiently(async {
@@ -152,7 +153,7 @@ async fn a_stream_is_made_as_fast_as_its_client_takes_it() {
     socket.write_all(b"GET /api/endless HTTP/1.1\r\nhost: t\r\n\r\n").await.unwrap();
     patiently(server.signals.given_up.notified()).await;
     let made = server.signals.made.swap(0, Ordering::Relaxed);
-    // What the system takes over for both sides of the socket, and a few pieces.
+    // The socket buffers of both sides, and a few chunks.
     assert!(made < 16 << 20, "{made} bytes were made for nobody");
     let client = h2_client(&server, 0).await;
     let _body = begin(&client, "/api/endless").await;

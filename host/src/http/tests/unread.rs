@@ -1,4 +1,4 @@
-//! Requests that are answered before their bodies were read, and what becomes of the connection.
+//! Tests of requests that get a response before their bodies are read, and of the connection afterwards.
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -7,7 +7,7 @@ use tokio::{
 
 use super::harness::{Reply, TestServer, patiently, read_to_end};
 
-/// Requests that are refused by their heads, and the status of the refusal.
+/// Requests that are refused because of their heads, and the status.
 const REFUSED: [(&str, &str, u16); 4] = [
     ("/nothing", "host: t\r\n", 404),
     ("/api/user", "host: t\r\n", 405),
@@ -19,7 +19,7 @@ async fn send(socket: &mut TcpStream, bytes: impl AsRef<[u8]>) {
     patiently(socket.write_all(bytes.as_ref())).await.unwrap();
 }
 
-/// Reads one answer, and leaves the connection as it is.
+/// Reads one response, and keeps the connection open.
 async fn one_answer(socket: &mut TcpStream) -> Reply {
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {

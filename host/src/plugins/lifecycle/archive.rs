@@ -1,6 +1,6 @@
-//! The packages that were installed, in the database of several nodes: a node that does not have one gets it there. On
-//! SQLite there is one node, and its folder has them. Bytes are held against the package's hash before anything is made of
-//! them.
+//! The installed packages, stored in the database for installations with several nodes. A node without a
+//! package fetches it from there. With SQLite there is one node, and its folder has the packages. Bytes are
+//! checked against the package's hash before they are used.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ use crate::{
     sql::text,
 };
 
-/// How large a part is.
+/// The size of a stored part, in bytes.
 const PART_BYTES: usize = 1 << 20;
 
 const HAS: &str = "SELECT 1 FROM tb_extension_archives WHERE hash = ?1 AND path = ?2";
@@ -31,12 +31,12 @@ const WRITE: &str = "INSERT INTO tb_extension_archives (hash, path, part, name, 
      ON CONFLICT DO NOTHING";
 
 impl Plugins {
-    /// Keeps a package for other nodes.
+    /// Stores a package for other nodes.
     pub(super) async fn archive(&self, package: &Package) -> Result<(), ChangeError> {
         if self.shared.database.engine() == Engine::Sqlite || self.is_archived(&package.hash).await? {
             return Ok(());
         }
-        // The manifest comes last: where it is, everything is.
+        // The manifest is stored last: if it is there, the package is complete.
         let mut files = package.files().map_err(LoadError::from)?;
         files.sort_by_key(|file| file == Path::new(FILE_NAME));
         for file in files {
@@ -64,8 +64,11 @@ impl Plugins {
         Ok(())
     }
 
-    /// Keeps an installed package for other nodes, where this one has it and none has done so.
-    pub(in crate::plugins) async fn offer(&self, installed: &Installed) -> Result<(), ChangeError> {
+    /// Stores an installed package for other nodes, if this node has it and the database does not.
+    pub(in crate::plugins) async fn archive_if_missing(
+        &self,
+        installed: &Installed,
+    ) -> Result<(), ChangeError> {
         let folder = self.folder_of(&installed.name, &installed.folder_name());
         if self.shared.database.engine() == Engine::Sqlite || self.is_archived(&installed.hash).await? {
             return Ok(());
@@ -82,7 +85,7 @@ impl Plugins {
         Ok(!found.is_empty())
     }
 
-    /// Brings the package of this hash into its folder, where it is not there and the database has it.
+    /// Fetches the package with this hash into its folder, if it is missing there and the database has it.
     pub(in crate::plugins) async fn fetch(
         &self,
         name: &str,
@@ -129,8 +132,8 @@ impl Plugins {
         Ok(())
     }
 
-    /// Takes away every package of an extension but these, by their hashes, in this folder and in the database. What cannot
-    /// be taken away stays, and is in nobody's way.
+    /// Deletes every package of an extension except `kept` (by hash), from this node's folder and from the
+    /// database. Deletion failures are ignored; leftovers are harmless.
     pub(in crate::plugins) async fn forget_packages(&self, name: &str, kept: &[String]) {
         let folder = self.folder.join(name);
         let is_kept = |entry: &str| {
@@ -144,7 +147,7 @@ impl Plugins {
             }
         }
         if kept.is_empty() {
-            // Only an empty folder goes.
+            // Removes the folder only if it is empty.
             let _ = fs::remove_dir(&folder);
         }
         if self.shared.database.engine() == Engine::Postgres {
@@ -159,7 +162,7 @@ impl Plugins {
     }
 }
 
-/// A path below a folder, whatever the database says.
+/// Returns the path if it stays below its folder. The path comes from the database and is not trusted.
 fn relative(path: &str) -> Result<PathBuf, ChangeError> {
     let path = PathBuf::from(path);
     if path.components().all(|part| matches!(part, Component::Normal(_))) {

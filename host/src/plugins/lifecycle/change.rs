@@ -1,4 +1,5 @@
-//! What may be changed of extensions, what a change came to, and why one was refused. It changes nothing.
+//! The possible changes of extensions, their results, and the errors for refused changes. Never changes
+//! anything itself.
 
 use std::borrow::Cow;
 
@@ -11,13 +12,13 @@ use crate::{
     plugins::{LoadError, dependencies::DependencyError, package::Package},
 };
 
-/// Where a package came from. All of it is noted beside the extension and in `tinybase.lock`.
+/// The origin of a package. It is recorded with the extension and in `tinybase.lock`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// The registry, as it is configured; `None` where it was installed from a file or folder.
+    /// The configured name of the registry; `None` if it was installed from a file or folder.
     #[serde(default)]
     pub registry: Option<String>,
-    /// Who published it there.
+    /// The publisher in that registry.
     #[serde(default)]
     pub publisher: Option<String>,
     /// The ids of the keys that it was signed with.
@@ -31,49 +32,50 @@ pub struct Origin {
 /// One change of what is installed or enabled.
 #[derive(Debug, Clone)]
 pub enum Change {
-    /// Installs a package and enables it. What is installed under its name is brought to this version.
+    /// Installs a package and enables it. An extension installed under its name is changed to this version.
     Install {
-        /// The unpacked package, wherever it lies; it is copied and held against its hash once more.
+        /// The unpacked package in any folder. It is copied and checked against its hash once more.
         package: Package,
-        /// Where it came from.
+        /// The origin of the package.
         origin: Origin,
     },
-    /// Brings an installed extension to another version; it stays enabled or disabled as it is.
+    /// Changes an installed extension to another version. It stays enabled or disabled.
     Update {
         /// The unpacked package.
         package: Package,
-        /// Where it came from.
+        /// The origin of the package.
         origin: Origin,
     },
-    /// Enables an extension; a quarantine ends.
+    /// Enables an extension and ends its quarantine.
     Enable {
-        /// Which.
+        /// The extension's name.
         name: String,
     },
-    /// Disables an extension; its data stay.
+    /// Disables an extension. Its data is kept.
     Disable {
-        /// Which.
+        /// The extension's name.
         name: String,
-        /// The version of it that was revoked, where that is why. Those that need it are no obstacle then: they stay enabled,
-        /// and are left out until it is enabled again. Another version, which somebody has installed meanwhile, stays.
+        /// The revoked version, if that is the reason. Extensions that need it do not prevent the change
+        /// then: they stay enabled, but are not loaded until it is enabled again. If another version has been
+        /// installed in the meantime, it is kept.
         revoked: Option<String>,
     },
-    /// Takes an extension away.
+    /// Removes an extension.
     Uninstall {
-        /// Which.
+        /// The extension's name.
         name: String,
-        /// Whether its tables, settings and files go too.
+        /// Whether its tables, settings and files are deleted too.
         purge: bool,
     },
-    /// Brings an extension back to the version that it had before.
+    /// Restores the previous version of an extension.
     Rollback {
-        /// Which.
+        /// The extension's name.
         name: String,
     },
 }
 
 impl Change {
-    /// The extension that is changed.
+    /// Returns the name of the changed extension.
     pub fn name(&self) -> &str {
         match self {
             Change::Install { package, .. } | Change::Update { package, .. } => &package.manifest.name,
@@ -85,21 +87,21 @@ impl Change {
     }
 }
 
-/// The kind of a change, as the journal has it.
+/// The kind of a change, as stored in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A first installation.
     Install,
-    /// Another version of what is installed.
+    /// A change to another version.
     Update,
-    /// It is loaded from now on.
+    /// The extension is enabled.
     Enable,
-    /// It is loaded no more.
+    /// The extension is disabled.
     Disable,
-    /// It is taken away.
+    /// The extension is removed.
     Uninstall,
-    /// The version before.
+    /// The previous version is restored.
     Rollback,
 }
 
@@ -108,7 +110,7 @@ impl Kind {
     pub const ALL: [Kind; 6] =
         [Kind::Install, Kind::Update, Kind::Enable, Kind::Disable, Kind::Uninstall, Kind::Rollback];
 
-    /// Its name, as it is stored and answered.
+    /// Returns its name, as it is stored and sent to clients.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Install => "install",
@@ -120,7 +122,7 @@ impl Kind {
         }
     }
 
-    /// The action of the audit log.
+    /// Returns the action for the audit log.
     pub(super) fn action(self) -> &'static str {
         match self {
             Kind::Install => "extension.install",
@@ -138,28 +140,28 @@ impl Kind {
 pub struct Changed {
     /// Its id in the journal.
     pub id: String,
-    /// What it was.
+    /// The kind of change.
     pub kind: Kind,
     /// The extension.
     pub name: String,
-    /// The version before; `None` where there was none.
+    /// The previous version; `None` if there was none.
     pub from_version: Option<String>,
-    /// The version now; `None` where it was taken away.
+    /// The current version; `None` if it was removed.
     pub to_version: Option<String>,
 }
 
-/// Why a change was not carried out. What ran before runs as it did.
+/// Why a change was not carried out. What ran before keeps running.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct ChangeError {
-    /// A stable snake_case word for it.
+    /// A stable code in snake_case.
     pub code: Cow<'static, str>,
-    /// What happened, and what to do.
+    /// What happened, and what to do about it.
     pub message: String,
 }
 
 impl ChangeError {
-    /// An error with a code of the lifecycle's own.
+    /// Creates an error with a code of the lifecycle.
     pub(super) fn new(code: &'static str, message: impl Into<String>) -> ChangeError {
         ChangeError { code: Cow::Borrowed(code), message: message.into() }
     }
@@ -168,7 +170,7 @@ impl ChangeError {
         ChangeError::new("extension_not_installed", format!("the extension {name:?} is not installed"))
     }
 
-    /// The HTTP status of an answer that tells of it.
+    /// Returns the HTTP status for a response with this error.
     pub fn status(&self) -> StatusCode {
         match &*self.code {
             "extension_not_installed" => StatusCode::NOT_FOUND,

@@ -1,5 +1,5 @@
-//! Whether a change may be made: what the package works with, what it needs, who needs it, and whether there is a way
-//! back. It changes nothing.
+//! Checks whether a change is allowed: the package's requirements, its dependencies and dependents, and
+//! whether it can be reverted. Changes nothing.
 
 use semver::Version;
 use tinybase_package::boundary::shares_tables;
@@ -14,7 +14,7 @@ use crate::{
     sql::text,
 };
 
-/// Whether a package may take its place among what is installed.
+/// Checks whether a package is compatible with what is installed.
 pub(super) fn check_package(
     package: &Package,
     installed: &[Installed],
@@ -29,7 +29,7 @@ pub(super) fn check_package(
     Ok(())
 }
 
-/// Whether a package works with this host.
+/// Checks whether a package works with this host.
 pub(super) fn check_range(package: &Package) -> Result<(), LoadError> {
     let host = Version::parse(env!("CARGO_PKG_VERSION")).expect("cargo checks the package's version");
     if package.manifest.host.matches(&host) {
@@ -38,7 +38,7 @@ pub(super) fn check_range(package: &Package) -> Result<(), LoadError> {
     Err(LoadError::HostRange { range: package.manifest.host.to_string(), host: host.to_string() })
 }
 
-/// Tables are distinguished by their prefix: no extension's name may be another's with `_` behind it.
+/// Checks that no extension's name is another's followed by `_`, since tables are told apart by their prefix.
 pub(in crate::plugins) fn check_prefix<'n>(
     name: &str,
     others: impl IntoIterator<Item = &'n str>,
@@ -50,7 +50,7 @@ pub(in crate::plugins) fn check_prefix<'n>(
     }
 }
 
-/// The version that an extension's tables are at, as the record has it.
+/// Returns the version of an extension's tables, according to the migration records.
 pub(super) async fn tables_version(db: &dyn Database, package: &Package) -> Result<u32, ChangeError> {
     let migrator = Migrator::of_extension(
         db,
@@ -66,7 +66,7 @@ pub(super) async fn tables_version(db: &dyn Database, package: &Package) -> Resu
         .unwrap_or(0))
 }
 
-/// Whether each of these can be reverted.
+/// Checks that each of these migrations can be reverted.
 pub(super) fn check_way_back(name: &str, migrations: &[Migration]) -> Result<(), ChangeError> {
     let Some(one) = migrations.iter().find(|migration| migration.down.trim().is_empty()) else {
         return Ok(());
@@ -82,7 +82,7 @@ pub(super) fn check_way_back(name: &str, migrations: &[Migration]) -> Result<(),
 }
 
 impl Plugins {
-    /// Whether no tables are there that an extension left behind whose names could be this one's.
+    /// Checks that no uninstalled extension left tables whose names could belong to this one.
     pub(super) async fn check_tables_left(&self, name: &str) -> Result<(), ChangeError> {
         let rows =
             self.store.rows("SELECT DISTINCT owner FROM tb_migrations WHERE owner <> 'host'", &[]).await?;
@@ -90,7 +90,7 @@ impl Plugins {
         Ok(check_prefix(name, owners.iter().map(String::as_str))?)
     }
 
-    /// The row of an extension.
+    /// Returns the row of an extension.
     pub(super) async fn installed(&self, name: &str) -> Result<Installed, ChangeError> {
         self.store.find(name).await?.ok_or_else(|| ChangeError::not_installed(name))
     }

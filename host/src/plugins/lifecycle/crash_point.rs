@@ -1,7 +1,7 @@
-//! Where the walk over all steps of a change ends this process, as a power cut would. In a build for release it does
-//! nothing.
+//! Crash points: where a test that covers all steps of a change ends this process, as a power cut would. They
+//! do nothing in release builds.
 
-/// Ends the process where `STRESS_CRASH_AT` says that this one, counted from 1, is the last.
+/// Ends the process if `STRESS_CRASH_AT` is the number of this crash point, counted from 1.
 #[cfg(debug_assertions)]
 pub(super) fn crash_point() {
     use std::sync::{
@@ -16,6 +16,6 @@ pub(super) fn crash_point() {
     }
 }
 
-/// Nothing.
+/// Does nothing.
 #[cfg(not(debug_assertions))]
 pub(super) fn crash_point() {}

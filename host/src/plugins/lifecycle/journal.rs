@@ -1,6 +1,6 @@
-//! The journal of changes, `tb_extension_changes`: one row a change, at most one of them open in the whole installation.
-//! A step is written before it is done, by the one who carries the change out and as long as he holds it. It carries
-//! nothing out.
+//! The journal of changes, `tb_extension_changes`: one row per change, with at most one open change in the
+//! whole installation. A step is recorded before it is carried out, and only by the process that has claimed
+//! the change. Never carries out a change.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -18,9 +18,9 @@ use crate::{
     sql::{HostSql, Row, integer, is_null, text},
 };
 
-/// How long a change is held by who carries it out, without a sign of life.
+/// How long a claim on a change lasts without being renewed.
 pub(super) const HOLD: Duration = Duration::from_secs(5);
-/// How often such a sign is given.
+/// How often a claim is renewed.
 pub(super) const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// How many ended changes are kept.
 const KEPT_MAX: i64 = 1000;
@@ -28,35 +28,35 @@ const KEPT_MAX: i64 = 1000;
 const COLUMNS: &str = "id, kind, name, from_version, from_hash, to_version, to_hash, details, step, carrier, held_until, \
                        who, ended_at, error_code, error_message";
 
-/// A step of a change, in the order in which they are taken.
+/// The steps of a change, in the order in which they are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// Somebody asked for it.
+    /// The change was requested.
     Requested,
-    /// It is checked whether it may be.
+    /// It is checked whether the change is allowed.
     Verified,
-    /// The package is brought into its place.
+    /// The package is copied into place.
     Unpacked,
-    /// A process of its own opens the library.
+    /// A separate process opens the library.
     Probed,
-    /// Every other node gets the package and has it probed.
+    /// Every other node fetches and probes the package.
     Prepared,
-    /// Migrations run, and the row of the extension says what is wanted: both with this step or not at all.
+    /// Migrations run and the extension's row is changed, atomically with this step.
     Migrated,
     /// The plugin is started.
     Started,
-    /// It serves, here and on every other node.
+    /// It is put into service, here and on every other node.
     Swapped,
-    /// What was replaced ends.
+    /// The replaced plugin ends.
     Drained,
-    /// The tables of a rollback are those of the version before again.
+    /// A rollback reverts the tables to the previous version.
     Reverted,
-    /// What an uninstallation takes away is taken away.
+    /// An uninstallation deletes what it removes.
     Removed,
-    /// It failed, and what was done of it is taken back.
+    /// The change failed and was undone.
     Undone,
-    /// It is over.
+    /// The change is complete.
     Done,
 }
 
@@ -77,7 +77,7 @@ impl Step {
         Step::Done,
     ];
 
-    /// Its name, as it is stored.
+    /// Returns its name, as it is stored.
     pub(super) fn name(self) -> &'static str {
         match self {
             Step::Requested => "requested",
@@ -101,36 +101,36 @@ impl Step {
     }
 }
 
-/// What else the journal holds of a change.
+/// Further data of a change in the journal.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(in crate::plugins) struct Details {
-    /// Where the package came from.
+    /// The origin of the package.
     #[serde(default)]
     pub origin: Origin,
-    /// Whether data go too.
+    /// Whether data is deleted too.
     #[serde(default)]
     pub purge: bool,
     /// Whether it is disabled although others need it.
     #[serde(default)]
     pub although_needed: bool,
-    /// The only version that it is about.
+    /// The only version that the change applies to.
     #[serde(default)]
     pub only_version: Option<String>,
-    /// The states of the extension of which one must hold when the change begins: a header `If-Match`.
+    /// The accepted states of the extension at the beginning of the change: an `If-Match` header.
     #[serde(default)]
     pub if_match: Option<String>,
-    /// The row as it was, to go back to.
+    /// The previous row, for an undo.
     #[serde(default)]
     pub before: Option<Installed>,
-    /// The version of its tables before.
+    /// The previous version of its tables.
     #[serde(default)]
     pub tables_before: u32,
-    /// The folder that the package lies in, where this machine has it.
+    /// The folder of the package, if it is on this machine.
     #[serde(default)]
     pub source: Option<PathBuf>,
 }
 
-/// Who asked for it, as it is stored.
+/// Who requested the change, as it is stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Who {
     kind: String,
@@ -156,7 +156,7 @@ fn read_actor(packed: &str) -> Actor {
     Actor { kind, id, name, address, request_id }
 }
 
-/// A change as the journal has it.
+/// A change in the journal.
 #[derive(Debug, Clone)]
 pub(in crate::plugins) struct Entry {
     pub id: String,
@@ -176,7 +176,7 @@ pub(in crate::plugins) struct Entry {
 }
 
 impl Entry {
-    /// A change that nobody carries out yet.
+    /// Creates a change that nobody has claimed yet.
     pub(super) fn new(change: &Change, from: Option<(&str, &str)>, actor: &Actor) -> Entry {
         let owned = |(version, hash): (&str, &str)| (Some(version.to_owned()), Some(hash.to_owned()));
         let (from_version, from_hash) = from.map_or((None, None), owned);
@@ -245,12 +245,12 @@ impl Entry {
         }
     }
 
-    /// Whether the rows say already what it brings.
+    /// Returns whether the extension's row already contains the change.
     pub(super) fn is_recorded(&self) -> bool {
         self.step >= Step::Migrated && self.step != Step::Undone
     }
 
-    /// What it came to, once it has ended.
+    /// Returns the result of a change that has ended.
     pub(super) fn outcome(&self) -> Result<Changed, ChangeError> {
         match &self.error {
             Some(error) => Err(error.clone()),
@@ -265,7 +265,7 @@ impl Entry {
     }
 }
 
-/// The journal, as one who may carry changes out reads and writes it.
+/// The journal, as used by a process that may carry out changes.
 #[derive(Debug, Clone)]
 pub(in crate::plugins) struct Journal {
     sql: HostSql,
@@ -274,7 +274,7 @@ pub(in crate::plugins) struct Journal {
 }
 
 impl Journal {
-    /// The journal for the process or node `me`.
+    /// Creates the journal for the process or node `me`.
     pub(super) fn new(sql: HostSql, me: Arc<str>) -> Journal {
         let now = match sql.database().engine() {
             Engine::Sqlite => "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) * 1000000",
@@ -283,19 +283,19 @@ impl Journal {
         Journal { sql, me, now }
     }
 
-    /// The one change that is open.
+    /// Returns the open change.
     pub(super) async fn open(&self) -> Result<Option<Entry>, DbError> {
         let select = format!("SELECT {COLUMNS} FROM tb_extension_changes WHERE ended_at IS NULL");
         Ok(self.sql.row(&select, &[]).await?.as_ref().map(Entry::from_row))
     }
 
-    /// A change by its id.
+    /// Returns a change by its id.
     pub(super) async fn find(&self, id: &str) -> Result<Option<Entry>, DbError> {
         let select = format!("SELECT {COLUMNS} FROM tb_extension_changes WHERE id = ?1");
         Ok(self.sql.row(&select, &[ValueRef::Text(id)]).await?.as_ref().map(Entry::from_row))
     }
 
-    /// Writes a change down, for somebody to carry out. Answers false where another one is open.
+    /// Records a change for another process to carry out. Returns false if another change is open.
     pub(super) async fn request(&self, entry: &Entry) -> Result<bool, DbError> {
         let mut batch = BatchWriter::default();
         let details = serde_json::to_string(&entry.details).expect("details are plain data");
@@ -326,42 +326,43 @@ impl Journal {
         }
     }
 
-    /// Takes a change over from `entry.carrier`, nobody or one that is gone. Answers false where another was quicker.
+    /// Claims a change whose carrier is `entry.carrier`: nobody, or a node that is gone. Returns false if
+    /// another node was faster.
     pub(super) async fn claim(&self, entry: &Entry) -> Result<bool, DbError> {
         let sql = format!(
             "UPDATE tb_extension_changes SET carrier = ?2, held_until = {} + ?4 \
              WHERE id = ?1 AND ended_at IS NULL AND carrier IS NOT DISTINCT FROM ?3",
             self.now
         );
-        let hold = ValueRef::Integer(i64::try_from(HOLD.as_nanos()).unwrap_or(i64::MAX));
+        let change_lock = ValueRef::Integer(i64::try_from(HOLD.as_nanos()).unwrap_or(i64::MAX));
         let mut batch = BatchWriter::default();
         batch.push(
             &sql,
-            [ValueRef::Text(&entry.id), ValueRef::Text(&self.me), or_null(&entry.carrier), hold],
+            [ValueRef::Text(&entry.id), ValueRef::Text(&self.me), or_null(&entry.carrier), change_lock],
             Expect::Any,
         );
         Ok(self.sql.apply(batch).await?.affected == [1])
     }
 
-    /// Whether whoever carries it out has given no sign of life for too long.
+    /// Returns whether the claim on a change has expired.
     pub(super) async fn is_abandoned(&self, entry: &Entry) -> Result<bool, DbError> {
         let row = self.sql.row(&format!("SELECT {}", self.now), &[]).await?.unwrap_or_default();
         Ok(entry.carrier.is_some() && entry.held_until < integer(&row, 0))
     }
 
-    /// Gives a sign of life.
+    /// Renews the claim on a change.
     pub(super) async fn renew(&self, id: &str) -> Result<(), DbError> {
         let sql = format!(
             "UPDATE tb_extension_changes SET held_until = {} + ?3 WHERE id = ?1 AND carrier = ?2",
             self.now
         );
-        let hold = ValueRef::Integer(i64::try_from(HOLD.as_nanos()).unwrap_or(i64::MAX));
+        let change_lock = ValueRef::Integer(i64::try_from(HOLD.as_nanos()).unwrap_or(i64::MAX));
         let mut batch = BatchWriter::default();
-        batch.push(&sql, [ValueRef::Text(id), ValueRef::Text(&self.me), hold], Expect::Any);
+        batch.push(&sql, [ValueRef::Text(id), ValueRef::Text(&self.me), change_lock], Expect::Any);
         self.sql.apply(batch).await.map(drop)
     }
 
-    /// Adds a step to a batch, which is applied only where this one still carries the change out.
+    /// Adds a step to a batch. The batch is only applied if this process still has the claim on the change.
     pub(super) fn push_step(&self, batch: &mut BatchWriter, entry: &Entry, step: Step) {
         let details = serde_json::to_string(&entry.details).expect("details are plain data");
         let params = [
@@ -380,7 +381,7 @@ impl Journal {
         );
     }
 
-    /// Writes a step down, before it is done.
+    /// Records a step before it is carried out.
     pub(super) async fn step(&self, entry: &mut Entry, step: Step) -> Result<(), ChangeError> {
         crash_point();
         let mut batch = BatchWriter::default();
@@ -391,7 +392,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Adds to a batch that a change is undone, with its error; it ends once its files are gone too.
+    /// Adds a statement to a batch that marks a change as undone, with its error. The change ends after its
+    /// files are deleted too.
     pub(super) fn push_undone(&self, batch: &mut BatchWriter, entry: &Entry) {
         let error = entry.error.as_ref();
         let params = [
@@ -436,7 +438,7 @@ impl Journal {
         self.sql.apply(batch).await.map(drop)
     }
 
-    /// Whether the last that was done with an extension was to take it away with its data.
+    /// Returns whether the last change of an extension removed it with its data.
     pub(in crate::plugins) async fn is_purged(&self, name: &str) -> Result<bool, DbError> {
         let select = format!(
             "SELECT {COLUMNS} FROM tb_extension_changes WHERE name = ?1 ORDER BY created_at DESC LIMIT 1"
@@ -446,7 +448,7 @@ impl Journal {
             .is_some_and(|last| last.kind == Kind::Uninstall && last.details.purge && last.error.is_none()))
     }
 
-    /// Takes back a request that nobody has taken up. Answers false where somebody has.
+    /// Withdraws a request that nobody has claimed. Returns false if it was claimed.
     pub(super) async fn withdraw(&self, id: &str) -> Result<bool, DbError> {
         let mut batch = BatchWriter::default();
         let sql = "DELETE FROM tb_extension_changes WHERE id = ?1 AND carrier IS NULL";
@@ -459,7 +461,8 @@ fn or_null(text: &Option<String>) -> ValueRef<'_> {
     text.as_deref().map_or(ValueRef::Null, ValueRef::Text)
 }
 
-/// A step that could not be written: the database failed, or another carries the change out by now.
+/// Converts the error of a step that could not be recorded: the database failed, or another process has
+/// claimed the change.
 pub(super) fn lost(error: DbError) -> ChangeError {
     match error {
         DbError::Condition { .. } => ChangeError::new(

@@ -1,17 +1,18 @@
-//! How extensions come, change and go, whether a server runs or not: one road for every change, each step of it in the
-//! journal before it is done, and a way back from each. It never resolves names or fetches packages.
+//! How extensions are installed, changed and removed, whether a server runs or not. All changes work the same
+//! way: each step is recorded in the journal before it is carried out, and each can be undone. Never resolves
+//! names or fetches packages.
 //!
-//! [`Plugins::change`] is all that others call. In a serving process it carries the change out there. A command beside a
-//! running server writes the change down and waits until the server has carried it out; where none runs, it carries it
-//! out itself, on the same road: the plugin is brought up in its process once, and ended again.
+//! [`Plugins::change`] is the only entry point. A serving process carries out the change itself. A command
+//! records the change and waits for a running server to carry it out. If no server runs, the command carries
+//! it out in the same way: it starts the plugin once in its own process, and ends it again.
 
 mod archive;
-mod bring;
-mod carry;
 mod change;
+mod change_lock;
 mod checks;
 mod crash_point;
-mod hold;
+mod executor;
+mod install;
 mod journal;
 mod nodes;
 mod purge;
@@ -21,12 +22,12 @@ mod snapshot;
 mod state;
 mod undo;
 
-pub use bring::RollbackPlan;
 pub use change::{Change, ChangeError, Changed, Kind, Origin};
+pub(super) use change_lock::ChangeLock;
+pub use change_lock::{ServerLock, server_lock};
 pub(super) use checks::check_prefix;
-pub(super) use hold::Hold;
-pub use hold::{ServerLock, server_lock};
+pub use install::RollbackPlan;
 pub use state::{ExtensionState, NodeState};
 
 pub(super) use recover::Unfinished;
-pub(super) use request::{Part, Said};
+pub(super) use request::{Participation, Said};

@@ -1,5 +1,6 @@
-//! The other nodes of a change: they get the package and have it probed before anything is changed, and take the change up
-//! once it is. What each says stands in `tb_extension_reports`. It never talks to another node but through the database.
+//! The other nodes during a change. They fetch and probe the package before anything is changed, and apply
+//! the change afterwards. Their reports are stored in `tb_extension_reports`. Nodes only communicate through
+//! the database.
 
 use std::time::Duration;
 
@@ -7,8 +8,8 @@ use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
 use tokio::time::Instant;
 
 use super::{
-    carry::Work,
     change::ChangeError,
+    executor::ChangeExecutor,
     journal::{Entry, Step},
 };
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     sql::{Row, is_null, text},
 };
 
-/// How often it is looked what the others say.
+/// How often to check for reports of other nodes.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 const REPORTS: &str =
@@ -26,8 +27,8 @@ const REPORTS: &str =
 const REPORT: &str = "INSERT INTO tb_extension_reports (change_id, node, step, code, message) VALUES (?1, ?2, ?3, ?4, ?5) \
      ON CONFLICT (change_id, node, step) DO UPDATE SET code = excluded.code, message = excluded.message";
 
-impl Work<'_> {
-    /// Waits until every other node has the package and has had it probed.
+impl ChangeExecutor<'_> {
+    /// Waits until every other node has fetched and probed the package.
     pub(super) async fn prepare_others(&mut self) -> Result<(), ChangeError> {
         if self.others().await?.is_empty() {
             return Ok(());
@@ -36,12 +37,12 @@ impl Work<'_> {
         self.wait_for(Step::Prepared).await
     }
 
-    /// Waits until every other node has taken the change up.
+    /// Waits until every other node has applied the change.
     pub(super) async fn wait_for_others(&mut self) -> Result<(), ChangeError> {
         self.wait_for(Step::Swapped).await
     }
 
-    /// Waits until nothing runs any more, here and on every other node, of what a change took out of service.
+    /// Waits until everything that a change took out of service has ended, here and on every other node.
     pub(super) async fn wait_for_drained(&mut self) -> Result<(), ChangeError> {
         self.plugins.process.drained(&self.entry.name).await;
         self.wait_for(Step::Drained).await
@@ -94,7 +95,7 @@ impl Plugins {
         self.store.rows(REPORTS, &[ValueRef::Text(change), ValueRef::Text(step.name())]).await
     }
 
-    /// Says to whoever carries a change out how a step of it went here.
+    /// Reports to the node that carries out a change how a step went here.
     pub(in crate::plugins) async fn report(
         &self,
         change: &str,
@@ -114,7 +115,7 @@ impl Plugins {
         self.store.apply(batch).await
     }
 
-    /// Gets the package of another node's change and has it probed here.
+    /// Fetches and probes the package of another node's change.
     pub(super) async fn prepare(&self, entry: &Entry) -> Result<(), ChangeError> {
         let (Some(version), Some(hash)) = (entry.to_version.clone(), entry.to_hash.clone()) else {
             return Ok(());

@@ -1,17 +1,16 @@
-//! What an uninstallation takes away: the row, and where it is asked for every trace of the extension in the database and
-//! on disk.
+//! Removes an extension: its row and, if requested, all of its data in the database and on disk.
 
 use tinybase_abi::codec::{BatchWriter, Expect, Value, ValueRef};
 use tinybase_package::boundary::host_prefix;
 
 use super::{
-    carry::Work,
     change::ChangeError,
     crash_point::crash_point,
+    executor::ChangeExecutor,
     journal::{self, Step},
 };
 use crate::{
-    db::{Engine, Scope},
+    db::{Engine, SqlOwner},
     plugins::{Plugins, store},
     sql::text,
 };
@@ -23,8 +22,8 @@ const POSTGRES_TABLES: &str = "SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm'
      WHERE n.nspname = current_schema() AND relkind IN ('r', 'p', 'v', 'm', 'S') AND NOT relispartition \
      AND left(relname, CAST(?1 AS INTEGER)) = ?2 ORDER BY 1 DESC, 2";
 
-impl Work<'_> {
-    /// Takes the extension away, which serves nowhere any more.
+impl ChangeExecutor<'_> {
+    /// Removes the extension, which is already out of service on every node.
     pub(super) async fn remove(&mut self) -> Result<(), ChangeError> {
         self.step(Step::Removed).await?;
         let name = self.entry.name.clone();
@@ -48,7 +47,7 @@ impl Work<'_> {
 }
 
 impl Plugins {
-    /// Takes away what an extension kept on this machine. What cannot be taken away is logged, and stays.
+    /// Deletes an extension's data folder on this machine. Failures are logged, and the files stay.
     pub(in crate::plugins) fn forget_data(&self, name: &str) {
         let folder = self.shared.data_dir.join(name);
         if let Err(error) = std::fs::remove_dir_all(&folder)
@@ -61,14 +60,16 @@ impl Plugins {
         }
     }
 
-    /// Extensions whose names begin with `name` and `_`, which older versions of the host let in.
+    /// Returns the extensions whose names begin with `name` and `_`. Older versions of the host allowed such
+    /// names.
     async fn names_within(&self, name: &str) -> Result<Vec<String>, ChangeError> {
         let prefix = format!("{name}_");
         let installed = self.store.all().await?;
         Ok(installed.into_iter().map(|other| other.name).filter(|other| other.starts_with(&prefix)).collect())
     }
 
-    /// Drops every table of an extension, and forgets its migrations and settings, with `batch` behind it.
+    /// Drops every table of an extension, deletes its migration records and settings, and applies `batch`, all
+    /// in one transaction.
     async fn purge(&self, name: &str, mut batch: BatchWriter) -> Result<(), ChangeError> {
         let prefix = format!("{name}_");
         let length = i64::try_from(prefix.len()).expect("a name is short");
@@ -77,7 +78,7 @@ impl Plugins {
         let tables = self.store.scan(list, &[Value::Integer(length), Value::Text(prefix)]).await?;
         let mut drop = BatchWriter::default();
         if engine == Engine::Sqlite {
-            // They may refer to each other: what counts is that none is left in the end.
+            // Tables may reference each other. It only matters that none is left in the end.
             drop.push("PRAGMA defer_foreign_keys = ON", [], Expect::Any);
         }
         let others = self.names_within(name).await?;
@@ -106,7 +107,7 @@ impl Plugins {
             Expect::Any,
         );
         let mut transaction =
-            self.shared.database.begin(&Scope::Host, self.shared.limits.migration_timeout).await?;
+            self.shared.database.begin(&SqlOwner::Host, self.shared.limits.migration_timeout).await?;
         transaction.apply(drop.finish()).await?;
         transaction.apply(batch.finish()).await?;
         transaction.commit().await?;

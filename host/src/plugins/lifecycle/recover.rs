@@ -1,9 +1,9 @@
-//! A change that was interrupted, by a crash or a power cut: whoever may carry changes out takes it over, and completes it
-//! or takes it back. Either way an instance is left in which the old or the new version serves.
+//! Recovers changes that were interrupted by a crash or power cut. A process that may carry out changes
+//! claims them, and completes or undoes them. Either way, the old or the new version serves afterwards.
 
 use super::{
-    carry::Work,
     change::{ChangeError, Kind},
+    executor::ChangeExecutor,
     journal::{Entry, Step},
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     plugins::{LoadError, Plugins, quarantine::Loading, store::Installed},
 };
 
-/// A change that was taken over, whose rows say already what is wanted.
+/// A claimed change that the extension's row already contains.
 pub(in crate::plugins) struct Unfinished(Entry);
 
 fn interrupted(entry: &Entry, how: &str) -> ChangeError {
@@ -23,17 +23,19 @@ fn interrupted(entry: &Entry, how: &str) -> ChangeError {
 }
 
 impl Plugins {
-    /// Takes over what was left unfinished, before anything is loaded. What had not come far is taken back at once, and so
-    /// is what took a process down while it was loaded: `killed`, from which it is taken off.
+    /// Claims an unfinished change before anything is loaded. Undoes it at once if it was not recorded in the
+    /// extension's row yet, or if its package took a process down while loading. Such a package is removed
+    /// from `killed`.
     pub(in crate::plugins) async fn take_over(
         &self,
         killed: &mut Vec<Loading>,
     ) -> Result<Option<Unfinished>, LoadError> {
         let Some(entry) = self.abandoned().await? else { return Ok(None) };
-        let is_killer =
-            |loading: &Loading| loading.name == entry.name && Some(&loading.hash) == entry.to_hash.as_ref();
+        let is_killer = |activation: &Loading| {
+            activation.name == entry.name && Some(&activation.hash) == entry.to_hash.as_ref()
+        };
         let is_killed = killed.iter().any(is_killer);
-        killed.retain(|loading| !is_killer(loading));
+        killed.retain(|activation| !is_killer(activation));
         if !is_killed && entry.is_recorded() {
             return Ok(Some(Unfinished(entry)));
         }
@@ -48,15 +50,16 @@ impl Plugins {
 
     async fn take_back(&self, entry: Entry, how: &str) -> Result<(), ChangeError> {
         if entry.step == Step::Undone {
-            // Only its files were left to be taken away.
-            return Work { plugins: self, journal: self.journal(), entry }.end_undone().await;
+            // Only its files remain to be deleted.
+            return ChangeExecutor { plugins: self, journal: self.journal(), entry }.end_undone().await;
         }
         let error = interrupted(&entry, how);
         tracing::warn!(plugin = entry.name, "{error}");
-        Work { plugins: self, journal: self.journal(), entry }.undo(&error).await
+        ChangeExecutor { plugins: self, journal: self.journal(), entry }.undo(&error).await
     }
 
-    /// Whether a change under way brings this package back, whose tables are still those of the newer version then.
+    /// Returns whether an open change rolls back to this package. Its tables may then still be those of the
+    /// newer version.
     pub(in crate::plugins) async fn is_being_rolled_back_to(
         &self,
         installed: &Installed,
@@ -68,86 +71,90 @@ impl Plugins {
         }))
     }
 
-    /// Whether a change is under way anywhere.
+    /// Returns whether a change is in progress anywhere.
     pub(in crate::plugins) async fn is_change_open(&self) -> Result<bool, LoadError> {
         Ok(self.journal().open().await?.is_some())
     }
 
-    /// The open change, where whoever carried it out is gone; it is this process's then.
+    /// Claims and returns the open change, if the process that carried it out is gone.
     async fn abandoned(&self) -> Result<Option<Entry>, LoadError> {
-        if !self.hold.may_carry() {
+        if !self.change_lock.is_held() {
             return Ok(None);
         }
         let journal = self.journal();
         let Some(entry) = journal.open().await?.filter(|entry| entry.carrier.is_some()) else {
             return Ok(None);
         };
-        if self.process.carries(&entry.id) {
+        if self.process.is_executing(&entry.id) {
             return Ok(None);
         }
-        // On SQLite whoever holds the folder's lock is the only one; and what this process has given up is its own.
+        // With SQLite, only the process with the folder's lock carries out changes. A change that this
+        // process gave up also counts as abandoned.
         let is_alone = self.shared.database.engine() == Engine::Sqlite;
         let is_mine = entry.carrier.as_deref() == Some(self.nodes.id());
         let is_gone = is_alone || is_mine || journal.is_abandoned(&entry).await?;
         Ok(if is_gone && journal.claim(&entry).await? { Some(entry) } else { None })
     }
 
-    /// Completes a change that was taken over, now that what the rows say is loaded, or takes it back.
+    /// Completes a claimed change after the installed extensions were loaded, or undoes it.
     pub(in crate::plugins) async fn finish(&self, Unfinished(entry): Unfinished) -> Result<(), LoadError> {
-        let mut work = Work { plugins: self, journal: self.journal(), entry };
-        let (kind, plugin) = (work.entry.kind, work.entry.name.clone());
+        let mut executor = ChangeExecutor { plugins: self, journal: self.journal(), entry };
+        let (kind, plugin) = (executor.entry.kind, executor.entry.name.clone());
         let is_up = match kind {
             Kind::Disable => true,
             Kind::Uninstall => {
-                work.remove().await?;
+                executor.remove().await?;
                 true
             }
-            _ => self.is_up(&work.entry).await?,
+            _ => self.is_up(&executor.entry).await?,
         };
         if !is_up {
-            self.take_back(work.entry, "it did not come up").await?;
+            self.take_back(executor.entry, "it did not come up").await?;
             return Ok(());
         }
         if kind == Kind::Rollback
-            && let Err(error) = work.finish_rollback().await
+            && let Err(error) = executor.finish_rollback().await
         {
-            self.take_back(work.entry, &error.message).await?;
+            self.take_back(executor.entry, &error.message).await?;
             return Ok(());
         }
         if let Some(row) = self.store.find(&plugin).await? {
             let kept: Vec<String> = [Some(row.hash), row.previous_hash].into_iter().flatten().collect();
             self.forget_packages(&plugin, &kept).await;
         }
-        work.end(None).await?;
+        executor.end(None).await?;
         tracing::info!(plugin, change = kind.name(), "a change that was interrupted is complete");
         Ok(())
     }
 
-    /// Whether what a change brings runs here, where it is to run.
+    /// Returns whether the new version of a change runs here, or does not have to.
     pub(super) async fn is_up(&self, entry: &Entry) -> Result<bool, ChangeError> {
         let row = self.store.find(&entry.name).await?;
         if !row.as_ref().is_some_and(|one| self.is_served(one)) {
             return Ok(true);
         }
         let current = self.shared.current.load();
-        Ok(current.member(&entry.name).is_some_and(|member| Some(member.hash()) == entry.to_hash.as_deref()))
+        Ok(current
+            .active_plugin(&entry.name)
+            .is_some_and(|active| Some(active.hash()) == entry.to_hash.as_deref()))
     }
 
-    /// Takes over and finishes what another node left unfinished, while this one serves.
+    /// Claims and completes a change that another node left unfinished, while this node serves.
     pub(in crate::plugins) async fn recover(&self) -> Result<(), LoadError> {
         let Some(entry) = self.abandoned().await? else { return Ok(()) };
         let _turn = self.process.turn.lock().await;
         if !entry.is_recorded() {
             return Ok(self.take_back(entry, "it had not come far").await?);
         }
-        let followed = self.follow().await?;
+        let followed = self.reconcile().await?;
         self.drain(followed.leaving);
         self.finish(Unfinished(entry)).await
     }
 }
 
-impl Work<'_> {
-    /// What is left of a rollback of which the older version runs here: everywhere else too, and then the tables.
+impl ChangeExecutor<'_> {
+    /// Completes a rollback whose older version runs here: waits for the other nodes, then reverts the
+    /// tables.
     async fn finish_rollback(&mut self) -> Result<(), ChangeError> {
         if self.entry.step >= Step::Reverted {
             return Ok(());

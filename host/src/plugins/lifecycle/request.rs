@@ -1,4 +1,4 @@
-//! The one way to change what is installed or enabled, and what a server does about changes that are asked for elsewhere.
+//! The only way to change what is installed or enabled, and how a server handles changes requested elsewhere.
 
 use std::time::Duration;
 
@@ -15,28 +15,29 @@ use crate::{
     plugins::{LoadError, Plugins, Purpose, install, process::Outlook, store},
 };
 
-/// How often it is looked whether a change has ended, or may begin.
+/// How often to check whether a change has ended or may begin.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How long a server may take to begin with a change that it is asked for.
+/// How long a server may take to begin a requested change.
 const CLAIM_TIME_MAX: Duration = Duration::from_secs(10);
 
 impl Plugins {
-    /// Makes a change, and answers once it is made everywhere. Of several, one is made at a time; this one waits for its
-    /// turn, at most `extensions.change_timeout_ms`.
+    /// Makes a change and returns once it is made on every node. Only one change is made at a time; this one
+    /// waits for its turn, at most `extensions.change_timeout_ms`.
     ///
-    /// In a process that serves it is carried out here; the caller may go away meanwhile. In any other it is carried out by
-    /// the server that serves this database, or here where none does: what is enabled is loaded for that, and ended again.
+    /// A serving process carries it out itself, even if the caller goes away. In other processes the server
+    /// of this database carries it out. If there is no server, this process does: it loads what is enabled
+    /// and ends it again.
     ///
     /// # Errors
-    /// A [`ChangeError`] with a stable code; what ran before runs then as it did.
+    /// A [`ChangeError`] with a stable code. What ran before keeps running.
     pub async fn change(&self, change: Change, actor: &Actor) -> Result<Changed, ChangeError> {
         self.change_if(change, actor, &IfMatch::default()).await
     }
 
-    /// The same, done only while the extension is in a state that `if_match` names.
+    /// Does the same, but only if the extension is in a state that `if_match` names.
     ///
     /// # Errors
-    /// `precondition_failed` as well.
+    /// Also `precondition_failed`.
     pub async fn change_if(
         &self,
         change: Change,
@@ -44,7 +45,7 @@ impl Plugins {
         if_match: &IfMatch,
     ) -> Result<Changed, ChangeError> {
         let (plugins, actor, if_match) = (self.clone(), actor.clone(), if_match.clone());
-        let is_server = self.process.purpose() == Purpose::Serve && self.hold.may_carry();
+        let is_server = self.process.purpose() == Purpose::Serve && self.change_lock.is_held();
         let made = tokio::spawn(async move {
             if is_server {
                 plugins.change_here(&change, &actor, &if_match).await
@@ -63,7 +64,7 @@ impl Plugins {
         Instant::now() + self.shared.limits.change_timeout
     }
 
-    /// Writes the change down as soon as no other one is open, and carries it out in this process.
+    /// Records the change as soon as no other one is open, and carries it out in this process.
     async fn change_here(
         &self,
         change: &Change,
@@ -75,21 +76,21 @@ impl Plugins {
         loop {
             let entry = self.entry_of(change, actor, if_match).await?;
             if journal.request(&entry).await? {
-                if let Some(outcome) = self.claim_and_carry_out(&entry).await? {
+                if let Some(outcome) = self.claim_and_execute(&entry).await? {
                     return outcome;
                 }
-                // Another node was quicker to take it up.
+                // Another node was faster to claim it.
                 return self.outcome_of(&entry, deadline).await;
             }
-            // Whoever asked for the open one may have nobody else to carry it out.
-            if self.hold.may_carry() {
+            // The open change may have no other process to carry it out.
+            if self.change_lock.is_held() {
                 self.serve_requests().await?;
             }
             wait_for_turn(deadline).await?;
         }
     }
 
-    /// As a command does it.
+    /// Makes a change from a command.
     async fn change_from_outside(
         &self,
         change: &Change,
@@ -106,8 +107,8 @@ impl Plugins {
                 return self.change_alone(change, actor, if_match).await;
             }
             if let Change::Install { package, .. } | Change::Update { package, .. } = change {
-                // The server may not reach the folder that it lies in.
-                self.hand_over(package).await?;
+                // The server may not have access to the package's folder.
+                self.stage_for_server(package).await?;
             }
             let entry = self.entry_of(change, actor, if_match).await?;
             if journal.request(&entry).await?
@@ -119,12 +120,12 @@ impl Plugins {
         }
     }
 
-    /// Whether no server serves the database, so that this process may carry changes out.
+    /// Returns whether no server serves the database, so that this process may carry out changes.
     async fn take_over_from_servers(&self) -> Result<bool, ChangeError> {
         if self.shared.database.engine() == Engine::Postgres && !self.nodes.list().await?.is_empty() {
             return Ok(false);
         }
-        Ok(self.hold.take().map_err(|error| LoadError::file("the lock of changes", &error))?)
+        Ok(self.change_lock.take().map_err(|error| LoadError::file("the lock of changes", &error))?)
     }
 
     async fn change_alone(
@@ -139,8 +140,8 @@ impl Plugins {
         changed
     }
 
-    /// Brings a package to where a server finds it.
-    async fn hand_over(&self, package: &crate::plugins::package::Package) -> Result<(), ChangeError> {
+    /// Copies a package to where a server can find it.
+    async fn stage_for_server(&self, package: &crate::plugins::package::Package) -> Result<(), ChangeError> {
         if self.shared.database.engine() == Engine::Postgres {
             return self.archive(package).await;
         }
@@ -150,7 +151,8 @@ impl Plugins {
         Ok(placed.await.map_err(|error| LoadError::Panicked(error.to_string()))??)
     }
 
-    /// The outcome of a change that a server was asked for; `None` where none took it up and this process may do so now.
+    /// Returns the outcome of a change requested from a server, or `None` if no server claimed it and this
+    /// process may do so now.
     async fn claimed_outcome(
         &self,
         entry: &Entry,
@@ -175,10 +177,10 @@ impl Plugins {
                 Ok(None) => return Some(Err(withdrawn())),
                 Err(error) => return Some(Err(error.into())),
             }
-            let may_carry = self.take_over_from_servers().await.unwrap_or(false);
+            let is_held = self.take_over_from_servers().await.unwrap_or(false);
             let is_silent = asked.elapsed() > CLAIM_TIME_MAX;
-            if (may_carry || is_silent) && journal.withdraw(&entry.id).await.unwrap_or(false) {
-                if may_carry {
+            if (is_held || is_silent) && journal.withdraw(&entry.id).await.unwrap_or(false) {
+                if is_held {
                     return None;
                 }
                 let told = "the server that serves this database did not take the change up; see its log";
@@ -188,7 +190,8 @@ impl Plugins {
         }
     }
 
-    /// Completes or takes back a change whose server went down over it, so that nobody has to wait for its next start.
+    /// Completes or undoes a change whose server crashed, so that nobody has to wait for the server's next
+    /// start.
     async fn recover_from_outside(&self, entry: &Entry) -> Result<(), ChangeError> {
         if !self.take_over_from_servers().await? {
             return Ok(());
@@ -234,44 +237,48 @@ impl Plugins {
         Ok(entry)
     }
 
-    /// Carries out what somebody else asked for and nobody has taken up. An error is one of the database's.
+    /// Carries out a change that was requested elsewhere and that nobody has claimed. Only returns database
+    /// errors.
     pub(in crate::plugins) async fn serve_requests(&self) -> Result<(), ChangeError> {
         let Some(entry) = self.journal().open().await?.filter(|entry| entry.carrier.is_none()) else {
             return Ok(());
         };
-        // Whoever asked learns what it came to, by the journal.
-        self.claim_and_carry_out(&entry).await.map(drop)
+        // The requester reads the outcome from the journal.
+        self.claim_and_execute(&entry).await.map(drop)
     }
 
-    /// Carries a change out that nobody has taken up; `None` where somebody else was quicker.
-    async fn claim_and_carry_out(
+    /// Carries out a change that nobody has claimed. Returns `None` if another process was faster.
+    async fn claim_and_execute(
         &self,
         entry: &Entry,
     ) -> Result<Option<Result<Changed, ChangeError>>, ChangeError> {
-        self.process.carry(Some(&entry.id));
+        self.process.set_executing(Some(&entry.id));
         let outcome = match self.journal().claim(entry).await {
             Ok(true) => {
                 let carrier = Some(self.nodes.id().to_string());
-                Ok(Some(self.carry_out(Entry { carrier, ..entry.clone() }).await))
+                Ok(Some(self.execute(Entry { carrier, ..entry.clone() }).await))
             }
             Ok(false) => Ok(None),
             Err(error) => Err(error.into()),
         };
-        self.process.carry(None);
+        self.process.set_executing(None);
         outcome
     }
 
-    /// Does this node's part in the change of another.
-    pub(in crate::plugins) async fn take_part(&self, said: &mut Said) -> Result<Part, ChangeError> {
-        let Some(entry) = self.journal().open().await? else { return Ok(Part::TakeUp) };
+    /// Does this node's part in another node's change.
+    pub(in crate::plugins) async fn participate(
+        &self,
+        said: &mut Said,
+    ) -> Result<Participation, ChangeError> {
+        let Some(entry) = self.journal().open().await? else { return Ok(Participation::Reconcile) };
         if entry.carrier.is_none() {
-            return Ok(Part::TakeUp);
+            return Ok(Participation::Reconcile);
         }
         if entry.carrier.as_deref() == Some(self.nodes.id()) {
-            return Ok(Part::Wait);
+            return Ok(Participation::Wait);
         }
         match entry.step {
-            Step::Migrated | Step::Started => return Ok(Part::Wait),
+            Step::Migrated | Step::Started => return Ok(Participation::Wait),
             Step::Prepared if said.lacks(&entry, Step::Prepared) => {
                 let outcome = self.prepare(&entry).await;
                 self.report(&entry.id, Step::Prepared, &outcome).await?;
@@ -279,7 +286,7 @@ impl Plugins {
             }
             step if entry.is_recorded() && step >= Step::Swapped => {
                 if said.lacks(&entry, Step::Swapped) {
-                    return Ok(Part::TakeUpAndTell(Box::new(entry)));
+                    return Ok(Participation::ReconcileAndReport(Box::new(entry)));
                 }
                 if entry.kind == Kind::Rollback
                     && step >= Step::Drained
@@ -292,12 +299,12 @@ impl Plugins {
             }
             _ => {}
         }
-        Ok(Part::TakeUp)
+        Ok(Participation::Reconcile)
     }
 
-    /// Says to whoever carries a change out whether it is taken up here. What will pass by itself is no answer yet: it is
-    /// tried again before.
-    pub(in crate::plugins) async fn tell_taken_up(
+    /// Reports to the node that carries out a change whether it is applied here. Temporary failures are not
+    /// reported: they are retried first.
+    pub(in crate::plugins) async fn report_reconciled(
         &self,
         entry: &Entry,
         said: &mut Said,
@@ -317,7 +324,7 @@ impl Plugins {
     }
 }
 
-/// What this node has said to whoever carries a change out.
+/// What this node has reported to the node that carries out a change.
 #[derive(Debug, Default)]
 pub(in crate::plugins) struct Said {
     change: String,
@@ -337,13 +344,14 @@ impl Said {
     }
 }
 
-/// What a node does while a change may be under way.
-pub(in crate::plugins) enum Part {
-    /// It takes up what is installed.
-    TakeUp,
-    /// It takes that up, and says whether it could.
-    TakeUpAndTell(Box<Entry>),
-    /// The rows say what will be and does not run yet where the change is carried out, or this node itself is at it.
+/// What a node does while a change may be in progress.
+pub(in crate::plugins) enum Participation {
+    /// It applies what is installed.
+    Reconcile,
+    /// It applies what is installed, and reports whether that worked.
+    ReconcileAndReport(Box<Entry>),
+    /// It waits: the row already contains the change, but the carrier does not run it yet, or this node
+    /// itself is the carrier.
     Wait,
 }
 

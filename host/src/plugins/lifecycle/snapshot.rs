@@ -1,5 +1,5 @@
-//! A copy of the whole database before an update that changes tables, where the database is a file: for an operator to go
-//! back to, whatever the update made of the data. It never restores one.
+//! Snapshots: copies of the whole database before updates that change tables, if the database is a file. An
+//! operator can restore one, whatever the update did to the data. Never restores one itself.
 
 use std::{fs, io, path::Path};
 
@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use super::change::ChangeError;
 use crate::plugins::{LoadError, Plugins, store::Installed};
 
-/// The folder in the state folder.
+/// The snapshots' folder in the state folder.
 const FOLDER: &str = "snapshots";
 
 impl Plugins {
-    /// Takes a snapshot before `installed` is updated, and forgets the oldest ones beyond `extensions.snapshots_kept`.
+    /// Takes a snapshot before `installed` is updated, and deletes the oldest ones beyond
+    /// `extensions.snapshots_kept`.
     pub(super) async fn snapshot_before(&self, installed: &Installed) -> Result<(), ChangeError> {
         let kept = self.shared.limits.snapshots_kept;
         if kept == 0 {
@@ -33,7 +34,8 @@ impl Plugins {
 }
 
 impl Plugins {
-    /// Takes away the snapshots that were made before updates of an extension. Others hold what all tables held then.
+    /// Deletes the snapshots made before updates of an extension. Those made for other extensions still
+    /// contain its tables.
     pub(super) fn forget_snapshots(&self, name: &str) -> io::Result<()> {
         let entries = match fs::read_dir(self.state_dir.join(FOLDER)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -41,7 +43,7 @@ impl Plugins {
         };
         for entry in entries {
             let entry = entry?;
-            // The time before the name has no hyphen, and neither has a name.
+            // Neither the time before the name nor the name contains a hyphen.
             let file = entry.file_name().to_string_lossy().into_owned();
             if file.split('-').nth(1) == Some(name) {
                 fs::remove_file(entry.path())?;
@@ -51,7 +53,7 @@ impl Plugins {
     }
 }
 
-/// Their names begin with the time.
+/// Deletes the oldest snapshots. Their names begin with the time.
 fn forget_oldest(folder: &Path, kept: usize) -> io::Result<()> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {

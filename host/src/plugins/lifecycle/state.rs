@@ -1,5 +1,5 @@
-//! What is installed, and what each node made of it: read for those who look, and written by each node for itself. It
-//! changes nothing that is installed.
+//! What is installed, and its state on each node: reported by each node for itself, and read by operators.
+//! Changes nothing that is installed.
 
 use serde::Serialize;
 use tinybase_abi::codec::{BatchWriter, Expect, ValueRef};
@@ -11,7 +11,7 @@ use crate::{
     sql::{optional_text, text},
 };
 
-/// For how long what a node said is kept once the node is not listed any more, in seconds: it says so before it joins.
+/// How long the report of a node that is not listed is kept, in seconds. A node reports before it joins.
 const UNLISTED_SECONDS: i64 = 60;
 
 const READ: &str =
@@ -21,40 +21,41 @@ const FORGET: &str = "DELETE FROM tb_extension_nodes WHERE node = ?1 \
 const WRITE: &str = "INSERT INTO tb_extension_nodes (node, name, hash, state, code, message, reported_at) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
-/// An extension that is installed, and how it is on each node.
+/// An installed extension and its state on each node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExtensionState {
-    /// What is installed.
+    /// The installed extension.
     pub installed: Installed,
-    /// What each node that serves says of it; none where it is not to be loaded, or nobody serves.
+    /// Its state on each serving node; empty if it should not be loaded or nobody serves.
     pub nodes: Vec<NodeState>,
 }
 
-/// An extension on one node.
+/// The state of an extension on one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NodeState {
     /// The node's id.
     pub node: String,
     /// The node's name.
     pub node_name: String,
-    /// The hash of the package that runs there, or that does not start there.
+    /// The hash of the package that runs there or fails to start.
     pub hash: String,
     /// `running` or `failed`.
     pub state: String,
-    /// Why it failed, as a stable word; where it runs, `threads_blocked` if it does not give threads back, `plugin_stuck` if a
-    /// version of it holds one, or `server_crashed` if it took the server down before.
+    /// A stable code: why it failed or, if it runs, a warning. Warnings are `threads_blocked` if it blocks
+    /// threads, `plugin_stuck` if one of its versions occupies a thread, and `server_crashed` if it took the
+    /// server down before.
     pub code: Option<String>,
-    /// The same in words.
+    /// The code in words.
     pub message: Option<String>,
-    /// When the node said so (RFC 3339).
+    /// When the node reported this (RFC 3339).
     pub reported_at: String,
 }
 
 impl Plugins {
-    /// What is installed, in the order of installation, and what each node that serves made of it.
+    /// Returns the installed extensions in order of installation, with their state on each serving node.
     ///
     /// # Errors
-    /// What the database answers.
+    /// Database errors.
     pub async fn state(&self) -> Result<Vec<ExtensionState>, ChangeError> {
         let nodes = self.nodes.list().await?;
         let mut states = Vec::new();
@@ -77,8 +78,8 @@ impl Plugins {
         Ok(installed.map(|installed| ExtensionState { nodes: of(&installed.name), installed }).collect())
     }
 
-    /// Says what runs here and what does not, for those who look.
-    pub(in crate::plugins) async fn tell_state(&self) -> Result<(), DbError> {
+    /// Reports which extensions run here and which do not.
+    pub(in crate::plugins) async fn report_state(&self) -> Result<(), DbError> {
         let mut batch = BatchWriter::default();
         let (node, long_ago) = (self.nodes.id(), self.store.sql().time_from_now(-UNLISTED_SECONDS));
         batch.push(FORGET, [ValueRef::Text(node), ValueRef::Text(&long_ago)], Expect::Any);
@@ -98,7 +99,7 @@ impl Plugins {
         self.store.apply(batch).await
     }
 
-    /// What [`Plugins::tell_state`] says, to be held against what it said before.
+    /// Returns what [`Plugins::report_state`] would report, for comparison with the last report.
     pub(in crate::plugins) fn what_runs(&self) -> Vec<String> {
         self.lines().iter().map(|line| format!("{line:?}")).collect()
     }
@@ -113,19 +114,19 @@ impl Plugins {
         };
         let mut lines: Vec<Line> = failed.iter().map(of_failed).collect();
         let current = self.shared.current.load();
-        for member in current.members.iter().filter(|member| !failed.contains_key(member.name())) {
-            // It runs, and something that ran before it holds a thread.
-            let error = stuck.get(member.name()).map(|told| ChangeError::new("plugin_stuck", told));
-            let error = error.or_else(|| switch_off::blocking(member));
-            let error = error.or_else(|| self.crashed(member.name()));
-            let (name, hash) = (member.name().to_owned(), member.hash().to_owned());
+        for active in current.active_plugins.iter().filter(|active| !failed.contains_key(active.name())) {
+            // It runs, but an earlier version of it occupies a thread.
+            let error = stuck.get(active.name()).map(|told| ChangeError::new("plugin_stuck", told));
+            let error = error.or_else(|| switch_off::blocking(active));
+            let error = error.or_else(|| self.crashed(active.name()));
+            let (name, hash) = (active.name().to_owned(), active.hash().to_owned());
             lines.push(Line { name, hash, is_failed: false, error });
         }
         lines
     }
 }
 
-/// What a node says of one extension.
+/// The report of a node on one extension.
 #[derive(Debug)]
 struct Line {
     name: String,

@@ -1,11 +1,11 @@
-//! Takes back what was done of a change that failed: rows and tables together, then what runs, then the files.
+//! Undoes a failed change: first rows and tables together, then running plugins, then files.
 
 use tinybase_abi::codec::BatchWriter;
 
 use super::{
-    carry::{Tables, Work, push_row},
     change::{ChangeError, Kind},
     crash_point::crash_point,
+    executor::{ChangeExecutor, Tables, push_row},
     journal::Step,
 };
 use crate::{
@@ -17,8 +17,8 @@ use crate::{
     },
 };
 
-impl Work<'_> {
-    /// Takes the change back and ends it with this error.
+impl ChangeExecutor<'_> {
+    /// Undoes the change and ends it with this error.
     pub(super) async fn undo(&mut self, error: &ChangeError) -> Result<(), ChangeError> {
         let before = self.entry.details.before.clone();
         let is_reverted = self.entry.step >= Step::Migrated;
@@ -32,15 +32,15 @@ impl Work<'_> {
         }
         self.entry.step = Step::Undone;
         crash_point();
-        // Before the first generation nothing runs that would have to be changed.
+        // Before the first generation, no running plugins have to be changed.
         if is_reverted && self.plugins.shared.current.load().number > 0 {
-            let followed = self.plugins.follow().await?;
-            self.plugins.drain(followed.leaving);
+            let outcome = self.plugins.reconcile().await?;
+            self.plugins.drain(outcome.leaving);
         }
         self.end_undone().await
     }
 
-    /// Takes away the files of what was taken back, and ends the change.
+    /// Deletes the files of the undone change, and ends it.
     pub(super) async fn end_undone(&mut self) -> Result<(), ChangeError> {
         if self.entry.to_hash.is_some() {
             let row = self.plugins.store.find(&self.entry.name).await?;
@@ -72,11 +72,12 @@ impl Work<'_> {
             code = &*problem.code,
             "its tables could not be brought back as they were: {problem}"
         );
-        // The row goes back all the same: what ran before runs on, and the log says what is left to do by hand.
+        // The row is restored all the same: what ran before keeps running, and the log says what remains to
+        // be done by hand.
         self.plugins.apply_with_tables(plugin, self.way_back(before), Tables::Stay).await
     }
 
-    /// The row as it was, and that the change is undone, together.
+    /// Returns a batch that restores the row and marks the change as undone.
     fn way_back(&self, before: Option<&Installed>) -> BatchWriter {
         let mut batch = BatchWriter::default();
         push_row(&mut batch, &self.entry.name, before);
@@ -98,7 +99,7 @@ impl Work<'_> {
         batch
     }
 
-    /// The package that the change brings, and the one before.
+    /// Returns the package of the change, and the previous one.
     async fn packages(
         &self,
         before: Option<&Installed>,
@@ -118,7 +119,7 @@ impl Work<'_> {
 }
 
 impl Plugins {
-    /// The package of an installed extension as it lies on this machine, whether it is as it was installed or not.
+    /// Returns the package of an installed extension from this machine, even if its files were changed.
     pub(super) async fn package_of(&self, installed: &Installed) -> Result<Package, ChangeError> {
         self.package_at(&installed.name, &installed.version, &installed.hash).await
     }

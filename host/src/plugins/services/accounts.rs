@@ -17,7 +17,7 @@ use crate::{
     settings::Settings,
 };
 
-/// The host's own error as a plugin sees it.
+/// Converts the host's own error into one for plugins.
 pub(super) fn refused(error: &ApiError) -> RawError {
     let words = serde_json::to_value(&error.detail).unwrap_or_default();
     let message = words.as_str().map_or_else(|| words.to_string(), str::to_owned);
@@ -32,7 +32,7 @@ impl identity::Server for PluginHost {
             let user = json!({
                 "id": caller.user_id,
                 "email": caller.email,
-                // For extensions of before, which read nothing else: a token that is limited is no admin.
+                // For older extensions that read nothing else: a token with limited scopes is not an admin.
                 "is_admin": caller.role.is_admin() && caller.scopes.is_none(),
                 "role": caller.role.name(),
                 "scopes": caller.scopes.as_ref().map(|scopes| scopes.iter().collect::<Vec<_>>()),
@@ -73,7 +73,7 @@ impl identity::Server for PluginHost {
     }
 }
 
-/// Stored settings in clear.
+/// Returns the stored settings, decrypted.
 fn open(
     settings: &Settings,
     manifest: &Manifest,
@@ -104,7 +104,7 @@ impl settings::Server for PluginHost {
                 RawError::new(422, "settings_not_an_object", format!("settings are a JSON object: {error}"))
             })?;
             let stored = settings.current().await.map_err(|error| raw_error(&error))?;
-            // What is replaced need not open: so a secret whose key was lost can be given again.
+            // Values being replaced need not be decrypted, so a secret whose key was lost can be set again.
             let mut kept = stored.extension(&manifest.name);
             kept.retain(|name, _| !changes.contains_key(name));
             let kept = open(&settings, &manifest, kept)?;

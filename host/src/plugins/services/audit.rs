@@ -1,5 +1,6 @@
-//! The audit log for plugins: what a plugin says of an entry is read and held against limits, and its action stands below
-//! the extension's name. An entry commits with the plugin's change through a ticket. It never lets a plugin read the log.
+//! The audit log for plugins. A plugin's entry is parsed and checked against limits, and its action is
+//! prefixed with the extension's name. An entry commits with the plugin's change through a ticket. Never lets
+//! a plugin read the log.
 
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
@@ -14,36 +15,36 @@ use tinybase_abi::{
 use super::{PluginHost, raw_error};
 use crate::{
     audit::{Actor, ActorKind, Entry, push_of_extension},
-    db::Scope,
+    db::SqlOwner,
 };
 
-/// The longest action, without the extension's name, and the longest kind of a target.
+/// The maximum length of an action, without the extension's name, and of a target's kind.
 const WORD_BYTES_MAX: usize = 64;
-/// The longest id, name or address in an entry.
+/// The maximum length of an id, name or address in an entry.
 const TEXT_BYTES_MAX: usize = 512;
 
-/// An entry as a plugin tells it.
+/// An entry as a plugin sends it.
 #[derive(Debug, Deserialize)]
-struct Told {
+struct EntryPayload {
     action: String,
     target_kind: String,
     target_id: String,
     #[serde(default)]
     change: Map<String, Json>,
     #[serde(default)]
-    request: Option<ToldRequest>,
+    request: Option<RequestPayload>,
 }
 
-/// The request that it was done for.
+/// The request that caused the action.
 #[derive(Debug, Deserialize)]
-struct ToldRequest {
-    caller: Option<ToldCaller>,
+struct RequestPayload {
+    caller: Option<CallerPayload>,
     address: String,
     request_id: String,
 }
 
 #[derive(Debug, Deserialize)]
-struct ToldCaller {
+struct CallerPayload {
     user_id: String,
     email: String,
     #[serde(default)]
@@ -55,7 +56,7 @@ fn invalid(problem: impl std::fmt::Display) -> RawError {
     RawError::new(500, "audit_entry_invalid", message)
 }
 
-/// Whether it is lower-case letters, digits and `_`, in parts with `.` between them.
+/// Returns whether a text consists of lower-case letters, digits and `_`, in parts separated by `.`.
 fn is_word(text: &str) -> bool {
     let part = |part: &str| {
         part.starts_with(|first: char| first.is_ascii_lowercase())
@@ -64,9 +65,9 @@ fn is_word(text: &str) -> bool {
     text.len() <= WORD_BYTES_MAX && text.split('.').all(part)
 }
 
-impl Told {
-    fn read(entry: &[u8]) -> Result<Told, RawError> {
-        let told: Told = serde_json::from_slice(entry).map_err(invalid)?;
+impl EntryPayload {
+    fn read(entry: &[u8]) -> Result<EntryPayload, RawError> {
+        let told: EntryPayload = serde_json::from_slice(entry).map_err(invalid)?;
         for (what, word) in [("action", &told.action), ("target_kind", &told.target_kind)] {
             if !is_word(word) {
                 return Err(invalid(format!(
@@ -86,19 +87,21 @@ impl Told {
         Ok(told)
     }
 
-    /// Who did it: the caller of the request that it was done for, else `by_itself`.
+    /// Returns the actor: the caller of the request that caused the action, or else `by_itself`.
     fn actor(&mut self, by_itself: Actor) -> Actor {
         let Some(request) = self.request.take() else { return by_itself };
         let (kind, id, name) = match request.caller {
             None => (ActorKind::Nobody, None, String::new()),
-            Some(ToldCaller { token_id: Some(token), email, .. }) => (ActorKind::Token, Some(token), email),
-            Some(ToldCaller { user_id, email, .. }) => (ActorKind::User, Some(user_id), email),
+            Some(CallerPayload { token_id: Some(token), email, .. }) => {
+                (ActorKind::Token, Some(token), email)
+            }
+            Some(CallerPayload { user_id, email, .. }) => (ActorKind::User, Some(user_id), email),
         };
         let given = |text: String| (!text.is_empty()).then_some(text);
         Actor { kind, id, name, address: given(request.address), request_id: given(request.request_id) }
     }
 
-    /// The batch that writes it down for the extension `name`.
+    /// Returns the batch that stores the entry for the extension `name`.
     fn batch(mut self, name: &str, by_itself: Actor) -> Vec<u8> {
         let actor = self.actor(by_itself);
         let entry = Entry {
@@ -121,20 +124,20 @@ impl PluginHost {
         } else {
             Actor::local(ActorKind::Extension, name)
         };
-        Ok(Told::read(entry)?.batch(name, by_itself))
+        Ok(EntryPayload::read(entry)?.batch(name, by_itself))
     }
 }
 
 impl audit::Server for PluginHost {
     fn entry(&self, entry: Bytes) -> RawFuture<Bytes> {
         let batch = self.audit_batch(&entry);
-        ready(batch.and_then(|batch| self.shared.bus.ticket(vec![(Scope::Host, batch)])))
+        ready(batch.and_then(|batch| self.shared.bus.ticket(vec![(SqlOwner::Host, batch)])))
     }
 
     fn record(&self, entry: Bytes) -> RawFuture<()> {
         match self.audit_batch(&entry) {
             Ok(batch) => {
-                let applied = self.shared.database.apply(&Scope::Host, batch);
+                let applied = self.shared.database.apply(&SqlOwner::Host, batch);
                 guard(async { applied.await.map(drop).map_err(|error| raw_error(&error)) })
             }
             Err(error) => ready(Err(error)),
@@ -148,10 +151,10 @@ mod tests {
 
     use super::*;
 
-    fn told(change: impl FnOnce(&mut Json)) -> Result<Told, RawError> {
+    fn told(change: impl FnOnce(&mut Json)) -> Result<EntryPayload, RawError> {
         let mut entry = json!({"action": "create", "target_kind": "note", "target_id": "n1"});
         change(&mut entry);
-        Told::read(entry.to_string().as_bytes())
+        EntryPayload::read(entry.to_string().as_bytes())
     }
 
     #[test]

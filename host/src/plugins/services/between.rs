@@ -1,4 +1,4 @@
-//! Events and services between plugins: looked up in the generation that serves now.
+//! Events and services between plugins, looked up in the active generation.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The database for plugins: statements run in the plugin's scope, errors get their codes.
+//! The database for plugins: runs statements in the plugin's scope and maps errors to codes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,18 +12,18 @@ use tinybase_abi::{
 
 use super::{OpenTransaction, PluginHost};
 use crate::{
-    db::{Answer, Cost, DbError, Engine, Query},
+    db::{DbError, DbFuture, Engine, Query, ReadHint},
     isolation::threads,
     memory::Share,
 };
 
-/// The most transactions that a plugin may have open at once: each keeps every other writer waiting.
+/// The maximum number of open transactions per plugin. Each keeps every other writer waiting.
 const TRANSACTIONS_MAX: usize = 64;
 
-/// From how many bytes on what a plugin is handed is counted.
+/// The minimum size of results that count toward the memory limit, in bytes.
 const COUNTED_BYTES_MIN: usize = 64 << 10;
 
-/// A database error as a plugin sees it. Codes are [`DbError::code`].
+/// Converts a database error into one for plugins. The codes are [`DbError::code`].
 pub fn raw_error(error: &DbError) -> RawError {
     let (status, retryable) = match error {
         DbError::Unique { .. } | DbError::ForeignKey | DbError::Condition { .. } => (409, false),
@@ -53,19 +53,20 @@ pub fn raw_error(error: &DbError) -> RawError {
     raw
 }
 
-fn packed(answer: Answer<Vec<u8>>) -> RawFuture<Bytes> {
+fn packed(answer: DbFuture<Vec<u8>>) -> RawFuture<Bytes> {
     match answer {
-        Answer::Ready(result) => {
+        DbFuture::Ready(result) => {
             let result = result.expect("an answer is taken once");
             ready(result.map(counted).map_err(|error| raw_error(&error)))
         }
-        Answer::Later(future) => {
+        DbFuture::Later(future) => {
             guard(async { threads::displacing(future).await.map(counted).map_err(|error| raw_error(&error)) })
         }
     }
 }
 
-/// What a plugin is handed: much of it counts as held for as long as the plugin keeps it.
+/// Wraps bytes passed to a plugin. Large ones count toward the memory limit for as long as the plugin keeps
+/// them.
 fn counted(bytes: Vec<u8>) -> Bytes {
     if bytes.len() < COUNTED_BYTES_MIN {
         return bytes.into();
@@ -92,16 +93,16 @@ impl database::Server for PluginHost {
         }
     }
 
-    fn query(&self, sql: &str, params: &[u8], cost: u8, deadline_ms: u32) -> RawFuture<Bytes> {
+    fn query(&self, sql: &str, params: &[u8], hint: u8, deadline_ms: u32) -> RawFuture<Bytes> {
         let _host = threads::in_host();
         packed(self.shared.database.query(Query {
             scope: &self.scope,
             sql,
             params,
-            cost: match cost {
-                0 => Cost::Short,
-                2 => Cost::Key,
-                _ => Cost::Unknown,
+            hint: match hint {
+                0 => ReadHint::Indexed,
+                2 => ReadHint::PointLookup,
+                _ => ReadHint::Scan,
             },
             deadline: (deadline_ms > 0).then(|| Duration::from_millis(deadline_ms.into())),
         }))
@@ -153,18 +154,18 @@ impl database::Server for PluginHost {
     }
 
     fn transaction_abandon(&self, transaction: u64) {
-        // Dropped, it is rolled back; where a call of it is under way, as soon as that call ends.
+        // Dropping it rolls it back. If one of its calls is in progress, this happens when that call ends.
         self.transactions.lock().open.remove(&transaction);
         threads::displace_inside();
     }
 
     fn foreign_changes(&self) -> u64 {
-        self.shared.database.foreign_changes()
+        self.shared.database.external_change_count()
     }
 }
 
 impl PluginHost {
-    /// Keeps a transaction under a number.
+    /// Returns a function that stores a transaction under a new number.
     fn keeper(&self) -> impl FnOnce(Box<dyn crate::db::Transaction>) -> u64 + Send + 'static {
         let transactions = Arc::clone(&self.transactions);
         move |transaction| {

@@ -1,4 +1,4 @@
-//! What a plugin uses of the machine: limits, log, time, terminal, folder.
+//! What a plugin uses of the local machine: limits, log, time, terminal, folder.
 
 use std::{fs, time::Duration};
 
@@ -15,7 +15,8 @@ use crate::{
     memory,
 };
 
-/// The most tasks that a plugin may have spawned at once; further ones are dropped with a log line.
+/// The maximum number of tasks that a plugin may have running at once. Further ones are dropped with a log
+/// line.
 const TASKS_MAX: usize = 10_000;
 
 impl limits::Server for PluginHost {
@@ -56,7 +57,8 @@ impl log::Server for PluginHost {
         let plugin = self.manifest.name.as_str();
         let fields = String::from_utf8_lossy(fields);
         let fields = (!fields.is_empty()).then_some(&*fields);
-        // The request's id comes from the span around the call: this runs on the host's thread, inside of it.
+        // The request id comes from the span around the call: this runs on the host's thread, inside that
+        // span.
         match level {
             1 => tracing::error!(target: "tinybase::plugin", plugin, fields, "{message}"),
             2 => tracing::warn!(target: "tinybase::plugin", plugin, fields, "{message}"),

@@ -1,5 +1,5 @@
-//! What a plugin gets of the host: one [`PluginHost`] a loaded plugin, which lives as long as the process since a
-//! library is never unloaded. Each interface is in a file of its own.
+//! The host's interfaces for plugins: one [`PluginHost`] per loaded plugin. It lives as long as the process,
+//! since a library is never unloaded. Each interface is in its own file.
 
 mod accounts;
 mod audit;
@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     accounts::Accounts,
-    db::{Database, Scope, Transaction},
+    db::{Database, SqlOwner, Transaction},
     isolation::{Bulkhead, OwnTask},
     logging,
     memory::MemoryLimits,
@@ -40,39 +40,39 @@ use crate::{
     settings::Settings,
 };
 
-/// Limits of plugins, from the configuration.
+/// The limits of plugins, from the configuration.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// How long a call of a plugin may take.
     pub call_timeout: Duration,
-    /// The largest answer of a plugin in bytes.
+    /// The maximum size of a plugin's response, in bytes.
     pub response_bytes_max: usize,
-    /// What all requests may hold together.
+    /// The memory that all requests together may use.
     pub memory: MemoryLimits,
-    /// How long a plugin may take to be created and to start, each.
+    /// How long a plugin may take to be created, and how long to start.
     pub start_timeout: Duration,
-    /// What the probe process may take.
+    /// The limits of the probe process.
     pub probe: ProbeLimits,
-    /// How long what left service may be busy before that is logged.
+    /// How long a plugin that left service may be busy before this is logged.
     pub drain_timeout: Duration,
-    /// How long a change of extensions may take, and wait for another.
+    /// How long a change of extensions may take, and how long it waits for another change.
     pub change_timeout: Duration,
-    /// How long the migrations of a change may take, and so keep other writers waiting.
+    /// How long the migrations of a change may take. Other writers wait meanwhile.
     pub migration_timeout: Duration,
-    /// How long other nodes may take for their part in it.
+    /// How long other nodes may take for their part of a change.
     pub nodes_timeout: Duration,
     /// How many snapshots of the database are kept.
     pub snapshots_kept: usize,
-    /// After how long without coming back a call blocks its thread.
+    /// How long a call may run without returning before it counts as blocking its thread.
     pub blocked_after: Duration,
-    /// How many threads a plugin may block before it is switched off; 0 is never.
+    /// How many threads a plugin may block before it is switched off; 0 means never.
     pub blocked_threads_max: usize,
-    /// How often within a day a plugin may take the server down before it is left off; 0 is never.
+    /// How often a plugin may take the server down within a day before it is no longer loaded; 0 means never.
     pub crashes_max: usize,
 }
 
 impl Limits {
-    /// How many threads run the code of a plugin that was seen to block.
+    /// Returns how many threads run the code of a plugin that was seen to block.
     fn moved_threads_max(&self) -> usize {
         match self.blocked_threads_max {
             0 => MOVED_THREADS_DEFAULT,
@@ -81,11 +81,11 @@ impl Limits {
     }
 }
 
-/// See [`Limits::moved_threads_max`], where no plugin is switched off.
+/// The value of [`Limits::moved_threads_max`] if no plugin is ever switched off.
 const MOVED_THREADS_DEFAULT: usize = 4;
 
-/// Host's work for a plugin in a task of its own: it may hold what others wait for, and must not stand still where the
-/// plugin never polls it again.
+/// Runs host work for a plugin in a task of its own. The work may hold resources that others wait for, so it
+/// must continue even if the plugin never polls it again.
 fn apart<T: Send + 'static>(
     work: impl Future<Output = Result<T, RawError>> + Send + 'static,
 ) -> RawFuture<T> {
@@ -96,35 +96,35 @@ fn apart<T: Send + 'static>(
     })
 }
 
-/// What all plugins share of the host.
-pub struct Shared {
+/// The parts of the host that all plugins share.
+pub struct PluginContext {
     /// Limits of plugins.
     pub limits: Limits,
     /// The database, which redeems tickets.
     pub database: Arc<dyn Database>,
     /// The event bus.
     pub bus: EventBus,
-    /// The generation that serves.
+    /// The active generation.
     pub current: ArcSwap<Generation>,
-    /// Accounts.
+    /// The accounts.
     pub accounts: Arc<Accounts>,
-    /// Settings.
+    /// The settings.
     pub settings: Arc<Settings>,
     /// Requests to other servers.
     pub outbound: Arc<Outbound>,
-    /// Where commands print.
+    /// The output of commands.
     pub console: Console,
     /// The id of this node among those that serve the database.
     pub node: Arc<str>,
-    /// The folder that holds a data folder for each plugin.
+    /// The parent of the plugins' data folders.
     pub data_dir: PathBuf,
     /// The host's runtime.
     pub runtime: Handle,
-    /// How many plugins have not ended yet.
+    /// The number of plugins that have not ended yet.
     pub alive: watch::Sender<usize>,
-    /// What never came back from a call, and so holds a thread: by the extension's name, what it was.
+    /// Calls that never returned and occupy a thread: a description by extension name.
     pub stuck: Mutex<BTreeMap<String, String>>,
-    /// What took this server down before and runs again: by the extension's name, how often.
+    /// Running extensions that took this server down before: how often, by extension name.
     pub crashed: Mutex<BTreeMap<String, String>>,
 }
 
@@ -132,9 +132,9 @@ type OpenTransaction = Arc<tokio::sync::Mutex<Option<Box<dyn Transaction>>>>;
 
 /// The host as one plugin sees it.
 pub struct PluginHost {
-    shared: Arc<Shared>,
+    shared: Arc<PluginContext>,
     manifest: Arc<Manifest>,
-    scope: Scope,
+    scope: SqlOwner,
     transactions: Arc<Mutex<Transactions>>,
     tasks: Mutex<JoinSet<()>>,
     sign_ins: Mutex<sessions::SignIns>,
@@ -149,9 +149,9 @@ struct Transactions {
 }
 
 impl PluginHost {
-    /// The host for a plugin that is about to be created. Never freed.
-    pub fn leak(shared: Arc<Shared>, manifest: Arc<Manifest>) -> &'static PluginHost {
-        let scope = Scope::Extension(manifest.name.as_str().into());
+    /// Creates the host for a plugin about to be created. It is never freed.
+    pub fn leak(shared: Arc<PluginContext>, manifest: Arc<Manifest>) -> &'static PluginHost {
+        let scope = SqlOwner::Extension(manifest.name.as_str().into());
         let places = shared.outbound.places();
         let bulkhead = Bulkhead::leak(&manifest.name, shared.limits.moved_threads_max());
         Box::leak(Box::new(PluginHost {
@@ -166,27 +166,27 @@ impl PluginHost {
         }))
     }
 
-    /// What keeps the plugin's threads from everything else.
+    /// Returns the bulkhead that isolates the plugin's threads.
     pub fn bulkhead(&self) -> &'static Bulkhead {
         self.bulkhead
     }
 
-    /// In whose name the plugin's statements run.
-    pub fn scope(&self) -> &Scope {
+    /// Returns the owner that the plugin's statements run as.
+    pub fn scope(&self) -> &SqlOwner {
         &self.scope
     }
 
-    /// The extension's manifest.
+    /// Returns the extension's manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// What all plugins share.
-    pub fn shared(&self) -> &Arc<Shared> {
+    /// Returns what all plugins share.
+    pub fn shared(&self) -> &Arc<PluginContext> {
         &self.shared
     }
 
-    /// Ends the plugin's tasks and rolls its transactions back: nothing of its code is left to run.
+    /// Ends the plugin's tasks and rolls back its transactions. Afterwards none of its code runs.
     pub async fn stop_tasks(&self) {
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         tasks.shutdown().await;

@@ -1,5 +1,5 @@
-//! Requests to other servers for plugins: counted, traced, and held against the limits of the host. It never decides which
-//! address may be reached.
+//! HTTP requests of plugins to other servers: counted, traced, and checked against the host's limits. Never
+//! decides which addresses may be reached.
 
 use std::{sync::Arc, time::Instant};
 
@@ -10,12 +10,13 @@ use tracing::{Instrument, Span, field::Empty};
 
 use super::{PluginHost, apart};
 use crate::{
-    observe::stats,
+    metrics::stats,
     outbound::{Failure, server_of},
     telemetry,
 };
 
-/// A span below the request that is traced, and none outside of one. It says to which server, never what.
+/// Creates a span below the traced request; outside of a traced request, none. It records the server, never
+/// the content.
 fn span(request: &Request<'_>) -> Span {
     tracing::trace_span!(
         target: telemetry::TARGET,
@@ -33,7 +34,7 @@ fn span(request: &Request<'_>) -> Span {
 fn note(span: &Span, answer: &Result<Vec<u8>, Failure>) {
     match answer {
         Ok(packed) => {
-            // The answer was packed a moment ago: its status stands first.
+            // The response was just packed; its status comes first.
             let status = packed.first_chunk().map_or(0, |status| u32::from_le_bytes(*status));
             span.record("http.response.status_code", status);
         }
@@ -47,7 +48,7 @@ fn note(span: &Span, answer: &Result<Vec<u8>, Failure>) {
 impl http::Server for PluginHost {
     fn send(&self, request: Bytes) -> RawFuture<Bytes> {
         let (outbound, places) = (Arc::clone(&self.shared.outbound), self.places.clone());
-        let figures = stats::plugin(&self.manifest.name);
+        let metrics = stats::plugin(&self.manifest.name);
         apart(async move {
             let request = Request::read(&request)
                 .map_err(|error| RawError::new(500, "http_request_invalid", error.to_string()))?;
@@ -57,7 +58,7 @@ impl http::Server for PluginHost {
             }
             let begun = Instant::now();
             let answer = outbound.send(&places, &request).instrument(span.clone()).await;
-            figures.http.note(begun.elapsed(), answer.is_err());
+            metrics.http.note(begun.elapsed(), answer.is_err());
             note(&span, &answer);
             Ok(Bytes::from(answer?))
         })

@@ -1,5 +1,5 @@
-//! Sessions for plugins: what a plugin says of somebody whom it has verified is read and held against limits. It never
-//! verifies anybody itself.
+//! Sessions for plugins: data about a user whom a plugin has verified is parsed and checked against limits.
+//! Never verifies users itself.
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
@@ -13,19 +13,19 @@ use tinybase_abi::{
 
 use super::{PluginHost, accounts::refused, apart};
 use crate::{
-    accounts::{Client, ToldSignIn, Who},
+    accounts::{Client, ExternalIdentity, Subject},
     audit::{Actor, ActorKind},
 };
 
-/// How many sign-ins of one extension are taken a minute. Each writes a session, and may make an account.
+/// The maximum number of sign-ins per extension and minute. Each writes a session, and may create an account.
 const SIGN_INS_PER_MINUTE_MAX: u32 = 600;
 
-/// How long the name of a way to sign in is at most.
+/// The maximum length of a sign-in method's name.
 const METHOD_BYTES_MAX: usize = 32;
 
-/// What a plugin tells.
+/// The sign-in data that a plugin sends.
 #[derive(Debug, Deserialize)]
-struct Told {
+struct SignInPayload {
     email: Option<String>,
     user_id: Option<String>,
     #[serde(default)]
@@ -35,12 +35,12 @@ struct Told {
     user_agent: Option<String>,
 }
 
-impl Told {
-    fn read(who: &[u8], extension: &str) -> Result<ToldSignIn, RawError> {
-        let told: Told = serde_json::from_slice(who).map_err(|error| invalid(&error.to_string()))?;
+impl SignInPayload {
+    fn read(who: &[u8], extension: &str) -> Result<ExternalIdentity, RawError> {
+        let told: SignInPayload = serde_json::from_slice(who).map_err(|error| invalid(&error.to_string()))?;
         let who = match (told.email, told.user_id) {
-            (Some(email), None) => Who::Email(email),
-            (None, Some(id)) => Who::UserId(id),
+            (Some(email), None) => Subject::Email(email),
+            (None, Some(id)) => Subject::UserId(id),
             _ => return Err(invalid("it must name either an email or a user_id")),
         };
         let mut letters = told.method.bytes();
@@ -57,9 +57,10 @@ impl Told {
         }
         let actor = Actor { address: told.address, ..Actor::local(ActorKind::Extension, extension) };
         let client = Client::told(actor, told.user_agent.as_deref());
-        // With the extension's name before it, no method passes for another's, or for the password.
+        // The extension's name as a prefix keeps a method from passing for another extension's, or for the
+        // password.
         let method = format!("{extension}:{}", told.method);
-        Ok(ToldSignIn { who, create: told.create, method, client })
+        Ok(ExternalIdentity { who, create: told.create, method, client })
     }
 }
 
@@ -75,7 +76,7 @@ pub(super) struct SignIns {
 }
 
 impl SignIns {
-    /// Counts one, or answers after how many seconds it may be tried again.
+    /// Counts a sign-in, or returns the seconds after which it may be retried.
     fn take(&mut self, now: Instant) -> Result<(), u64> {
         let elapsed = self.minute_began.map(|began| now.saturating_duration_since(began).as_secs());
         match elapsed.filter(|seconds| *seconds < 60) {
@@ -89,7 +90,7 @@ impl SignIns {
 
 impl sessions::Server for PluginHost {
     fn sign_in(&self, who: Bytes) -> RawFuture<Bytes> {
-        let told = match Told::read(&who, &self.manifest.name) {
+        let told = match SignInPayload::read(&who, &self.manifest.name) {
             Ok(told) => told,
             Err(error) => return ready(Err(error)),
         };
@@ -101,7 +102,7 @@ impl sessions::Server for PluginHost {
         }
         let accounts = Arc::clone(&self.shared.accounts);
         apart(async move {
-            let answer = accounts.sign_in_told(told).await.map_err(|error| refused(&error))?;
+            let answer = accounts.sign_in_external(told).await.map_err(|error| refused(&error))?;
             let answer = serde_json::to_string(&answer).map_err(|error| {
                 RawError::new(500, "internal_error", format!("an answer is no JSON: {error}"))
             })?;
@@ -122,8 +123,8 @@ mod tests {
     fn a_sign_in_is_read_and_its_method_is_the_extensions() {
         let told = json!({"email": "ada@example.org", "create": true, "method": "code", "address": "::1",
             "user_agent": "curl\n"});
-        let told = Told::read(told.to_string().as_bytes(), "door").unwrap();
-        assert_eq!((told.who, told.create), (Who::Email("ada@example.org".into()), true));
+        let told = SignInPayload::read(told.to_string().as_bytes(), "door").unwrap();
+        assert_eq!((told.who, told.create), (Subject::Email("ada@example.org".into()), true));
         assert_eq!((told.method.as_str(), told.client.user_agent.as_deref()), ("door:code", Some("curl")));
         assert_eq!(told.client.actor.address.as_deref(), Some("::1"));
         assert_eq!((told.client.actor.kind, told.client.actor.name.as_str()), (ActorKind::Extension, "door"));
@@ -142,10 +143,10 @@ mod tests {
             json!({"email": "a@b.c", "method": "code", "address": "here"}),
         ];
         for told in cases {
-            let error = Told::read(told.to_string().as_bytes(), "door").unwrap_err();
+            let error = SignInPayload::read(told.to_string().as_bytes(), "door").unwrap_err();
             assert_eq!(error.words().code, "sign_in_invalid", "{told}");
         }
-        assert!(Told::read(Json::Null.to_string().as_bytes(), "door").is_err());
+        assert!(SignInPayload::read(Json::Null.to_string().as_bytes(), "door").is_err());
     }
 
     #[test]

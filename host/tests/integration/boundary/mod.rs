@@ -1,18 +1,19 @@
-//! The boundary of extensions in the database: statements that must not get through and statements that must, as data, on
-//! whichever engine the run is on; and what an extension's triggers and views may where the host's statements fire them.
+//! Tests the boundary of extensions in the database: statements that must be refused and statements that must succeed,
+//! as data, on the engine of the run; and what an extension's triggers and views may do when the host's statements fire
+//! them.
 
 mod roles;
 
 use crate::support::db::{Fresh, apply, apply_as, query, query_as};
 use tinybase_abi::codec::{BatchWriter, Expect, Value};
-use tinybase_host::db::{Cost, DbError, Engine, Scope, migrations::Migrator};
+use tinybase_host::db::{DbError, Engine, ReadHint, SqlOwner, migrations::Migrator};
 use tinybase_test_postgres::sqlite_only;
 
 const NONE: [Value; 0] = [];
 const HOSTILE: &str = include_str!("hostile.cases");
 const INNOCENT: &str = include_str!("innocent.cases");
 
-/// What extensions make for themselves, each in its own name.
+/// What extensions create for themselves, each in its own name.
 const TABLES: &[(&str, &str, &str)] = &[
     (
         "sqlite",
@@ -40,7 +41,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("both", "b", "INSERT INTO b_items (t) VALUES ('theirs')"),
 ];
 
-/// The host's own.
+/// Rows of the host.
 const USERS: &str = "INSERT INTO tb_users (id, email, password_hash, created_at, updated_at) \
      VALUES ('u', 'u@x.y', 'hash', '-', '-'), ('v', 'v@x.y', 'hash', '-', '-')";
 
@@ -51,25 +52,25 @@ fn engine_name(fresh: &Fresh) -> &'static str {
     }
 }
 
-async fn tables() -> (Fresh, Scope) {
+async fn tables() -> (Fresh, SqlOwner) {
     tables_in(Fresh::open().await).await
 }
 
-async fn tables_in(fresh: Fresh) -> (Fresh, Scope) {
+async fn tables_in(fresh: Fresh) -> (Fresh, SqlOwner) {
     Migrator::of_host(&*fresh.db).upgrade(None).await.unwrap();
     apply(&fresh.db, &[(USERS, &NONE, Expect::Any)]).await.unwrap();
     for (engine, extension, sql) in TABLES {
         if ["both", engine_name(&fresh)].contains(engine) {
-            let scope = Scope::Extension((*extension).into());
+            let scope = SqlOwner::Extension((*extension).into());
             let made = apply_as(&fresh.db, &scope, &[(sql, &NONE, Expect::Any)]).await;
             made.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         }
     }
-    (fresh, Scope::Extension("a".into()))
+    (fresh, SqlOwner::Extension("a".into()))
 }
 
-/// The statements of a table for this engine, and the code that each is to be refused with; `%0A` stands for a new line and
-/// `%0D` for a return.
+/// Returns the statements of a case table for this engine, each with the code of its refusal; `%0A` stands for a line
+/// feed and `%0D` for a carriage return.
 fn statements<'c>(cases: &'c str, engine: &str) -> Vec<(String, &'c str)> {
     let lines = cases.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     let parts = lines.map(|line| line.split_once(' ').expect("a line begins with its engines"));
@@ -78,7 +79,7 @@ fn statements<'c>(cases: &'c str, engine: &str) -> Vec<(String, &'c str)> {
     of_this.map(|((_, code), sql)| (sql.replace("%0A", "\n").replace("%0D", "\r"), code)).collect()
 }
 
-/// What must stay as it is, whatever is tried.
+/// Returns what must stay unchanged, whatever is tried.
 async fn state(fresh: &Fresh) -> Vec<Vec<Vec<Value>>> {
     let schema = match fresh.db.engine() {
         Engine::Sqlite => "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 1, 2",
@@ -97,12 +98,12 @@ async fn state(fresh: &Fresh) -> Vec<Vec<Vec<Value>>> {
         "SELECT id, t FROM b_items ORDER BY id",
         "SELECT count(*) FROM a_more",
     ] {
-        found.push(query(&fresh.db, Cost::Unknown, sql, &NONE).await.unwrap());
+        found.push(query(&fresh.db, ReadHint::Scan, sql, &NONE).await.unwrap());
     }
     found
 }
 
-/// Whether what is no query is refused as a query: that it is none is known before what it touches.
+/// Whether a statement that is not a query was refused as such: this is detected before what it touches.
 fn is_no_query(sql: &str, error: &DbError) -> bool {
     let first = sql.split_whitespace().next().unwrap_or_default();
     error.code() == "db_sql" && ["ALTER", "CREATE", "VACUUM"].contains(&first)
@@ -118,7 +119,7 @@ async fn what_is_hostile_is_refused_by_its_text_alone() {
     refuses_what_is_hostile(tables_in(Fresh::open_without_roles().await).await).await;
 }
 
-async fn refuses_what_is_hostile((fresh, scope): (Fresh, Scope)) {
+async fn refuses_what_is_hostile((fresh, scope): (Fresh, SqlOwner)) {
     let before = state(&fresh).await;
     let hostile = statements(HOSTILE, engine_name(&fresh));
     assert!(hostile.len() > 100, "{} statements are tried", hostile.len());
@@ -130,7 +131,7 @@ async fn refuses_what_is_hostile((fresh, scope): (Fresh, Scope)) {
             (sql, &NONE, Expect::Any),
         ];
         let applied_behind = apply_as(&fresh.db, &scope, &behind).await.map(drop);
-        let read = query_as(&fresh.db, &scope, Cost::Unknown, sql, &NONE, None).await.map(drop);
+        let read = query_as(&fresh.db, &scope, ReadHint::Scan, sql, &NONE, None).await.map(drop);
         denied += usize::from(matches!(applied, Err(DbError::Denied { .. })));
         for (how, answer) in [("applied", applied), ("applied in a batch", applied_behind), ("read", read)] {
             let is_refused = match &answer {
@@ -158,7 +159,7 @@ async fn what_is_innocent_goes_through() {
     for (sql, _) in statements(INNOCENT, engine_name(&fresh)) {
         let is_read = sql.starts_with("SELECT") || sql.starts_with("WITH");
         let answer = if is_read {
-            query_as(&fresh.db, &scope, Cost::Unknown, &sql, &NONE, None).await.map(drop)
+            query_as(&fresh.db, &scope, ReadHint::Scan, &sql, &NONE, None).await.map(drop)
         } else {
             apply_as(&fresh.db, &scope, &[(&sql, &NONE, Expect::Any)]).await.map(drop)
         };
@@ -184,18 +185,19 @@ async fn a_name_of_the_host_owns_nothing() {
         "a;b",
         "\u{430}",
     ] {
-        let scope = Scope::Extension(name.into());
+        let scope = SqlOwner::Extension(name.into());
         for sql in ["DELETE FROM tb_application_tokens", "CREATE TABLE tb_application_x (x TEXT)", "SELECT 1"]
         {
             let answer = apply_as(&fresh.db, &scope, &[(sql, &NONE, Expect::Any)]).await;
             assert!(matches!(answer, Err(DbError::Denied { .. })), "{name}: {sql}: {answer:?}");
-            let answer = query_as(&fresh.db, &scope, Cost::Short, sql, &NONE, None).await;
+            let answer = query_as(&fresh.db, &scope, ReadHint::Indexed, sql, &NONE, None).await;
             assert!(matches!(answer, Err(DbError::Denied { .. })), "{name}: {sql}: {answer:?}");
         }
     }
 }
 
-/// Triggers as an older version let them in, made in the host's name, and whether the host's deletion of a user goes through.
+/// Triggers that an older version allowed, created in the host's name, and whether the host's deletion of a user
+/// succeeds.
 const FIRED: &[(&str, bool)] = &[
     (
         "CREATE TRIGGER a_t AFTER DELETE ON a_items BEGIN UPDATE tb_users SET role = 'admin' WHERE id = 'v'; END",
@@ -245,9 +247,9 @@ async fn a_trigger_that_the_host_fires_has_its_extensions_rights() {
         let Err(DbError::Denied { scope, .. }) = &deleted else { panic!("{triggers}: {deleted:?}") };
         assert!(scope.contains("a trigger or view of an extension"), "{triggers}: {scope}");
         assert_eq!(state(&fresh).await, before, "{triggers}");
-        // The extension itself can take it away.
+        // The extension itself can drop it.
         let drop = [("DROP TRIGGER a_t", NONE.as_slice(), Expect::Any)];
-        apply_as(&fresh.db, &Scope::Extension("a".into()), &drop).await.unwrap();
+        apply_as(&fresh.db, &SqlOwner::Extension("a".into()), &drop).await.unwrap();
         apply(&fresh.db, &[("DELETE FROM tb_users WHERE id = 'u'", &NONE, Expect::Any)]).await.unwrap();
     }
 }
@@ -263,7 +265,7 @@ async fn a_view_that_the_host_reads_has_its_extensions_rights() {
     let views =
         "CREATE VIEW a_v AS SELECT password_hash FROM tb_users; CREATE VIEW a_w AS SELECT t FROM a_items;";
     apply(&fresh.db, &[(views, &NONE, Expect::Any)]).await.unwrap();
-    let read = |sql| query(&fresh.db, Cost::Unknown, sql, &NONE);
+    let read = |sql| query(&fresh.db, ReadHint::Scan, sql, &NONE);
     assert!(matches!(read("SELECT * FROM a_v").await, Err(DbError::Denied { .. })));
     assert_eq!(read("SELECT * FROM a_w").await.unwrap().len(), 1);
 }
@@ -274,7 +276,7 @@ async fn what_a_full_text_table_holds_back_is_not_written_in_anothers_name() {
         return;
     }
     let (fresh, a) = tables().await;
-    let b = Scope::Extension("b".into());
+    let b = SqlOwner::Extension("b".into());
     let log = "CREATE TABLE b_log (t TEXT UNIQUE); \
          CREATE TRIGGER b_t AFTER INSERT ON b_items BEGIN INSERT INTO b_log VALUES (new.t); END;";
     apply_as(&fresh.db, &b, &[(log, &NONE, Expect::Any)]).await.unwrap();
@@ -287,8 +289,8 @@ async fn what_a_full_text_table_holds_back_is_not_written_in_anothers_name() {
     let attached = vec![(b, batch("INSERT INTO b_items (t) VALUES ('more')"))];
     fresh.db.apply_attached(&a, words, attached).await.unwrap();
     let found = "SELECT t FROM a_full WHERE a_full MATCH 'word'";
-    assert_eq!(query_as(&fresh.db, &a, Cost::Unknown, found, &NONE, None).await.unwrap().len(), 1);
-    assert_eq!(query(&fresh.db, Cost::Unknown, "SELECT t FROM b_log", &NONE).await.unwrap().len(), 1);
+    assert_eq!(query_as(&fresh.db, &a, ReadHint::Scan, found, &NONE, None).await.unwrap().len(), 1);
+    assert_eq!(query(&fresh.db, ReadHint::Scan, "SELECT t FROM b_log", &NONE).await.unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -301,23 +303,24 @@ async fn what_was_made_before_it_was_refused_is_undone() {
         "CREATE VIEW a_made AS SELECT value FROM tb_settings",
         "CREATE TRIGGER a_made AFTER INSERT ON a_more BEGIN DELETE FROM tb_users; END",
     ] {
-        // A database each: behind a job that failed part way, the writer has a savepoint for a while.
+        // A separate database each: after a job that failed part way, the writer uses savepoints for a while.
         let (fresh, scope) = tables().await;
         let applied = apply_as(&fresh.db, &scope, &[(made, &NONE, Expect::Any)]).await;
         assert!(matches!(applied, Err(DbError::Denied { .. })), "{made}: {applied:?}");
         let left = "SELECT name FROM sqlite_master WHERE name = 'a_made'";
-        assert!(query(&fresh.db, Cost::Unknown, left, &NONE).await.unwrap().is_empty(), "{made}");
+        assert!(query(&fresh.db, ReadHint::Scan, left, &NONE).await.unwrap().is_empty(), "{made}");
     }
 }
 
-/// Each engine has a limit of its own, and so has the reader of an extension's text; the server's stands behind the host's.
+/// Each engine has its own limit, and so has the parser of an extension's text; the host's statements reach that of the
+/// server.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_that_nests_too_deep_is_refused_by_its_code() {
     let (fresh, extension) = tables().await;
     let sum = format!("SELECT 1{}", " + 1".repeat(100_000));
     let change = format!("UPDATE a_more SET x = 1{}", " + 1".repeat(100_000));
-    for scope in [&extension, &Scope::Host] {
-        for cost in [Cost::Short, Cost::Unknown] {
+    for scope in [&extension, &SqlOwner::Host] {
+        for cost in [ReadHint::Indexed, ReadHint::Scan] {
             let read = query_as(&fresh.db, scope, cost, &sum, &NONE, None).await;
             assert_eq!(read.map_err(|error| error.code()), Err("db_statement_too_deep"), "{scope:?}");
         }
@@ -328,6 +331,6 @@ async fn a_statement_that_nests_too_deep_is_refused_by_its_code() {
             "{scope:?}"
         );
     }
-    let rows = query_as(&fresh.db, &extension, Cost::Short, "SELECT 1 + 1", &NONE, None).await;
+    let rows = query_as(&fresh.db, &extension, ReadHint::Indexed, "SELECT 1 + 1", &NONE, None).await;
     assert_eq!(rows.unwrap(), [[2.into()]], "the connection is as good as before");
 }

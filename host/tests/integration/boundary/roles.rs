@@ -1,4 +1,5 @@
-//! The roles under which extensions' statements run on PostgreSQL, and that connections never keep one for another scope.
+//! Tests the roles under which extensions' statements run on PostgreSQL, and that connections never keep one for
+//! another scope.
 
 use std::{
     sync::Arc,
@@ -7,7 +8,7 @@ use std::{
 
 use tinybase_abi::codec::Expect;
 use tinybase_host::db::{
-    Cost, Database, DbError, Scope,
+    Database, DbError, ReadHint, SqlOwner,
     migrations::Migrator,
     postgres::{Postgres, PostgresOptions},
 };
@@ -15,7 +16,7 @@ use tinybase_host::db::{
 use super::{NONE, USERS, state, tables, tables_in};
 use crate::support::db::{Fresh, apply, apply_as, query, query_as};
 
-/// What the server itself refuses an extension's role, whatever the text of a statement.
+/// What the server itself refuses to an extension's role, whatever the text of a statement.
 const REFUSED_BY_THE_SERVER: &[&str] = &[
     "SELECT * FROM tb_settings",
     "SELECT email FROM tb_users",
@@ -93,7 +94,7 @@ async fn roles_are_of_one_database_and_go_with_their_extension() {
     fresh.db.forget_extension("a").await.unwrap();
     assert_eq!((count(&role), count(&of_other)), ("0".to_owned(), "1".to_owned()));
     assert_eq!(database.run("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'a\\_%'").unwrap(), "0");
-    // It may come again.
+    // It may be created again.
     let again = [("CREATE TABLE a_again (x TEXT)", NONE.as_slice(), Expect::Any)];
     apply_as(&fresh.db, &scope, &again).await.unwrap();
     assert_eq!(count(&role), "1");
@@ -117,19 +118,20 @@ async fn tables_from_before_become_the_roles_and_the_host_still_reads_them() {
     apply_as(&fresh.db, &scope, &[(made, &NONE, Expect::Any)]).await.unwrap();
     let with_roles = fresh.beside().await;
     assert_eq!(with_roles.extension_rights().name(), "roles");
-    let read =
-        query_as(&with_roles, &scope, Cost::Short, "SELECT a_f(t) FROM a_items", &NONE, None).await.unwrap();
+    let read = query_as(&with_roles, &scope, ReadHint::Indexed, "SELECT a_f(t) FROM a_items", &NONE, None)
+        .await
+        .unwrap();
     assert_eq!(read, [["mine".into()]]);
     let role = role_of(database, "a");
     let owners = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname LIKE 'a\\_%' AND relkind IN ('r', 'S') \
                   UNION SELECT pg_get_userbyid(proowner) FROM pg_proc WHERE proname LIKE 'a\\_%'";
     assert_eq!(database.run(owners).unwrap(), role);
-    assert_eq!(query(&with_roles, Cost::Short, "SELECT t FROM a_items", &NONE).await.unwrap().len(), 1);
-    // A reference acts as the role that owns the table, when the host deletes what it leads to.
+    assert_eq!(query(&with_roles, ReadHint::Indexed, "SELECT t FROM a_items", &NONE).await.unwrap().len(), 1);
+    // A foreign key acts as the role that owns the table, when the host deletes the row it refers to.
     let owned = "INSERT INTO a_items (owner, t) VALUES ('u', 'owned')";
     apply_as(&with_roles, &scope, &[(owned, &NONE, Expect::Any)]).await.unwrap();
     apply(&with_roles, &[("DELETE FROM tb_users WHERE id = 'u'", &NONE, Expect::Exactly(1))]).await.unwrap();
-    assert_eq!(query(&with_roles, Cost::Short, "SELECT t FROM a_items", &NONE).await.unwrap().len(), 1);
+    assert_eq!(query(&with_roles, ReadHint::Indexed, "SELECT t FROM a_items", &NONE).await.unwrap().len(), 1);
     for name in ["a", "b"] {
         with_roles.forget_extension(name).await.unwrap();
     }
@@ -138,11 +140,11 @@ async fn tables_from_before_become_the_roles_and_the_host_still_reads_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_never_keeps_a_role_for_another_scope() {
     let (fresh, scope) = tables().await;
-    let other = Scope::Extension("b".into());
+    let other = SqlOwner::Extension("b".into());
     let insert = |table: &str| format!("INSERT INTO {table} (t) VALUES ('x')");
     let host = "UPDATE tb_users SET updated_at = 'x'";
     for _ in 0..8 {
-        // Undone, and done in the names of several.
+        // Rolled back, and done in the names of several.
         let fails =
             [(insert("a_items"), Expect::Any), ("UPDATE a_items SET t = t".to_owned(), Expect::Exactly(999))];
         let fails: Vec<_> =
@@ -150,7 +152,7 @@ async fn a_connection_never_keeps_a_role_for_another_scope() {
         apply_as(&fresh.db, &scope, &fails).await.unwrap_err();
         let batch = |sql: &str, expect| crate::support::db::batch(&[(sql, &NONE, expect)]);
         let attached = vec![
-            (Scope::Host, batch(host, Expect::Any)),
+            (SqlOwner::Host, batch(host, Expect::Any)),
             (other.clone(), batch(&insert("b_items"), Expect::Any)),
             (scope.clone(), batch("UPDATE a_more SET x = x", Expect::Exactly(999))),
         ];
@@ -160,7 +162,7 @@ async fn a_connection_never_keeps_a_role_for_another_scope() {
             .await
             .unwrap_err();
         let attached = vec![
-            (Scope::Host, batch(host, Expect::Any)),
+            (SqlOwner::Host, batch(host, Expect::Any)),
             (other.clone(), batch(&insert("b_items"), Expect::Any)),
         ];
         fresh
@@ -186,7 +188,7 @@ async fn what_is_read_changes_nothing() {
     };
     let writes = "CREATE FUNCTION a_w() RETURNS bigint LANGUAGE sql AS $$ INSERT INTO a_more VALUES ('x') RETURNING 1::bigint $$";
     apply_as(&fresh.db, &scope, &[(writes, &NONE, Expect::Any)]).await.unwrap();
-    for cost in [Cost::Key, Cost::Short, Cost::Unknown] {
+    for cost in [ReadHint::PointLookup, ReadHint::Indexed, ReadHint::Scan] {
         let answer = query_as(&fresh.db, &scope, cost, "SELECT a_w()", &NONE, None).await;
         assert!(matches!(&answer, Err(DbError::Sql(problem)) if problem.contains("read-only")), "{answer:?}");
     }
@@ -195,7 +197,7 @@ async fn what_is_read_changes_nothing() {
     assert_eq!(database.run("SELECT count(*) FROM a_more").unwrap(), "1");
 }
 
-/// As whom the server connects, and what keeps extensions' statements apart then.
+/// The rights of the user by which the host connects, and the resulting separation of extensions' statements.
 const USERS_OF_THE_SERVER: &[(&str, &str)] = &[("CREATEROLE", "roles"), ("NOCREATEROLE", "text")];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,7 +210,7 @@ async fn a_server_that_is_no_superuser_makes_roles_where_it_may() {
         let name = database.run("SELECT current_database()").unwrap();
         let user = format!("{name}_{}", right.to_lowercase());
         let version = database.run("SHOW server_version_num").unwrap().parse::<u32>().unwrap();
-        // Before, the schema is not the database's owner's.
+        // In earlier versions, the schema does not belong to the database's owner.
         let grant = if version < 150_000 {
             "GRANT ALL ON SCHEMA public TO {user} WITH GRANT OPTION"
         } else {
@@ -227,7 +229,7 @@ async fn a_server_that_is_no_superuser_makes_roles_where_it_may() {
         assert_eq!(db.extension_rights().name(), *expected, "{right}");
         Migrator::of_host(&*db).upgrade(None).await.unwrap();
         apply(&db, &[(USERS, &NONE, Expect::Any)]).await.unwrap();
-        let scope = Scope::Extension("a".into());
+        let scope = SqlOwner::Extension("a".into());
         for sql in [
             "CREATE TABLE a_items (id BIGINT PRIMARY KEY, owner TEXT COLLATE \"C\" REFERENCES tb_users (id) ON DELETE CASCADE)",
             "INSERT INTO a_items VALUES (1, 'u'), (2, 'v')",
@@ -237,17 +239,17 @@ async fn a_server_that_is_no_superuser_makes_roles_where_it_may() {
             made.unwrap_or_else(|error| panic!("{right}: {sql}: {error:?}"));
         }
         let changes = "SELECT version FROM tb_changes";
-        let before = query(&db, Cost::Short, changes, &NONE).await.unwrap();
+        let before = query(&db, ReadHint::Indexed, changes, &NONE).await.unwrap();
         apply_as(&db, &scope, &[("DELETE FROM a_items WHERE id = 2", &NONE, Expect::Exactly(1))])
             .await
             .unwrap();
         assert_ne!(
-            query(&db, Cost::Short, changes, &NONE).await.unwrap(),
+            query(&db, ReadHint::Indexed, changes, &NONE).await.unwrap(),
             before,
             "{right}: the change is counted"
         );
         apply(&db, &[("DELETE FROM tb_users WHERE id = 'u'", &NONE, Expect::Exactly(1))]).await.unwrap();
-        assert!(query(&db, Cost::Short, "SELECT id FROM a_items", &NONE).await.unwrap().is_empty());
+        assert!(query(&db, ReadHint::Indexed, "SELECT id FROM a_items", &NONE).await.unwrap().is_empty());
         db.forget_extension("a").await.unwrap();
         db.shut_down().await;
         let tidy = format!(

@@ -1,4 +1,4 @@
-//! What the tests of accounts share: accounts over a fresh database, called through their routes.
+//! Shared by the tests of accounts: accounts over a fresh database, called through their routes.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use tinybase_host::{
     audit::{Actor, ActorKind},
     clock::Clock,
     config,
-    db::{Cost, Database, migrations::Migrator},
+    db::{Database, ReadHint, migrations::Migrator},
     error::ApiError,
-    http::{Authenticate, OwnRoutes, RequestId, RequestInfo, extract::read_json},
+    http::{Authenticate, HostRoutes, RequestId, RequestInfo, extract::read_json},
     secrets::Vault,
     settings::Settings,
     sql::HostSql,
@@ -30,17 +30,17 @@ pub(crate) struct Host {
     pub(crate) fresh: Arc<Fresh>,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) settings: Arc<Settings>,
-    /// The clock of waits.
+    /// The clock for waits.
     pub(crate) clock: Clock,
     routes: Router,
 }
 
-/// Accounts as a server has them by default.
+/// Returns accounts with the default configuration.
 pub(crate) async fn host() -> Host {
     host_with(|_| {}).await
 }
 
-/// Accounts under a configuration of their own.
+/// Returns accounts with a changed configuration.
 pub(crate) async fn host_with(choose: impl FnOnce(&mut config::Auth)) -> Host {
     let fresh = Fresh::open().await;
     Migrator::of_host(&*fresh.db).upgrade(None).await.unwrap();
@@ -58,7 +58,7 @@ fn host_over(fresh: Arc<Fresh>, db: Arc<dyn Database>, config: &config::Auth) ->
     let clock = Clock::default();
     let accounts = Accounts::new(sql, keys, Arc::clone(&settings), config).with_clock(clock.clone());
     let accounts = Arc::new(accounts);
-    let mut own = OwnRoutes::default();
+    let mut own = HostRoutes::default();
     routes(&mut own, Arc::clone(&accounts));
     let authenticator: Arc<dyn Authenticate> = Arc::clone(&accounts) as _;
     let routes = own.into_router(&authenticator);
@@ -66,7 +66,7 @@ fn host_over(fresh: Arc<Fresh>, db: Arc<dyn Database>, config: &config::Auth) ->
 }
 
 impl Host {
-    /// Another node over the same database, with the same keys.
+    /// Returns another node over the same database, with the same keys.
     pub(crate) async fn another_node(&self) -> Host {
         host_over(Arc::clone(&self.fresh), self.fresh.beside().await, &config::Auth::default())
     }
@@ -87,7 +87,7 @@ impl Host {
         self.send(request.body(Body::from(body.to_owned())).unwrap()).await
     }
 
-    /// What the server knows of a request whose socket ends at `peer`.
+    /// Returns what the server knows of a request whose socket ends at `peer`.
     pub(crate) fn origin(&self, peer: &str) -> RequestInfo {
         let peer = peer.parse().unwrap();
         RequestInfo { id: RequestId::generate(), client: peer, peer, is_https: false }
@@ -106,7 +106,7 @@ impl Host {
         self.call("POST /api/auth/login", None, &body).await
     }
 
-    /// Signs in from an address with a program.
+    /// Signs in from an address with a user agent.
     pub(crate) async fn login_from(
         &self,
         email: &str,
@@ -124,14 +124,14 @@ impl Host {
         }
     }
 
-    /// Signs in and answers the access and the refresh token.
+    /// Signs in and returns the access and the refresh token.
     pub(crate) async fn session(&self, email: &str) -> (String, String) {
         let (status, answer) = self.login(email).await;
         assert_eq!(status, 200, "{answer}");
         (word(&answer, "access_token"), word(&answer, "refresh_token"))
     }
 
-    /// Creates an account, of an instance that has an administrator.
+    /// Creates an account in an instance that has an administrator.
     pub(crate) async fn register(&self, email: &str) {
         if self.count("tb_users").await == 0 {
             self.session("root@example.org").await;
@@ -150,8 +150,9 @@ impl Host {
     }
 
     pub(crate) async fn count(&self, table: &str) -> i64 {
-        let rows =
-            query(&self.fresh.db, Cost::Short, &format!("SELECT count(*) FROM {table}"), &[]).await.unwrap();
+        let rows = query(&self.fresh.db, ReadHint::Indexed, &format!("SELECT count(*) FROM {table}"), &[])
+            .await
+            .unwrap();
         match rows[0][0] {
             Value::Integer(count) => count,
             ref other => panic!("{other:?} is no count"),
@@ -159,12 +160,12 @@ impl Host {
     }
 }
 
-/// A text of an answer.
+/// Returns a text of a response.
 pub(crate) fn word(answer: &Json, key: &str) -> String {
     answer[key].as_str().unwrap_or_else(|| panic!("{answer} has no text {key}")).to_owned()
 }
 
-/// The names of an answer's fields.
+/// Returns the names of a response's fields.
 pub(crate) fn keys(answer: &Json) -> Vec<&str> {
     answer.as_object().unwrap().keys().map(String::as_str).collect()
 }

@@ -1,4 +1,4 @@
-//! What the tests of the command line share: the real binary in a fresh folder, and a server that it runs.
+//! Shared by the tests of the command line: the real binary in a fresh folder, and a server that it runs.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ use tinybase_test_postgres::{Database, server_url};
 pub(crate) const EMAIL: &str = "ada@example.org";
 pub(crate) const PASSWORD: &str = "correct horse";
 
-/// How long a server may take to see what another process changed.
+/// How long a server may take to see a change by another process.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn tinybase(dir: &Path) -> Command {
@@ -35,7 +35,7 @@ pub(crate) fn tinybase(dir: &Path) -> Command {
     command
 }
 
-/// The database of each folder whose database is no file in it, because the run is on PostgreSQL.
+/// The database URL of each folder, if the run is on PostgreSQL and the database is not a file in it.
 static DATABASE_URLS: Mutex<BTreeMap<PathBuf, String>> = Mutex::new(BTreeMap::new());
 
 /// A folder to run commands in.
@@ -106,7 +106,7 @@ impl Server {
         (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(&body).unwrap())
     }
 
-    /// The head and the body of an answer.
+    /// Sends a request; returns the head and the body of the response.
     pub(crate) fn exchange(&self, line: &str, token: &str, body: &str) -> (String, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let length = body.len();
@@ -144,12 +144,12 @@ impl Drop for Server {
 pub(crate) fn run_with_input(command: &mut Command, input: &str) -> Output {
     let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = spawned.unwrap();
-    // A command that needs nothing of it may have ended already.
+    // A command that does not read it may have ended already.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
 
-/// What a command said on stderr.
+/// Returns a command's stderr.
 pub(crate) fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -162,7 +162,7 @@ impl Server {
     }
 }
 
-/// Waits until the log of the server in `dir` holds all of these on one line.
+/// Waits until the log of the server in `dir` contains all of these on one line.
 pub(crate) fn logged(dir: &Path, parts: &[&str]) -> String {
     let deadline = Instant::now() + PATIENCE;
     loop {

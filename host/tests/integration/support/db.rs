@@ -1,21 +1,21 @@
-//! What the database tests share: a fresh database, and calls that pack and unpack.
+//! Shared by the database tests: a fresh database, and calls that pack and unpack.
 
 use std::{sync::Arc, time::Duration};
 
 use tempfile::TempDir;
 use tinybase_abi::codec::{BatchWriter, Expect, Reader, RowsHead, Value, pack_values};
 use tinybase_host::db::{
-    Cost, Database, DbError, Query, Scope,
+    Database, DbError, Query, ReadHint, SqlOwner,
     postgres::{Postgres, PostgresOptions},
     sqlite::{Sqlite, SqliteOptions},
 };
 use tinybase_test_postgres::server_url;
 
-/// A database of the test's own: on the PostgreSQL server that the run is on, else a file of SQLite's.
+/// The database of one test: on the run's PostgreSQL server, or else an SQLite file.
 pub(crate) struct Fresh {
     pub(crate) db: Arc<dyn Database>,
     pub(crate) dir: TempDir,
-    /// Dropped behind what is connected to it.
+    /// Dropped after what is connected to it.
     on_server: Option<tinybase_test_postgres::Database>,
 }
 
@@ -27,7 +27,7 @@ impl Fresh {
         Fresh { db: open(on_server.as_ref(), &dir).await, dir, on_server }
     }
 
-    /// A database on a server where no extension gets a role of its own, or SQLite's as ever.
+    /// Opens a database on a server where no extension gets its own role, or SQLite's as usual.
     pub(crate) async fn open_without_roles() -> Fresh {
         let mut fresh = Fresh::open().await;
         if let Some(database) = &fresh.on_server {
@@ -37,12 +37,12 @@ impl Fresh {
         fresh
     }
 
-    /// The database on the server that the run is on.
+    /// Returns the database on the run's server.
     pub(crate) fn on_server(&self) -> Option<&tinybase_test_postgres::Database> {
         self.on_server.as_ref()
     }
 
-    /// The same database once more, as another process would open it.
+    /// Opens the same database again, as another process would.
     pub(crate) async fn beside(&self) -> Arc<dyn Database> {
         open(self.on_server.as_ref(), &self.dir).await
     }
@@ -55,7 +55,7 @@ async fn open(on_server: Option<&tinybase_test_postgres::Database>, dir: &TempDi
     }
 }
 
-/// A file of SQLite's in a directory of its own, for tests that are about SQLite.
+/// An SQLite file in its own directory, for tests that are about SQLite.
 pub(crate) struct FreshSqlite {
     pub(crate) db: Arc<Sqlite>,
     pub(crate) options: SqliteOptions,
@@ -91,7 +91,7 @@ pub(crate) fn batch(statements: &[Statement<'_>]) -> Vec<u8> {
     batch.finish()
 }
 
-/// What a batch did, unpacked.
+/// The unpacked result of a batch.
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) now: String,
@@ -123,12 +123,12 @@ pub(crate) async fn apply<D: Database + ?Sized>(
     db: &Arc<D>,
     statements: &[Statement<'_>],
 ) -> Result<Done, DbError> {
-    apply_as(db, &Scope::Host, statements).await
+    apply_as(db, &SqlOwner::Host, statements).await
 }
 
 pub(crate) async fn apply_as<D: Database + ?Sized>(
     db: &Arc<D>,
-    scope: &Scope,
+    scope: &SqlOwner,
     statements: &[Statement<'_>],
 ) -> Result<Done, DbError> {
     Ok(unpack_done(&db.apply(scope, batch(statements)).await?))
@@ -136,22 +136,22 @@ pub(crate) async fn apply_as<D: Database + ?Sized>(
 
 pub(crate) async fn query<D: Database + ?Sized>(
     db: &Arc<D>,
-    cost: Cost,
+    hint: ReadHint,
     sql: &str,
     params: &[Value],
 ) -> Result<Vec<Vec<Value>>, DbError> {
-    query_as(db, &Scope::Host, cost, sql, params, None).await
+    query_as(db, &SqlOwner::Host, hint, sql, params, None).await
 }
 
 pub(crate) async fn query_as<D: Database + ?Sized>(
     db: &Arc<D>,
-    scope: &Scope,
-    cost: Cost,
+    scope: &SqlOwner,
+    hint: ReadHint,
     sql: &str,
     params: &[Value],
     deadline: Option<Duration>,
 ) -> Result<Vec<Vec<Value>>, DbError> {
     let params = pack_values(params.iter().map(Value::as_ref));
-    let packed = db.query(Query { scope, sql, params: &params, cost, deadline }).await?;
+    let packed = db.query(Query { scope, sql, params: &params, hint, deadline }).await?;
     Ok(unpack_rows(&packed))
 }

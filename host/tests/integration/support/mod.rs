@@ -1,4 +1,4 @@
-//! What the tests share, a file for each subject.
+//! Shared code of the tests, one file per subject.
 
 pub(crate) mod accounts;
 pub(crate) mod cli;

@@ -1,5 +1,4 @@
-//! A database of a test's own on the PostgreSQL server that `TINYBASE_TEST_POSTGRES_URL` names, for tests that are about
-//! that engine.
+//! A database per test on the PostgreSQL server in `TINYBASE_TEST_POSTGRES_URL`, for tests that are about that engine.
 
 use std::{
     env,
@@ -10,14 +9,14 @@ use std::{
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tinybase_abi::codec::{Expect, Value, pack_values};
 use tinybase_host::db::{
-    Cost, Database, DbError, Query, Scope,
+    Database, DbError, Query, ReadHint, SqlOwner,
     postgres::{Postgres, PostgresOptions},
 };
 
 use super::db::{Done, Statement, batch, unpack_done, unpack_rows};
 
 const NONE: [Value; 0] = [];
-/// How long a test waits for what must come about.
+/// How long a test waits for a condition.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// A database that is dropped at the end of its test.
@@ -48,10 +47,14 @@ impl FreshPostgres {
     }
 
     pub(crate) async fn run(&self, statements: &[Statement<'_>]) -> Result<Done, DbError> {
-        self.run_as(&Scope::Host, statements).await
+        self.run_as(&SqlOwner::Host, statements).await
     }
 
-    pub(crate) async fn run_as(&self, scope: &Scope, statements: &[Statement<'_>]) -> Result<Done, DbError> {
+    pub(crate) async fn run_as(
+        &self,
+        scope: &SqlOwner,
+        statements: &[Statement<'_>],
+    ) -> Result<Done, DbError> {
         Ok(unpack_done(&self.db.apply(scope, batch(statements)).await?))
     }
 
@@ -60,18 +63,18 @@ impl FreshPostgres {
     }
 
     pub(crate) async fn rows(&self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>, DbError> {
-        self.rows_as(&Scope::Host, sql, params, None).await
+        self.rows_as(&SqlOwner::Host, sql, params, None).await
     }
 
     pub(crate) async fn rows_as(
         &self,
-        scope: &Scope,
+        scope: &SqlOwner,
         sql: &str,
         params: &[Value],
         deadline: Option<Duration>,
     ) -> Result<Vec<Vec<Value>>, DbError> {
         let params = pack_values(params.iter().map(Value::as_ref));
-        let query = Query { scope, sql, params: &params, cost: Cost::Short, deadline };
+        let query = Query { scope, sql, params: &params, hint: ReadHint::Indexed, deadline };
         Ok(unpack_rows(&self.db.query(query).await?))
     }
 

@@ -1,8 +1,8 @@
-//! Packed batches and their results: statements that are applied together or not at all. It runs none of them.
+//! Packed batches, whose statements are applied atomically, and their results. It runs no statements.
 
 use super::{CodecError, Reader, ValueRef, put_bytes, put_value};
 
-/// How many rows a statement of a batch must affect for the batch to go on.
+/// How many rows a statement of a batch must affect for the batch to continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Expect {
     /// Any number.
@@ -14,10 +14,10 @@ pub enum Expect {
     AtLeast(u64),
 }
 
-/// The tag of a ticket where a statement's expectation stands.
+/// The tag of a ticket, in the place of a statement's expectation.
 const TICKET: u8 = 3;
 
-/// Takes the tickets out of a packed batch: the batch without them, and their numbers in order.
+/// Splits a packed batch into the batch without its tickets and the numbers of the tickets in order.
 pub fn split_tickets(packed: &[u8]) -> Result<(Vec<u8>, Vec<u64>), CodecError> {
     let mut reader = Reader::new(packed);
     let (mut out, mut kept, mut tickets) = (vec![0; 4], 0u32, Vec::new());
@@ -39,9 +39,9 @@ pub fn split_tickets(packed: &[u8]) -> Result<(Vec<u8>, Vec<u64>), CodecError> {
     Ok((out, tickets))
 }
 
-/// Writes a batch: statements that are applied together or not at all.
+/// Writes a batch: statements that are applied atomically.
 ///
-/// One without a statement holds no memory: every event that nobody hears makes one.
+/// An empty batch allocates no memory, since every event without listeners creates one.
 #[derive(Debug, Clone, Default)]
 pub struct BatchWriter {
     out: Vec<u8>,
@@ -49,7 +49,7 @@ pub struct BatchWriter {
 }
 
 impl BatchWriter {
-    /// Makes room for the count, once there is something to count.
+    /// Reserves space for the count before the first statement.
     fn begin(&mut self) {
         if self.out.is_empty() {
             self.out.extend_from_slice(&[0; 4]);
@@ -78,7 +78,7 @@ impl BatchWriter {
         self.count += 1;
     }
 
-    /// Appends a ticket: it stands for statements that the host keeps, and only the host knows how to redeem it.
+    /// Appends a ticket. It represents statements that the host keeps, and only the host can redeem it.
     pub fn push_ticket(&mut self, ticket: u64) {
         self.begin();
         self.out.push(TICKET);
@@ -97,22 +97,22 @@ impl BatchWriter {
         Ok(())
     }
 
-    /// How long the buffer is now, in bytes.
+    /// Returns the current length of the buffer in bytes.
     pub fn len_bytes(&self) -> usize {
         self.out.len()
     }
 
-    /// How many statements there are.
+    /// Returns the number of statements.
     pub fn len(&self) -> usize {
         self.count as usize
     }
 
-    /// Whether there is no statement yet.
+    /// Returns whether there are no statements.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The packed batch.
+    /// Returns the packed batch.
     pub fn finish(mut self) -> Vec<u8> {
         self.begin();
         self.out[..4].copy_from_slice(&self.count.to_le_bytes());
@@ -120,17 +120,17 @@ impl BatchWriter {
     }
 }
 
-/// One statement of a packed batch, with its parameters still packed behind it in the reader.
+/// A statement of a packed batch. Its packed parameters follow in the reader.
 #[derive(Debug, Clone, Copy)]
 pub struct StatementHead<'a> {
     /// The statement.
     pub sql: &'a str,
-    /// How many rows it must affect.
+    /// How many rows the statement must affect.
     pub expect: Expect,
 }
 
 impl<'a> Reader<'a> {
-    /// Reads a statement of a batch; its parameters follow and are read with [`Reader::values`].
+    /// Reads a statement of a batch. Its parameters follow; read them with [`Reader::values`].
     pub fn statement(&mut self) -> Result<StatementHead<'a>, CodecError> {
         let tag = self.u8()?;
         let expected = self.u64()?;
@@ -162,14 +162,15 @@ impl BatchResultWriter {
         BatchResultWriter { out, count_at, count: 0 }
     }
 
-    /// Appends what one statement did: how many rows it affected and the packed rows it returned (may be empty).
+    /// Appends the result of one statement: the number of affected rows and the packed rows it returned (may be
+    /// empty).
     pub fn push(&mut self, affected: u64, rows: &[u8]) {
         self.out.extend_from_slice(&affected.to_le_bytes());
         put_bytes(&mut self.out, rows);
         self.count += 1;
     }
 
-    /// The packed result.
+    /// Returns the packed result.
     pub fn finish(mut self) -> Vec<u8> {
         self.out[self.count_at..self.count_at + 4].copy_from_slice(&self.count.to_le_bytes());
         self.out

@@ -1,5 +1,5 @@
-//! The packed forms of a request to another server and of its answer. Readers pass over what stands behind the fields that
-//! they know, so that both forms may grow at their end. It sends nothing.
+//! The packed forms of a request to another server and of its response. Readers skip data after the fields they know,
+//! so both forms may grow at their end. It sends nothing.
 //!
 //! ```text
 //! headers  := u32 count, (u32 utf8 name, u32 bytes value)*
@@ -23,18 +23,18 @@ pub struct Request<'a> {
     pub headers: Headers<'a>,
     /// The body; empty sends none.
     pub body: &'a [u8],
-    /// How long all of it may take in milliseconds; 0 is as long as the host allows.
+    /// The timeout of the whole request in milliseconds; 0 for the host's limit.
     pub timeout_ms: u64,
-    /// The largest body of the answer in bytes; 0 is as large as the host allows.
+    /// The size limit of the response body in bytes; 0 for the host's limit.
     pub response_bytes_max: u64,
 }
 
-/// Another server's answer.
+/// The response of another server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response<'a> {
     /// The status.
     pub status: u16,
-    /// The headers, their names in lower case.
+    /// The headers, with names in lower case.
     pub headers: Headers<'a>,
     /// The body.
     pub body: &'a [u8],
@@ -55,7 +55,7 @@ fn headers<'a>(reader: &mut Reader<'a>) -> Result<Headers<'a>, CodecError> {
 }
 
 impl<'a> Request<'a> {
-    /// The packed form.
+    /// Returns the packed form.
     pub fn pack(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + self.url.len() + self.body.len());
         put_bytes(&mut out, self.method.as_bytes());
@@ -82,7 +82,7 @@ impl<'a> Request<'a> {
 }
 
 impl<'a> Response<'a> {
-    /// The packed form.
+    /// Returns the packed form.
     pub fn pack(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + self.body.len());
         out.extend_from_slice(&u32::from(self.status).to_le_bytes());

@@ -1,4 +1,4 @@
-//! Packed rows: written by the host, read by a plugin. It knows nothing of the statement they come from.
+//! Packed rows, written by the host and read by a plugin. It knows nothing of the statement that returned them.
 
 use super::{CodecError, Reader, ValueRef, put_bytes, put_value};
 
@@ -35,31 +35,31 @@ impl RowsWriter {
         self.count += 1;
     }
 
-    /// How long the buffer is now, in bytes.
+    /// Returns the current length of the buffer in bytes.
     pub fn len_bytes(&self) -> usize {
         self.out.len()
     }
 
-    /// How many rows have ended.
+    /// Returns the number of finished rows.
     pub fn rows(&self) -> u32 {
         self.count
     }
 
-    /// The packed rows.
+    /// Returns the packed rows.
     pub fn finish(mut self) -> Vec<u8> {
         self.out[self.count_at..self.count_at + 4].copy_from_slice(&self.count.to_le_bytes());
         self.out
     }
 }
 
-/// The head of packed rows, read: what the columns are, how many rows there are and where they begin.
+/// The parsed head of packed rows: the columns, the number of rows, and the offset of the first row.
 #[derive(Debug, Clone)]
 pub struct RowsHead {
     /// The columns' names in order.
     pub columns: Vec<String>,
-    /// How many rows there are.
+    /// The number of rows.
     pub rows: usize,
-    /// Where the first row begins, in bytes.
+    /// The offset of the first row, in bytes.
     pub start: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Tests of the packed forms: what survives packing, and what a cut or strange buffer becomes.
+//! Tests of the packed forms: round trips, and errors for truncated or malformed buffers.
 
 use super::*;
 

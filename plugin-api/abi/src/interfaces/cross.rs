@@ -1,4 +1,4 @@
-//! How a Rust type crosses in a table's function: as what, and what stands in for it when a call cannot be made.
+//! How a Rust type is passed through a table's function, and its fallback value if a call cannot be made.
 
 use std::sync::atomic::AtomicU32;
 
@@ -9,20 +9,20 @@ use crate::{
     future::{PANICKED, RawFuture, ready},
 };
 
-/// A type that may stand in an interface's function.
+/// A type that may be used in an interface's function.
 pub trait Cross: Sized {
-    /// What is passed.
+    /// The type that is passed.
     type Raw;
-    /// Into what is passed.
+    /// Converts the value to the passed type.
     fn into_raw(self) -> Self::Raw;
-    /// Out of what was passed.
+    /// Converts the passed value back.
     ///
     /// # Safety
-    /// `raw` must come from `into_raw` on the other side, and live as long as `Self` says.
+    /// `raw` must come from `into_raw` on the other side, and live as long as `Self` requires.
     unsafe fn from_raw(raw: Self::Raw) -> Self;
-    /// What a call answers that the other side does not offer.
+    /// The result of a call to a function that the other side does not offer.
     fn missing(function: &str) -> Self;
-    /// What a call answers that panicked on the other side.
+    /// The result of a call that panicked on the other side.
     fn panicked(function: &str) -> Self {
         Self::missing(function)
     }
@@ -55,7 +55,7 @@ cross_as_itself! {
     TopicRef => TopicRef(nobody());
 }
 
-/// The topic that stands in where the host has none: nobody listens.
+/// The fallback if the host has no topic: one without listeners.
 fn nobody() -> &'static Topic {
     static NOBODY: Topic = Topic { before: AtomicU32::new(0), after: AtomicU32::new(0) };
     &NOBODY
@@ -87,7 +87,8 @@ impl<'a> Cross for &'a [u8] {
     }
 }
 
-/// Text that is not UTF-8 arrives as the replacement character: no name and no statement, so it fails by itself.
+/// Text that is not UTF-8 arrives as the replacement character. It is neither a name nor a statement, so the call
+/// fails by itself.
 impl<'a> Cross for &'a str {
     type Raw = Slice<'a>;
     fn into_raw(self) -> Slice<'a> {

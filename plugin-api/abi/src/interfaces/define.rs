@@ -1,5 +1,5 @@
-//! Makes an interface from its list of functions: the table that crosses, the trait that one side implements in safe
-//! Rust, and the client by which the other side calls it.
+//! Generates an interface from its list of functions: the table that is passed across the ABI, the trait that one
+//! side implements in safe Rust, and the client that the other side calls.
 
 macro_rules! interface {
     (
@@ -21,10 +21,10 @@ macro_rules! interface {
             /// The interface's major.
             pub const MAJOR: u16 = $major;
 
-            /// The table that crosses.
+            /// The table that is passed across the ABI.
             #[repr(C)]
             pub struct Table {
-                /// The table's size in bytes, as its maker knows it.
+                /// The table's size in bytes, set by the side that created it.
                 pub size: usize,
                 $(
                     $(#[$function_meta])*
@@ -35,7 +35,7 @@ macro_rules! interface {
                 )*
             }
 
-            /// What the table holds, in order: for the snapshot that shows when it changes.
+            /// The table's functions in order, for the snapshot that detects changes.
             pub const FUNCTIONS: &[$crate::interfaces::Function] = &[
                 $($crate::interfaces::Function {
                     offset: std::mem::offset_of!(Table, $function),
@@ -45,7 +45,7 @@ macro_rules! interface {
                 },)*
             ];
 
-            /// What the offering side implements.
+            /// The trait that the offering side implements.
             pub trait Server: Send + Sync + 'static {
                 $(
                     $(#[$function_meta])*
@@ -65,7 +65,7 @@ macro_rules! interface {
                         state: *const std::ffi::c_void
                         $(, $argument: <$kind as $crate::interfaces::Cross>::Raw)*
                     ) $(-> <$answer as $crate::interfaces::Cross>::Raw)? {
-                        // SAFETY: the caller passes the state that came with this table, an `S` that is alive.
+                        // SAFETY: the caller passes the state that came with this table, a live `S`.
                         let server = unsafe { &*state.cast::<S>() };
                         $(
                             // SAFETY: the other side made it with `into_raw`; it lives for the call.
@@ -81,7 +81,7 @@ macro_rules! interface {
                 )*
             }
 
-            /// The table of a state `S`: what `get_interface` answers.
+            /// Returns the table for a state `S`, as returned by `get_interface`.
             pub fn table<S: Server>() -> *const std::ffi::c_void {
                 std::ptr::from_ref::<Table>(const { &Shims::<S>::TABLE }).cast()
             }
@@ -99,13 +99,14 @@ macro_rules! interface {
             unsafe impl Sync for Client {}
 
             impl Client {
-                /// A client of `table` over `state`; `None` where there is no table.
+                /// Creates a client of `table` with `state`; `None` if the table is null.
                 ///
                 /// # Safety
-                /// `table` must be null or what [`table`] answered on the other side, `state` the value it was made
+                /// `table` must be null or what [`table`] returned on the other side, `state` the value it was made
                 /// for, and both must outlive every call.
                 pub unsafe fn new(state: *const std::ffi::c_void, table: *const std::ffi::c_void) -> Option<Client> {
-                    // SAFETY: as this function demands. A shorter table is never read past its `size`.
+                    // SAFETY: guaranteed by this function's contract. A shorter table is never read past its
+                    // `size`.
                     let table = unsafe { table.cast::<Table>().as_ref() }?;
                     Some(Client { state, table })
                 }

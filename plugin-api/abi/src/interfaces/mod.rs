@@ -1,5 +1,5 @@
-//! The interfaces that hang off `get_interface`: what the host offers a plugin and what a plugin offers the host.
-//! Each is one table of functions, append-only within its major.
+//! The interfaces behind `get_interface`: those that the host offers a plugin, and those that a plugin offers the
+//! host. Each is one table of functions, append-only within its major.
 
 #[macro_use]
 mod define;
@@ -24,13 +24,13 @@ use crate::{
 /// A function of an interface's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Function {
-    /// Where its pointer stands in the table, in bytes.
+    /// The offset of the function's pointer in the table, in bytes.
     pub offset: usize,
-    /// Its name, arguments and answer, as written.
+    /// The function's name, arguments and return type, as written.
     pub signature: &'static str,
 }
 
-/// Who calls. Grows at its end.
+/// The caller of a request. New fields are added at the end.
 #[repr(C)]
 pub struct Caller {
     size: usize,
@@ -44,19 +44,19 @@ pub struct Caller {
 
 #[cfg(test)]
 impl Caller {
-    /// Its fields and where they stand.
+    /// The fields and their offsets.
     pub(crate) const FIELDS: &[(&str, usize)] =
         crate::layout::fields!(Caller { size, user_id, email, is_admin, role, scopes, token_id });
 }
 
 impl Caller {
-    /// Describes a caller by text that lives as long as the result is used.
+    /// Creates a caller that borrows its texts without a lifetime.
     ///
     /// # Safety
     /// Every text of `caller` must outlive every use of the result.
     pub unsafe fn new(caller: CallerRef<'_>) -> Caller {
         let lend = |text: &str| {
-            // SAFETY: as this function demands.
+            // SAFETY: guaranteed by this function's contract.
             unsafe { Slice::from(text).unbound() }
         };
         Caller {
@@ -70,24 +70,24 @@ impl Caller {
         }
     }
 
-    /// The user's id.
+    /// Returns the user's id.
     pub fn user_id(&self) -> &str {
         self.user_id.text().unwrap_or_default()
     }
 
-    /// The user's email, normalised.
+    /// Returns the user's email, normalised.
     pub fn email(&self) -> &str {
         self.email.text().unwrap_or_default()
     }
 
-    /// Whether the user is an admin.
+    /// Returns whether the user is an admin.
     pub fn is_admin(&self) -> bool {
         self.is_admin != 0
     }
 
-    /// The user's role: `user`, `viewer`, `editor` or `admin`.
+    /// Returns the user's role: `user`, `viewer`, `editor` or `admin`.
     pub fn role(&self) -> &str {
-        // A host of ABI 1.0 hands in a caller that ends before this field.
+        // A host with ABI 1.0 passes a caller that ends before this field.
         if self.size > std::mem::offset_of!(Caller, role) {
             self.role.text().unwrap_or("user")
         } else if self.is_admin() {
@@ -97,23 +97,25 @@ impl Caller {
         }
     }
 
-    /// The scopes, separated by spaces, that an application token is limited to; `None` for a signed-in user.
+    /// Returns the scopes of an application token, separated by spaces; `None` for a signed-in user.
     pub fn scopes(&self) -> Option<&str> {
         (self.size > std::mem::offset_of!(Caller, scopes)).then(|| self.scopes.text()).flatten()
     }
 
-    /// The application token's id; `None` for a signed-in user.
+    /// Returns the application token's id; `None` for a signed-in user.
     pub fn token_id(&self) -> Option<&str> {
         (self.size > std::mem::offset_of!(Caller, token_id)).then(|| self.token_id.text()).flatten()
     }
 
-    /// Whether the caller may use `scope`: a signed-in user always, an application token where it has it.
+    /// Returns whether the caller may use `scope`: always for a signed-in user, only with that scope for an
+    /// application token.
     pub fn allows(&self, scope: &str) -> bool {
         self.scopes().is_none_or(|granted| crate::scopes::covers(granted, scope))
     }
 }
 
-/// Who listens to a topic, kept by the host for as long as the process lives. Asking costs one load.
+/// The listener counts of a topic, kept by the host as long as the process lives. Reading one costs one atomic
+/// load.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct Topic {
@@ -123,47 +125,47 @@ pub struct Topic {
 
 #[cfg(test)]
 impl Topic {
-    /// Its fields and where they stand.
+    /// The fields and their offsets.
     pub(crate) const FIELDS: &[(&str, usize)] = crate::layout::fields!(Topic { before, after });
 }
 
 impl Topic {
-    /// Whether a hook runs before events of this topic.
+    /// Returns whether hooks run before events of this topic.
     #[inline]
     pub fn has_before(&self) -> bool {
         self.before.load(Ordering::Relaxed) != 0
     }
 
-    /// Whether somebody is told after events of this topic.
+    /// Returns whether there are listeners after events of this topic.
     #[inline]
     pub fn has_after(&self) -> bool {
         self.after.load(Ordering::Relaxed) != 0
     }
 
-    /// Sets how many listen: the host's business when a generation is swapped in.
+    /// Sets the listener counts. Called by the host when it installs a new generation.
     pub fn set(&self, before: u32, after: u32) {
         self.before.store(before, Ordering::Relaxed);
         self.after.store(after, Ordering::Relaxed);
     }
 }
 
-/// A topic as it crosses: a reference that is never freed.
+/// A topic as passed across the ABI: a reference that is never freed.
 #[repr(transparent)]
 #[derive(Debug, Clone, Copy)]
 pub struct TopicRef(pub &'static Topic);
 
-/// What the hooks before an event made of it.
+/// The outcome of the hooks before an event.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Outcome {
-    /// The event's payload, as JSON, as the hooks left it; empty where none changed it.
+    /// The event's payload as JSON, as changed by the hooks; empty if none changed it.
     pub payload: Bytes,
-    /// A packed batch of statements that must commit with the change; empty where there are none.
+    /// A packed batch of statements that must commit with the change; empty if there are none.
     pub statements: Bytes,
 }
 
 impl Outcome {
-    /// Nothing changed and nothing is added.
+    /// Returns an outcome without changes or added statements.
     pub const fn unchanged() -> Outcome {
         Outcome { payload: Bytes::empty(), statements: Bytes::empty() }
     }

@@ -1,10 +1,10 @@
-//! What a plugin offers the host. Positions (`hook`, `job`, …) are those in its registration.
+//! The plugin's interfaces for the host. Positions (`hook`, `job`, …) are those in its registration.
 
 use super::Outcome;
 use crate::{bytes::Bytes, future::RawFuture};
 
 interface! {
-    /// The life of a plugin between `create` and `shut_down`.
+    /// The lifecycle of a plugin between `create` and `shut_down`.
     mod lifecycle = "lifecycle" @ 1 {
         /// Called once, after migrations and before the first request.
         fn start() -> RawFuture<()>;
@@ -14,15 +14,15 @@ interface! {
 interface! {
     /// Hooks on events.
     mod hooks = "hooks" @ 1 {
-        /// Runs before an event: may alter its payload, add statements, or refuse by an error.
+        /// Runs before an event. May change its payload, add statements, or reject the event with an error.
         fn before(hook: u32, topic: &str, subject: &str, payload: Bytes) -> RawFuture<Outcome>;
-        /// Told once an event was committed.
+        /// Called after an event was committed.
         fn after(hook: u32, topic: &str, subject: &str, payload: Bytes) -> RawFuture<()>;
     }
 }
 
 interface! {
-    /// Work that the host starts by the clock.
+    /// Jobs that the host starts on a schedule.
     mod jobs = "jobs" @ 1 {
         /// Runs a job once.
         fn run(job: u32) -> RawFuture<()>;
@@ -30,15 +30,15 @@ interface! {
 }
 
 interface! {
-    /// Commands of the command line, as the manifest declares them.
+    /// Commands that the manifest declares.
     mod commands = "commands" @ 1 {
-        /// Runs a command with its arguments as a JSON object; answers the exit code.
+        /// Runs a command with its arguments as a JSON object. Returns the exit code.
         fn run(command: u32, arguments: Bytes) -> RawFuture<u32>;
     }
 }
 
 interface! {
-    /// Services for other plugins.
+    /// Services offered to other plugins.
     mod offered = "offered" @ 1 {
         /// Calls a method of a service.
         fn call(service: u32, method: &str, payload: Bytes) -> RawFuture<Bytes>;

@@ -1,5 +1,5 @@
-//! The host's side of a request: makes a [`RawRequest`] of any type that can answer for one, so that a host needs no
-//! `unsafe` for it. It knows nothing of HTTP.
+//! The host's side of a request: creates a [`RawRequest`] from any type that implements [`HostRequest`], so that a
+//! host needs no `unsafe` for it. It knows nothing of HTTP.
 
 use std::ffi::c_void;
 
@@ -13,10 +13,10 @@ use crate::{
     interfaces::Caller,
 };
 
-/// How many `{…}` parts of a path are lent without an allocation of their own.
+/// How many `{…}` parts of a path are passed without a separate allocation.
 const PARAMS_INLINE: usize = 3;
 
-/// Who calls, as a host knows them.
+/// The caller of a request, as known to the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallerRef<'a> {
     /// The user's id.
@@ -33,36 +33,36 @@ pub struct CallerRef<'a> {
     pub token_id: Option<&'a str>,
 }
 
-/// A request as a host keeps it. All of it is lent to the plugin until the plugin is done with it.
+/// A request of a host. The plugin borrows all of it until it is done with the request.
 ///
-/// A method that panics counts as one that has nothing to say.
+/// A method that panics is treated as if it returned nothing.
 pub trait HostRequest: Send + Sync + 'static {
     /// The HTTP method, in capitals.
     fn method(&self) -> &str;
-    /// The path, percent-encoded as it came.
+    /// The path as received, percent-encoded.
     fn path(&self) -> &str;
-    /// The query without its `?`, as it came.
+    /// The query as received, without its `?`.
     fn query(&self) -> Option<&str>;
-    /// The request's id, the one in the log.
+    /// The request's id, as in the log.
     fn request_id(&self) -> &str;
-    /// Who calls; `None` for nobody.
+    /// The caller; `None` for an anonymous request.
     fn caller(&self) -> Option<CallerRef<'_>>;
-    /// The whole body; `None` where it is pulled by [`HostRequest::next_chunk`].
+    /// The whole body; `None` if it is streamed with [`HostRequest::next_chunk`].
     fn body(&self) -> Option<&[u8]>;
-    /// The value of the route's `index`-th `{…}` part, percent-decoded; `None` behind the last.
+    /// The percent-decoded value of the route's `{…}` part at `index`; `None` after the last.
     fn param(&self, index: usize) -> Option<&str>;
     /// A header's first value by its lower-case name.
     fn header(&self, name: &str) -> Option<&[u8]>;
     /// The client's address as text.
     fn client_address(&self) -> &str;
-    /// The next part of a streamed body; empty at its end. Never called while a call is under way, so that the body
-    /// may stand behind an uncontended lock that the future shares.
+    /// The next chunk of a streamed body; empty at its end. Calls never overlap, so the body may be behind an
+    /// uncontended lock that it shares with the future.
     fn next_chunk(&self) -> RawFuture<Bytes> {
         future::ready(Ok(Bytes::empty()))
     }
 }
 
-/// A request with what its raw form points at, in one allocation.
+/// A request and the data its raw form points at, in one allocation.
 struct Lent<R> {
     request: R,
     caller: Option<Caller>,
@@ -70,7 +70,7 @@ struct Lent<R> {
     params_more: Vec<Slice<'static>>,
 }
 
-/// A request in the allocation in which it is lent, so that it costs a pointer to move until a plugin is called.
+/// A request in its final allocation, so that moving it before the plugin is called costs only a pointer.
 pub struct BoxedRequest<R>(Box<Lent<R>>);
 
 impl<R: HostRequest> BoxedRequest<R> {
@@ -85,17 +85,18 @@ impl<R: HostRequest> BoxedRequest<R> {
     }
 }
 
-/// Lends `request` to a plugin. It is dropped when the plugin is done with it, or when the answer's future is.
+/// Passes `request` to a plugin. It is dropped when the plugin is done with it, or when the response's future is
+/// dropped.
 pub fn into_raw<R: HostRequest>(request: BoxedRequest<R>) -> RawRequest {
     let owner = Box::into_raw(request.0);
-    // SAFETY: the box is ours alone until the raw request leaves this function, and only the fields beside `request`
-    // are written, which nothing borrows yet.
+    // SAFETY: the box is exclusively ours until the raw request leaves this function, and only the fields other than
+    // `request` are written, which nothing borrows yet.
     let (request, caller, params, more) = unsafe {
         let lent = &mut *owner;
         (&lent.request, &mut lent.caller, &mut lent.params, &mut lent.params_more)
     };
     *caller = request.caller().map(|caller| {
-        // SAFETY: its texts are borrowed from the request, which lives beside this value and is never moved.
+        // SAFETY: its texts are borrowed from the request, which lives in the same allocation and is never moved.
         unsafe { Caller::new(caller) }
     });
     let (params, params_len) = lend_params(request, params, more);
@@ -113,7 +114,7 @@ pub fn into_raw<R: HostRequest>(request: BoxedRequest<R>) -> RawRequest {
     }
 }
 
-/// The values of the path's parts, in the array where they fit it.
+/// Collects the values of the path's parts, in the array if they fit.
 fn lend_params<R: HostRequest>(
     request: &R,
     few: &mut [Slice<'static>; PARAMS_INLINE],
@@ -138,7 +139,7 @@ fn lend(text: &str) -> Slice<'static> {
 }
 
 fn lend_bytes(bytes: &[u8]) -> Slice<'static> {
-    // SAFETY: only called for what is borrowed from a `Lent` request, which outlives every use of a raw request.
+    // SAFETY: only called for data borrowed from a `Lent` request, which outlives every use of a raw request.
     unsafe { Slice::new(bytes).unbound() }
 }
 
@@ -160,30 +161,30 @@ impl<R: HostRequest> Lent<R> {
         });
     }
 
-    /// The request behind `owner`.
+    /// Returns the request that `owner` points to.
     ///
     /// # Safety
     /// `owner` must come from [`into_raw`] for this type and not be freed while the result is used.
     unsafe fn request(owner: *mut c_void) -> &'static R {
-        // SAFETY: as this function demands.
+        // SAFETY: guaranteed by this function's contract.
         unsafe { &(*owner.cast::<Lent<R>>()).request }
     }
 
     unsafe extern "C" fn header(owner: *mut c_void, name: Slice<'_>) -> Slice<'static> {
-        // SAFETY: the table is handed out with its owner alone.
+        // SAFETY: the table is only passed on together with its owner.
         let request = unsafe { Self::request(owner) };
         let found = future::catch(|| Ok(name.text().and_then(|name| request.header(name))));
         found.ok().flatten().map_or(Slice::absent(), lend_bytes)
     }
 
     unsafe extern "C" fn client_address(owner: *mut c_void) -> Slice<'static> {
-        // SAFETY: the table is handed out with its owner alone.
+        // SAFETY: the table is only passed on together with its owner.
         let request = unsafe { Self::request(owner) };
         future::catch(|| Ok(lend(request.client_address()))).unwrap_or(Slice::absent())
     }
 
     unsafe extern "C" fn next_chunk(owner: *mut c_void) -> FfiFuture<RawResult<Bytes>> {
-        // SAFETY: the table is handed out with its owner alone.
+        // SAFETY: the table is only passed on together with its owner.
         let request = unsafe { Self::request(owner) };
         match future::catch(|| Ok(request.next_chunk())) {
             Ok(chunk) => chunk,
@@ -192,7 +193,7 @@ impl<R: HostRequest> Lent<R> {
     }
 }
 
-/// A request that owns all of its parts: for tests, and for hosts that have nothing better.
+/// A request that owns all of its parts, for tests and for hosts without a type of their own.
 #[derive(Debug, Clone, Default)]
 pub struct OwnedRequest {
     /// The HTTP method, in capitals.
@@ -203,13 +204,13 @@ pub struct OwnedRequest {
     pub query: Option<String>,
     /// The request's id.
     pub request_id: String,
-    /// Who calls; `None` for nobody.
+    /// The caller; `None` for an anonymous request.
     pub caller: Option<OwnedCaller>,
     /// Headers by their lower-case names.
     pub headers: Vec<(String, Vec<u8>)>,
     /// The whole body.
     pub body: Vec<u8>,
-    /// Where there are any, the body is pulled in these parts, and `body` is not looked at.
+    /// If set, the body is read in these chunks, and `body` is ignored.
     pub chunks: Option<OwnedChunks>,
     /// The values of the route's `{…}` parts.
     pub params: Vec<String>,
@@ -217,7 +218,7 @@ pub struct OwnedRequest {
     pub client_address: String,
 }
 
-/// Who calls, as a test says it.
+/// The caller of an [`OwnedRequest`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedCaller {
     /// The user's id.
@@ -232,7 +233,7 @@ pub struct OwnedCaller {
     pub token_id: Option<String>,
 }
 
-/// The parts of a body that are yet to be pulled.
+/// The remaining chunks of a body.
 pub type OwnedChunks = std::sync::Arc<std::sync::Mutex<std::collections::VecDeque<Vec<u8>>>>;
 
 impl HostRequest for OwnedRequest {

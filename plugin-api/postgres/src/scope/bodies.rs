@@ -1,5 +1,5 @@
-//! Checks single places of a statement that changes the schema, and the bodies of functions: what they read and change
-//! must be the extension's own, and they run no text, set nothing and make nothing.
+//! Checks single positions of a statement that changes the schema, and the bodies of functions. A body may only read
+//! and change the extension's own tables, and must not run text as SQL, change settings or create objects.
 
 use std::collections::HashSet;
 
@@ -12,10 +12,10 @@ use super::{
 };
 use crate::StatementError;
 
-/// What may stand between a kind of object and its name.
+/// Words allowed between a kind of object and its name.
 const BEFORE_NAME: [&str; 5] = ["IF", "NOT", "EXISTS", "ONLY", "CONCURRENTLY"];
 
-/// Words with a list in parentheses behind them that are no functions: of SQL, of types, of kinds of indexes.
+/// Words before a list in parentheses that are not functions: of SQL, of types, of kinds of indexes.
 #[rustfmt::skip]
 const NO_FUNCTIONS: &[&str] = &[
     "all", "always", "and", "any", "array", "as", "bigint", "bit", "bpchar", "brin", "btree", "by", "case", "char",
@@ -28,7 +28,7 @@ const NO_FUNCTIONS: &[&str] = &[
     "when", "where", "while", "with", "within",
 ];
 
-/// What a body may not do: each leads out of it.
+/// Words not allowed in a body: each reaches outside it.
 const REFUSED_IN_BODIES: [&str; 29] = [
     "ALTER",
     "ATOMIC",
@@ -61,7 +61,7 @@ const REFUSED_IN_BODIES: [&str; 29] = [
     "VACUUM",
 ];
 
-/// One token among others.
+/// A position: one token among the others.
 pub(super) struct Place<'a> {
     pub(super) owner: &'a Owner,
     pub(super) tokens: &'a [Token],
@@ -97,12 +97,12 @@ impl Place<'_> {
         self.at.checked_sub(1).and_then(|at| self.token(at))
     }
 
-    /// Whether what stands here begins an entry of a list.
+    /// Returns whether this token begins an entry of a list.
     pub(super) fn begins_a_column(&self) -> bool {
         matches!(self.token_before(), Some(Token::LParen | Token::Comma))
     }
 
-    /// Whether a word can be the name of a column alone: in a list, behind a row's name, behind `COLUMN`.
+    /// Returns whether a word can only be the name of a column: in a list, after a row's name, or after `COLUMN`.
     pub(super) fn is_column(&self) -> bool {
         let in_a_list = self.begins_a_column() || matches!(self.token_before(), Some(Token::Period));
         // `ADD COLUMN a TEXT, OWNER TO other` is a list too.
@@ -113,16 +113,16 @@ impl Place<'_> {
         self.token(self.at + 1) == Some(&Token::LParen)
     }
 
-    /// Whether this is a call of a function that tells about tables alone.
+    /// Returns whether this is a call of a function that only returns metadata of tables.
     pub(super) fn is_call_of_catalogs(&self) -> bool {
         self.is_called() && self.name().is_some_and(|name| functions::is_allowed(&name))
     }
 
-    /// Checks a name with a list in parentheses behind it: a function, a table of the extension's own, or a word of SQL.
+    /// Checks a name before a list in parentheses: a function, a table of the extension's own, or a word of SQL.
     pub(super) fn called(&self) -> Result<(), StatementError> {
         let Some(called) = self.name().filter(|_| self.is_called()) else { return Ok(()) };
         let is_quoted = matches!(self.token(self.at), Some(Token::Word(Word { quote_style: Some(_), .. })));
-        // Behind `AS` stands a name that is given here, or a type.
+        // After `AS` follows a name that is defined here, or a type.
         if self.before() == "AS" && !is_of_the_host(&called) {
             return Ok(());
         }
@@ -135,7 +135,7 @@ impl Place<'_> {
         self.owner.check_function(&called)
     }
 
-    /// Checks the name here, behind words such as `IF NOT EXISTS`.
+    /// Checks the name here, after words such as `IF NOT EXISTS`.
     pub(super) fn own_name(&self) -> Result<(), StatementError> {
         let at = self.past_words();
         let found = self.token(at).and_then(name).unwrap_or_default();
@@ -151,7 +151,7 @@ impl Place<'_> {
         at
     }
 
-    /// Checks the table that a foreign key refers to: the extension's own, or users by their id.
+    /// Checks the table that a foreign key references: the extension's own, or users by their id.
     pub(super) fn referable(&self) -> Result<(), StatementError> {
         if self.name().as_deref() != Some(USERS) {
             return self.own_name();
@@ -167,8 +167,8 @@ impl Place<'_> {
         }
     }
 
-    /// A trigger's name in any case: triggers run in the order of their names, where capitals come first. They stand on
-    /// tables that are the extension's own.
+    /// Checks a trigger's name, in any case: triggers run in the order of their names, where capitals come first. Their
+    /// tables are the extension's own.
     pub(super) fn trigger_name(&self) -> Result<(), StatementError> {
         match self.token(self.past_words()) {
             Some(Token::Word(Word { value, quote_style: Some(_), .. }))
@@ -187,7 +187,7 @@ impl Place<'_> {
         }
     }
 
-    /// Checks the name of a function that an aggregate is made of.
+    /// Checks the name of a function that is part of an aggregate.
     pub(super) fn function_name(&self) -> Result<(), StatementError> {
         let function = self.name().unwrap_or_default();
         if self.token(self.at + 1) == Some(&Token::Period) {
@@ -201,7 +201,7 @@ impl Place<'_> {
 pub(super) struct Body<'a> {
     owner: &'a Owner,
     tokens: Vec<Token>,
-    /// Names that the body itself gives to rows.
+    /// Names that the body itself defines for rows.
     declared: HashSet<String>,
 }
 
@@ -259,7 +259,7 @@ impl Body<'_> {
         }
     }
 
-    /// Whether a `SET` belongs to an `UPDATE`: with a table, its name here and `AS` between them at most.
+    /// Returns whether a `SET` belongs to an `UPDATE`, with at most the table, its alias and `AS` between them.
     fn is_of_an_update(&self, at: usize) -> bool {
         let before = &self.tokens[at.saturating_sub(5)..at];
         let start = before.iter().rposition(|token| *token == Token::SemiColon).map_or(0, |end| end + 1);
@@ -270,7 +270,7 @@ impl Body<'_> {
         self.declared.contains(name) && !is_of_the_host(name)
     }
 
-    /// Checks a table that is read: the extension's own, or rows that the body names itself.
+    /// Checks a table that is read: the extension's own, or rows that the body itself defines.
     fn table(&self, at: usize) -> Result<(), StatementError> {
         let place = self.place(at);
         let at = place.past_words();
@@ -281,7 +281,7 @@ impl Body<'_> {
         }
     }
 
-    /// Checks the tables of a list from `at` on: names, or calls of functions, with commas between them.
+    /// Checks the tables of a list from `at` on: names or function calls, separated by commas.
     fn tables(&self, mut at: usize) -> Result<(), StatementError> {
         loop {
             while self.place(at).word() == "LATERAL" || self.tokens.get(at) == Some(&Token::LParen) {
@@ -297,7 +297,7 @@ impl Body<'_> {
         }
     }
 
-    /// The comma behind the entry of a list that begins at `at`: before any word that ends the list.
+    /// Returns the comma after the list entry that begins at `at`, before any word that ends the list.
     fn next_in_list(&self, at: usize) -> Option<usize> {
         const ENDS: [&str; 14] = [
             "WHERE",
@@ -333,7 +333,7 @@ impl Body<'_> {
     }
 }
 
-/// Names that the text itself gives to rows: `WITH x AS (`, and those that a trigger calls the changed rows.
+/// Returns the names that the text itself defines for rows: `WITH x AS (`, and those of a trigger's changed rows.
 fn declared(tokens: &[Token]) -> HashSet<String> {
     let is_as = |token: &Token| word(token).as_deref() == Some("AS");
     let mut found: HashSet<String> = ["new", "old"].map(str::to_owned).into();

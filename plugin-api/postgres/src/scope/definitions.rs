@@ -1,6 +1,6 @@
-//! Checks statements that change the schema, word by word: each name where a table, index, trigger or function is named
-//! must be the extension's own, no word may be one of the host's names, and what a view or a new table selects is checked
-//! as any query.
+//! Checks statements that change the schema, word by word. Each name of a table, index, trigger or function must be the
+//! extension's own, no word may be one of the host's names, and the query of a view or a new table is checked like any
+//! other query.
 
 use sqlparser::tokenizer::{Token, Word};
 
@@ -12,15 +12,15 @@ use super::{
 };
 use crate::StatementError;
 
-/// What an extension may make, change and drop.
+/// The kinds of objects that an extension may create, change and drop.
 pub(super) const OBJECTS: [&str; 7] =
     ["TABLE", "INDEX", "VIEW", "TRIGGER", "FUNCTION", "AGGREGATE", "SEQUENCE"];
-/// What it may change.
+/// The kinds of objects that it may alter.
 const ALTERED: [&str; 4] = ["TABLE", "INDEX", "VIEW", "SEQUENCE"];
-/// Words between the verb and what it is about.
+/// Words between the verb and the kind of object.
 const BETWEEN: [&str; 9] =
     ["OR", "REPLACE", "UNIQUE", "UNLOGGED", "CONSTRAINT", "MATERIALIZED", "IN", "ONLY", "CONCURRENTLY"];
-/// Words that lead out of an extension's own: other rights, other schemas, other sessions, other tables.
+/// Words that reach outside the extension: other rights, schemas, sessions or tables.
 const REFUSED: [&str; 24] = [
     "SECURITY",
     "OWNER",
@@ -47,7 +47,7 @@ const REFUSED: [&str; 24] = [
     "SORTOP",
     "TRUSTED",
 ];
-/// Functions of an aggregate, which stand behind `=`.
+/// The functions of an aggregate, named after `=`.
 const OF_AGGREGATES: [&str; 8] =
     ["SFUNC", "FINALFUNC", "COMBINEFUNC", "SERIALFUNC", "DESERIALFUNC", "MSFUNC", "MINVFUNC", "MFINALFUNC"];
 
@@ -72,7 +72,7 @@ pub(super) fn check(owner: &Owner, tokens: &[Token]) -> Result<(), StatementErro
     definition.run()?;
     match query {
         [] => Ok(()),
-        // Behind the `AS`.
+        // Without the `AS` itself.
         [_, query @ ..] => match queries::check(owner, query)? {
             StatementKind::Read => Ok(()),
             StatementKind::Change => Err(owner.denied("a change within a definition")),
@@ -80,7 +80,7 @@ pub(super) fn check(owner: &Owner, tokens: &[Token]) -> Result<(), StatementErro
     }
 }
 
-/// Where the query of a view or a table begins: the `AS` outside of all parentheses.
+/// Returns where the query of a view or a table begins: the `AS` outside all parentheses.
 fn query_within(tokens: &[Token]) -> Option<usize> {
     let mut depth = 0_usize;
     tokens.iter().position(|token| {
@@ -93,7 +93,7 @@ fn query_within(tokens: &[Token]) -> Option<usize> {
     })
 }
 
-/// An unquoted word in upper case.
+/// Returns an unquoted word in upper case.
 pub(super) fn word(token: &Token) -> Option<String> {
     match token {
         Token::Word(Word { value, quote_style: None, .. }) => Some(value.to_ascii_uppercase()),
@@ -101,7 +101,7 @@ pub(super) fn word(token: &Token) -> Option<String> {
     }
 }
 
-/// A name as the server folds it.
+/// Returns a name as the server folds it.
 pub(super) fn name(token: &Token) -> Option<String> {
     match token {
         Token::Word(Word { value, quote_style: None, .. }) => Some(value.to_ascii_lowercase()),
@@ -127,7 +127,7 @@ impl Definition<'_> {
             self.list()?;
         }
         if self.object == "TRIGGER" && self.has("CONSTRAINT") && !self.has("TB_NOTE_CHANGE") {
-            // It may run at the end of the transaction, in whoever's name that ends.
+            // It may run at the end of the transaction, with the rights of the user who ends it.
             return Err(self.owner.denied("a constraint trigger with a function of its own"));
         }
         if self.object == "FUNCTION" && self.verb == "CREATE" && self.has("SET") {
@@ -150,7 +150,7 @@ impl Definition<'_> {
         self.tokens.iter().any(|token| word(token).as_deref() == Some(wanted))
     }
 
-    /// Each name of a list, such as those that are dropped together.
+    /// Checks each name of a list, such as several dropped objects.
     fn list(&self) -> Result<(), StatementError> {
         let mut depth = 0_usize;
         for (at, token) in self.tokens.iter().enumerate() {
@@ -171,7 +171,7 @@ impl Definition<'_> {
             return Err(self.owner.denied(&word));
         }
         self.refuse_host(&place, &before)?;
-        // Behind these, a name with a list in parentheses is that of a table, or is looked at below.
+        // After these, a name with a list in parentheses is a table, or is checked below.
         let is_named = matches!(before.as_str(), "REFERENCES" | "FUNCTION" | "PROCEDURE" | "AGGREGATE");
         if !is_named {
             place.called()?;
@@ -200,7 +200,7 @@ impl Definition<'_> {
             "ON" if !matches!(next.as_str(), "DELETE" | "UPDATE" | "COMMIT" | "CONFLICT") => {
                 self.place(at + 1).own_name()
             }
-            // No definition has a query of its own but those that are split off before.
+            // Queries of definitions were split off before, so no other may remain.
             "FROM" if before == "DISTINCT" => Ok(()),
             "FROM" | "JOIN" | "SELECT" => Err(self.owner.denied("a query within a definition")),
             function if OF_AGGREGATES.contains(&function) => self.place(at + 2).function_name(),
@@ -208,7 +208,7 @@ impl Definition<'_> {
         }
     }
 
-    /// No name of the host's or of the server's stands in a definition, but where it may be referred to.
+    /// Rejects names of the host or the server, except where they may be referenced.
     fn refuse_host(&self, place: &Place<'_>, before: &str) -> Result<(), StatementError> {
         let Some(name) = place.name().filter(|name| is_of_the_host(name)) else { return Ok(()) };
         let is_known = (name == USERS && before == "REFERENCES")

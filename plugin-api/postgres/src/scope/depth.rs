@@ -1,23 +1,23 @@
-//! How deep a statement nests, told from its tokens before it is parsed: parsing a statement, walking through it and dropping it
-//! takes room on the stack for each level, and a stack that overflows ends the process.
+//! The nesting depth of a statement, computed from its tokens before it is parsed. Parsing, walking and dropping a
+//! statement use the stack for each level, and a stack overflow ends the process.
 
 use sqlparser::{keywords::Keyword, tokenizer::Token};
 
 use crate::StatementError;
 
-/// How deep a statement may nest. An operator that follows another is a level, too: `1 + 1 + 1` has two.
+/// The maximum nesting depth of a statement. Consecutive operators are levels too: `1 + 1 + 1` has two.
 pub(super) const DEPTH_MAX: usize = 250;
 
-/// The levels between one bracket and the next.
+/// The levels inside one bracket.
 #[derive(Debug, Default, Clone, Copy)]
 struct Levels {
-    /// Queries that `UNION` and its like join.
+    /// Queries joined by `UNION` and similar operators.
     queries: usize,
-    /// `AND` and `OR` since the last comma: all other operators bind tighter.
+    /// `AND` and `OR` since the last comma; all other operators bind tighter.
     conditions: usize,
-    /// Operators since the last of those.
+    /// Operators since the last `AND` or `OR`.
     operators: usize,
-    /// Brackets that are closed: types nest by brackets that follow each other.
+    /// Closed brackets: types nest through brackets that follow each other.
     brackets: usize,
 }
 
@@ -27,23 +27,23 @@ impl Levels {
     }
 }
 
-/// What opens a level, and what closes it.
+/// The kinds of brackets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bracket {
     Paren,
     Square,
     Curly,
-    /// `CASE`, until `END`. Both are names as well, so it may be none.
+    /// `CASE` until `END`. Both are also valid names, so it may not be a bracket.
     Case,
 }
 
-/// A bracket that is open, and the levels before it.
+/// An open bracket, and the levels before it.
 struct Opened {
     bracket: Bracket,
     before: Levels,
 }
 
-/// The levels at a token.
+/// The nesting at a token.
 #[derive(Default)]
 struct Nesting {
     here: Levels,
@@ -61,25 +61,26 @@ impl Nesting {
         self.around.push(Opened { bracket, before: std::mem::take(&mut self.here) });
     }
 
-    /// Goes back to the levels before the bracket that was opened last. Returns those within it.
+    /// Returns to the levels before the innermost bracket, and returns those inside it.
     fn pop(&mut self) -> Levels {
         let before = self.around.pop().map(|opened| opened.before).unwrap_or_default();
         self.depth_around = self.depth_around.saturating_sub(before.count() + 1);
         std::mem::replace(&mut self.here, before)
     }
 
-    /// Closes a bracket of this kind. One that closes another is left for the parser to refuse.
+    /// Closes a bracket of this kind. A mismatched one is left for the parser to reject.
     fn close(&mut self, bracket: Bracket) {
         let innermost = self.around.iter().rposition(|opened| opened.bracket != Bracket::Case);
         let Some(at) = innermost.filter(|at| self.around[*at].bracket == bracket) else { return };
-        // A `CASE` within it that nothing ended was a name.
+        // A `CASE` inside without an `END` was a name.
         while self.around.len() > at {
             self.pop();
         }
         self.here.brackets += usize::from(bracket != Bracket::Paren);
     }
 
-    /// At `END`. What a `CASE` held is counted on after it, as if that had been a name: then all is one expression.
+    /// Handles `END`. The levels inside the `CASE` are kept after it, in case it was a name: then all is one
+    /// expression.
     fn end(&mut self) {
         if self.around.last().is_none_or(|opened| opened.bracket != Bracket::Case) {
             self.here.operators += 1;
@@ -95,7 +96,7 @@ impl Nesting {
     fn word(&mut self, keyword: Keyword) {
         let here = &mut self.here;
         match keyword {
-            // The parts of a `CASE` stand side by side.
+            // The parts of a `CASE` are siblings.
             Keyword::NoKeyword | Keyword::WHEN | Keyword::THEN | Keyword::ELSE => {}
             Keyword::CASE => self.open(Bracket::Case),
             Keyword::END => self.end(),
@@ -110,7 +111,7 @@ impl Nesting {
     }
 }
 
-/// Refuses what might nest deeper. Commas separate, so long lists are not deep.
+/// Rejects statements that may be nested too deeply. Commas separate expressions, so long lists are not deep.
 ///
 /// # Errors
 /// [`StatementError::TooDeep`].
@@ -135,7 +136,7 @@ pub(super) fn check(tokens: &[Token]) -> Result<(), StatementError> {
     Ok(())
 }
 
-/// Whether a token that is no word may be an operator.
+/// Returns whether a token that is not a word may be an operator.
 fn is_operator(token: &Token) -> bool {
     !matches!(
         token,

@@ -1,12 +1,12 @@
-//! Which functions of the server an extension may call, and to which types it may cast: those that compute with their
-//! arguments alone. What is not listed is refused: the server has functions that read files, run text as SQL, or give a
-//! session other rights, and versions to come will have more.
+//! The server's functions that an extension may call, and the types it may cast to: those that compute only with their
+//! arguments. All others are rejected: the server has functions that read files, run text as SQL, or give a session
+//! other rights, and future versions will have more.
 
 use sqlparser::ast::{ArrayElemTypeDef, DataType, ObjectName};
 
 use super::names::simple;
 
-/// Functions, in the order of their names.
+/// The allowed functions, sorted by name.
 #[rustfmt::skip]
 const ALLOWED: &[&str] = &[
     "abs", "acos", "age", "any", "any_value", "array", "array_agg", "array_append", "array_cat", "array_dims",
@@ -46,14 +46,15 @@ const ALLOWED: &[&str] = &[
     "variance", "websearch_to_tsquery", "width_bucket",
 ];
 
-/// Functions that tell about tables, indexes and triggers and hold none of their content.
+/// Functions that return metadata of tables, indexes and triggers, but none of their content.
 #[rustfmt::skip]
 const OF_CATALOGS: &[&str] = &[
     "pg_backend_pid", "pg_get_constraintdef", "pg_get_expr", "pg_get_functiondef", "pg_get_indexdef", "pg_get_triggerdef",
     "pg_indexes_size", "pg_relation_size", "pg_table_is_visible", "pg_table_size", "pg_total_relation_size", "pg_typeof",
 ];
 
-/// How functions of the server begin that are not to be mistaken for an extension's own, whatever that is called.
+/// Prefixes of the server's functions. A function with such a name is never treated as an extension's own, whatever
+/// the extension is called.
 #[rustfmt::skip]
 const OF_THE_SERVER: &[&str] = &[
     "pg_", "tb_", "lo_", "dblink", "query_to_", "table_to_", "cursor_to_", "schema_to_", "database_to_", "set_config",
@@ -66,12 +67,12 @@ pub(super) fn is_allowed(name: &str) -> bool {
     ALLOWED.binary_search(&name).is_ok() || OF_CATALOGS.contains(&name)
 }
 
-/// Whether a name is the server's own in any case.
+/// Returns whether a name always belongs to the server.
 pub(super) fn is_of_the_server(name: &str) -> bool {
     ALLOWED.binary_search(&name).is_ok() || OF_THE_SERVER.iter().any(|start| name.starts_with(start))
 }
 
-/// Types beside those that the parser knows by themselves.
+/// Allowed types in addition to those that the parser recognizes itself.
 #[rustfmt::skip]
 const TYPES: &[&str] = &[
     "bigserial", "bool", "bpchar", "char", "cidr", "daterange", "float4", "float8", "inet", "int2", "int4", "int4range",
@@ -79,7 +80,7 @@ const TYPES: &[&str] = &[
     "tsquery", "tsrange", "tstzrange", "tsvector", "uuid", "varbit", "varchar", "xid8",
 ];
 
-/// Whether a value may be cast to this type.
+/// Returns whether a value may be cast to this type.
 pub(super) fn is_plain_type(data_type: &DataType) -> bool {
     use DataType as T;
     match data_type {

@@ -1,14 +1,14 @@
-//! Which names an extension may use: for tables, for catalogs, for functions. Data and comparisons alone.
+//! The names an extension may use for tables, catalogs and functions. It contains only data and comparisons.
 
 use sqlparser::ast::{Ident, ObjectName};
 
 use super::functions;
 use crate::StatementError;
 
-/// The one table of the host that an extension may refer to, by its id.
+/// The only table of the host that an extension may reference, by its id.
 pub(super) const USERS: &str = "tb_users";
 
-/// What is known of users beside their id, and what their table has had in older versions.
+/// The columns of users other than the id, including those of older versions.
 const COLUMNS_OF_USERS: [&str; 9] = [
     "email",
     "password_hash",
@@ -21,7 +21,7 @@ const COLUMNS_OF_USERS: [&str; 9] = [
     "xmin",
 ];
 
-/// Catalogs that tell about tables and hold none of their content.
+/// Catalogs with metadata of tables, but none of their content.
 const CATALOGS: [&str; 10] = [
     "pg_attrdef",
     "pg_attribute",
@@ -38,7 +38,7 @@ const CATALOGS: [&str; 10] = [
 /// The host's function that an extension's triggers may call.
 pub(super) const NOTE_CHANGE: &str = "tb_note_change";
 
-/// An extension whose statements are looked at.
+/// An extension whose statements are checked.
 pub(super) struct Owner {
     name: String,
     prefix: String,
@@ -57,13 +57,14 @@ impl Owner {
         StatementError::Denied { extension: self.name.clone(), table: what.to_owned() }
     }
 
-    /// Whether a name, folded as the server folds it, begins with the extension's own and `_`.
+    /// Returns whether a name, folded as the server folds it, begins with the extension's name and `_`.
     pub(super) fn owns(&self, name: &str) -> bool {
         name.len() > self.prefix.len() && name.starts_with(&self.prefix)
     }
 
-    /// Checks the name of a function that is called: the server's own that are known to be harmless, and the extension's
-    /// own. No name of an extension makes a function of the server's its own.
+    /// Checks the name of a function that is called: it must be the extension's own, or one of the server's that is
+    /// known to be harmless. A function of the server never counts as the extension's own, whatever the extension is
+    /// called.
     pub(super) fn check_function(&self, name: &str) -> Result<(), StatementError> {
         let is_own = self.owns(name) && !functions::is_of_the_server(name);
         if is_own || functions::is_allowed(name) {
@@ -74,11 +75,11 @@ impl Owner {
     }
 }
 
-/// Prefixes of the host's tables and of the server's own, without the `_` after them: those that the packages of extensions
-/// keep out as well (`boundary.rs` there), which this crate does not depend on.
+/// Prefixes of the host's tables and of the server's own, without the trailing `_`. The packages of extensions reject
+/// them too (`boundary.rs` there), which this crate does not depend on.
 const HOST_PREFIXES: [&str; 4] = ["tb", "sqlite", "pg", "information_schema"];
 
-/// Whether an extension of this name would share tables with the host or the server.
+/// Returns whether an extension of this name would share tables with the host or the server.
 pub(super) fn is_reserved(name: &str) -> bool {
     let name = format!("{}_", name.to_ascii_lowercase());
     HOST_PREFIXES.iter().any(|prefix| {
@@ -87,7 +88,7 @@ pub(super) fn is_reserved(name: &str) -> bool {
     })
 }
 
-/// Whether a name is one of the host's or of the server's, whatever it names.
+/// Returns whether a name belongs to the host or the server, whatever it names.
 pub(super) fn is_of_the_host(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     HOST_PREFIXES
@@ -95,18 +96,18 @@ pub(super) fn is_of_the_host(name: &str) -> bool {
         .any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('_')))
 }
 
-/// A name as the server folds it: in lower case unless it is quoted.
+/// Returns a name as the server folds it: in lower case unless it is quoted.
 pub(super) fn folded(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_ascii_lowercase() }
 }
 
-/// The one part of a name without a schema.
+/// Returns the only part of a name without a schema.
 pub(super) fn simple(name: &ObjectName) -> Option<String> {
     let [part] = name.0.as_slice() else { return None };
     part.as_ident().map(folded)
 }
 
-/// Whether a name is one of a catalog that tells about tables.
+/// Returns whether a name belongs to a catalog with metadata of tables.
 pub(super) fn is_catalog(name: &ObjectName) -> bool {
     match name.0.as_slice() {
         [_] => simple(name).is_some_and(|name| CATALOGS.contains(&name.as_str())),
@@ -123,7 +124,7 @@ pub(super) fn is_catalog(name: &ObjectName) -> bool {
     }
 }
 
-/// Whether a column of the users' is another than their id.
+/// Returns whether a column of the users' table is not their id.
 pub(super) fn tells_of_users(column: &str) -> bool {
     COLUMNS_OF_USERS.contains(&column)
 }

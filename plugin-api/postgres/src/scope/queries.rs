@@ -1,5 +1,5 @@
-//! Checks queries and changes of rows: every table they name, every function they call, every type they cast to, and of
-//! users nothing but ids. A construct that is not known here is refused.
+//! Checks queries and changes of rows: every table they name, every function they call, every type they cast to, and
+//! that they read only the ids of users. Unknown constructs are rejected.
 
 use std::{collections::HashSet, ops::ControlFlow};
 
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::StatementError;
 
-/// How often the parser calls itself: each time takes much of the stack, and a level takes several.
+/// The parser's recursion limit. Each recursion uses much of the stack, and a nesting level takes several.
 const RECURSION_MAX: usize = 160;
 
 /// Checks one statement.
@@ -52,7 +52,7 @@ struct Walk<'a> {
     owner: &'a Owner,
     kind: StatementKind,
     tables: Tables<'a>,
-    /// Functions that stand where tables stand.
+    /// Functions used in the place of tables.
     functions: HashSet<String>,
 }
 
@@ -84,7 +84,7 @@ impl Walk<'_> {
         self.function(&function.name)
     }
 
-    /// What is changed must be the extension's own, though a read of it would be let through.
+    /// A changed table must be the extension's own, even if it may be read.
     fn changed(&self, name: Option<&ObjectName>) -> Flow {
         let table = name.and_then(simple);
         let is_own = table.as_deref().is_some_and(|table| self.owner.owns(table));
@@ -92,7 +92,7 @@ impl Walk<'_> {
     }
 }
 
-/// Whether an argument is a whole row, `t.*`.
+/// Returns whether an argument is a whole row, `t.*`.
 fn is_row(argument: &FunctionArg) -> bool {
     let (FunctionArg::Named { arg, .. } | FunctionArg::ExprNamed { arg, .. } | FunctionArg::Unnamed(arg)) =
         argument;
@@ -106,7 +106,7 @@ fn name_of(table: &TableWithJoins) -> Option<&ObjectName> {
     }
 }
 
-/// The first part of a query's body that is not known to be harmless.
+/// Returns the first part of a query's body that is not known to be harmless.
 fn odd_body(body: &SetExpr) -> Option<&'static str> {
     match body {
         SetExpr::Select(_)
@@ -256,7 +256,7 @@ impl Visitor for Walk<'_> {
     }
 }
 
-/// Whether an expression computes with its parts alone; they are looked at by themselves.
+/// Returns whether an expression only computes with its parts, which are checked separately.
 fn is_known(expr: &Expr) -> bool {
     use Expr as E;
     matches!(

@@ -1,5 +1,5 @@
-//! The tables that a statement names: which are the extension's own, which are names that the statement gives itself, and
-//! what it tells of users. It reads no expression.
+//! The tables that a statement names: the extension's own, names that the statement defines itself, and what it reveals
+//! of users. It reads no expressions.
 
 use std::collections::HashSet;
 
@@ -14,14 +14,14 @@ use super::{
 };
 use crate::StatementError;
 
-/// What is known of the tables of a statement.
+/// The tables of a statement, as known so far.
 pub(super) struct Tables<'a> {
     owner: &'a Owner,
-    /// The queries around the place that is looked at, outermost first.
+    /// The queries around the current position, outermost first.
     frames: Vec<Frame>,
-    /// The names by which the users' table is known in the statement.
+    /// The names of the users' table in the statement.
     users: HashSet<String>,
-    /// Every column, or whole row, that is read by its name; in parts.
+    /// Every column or whole row that is read by its name, split into its parts.
     pub(super) identifiers: Vec<Vec<String>>,
     pub(super) has_wildcard: bool,
     renames_users: bool,
@@ -29,13 +29,13 @@ pub(super) struct Tables<'a> {
     reads_others: bool,
 }
 
-/// A query, with the names that its `WITH` gives.
+/// A query, with the names its `WITH` defines.
 struct Frame {
-    /// Where the query is in memory: this tells it from others.
+    /// The query's address in memory, used as its identity.
     query: usize,
     ctes: Vec<(String, usize)>,
     is_recursive: bool,
-    /// How many of the names are known at the place that is looked at.
+    /// How many of the names are visible at the current position.
     visible: usize,
 }
 
@@ -57,7 +57,8 @@ impl<'a> Tables<'a> {
         }
     }
 
-    /// A query begins. One that a `WITH` names knows the names before its own, or with `RECURSIVE` all of them.
+    /// Enters a query. One that is defined by a `WITH` sees the names before its own, or all of them with
+    /// `RECURSIVE`.
     pub(super) fn enter(&mut self, query: &Query) {
         if let Some(around) = self.frames.last_mut()
             && !around.is_recursive
@@ -75,7 +76,7 @@ impl<'a> Tables<'a> {
         self.frames.push(Frame { query: address(query), visible: ctes.len(), ctes, is_recursive });
     }
 
-    /// A query ends.
+    /// Leaves a query.
     pub(super) fn leave(&mut self, query: &Query) {
         if self.frames.last().is_some_and(|frame| frame.query == address(query)) {
             self.frames.pop();
@@ -89,7 +90,7 @@ impl<'a> Tables<'a> {
         self.frames.iter().any(|frame| frame.ctes[..frame.visible].iter().any(|(cte, _)| cte == name))
     }
 
-    /// A table, with the name that it is given.
+    /// Records a table with its alias.
     pub(super) fn named(&mut self, name: &ObjectName, alias: Option<&TableAlias>) {
         let Some(alias) = alias.filter(|_| simple(name).is_some_and(|name| name == USERS)) else { return };
         self.users.insert(folded(&alias.name));
@@ -132,7 +133,7 @@ impl<'a> Tables<'a> {
         }
     }
 
-    /// Whether a name tells more of users than their id. A table's name where a value stands is its whole row.
+    /// Returns whether a name reveals more of users than their id. A table's name used as a value is its whole row.
     fn tells_of_users(&self, parts: &[String]) -> bool {
         let Some(last) = parts.last() else { return false };
         match parts {
@@ -147,7 +148,8 @@ impl<'a> Tables<'a> {
     }
 }
 
-/// Whether tables are joined by the names of their columns: `NATURAL`, or `USING` with another column than `id`.
+/// Returns whether tables are joined by the names of their columns: `NATURAL`, or `USING` with a column other than
+/// `id`.
 fn joins_by_columns(tokens: &[Token]) -> bool {
     let word = |token: &Token| match token {
         Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_ascii_lowercase()),

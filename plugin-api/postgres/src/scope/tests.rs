@@ -1,4 +1,4 @@
-//! What an extension's statements may and may not touch, case by case. They are read and never run.
+//! Tests of what an extension's statements may access, case by case. The statements are checked and never run.
 
 use super::*;
 
@@ -115,7 +115,7 @@ fn an_extension_touches_nothing_of_others() {
     }
 }
 
-/// Each of these is kept out by one check alone.
+/// Each of these is rejected by only one check.
 #[test]
 fn what_hides_in_a_list_a_type_or_a_name_is_found() {
     for sql in [
@@ -157,7 +157,7 @@ fn the_host_is_not_looked_at() {
     assert_eq!(kind("INSERT INTO tb_users DEFAULT VALUES"), StatementKind::Change);
 }
 
-/// Every migration of the extensions in this repository goes through, up and down.
+/// Every migration of the extensions in this repository is accepted, up and down.
 #[test]
 fn migrations_of_this_repositorys_extensions_are_innocent() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -169,7 +169,7 @@ fn migrations_of_this_repositorys_extensions_are_innocent() {
         ("examples/search", "search"),
         ("examples/webhooks", "webhooks"),
     ] {
-        // Beside the SDK alone there is no repository.
+        // If only the SDK is present, there is no repository.
         let Ok(files) = std::fs::read_dir(root.join(folder).join("migrations/postgres")) else { continue };
         for file in files {
             let path = file.unwrap().path();
@@ -181,7 +181,7 @@ fn migrations_of_this_repositorys_extensions_are_innocent() {
     assert!(count == 0 || count >= 10, "{count} files were checked");
 }
 
-/// What is refused here and in the packages of extensions is the same.
+/// The same names are rejected here and in the packages of extensions.
 #[test]
 fn reserved_names_own_nothing() {
     for name in ["tb", "tb_application", "TB_x", "sqlite", "pg", "pg_x", "information", "information_schema"]
@@ -193,7 +193,7 @@ fn reserved_names_own_nothing() {
     }
 }
 
-/// A statement of each way in which one nests, with so many levels.
+/// Returns one statement for each kind of nesting, with this many levels.
 fn nested(levels: usize) -> Vec<String> {
     let chain = |first: &str, more: &str| format!("SELECT {first}{}", more.repeat(levels));
     let around = |open: &str, close: &str| format!("SELECT {}1{}", open.repeat(levels), close.repeat(levels));
@@ -209,7 +209,7 @@ fn nested(levels: usize) -> Vec<String> {
         chain("a", " + CASE WHEN a AND b THEN 1 END"),
         chain("a", " + (SELECT 1, 2)"),
         chain("a", " + b, 1"),
-        // The words of CASE are names, too.
+        // The keywords of CASE are also valid names.
         chain("1", " + end + 1"),
         chain("1", " + x.end + 1"),
         chain("1", " + case + end"),
@@ -232,12 +232,12 @@ fn nested(levels: usize) -> Vec<String> {
     ]
 }
 
-/// What nests without an end is refused before it overflows the stack: this test's process would end.
+/// Unlimited nesting is rejected before it overflows the stack, which would end this test's process.
 #[test]
 fn what_nests_deep_is_refused_before_it_overflows_the_stack() {
     for sql in nested(100_000) {
         let checked = kind(&sql);
-        // Commas begin a new expression.
+        // A comma begins a new expression.
         let is_flat = sql.ends_with(", 1");
         assert!(
             matches!(checked, Err(StatementError::TooDeep { .. })) || is_flat && checked.is_ok(),
@@ -256,14 +256,14 @@ fn what_stands_side_by_side_is_not_deep() {
         assert_eq!(kind(&list(one)), Ok(StatementKind::Read), "{one}");
     }
     let sum = format!("SELECT 1{}", " + CASE WHEN a THEN 1 ELSE 0 END".repeat(100));
-    // Of its operators each is a level.
+    // Each of its operators is a level.
     let checked = std::thread::Builder::new().stack_size(8 << 20).spawn(move || kind(&sum));
     assert_eq!(checked.unwrap().join().unwrap(), Ok(StatementKind::Read));
 }
 
 #[test]
 fn what_nests_as_deep_as_it_may_fits_on_a_small_stack() {
-    // Half of what the server's threads have.
+    // Half of the stack of the server's threads.
     let small = std::thread::Builder::new().stack_size(8 << 20);
     let checked = small.spawn(|| {
         for levels in [60, 120, 240] {

@@ -1,5 +1,5 @@
-//! The database of the test host: one transaction at a time, and a clock whose times are never the same twice. What runs SQL is
-//! an engine in a file of its own, with the same answers and error codes as the server's.
+//! The database of the test host: one transaction at a time, and a clock that never returns the same time twice. Each
+//! engine that runs SQL has its own file, and returns the same results and error codes as the server's.
 
 #[cfg(feature = "testkit-postgres")]
 mod postgres;
@@ -12,19 +12,19 @@ use tinybase_abi::error::RawError;
 
 use super::clock::{Clock, lock};
 
-/// The time that the clock starts at: 2026-01-01T00:00:00Z, in microseconds since 1970.
+/// The clock's start time: 2026-01-01T00:00:00Z, in microseconds since 1970.
 const EPOCH_MICROS: i64 = 1_767_225_600_000_000;
 
-/// The variable that names a PostgreSQL server to tests: the URL of a user that may create databases.
+/// The environment variable with the PostgreSQL server for tests: the URL of a user that may create databases.
 #[cfg(feature = "testkit-postgres")]
 pub const POSTGRES_URL_VARIABLE: &str = "TINYBASE_TEST_POSTGRES_URL";
 
-/// Where a test host keeps the extension's data.
+/// The engine on which a test host stores the extension's data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TestEngine {
-    /// A SQLite in memory.
+    /// An in-memory SQLite.
     Sqlite,
-    /// A database of the host's own on a PostgreSQL server, dropped with the host.
+    /// A database of its own on a PostgreSQL server, dropped with the test host.
     #[cfg(feature = "testkit-postgres")]
     Postgres {
         /// The URL of a user that may create databases.
@@ -33,8 +33,8 @@ pub enum TestEngine {
 }
 
 impl TestEngine {
-    /// PostgreSQL where the variable `TINYBASE_TEST_POSTGRES_URL` names a server and the feature `testkit-postgres` is on,
-    /// else SQLite. So the same tests run on either.
+    /// Returns PostgreSQL if the environment variable `TINYBASE_TEST_POSTGRES_URL` is set and the feature
+    /// `testkit-postgres` is on, otherwise SQLite. The same tests can run on either.
     pub fn of_environment() -> TestEngine {
         #[cfg(feature = "testkit-postgres")]
         if let Some(server) = std::env::var(POSTGRES_URL_VARIABLE).ok().filter(|url| !url.is_empty()) {
@@ -43,7 +43,7 @@ impl TestEngine {
         TestEngine::Sqlite
     }
 
-    /// The folder of its migrations below `migrations`.
+    /// Returns the folder of the engine's migrations in `migrations`.
     pub fn folder(&self) -> &'static str {
         match self {
             TestEngine::Sqlite => "sqlite",
@@ -53,21 +53,21 @@ impl TestEngine {
     }
 }
 
-/// What runs SQL. `in_transaction` says whether a call belongs to the transaction that is open.
+/// An engine that runs SQL. `in_transaction` states whether a call belongs to the open transaction.
 trait Sql: Send + Sync {
-    /// The number by which the interface tells the engine.
+    /// Returns the number of the engine in the interface.
     fn number(&self) -> u8;
-    /// Reads; answers packed rows.
+    /// Reads. Returns packed rows.
     fn query(&self, in_transaction: bool, sql: &str, params: &[u8], now: &str) -> Result<Vec<u8>, RawError>;
-    /// Applies a packed batch together or not at all; answers a packed result.
+    /// Applies a packed batch atomically. Returns a packed result.
     fn apply(&self, in_transaction: bool, batch: &[u8], now: &str) -> Result<Vec<u8>, RawError>;
     /// Runs a migration.
     fn migrate(&self, script: &str) -> Result<(), RawError>;
     fn begin(&self) -> Result<(), RawError>;
     fn end(&self, commit: bool) -> Result<(), RawError>;
-    /// Adds a user for statements to refer to.
+    /// Adds a user that statements can reference.
     fn add_user(&self, id: &str) -> Result<(), RawError>;
-    /// Gives back what outlives the process.
+    /// Releases what would outlive the process.
     fn close(&self);
 }
 
@@ -76,7 +76,7 @@ pub(super) struct TestDatabase {
     migrations: &'static str,
     transaction: Mutex<Transactions>,
     clock: Clock,
-    /// The last time that was given, in microseconds on the clock.
+    /// The last time that was returned, in microseconds on the clock.
     told: Mutex<i64>,
 }
 
@@ -97,13 +97,13 @@ impl TestDatabase {
         Ok(TestDatabase { sql, migrations, transaction: Mutex::default(), clock, told: Mutex::new(0) })
     }
 
-    /// The number by which the interface tells the engine.
+    /// Returns the number of the engine in the interface.
     pub(super) fn engine(&self) -> u8 {
         self.sql.number()
     }
 
-    /// Applies every `.up.sql` of the extension's migrations for this engine in order, then every `.down.sql` backwards and
-    /// all of it once more, so that both ways are seen to work.
+    /// Applies every `.up.sql` of the extension's migrations for this engine in order, then every `.down.sql` in
+    /// reverse, then every `.up.sql` again. This tests both directions.
     pub(super) fn migrate(&self, folder: &Path) -> Result<(), String> {
         let folder = folder.join("migrations").join(self.migrations);
         let up = scripts(&folder, ".up.sql")?;
@@ -120,7 +120,7 @@ impl TestDatabase {
         Ok(())
     }
 
-    /// The clock's time as the database writes it, later than every time before.
+    /// Returns the clock's time as the database writes it, always later than the previous one.
     fn now(&self) -> String {
         let mut told = lock(&self.told);
         let elapsed = i64::try_from(self.clock.now().as_micros()).unwrap_or(i64::MAX);
@@ -141,7 +141,7 @@ impl TestDatabase {
         self.sql.query(transaction.is_some(), sql, params, &self.now())
     }
 
-    /// Applies a packed batch together or not at all.
+    /// Applies a packed batch atomically.
     pub(super) fn apply(&self, transaction: Option<u64>, batch: &[u8]) -> Result<Vec<u8>, RawError> {
         self.within(transaction)?;
         self.sql.apply(transaction.is_some(), batch, &self.now())
@@ -164,7 +164,7 @@ impl TestDatabase {
         self.sql.end(commit)
     }
 
-    /// Whether a call belongs to the transaction that is open, or there is none and it wants none.
+    /// Checks that a call belongs to the open transaction, or that neither the call nor the database has one.
     fn within(&self, transaction: Option<u64>) -> Result<(), RawError> {
         match (transaction, lock(&self.transaction).open) {
             (wanted, open) if wanted == open => Ok(()),
@@ -177,12 +177,12 @@ impl TestDatabase {
         }
     }
 
-    /// Adds a user for statements to refer to, by the one column of `tb_users` that an extension may use.
+    /// Adds a user that statements can reference, in the one column of `tb_users` that an extension may use.
     pub(super) fn add_user(&self, id: &str) -> Result<(), RawError> {
         self.sql.add_user(id)
     }
 
-    /// Gives back what outlives the process. Every later call fails.
+    /// Releases what would outlive the process. Every later call fails.
     pub(super) fn close(&self) {
         self.sql.close();
     }

@@ -1,5 +1,5 @@
-//! A database of the test host's own on a PostgreSQL server. What statements mean is decided by the code that decides it in the
-//! server. It touches no other database of that server, and never tries anything twice.
+//! A database on a PostgreSQL server, owned by one test host. Statements are interpreted by the same code as in the
+//! server. It touches no other database of that server and never retries.
 
 mod run;
 
@@ -13,14 +13,15 @@ use uuid::Uuid;
 use self::run::Step;
 use super::{Sql, lock};
 
-/// How long a statement may take, with what it waits for: a test that waits for itself fails by it.
+/// The timeout of a statement, including lock waits. A test that blocks itself fails after it.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the host has that an extension's tables may rest on: the ids of users, and the function that tells other nodes.
+/// The host's objects that an extension's tables may depend on: the ids of users, and the function that notifies other
+/// nodes.
 const HOST: &str = "CREATE TABLE tb_users (id TEXT COLLATE \"C\" PRIMARY KEY);
     CREATE FUNCTION tb_note_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';";
 
-/// What begins, keeps and undoes a batch by itself, and within a transaction.
+/// The statements that begin, keep and undo a batch, outside and inside a transaction.
 const ALONE: [&str; 3] = ["BEGIN", "COMMIT", "ROLLBACK"];
 const WITHIN: [&str; 3] = [
     "SAVEPOINT tb_step",
@@ -32,12 +33,12 @@ pub(super) struct Postgres {
     runtime: Runtime,
     links: Mutex<Option<Links>>,
     server: PgConnectOptions,
-    /// The database's own name.
+    /// The database's name.
     name: String,
     extension: String,
 }
 
-/// The connections: a transaction has its own, so that what is read beside it does not see what it has not kept.
+/// The connections. A transaction has its own, so that reads outside it do not see its uncommitted changes.
 struct Links {
     beside: PgConnection,
     open: PgConnection,
@@ -48,7 +49,7 @@ impl Postgres {
         let reason = |error: sqlx::Error| format!("the PostgreSQL server of the tests: {error}");
         let server: PgConnectOptions = server.parse().map_err(reason)?;
         let server = server
-            // Each statement is prepared again, so none is ever older than the schema.
+            // Each statement is prepared again, so that none is older than the schema.
             .statement_cache_capacity(0)
             .options([
                 ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string().as_str()),
@@ -85,13 +86,13 @@ impl Postgres {
         connection.close().await
     }
 
-    /// Waits for `work` on a thread of its own, since the calling one may be within another runtime.
+    /// Waits for `work` on a separate thread, since the calling thread may already be inside another runtime.
     fn wait<T: Send>(&self, work: impl Future<Output = T> + Send) -> T {
         let waited = thread::scope(|scope| scope.spawn(|| self.runtime.block_on(work)).join());
         waited.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    /// Runs a step on the connection that it belongs to.
+    /// Runs a step on the connection it belongs to.
     fn step(&self, in_transaction: bool, step: &Step<'_>, now: &str) -> Result<Vec<u8>, RawError> {
         let mut links = lock(&self.links);
         let links = links.as_mut().ok_or_else(ended)?;
@@ -100,7 +101,7 @@ impl Postgres {
         self.wait(run::enclosed(link, &self.extension, enclosure, step, now))
     }
 
-    /// Runs a statement of the engine's own on the connection of transactions.
+    /// Runs a statement of the engine itself on the connection for transactions.
     fn engine(&self, sql: &'static str) -> Result<(), RawError> {
         let mut links = lock(&self.links);
         let links = links.as_mut().ok_or_else(ended)?;
@@ -146,7 +147,7 @@ impl Sql for Postgres {
     fn close(&self) {
         let links = lock(&self.links).take();
         if let Some(links) = links {
-            // The server may be gone already, and the database with it.
+            // The server, and the database with it, may be gone already.
             let _ = self.wait(self.remove(links));
         }
     }

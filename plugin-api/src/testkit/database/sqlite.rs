@@ -1,4 +1,4 @@
-//! A real SQLite in memory behind the `database` interface: the same answers and error codes as the host's, on one
+//! An in-memory SQLite behind the `database` interface, with the same results and error codes as the host's, on one
 //! connection. It never touches a file.
 
 use std::sync::{
@@ -18,10 +18,10 @@ use tinybase_abi::{
 
 use super::{Sql, lock};
 
-/// The code of a statement that writes what its extension may not.
+/// The code for a statement that writes to a table outside the extension's own.
 const DENIED: &str = "db_denied";
 
-/// The host's table that an extension may refer to.
+/// The host's table that an extension may reference.
 const USERS: &str = "CREATE TABLE tb_users (id TEXT PRIMARY KEY)";
 
 pub(super) struct Sqlite {
@@ -29,7 +29,7 @@ pub(super) struct Sqlite {
     gate: Arc<Gate>,
 }
 
-/// Lets through writes to the extension's own tables alone.
+/// Allows writes only to the extension's own tables.
 struct Gate {
     prefix: String,
     open: AtomicBool,
@@ -60,7 +60,7 @@ impl Gate {
     }
 }
 
-/// One value on its way into a statement.
+/// A value to bind to a statement.
 struct Parameter<'a>(ValueRef<'a>, &'a str);
 
 impl rusqlite::ToSql for Parameter<'_> {
@@ -76,7 +76,7 @@ impl rusqlite::ToSql for Parameter<'_> {
     }
 }
 
-/// Why a statement failed.
+/// The reason why a statement failed.
 enum Failure {
     Sql(rusqlite::Error),
     Raw(RawError),
@@ -145,7 +145,7 @@ impl Sqlite {
         Ok(result.finish())
     }
 
-    /// Runs a statement of the engine's own.
+    /// Runs a statement of the engine itself, outside the gate.
     fn engine(&self, connection: &Connection, sql: &str) -> Result<(), RawError> {
         self.gate.open.store(true, Ordering::Relaxed);
         let outcome = connection.execute_batch(sql);
@@ -225,7 +225,7 @@ impl Sql for Sqlite {
         added.map(|_| ()).map_err(|error| self.explain(error.into()))
     }
 
-    /// It ends with the process.
+    /// The database ends with the process.
     fn close(&self) {}
 }
 
@@ -243,14 +243,14 @@ fn sql_error(error: &rusqlite::Error) -> RawError {
     }
 }
 
-/// Whether SQLite gave up on a statement for how deep it nests, for which it has no code of its own.
+/// Returns whether SQLite rejected a statement because of its nesting depth, which has no error code of its own.
 fn is_too_deep(message: &str) -> bool {
     ["Expression tree is too large", "parser stack overflow", "Recursion limit", "too many terms in compound"]
         .iter()
         .any(|words| message.contains(words))
 }
 
-/// Reads `UNIQUE constraint failed: t.a, t.b`.
+/// Parses `UNIQUE constraint failed: t.a, t.b`.
 fn unique(message: &str) -> RawError {
     let (_, what) = message.split_once("failed: ").unwrap_or(("", message));
     let parts: Vec<_> = what.split(", ").map(|part| part.split_once('.').unwrap_or(("", part))).collect();

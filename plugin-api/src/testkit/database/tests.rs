@@ -1,4 +1,4 @@
-//! The database of the test host by itself, on the engine that the run is on.
+//! Tests of the test host's database, on this run's engine.
 
 use tinybase_abi::codec::{BatchWriter, Expect, RowsWriter, ValueRef};
 
@@ -29,7 +29,7 @@ fn batch(statements: &[(&str, Expect)]) -> Vec<u8> {
     writer.finish()
 }
 
-/// What a query of one number answers.
+/// Returns the result of a query of one number.
 fn number(database: &TestDatabase, transaction: Option<u64>, sql: &str) -> Vec<u8> {
     database.query(transaction, sql, &0u32.to_le_bytes()).unwrap()
 }

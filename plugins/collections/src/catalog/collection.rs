@@ -1,4 +1,4 @@
-//! One collection as it is now: its schema, its rules, and the statements on its table, written once a revision.
+//! One collection as it is now: its schema, its rules, and the statements on its table, built once per revision.
 
 use tinybase_plugin_api::log;
 
@@ -16,7 +16,7 @@ use crate::{
 /// A row of `collections_meta`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meta {
-    /// Names the table.
+    /// The number in the table's name.
     pub number: i64,
     /// The collection's id.
     pub id: String,
@@ -32,64 +32,65 @@ pub struct Meta {
     pub created_at: String,
     /// When it was last changed.
     pub updated_at: String,
-    /// Counts its changes.
+    /// The number of changes so far.
     pub revision: i64,
 }
 
 /// A collection.
 #[derive(Debug)]
 pub struct Collection {
-    /// Whose SQL its table is spoken to in.
+    /// The SQL dialect of its table.
     pub dialect: Dialect,
-    /// Names the table.
+    /// The number in the table's name.
     pub number: i64,
     /// Its id.
     pub id: String,
     /// Its name.
     pub name: String,
-    /// Counts its changes.
+    /// The number of changes so far.
     pub revision: i64,
-    /// What its records hold.
+    /// The fields of its records.
     pub schema: Schema,
-    /// Who may do what with them.
+    /// Its options, including its rules.
     pub options: Options,
     /// When it was created.
     pub created_at: String,
-    /// The collection as it is answered to those who may see its rules.
+    /// The collection as JSON for callers who may see its rules.
     pub answer: String,
     /// The same without its rules.
     pub answer_without_rules: String,
     /// The table's name.
     pub table: String,
-    /// The statements that every request of a kind shares.
+    /// The statements that all requests of one kind share.
     pub sql: Sql,
 }
 
-/// Statements on a collection's table. Those that write apply only while the collection is at this revision.
+/// Statements on a collection's table. Writes only apply while the collection is at this revision.
 #[derive(Debug)]
 pub struct Sql {
-    /// A record by id: `id, owner_id, created_at, updated_at, data, version`.
+    /// Reads a record by id: `id, owner_id, created_at, updated_at, data, version`.
     pub read: String,
-    /// The newest records with their total, up to the page's window.
+    /// Lists the newest records with their total, up to the page's window.
     pub list: String,
-    /// The oldest records with their total, up to the page's window.
+    /// Lists the oldest records with their total, up to the page's window.
     pub list_oldest: String,
-    /// A new record: id, owner, time, data.
+    /// Inserts a record: id, owner, time, data.
     pub insert: String,
-    /// Records that were made elsewhere, by their number: id, owner, time of creation, time of the last change, data of each.
+    /// Insert records that were created elsewhere, by number of records: id, owner, creation time, time of the last
+    /// change and data of each.
     insert_whole: [String; 2],
-    /// A record's data: data, time, id, version.
+    /// Updates a record's data: data, time, id, version.
     pub update: String,
-    /// All that a record has but its id: data, owner, time of creation, time of the last change, id, version.
+    /// Updates all of a record except its id: data, owner, creation time, time of the last change, id, version.
     pub update_whole: String,
-    /// The data of a new record, which stays as new: data, id.
+    /// Sets the data of a new record without marking it as changed: data, id.
     pub set_data: String,
-    /// The end of a record: id, version.
+    /// Deletes a record: id, version.
     pub delete: String,
 }
 
 impl Collection {
-    /// Reads a row. It was checked when it was written: a fault means that it was changed by hand, or by a later
+    /// Parses a row. It was validated when it was written: a fault means that it was changed by hand or by a later
     /// version.
     pub fn new(meta: &Meta, dialect: Dialect) -> Result<Collection, String> {
         let broken = |what: &str, why: &dyn std::fmt::Display| {
@@ -105,7 +106,7 @@ impl Collection {
             return Err(broken("options", &faults));
         }
         if !faults.is_empty() {
-            // Were it not served, nobody could change the rule.
+            // If the collection were not served, nobody could fix the rule.
             log::error(format!(
                 "{}; until it is changed, only admins pass that rule",
                 broken("options", &faults)
@@ -128,24 +129,24 @@ impl Collection {
         })
     }
 
-    /// Whether a caller knows of it: they may list or read records of it, some at least.
+    /// Returns whether a caller may know about it: they may list or read at least some of its records.
     pub fn is_shown_to(&self, caller: &Caller<'_>) -> bool {
         let may = |action| self.options.rules.of(action).verdict(action, caller) != Verdict::Deny;
         may(Action::List) || may(Action::Read)
     }
 
-    /// Where its records are.
+    /// Returns the table of its records.
     pub fn table(&self) -> Table<'_> {
         Table { dialect: self.dialect, number: self.number, name: &self.table, schema: &self.schema }
     }
 }
 
-/// How many records one statement stores, where so many are stored at once. A trigger counts them: for that SQLite keeps what a
-/// statement inserts in a table of its own first, and copies each page before it changes it, once a statement.
+/// How many records one statement inserts during bulk inserts. A trigger counts the rows. Because of it, SQLite first
+/// stores a statement's rows in a temporary table, and copies each page before changing it, once per statement.
 pub const INSERTED_MAX: usize = 50;
 
 impl Sql {
-    /// The statement that stores one record that was made elsewhere, or [`INSERTED_MAX`] of them.
+    /// Returns the statement that inserts one record created elsewhere, or [`INSERTED_MAX`] of them.
     pub fn insert_whole(&self, records: usize) -> &str {
         let [one, many] = &self.insert_whole;
         if records == 1 { one } else { many }
@@ -192,7 +193,7 @@ impl Sql {
     }
 }
 
-/// Options as text, without the rules: how somebody is kept out is not for everybody to read.
+/// Returns the options as text without the rules. The rules are not public.
 fn without_rules(options: &Json<'_>) -> String {
     let members = options.as_object().unwrap_or_default().iter();
     Json::Object(members.filter(|(name, _)| name != "access").cloned().collect()).to_text()

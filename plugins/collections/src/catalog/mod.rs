@@ -1,4 +1,4 @@
-//! What is known of all collections: an immutable picture, made again after every change. It reads no records.
+//! The catalog of all collections: an immutable snapshot, rebuilt after every change. It reads no records.
 
 mod collection;
 mod options;
@@ -24,19 +24,19 @@ pub struct Catalog {
     deep: HashSet<String>,
 }
 
-/// A reference field that leads to a collection.
+/// A reference field that points to a collection.
 #[derive(Debug, Clone, Copy)]
 pub struct Referrer<'a> {
-    /// The collection with the field.
+    /// The collection that has the field.
     pub collection: &'a Arc<Collection>,
     /// The field's name.
     pub field: &'a str,
-    /// What happens when the record referred to is deleted.
+    /// What happens when the referenced record is deleted.
     pub on_delete: OnDelete,
 }
 
 impl Catalog {
-    /// A picture of these collections, in the order of their creation.
+    /// Creates a snapshot of these collections, in the order of their creation.
     pub fn new(in_order: Vec<Arc<Collection>>) -> Catalog {
         let by_name =
             in_order.iter().map(|collection| (collection.name.clone(), Arc::clone(collection))).collect();
@@ -44,22 +44,22 @@ impl Catalog {
         Catalog { by_name, in_order, deep }
     }
 
-    /// Whether deleting a record of this collection may delete others that refer to one another in a chain of any length.
+    /// Returns whether deleting a record of this collection may delete a chain of other records of any length.
     pub fn is_deep(&self, name: &str) -> bool {
         self.deep.contains(name)
     }
 
-    /// The collection of this name.
+    /// Returns the collection with this name.
     pub fn get(&self, name: &str) -> Option<&Arc<Collection>> {
         self.by_name.get(name)
     }
 
-    /// All of them, in the order of their creation.
+    /// Returns all collections in the order of their creation.
     pub fn all(&self) -> &[Arc<Collection>] {
         &self.in_order
     }
 
-    /// The fields of any collection that lead to the one named `target` (or to the users).
+    /// Returns the fields of any collection that reference the collection `target` (or the users).
     pub fn referrers<'a>(&'a self, target: &'a str) -> impl Iterator<Item = Referrer<'a>> {
         self.in_order.iter().flat_map(move |collection| {
             collection.schema.fields().iter().filter_map(move |field| {
@@ -70,7 +70,7 @@ impl Catalog {
     }
 }
 
-/// The collections from which references of `cascade` lead back in a circle, as those of a tree's nodes do.
+/// Returns the collections from which `cascade` references form a cycle, as in a tree of nodes.
 fn deep(collections: &[Arc<Collection>]) -> HashSet<String> {
     let mut referrers: HashMap<&str, Vec<&str>> = HashMap::new();
     for collection in collections {

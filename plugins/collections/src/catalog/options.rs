@@ -1,4 +1,4 @@
-//! The options of a collection. It reads them, and applies none.
+//! The options of a collection. This module parses them and applies none.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use crate::{
 pub struct Options {
     /// Who may do what.
     pub rules: Rules,
-    /// What becomes of fields that the schema does not know.
+    /// What happens to fields that are not in the schema.
     pub unknown_fields: UnknownFields,
     text: String,
 }
@@ -23,7 +23,7 @@ pub struct Options {
 const KEYS: [&str; 2] = ["access", "unknown_fields"];
 
 impl Options {
-    /// Reads options; null is none. What is wrong with them goes to `faults`.
+    /// Parses options; null means none. Errors go to `faults`.
     pub fn parse(options: &Json<'_>, schema: &Schema, faults: &mut Faults) -> Options {
         let mut read = Options { text: "{}".to_owned(), ..Options::default() };
         let Some(members) = options.as_object() else {
@@ -55,8 +55,8 @@ impl Options {
         read
     }
 
-    /// The options after a change, which names what it changes: an option or a rule that it does not name stays, and null takes
-    /// one back to its default.
+    /// Merges a change into the options. An option or rule that the change does not name keeps its value; null resets
+    /// one to its default.
     pub fn merged<'a>(before: &Json<'a>, change: &Json<'a>) -> Json<'a> {
         let mut options = Members::of(before);
         for (name, value) in change.as_object().unwrap_or_default() {
@@ -74,17 +74,17 @@ impl Options {
         if change.as_object().is_some() { Json::Object(options.0) } else { change.clone() }
     }
 
-    /// The options as they are stored and answered: what the client wrote.
+    /// Returns the options as they are stored and returned: the client's text.
     pub fn text(&self) -> &str {
         &self.text
     }
 }
 
-/// The members of an object, each name once.
+/// The members of an object, each name only once.
 struct Members<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
 
 impl<'a> Members<'a> {
-    /// Of a name that is doubled the last one counts, as it does when options are read.
+    /// The last of duplicate names wins, as it does when options are parsed.
     fn of(object: &Json<'a>) -> Members<'a> {
         let mut members = Members(Vec::new());
         object
@@ -99,7 +99,7 @@ impl<'a> Members<'a> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
-    /// Null takes a name away that is one of `known`. Any other one stays, and is refused for its name.
+    /// Null removes a name if it is one of `known`. Any other name stays, so that validation refuses it.
     fn put(&mut self, name: Cow<'a, str>, value: &Json<'a>, known: &[&str]) {
         if *value == Json::Null && known.contains(&&*name) {
             self.0.retain(|(other, _)| *other != name);
@@ -143,7 +143,7 @@ mod tests {
                 r#"{"access":{"create":"admin"},"access":{"delete":"admin"}}"#,
                 r#"{"access":{"read":"auth","create":"admin","delete":"admin"}}"#,
             ),
-            // What is no option is left for the reader to refuse.
+            // An unknown option is left for the parser to refuse.
             ("{}", r#"{"acess":null,"access":{"reads":null}}"#, r#"{"acess":null,"access":{"reads":null}}"#),
             ("{}", "7", "7"),
             ("{}", r#"{"access":7}"#, r#"{"access":7}"#),

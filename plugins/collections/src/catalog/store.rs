@@ -1,5 +1,5 @@
-//! The catalog in memory: read from the database at the start, after each change, and when another process changed
-//! the data. Readers never wait for it.
+//! The catalog in memory: read from the database at startup, after each change, and when another process changed the
+//! data. Readers never wait for it.
 
 use std::sync::{
     Arc,
@@ -9,14 +9,14 @@ use std::sync::{
 use arc_swap::ArcSwap;
 use tinybase_plugin_api::{
     Error, Host, Result,
-    database::{Cost, Database, Row},
+    database::{Database, ReadHint, Row},
     log,
 };
 
 use super::{Catalog, Collection, Meta};
 use crate::{access::Caller, dialect::Dialect, limits};
 
-/// What there is, and how large each one's description is: the descriptions themselves are read where they are not known.
+/// All collections, with the sizes of their definitions. The definitions are only read if they are not known yet.
 const SELECT_ALL: &str = "SELECT number,id,name,revision,octet_length(schema)+octet_length(options) \
                           FROM collections_meta ORDER BY number";
 
@@ -30,17 +30,17 @@ pub struct CatalogStore {
     host: Host,
     database: Database,
     current: ArcSwap<Catalog>,
-    /// The host's count of changes by others at which the catalog was read.
+    /// The host's count of foreign changes when the catalog was read.
     seen: AtomicU64,
 }
 
 impl CatalogStore {
-    /// An empty catalog; [`CatalogStore::reload`] fills it.
+    /// Creates an empty catalog; [`CatalogStore::reload`] fills it.
     pub fn new(host: Host, database: Database) -> CatalogStore {
         CatalogStore { host, database, current: ArcSwap::default(), seen: AtomicU64::new(u64::MAX) }
     }
 
-    /// The catalog as it is now.
+    /// Returns the current catalog.
     pub async fn current(&self) -> Result<Arc<Catalog>> {
         if self.host.foreign_changes()? != self.seen.load(Ordering::Relaxed) {
             self.reload().await?;
@@ -48,10 +48,10 @@ impl CatalogStore {
         Ok(self.current.load_full())
     }
 
-    /// Reads the catalog again. A collection that is unchanged stays the same object.
+    /// Reads the catalog again. An unchanged collection stays the same object.
     pub async fn reload(&self) -> Result<Arc<Catalog>> {
         let changes = self.host.foreign_changes()?;
-        let rows = self.database.query(Cost::Short, SELECT_ALL, &[]).await?;
+        let rows = self.database.query(ReadHint::Indexed, SELECT_ALL, &[]).await?;
         let before = self.current.load_full();
         let mut collections = Vec::with_capacity(rows.len());
         let mut unknown = Unknown::default();
@@ -79,13 +79,13 @@ impl CatalogStore {
         Ok(catalog)
     }
 
-    /// Reads collections that are not known, or not as they are now, and makes `unknown` empty.
+    /// Reads collections that are new or changed, and empties `unknown`.
     async fn read(&self, unknown: &mut Unknown, collections: &mut Vec<Arc<Collection>>) -> Result<()> {
         let Unknown { numbers: Some((first, last)), .. } = std::mem::take(unknown) else { return Ok(()) };
-        let rows = self.database.query(Cost::Short, SELECT_SOME, &[first.into(), last.into()]).await?;
+        let rows = self.database.query(ReadHint::Indexed, SELECT_SOME, &[first.into(), last.into()]).await?;
         let dialect = Dialect::of(self.database.engine());
         for row in &rows {
-            // One that cannot be read must not take the others down.
+            // An unreadable collection must not break the others.
             match Collection::new(&meta(&row)?, dialect) {
                 Ok(collection) => collections.push(Arc::new(collection)),
                 Err(problem) => log::error(format!("{problem}; the collection is not served")),
@@ -94,25 +94,25 @@ impl CatalogStore {
         Ok(())
     }
 
-    /// The collection of this name, or 404.
+    /// Returns the collection with this name, or 404.
     pub async fn collection(&self, name: &str) -> Result<Arc<Collection>> {
         let catalog = self.current().await?;
         if let Some(collection) = catalog.get(name) {
             return Ok(Arc::clone(collection));
         }
-        // Another process's change counts as seen only a moment after it; whoever just made a collection there must
+        // Another process's change is noticed with a short delay. A client that just created a collection there must
         // find it here.
         let catalog = if self.is_stored(name).await? { self.reload().await? } else { catalog };
         catalog.get(name).cloned().ok_or_else(|| not_found(name, &catalog))
     }
 
     async fn is_stored(&self, name: &str) -> Result<bool> {
-        let rows = self.database.query(Cost::Short, SELECT_BY_NAME, &[name.into()]).await?;
+        let rows = self.database.query(ReadHint::Indexed, SELECT_BY_NAME, &[name.into()]).await?;
         Ok(!rows.is_empty())
     }
 }
 
-/// Collections with successive numbers whose descriptions are still to be read.
+/// Collections with consecutive numbers whose definitions are not read yet.
 #[derive(Default)]
 struct Unknown {
     numbers: Option<(i64, i64)>,
@@ -126,16 +126,16 @@ impl Unknown {
     }
 }
 
-/// 404: there is no such collection, or none that the caller knows of.
+/// Returns 404: no such collection, or none that the caller may know about.
 pub(crate) fn not_found(name: &str, catalog: &Catalog) -> Error {
-    // The hint is for everybody, and so names what everybody may see.
+    // Everybody sees the hint, so it only names collections that everybody may see.
     let shown = catalog.all().iter().filter(|collection| collection.is_shown_to(&Caller::default()));
     let hint = crate::fault::did_you_mean(name, shown.map(|collection| collection.name.as_str()));
     let name = crate::fault::shorten(name);
     Error::not_found("collection_not_found", format!("there is no collection {name}{hint}"))
 }
 
-/// Reads the columns of [`Meta`] in their order.
+/// Reads the columns of [`Meta`] in order.
 pub(crate) fn meta(row: &Row<'_>) -> Result<Meta> {
     let text = |at| row.text(at).map(str::to_owned);
     Ok(Meta {

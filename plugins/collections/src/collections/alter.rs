@@ -1,5 +1,5 @@
-//! `PATCH {name}`: another label, schema or options. With `?dry_run=true` the same work is done and undone, and the
-//! answer says what would change and which records would fail.
+//! `PATCH {name}`: changes the label, schema or options. With `?dry_run=true` the same work is done and rolled back,
+//! and the response lists what would change and which records would fail.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ pub async fn alter(plugin: Arc<Collections>, request: Request) -> Result<Respons
         Some(_) => return Err(QueryFault::new("dry_run", "invalid_query", "must be true or false").into()),
     };
     let mut transaction = plugin.database.begin(limits::ALTER_TIME_MAX).await?;
-    // Nobody else changes the catalog while the transaction is open.
+    // Nothing else changes the catalog while the transaction is open.
     plugin.catalog.reload().await?;
     let collection = plugin.catalog.collection(name).await?;
     check_match(&request, &collection)?;
@@ -89,7 +89,7 @@ pub async fn alter(plugin: Arc<Collections>, request: Request) -> Result<Respons
     Ok(changed(&collection))
 }
 
-/// What the collection is to be.
+/// The collection after the change.
 struct Next {
     label: String,
     schema: Schema,
@@ -97,7 +97,7 @@ struct Next {
 }
 
 impl Next {
-    /// Lays what the body gives over what the collection has. A rule that names a field which goes is a fault.
+    /// Merges the body into the collection. A rule that names a removed field is a fault.
     fn parse(body: &Json<'_>, collection: &Collection) -> Result<Next> {
         let stored = Json::parse(&collection.answer).map_err(|fault| {
             Error::internal("stored_collection", format!("the collection is no JSON: {fault}"))
@@ -129,7 +129,7 @@ impl Next {
     }
 }
 
-/// Finds rules that ask for `@request.data.<field>` of a field that goes: they would go on, with null in its place.
+/// Finds rules that use `@request.data.<field>` of a removed field. They would go on with null instead.
 fn lost_in_rules(before: &Schema, after: &Schema, options: &Options, faults: &mut Faults) {
     for action in Action::ALL {
         let gone = |name: &&str| before.field(name).is_some() && after.field(name).is_none();
@@ -140,7 +140,7 @@ fn lost_in_rules(before: &Schema, after: &Schema, options: &Options, faults: &mu
     }
 }
 
-/// The answer of a dry run.
+/// Returns the response of a dry run.
 fn would_do(plan: &Plan<'_>, outcome: &Outcome) -> Result<Response> {
     Response::json(&json!({
         "dry_run": true,

@@ -1,23 +1,23 @@
-//! What the audit log holds of a change of a collection: the label, the options and the fields that differ, never the
-//! whole schema twice.
+//! The audit log's entry for a change of a collection: the label, options and fields that differ, never the whole
+//! schema twice.
 
 use serde_json::{Map, Value, json};
 use tinybase_plugin_api::{Request, Result, audit::Entry, database::Batch};
 
 use crate::{catalog::Collection, plugin::Collections, schema::Schema};
 
-/// A collection as the log sees it: `label`, `options.access`, `fields.title`.
+/// A collection in the form of the audit log: `label`, `options.access`, `fields.title`.
 #[derive(Debug, Default)]
 pub(super) struct Audited(Map<String, Value>);
 
 impl Audited {
-    /// Of what is stored.
+    /// Creates it from a stored collection.
     pub(super) fn of(collection: &Collection) -> Audited {
         let answer: Value = serde_json::from_str(&collection.answer).unwrap_or_default();
         Audited::new(&answer["label"], &answer["schema"], &answer["options"])
     }
 
-    /// Of what is to be stored.
+    /// Creates it from values that are about to be stored.
     pub(super) fn of_parts(label: &str, schema: &str, options: &str) -> Audited {
         let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
         Audited::new(&label.into(), &parse(schema), &parse(options))
@@ -35,18 +35,18 @@ impl Audited {
         Audited(members)
     }
 
-    /// Calls the fields by the names that they have in `next`.
+    /// Renames the fields to their names in `next`.
     pub(super) fn renamed(mut self, next: &Schema) -> Audited {
         let renamed =
             next.fields().iter().filter_map(|field| Some((&field.name, field.renamed_from.as_ref()?)));
-        // All are taken out before any is put back, since two may swap their names.
+        // Remove all before inserting any: two fields may swap their names.
         let moved: Vec<_> =
             renamed.filter_map(|(to, from)| Some((to, self.0.remove(&format!("fields.{from}"))?))).collect();
         self.0.extend(moved.into_iter().map(|(to, field)| (format!("fields.{to}"), field)));
         self
     }
 
-    /// What differs, each with `from` and `to`.
+    /// Returns the differences, each with `from` and `to`.
     fn changed(&self, after: &Audited) -> Value {
         let (before, after) = (&self.0, &after.0);
         let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
@@ -59,8 +59,8 @@ impl Audited {
     }
 }
 
-/// Adds the entry of a change to the batch that makes it. `request` is whose change it is; without one, whoever runs the
-/// command.
+/// Adds the entry of a change to the batch that makes the change. The actor is the caller of `request`, or without one
+/// the user who runs the command.
 pub(super) async fn push(
     plugin: &Collections,
     batch: &mut Batch,

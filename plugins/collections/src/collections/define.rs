@@ -1,4 +1,4 @@
-//! Making and ending a collection: its row in the catalog and its table, in one transaction.
+//! Creates and deletes collections: the row in the catalog and the table, in one transaction.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -24,11 +24,11 @@ use crate::{
     storage::Shape,
 };
 
-/// Names that mean something else.
+/// Names with another meaning.
 const RESERVED: [(&str, &str); 2] =
     [(USERS, "the name of the accounts, which references may lead to"), ("batch", "a path of its own")];
 
-/// What a collection is to be.
+/// The definition of a new collection.
 #[derive(Debug)]
 pub(crate) struct Definition {
     pub(crate) name: String,
@@ -38,7 +38,7 @@ pub(crate) struct Definition {
 }
 
 impl Definition {
-    /// Reads schema and options; every fault is listed.
+    /// Parses schema and options; every fault is listed.
     pub(crate) fn parse(
         name: &str,
         label: &str,
@@ -59,14 +59,14 @@ impl Definition {
     }
 }
 
-/// The collections' numbers by name, as the transaction sees them.
+/// Returns the collections' numbers by name, as seen by the transaction.
 pub(super) async fn numbers(transaction: &mut Transaction) -> Result<HashMap<String, i64>> {
     let rows = transaction.query("SELECT name,number FROM collections_meta", &[]).await?;
     rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.integer(1)?))).collect()
 }
 
-/// A number that no collection ever had: what one that ended left behind in another node's memory must not meet the
-/// table of the next.
+/// Returns a number that no collection ever had. Another node may still remember a deleted collection; it must not
+/// access the next one's table.
 async fn next_number(transaction: &mut Transaction) -> Result<i64> {
     let mut batch = Batch::default();
     batch.push("UPDATE collections_numbers SET highest=highest+1 RETURNING highest", &[]);
@@ -78,7 +78,7 @@ async fn next_number(transaction: &mut Transaction) -> Result<i64> {
     )
 }
 
-/// Says which references lead to no collection.
+/// Reports references to collections that do not exist.
 pub(super) fn check_references(schema: &Schema, numbers: &HashMap<String, i64>) -> Result<()> {
     let mut faults = Faults::default();
     for (at, field) in schema.fields().iter().enumerate() {
@@ -93,7 +93,7 @@ pub(super) fn check_references(schema: &Schema, numbers: &HashMap<String, i64>) 
     faults.into_result().map_err(|faults| error::schema(&faults))
 }
 
-/// Runs statements one after another within the transaction.
+/// Runs statements in order within the transaction.
 pub(super) async fn run(
     transaction: &mut Transaction,
     statements: impl IntoIterator<Item = String>,
@@ -106,7 +106,7 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Makes a collection, for the caller of `request` or for whoever runs a command.
+/// Creates a collection for the caller of `request`, or for the user who runs a command.
 pub(crate) async fn make(
     plugin: &Collections,
     definition: &Definition,
@@ -151,10 +151,10 @@ pub(crate) async fn make(
     plugin.catalog.collection(name).await
 }
 
-/// Ends a collection for the caller of `request`. Others that refer to it keep it.
+/// Deletes a collection for the caller of `request`. Collections that reference it keep their references.
 pub(super) async fn end(plugin: &Collections, name: &str, request: &Request) -> Result<()> {
     let mut transaction = plugin.database.begin(limits::ALTER_TIME_MAX).await?;
-    // Within the transaction nobody else changes the catalog, so that it is read as it is.
+    // Nothing else changes the catalog within the transaction.
     let catalog = plugin.catalog.reload().await?;
     let collection = plugin.catalog.collection(name).await?;
     check_match(request, &collection)?;

@@ -1,4 +1,4 @@
-//! Carrying a collection's table and records over to another schema, within a transaction of the caller's.
+//! Migrates a collection's table and records to another schema, within the caller's transaction.
 
 use std::collections::HashMap;
 
@@ -18,21 +18,21 @@ use crate::{
     storage::{Shape, table_name},
 };
 
-/// Which records stand in the way.
+/// The result of a migration: which records prevent it.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    /// Records looked at.
+    /// The number of records checked.
     pub(super) checked: u64,
-    /// Records whose data changed.
+    /// The number of records whose data changed.
     pub(super) changed: u64,
-    /// Records that would not hold.
+    /// The number of records that would become invalid.
     pub(super) failing: u64,
-    /// The first of them: id and what is wrong.
+    /// The first failing records: their ids and what is wrong.
     pub(super) failures: Vec<JsonValue>,
 }
 
 impl Outcome {
-    /// Writes changed records. Once one fails, the rest is looked at and nothing more is written: all of it is undone.
+    /// Writes changed records. After the first failure the rest is only checked, since everything will be rolled back.
     async fn write(&self, transaction: &mut Transaction, batch: Batch) -> Result<()> {
         if self.failing == 0 && !batch.is_empty() {
             transaction.apply(batch).await?;
@@ -40,7 +40,7 @@ impl Outcome {
         Ok(())
     }
 
-    /// Counts the records that `condition` finds, and lists the first of them.
+    /// Counts the records that match `condition`, and lists the first of them.
     async fn find(
         &mut self,
         transaction: &mut Transaction,
@@ -78,14 +78,14 @@ pub(super) struct Migration<'a> {
 }
 
 impl Migration<'_> {
-    /// Carries table and records over. What is found wrong is in the outcome; the transaction is then to be undone.
+    /// Migrates table and records. Failures are in the outcome; the caller must then roll the transaction back.
     pub(super) async fn run(&self, transaction: &mut Transaction, plan: &Plan<'_>) -> Result<Outcome> {
         let number = self.collection.number;
         let number_of = |name: &str| self.numbers.get(name).copied();
         let Collection { dialect, schema, options, .. } = self.collection;
         let before = Shape::of(*dialect, number, schema, options, &number_of);
         let after = Shape::of(*dialect, number, self.schema, self.options, &number_of);
-        define::run(transaction, before.shed(&after, number)).await?;
+        define::run(transaction, before.drop_statements(&after, number)).await?;
         let mut outcome = Outcome::default();
         if plan.touches_records() {
             self.carry_records(transaction, plan, &mut outcome).await?;
@@ -93,7 +93,7 @@ impl Migration<'_> {
         if outcome.failing > 0 {
             return Ok(outcome);
         }
-        define::run(transaction, after.grow_columns(&before, number)).await?;
+        define::run(transaction, after.add_column_statements(&before, number)).await?;
         let changed = |column: &str| {
             let column = |shape: &Shape| shape.columns.iter().find(|other| other.name == column).cloned();
             column(&before) != column(&after)
@@ -101,7 +101,7 @@ impl Migration<'_> {
         self.check_uniques(transaction, &mut outcome).await?;
         self.check_references(transaction, &changed, &mut outcome).await?;
         if outcome.failing == 0 {
-            define::run(transaction, after.grow_named(&before)).await?;
+            define::run(transaction, after.add_index_statements(&before)).await?;
         }
         Ok(outcome)
     }
@@ -153,7 +153,7 @@ impl Migration<'_> {
         }
     }
 
-    /// Finds values that two records hold although they must be unique.
+    /// Finds duplicate values of unique fields.
     async fn check_uniques(&self, transaction: &mut Transaction, outcome: &mut Outcome) -> Result<()> {
         let table = table_name(self.collection.number);
         let was_unique = |name: &str| self.collection.schema.field(name).is_some_and(|field| field.unique);
@@ -170,7 +170,7 @@ impl Migration<'_> {
         Ok(())
     }
 
-    /// Finds references that lead nowhere, among those that the database has not watched so far.
+    /// Finds dangling references among those that the database did not check so far.
     async fn check_references(
         &self,
         transaction: &mut Transaction,

@@ -1,4 +1,4 @@
-//! Collections themselves: their routes, and the changes of their tables.
+//! Collections themselves: their routes, and changes of their tables.
 
 mod alter;
 mod audit;
@@ -25,10 +25,10 @@ use crate::{
     query, schema,
 };
 
-/// Bytes of a page of collections without the collections, at most.
+/// The maximum size in bytes of a page of collections, without the collections.
 const PAGE_BYTES: usize = 128;
 
-/// `GET ""`: every collection, or a page of them where `limit` or `offset` is given.
+/// `GET ""`: returns every collection, or a page of them if `limit` or `offset` is given.
 pub async fn list(plugin: Arc<Collections>, request: Request) -> Result<Response> {
     let window = window(&request)?;
     let catalog = plugin.catalog.current().await?;
@@ -53,7 +53,7 @@ pub async fn list(plugin: Arc<Collections>, request: Request) -> Result<Response
     Ok(varying(Response::json_bytes(answer)))
 }
 
-/// The page that `limit` and `offset` ask for; `None` where neither is given.
+/// Parses `limit` and `offset`; returns `None` if neither is given.
 fn window(request: &Request) -> Result<Option<(u64, u64)>> {
     http::check_query(request, &["limit", "offset"])?;
     let pairs: Vec<_> = request.query_pairs().collect();
@@ -63,7 +63,7 @@ fn window(request: &Request) -> Result<Option<(u64, u64)>> {
     }
 }
 
-/// Keeps what is on the page.
+/// Keeps the items of the page.
 fn keep<T>(all: &mut Vec<T>, window: Option<(u64, u64)>) {
     let Some((limit, offset)) = window else { return };
     let at_most = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
@@ -71,27 +71,28 @@ fn keep<T>(all: &mut Vec<T>, window: Option<(u64, u64)>) {
     all.truncate(at_most(limit));
 }
 
-/// `GET {name}`: one collection.
+/// `GET {name}`: returns one collection.
 pub async fn read(plugin: Arc<Collections>, request: Request) -> Result<Response> {
     http::check_query(&request, &[])?;
     let name = request.param(0);
     let collection = plugin.catalog.collection(name).await?;
     let catalog = plugin.catalog.current().await?;
     let shown = Shown::to(&request, &collection).ok_or_else(|| not_found(name, &catalog))?;
-    if request.header("if-none-match").is_some_and(|header| etag::names(header, &shown.tag, true)) {
+    if request.header("if-none-match").is_some_and(|header| etag::matches(header, &shown.tag, true)) {
         return Ok(varying(Response::empty(304)).with_header("etag", &shown.tag));
     }
     Ok(varying(Response::json_bytes(shown.text.to_owned())).with_header("etag", &shown.tag))
 }
 
-/// A collection as a caller sees it.
+/// A collection as visible to a caller.
 struct Shown<'a> {
     text: &'a str,
     tag: String,
 }
 
 impl<'a> Shown<'a> {
-    /// Whole to those who manage the instance; without its rules to others who may list or read in it; else not at all.
+    /// Returns the whole collection for managers of the instance, without its rules for others who may list or read in
+    /// it, and otherwise `None`.
     fn to(request: &Request, collection: &'a Collection) -> Option<Shown<'a>> {
         let with_rules = http::sees_rules(request);
         if !with_rules && !collection.is_shown_to(&http::caller(request)) {
@@ -105,33 +106,33 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// What one caller is answered, no cache may answer another.
+/// Marks a response as caller-specific, so that no cache returns it to another caller.
 fn varying(response: Response) -> Response {
     response.with_header("vary", "authorization, cookie")
 }
 
-/// A collection as whoever changed it sees it.
+/// Returns the response for a caller who changed the collection.
 fn changed(collection: &Collection) -> Response {
     Response::json_bytes(collection.answer.clone()).with_header("etag", &tag_of(collection))
 }
 
-/// The tag that `If-Match` names.
+/// Returns the tag for `If-Match`.
 fn tag_of(collection: &Collection) -> String {
     etag::of_collection(collection.revision, &collection.created_at, true)
 }
 
-/// Refuses a change of a collection that is not the one which `If-Match` names.
+/// Refuses a change if `If-Match` names another version of the collection.
 fn check_match(request: &Request, collection: &Collection) -> Result<()> {
     let tag = tag_of(collection);
     match request.header("if-match") {
-        Some(header) if !etag::names(header, &tag, false) => Err(error::precondition(format!(
+        Some(header) if !etag::matches(header, &tag, false) => Err(error::precondition(format!(
             "If-Match: the collection was changed meanwhile; its tag is {tag} now: read it again"
         ))),
         _ => Ok(()),
     }
 }
 
-/// `POST ""`: a new collection and its table.
+/// `POST ""`: creates a collection and its table.
 pub async fn create(plugin: Arc<Collections>, request: Request) -> Result<Response> {
     http::check_query(&request, &[])?;
     let body = http::object_of(&request, &["name", "label", "schema", "options"], 3)?;
@@ -145,7 +146,7 @@ pub async fn create(plugin: Arc<Collections>, request: Request) -> Result<Respon
     Ok(changed(&collection).with_status(201))
 }
 
-/// `DELETE {name}`: the end of a collection, its table and its records.
+/// `DELETE {name}`: deletes a collection, its table and its records.
 pub async fn delete(plugin: Arc<Collections>, request: Request) -> Result<Response> {
     http::check_query(&request, &[])?;
     let name = request.param(0);
@@ -154,7 +155,7 @@ pub async fn delete(plugin: Arc<Collections>, request: Request) -> Result<Respon
     Ok(Response::empty(204))
 }
 
-/// 400: the name of a collection is taken.
+/// Returns 400: the name of a collection is taken.
 fn name_taken(name: &str) -> Error {
     Error::bad_request(
         "collection_exists",

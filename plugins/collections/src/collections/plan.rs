@@ -1,5 +1,5 @@
-//! What a change of a schema means for the records that are there: fields added, dropped, renamed, retyped, and how
-//! one record's data follows. It touches no storage.
+//! What a schema change means for existing records: fields added, dropped, renamed or retyped, and how one record's
+//! data is converted. It never accesses storage.
 
 use std::borrow::Cow;
 
@@ -13,16 +13,16 @@ use crate::{
     validate,
 };
 
-/// From one schema to the next.
+/// The steps from one schema to the next.
 pub(super) struct Plan<'a> {
     old: &'a Schema,
     new: &'a Schema,
-    /// For each new field, the old one whose values it takes over.
+    /// For each new field, the old field whose values it takes over.
     sources: Vec<Option<&'a Field>>,
 }
 
 impl<'a> Plan<'a> {
-    /// Relates two schemas by the names of their fields and by `renamed_from`.
+    /// Matches the fields of two schemas by name and by `renamed_from`.
     pub(super) fn new(old: &'a Schema, new: &'a Schema) -> Result<Plan<'a>, Faults> {
         let mut faults = Faults::default();
         let mut sources: Vec<Option<&Field>> = Vec::with_capacity(new.fields().len());
@@ -59,7 +59,7 @@ impl<'a> Plan<'a> {
         self.new.fields().iter().zip(self.sources.iter().copied())
     }
 
-    /// What changes, for people.
+    /// Describes the changes for people.
     pub(super) fn describe(&self) -> Value {
         let added: Vec<&str> =
             self.pairs().filter(|(_, old)| old.is_none()).map(|(new, _)| new.name.as_str()).collect();
@@ -78,7 +78,7 @@ impl<'a> Plan<'a> {
         json!({"added": added, "dropped": dropped, "renamed": renamed, "retyped": retyped})
     }
 
-    /// Whether records must be looked at: their data may change, or may not hold any more.
+    /// Returns whether records must be checked: their data may change or become invalid.
     pub(super) fn touches_records(&self) -> bool {
         let carried = self.sources.iter().flatten().count();
         carried != self.old.fields().len()
@@ -88,7 +88,7 @@ impl<'a> Plan<'a> {
             })
     }
 
-    /// The data of one record under the new schema.
+    /// Converts the data of one record to the new schema.
     pub(super) fn follow(&self, stored: &Json<'_>) -> Result<String, Faults> {
         let members = stored.as_object().expect("stored data is an object");
         let mut moved: Vec<(Cow<'_, str>, Json<'_>)> = Vec::with_capacity(self.new.fields().len());
@@ -113,7 +113,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Whether a value of the old field may not be one of the new.
+/// Returns whether a valid value of the old field may be invalid for the new one.
 fn demands_more(new: &Field, old: &Field) -> bool {
     let pattern = |field: &Field| field.pattern.as_ref().map(|pattern| pattern.as_str().to_owned());
     new.kind != old.kind
@@ -125,7 +125,7 @@ fn demands_more(new: &Field, old: &Field) -> bool {
         || pattern(new) != pattern(old)
 }
 
-/// The value as another type, where nothing is lost by it; otherwise as it is, for validation to refuse.
+/// Converts the value to another type if that is lossless. Otherwise returns it unchanged, for validation to refuse.
 pub(crate) fn convert<'a>(value: &Json<'a>, kind: Kind) -> Json<'a> {
     let converted = match (kind, value) {
         (Kind::Text, Json::Bool(_) | Json::Int(_) | Json::Uint(_) | Json::Float(_)) => {
@@ -143,7 +143,7 @@ pub(crate) fn convert<'a>(value: &Json<'a>, kind: Kind) -> Json<'a> {
     converted.unwrap_or_else(|| value.clone())
 }
 
-/// An array or object that stands as text, as in CSV.
+/// Parses an array or object given as text, as in CSV.
 fn owned_container(text: &str) -> Option<Json<'static>> {
     fn owned(value: Json<'_>) -> Json<'static> {
         match value {
@@ -169,7 +169,7 @@ fn owned_container(text: &str) -> Option<Json<'static>> {
 }
 
 fn whole(number: f64) -> Option<i64> {
-    // Up to here a float holds every integer.
+    // Up to this value a float represents every integer exactly.
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     #[allow(clippy::cast_possible_truncation)]
     let integer = number as i64;

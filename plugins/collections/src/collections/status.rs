@@ -1,11 +1,12 @@
-//! The health of collections: rows, indexes, constraints, and whatever does not match the schema. It repairs nothing.
+//! The health of collections: rows, indexes, constraints, and everything that does not match the schema. It repairs
+//! nothing.
 
 use std::{collections::HashMap, sync::Arc};
 
 use serde_json::{Value as Json, json};
 use tinybase_plugin_api::{
     Request, Response, Result,
-    database::{Cost, Value},
+    database::{ReadHint, Value},
     task::Pace,
 };
 
@@ -20,8 +21,8 @@ use crate::{
     validate,
 };
 
-/// `GET /api/admin/collections/status`: every collection, without looking at each record, or a page of them where `limit` or
-/// `offset` is given. `healthy` is said of those that are answered.
+/// `GET /api/admin/collections/status`: returns every collection, without checking each record, or a page of them if
+/// `limit` or `offset` is given. `healthy` covers the collections in the response.
 pub async fn status_all(plugin: Arc<Collections>, request: Request) -> Result<Response> {
     let window = window(&request)?;
     let catalog = plugin.catalog.reload().await?;
@@ -49,7 +50,7 @@ pub async fn status_all(plugin: Arc<Collections>, request: Request) -> Result<Re
     Ok(Response::json_bytes(answer))
 }
 
-/// `GET /api/admin/collections/{name}/status`: one collection, every record checked against its schema.
+/// `GET /api/admin/collections/{name}/status`: returns one collection, with every record checked against its schema.
 pub async fn status(plugin: Arc<Collections>, request: Request) -> Result<Response> {
     http::check_query(&request, &[])?;
     let catalog = plugin.catalog.reload().await?;
@@ -105,11 +106,11 @@ async fn report(plugin: &Collections, catalog: &Catalog, collection: &Collection
 }
 
 async fn count(plugin: &Collections, sql: &str) -> Result<i64> {
-    let rows = plugin.database.query(Cost::Unknown, sql, &[]).await?;
+    let rows = plugin.database.query(ReadHint::Scan, sql, &[]).await?;
     rows.first().map_or(Ok(0), |row| row.integer(0))
 }
 
-/// The columns of references, and the tables that they lead to.
+/// Returns the columns of references, and the tables that they reference.
 fn links(catalog: &Catalog, collection: &Collection) -> Vec<(String, String)> {
     let link = |field: &Field| {
         let target = match field.reference.as_ref()?.collection.as_str() {
@@ -121,22 +122,22 @@ fn links(catalog: &Catalog, collection: &Collection) -> Vec<(String, String)> {
     collection.schema.fields().iter().filter_map(link).collect()
 }
 
-/// The indexes, constraints and triggers that there are, with the statements that made them.
+/// Returns the existing indexes, constraints and triggers, with the statements that created them.
 async fn made(plugin: &Collections, collection: &Collection) -> Result<HashMap<String, String>> {
     let sql = collection.dialect.made();
     let params =
         [Value::from(&collection.table), format!("collections\\_n\\_{}\\_%", collection.number).into()];
-    let rows = plugin.database.query(Cost::Short, sql, &params).await?;
+    let rows = plugin.database.query(ReadHint::Indexed, sql, &params).await?;
     rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).collect()
 }
 
 async fn columns(plugin: &Collections, collection: &Collection) -> Result<Vec<String>> {
     let sql = collection.dialect.columns_of(&collection.table);
-    let rows = plugin.database.query(Cost::Short, &sql, &[]).await?;
+    let rows = plugin.database.query(ReadHint::Indexed, &sql, &[]).await?;
     rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
 }
 
-/// Validates every record as it is stored.
+/// Validates every stored record.
 async fn check_records(plugin: &Collections, collection: &Collection) -> Result<Json> {
     const LISTED_MAX: usize = 20;
     let table = &collection.table;
@@ -145,12 +146,12 @@ async fn check_records(plugin: &Collections, collection: &Collection) -> Result<
     let (mut checked, mut failing, mut failures) = (0_u64, 0_u64, Vec::new());
     let (mut last, mut pace) = (i64::MIN, Pace::default());
     loop {
-        let sizes = plugin.database.query(Cost::Unknown, &sizes, &[Value::Integer(last)]).await?;
+        let sizes = plugin.database.query(ReadHint::Scan, &sizes, &[Value::Integer(last)]).await?;
         let Some(end) = paging::end(&sizes)? else {
             return Ok(json!({"checked": checked, "failing": failing, "failures": failures}));
         };
         let window = [Value::Integer(last), Value::Integer(end)];
-        let rows = plugin.database.query(Cost::Unknown, &sql, &window).await?;
+        let rows = plugin.database.query(ReadHint::Scan, &sql, &window).await?;
         last = end;
         for row in &rows {
             checked += 1;

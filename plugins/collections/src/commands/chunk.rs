@@ -1,4 +1,4 @@
-//! Records of an import on their way into the database, beside whatever reads the next ones. It reads no file and prints nothing.
+//! Writes the records of an import to the database while the next ones are read. It reads no file and prints nothing.
 
 use std::sync::Arc;
 
@@ -17,17 +17,17 @@ pub(super) struct Chunk {
     pub(super) collection: Arc<Collection>,
     pub(super) key: Option<Arc<Key>>,
     pub(super) rows: Vec<Row>,
-    /// Whether records behind one that is refused are written all the same.
+    /// Whether the records after a refused one are still written.
     pub(super) skip: bool,
 }
 
-/// What became of a chunk.
+/// The result of writing a chunk.
 #[derive(Default)]
 pub(super) struct Stored {
     pub(super) written: Written,
-    /// The lines of the records that the database refused, and why.
+    /// The lines of the records that the database refused, with the reasons.
     pub(super) refused: Vec<(u64, String)>,
-    /// What ended it part way, which is no record's fault.
+    /// The error that stopped the write part way and was not caused by a record.
     pub(super) failure: Option<Error>,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Stored {
 pub(super) struct UnderWay(Arc<Mutex<Option<Stored>>>);
 
 impl Chunk {
-    /// Fails where the collection is not the one that the records were read for any more.
+    /// Fails if the collection changed after the records were read.
     async fn check_unchanged(&self, fault: &Error) -> Result<()> {
         let catalog = self.plugin.catalog.reload().await?;
         let now = catalog.get(&self.collection.name);
@@ -46,17 +46,17 @@ impl Chunk {
         if fault.code() == "db_condition" { Err(error::contended()) } else { Ok(()) }
     }
 
-    /// Begins to write it in a task of its own.
+    /// Starts writing it in a separate task.
     pub(super) fn begin(self) -> Result<UnderWay> {
         let outcome = Arc::new(Mutex::new(None));
-        // Held until the task has ended, in whatever way.
+        // Locked until the task has ended for any reason.
         let mut place = outcome.try_lock_arc().expect("nobody else knows of it yet");
         let plugin = Arc::clone(&self.plugin);
         plugin.spawn(async move { *place = Some(self.write().await) })?;
         Ok(UnderWay(outcome))
     }
 
-    /// Where the database refuses it, it is halved until the record is found.
+    /// Writes the chunk. If the database refuses it, the chunk is halved until the bad record is found.
     async fn write(&self) -> Stored {
         let mut stored = Stored::default();
         let mut is_checked = false;
@@ -68,7 +68,7 @@ impl Chunk {
                     stored.failure = Some(fault);
                     break;
                 }
-                // No record is to blame for what it is refused for then.
+                // Then no single record caused the error.
                 (Err(fault), _) if fault.code() == "db_condition" || !is_checked => {
                     is_checked = true;
                     if let Err(fault) = self.check_unchanged(&fault).await {
@@ -96,7 +96,7 @@ impl Chunk {
     }
 }
 
-/// Where a part is halved; `None` where it is one record, or records that refer to one another in a circle.
+/// Returns where to halve a part; `None` if it is one record, or one circle of records that reference each other.
 fn middle(part: &[Row]) -> Option<usize> {
     let is_between = |at: &usize| {
         !(part[*at].in_circle && part[*at].group == part[at - 1].group && part[at - 1].in_circle)

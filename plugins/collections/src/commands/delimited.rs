@@ -1,15 +1,15 @@
-//! Delimited text: CSV and its kin. Each cell tells whether it was quoted, so that an empty text is distinguished from nothing and the
-//! text `\N` from null, which no CSV library that we found shows. It knows no records.
+//! Delimited text: CSV and its relatives. Each cell records whether it was quoted. This distinguishes an empty text
+//! from an absent value, and the text `\N` from null; we found no CSV library that does. It knows nothing of records.
 
 use std::io::BufRead;
 
 use crate::json::{Json, write_text};
 
-/// What stands for null where it is not quoted.
+/// The null value, if it is not quoted.
 const NULL: &str = "\\N";
-/// Bytes that one row may have.
+/// The maximum size of one row, in bytes.
 pub(super) const ROW_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// What may separate cells, the most usual first.
+/// The known delimiters, the most common first.
 const USUAL: [u8; 4] = [b',', b';', b'\t', b'|'];
 
 /// A cell of a row.
@@ -19,20 +19,20 @@ pub(super) enum Cell {
     Absent,
     /// `\N`
     Null,
-    /// Text, empty where it is quoted.
+    /// A text; an empty one must be quoted.
     Text(String),
 }
 
-/// A row, or what is wrong with it.
+/// A row, or its error.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Row {
-    /// The line on which it begins, from 1.
+    /// The line where it begins, from 1.
     pub(super) line: u64,
-    /// Its cells; none of an empty line.
+    /// Its cells; none for an empty line.
     pub(super) cells: Result<Vec<Cell>, String>,
 }
 
-/// Reads rows one after another.
+/// Reads rows one at a time.
 pub(super) struct Reader<R> {
     reader: R,
     delimiter: u8,
@@ -41,24 +41,24 @@ pub(super) struct Reader<R> {
 }
 
 impl<R: BufRead> Reader<R> {
-    /// Reads rows whose cells are separated by `delimiter`.
+    /// Creates a reader of rows with this `delimiter`.
     pub(super) fn new(reader: R, delimiter: u8) -> Reader<R> {
         Reader { reader, delimiter, line: 0, begun: 0 }
     }
 
-    /// The line on which the last row begins, be it one that cannot be read.
+    /// Returns the line where the last row begins, even if that row cannot be read.
     pub(super) fn begun(&self) -> u64 {
         self.begun
     }
 
-    /// The next row; `None` at the end.
+    /// Returns the next row; `None` at the end.
     pub(super) fn next(&mut self) -> std::io::Result<Option<Row>> {
         self.begun = self.line + 1;
         let (mut split, mut line, mut length) = (Split::default(), Vec::new(), 0);
         while self.read_line(&mut line)? {
             length += line.len();
             if length > ROW_BYTES_MAX {
-                // What follows could not be distinguished from rows.
+                // The text after it could not be distinguished from rows.
                 return Err(std::io::Error::other(format!("the row has more than {ROW_BYTES_MAX} bytes")));
             }
             match split.take(&line, self.delimiter) {
@@ -83,16 +83,16 @@ impl<R: BufRead> Reader<R> {
     }
 }
 
-/// A row that is cut into its cells, line by line.
+/// A row being split into cells, line by line.
 #[derive(Default)]
 struct Split {
     cells: Vec<Cell>,
-    /// The text so far of a cell whose quote is open.
+    /// The text so far of a cell with an open quote.
     open: Option<Vec<u8>>,
 }
 
 impl Split {
-    /// Takes the next line of the row; whether the row ends with it.
+    /// Adds the next line of the row. Returns whether the row ends with it.
     fn take(&mut self, line: &[u8], delimiter: u8) -> Result<bool, String> {
         if self.open.is_none() && without_end(line).is_empty() {
             return Ok(true);
@@ -142,7 +142,7 @@ impl Split {
     }
 }
 
-/// A line without what ends it.
+/// Returns a line without its line ending.
 fn without_end(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\n").map_or(line, |line| line.strip_suffix(b"\r").unwrap_or(line))
 }
@@ -155,7 +155,7 @@ fn unquoted(text: String) -> Cell {
     }
 }
 
-/// Appends the text to the closing quote; the bytes to behind it, where it is there.
+/// Appends the text up to the closing quote. Returns the position after the quote, if there is one.
 fn quoted(bytes: &[u8], text: &mut Vec<u8>) -> Option<usize> {
     let mut at = 0;
     loop {
@@ -173,8 +173,8 @@ fn quoted(bytes: &[u8], text: &mut Vec<u8>) -> Option<usize> {
     }
 }
 
-/// What separates the cells of a line of names: the usual delimiter that stands in it outside of quotes, the first in
-/// order where there are several.
+/// Returns the delimiter of a header line: a known delimiter outside of quotes; if there are several, the first in the
+/// order of `USUAL`.
 pub(super) fn delimiter_of(line: &[u8]) -> u8 {
     let mut in_quotes = false;
     let mut counts = [0_usize; USUAL.len()];
@@ -188,7 +188,7 @@ pub(super) fn delimiter_of(line: &[u8]) -> u8 {
     found.map_or(b',', |at| USUAL[at])
 }
 
-/// The delimiter that somebody names.
+/// Returns the delimiter with this name.
 pub(super) fn delimiter_named(name: &str) -> Option<u8> {
     match name {
         "tab" | "\\t" => Some(b'\t'),
@@ -208,7 +208,7 @@ pub(super) fn delimiter_named(name: &str) -> Option<u8> {
     }
 }
 
-/// A row as JSON: an object whose values are texts and null. Absent cells are left out.
+/// Formats a row as JSON: an object whose values are texts and null. Absent cells are left out.
 pub(super) fn object(names: &[String], cells: &[Cell]) -> String {
     let mut text = String::from("{");
     for (name, cell) in names.iter().zip(cells).filter(|(_, cell)| **cell != Cell::Absent) {
@@ -226,7 +226,7 @@ pub(super) fn object(names: &[String], cells: &[Cell]) -> String {
     text
 }
 
-/// Appends a cell that holds this value, quoted where it must be to be read as what it is.
+/// Appends a cell with this value. It is quoted if it would otherwise be read back as something else.
 pub(super) fn write_cell(out: &mut String, delimiter: u8, value: Option<&Json<'_>>) {
     match value {
         None => {}
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(read[3], (4, Err("a quote begins here and has no end".to_owned())));
     }
 
-    /// The work grows with the bytes, not with their square.
+    /// The work grows linearly with the bytes, not with their square.
     #[test]
     fn a_cell_of_many_lines_is_read_once() {
         const TIME_MAX: std::time::Duration = std::time::Duration::from_secs(3);

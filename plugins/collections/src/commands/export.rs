@@ -1,5 +1,5 @@
-//! `collections export`: a collection's records as a JSON array, one JSON object a line, or delimited text, in the order of
-//! their creation. It holds one page in memory, and puts a file in its place once it is complete.
+//! `collections export`: writes a collection's records as a JSON array, one JSON object per line, or delimited text, in
+//! the order of their creation. It keeps one page in memory, and moves a file into place once it is complete.
 
 use std::{
     fs::File,
@@ -11,7 +11,7 @@ use std::{
 use tinybase_plugin_api::{
     Error, Result,
     command::{Arguments, Console},
-    database::{Cost, Value},
+    database::{ReadHint, Value},
 };
 
 use super::{
@@ -44,7 +44,7 @@ impl Sink {
     }
 }
 
-/// The file that is asked for, and the one that is written meanwhile: an export that fails leaves what was there.
+/// The requested file, and the temporary file written first: a failed export leaves the old file in place.
 struct Target {
     path: PathBuf,
     written: PathBuf,
@@ -53,7 +53,7 @@ struct Target {
 impl Target {
     fn new(path: &Path) -> Result<Target> {
         let path = path.to_owned();
-        // Into a device or a pipe it is written as it comes.
+        // Devices and pipes are written directly.
         if path.metadata().is_ok_and(|found| !found.is_file()) {
             return Ok(Target { written: path.clone(), path });
         }
@@ -65,7 +65,7 @@ impl Target {
     fn finish(mut self) -> Result<()> {
         if self.written != self.path {
             std::fs::rename(&self.written, &self.path).map_err(unwritable)?;
-            // What is in its place is not to be removed.
+            // The finished file must not be removed on drop.
             self.written = self.path.clone();
         }
         Ok(())
@@ -84,7 +84,7 @@ fn unwritable(fault: impl std::fmt::Display) -> Error {
     Error::bad_request("file_unwritable", format!("the file cannot be written: {fault}"))
 }
 
-/// Runs the command; answers its exit code.
+/// Runs the command; returns its exit code.
 pub async fn export(plugin: Arc<Collections>, arguments: Arguments, console: Console) -> Result<u32> {
     plugin.catalog.reload().await?;
     let collection = plugin.catalog.collection(arguments.required("name")?).await?;
@@ -141,10 +141,10 @@ impl Run<'_> {
         }
         let (mut last, mut written) = (i64::MIN, 0_u64);
         loop {
-            let sizes = self.plugin.database.query(Cost::Unknown, &sizes, &[Value::Integer(last)]).await?;
+            let sizes = self.plugin.database.query(ReadHint::Scan, &sizes, &[Value::Integer(last)]).await?;
             let Some(end) = paging::end(&sizes)? else { break };
             let window = [Value::Integer(last), Value::Integer(end)];
-            let rows = self.plugin.database.query(Cost::Unknown, &sql, &window).await?;
+            let rows = self.plugin.database.query(ReadHint::Scan, &sql, &window).await?;
             last = end;
             for row in &rows {
                 let record = Answer {

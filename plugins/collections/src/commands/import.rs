@@ -1,5 +1,6 @@
-//! `collections import`: records from a file or standard input into a collection, which is made where it does not exist. Every
-//! record is validated; records are written in chunks, each of them whole or not at all. No events are emitted for them.
+//! `collections import`: imports records from a file or standard input into a collection, which is created if it does
+//! not exist. Every record is validated. Records are written in chunks, each of them completely or not at all. The
+//! import emits no events.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -33,20 +34,20 @@ use crate::{
     schema,
 };
 
-/// Records that are written together: as many as hide what a commit costs. While they are written the next ones are read.
+/// Records per chunk: enough that the cost of a commit does not matter. While a chunk is written the next one is read.
 const CHUNK_RECORDS: usize = 10_000;
-/// The same on PostgreSQL, where each is a statement of its own on its way to a server that may be far.
+/// The same on PostgreSQL, where each record is a separate statement to a server that may be far away.
 const CHUNK_RECORDS_ON_SERVER: usize = 2_000;
 /// Records that are looked up and written together.
 const CHUNK_RECORDS_BY_KEY: usize = 500;
 /// Bytes of records that are written together.
 const CHUNK_BYTES: usize = 4 * 1024 * 1024;
-/// Bytes of records that wait for others which they refer to.
+/// Bytes of records that wait for the records they reference.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Faults that are printed one by one.
 const FAULTS_PRINTED_MAX: u64 = 1_000;
 
-/// Runs the command; answers its exit code.
+/// Runs the command; returns its exit code.
 pub async fn import(plugin: Arc<Collections>, arguments: Arguments, console: Console) -> Result<u32> {
     let name = arguments.required("name")?;
     let file = arguments.required("file")?;
@@ -99,7 +100,7 @@ pub async fn import(plugin: Arc<Collections>, arguments: Arguments, console: Con
     let outcome = run.restore_order().await.and(outcome);
     run.report();
     match outcome {
-        // Where nothing of a file fits, nothing was done.
+        // If nothing in a file is valid, nothing was done.
         Ok(()) if run.faults > 0 && run.written.records == 0 => Ok(1),
         Ok(()) => Ok(0),
         Err(Stop::Reported) => Ok(1),
@@ -112,16 +113,16 @@ fn read_schema(path: &Path) -> Result<String> {
         .map_err(|fault| Error::bad_request("file_unreadable", format!("{}: {fault}", path.display())))
 }
 
-/// What the first reading of a file taught.
+/// The result of the first pass over a file.
 #[derive(Default)]
 struct Read {
     schema: String,
     records: u64,
-    /// The fields' names by those in the file.
+    /// The fields' names by their names in the file.
     names: HashMap<String, String>,
 }
 
-/// Reads the file once to learn what it holds, and how much.
+/// Reads the file once to learn its fields and its size.
 fn infer(input: &Input, format: Format, whole: bool, skip: bool, console: &Console) -> Result<Read> {
     const STEP: u64 = 50_000;
     let mut source = Source::open(input, format)?;
@@ -133,7 +134,7 @@ fn infer(input: &Input, format: Format, whole: bool, skip: bool, console: &Conso
     while let Some(item) = source.next()? {
         let record = match parse(&item) {
             Ok(record) => record,
-            // It is reported where the records are read to be stored.
+            // The second pass, which stores the records, reports it.
             Err(_) if skip => continue,
             Err(fault) => return Err(fault),
         };
@@ -173,7 +174,7 @@ fn parse(item: &Item) -> Result<Json<'_>> {
 
 /// Why a run ends early.
 enum Stop {
-    /// A record did not fit, which was printed.
+    /// A record was invalid; the fault is already printed.
     Reported,
     /// Anything else.
     Failed(Error),
@@ -196,12 +197,12 @@ struct Run {
     written: Written,
     faults: u64,
     rows: Vec<Row>,
-    /// Those before them that refer to what has not come yet.
+    /// Earlier rows that reference records not read yet.
     waiting: Vec<Row>,
     /// The keys of the rows.
     keys: HashSet<String>,
     bytes: usize,
-    /// Those before the rows.
+    /// The chunk before the rows.
     under_way: Option<UnderWay>,
 }
 
@@ -235,7 +236,7 @@ impl Run {
         self.finish().await
     }
 
-    /// Puts records that came with their times in the place of these, however the import ended: some may be written.
+    /// Restores the creation order if records with their own times were written, even if the import failed part way.
     async fn restore_order(&self) -> Result<(), Stop> {
         if self.written.with_times {
             order::restore(&self.plugin, &self.collection).await?;
@@ -247,7 +248,7 @@ impl Run {
         if let Some(key) = &row.key
             && self.keys.contains(key)
         {
-            // The row before it must be there to be found.
+            // The previous row with this key must be stored first, so that the lookup finds it.
             self.flush(true).await?;
         }
         self.keys.extend(row.key.clone());
@@ -256,7 +257,8 @@ impl Run {
         Ok(())
     }
 
-    /// Prints a fault. To stop at it, what came before is written first, but what refers to something behind it.
+    /// Prints a fault. If the import stops at it, earlier records are written first, except those that reference later
+    /// ones.
     async fn fault(&mut self, line: u64, problem: &str) -> Result<(), Stop> {
         if !self.skip {
             self.flush(false).await?;
@@ -273,9 +275,8 @@ impl Run {
         if self.skip { Ok(()) } else { Err(Stop::Reported) }
     }
 
-    /// Begins to write what has been gathered, once what came before is written: nothing behind a record that stops the import
-    /// is ever written.
-    /// What refers to a record that has not come waits for it, unless this is the last.
+    /// Starts writing the gathered records, after the previous chunk is written. Nothing after a record that stops the
+    /// import is ever written. Records that reference a record not read yet wait for it, unless this is the last flush.
     async fn flush(&mut self, is_last: bool) -> Result<(), Stop> {
         self.settle().await?;
         let mut rows = std::mem::take(&mut self.waiting);
@@ -298,7 +299,7 @@ impl Run {
             self.under_way = Some(chunk.begin()?);
         }
         if !refused.is_empty() {
-            // Those before them come first.
+            // Earlier records come first.
             self.settle().await?;
         }
         for (line, problem) in refused {
@@ -307,13 +308,13 @@ impl Run {
         Ok(())
     }
 
-    /// Writes everything that has been gathered.
+    /// Writes all gathered records.
     async fn finish(&mut self) -> Result<(), Stop> {
         self.flush(true).await?;
         self.settle().await
     }
 
-    /// Waits for what is under way, and counts it.
+    /// Waits for the chunk that is being written, and counts it.
     async fn settle(&mut self) -> Result<(), Stop> {
         let Some(under_way) = self.under_way.take() else { return Ok(()) };
         let stored = under_way.stored().await;
@@ -347,7 +348,8 @@ impl Run {
     }
 }
 
-/// The field that a name in the file means: the one of that name, or of the name that inference would make of it.
+/// Returns the field for a name in the file: the field of that name, or of the name that inference would derive from
+/// it.
 pub(super) fn field_name(names: &mut HashMap<String, String>, schema: &schema::Schema, name: &str) -> String {
     if let Some(known) = names.get(name) {
         return known.clone();

@@ -1,5 +1,5 @@
-//! A schema read off records: which fields there are, and of which type. It makes none required: what a file happens
-//! to hold everywhere need not be so tomorrow.
+//! Infers a schema from records: the fields and their types. It makes no field required: a later file may lack a field
+//! that this one has everywhere.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,17 +11,17 @@ use crate::{
     schema::{is_identifier, normalise_date},
 };
 
-/// What has been seen so far.
+/// The values seen so far.
 #[derive(Default)]
 pub(super) struct Inference {
     order: Vec<String>,
     fields: HashMap<String, Seen>,
     records: u64,
-    /// The values come from CSV, where all of them are text.
+    /// Whether the values come from CSV, where all of them are text.
     from_text: bool,
 }
 
-/// The values of a field by their types.
+/// The values of a field, by type.
 #[derive(Default)]
 struct Seen {
     booleans: Mark,
@@ -29,14 +29,14 @@ struct Seen {
     numbers: Mark,
     dates: Mark,
     texts: Mark,
-    /// Text that is a number, and would be another text or another number afterwards.
+    /// Text that looks like a number but would change if converted: another text or another number.
     inexact: Mark,
     arrays: Mark,
     objects: Mark,
     items: Items,
 }
 
-/// How many values there are of a type, and where the first of them is.
+/// The number of values of a type, and the place of the first.
 #[derive(Default)]
 struct Mark {
     count: u64,
@@ -58,7 +58,7 @@ impl Mark {
     }
 }
 
-/// The types of an array's entries.
+/// The entry types of an array.
 #[derive(Default)]
 struct Items {
     booleans: bool,
@@ -69,17 +69,17 @@ struct Items {
 }
 
 impl Inference {
-    /// Nothing seen yet.
+    /// Creates an empty inference.
     pub(super) fn new(from_text: bool) -> Inference {
         Inference { from_text, ..Inference::default() }
     }
 
-    /// How many records were seen.
+    /// Returns the number of records seen.
     pub(super) fn records(&self) -> u64 {
         self.records
     }
 
-    /// Takes the columns of delimited text, which are fields even where they hold nothing.
+    /// Adds the columns of delimited text. They are fields even without values.
     pub(super) fn columns(&mut self, names: &[String]) {
         for name in names {
             self.field(name);
@@ -93,7 +93,7 @@ impl Inference {
         self.fields.entry(name.to_owned()).or_default()
     }
 
-    /// Looks at a record that begins on this line.
+    /// Adds a record that begins on this line.
     pub(super) fn see(&mut self, record: &Json<'_>, line: u64) {
         self.records += 1;
         for (name, value) in record.as_object().unwrap_or_default() {
@@ -102,12 +102,12 @@ impl Inference {
         }
     }
 
-    /// The fields' names by those in the records.
+    /// Returns the fields' names by their names in the records.
     pub(super) fn names(&self) -> HashMap<String, String> {
         self.order.iter().cloned().zip(field_names(&self.order)).collect()
     }
 
-    /// What became of fields in a way that is easily overlooked, a sentence each.
+    /// Returns notes on easily overlooked decisions, one sentence each.
     pub(super) fn notes(&self) -> Vec<String> {
         let names = field_names(&self.order);
         let mut notes = Vec::new();
@@ -127,7 +127,7 @@ impl Inference {
         notes
     }
 
-    /// The schema as JSON; the names of its fields are those that [`field_names`] makes.
+    /// Returns the schema as JSON; its field names come from [`field_names`].
     pub(super) fn schema(&self) -> Result<String, Faults> {
         let mut faults = Faults::default();
         let names = field_names(&self.order);
@@ -176,7 +176,7 @@ impl Seen {
             Some(_) => &mut self.numbers,
             None if from_text && matches!(text, "true" | "false") => &mut self.booleans,
             None if from_text && number::looks_like_one(text) => &mut self.inexact,
-            // Among other texts a date is one of them, and is not looked for.
+            // Among other texts, dates are text too, so the check is skipped.
             None if (!self.texts.any() || self.dates.any()) && is_whole_date(text) => &mut self.dates,
             None => &mut self.texts,
         }
@@ -186,7 +186,7 @@ impl Seen {
         self.texts.any() || self.inexact.any()
     }
 
-    /// The type that holds every value seen; `None` where there is none.
+    /// Returns the type that fits every value seen; `None` without values.
     fn kind(&self) -> Option<&'static str> {
         let numeric = self.integers.any() || self.numbers.any();
         let scalar = self.booleans.any() || numeric || self.dates.any() || self.is_text();
@@ -199,14 +199,14 @@ impl Seen {
                 (false, true, false) if self.numbers.any() => "number",
                 (false, true, false) => "integer",
                 (false, false, true) => "date",
-                // Whatever else is mixed fits text alone.
+                // Any other mix only fits text.
                 _ => "string",
             },
             _ => return None,
         })
     }
 
-    /// Why a field is text although values of it are not: the first one that made it so.
+    /// Explains why a field is text although some values are not: the first value that forced it.
     fn note(&self, from_text: bool) -> Option<String> {
         if self.inexact.any() && !self.texts.any() {
             let Mark { line, sample, .. } = &self.inexact;
@@ -216,7 +216,7 @@ impl Seen {
         let kinds = [(self.booleans.count, "a boolean"), (numeric, "a number"), (self.dates.count, "a date")];
         let (most, word) =
             kinds.into_iter().max_by_key(|(count, _)| *count).filter(|(count, _)| *count > 0)?;
-        // Where most is text, a number among it is text as well; where values bring their types, half is enough.
+        // If most values are text, a number among them is text too. If the values have their own types, half is enough.
         if self.texts.any() && self.texts.count + u64::from(!from_text) > most {
             return None;
         }
@@ -232,7 +232,7 @@ impl Seen {
     }
 }
 
-/// Whether a text is a date of which nothing is cut off.
+/// Returns whether a text is a date that is stored without truncation.
 fn is_whole_date(text: &str) -> bool {
     const DIGITS_KEPT: usize = 6;
     let fraction = text.split_once('.').map_or("", |(_, rest)| rest);
@@ -262,17 +262,17 @@ impl Items {
     }
 }
 
-/// Whether a name is that of what every record has.
+/// Returns whether a name is that of a column of every record.
 fn is_reserved(name: &str) -> bool {
     RecordColumn::ALL.iter().any(|own| own.name().eq_ignore_ascii_case(name))
 }
 
-/// The names of fields for a file's own: what is no identifier has `_` in place of what does not fit, and a number
-/// behind it where two would be alike.
+/// Derives field names from a file's names: characters that an identifier cannot have become `_`, and a number is
+/// appended to duplicates.
 pub(super) fn field_names(originals: &[String]) -> Vec<String> {
     const CHARS_MAX: usize = 90;
     let mut names: Vec<String> = Vec::with_capacity(originals.len());
-    // Names in lower case, and the numbers that were last put behind them.
+    // The names in lower case, and the last number appended to each.
     let (mut taken, mut numbers) = (HashSet::new(), HashMap::new());
     for original in originals {
         let mut name: String = original

@@ -1,28 +1,28 @@
-//! References of an import's records to others of the same collection, which may stand behind them in the file: whom a record
-//! refers to is stored before it. It stores nothing.
+//! References between an import's records of the same collection, which may point to later records of the file: a
+//! referenced record is stored before the records that reference it. This module stores nothing.
 
 use std::collections::{HashMap, HashSet};
 
 use tinybase_plugin_api::{
     Result,
-    database::{Cost, Value},
+    database::{ReadHint, Value},
 };
 
 use super::row::Row;
 use crate::{catalog::Collection, error, plugin::Collections};
 
-/// What becomes of records.
+/// The records of an import, sorted by whether they can be stored.
 #[derive(Default)]
 pub(super) struct Sorted {
-    /// Those that can be stored, in an order in which each stands behind those that it refers to.
+    /// Records that can be stored, each after those that it references.
     pub(super) ready: Vec<Row>,
-    /// Those that refer to what may come yet.
+    /// Records that reference records not read yet.
     pub(super) waiting: Vec<Row>,
-    /// The lines of those that refer to nothing that there is, and why.
+    /// The lines of records with dangling references, and the reasons.
     pub(super) refused: Vec<(u64, String)>,
 }
 
-/// The fields by which records of a collection refer to others of it.
+/// Returns the fields that reference records of the same collection.
 pub(super) fn fields(collection: &Collection) -> Vec<String> {
     let own = collection.schema.fields().iter().filter(|field| {
         field.reference.as_ref().is_some_and(|reference| reference.collection == collection.name)
@@ -30,8 +30,8 @@ pub(super) fn fields(collection: &Collection) -> Vec<String> {
     own.map(|field| field.name.clone()).collect()
 }
 
-/// Sorts records. `is_last` where no others come; with `stops`, nothing behind one that is refused is ready, but what records
-/// before it refer to.
+/// Sorts records. `is_last` is set if no more records follow. With `stops`, no record after a refused one is ready,
+/// except those that earlier records reference.
 pub(super) async fn sort(
     plugin: &Collections,
     collection: &Collection,
@@ -71,14 +71,14 @@ pub(super) async fn sort(
     Ok(sorted)
 }
 
-/// Which of these ids are those of records.
+/// Returns which of these ids belong to stored records.
 async fn stored(plugin: &Collections, collection: &Collection, ids: &[String]) -> Result<HashSet<String>> {
     const IDS_MAX: usize = 1_000;
     let sql = format!("SELECT id FROM {} WHERE {}", collection.table, collection.dialect.among_ids());
     let mut stored = HashSet::new();
     for ids in ids.chunks(IDS_MAX) {
         let list = serde_json::to_string(ids).expect("a list of texts is JSON");
-        for row in &plugin.database.query(Cost::Unknown, &sql, &[Value::Text(list)]).await? {
+        for row in &plugin.database.query(ReadHint::Scan, &sql, &[Value::Text(list)]).await? {
             stored.insert(row.text(0)?.to_owned());
         }
     }
@@ -88,19 +88,19 @@ async fn stored(plugin: &Collections, collection: &Collection, ids: &[String]) -
 /// Why a record cannot be stored yet.
 #[derive(Clone, Copy)]
 struct Lost {
-    /// Which of its references it is.
+    /// The index of the reference.
     reference: usize,
-    /// Whether what it refers to is nowhere; else it is another that is lost.
+    /// Whether the referenced record exists nowhere; otherwise the referenced record is itself lost.
     is_own: bool,
 }
 
-/// What refers to what, by positions.
+/// The references between records, by position.
 struct Graph {
-    /// Whom each refers to, with the position of the reference.
+    /// For each record, the records it references, with the index of the reference.
     leads: Vec<Vec<(usize, usize)>>,
-    /// References to what is not among them: the position of the record, and of the reference.
+    /// References to records outside of the graph: the position of the record, and of the reference.
     out: Vec<(usize, usize)>,
-    /// The ids that these lead to.
+    /// The ids of these outside records.
     outside: Vec<String>,
 }
 
@@ -112,7 +112,7 @@ impl Graph {
         for (at, row) in rows.iter().enumerate() {
             for (reference, (_, id)) in row.refers.iter().enumerate() {
                 match places.get(id.as_str()) {
-                    // A reference to itself is in nobody's way.
+                    // A reference to itself blocks nothing.
                     Some(to) if *to == at => {}
                     Some(to) => graph.leads[at].push((*to, reference)),
                     None => {
@@ -127,7 +127,7 @@ impl Graph {
         graph
     }
 
-    /// Those that refer to what is nowhere, and those that refer to them.
+    /// Returns the records with dangling references, and those that reference them.
     fn lost(&self, rows: &[Row], stored: &HashSet<String>) -> Vec<Option<Lost>> {
         let mut lost = vec![None; rows.len()];
         let mut below: Vec<Vec<(usize, usize)>> = vec![Vec::new(); rows.len()];
@@ -154,7 +154,8 @@ impl Graph {
         lost
     }
 
-    /// The others, each behind those that it refers to and otherwise in their order: circles as groups, all others alone.
+    /// Returns the other records, each after those that it references and otherwise in file order. A circle is one
+    /// group; every other record is its own group.
     fn groups(&self, lost: &[Option<Lost>]) -> Vec<Vec<usize>> {
         let mut walk = Walk::new(self);
         for at in (0..lost.len()).filter(|at| lost[*at].is_none()) {
@@ -163,7 +164,7 @@ impl Graph {
         walk.groups
     }
 
-    /// Keeps the groups with a line before `first`, and what these refer to.
+    /// Keeps the groups with a line before `first`, and the groups they reference.
     fn keep_needed(&self, rows: &[Row], groups: &mut Vec<Vec<usize>>, first: u64) {
         let mut is_needed = vec![false; rows.len()];
         for group in groups.iter().rev() {
@@ -178,12 +179,12 @@ impl Graph {
     }
 }
 
-/// Tarjan's walk over a graph, which finds a circle once all that it leads to has been found.
+/// Tarjan's algorithm for strongly connected components. A component is found after all components it references.
 struct Walk<'g> {
     graph: &'g Graph,
-    /// When each was reached, from 1.
+    /// When each node was reached, from 1.
     reached: Vec<usize>,
-    /// The earliest that each leads back to.
+    /// The earliest node that each node leads back to.
     low: Vec<usize>,
     open: Vec<usize>,
     is_open: Vec<bool>,
@@ -234,7 +235,7 @@ impl<'g> Walk<'g> {
         self.is_open[at] = true;
     }
 
-    /// All that was reached since, and leads back to it, is a group.
+    /// Closes a group: all nodes reached since `at` that lead back to it.
     fn close(&mut self, at: usize) {
         let start = self.open.iter().rposition(|open| *open == at).unwrap_or(0);
         let mut group = self.open.split_off(start);

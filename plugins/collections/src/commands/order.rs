@@ -1,11 +1,11 @@
-//! The order of creation after an import of records that bring their times: `seq` keeps it, and so must follow them. It changes
-//! nothing else of a record.
+//! Restores the order of creation after an import of records with their own times: `seq` must follow these times. It
+//! changes nothing else of a record.
 
 use tinybase_plugin_api::{Result, database::Batch};
 
 use crate::{catalog::Collection, limits, plugin::Collections};
 
-/// Numbers the records again where they do not stand in the order of their creation.
+/// Renumbers the records if they are not in the order of their creation.
 pub(super) async fn restore(plugin: &Collections, collection: &Collection) -> Result<()> {
     let table = &collection.table;
     let mut transaction = plugin.database.begin(limits::ALTER_TIME_MAX).await?;
@@ -24,7 +24,7 @@ pub(super) async fn restore(plugin: &Collections, collection: &Collection) -> Re
     if transaction.query(&out_of_order, &[]).await?.is_empty() {
         return transaction.rollback().await;
     }
-    // By way of numbers that none has, since no two may be equal in between.
+    // Numbers are unique at every moment, so the records first get unused numbers.
     const APART: i64 = 1 << 53;
     let numbered = format!(
         "UPDATE {table} SET seq=places.place FROM (SELECT id AS of_id,row_number() OVER (ORDER BY created_at,seq)-{APART} \

@@ -1,4 +1,4 @@
-//! One record of a file as it will be stored, or what is wrong with it. It writes nothing.
+//! One record of a file in the form in which it will be stored, or its error. This module writes nothing.
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
@@ -8,23 +8,23 @@ use crate::{
     schema::normalise_date, validate,
 };
 
-/// A record that is ready to be written.
+/// A record ready to be written.
 pub(super) struct Row {
     pub(super) line: u64,
     /// The id of a whole record.
     pub(super) id: Option<String>,
     pub(super) owner_id: Option<String>,
-    /// When a whole record was created and last changed.
+    /// The creation time and the time of the last change of a whole record.
     pub(super) times: Option<(String, String)>,
-    /// What it is looked up by, in a form in which equal values are equal.
+    /// The lookup key, in a form in which equal values are equal.
     pub(super) key: Option<String>,
-    /// The data as it will be stored in a new record; with a key, the fields as they are given.
+    /// The data of a new record as it will be stored; with a key, the fields as given.
     pub(super) data: String,
     /// The fields that refer to records of the same collection, and their ids.
     pub(super) refers: Vec<(String, String)>,
-    /// Those that are stored together or not at all have the same one.
+    /// The group: records of one group are stored together or not at all.
     pub(super) group: usize,
-    /// Whether it refers, by way of others of its group, to itself.
+    /// Whether it references itself through other records of its group.
     pub(super) in_circle: bool,
 }
 
@@ -33,27 +33,27 @@ pub(super) struct Reading {
     pub(super) collection: Arc<Collection>,
     /// The fields that refer to records of the same collection.
     pub(super) own_references: Vec<String>,
-    /// The fields' names by those in the file.
+    /// The fields' names by their names in the file.
     pub(super) names: HashMap<String, String>,
-    /// The values come from delimited text.
+    /// Whether the values come from delimited text.
     pub(super) is_text: bool,
-    /// Every record must be a whole one.
+    /// Whether every record must be a whole one.
     pub(super) whole: bool,
 }
 
-/// Whether a name is that of what every record has.
+/// Returns whether a name is that of a column of every record.
 pub(super) fn is_own(name: &str) -> bool {
     RecordColumn::ALL.iter().any(|own| own.name() == name)
 }
 
-/// Whether a line is a whole record, as `export --whole` writes it.
+/// Returns whether a line is a whole record, as written by `export --whole`.
 fn is_whole(record: &Json<'_>) -> bool {
     let id = record.get("id").and_then(Json::as_text).is_some_and(validate::is_record_id);
     id && record.get("collection_id").is_some()
         && record.get("data").is_some_and(|data| data.as_object().is_some())
 }
 
-/// The data of a record; `flat` where a whole record has its fields beside what is its own.
+/// Returns the data of a record. `flat` means that a whole record has its fields next to its own columns.
 pub(super) fn data_of<'a, 'json>(record: &'a Json<'json>, flat: bool) -> Cow<'a, Json<'json>> {
     if let Some(members) = record.as_object().filter(|_| flat) {
         return Cow::Owned(Json::Object(members.iter().filter(|(name, _)| !is_own(name)).cloned().collect()));
@@ -65,7 +65,7 @@ pub(super) fn data_of<'a, 'json>(record: &'a Json<'json>, flat: bool) -> Cow<'a,
 }
 
 impl Reading {
-    /// A record as it will be stored, or what is wrong with it.
+    /// Converts an item to a record that can be stored, or returns its error.
     pub(super) fn row(&mut self, item: &Item, key: Option<&Key>) -> Result<Row, String> {
         let text = item.text.as_ref().map_err(Clone::clone)?;
         let record = Json::parse(text).map_err(|fault| format!("no JSON: {fault}"))?;
@@ -86,7 +86,7 @@ impl Reading {
         let own = if keeps_own { Own::of(&record)? } else { Own::default() };
         let (schema, unknown) = (&self.collection.schema, self.collection.options.unknown_fields);
         let data = match key {
-            // Beside what is stored it is checked once that is known.
+            // It is validated later, together with the stored record.
             Some(_) => Ok(fitted.to_text()),
             None if keeps_own => validate::exact(schema, unknown, &fitted),
             None => validate::data(schema, unknown, &fitted),
@@ -101,7 +101,7 @@ impl Reading {
         Ok(Row { line: item.line, id, owner_id, times, key, data, refers, group: 0, in_circle: false })
     }
 
-    /// The members under the names of fields, as values of these fields.
+    /// Converts the members to field names and to values of these fields.
     fn fitted<'a>(&mut self, members: &[(Cow<'a, str>, Json<'a>)]) -> Vec<(Cow<'a, str>, Json<'a>)> {
         let fit = |(name, value): &(Cow<'a, str>, Json<'a>)| {
             let name = field_name(&mut self.names, &self.collection.schema, name);
@@ -115,7 +115,7 @@ impl Reading {
     }
 }
 
-/// What is a whole record's own.
+/// The own columns of a whole record.
 #[derive(Default)]
 struct Own {
     id: Option<String>,
@@ -157,7 +157,7 @@ impl Own {
     }
 }
 
-/// A date with a time in its normal form; a date alone is none.
+/// Returns a date with a time in its normal form; `None` for a date alone.
 fn moment(text: &str) -> Option<String> {
     normalise_date(text).filter(|moment| moment.contains('T'))
 }

@@ -1,5 +1,5 @@
-//! Records out of a file or of standard input, one at a time: a JSON array, one JSON object a line, or delimited text. It holds
-//! one record in memory, never the file.
+//! Reads records from a file or standard input, one at a time: a JSON array, one JSON object per line, or delimited
+//! text. It keeps one record in memory, never the file.
 
 use std::{
     collections::HashSet,
@@ -12,19 +12,20 @@ use tinybase_plugin_api::{Error, Result};
 
 use super::delimited::{self, Cell};
 
-/// The forms of files.
+/// The formats of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     /// An array of objects.
     Json,
-    /// An object a line.
+    /// One object per line.
     Ndjson,
-    /// A line of names, then a line a record; the cells are separated by this, or by what the line of names shows.
+    /// A header line, then one record per line. The cells are separated by this delimiter, or by the one found in the
+    /// header.
     Delimited(Option<u8>),
 }
 
 impl Format {
-    /// The form of this name, or that the file's ending says; `None` where neither does.
+    /// Returns the format with this name, or the one of the file extension; `None` if neither is known.
     pub(super) fn of(
         name: Option<&str>,
         path: Option<&Path>,
@@ -67,24 +68,25 @@ impl Format {
 
 /// One record of a file.
 pub(super) struct Item {
-    /// The line on which it begins, from 1.
+    /// The line where it begins, from 1.
     pub(super) line: u64,
-    /// JSON, or what is wrong with the line. Of delimited text, an object whose values are strings and null; absent ones are
-    /// left out.
+    /// The JSON text, or the error of the line. Delimited text becomes an object whose values are strings and null;
+    /// absent ones are left out.
     pub(super) text: std::result::Result<String, String>,
 }
 
-/// The bytes that a record may have; more is no record but a file of another form.
+/// The maximum size of a record in bytes. A larger one means that the file has another format.
 const ITEM_BYTES_MAX: usize = delimited::ROW_BYTES_MAX;
 
-/// What is read: a file that can be read twice.
+/// The input: a file that can be read twice.
 pub(super) struct Input {
     file: File,
     name: String,
 }
 
 impl Input {
-    /// Opens a file, or standard input for `-`. What cannot be read twice, such as a pipe, is copied to a temporary file.
+    /// Opens a file, or standard input for `-`. Input that cannot be read twice, such as a pipe, is copied to a
+    /// temporary file.
     pub(super) fn open(path: &str) -> Result<Input> {
         let unreadable = |fault: io::Error| Error::bad_request("file_unreadable", format!("{path}: {fault}"));
         let spool = |from: &mut dyn Read| -> io::Result<File> {
@@ -102,7 +104,7 @@ impl Input {
         Ok(Input { file, name: path.to_owned() })
     }
 
-    /// A reader from the start, behind a byte order mark.
+    /// Returns a reader from the start, after any byte order mark.
     fn reader(&self) -> Result<BufReader<File>> {
         const BUFFER_BYTES: usize = 256 * 1024;
         const MARK: &[u8] = "\u{feff}".as_bytes();
@@ -117,7 +119,7 @@ impl Input {
         Ok(reader)
     }
 
-    /// The form of what is read, where nobody says it: by its first character.
+    /// Guesses the format from the first character, if none is given.
     pub(super) fn guess(&self) -> Result<Format> {
         Ok(match first_byte(&mut self.reader()?)? {
             Some(b'[') => Format::Json,
@@ -127,7 +129,7 @@ impl Input {
     }
 }
 
-/// Reads records one after another.
+/// Reads records one at a time.
 pub(super) enum Source {
     Json(Array<BufReader<File>>),
     Ndjson { reader: BufReader<File>, line: u64 },
@@ -135,9 +137,9 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Begins to read.
+    /// Starts reading.
     pub(super) fn open(input: &Input, format: Format) -> Result<Source> {
-        // All readers of an input share its position: what is looked at beforehand is looked at before the last one is made.
+        // All readers of an input share its position, so look ahead before creating the last reader.
         let first = first_byte(&mut input.reader()?)?;
         let delimiter = match format {
             Format::Delimited(Some(delimiter)) => delimiter,
@@ -157,7 +159,7 @@ impl Source {
         }
         let reader = input.reader()?;
         match format {
-            // One object a line is often named .json as well: the first character tells.
+            // One object per line is often named .json as well: check the first character.
             Format::Json if first == Some(b'{') => Ok(Source::Ndjson { reader, line: 0 }),
             Format::Json => Ok(Source::Json(Array { reader, line: 1, state: State::Before })),
             Format::Ndjson => Ok(Source::Ndjson { reader, line: 0 }),
@@ -169,7 +171,7 @@ impl Source {
         }
     }
 
-    /// The next record; `None` at the end.
+    /// Returns the next record; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Item>> {
         match self {
             Source::Json(array) => array.next(),
@@ -178,7 +180,7 @@ impl Source {
         }
     }
 
-    /// The names of the columns, where there are columns.
+    /// Returns the names of the columns, if there are columns.
     pub(super) fn names(&self) -> &[String] {
         match self {
             Source::Delimited { names, .. } => names,
@@ -187,7 +189,7 @@ impl Source {
     }
 }
 
-/// Reads the line of names.
+/// Reads the header line.
 fn names(reader: &mut delimited::Reader<BufReader<File>>) -> Result<Vec<String>> {
     let row = reader.next().map_err(|fault| broken(1, fault))?;
     let cells = match row.map(|row| row.cells) {
@@ -223,7 +225,7 @@ fn next_row(reader: &mut delimited::Reader<BufReader<File>>, names: &[String]) -
         let line = row.line;
         let text = match row.cells {
             Err(problem) => Err(problem),
-            // Of one column, an empty line is a record without it.
+            // With one column, an empty line is a record without a value.
             Ok(cells) if cells.is_empty() && names.len() > 1 => continue,
             Ok(cells) if !cells.is_empty() && cells.len() != names.len() => {
                 Err(format!("there are {} columns, and {} in the first line", cells.len(), names.len()))
@@ -277,7 +279,7 @@ enum State {
     Behind,
 }
 
-/// Cuts a JSON array into the texts of its entries.
+/// Splits a JSON array into the texts of its entries.
 pub(super) struct Array<R> {
     reader: R,
     line: u64,
@@ -295,11 +297,11 @@ impl<R: BufRead> Array<R> {
         Ok(Some(byte))
     }
 
-    /// The next byte that is not blank.
+    /// Returns the next byte that is not whitespace.
     fn significant(&mut self) -> Result<Option<u8>> {
         loop {
             match self.byte()? {
-                // A byte order mark may stand before the array.
+                // A byte order mark may precede the array.
                 Some(byte) if byte.is_ascii_whitespace() || matches!(byte, 0xef | 0xbb | 0xbf) => {}
                 other => return Ok(other),
             }
@@ -337,7 +339,7 @@ impl<R: BufRead> Array<R> {
         }
     }
 
-    /// The rest of an object whose brace was read.
+    /// Reads the rest of an object after its opening brace.
     fn object(&mut self) -> Result<Item> {
         let line = self.line;
         let mut text = vec![b'{'];

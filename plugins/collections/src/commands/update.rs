@@ -1,10 +1,11 @@
-//! Writing rows of an import: new records, or changes of those that a key finds. A chunk is written whole or not at all.
+//! Writes rows of an import: new records, or changes of records found by a key. A chunk is written completely or not at
+//! all.
 
 use std::{borrow::Cow, collections::HashMap};
 
 use tinybase_plugin_api::{
     Error, Result,
-    database::{Batch, Cost, Expect, ValueRef},
+    database::{Batch, Expect, ReadHint, ValueRef},
 };
 use uuid::Uuid;
 
@@ -23,19 +24,19 @@ use crate::{
     validate,
 };
 
-/// What was written.
+/// The counts of written records.
 #[derive(Default)]
 pub(super) struct Written {
-    /// Records, new and changed ones.
+    /// The number of records, new and changed.
     pub(super) records: u64,
-    /// Those that were there.
+    /// The number of changed records.
     pub(super) updated: u64,
-    /// Whether some came with the time of their creation.
+    /// Whether some records came with their creation time.
     pub(super) with_times: bool,
 }
 
 impl Written {
-    /// Adds what else was written.
+    /// Adds other counts.
     pub(super) fn add(&mut self, other: &Written) {
         self.records += other.records;
         self.updated += other.updated;
@@ -43,14 +44,14 @@ impl Written {
     }
 }
 
-/// The field by which a record is found that is there already.
+/// The field that identifies existing records.
 pub(super) struct Key {
     name: String,
     place: Place,
 }
 
 impl Key {
-    /// Reads the name of a field of one value, or `id`.
+    /// Parses the name of a scalar field, or `id`.
     pub(super) fn parse(name: &str, collection: &Collection) -> Result<Key> {
         let fault = |message: String| Err(Error::bad_request("invalid_key", format!("--key: {message}")));
         if name == "id" {
@@ -73,7 +74,7 @@ impl Key {
         }
     }
 
-    /// The value of a row; `None` where it has none.
+    /// Returns the value of a row; `None` if it has none.
     fn value<'a>(&self, data: &Json<'a>, id: Option<&'a str>) -> Option<Json<'a>> {
         let value = match &self.place {
             Place::Record(_) => Json::Text(id?.into()),
@@ -86,23 +87,23 @@ impl Key {
         Some(value).filter(|value| *value != Json::Null)
     }
 
-    /// The value of a row, in a form in which equal values are equal.
+    /// Returns the value of a row, in a form in which equal values are equal.
     pub(super) fn of(&self, data: &Json<'_>, id: Option<&str>) -> Result<String, String> {
         let value = self.value(data, id).ok_or_else(|| format!("{}: the key has no value", self.name))?;
         Ok(form(&value))
     }
 }
 
-/// Equal values have one form: 1 and 1.0 have.
+/// Returns the same form for equal values, such as 1 and 1.0.
 fn form(value: &Json<'_>) -> String {
     match value {
         Json::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => format!("{number:.0}"),
-        // A text differs from a number by its quotes.
+        // Quotes distinguish a text from a number.
         other => other.to_text(),
     }
 }
 
-/// A record that is there.
+/// An existing record.
 struct Found {
     id: String,
     data: String,
@@ -121,7 +122,7 @@ pub(super) async fn apply(
     }
     for _ in 1..limits::WRITE_ATTEMPTS_MAX {
         match try_apply(plugin, collection, key, rows).await {
-            // Somebody changed one of the records since it was looked up.
+            // One of the records was changed after the lookup.
             Err(fault) if fault.code() == "db_condition" && key.is_some() => {}
             outcome => return outcome,
         }
@@ -176,7 +177,7 @@ async fn try_apply(
     }
 }
 
-/// The records that the keys of some rows find.
+/// Returns the records that match the keys of some rows.
 async fn find(
     plugin: &Collections,
     collection: &Collection,
@@ -195,7 +196,7 @@ async fn find(
     collection.dialect.is_in(&mut out, &Side::Place(&key.place), &values, true);
     let (sql, params) = out.finish();
     let mut found: HashMap<String, Vec<Found>> = HashMap::new();
-    for row in &plugin.database.query(Cost::Unknown, &sql, &params).await? {
+    for row in &plugin.database.query(ReadHint::Scan, &sql, &params).await? {
         let record =
             Found { id: row.text(0)?.to_owned(), data: row.text(1)?.to_owned(), version: row.integer(2)? };
         let data = parsed(&record.data)?;
@@ -211,7 +212,7 @@ fn invalid(faults: &crate::fault::Faults) -> Error {
     Error::bad_request("validation_error", faults.to_string())
 }
 
-/// A record that is not there yet.
+/// A record to be created.
 struct New<'a> {
     id: Cow<'a, str>,
     row: &'a Row,
@@ -219,7 +220,7 @@ struct New<'a> {
 }
 
 impl<'a> New<'a> {
-    /// What a row makes; where it was to find a record by a key, its data is checked only now.
+    /// Creates the record of a row. If a key lookup came first, its data is only validated now.
     fn of(collection: &Collection, row: &'a Row, by_key: bool) -> Result<New<'a>> {
         let id = row.id.as_deref().map_or_else(|| Uuid::now_v7().to_string().into(), Cow::Borrowed);
         let (schema, unknown) = (&collection.schema, collection.options.unknown_fields);
@@ -242,7 +243,7 @@ impl<'a> New<'a> {
     }
 }
 
-/// Stores records that refer to one another in circles: first without their references to the collection.
+/// Inserts records that reference one another in circles: first without their references to the collection.
 fn insert_circles(collection: &Collection, circles: &[New<'_>], batch: &mut Batch) -> Result<()> {
     let own = links::fields(collection);
     for record in circles {
@@ -257,7 +258,7 @@ fn insert_circles(collection: &Collection, circles: &[New<'_>], batch: &mut Batc
     Ok(())
 }
 
-/// Stores records in their order, many by one statement as long as there are so many.
+/// Inserts records in order, many per statement while enough are left.
 fn insert(collection: &Collection, new: &[New<'_>], batch: &mut Batch) {
     let (many, few) = new.as_chunks::<INSERTED_MAX>();
     for records in many.iter().map(<[_; INSERTED_MAX]>::as_slice).chain(few.chunks(1)) {
@@ -270,7 +271,7 @@ fn insert(collection: &Collection, new: &[New<'_>], batch: &mut Batch) {
     }
 }
 
-/// Lays a row over a record; a whole one takes its place.
+/// Merges a row into a record; a whole record replaces it.
 fn update(collection: &Collection, row: &Row, record: &Found, batch: &mut Batch) -> Result<()> {
     let (schema, unknown) = (&collection.schema, collection.options.unknown_fields);
     let (stored, given) = (parsed(&record.data)?, parsed(&row.data)?);

@@ -1,4 +1,5 @@
-//! SQLite's SQL: values carry their types, so that a place is read one way whatever it holds. It never runs it.
+//! SQLite's SQL. Values carry their types, so a place is read in the same way whatever its type. This module never runs
+//! SQL.
 
 use super::{Edge, Function, Link, Seen};
 use crate::{
@@ -27,7 +28,7 @@ pub(super) fn generated(field: &Field, link: Option<Link<'_>>) -> Column {
     let (name, column) = (&field.name, column_name(&field.name));
     let mut definition = format!("{column} GENERATED ALWAYS AS (json_extract(data,'$.{name}')) VIRTUAL");
     if let Some(link) = link {
-        // `set_null` is a trigger's work, since a generated column cannot be set.
+        // `set_null` is done by a trigger, since a generated column cannot be set.
         let cascades = link.reference.on_delete == OnDelete::Cascade;
         let action = if cascades { " ON DELETE CASCADE" } else { "" };
         definition.push_str(&format!(" REFERENCES {}(id){action}", link.target));
@@ -133,7 +134,7 @@ pub(super) fn delete_some(table: &str, columns: &[&str]) -> String {
 }
 
 pub(super) fn lock(_: &str) -> Option<String> {
-    // A transaction is alone in writing.
+    // A transaction is the only writer.
     None
 }
 
@@ -166,7 +167,7 @@ pub(super) fn constant(holds: bool) -> &'static str {
     if holds { "(1)" } else { "(0)" }
 }
 
-/// The SQL that reads a place.
+/// Returns the SQL that reads a place.
 fn place(out: &mut SqlWriter, place: &Place) -> String {
     match place {
         Place::Record(column) => column.name().to_owned(),
@@ -186,7 +187,7 @@ fn side(out: &mut SqlWriter, side: &Side<'_>) -> String {
     }
 }
 
-/// A side that is compared with one of any type: a column's own type must not convert the other.
+/// Returns a side that is compared with a side of any type: a column's own type must not convert the other side.
 fn untyped(out: &mut SqlWriter, found: &Side<'_>) -> String {
     let sql = side(out, found);
     if matches!(found, Side::Place(Place::Record(_))) { format!("+{sql}") } else { sql }
@@ -207,7 +208,7 @@ pub(super) fn is_in(out: &mut SqlWriter, tested: &Side<'_>, entries: &[Side<'_>]
 pub(super) fn like(out: &mut SqlWriter, tested: &Side<'_>, pattern: &str) {
     let tested = side(out, tested);
     let pattern = out.bind(SqlValue::Text(pattern.to_owned()));
-    // Of what is no text, SQLite would compare the digits.
+    // `LIKE` would compare the digits of a number.
     out.push(&format!("(CASE WHEN typeof({tested})='text' THEN {tested} END LIKE {pattern} ESCAPE '\\')"));
 }
 

@@ -1,4 +1,4 @@
-//! The shapes of a filter: as parsed, with where each part stood, and as checked against a schema. Data alone.
+//! The syntax trees of a filter: as parsed, with the position of each part, and as checked against a schema. Data only.
 
 use crate::{limits, schema::Kind, sql_value::SqlValue};
 
@@ -28,7 +28,7 @@ pub enum Compare {
     GreaterOrEqual,
 }
 
-/// A part as parsed, and the byte at which it stood.
+/// A parsed term, with its byte position.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Term {
     pub(super) at: usize,
@@ -38,7 +38,7 @@ pub(super) struct Term {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum TermKind {
     Path(Vec<Step>),
-    /// What follows `@`.
+    /// The path after `@`.
     Variable(Vec<Step>),
     Text(String),
     Integer(i64),
@@ -46,13 +46,13 @@ pub(super) enum TermKind {
     Bool(bool),
 }
 
-/// A filter as parsed.
+/// A parsed filter.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Node {
     And(Vec<Node>),
     Or(Vec<Node>),
     Not(Box<Node>),
-    /// A term that stands alone: it must be true or false.
+    /// A term without a comparison: it must be true or false.
     Test(Term),
     Compare(Term, Compare, Term),
     In(Term, Vec<Term>),
@@ -66,7 +66,7 @@ pub(super) enum Node {
 pub enum RecordColumn {
     /// The record's id.
     Id,
-    /// Who created it.
+    /// The user who created it.
     OwnerId,
     /// When it was created.
     CreatedAt,
@@ -75,11 +75,11 @@ pub enum RecordColumn {
 }
 
 impl RecordColumn {
-    /// Every one, for lookups and messages.
+    /// All columns, for lookups and messages.
     pub const ALL: [RecordColumn; 4] =
         [RecordColumn::Id, RecordColumn::OwnerId, RecordColumn::CreatedAt, RecordColumn::UpdatedAt];
 
-    /// Its name in filters, answers and tables alike.
+    /// Returns its name in filters, responses and tables.
     pub fn name(self) -> &'static str {
         match self {
             RecordColumn::Id => "id",
@@ -90,16 +90,16 @@ impl RecordColumn {
     }
 }
 
-/// Where a value of a record is kept.
+/// The place of a value in a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// A column of every record.
     Record(RecordColumn),
-    /// A field, or what lies below it.
+    /// A field, or a value within it.
     Field {
         /// The field's name, an identifier.
         name: String,
-        /// What the field holds.
+        /// The field's type.
         kind: Kind,
         /// Whether the field has a column of its own.
         has_column: bool,
@@ -108,7 +108,7 @@ pub enum Place {
     },
 }
 
-/// A value that is known when the filter runs.
+/// A value that is only known when the filter runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Variable {
     /// `@me`, `@me.id`
@@ -138,58 +138,58 @@ pub enum Operand {
     Variable(Variable),
 }
 
-/// What an operand is known to be.
+/// The known type of an operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
     Text,
     Number,
     Boolean,
     Date,
-    /// An array or object, whole.
+    /// A whole array or object.
     Container,
-    /// Whatever a path into JSON leads to.
+    /// A value of any type, at a path into JSON.
     Any,
 }
 
 /// A filter checked against a schema.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expr {
-    /// All hold.
+    /// All are true.
     And(Vec<Expr>),
-    /// One holds.
+    /// At least one is true.
     Or(Vec<Expr>),
-    /// It does not hold.
+    /// It is not true.
     Not(Box<Expr>),
     /// `true` or `false`.
     Constant(bool),
-    /// A comparison of two operands; `mixed` where a side's type is only known when it runs.
+    /// A comparison of two operands; `mixed` if the type of a side is only known at run time.
     Compare {
         /// The left side.
         left: Operand,
-        /// How they compare.
+        /// The comparison operator.
         compare: Compare,
         /// The right side.
         right: Operand,
-        /// Whether a side may be of any type.
+        /// Whether a side may have any type.
         mixed: bool,
     },
     /// The operand equals one of the values.
     In(Operand, Vec<Operand>),
-    /// The operand is text that fits a pattern of `%`, `_` and `\`.
+    /// The operand is text that matches a pattern of `%`, `_` and `\`.
     Like {
-        /// What is tested.
+        /// The tested operand.
         operand: Operand,
         /// The pattern.
         pattern: String,
     },
-    /// The operand is null or not there.
+    /// The operand is null or absent.
     IsNull(Operand),
     /// An entry of the array equals the operand.
     Has(Place, Operand),
 }
 
 impl Expr {
-    /// Shows every operand.
+    /// Calls `show` with every operand.
     pub(super) fn each_operand<'a>(&'a self, show: &mut impl FnMut(&'a Operand)) {
         match self {
             Expr::And(parts) | Expr::Or(parts) => parts.iter().for_each(|part| part.each_operand(show)),
@@ -207,7 +207,7 @@ impl Expr {
         }
     }
 
-    /// Whether it looks into an array of the record by `has`.
+    /// Returns whether it searches an array of the record with `has`.
     pub(super) fn has_entries(&self) -> bool {
         match self {
             Expr::And(parts) | Expr::Or(parts) => parts.iter().any(Expr::has_entries),
@@ -217,8 +217,8 @@ impl Expr {
         }
     }
 
-    /// Whether to ask a record takes a time that its size alone bounds: a few values are compared, no text is searched
-    /// and no array walked through.
+    /// Returns whether the time for one record is bounded by the record's size alone: a few values are compared, no
+    /// text is searched and no array scanned.
     pub fn is_light(&self) -> bool {
         let mut terms = 0;
         self.is_light_within(&mut terms) && terms <= limits::SHORT_TERMS_MAX

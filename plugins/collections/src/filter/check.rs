@@ -1,4 +1,4 @@
-//! Checking a parsed filter against a schema: names, types, dates. It never touches SQL.
+//! Checks a parsed filter against a schema: names, types, dates. It never touches SQL.
 
 use super::{
     FilterError, Writer,
@@ -58,7 +58,7 @@ impl Checker<'_> {
         Ok(Expr::Compare { left, compare: super::Compare::Equal, right, mixed: class == Class::Any })
     }
 
-    /// Two operands whose types fit each other, and whether one may be of any type.
+    /// Returns two operands whose types match, and whether one may have any type.
     fn pair(&self, left: &Term, right: &Term) -> Checked<(Operand, Operand, bool)> {
         let (left_operand, left_class) = self.operand(left)?;
         let (right_operand, right_class) = self.operand(right)?;
@@ -170,12 +170,12 @@ impl Checker<'_> {
         })
     }
 
-    /// Where a path leads, and what is there.
+    /// Resolves a path: its place and the type there.
     pub(super) fn place(&self, at: usize, steps: &[Step]) -> Checked<(Place, Class)> {
         let Step::Name(name) = &steps[0] else { return self.fault(at, "expected a field") };
         let below = &steps[1..];
-        // A field of such a name, which only schemas of earlier versions have, must not stand in for the record's own: a
-        // rule such as `owner_id = @me` would believe what clients write.
+        // Only schemas of earlier versions have fields with these names. Such a field must not shadow the record's own
+        // column: a rule such as `owner_id = @me` would trust what clients write.
         let own = RecordColumn::ALL.into_iter().find(|column| column.name() == name);
         let field = match (own, self.schema.field(name)) {
             (None, Some(field)) => field,
@@ -252,7 +252,7 @@ impl Checker<'_> {
         })
     }
 
-    /// How a term is named in an error.
+    /// Returns how an error names a term.
     fn word(&self, term: &Term) -> String {
         match &term.kind {
             TermKind::Path(steps) => match &steps[0] {

@@ -1,5 +1,5 @@
-//! Answering a checked filter for one record in memory, with the answers that SQLite gives: three-valued logic,
-//! and values of different types ordered as number before text.
+//! Evaluates a checked filter for one record in memory, with SQLite's results: three-valued logic, and values of
+//! different types ordered as number before text.
 
 use std::{borrow::Cow, cmp::Ordering};
 
@@ -11,12 +11,12 @@ use super::{
 };
 use crate::{json::Json, sql_value::SqlValue};
 
-/// A record as a filter sees it.
+/// A record for a filter.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
     /// Its id.
     pub id: &'a str,
-    /// Who created it.
+    /// The user who created it.
     pub owner_id: Option<&'a str>,
     /// When it was created.
     pub created_at: &'a str,
@@ -29,18 +29,18 @@ pub struct Record<'a> {
 /// One value, as SQLite would extract it from JSON.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Datum<'a> {
-    /// Null, or nothing there.
+    /// Null or absent.
     Null,
     /// An integer or a boolean.
     Integer(i64),
     /// Any other number.
     Real(f64),
-    /// Text, or an array or object as JSON.
+    /// A text, or an array or object as JSON.
     Text(Cow<'a, str>),
 }
 
 impl<'a> Datum<'a> {
-    /// What SQLite's `json_extract` makes of a JSON value.
+    /// Converts a JSON value as SQLite's `json_extract` does.
     pub fn of_json(value: &'a Json<'_>) -> Datum<'a> {
         match value {
             Json::Null => Datum::Null,
@@ -62,7 +62,7 @@ impl<'a> Datum<'a> {
         }
     }
 
-    /// The same value, to be bound.
+    /// Converts the value to one that can be bound.
     pub fn into_sql(self) -> SqlValue {
         match self {
             Datum::Null => SqlValue::Null,
@@ -76,7 +76,7 @@ impl<'a> Datum<'a> {
         text.map_or(Datum::Null, |text| Datum::Text(Cow::Borrowed(text)))
     }
 
-    /// How two values compare, as SQLite orders them; null compares with nothing.
+    /// Compares two values in SQLite's order; a comparison with null returns `None`.
     pub(super) fn compare(&self, other: &Datum<'_>) -> Option<Ordering> {
         match (self, other) {
             (Datum::Null, _) | (_, Datum::Null) => None,
@@ -91,7 +91,7 @@ impl<'a> Datum<'a> {
     }
 }
 
-/// An integer against a float without rounding the integer.
+/// Compares an integer with a float without rounding the integer.
 fn compare_mixed(integer: i64, real: f64) -> Ordering {
     const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
     if real >= TWO_TO_63 {
@@ -110,7 +110,7 @@ fn compare_mixed(integer: i64, real: f64) -> Ordering {
     })
 }
 
-/// What a variable stands for.
+/// Returns the value of a variable.
 pub(super) fn variable<'a>(variable: &Variable, context: &Context<'a>) -> Datum<'a> {
     match variable {
         Variable::MyId => Datum::of_text(context.caller.id),
@@ -151,7 +151,7 @@ fn operand<'a>(operand: &'a Operand, record: &Record<'a>, context: &Context<'a>)
     }
 }
 
-/// What stands at a place of a record.
+/// Returns the value at a place of a record.
 pub(super) fn at_place<'a>(place: &Place, record: &Record<'a>) -> Datum<'a> {
     let Place::Record(column) = place else {
         return json_at(place, record).map_or(Datum::Null, Datum::of_json);
@@ -201,7 +201,7 @@ pub(super) fn expr(node: &Expr, record: &Record<'_>, context: &Context<'_>) -> O
     }
 }
 
-/// Whether all hold: one that does not decides, one that is unknown makes the answer unknown.
+/// Returns whether all are true: one false part makes the result false; otherwise one unknown part makes it unknown.
 fn all(parts: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     let mut answer = Some(true);
     for part in parts {

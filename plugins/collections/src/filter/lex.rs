@@ -1,4 +1,4 @@
-//! Splitting a filter into tokens. It knows no grammar.
+//! Splits a filter into tokens. It knows no grammar.
 
 use super::FilterError;
 
@@ -16,7 +16,7 @@ pub(super) enum Token {
 }
 
 impl Token {
-    /// How an error names it.
+    /// Returns how an error names it.
     pub(super) fn describe(&self) -> String {
         match self {
             Token::Word(word) | Token::Quoted(word) => format!("`{}`", crate::fault::shorten(word)),
@@ -28,7 +28,7 @@ impl Token {
     }
 }
 
-/// The tokens of `text`, each with the byte at which it begins; the last is [`Token::End`].
+/// Returns the tokens of `text`, each with its first byte position; the last is [`Token::End`].
 pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, FilterError> {
     let mut lexer = Lexer { text, at: 0 };
     let mut tokens = Vec::new();
@@ -99,7 +99,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Text between quotes; the quote itself is written twice.
+    /// Reads text between quotes; the quote itself is written twice.
     fn quoted(&mut self, quote: char) -> Result<String, FilterError> {
         let start = self.at;
         let mut content = String::new();

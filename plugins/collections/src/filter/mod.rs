@@ -1,11 +1,11 @@
-//! The filter language: text to a checked expression, and from there to bound SQL or to an answer about one record.
-//! What a client writes never enters SQL as text.
+//! The filter language: text to a checked expression, and from there to SQL with bound values or to a result for one
+//! record. A client's text never becomes SQL text.
 //!
 //! `year >= 1990 and (genre in ('Drama', 'Comedy') or meta.awards[0].name like 'Oscar%') and owner_id = @me`
 //!
-//! Null works as in SQL: a comparison with null neither holds nor does its opposite; only `is null` finds it.
-//! `like` takes `%`, `_` and the escape `\`, and ignores the case of ASCII letters. `tags has 'x'` finds an entry of
-//! an array. Dates are compared as dates, whatever RFC 3339 form they are written in.
+//! Null works as in SQL: neither a comparison with null nor its opposite is true; only `is null` finds it. `like`
+//! supports `%`, `_` and the escape `\`, and ignores the case of ASCII letters. `tags has 'x'` finds an entry of an
+//! array. Dates are compared as dates, in any RFC 3339 form.
 
 mod ast;
 mod check;
@@ -22,10 +22,10 @@ pub use sql::{Side, SqlWriter, json_path};
 
 use crate::{access::Caller, json::Json, schema::Schema};
 
-/// A filter that cannot be understood.
+/// A filter with an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterError {
-    /// Where, as the number of the character, from 1.
+    /// The position of the error, in characters from 1.
     pub position: usize,
     /// What is wrong there and what was expected.
     pub message: String,
@@ -44,31 +44,31 @@ impl fmt::Display for FilterError {
     }
 }
 
-/// Who writes a filter: it decides which variables there are.
+/// The author of a filter, which decides which variables are available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writer {
     /// A client, in a query: `@me…` and `@now`.
     Client,
-    /// The author of a collection, in an access rule: `@request…` as well.
+    /// The author of a collection, in an access rule: also `@request…`.
     Author,
 }
 
-/// What the variables of a filter stand for.
+/// The values of a filter's variables.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
-    /// Who asks.
+    /// The caller.
     pub caller: &'a Caller<'a>,
-    /// The time now, RFC 3339 UTC with microseconds.
+    /// The current time, RFC 3339 UTC with microseconds.
     pub now: &'a str,
-    /// The request's method, as in `GET`.
+    /// The request's method, such as `GET`.
     pub method: &'a str,
-    /// What is asked for: `list`, `read`, `create`, `update` or `delete`.
+    /// The requested action: `list`, `read`, `create`, `update` or `delete`.
     pub action: &'a str,
-    /// The data that the request brings, where it does.
+    /// The data in the request, if any.
     pub data: Option<&'a Json<'a>>,
 }
 
-/// A filter that was parsed and checked.
+/// A filter that is parsed and checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filter {
     root: Expr,
@@ -81,12 +81,12 @@ impl Filter {
         check::Checker { text, schema, writer }.expr(&node).map(|root| Filter { root })
     }
 
-    /// The checked expression.
+    /// Returns the checked expression.
     pub fn root(&self) -> &Expr {
         &self.root
     }
 
-    /// The fields' names in `@request.data.<name>`.
+    /// Returns the fields' names in `@request.data.<name>`.
     pub fn names_of_given_data(&self) -> Vec<&str> {
         let mut names = Vec::new();
         self.root.each_operand(&mut |operand| {
@@ -99,7 +99,7 @@ impl Filter {
         names
     }
 
-    /// Whether the answer depends on the record.
+    /// Returns whether the result depends on the record.
     pub fn names_places(&self) -> bool {
         let mut found = false;
         self.root.each_operand(&mut |operand| found |= matches!(operand, Operand::Place(_)));
@@ -111,13 +111,13 @@ impl Filter {
         out.expr(&self.root, context);
     }
 
-    /// Whether the filter holds for a record; `None` is SQL's unknown.
+    /// Returns whether the filter is true for a record; `None` is SQL's unknown.
     pub fn holds(&self, record: &Record<'_>, context: &Context<'_>) -> Option<bool> {
         eval::expr(&self.root, record, context)
     }
 }
 
-/// Resolves a dotted path that a client wrote outside of a filter, as in `sort`; answers where it leads.
+/// Resolves a client's dotted path outside of a filter, as in `sort`, and returns its place.
 pub fn place(text: &str, schema: &Schema) -> Result<Place, FilterError> {
     match parse::parse(text)? {
         ast::Node::Test(ast::Term { at: _, kind: ast::TermKind::Path(steps) }) => {

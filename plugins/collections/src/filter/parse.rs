@@ -53,7 +53,7 @@ impl Parser<'_> {
 
     fn advance(&mut self) -> Token {
         let token = self.tokens[self.next].1.clone();
-        // The end is never passed.
+        // Never move past the end token.
         self.next = (self.next + 1).min(self.tokens.len() - 1);
         token
     }
@@ -246,7 +246,7 @@ impl Parser<'_> {
     fn name(&mut self) -> Result<String, FilterError> {
         let name = match self.peek() {
             Token::Word(word) => word.clone(),
-            // Within a path handed to SQLite these two would end the name.
+            // In a path passed to SQLite, these two characters would end the name.
             Token::Quoted(word) if word.contains(['"', '\\']) || word.is_empty() => {
                 return self.fault("a name in backticks is not empty and holds neither \" nor \\");
             }

@@ -1,5 +1,5 @@
-//! A checked filter as SQL text and bound values. The only names in the text are those of columns and of fields,
-//! which are identifiers; every value and every path into JSON is bound.
+//! A checked filter as SQL text and bound values. The only names in the text are those of columns and of fields, which
+//! are identifiers; every value and every path into JSON is bound.
 
 use super::{
     Context,
@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{dialect::Dialect, sql_value::SqlValue};
 
-/// SQL text as it grows, with numbered parameters.
+/// A builder for SQL text with numbered parameters.
 #[derive(Debug)]
 pub struct SqlWriter {
-    /// Whose SQL it is.
+    /// The SQL dialect.
     pub dialect: Dialect,
     /// The text so far.
     pub text: String,
@@ -19,12 +19,12 @@ pub struct SqlWriter {
     pub params: Vec<SqlValue>,
 }
 
-/// A side of a comparison, its variables known.
+/// A side of a comparison whose variables have values.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Side<'a> {
     /// A value of the record.
     Place(&'a Place),
-    /// A value that is bound.
+    /// A bound value.
     Value(SqlValue),
 }
 
@@ -38,7 +38,7 @@ impl<'a> Side<'a> {
     }
 }
 
-/// A path into JSON as SQLite reads it: `$."a"[0]`. Names hold neither `"` nor `\`, which the parser sees to.
+/// Returns a path into JSON in SQLite's syntax: `$."a"[0]`. The parser ensures that names have neither `"` nor `\`.
 pub fn json_path(name: &str, below: &[Step]) -> String {
     let mut path = format!("$.\"{name}\"");
     for step in below {
@@ -51,30 +51,30 @@ pub fn json_path(name: &str, below: &[Step]) -> String {
 }
 
 impl SqlWriter {
-    /// No text yet.
+    /// Creates a builder without text.
     pub fn new(dialect: Dialect) -> SqlWriter {
         SqlWriter { dialect, text: String::new(), params: Vec::new() }
     }
 
-    /// Appends SQL text of this crate's own.
+    /// Appends this crate's own SQL text.
     pub fn push(&mut self, sql: &str) {
         self.text.push_str(sql);
     }
 
-    /// Binds a value; answers how the text names it.
+    /// Binds a value and returns the name of its parameter.
     pub fn bind(&mut self, value: SqlValue) -> String {
         self.params.push(value);
         format!("?{}", self.params.len())
     }
 
-    /// Binds a value and appends its name.
+    /// Binds a value and appends the name of its parameter.
     pub fn push_bound(&mut self, value: SqlValue) {
         let name = self.bind(value);
         self.text.push_str(&name);
     }
 
-    /// The text, and the values that it names. A value that was bound and not used is left out: PostgreSQL refuses a
-    /// statement with a parameter whose type nothing tells.
+    /// Returns the text and the values that it uses. Unused bound values are left out: PostgreSQL refuses a parameter
+    /// whose type it cannot infer.
     pub fn finish(self) -> (String, Vec<SqlValue>) {
         let SqlWriter { text, params, .. } = self;
         let mut numbers = vec![0; params.len()];
@@ -100,7 +100,7 @@ impl SqlWriter {
         (out, used.map(|(value, _)| value).collect())
     }
 
-    /// Appends the end of a statement that answers a page.
+    /// Appends the end of a statement for one page.
     pub fn push_window(&mut self, limit: u64, offset: u64) {
         let window = self.dialect.window(limit, offset, |number| {
             self.bind(SqlValue::Integer(i64::try_from(number).expect("limits keep pages within 63 bits")))
@@ -147,19 +147,19 @@ impl SqlWriter {
     }
 }
 
-/// How many digits a text begins with.
+/// Returns the number of digits at the start of a text.
 fn digits(text: &str) -> usize {
     text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len())
 }
 
-/// The number of the parameter whose `?` is at this byte.
+/// Returns the number of the parameter whose `?` is at this byte.
 fn number_at(text: &str, at: usize) -> usize {
     let rest = &text[at + 1..];
     rest[..digits(rest)].parse().expect("a `?` is followed by its number")
 }
 
 impl Compare {
-    /// As SQL writes it.
+    /// Returns its SQL symbol.
     pub(crate) fn symbol(self) -> &'static str {
         match self {
             Compare::Equal => "=",

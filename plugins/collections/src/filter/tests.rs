@@ -1,4 +1,4 @@
-//! What filters mean: each is answered in memory and by the databases, and all must agree.
+//! The meaning of filters: each is evaluated in memory and by the databases, and all results must be equal.
 
 use super::*;
 use crate::{
@@ -20,7 +20,7 @@ const RECORDS: [&str; 6] = [
     r#"{"title":"","year":-5,"rating":-0.0,"seen":false,"tags":["5","%"],"meta":{"a":1.0,"u":18446744073709551615},"on":"2026-01-01T00:00:00.000000Z"}"#,
 ];
 
-/// Each filter with the positions of the records for which it holds.
+/// Each filter with the positions of the records that match it.
 const CASES: &[(&str, &[usize])] = &[
     ("title = 'the thing'", &[1]),
     ("title != 'the thing'", &[0, 2, 4, 5]),
@@ -130,7 +130,7 @@ const CASES: &[(&str, &[usize])] = &[
     ("@me.email > 'Z'", &[0, 1, 2, 3, 4, 5]),
     ("@me.email like 'ME@%'", &[0, 1, 2, 3, 4, 5]),
     ("@now is null or id = 'r1'", &[1]),
-    // The index columns answer as the JSON does.
+    // The indexed columns return the same as the JSON.
     ("code = 'x' or code is null", &[0, 1, 2, 3, 4, 5]),
     ("year = 1949 and year in (1949) and rank is null", &[0]),
 ];

@@ -1,4 +1,4 @@
-//! Aggregates: `count=*&sum=price&avg=price,rating&group_by=genre&filter=…&sort=-count`. One statement answers them.
+//! Aggregates: `count=*&sum=price&avg=price,rating&group_by=genre&filter=…&sort=-count`. One statement computes them.
 
 use super::{Pairs, QueryFault, Statement, Table, check_names, list::parse_filter, value, window};
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 const PARAMETERS: [&str; 10] =
     ["count", "sum", "avg", "min", "max", "group_by", "filter", "sort", "limit", "offset"];
 
-/// A function of a field; of `*`, which counts records, there is none.
+/// A function of a field; `*`, which counts records, has no field.
 #[derive(Debug, Clone)]
 struct Call {
     function: Function,
@@ -36,16 +36,16 @@ pub struct Aggregate {
     filter: Option<Filter>,
     groups: Vec<Group>,
     calls: Vec<Call>,
-    /// Positions among the columns, groups first, and whether the largest comes first.
+    /// Column positions, groups first, and whether the largest comes first.
     order: Vec<(usize, bool)>,
-    /// How many groups.
+    /// The maximum number of groups.
     pub limit: u64,
-    /// How many are passed over.
+    /// The number of groups to skip.
     pub offset: u64,
 }
 
 impl Aggregate {
-    /// Reads `count, sum, avg, min, max, group_by, filter, sort, limit, offset`.
+    /// Parses `count, sum, avg, min, max, group_by, filter, sort, limit, offset`.
     pub fn parse(pairs: &Pairs<'_>, schema: &Schema) -> Result<Aggregate, QueryFault> {
         check_names(pairs, &PARAMETERS)?;
         let (limit, offset) = window(pairs)?;
@@ -72,7 +72,7 @@ impl Aggregate {
         Ok(aggregate)
     }
 
-    /// The names by which `sort` knows the columns: a group's field, `count`, or as in `sum.price`.
+    /// Returns the column names for `sort`: a group's field, `count`, or as in `sum.price`.
     fn names(&self) -> Vec<String> {
         let calls = self.calls.iter().map(|call| match &call.field {
             Some(field) => format!("{}.{field}", call.function.name()),
@@ -95,7 +95,7 @@ impl Aggregate {
             };
             order.push((at, descending));
         }
-        // Groups come in an order of their own, so that pages fit together.
+        // Groups also get a fixed order, so that pages do not overlap.
         for at in 0..self.groups.len() {
             if !order.iter().any(|(other, _)| *other == at) {
                 order.push((at, false));
@@ -104,7 +104,7 @@ impl Aggregate {
         Ok(order)
     }
 
-    /// The statement that answers it, under the `list` rule: the groups' fields, then the functions.
+    /// Returns its statement, under the `list` rule: the groups' fields, then the functions.
     pub fn statement(&self, table: Table<'_>, rule: &Rule, context: &Context<'_>) -> Statement {
         let dialect = table.dialect;
         let mut out = SqlWriter::new(dialect);
@@ -174,7 +174,7 @@ impl Aggregate {
         let mut closing = "";
         for (field, result, is_boolean) in fields {
             if closing.is_empty() {
-                // Beside a plain count of records, counts of fields need a name of their own.
+                // Counts of fields need another name than the plain count of records.
                 let name = if name == "count" { "count_of" } else { name };
                 out.push_str(&format!(",\"{name}\":{{"));
             }
@@ -233,7 +233,7 @@ fn parse_groups(text: &str, schema: &Schema) -> Result<Vec<Group>, QueryFault> {
     Ok(groups)
 }
 
-/// The place of a field that is there.
+/// Returns the place of an existing field.
 fn place(schema: &Schema, name: &str) -> Place {
     let field = schema.field(name).expect("the fields of an aggregate were found when it was read");
     Place::Field {

@@ -1,5 +1,5 @@
-//! Cursors: where a page ended, as one opaque word. A cursor carries values that are bound and never SQL, and fits
-//! only the collection, order and filter that it was made under.
+//! Cursors: the end of a page as an opaque token. A cursor carries values that are bound and never SQL. It is only
+//! valid for the collection, order and filter it was created for.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
@@ -10,25 +10,25 @@ use crate::{
     sql_value::SqlValue,
 };
 
-/// Where a page ended: the sort values of its last record and its place in the order of creation.
+/// The end of a page: the sort values of its last record and its position in the order of creation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Position {
-    /// One for each key of the sort.
+    /// One value per sort key.
     pub values: Vec<SqlValue>,
     /// The record's `seq`.
     pub seq: i64,
 }
 
-/// A digest of what a cursor fits.
+/// Returns a digest of everything that a cursor is bound to.
 pub fn fingerprint(parts: &[&str]) -> u64 {
-    // FNV-1a, 64 bits: it finds mistakes and guards nothing.
+    // FNV-1a, 64 bits: it finds mistakes and is no security measure.
     let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
     bytes
         .fold(0xcbf2_9ce4_8422_2325, |digest, byte| (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 impl Position {
-    /// The position as a cursor.
+    /// Encodes the position as a cursor.
     pub fn encode(&self, fingerprint: u64) -> String {
         let mut text = format!("[\"{fingerprint:016x}\",{}", self.seq);
         for value in &self.values {
@@ -44,7 +44,7 @@ impl Position {
         URL_SAFE_NO_PAD.encode(text)
     }
 
-    /// Reads a cursor that was made under `fingerprint` for an order of `keys` keys.
+    /// Decodes a cursor that was created with `fingerprint` for `keys` sort keys.
     pub fn decode(cursor: &str, fingerprint: u64, keys: usize) -> Result<Position, QueryFault> {
         if cursor.len() > limits::CURSOR_BYTES_MAX {
             return Err(broken());

@@ -1,18 +1,18 @@
-//! Which references an answer follows: `author,author.publisher` as a tree. It knows no collection.
+//! The references that a response follows: `author,author.publisher` as a tree. It knows no collection.
 
 use super::QueryFault;
 use crate::{limits, schema::is_identifier};
 
-/// A reference to follow, and those to follow from where it leads.
+/// A reference to follow, and the references to follow from its target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpandNode {
     /// The reference field's name.
     pub field: String,
-    /// What is followed behind it.
+    /// The references to follow from its target.
     pub below: Vec<ExpandNode>,
 }
 
-/// Reads an `expand` parameter.
+/// Parses an `expand` parameter.
 pub fn parse(text: &str) -> Result<Vec<ExpandNode>, QueryFault> {
     let mut nodes = Vec::new();
     for (at, path) in text.split(',').map(str::trim).enumerate() {

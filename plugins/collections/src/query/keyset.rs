@@ -1,5 +1,5 @@
-//! The condition that finds the records behind a position in an order. It stays right while records are inserted and
-//! deleted, since it compares values and counts nothing.
+//! The condition for the records after a position in an order (keyset pagination). It stays right while records are
+//! inserted and deleted, since it compares values and counts nothing.
 
 use super::{cursor::Position, sort::Sort};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     sql_value::SqlValue,
 };
 
-/// Appends the condition that a record stands behind `position` in the order `sort`, in parentheses.
+/// Appends the condition that a record comes after `position` in the order `sort`, in parentheses.
 ///
 /// For keys `a, b` it reads `a > ?1 OR (a IS ?1 AND (b > ?2 OR (b IS ?2 AND seq > ?3)))`.
 pub(super) fn write(out: &mut SqlWriter, sort: &Sort, position: &Position) {
@@ -19,7 +19,7 @@ pub(super) fn write(out: &mut SqlWriter, sort: &Sort, position: &Position) {
     for (at, key) in sort.keys.iter().enumerate() {
         let (place, value) = (&places[at], &position.values[at]);
         let behind = match (value, key.descending) {
-            // Ascending, null stands first: every value is behind it. Descending, nothing is.
+            // Ascending, null comes first, so every value is after it. Descending, nothing is after it.
             (SqlValue::Null, false) => place.is_not_null(),
             (SqlValue::Null, true) => dialect.constant(false).to_owned(),
             (value, false) => dialect.beside(out, place, Compare::Greater, value),
@@ -37,7 +37,7 @@ pub(super) fn write(out: &mut SqlWriter, sort: &Sort, position: &Position) {
     out.push("))");
 }
 
-/// A bound on the first key alone, which lets the database begin at the position in that key's index.
+/// Appends a bound on the first key alone, so that the database can start at this position of the key's index.
 fn write_bound(out: &mut SqlWriter, sort: &Sort, position: &Position, places: &[Seen]) {
     let dialect = out.dialect;
     if let (Some(key), Some(value)) = (sort.keys.first(), position.values.first())

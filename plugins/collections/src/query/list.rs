@@ -1,4 +1,4 @@
-//! A page of records: its parameters, and the one statement that answers it.
+//! A page of records: its parameters, and the one statement that returns it.
 
 use super::{
     Pairs, QueryFault, check_names,
@@ -19,13 +19,13 @@ use crate::{
     sql_value::SqlValue,
 };
 
-/// The columns of a page's statement, by position.
+/// The column positions of a page's statement.
 pub mod columns {
-    /// How many records there are; null where it is not asked for.
+    /// The number of records; null if it was not requested.
     pub const TOTAL: usize = 0;
     /// The record's id.
     pub const ID: usize = 1;
-    /// Who created it.
+    /// The user who created it.
     pub const OWNER_ID: usize = 2;
     /// When it was created.
     pub const CREATED_AT: usize = 3;
@@ -33,7 +33,7 @@ pub mod columns {
     pub const UPDATED_AT: usize = 4;
     /// Its data.
     pub const DATA: usize = 5;
-    /// Its place in the order of creation.
+    /// Its position in the order of creation.
     pub const SEQ: usize = 6;
     /// With a cursor: the first of the sort values.
     pub const SORT: usize = 7;
@@ -43,7 +43,7 @@ pub mod columns {
 const PARAMETERS: [&str; 10] =
     ["filter", "sort", "sort_by", "sort_order", "fields", "expand", "limit", "offset", "count", "cursor"];
 
-/// Whether an answer tells how many records there are.
+/// Whether a response includes the total number of records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Count {
     /// It does.
@@ -52,39 +52,39 @@ pub enum Count {
     None,
 }
 
-/// Where a collection's records are kept.
+/// The table of a collection's records.
 #[derive(Debug, Clone, Copy)]
 pub struct Table<'a> {
-    /// Whose SQL is spoken there.
+    /// The SQL dialect.
     pub dialect: Dialect,
     /// The collection's number.
     pub number: i64,
     /// The table's name.
     pub name: &'a str,
-    /// The schema of what is in it.
+    /// The schema of its records.
     pub schema: &'a Schema,
 }
 
 /// The parameters of a list.
 #[derive(Debug, Clone)]
 pub struct ListQuery {
-    /// Which records.
+    /// The filter on the records.
     pub filter: Option<Filter>,
     /// The filter as the client wrote it.
     pub filter_text: String,
-    /// In which order.
+    /// The order.
     pub sort: Sort,
-    /// Which fields.
+    /// The selected fields.
     pub pick: Option<Pick>,
-    /// Which references are followed.
+    /// The references to follow.
     pub expand: Vec<ExpandNode>,
-    /// How many records.
+    /// The maximum number of records.
     pub limit: u64,
-    /// How many are passed over.
+    /// The number of records to skip.
     pub offset: u64,
-    /// Whether they are counted.
+    /// Whether the total is counted.
     pub count: Count,
-    /// The cursor as it came, empty for the first page; `None` where paging is by offset.
+    /// The cursor as received, empty for the first page; `None` for paging by offset.
     pub cursor: Option<String>,
 }
 
@@ -100,7 +100,7 @@ pub struct Statement {
 }
 
 impl ListQuery {
-    /// Reads `filter, sort, sort_by, sort_order, fields, expand, limit, offset, count, cursor`.
+    /// Parses `filter, sort, sort_by, sort_order, fields, expand, limit, offset, count, cursor`.
     pub fn parse(pairs: &Pairs<'_>, schema: &Schema) -> Result<ListQuery, QueryFault> {
         check_names(pairs, &PARAMETERS)?;
         let (limit, offset) = window(pairs)?;
@@ -112,7 +112,7 @@ impl ListQuery {
         let count = match value(pairs, "count")? {
             Some("exact") => Count::Exact,
             Some("none") => Count::None,
-            // A cursor is for those who walk through everything: they need no total on each page.
+            // Cursors are for clients that walk through everything. They need no total on each page.
             None if cursor.is_some() => Count::None,
             None => Count::Exact,
             Some(_) => return Err(QueryFault::new("count", "invalid_query", "must be exact or none")),
@@ -130,7 +130,7 @@ impl ListQuery {
         })
     }
 
-    /// The statement that answers the page, behind `position` where there is one; `rows` is how many it may answer.
+    /// Returns the statement for the page, after `position` if set; `rows` is the maximum number of rows.
     pub fn statement(
         &self,
         table: Table<'_>,
@@ -175,7 +175,7 @@ impl ListQuery {
         Statement { sql, params, is_short }
     }
 
-    /// The statement that counts what the list is about: for a page without records, which tells no total.
+    /// Returns the statement for the total, for a page without records, whose rows include no total.
     pub fn count_statement(&self, table: Table<'_>, rule: &Rule, context: &Context<'_>) -> Statement {
         let mut out = SqlWriter::new(table.dialect);
         let condition = self.condition(rule, context, &mut out);
@@ -188,7 +188,7 @@ impl ListQuery {
         Statement { sql, params, is_short }
     }
 
-    /// The position of a row of the statement, given its columns from [`columns::SORT`] on.
+    /// Returns the position of a row of the statement, given its columns from [`columns::SORT`] on.
     pub fn position(
         &self,
         dialect: Dialect,
@@ -204,7 +204,7 @@ impl ListQuery {
         Position { values: self.sort.keys.iter().map(value).collect(), seq }
     }
 
-    /// The rule and the filter as one condition, its values bound in `out`.
+    /// Returns the rule and the filter as one condition, with its values bound in `out`.
     fn condition(&self, rule: &Rule, context: &Context<'_>, out: &mut SqlWriter) -> Option<String> {
         let depends = rule.verdict(Action::List, context.caller) == Verdict::Depends;
         if depends {
@@ -218,8 +218,8 @@ impl ListQuery {
         (!condition.is_empty()).then_some(condition)
     }
 
-    /// Whether what is asked of each row takes little time, whatever the row holds: else not even one row is read on a
-    /// request's own thread.
+    /// Returns whether the condition takes little time per row, whatever the row's content. Otherwise not even one row
+    /// is read on a request's own thread.
     fn is_light(&self, rule: &Rule, depends: bool) -> bool {
         let of_rule = match rule {
             Rule::Expression(filter) if depends => filter.root().is_light(),
@@ -228,7 +228,7 @@ impl ListQuery {
         of_rule && self.filter.as_ref().is_none_or(|filter| filter.root().is_light())
     }
 
-    /// Whether the statement reads few rows, whatever the table holds.
+    /// Returns whether the statement reads few rows, however large the table is.
     fn is_short(&self, schema: &Schema, has_condition: bool, depends: bool) -> bool {
         if self.offset.saturating_add(self.limit) > limits::SHORT_ROWS_MAX {
             return false;
@@ -238,8 +238,8 @@ impl ListQuery {
         {
             return true;
         }
-        // The page's own rows are read and no more, as long as an index or the key has their order, and the filter asks
-        // for a stretch of that index.
+        // Only the page's own rows are read if an index or the key has their order and the filter selects a range of
+        // that index.
         let in_order = match self.sort.keys.as_slice() {
             [] => true,
             [key] => is_indexed(&key.place),
@@ -257,8 +257,8 @@ impl ListQuery {
     }
 }
 
-/// Whether the expression bounds the place that is sorted by, and nothing else; in the order of creation, whether it is
-/// one value of an indexed field.
+/// Returns whether the expression only bounds the sorted place; in the order of creation, whether it requires one value
+/// of an indexed field.
 fn is_stretch(expr: &Expr, sorted_by: Option<&Place>) -> bool {
     let Expr::Compare { left: Operand::Place(place), compare, right, mixed: false } = expr else {
         return matches!(expr, Expr::And(parts) if sorted_by.is_some() && parts.iter().all(|part| is_stretch(part, sorted_by)));
@@ -270,7 +270,7 @@ fn is_stretch(expr: &Expr, sorted_by: Option<&Place>) -> bool {
     bounded && !matches!(right, Operand::Place(_))
 }
 
-/// Whether the expression can hold for a few records alone, which an index finds.
+/// Returns whether the expression can only match a few records, found by an index.
 fn names_one(expr: &Expr, schema: &Schema) -> bool {
     let is_key = |operand: &Operand| match operand {
         Operand::Place(Place::Record(column)) => *column == RecordColumn::Id,
@@ -297,12 +297,12 @@ fn is_indexed(place: &Place) -> bool {
     }
 }
 
-/// A parameter that is given and not empty.
+/// Returns a parameter that is given and not empty.
 fn given<'a>(pairs: &'a Pairs<'_>, name: &str) -> Result<Option<&'a str>, QueryFault> {
     Ok(value(pairs, name)?.filter(|text| !text.trim().is_empty()))
 }
 
-/// Reads a `filter` parameter; an empty one is none.
+/// Parses a `filter` parameter; an empty one means no filter.
 pub(super) fn parse_filter(text: &str, schema: &Schema) -> Result<Option<Filter>, QueryFault> {
     if text.is_empty() {
         return Ok(None);

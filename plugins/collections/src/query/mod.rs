@@ -1,5 +1,5 @@
-//! What a client may ask of a collection beyond one record: pages, their order and parts, aggregates. It turns query
-//! parameters into statements, and never runs one.
+//! Queries on a collection beyond one record: pages, their order and selection, aggregates. It converts query
+//! parameters to statements, and never runs one.
 
 mod aggregate;
 mod cursor;
@@ -20,33 +20,33 @@ pub use sort::{Sort, SortKey};
 
 use crate::limits;
 
-/// A query parameter that cannot be used.
+/// An invalid query parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryFault {
     /// The parameter's name.
     pub param: String,
-    /// A stable word for programs.
+    /// A stable error code for programs.
     pub code: &'static str,
     /// What is wrong and what would be right.
     pub message: String,
-    /// Parameters that are not known, where that is the fault.
+    /// The unknown parameters, if these are the fault.
     pub unknown: Vec<String>,
-    /// Those that are, then.
+    /// The known parameters, in that case.
     pub known: &'static [&'static str],
 }
 
 impl QueryFault {
-    /// A fault of a parameter.
+    /// Creates a fault of a parameter.
     pub fn new(param: &str, code: &'static str, message: impl Into<String>) -> QueryFault {
         let (unknown, known) = (Vec::new(), &[][..]);
         QueryFault { param: param.to_owned(), code, message: message.into(), unknown, known }
     }
 }
 
-/// The pairs of a query string, decoded.
+/// The decoded pairs of a query string.
 pub type Pairs<'a> = [(Cow<'a, str>, Cow<'a, str>)];
 
-/// Refuses parameters that are not known. Those that begin with `_` are the client's own, for instance to pass a cache by.
+/// Refuses unknown parameters. Those that begin with `_` are the client's own, for instance to bypass a cache.
 pub fn check_names(pairs: &Pairs<'_>, known: &'static [&'static str]) -> Result<(), QueryFault> {
     let is_unknown = |name: &&str| !name.starts_with('_') && !known.contains(name);
     let unknown: Vec<String> =
@@ -60,7 +60,7 @@ pub fn check_names(pairs: &Pairs<'_>, known: &'static [&'static str]) -> Result<
     }
 }
 
-/// The value of a parameter; given twice, it is a fault.
+/// Returns the value of a parameter; a duplicate parameter is a fault.
 pub fn value<'a>(pairs: &'a Pairs<'_>, name: &str) -> Result<Option<&'a str>, QueryFault> {
     let mut values = pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| &**value);
     let first = values.next();
@@ -70,7 +70,7 @@ pub fn value<'a>(pairs: &'a Pairs<'_>, name: &str) -> Result<Option<&'a str>, Qu
     Ok(first)
 }
 
-/// A number within bounds; `default` where it is not given.
+/// Parses a number within bounds; returns `default` if it is not given.
 fn number(pairs: &Pairs<'_>, name: &str, min: u64, max: u64, default: u64) -> Result<u64, QueryFault> {
     let Some(text) = value(pairs, name)? else { return Ok(default) };
     match text.parse() {
@@ -79,7 +79,7 @@ fn number(pairs: &Pairs<'_>, name: &str, min: u64, max: u64, default: u64) -> Re
     }
 }
 
-/// `limit` and `offset`.
+/// Parses `limit` and `offset`.
 pub fn window(pairs: &Pairs<'_>) -> Result<(u64, u64), QueryFault> {
     let limit = number(pairs, "limit", 1, limits::PAGE_LIMIT_MAX, limits::PAGE_LIMIT_DEFAULT)?;
     let offset = number(pairs, "offset", 0, limits::PAGE_OFFSET_MAX, 0)?;

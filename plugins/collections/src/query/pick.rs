@@ -1,4 +1,4 @@
-//! Picking fields out of a record's data, dotted paths included, without parsing what is passed through.
+//! Selects fields of a record's data, dotted paths included, without parsing the rest.
 
 use std::{borrow::Cow, fmt};
 
@@ -14,14 +14,14 @@ use crate::{
     schema::{Kind, Schema},
 };
 
-/// Which members to keep; none means all of them.
+/// The members to keep; none means all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pick {
     members: Vec<(String, Pick)>,
 }
 
 impl Pick {
-    /// Reads `title,meta.year`. The columns of every record may be named and are always answered.
+    /// Parses `title,meta.year`. The columns of every record may be named and are always returned.
     pub fn parse(text: &str, schema: &Schema) -> Result<Pick, QueryFault> {
         let mut pick = Pick::default();
         for (at, path) in text.split(',').map(str::trim).enumerate() {
@@ -57,7 +57,7 @@ impl Pick {
 
     fn add<'a>(&mut self, mut path: impl Iterator<Item = &'a str>) {
         let Some(name) = path.next() else {
-            // The whole of it is asked for, which holds every part.
+            // The whole member is selected, which includes every part.
             self.members.clear();
             return;
         };
@@ -72,7 +72,8 @@ impl Pick {
         }
     }
 
-    /// The picked members of an object that is JSON text, in the object's order. No member picked is no member.
+    /// Returns the selected members of an object in JSON text, in the object's order. A member without any selected
+    /// part is left out.
     pub fn apply(&self, data: &str) -> Result<String, serde_json::Error> {
         let mut out = String::with_capacity(data.len().min(256));
         self.write(data, &mut out)?;
@@ -106,7 +107,7 @@ fn fault(message: impl Into<String>) -> QueryFault {
     QueryFault::new("fields", "invalid_fields", message)
 }
 
-/// The members of an object, their values unparsed.
+/// The members of an object with unparsed values.
 struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 struct MembersVisitor;

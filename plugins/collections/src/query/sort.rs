@@ -1,6 +1,6 @@
-//! The order of a list: fields, record columns and paths into JSON, each ascending or descending. Null stands before
-//! every value ascending and behind every value descending, and records that are otherwise equal stand in the order
-//! of their creation. It builds `ORDER BY` and nothing else.
+//! The order of a list: fields, record columns and paths into JSON, each ascending or descending. Null comes before
+//! every value in ascending order and after every value in descending order. Otherwise equal records are in the order
+//! of their creation. This module builds `ORDER BY` and nothing else.
 
 use super::QueryFault;
 use crate::{
@@ -12,11 +12,11 @@ use crate::{
 /// One key of an order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SortKey {
-    /// What is compared.
+    /// The compared place.
     pub place: Place,
     /// Whether the largest comes first.
     pub descending: bool,
-    /// Whether it may be null.
+    /// Whether the value may be null.
     pub nullable: bool,
 }
 
@@ -25,7 +25,7 @@ pub struct SortKey {
 pub struct Sort {
     /// The keys, the most significant first.
     pub keys: Vec<SortKey>,
-    /// Behind the keys: whether the record created last comes first.
+    /// The final key: whether the record created last comes first.
     pub newest_first: bool,
 }
 
@@ -37,7 +37,7 @@ impl Default for Sort {
 }
 
 impl Sort {
-    /// Reads `-year,title`.
+    /// Parses `-year,title`.
     pub fn parse(text: &str, schema: &Schema) -> Result<Sort, QueryFault> {
         let mut sort = Sort { keys: Vec::new(), newest_first: false };
         for part in text.split(',') {
@@ -52,14 +52,14 @@ impl Sort {
             sort.newest_first = descending;
             match key("sort", path, descending, schema)? {
                 Some(key) => sort.keys.push(key),
-                // The order of creation is total: what follows cannot matter.
+                // The order of creation is total: later keys have no effect.
                 None => break,
             }
         }
         Ok(sort)
     }
 
-    /// Reads the contract's `sort_by` and `sort_order`.
+    /// Parses the contract's `sort_by` and `sort_order`.
     pub fn of_contract(by: Option<&str>, order: Option<&str>, schema: &Schema) -> Result<Sort, QueryFault> {
         let descending = match order {
             None | Some("desc") => true,
@@ -79,7 +79,7 @@ impl Sort {
         let dialect = out.dialect;
         for key in &self.keys {
             let seen = dialect.seen(out, &key.place);
-            // Of a field that must be given the database does not know that it is never null.
+            // The database does not know that a required field is never null.
             let nullable = key.nullable || matches!(key.place, Place::Field { .. });
             dialect.order(out, &seen, key.descending, nullable);
         }
@@ -91,7 +91,7 @@ fn fault(param: &str, message: impl Into<String>) -> QueryFault {
     QueryFault::new(param, "invalid_sort", message)
 }
 
-/// One key; `None` is the order of creation, which `seq` keeps.
+/// Parses one key; `None` is the order of creation, which is the order of `seq`.
 fn key(param: &str, path: &str, descending: bool, schema: &Schema) -> Result<Option<SortKey>, QueryFault> {
     let place = filter::place(path, schema).map_err(|error| fault(param, error.message))?;
     let nullable = match &place {

@@ -1,4 +1,4 @@
-//! Pages, cursors, picks and aggregates against real tables, on each engine.
+//! Pages, cursors, field selections and aggregates on real tables, on each engine.
 
 use std::borrow::Cow;
 
@@ -37,7 +37,7 @@ fn schema() -> Schema {
     Schema::parse(&Json::parse(text).unwrap()).unwrap()
 }
 
-/// The collection 7 with rows of data, on each engine.
+/// Creates the collection 7 with rows of data, on each engine.
 fn databases(schema: &Schema, rows: &[&str]) -> Vec<Store> {
     let mut stores = stores();
     for store in &mut stores {
@@ -110,7 +110,7 @@ fn pages_have_the_order_the_filter_and_the_total_that_were_asked_for() {
         ("filter=a=1&sort=r", "047", Some(3), false),
         ("filter=r=30&limit=9", "2", Some(1), true),
         ("filter=r in (30,40) and a is null", "3", Some(1), true),
-        // What is asked of that one record may take long.
+        // Evaluating the condition on that one record may take long.
         ("filter=r=30 and (r=30 or b like '%x%')", "2", Some(1), false),
         ("filter=r=30 and r in (30,1,2,3,4,5,6,7,8,9)", "2", Some(1), false),
         ("filter=a>1&sort=-a&limit=1", "5", Some(3), false),
@@ -207,7 +207,7 @@ fn walk(store: &mut Store, schema: &Schema, sort: &str) {
         assert_eq!(position.as_ref(), Some(&next));
         walked.extend(page);
         if step == 1 && list.sort == Sort::default() {
-            // Before what was read: the pages to come neither repeat a record nor leave one out.
+            // It comes before the rows read so far: later pages neither repeat nor omit a record.
             insert(store, "r9", "u1", "{\"r\":999}");
             store.script("DELETE FROM collections_r_7 WHERE id='r8'");
         }
@@ -215,7 +215,7 @@ fn walk(store: &mut Store, schema: &Schema, sort: &str) {
     assert_eq!(ids(&walked), ids(&whole), "{:?}: sort={sort}", store.dialect);
 }
 
-/// Where a row ends its page.
+/// Returns the position of a row that ends its page.
 fn behind(store: &Store, list: &ListQuery, row: &[SqlValue]) -> Position {
     let SqlValue::Integer(seq) = row[columns::SEQ] else { panic!("seq is an integer") };
     list.position(store.dialect, seq, row[columns::SORT..].iter().cloned())
@@ -225,7 +225,7 @@ fn behind(store: &Store, list: &ListQuery, row: &[SqlValue]) -> Position {
 fn a_cursor_uses_the_index_of_its_first_key() {
     let (schema, caller) = (schema(), Caller::default());
     for mut store in databases(&schema, &ROWS) {
-        // Of a few rows PostgreSQL would rather read all.
+        // PostgreSQL prefers to read a small table completely.
         let (explain, search) = match store.dialect {
             Dialect::Sqlite => ("EXPLAIN QUERY PLAN ", "SEARCH collections_r_7 USING INDEX"),
             Dialect::Postgres => {

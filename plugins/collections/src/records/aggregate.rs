@@ -2,9 +2,9 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use tinybase_plugin_api::{Error, Request, Response, Result, database::Cost, task::Pace};
+use tinybase_plugin_api::{Error, Request, Response, Result, database::ReadHint, task::Pace};
 
-use super::current;
+use super::retry_on_schema_change;
 use crate::{
     access::{Action, Verdict},
     budget::{Budget, Room},
@@ -15,9 +15,9 @@ use crate::{
     query::Aggregate,
 };
 
-/// Answers an aggregate.
+/// Handles a request for an aggregate.
 pub async fn aggregate(plugin: Arc<Collections>, request: Request) -> Result<Response> {
-    current(&plugin, || groups(&plugin, &request)).await
+    retry_on_schema_change(&plugin, || groups(&plugin, &request)).await
 }
 
 async fn groups(plugin: &Collections, request: &Request) -> Result<Response> {
@@ -38,7 +38,7 @@ async fn groups(plugin: &Collections, request: &Request) -> Result<Response> {
         data: None,
     };
     let statement = aggregate.statement(collection.table(), rule, &context);
-    let rows = plugin.database.query(Cost::Unknown, &statement.sql, &statement.params).await;
+    let rows = plugin.database.query(ReadHint::Scan, &statement.sql, &statement.params).await;
     let rows = rows.map_err(overflow).map_err(error::of_read(plugin))?;
     let (mut budget, mut room, mut pace) = (Budget::of(plugin), Room::of(plugin), Pace::default());
     budget.take(GROUPS_BYTES)?;
@@ -50,7 +50,7 @@ async fn groups(plugin: &Collections, request: &Request) -> Result<Response> {
         let before = out.len();
         aggregate.write_row(&row.values()?, &mut out);
         budget.take(out.len() - before + 1)?;
-        // As long as it grows, it is copied to a place of twice its size.
+        // While the response grows, it is copied to a buffer of twice its size.
         room.grow(2 * (out.len() - before)).await?;
         pace.worked(out.len() - before).await;
     }
@@ -58,7 +58,7 @@ async fn groups(plugin: &Collections, request: &Request) -> Result<Response> {
     Ok(Response::json_bytes(out))
 }
 
-/// Bytes of the answer beside its groups.
+/// Bytes of the response without its groups.
 const GROUPS_BYTES: usize = 128;
 
 fn overflow(error: Error) -> Error {

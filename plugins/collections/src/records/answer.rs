@@ -1,24 +1,24 @@
-//! Records as they are answered: JSON put together from stored text, unparsed. It decides nothing.
+//! Records in responses: JSON assembled from stored text without parsing it. It decides nothing.
 
 use crate::json::write_text;
 
-/// What of a record is answered.
+/// The parts of a record in a response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answer<'a> {
     pub(crate) collection_id: &'a str,
     pub(crate) id: &'a str,
     pub(crate) owner_id: Option<&'a str>,
-    /// JSON.
+    /// The data as JSON.
     pub(crate) data: &'a str,
     pub(crate) created_at: &'a str,
     pub(crate) updated_at: &'a str,
 }
 
-/// Bytes of a record's answer beyond its data, about.
+/// Approximate bytes of a record in a response, without its data.
 pub(crate) const FRAME_BYTES: usize = 260;
 
 impl Answer<'_> {
-    /// How many bytes the record takes at most, its owner's id being of a size that ids have.
+    /// Returns the maximum size of the record in bytes, if its owner's id has a usual size.
     pub(crate) fn len_max(&self) -> usize {
         FRAME_BYTES + self.owner_id.map_or(0, str::len) + self.data.len()
     }
@@ -29,7 +29,7 @@ impl Answer<'_> {
         out.push('}');
     }
 
-    /// Appends the record as JSON but for the brace that ends it.
+    /// Appends the record as JSON without the closing brace.
     pub(crate) fn write_open(&self, out: &mut String) {
         out.push_str("{\"id\":");
         write_text(out, self.id);
@@ -49,7 +49,7 @@ impl Answer<'_> {
         out.push('"');
     }
 
-    /// The record as JSON.
+    /// Returns the record as JSON.
     pub(crate) fn to_json(self) -> String {
         let mut out = String::with_capacity(self.len_max());
         self.write(&mut out);

@@ -1,8 +1,8 @@
-//! `POST /api/collections/batch`: many changes together or not at all, each under its own rule.
+//! `POST /api/collections/batch`: applies many changes together or none of them, each under its own rule.
 //!
 //! `{"operations": [{"op": "create", "collection", "data", "id"?}, {"op": "update", "collection", "id", "data",
-//! "if_match"?}, {"op": "replace", …}, {"op": "delete", "collection", "id"}]}`. A later operation sees what an earlier
-//! one did. Answers `{"results": [{"op", "status", "record"?}]}` in their order.
+//! "if_match"?}, {"op": "replace", …}, {"op": "delete", "collection", "id"}]}`. A later operation sees the effects of
+//! earlier ones. Returns `{"results": [{"op", "status", "record"?}]}` in their order.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -15,10 +15,11 @@ use tinybase_plugin_api::{
 use uuid::Uuid;
 
 use super::{
-    cascade, current,
+    cascade,
     load::{self, Stored},
-    prepare::{Asker, Change, Conditions, Prepared, Wish, prepare},
+    prepare::{Change, Conditions, PreparedWrite, RequestContext, WriteOp, prepare},
     references::{self, Before},
+    retry_on_schema_change,
     write::{self, Part},
 };
 use crate::{
@@ -33,7 +34,7 @@ use crate::{
 
 /// Applies a batch.
 pub async fn batch(plugin: Arc<Collections>, request: Request) -> Result<Response> {
-    current(&plugin, || apply(&plugin, &request)).await
+    retry_on_schema_change(&plugin, || apply(&plugin, &request)).await
 }
 
 async fn apply(plugin: &Collections, request: &Request) -> Result<Response> {
@@ -53,7 +54,7 @@ async fn apply(plugin: &Collections, request: &Request) -> Result<Response> {
         let message = format!("must have at most {} entries", limits::BATCH_OPERATIONS_MAX);
         return Err(error::body(&["operations"], "too_long", message));
     }
-    let asker = Asker::of(request);
+    let context = RequestContext::of(request);
     if operations.is_empty() {
         return Ok(Response::json_bytes("{\"results\":[]}".to_owned()));
     }
@@ -61,7 +62,7 @@ async fn apply(plugin: &Collections, request: &Request) -> Result<Response> {
         let mut work = Work {
             plugin,
             request,
-            asker,
+            context,
             changes: Vec::new(),
             seen: HashMap::new(),
             parts: vec![Part::default()],
@@ -82,11 +83,11 @@ async fn apply(plugin: &Collections, request: &Request) -> Result<Response> {
             None => refused.error,
         })?;
         if let Some(times) = applied {
-            // One whose data was let go of was heard by nobody when it was prepared.
+            // A change without its data had no listener when it was prepared.
             for change in
                 changes.iter().filter(|change| change.previous.is_some() || change.change == Change::Create)
             {
-                write::told(plugin, change, &asker);
+                write::emit_after(plugin, change, &context);
                 pace.worked(change.record.data.len()).await;
             }
             return Ok(Response::json_bytes(results(&changes, &starts, &times, &mut pace).await));
@@ -96,7 +97,7 @@ async fn apply(plugin: &Collections, request: &Request) -> Result<Response> {
     Err(error::contended())
 }
 
-/// The same error, with the operation that it is about.
+/// Returns the same error, with the operation that caused it.
 fn placed(fault: &Error, at: usize, id: Option<&str>) -> Error {
     let message = format!("operations[{at}]: {}", fault.message());
     let mut details = fault.details().cloned().unwrap_or_else(|| json!({}));
@@ -117,25 +118,25 @@ fn placed(fault: &Error, at: usize, id: Option<&str>) -> Error {
     Error::new(fault.status(), fault.code().to_owned(), message).with_details(details)
 }
 
-/// Bytes of the answer beside its results, and of one result beside its record.
+/// Bytes of the response without its results, and of one result without its record.
 const RESULTS_BYTES: usize = 32;
 const RESULT_BYTES: usize = 64;
 
 struct Work<'a> {
     plugin: &'a Collections,
     request: &'a Request,
-    asker: Asker<'a>,
-    changes: Vec<Prepared>,
-    /// The last change of each record so far, by its position.
+    context: RequestContext<'a>,
+    changes: Vec<PreparedWrite>,
+    /// The position of the last change of each record so far.
     seen: HashMap<(i64, String), usize>,
     parts: Vec<Part>,
-    /// The position of the change that each part begins with.
+    /// The position of the first change of each part.
     starts: Vec<usize>,
-    /// What the answer may still take.
+    /// The rest of the response budget.
     answer: Budget,
-    /// What may still be held until the batch is applied.
+    /// The rest of the memory budget until the batch is applied.
     memory: Budget,
-    /// Room for all of it.
+    /// The memory reservation for everything.
     room: Room<'a>,
     pace: Pace,
 }
@@ -150,15 +151,15 @@ impl<'a> Work<'a> {
             ));
         }
         http::check_members(operation, &["op", "collection", "id", "data", "if_match"], 2)?;
-        let wish = wish(operation)?;
+        let op = op(operation)?;
         let name = http::text(operation, "collection")?;
         scopes::check_write(self.request, name)?;
         let collection = self.plugin.catalog.collection(name).await?;
-        let id = match (wish, operation.get("id")) {
-            (Wish::Create(_), None) => Uuid::now_v7().to_string(),
+        let id = match (op, operation.get("id")) {
+            (WriteOp::Create(_), None) => Uuid::now_v7().to_string(),
             _ => http::text(operation, "id")?.to_owned(),
         };
-        if matches!(wish, Wish::Create(_) | Wish::Replace(_)) && !is_record_id(&id) {
+        if matches!(op, WriteOp::Create(_) | WriteOp::Replace(_)) && !is_record_id(&id) {
             return Err(error::body(&["id"], "uuid", "must be a UUID in lower case"));
         }
         let key = (collection.number, id.clone());
@@ -166,18 +167,18 @@ impl<'a> Work<'a> {
             Some(at) => self.left(*at),
             None => load::record(self.plugin.database, &collection, &id).await?,
         };
-        let is_create = matches!(wish, Wish::Create(_));
+        let is_create = matches!(op, WriteOp::Create(_));
         let (taken, stored) = if is_create { (stored, None) } else { (None, stored) };
         let conditions = Conditions { if_match: if_match(operation)?, if_none_match: None };
-        // Of a small body, no operation's data is much.
+        // In a small body, no operation has much data.
         let is_small = self.request.body().len() <= limits::LIGHT_BYTES_MAX;
-        let given = wish.data().filter(|_| !is_small).map_or(0, Json::size);
+        let given = op.data().filter(|_| !is_small).map_or(0, Json::size);
         let turn = heavy::turn(given + stored.as_ref().map_or(0, |stored| stored.data.len())).await;
-        let mut prepared = prepare(&collection, &id, stored, wish, conditions, &self.asker)?;
+        let mut prepared = prepare(&collection, &id, stored, op, conditions, &self.context)?;
         drop(turn);
         let before = Before { seen: &self.seen, changes: &self.changes };
-        references::check(self.plugin, &prepared, wish, &self.asker, Some(before)).await?;
-        // Only those who may create a record learn that its id is taken.
+        references::check(self.plugin, &prepared, op, &self.context, Some(before)).await?;
+        // Only callers who may create a record learn that its id is taken.
         if taken.is_some() {
             let message = format!("there is a record {id} in {} already", collection.name);
             return Err(Error::conflict("record_exists", message));
@@ -190,7 +191,7 @@ impl<'a> Work<'a> {
         }
         let batch = &mut self.parts.last_mut().expect("a batch begins with a part").batch;
         let before = batch.len_bytes();
-        write::apply_hooks(self.plugin, &mut prepared, &self.asker, batch, Expect::Exactly(1)).await?;
+        write::apply_hooks(self.plugin, &mut prepared, &self.context, batch, Expect::Exactly(1)).await?;
         let stored = batch.len_bytes() - before;
         let worked = prepared.record.data.len() + prepared.previous.as_ref().map_or(0, String::len);
         if !self.plugin.events.are_heard(prepared.change) {
@@ -200,7 +201,7 @@ impl<'a> Work<'a> {
         self.memory.take(stored + kept)?;
         let answered = RESULT_BYTES + write::answer_len_max(&prepared);
         self.answer.take(answered)?;
-        // The host copies what it is to store.
+        // The host copies the data to be stored.
         self.room.grow(2 * stored + kept + answered).await?;
         self.seen.insert(key, self.changes.len());
         self.changes.push(prepared);
@@ -208,13 +209,13 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// The record that a change leaves.
+    /// Returns the record after a change.
     fn left(&self, at: usize) -> Option<Stored> {
         let change = &self.changes[at];
         (change.change != Change::Delete).then(|| change.record.clone())
     }
 
-    /// Begins a part with a deletion that may take chains of records with it.
+    /// Starts a part with a deletion that may delete chains of other records.
     fn begin_part(&mut self) {
         let at = self.changes.len();
         if at == 0 {
@@ -226,7 +227,7 @@ impl<'a> Work<'a> {
     }
 }
 
-/// The tag that the record must have.
+/// Returns the entity tag that the record must have.
 fn if_match<'a>(operation: &'a Json<'_>) -> Result<Option<&'a str>> {
     match operation.get("if_match") {
         None | Some(Json::Null) => Ok(None),
@@ -238,12 +239,12 @@ fn if_match<'a>(operation: &'a Json<'_>) -> Result<Option<&'a str>> {
     }
 }
 
-fn wish<'a>(operation: &'a Json<'a>) -> Result<Wish<'a>> {
+fn op<'a>(operation: &'a Json<'a>) -> Result<WriteOp<'a>> {
     Ok(match http::text(operation, "op")? {
-        "create" => Wish::Create(http::data(operation)?),
-        "update" => Wish::Merge(http::data(operation)?),
-        "replace" => Wish::Replace(http::data(operation)?),
-        "delete" => Wish::Delete,
+        "create" => WriteOp::Create(http::data(operation)?),
+        "update" => WriteOp::Merge(http::data(operation)?),
+        "replace" => WriteOp::Replace(http::data(operation)?),
+        "delete" => WriteOp::Delete,
         _ => {
             return Err(error::body(
                 &["op"],
@@ -254,7 +255,7 @@ fn wish<'a>(operation: &'a Json<'a>) -> Result<Wish<'a>> {
     })
 }
 
-async fn results(changes: &[Prepared], starts: &[usize], times: &[String], pace: &mut Pace) -> String {
+async fn results(changes: &[PreparedWrite], starts: &[usize], times: &[String], pace: &mut Pace) -> String {
     let bytes = changes.iter().map(|change| RESULT_BYTES + write::answer_len_max(change)).sum::<usize>();
     let mut out = String::with_capacity(RESULTS_BYTES + bytes);
     out.push_str("{\"results\":[");

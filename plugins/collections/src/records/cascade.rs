@@ -1,6 +1,7 @@
-//! Deleting what refers by `cascade` to a record that is deleted, where that may be chains of any length. The database would
-//! descend into a chain, a level of its stack a record; here, whoever refers to a record is deleted before it, so that the
-//! database finds nothing to descend into. Nothing of it is decided here: its own foreign keys hold as before.
+//! Deletes the records that depend on a deleted record by `cascade`, if these may form chains of any length. The
+//! database would delete a chain recursively, with one stack level per record. Here, every record is deleted after the
+//! records that reference it, so that the database never recurses. This module decides nothing: the database's own
+//! foreign keys still apply.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,7 +11,7 @@ use std::{
 use serde_json::{Value as JsonValue, json};
 use tinybase_plugin_api::{
     Error, Result,
-    database::{Batch, Cost, Database, Expect, Rows, Transaction, Value},
+    database::{Batch, Database, Expect, ReadHint, Rows, Transaction, Value},
     task::Pace,
 };
 
@@ -22,23 +23,23 @@ use crate::{
     schema::{OnDelete, USERS},
 };
 
-/// What is deleted first: a record, or a user.
+/// The starting point of a deletion: a record, or a user.
 pub(super) struct Root<'a> {
     name: &'a str,
-    /// Its collection's; no collection has that of the users.
+    /// The number of its collection; the number for users belongs to no collection.
     number: i64,
-    /// Where its id and seq are found.
+    /// The table with its id and seq.
     table: &'a str,
     id: &'a str,
 }
 
 impl<'a> Root<'a> {
-    /// A record.
+    /// Creates the root for a record.
     pub(super) fn record(collection: &'a Collection, id: &'a str) -> Root<'a> {
         Root { name: &collection.name, number: collection.number, table: &collection.table, id }
     }
 
-    /// A user, who has no seq.
+    /// Creates the root for a user, who has no seq.
     pub(super) fn user(id: &'a str) -> Root<'a> {
         Root {
             name: USERS,
@@ -49,7 +50,7 @@ impl<'a> Root<'a> {
     }
 }
 
-/// Where the records are looked for.
+/// The place to read the records from.
 enum Reader<'a> {
     Within(&'a mut Transaction),
     Before(&'a Database),
@@ -59,21 +60,21 @@ impl Reader<'_> {
     async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Rows> {
         match self {
             Reader::Within(transaction) => transaction.query(sql, params).await,
-            Reader::Before(database) => database.query(Cost::Unknown, sql, params).await,
+            Reader::Before(database) => database.query(ReadHint::Scan, sql, params).await,
         }
     }
 }
 
-/// A field by which records of one collection refer to those of another that is deleted with them.
+/// A field by which records of one collection reference those of another that are deleted with them.
 struct Field<'a> {
     collection: &'a Arc<Collection>,
     name: &'a str,
     target: i64,
 }
 
-/// What may be deleted together with a record.
+/// The collections and references that a deletion may involve.
 struct Family<'a> {
-    /// By number.
+    /// The collections by number.
     members: BTreeMap<i64, &'a Arc<Collection>>,
     cascading: Vec<Field<'a>>,
     restricting: Vec<Field<'a>>,
@@ -96,7 +97,7 @@ impl<'a> Family<'a> {
         family
     }
 
-    /// Adds the fields that lead to the records of one name; the collections of those that cascade.
+    /// Adds the fields that reference one collection's records. Returns the collections of those fields that cascade.
     fn add_referrers(
         &mut self,
         catalog: &'a Catalog,
@@ -129,7 +130,7 @@ impl<'a> Family<'a> {
     }
 }
 
-/// Whether records that refer to one another in a chain may be deleted with it.
+/// Returns whether deleting the record may delete a chain of other records.
 pub(super) async fn is_needed(plugin: &Collections, root: Root<'_>) -> Result<bool> {
     let catalog = plugin.catalog.current().await?;
     if !catalog.is_deep(root.name) {
@@ -138,14 +139,14 @@ pub(super) async fn is_needed(plugin: &Collections, root: Root<'_>) -> Result<bo
     for referrer in catalog.referrers(root.name).filter(|other| other.on_delete == OnDelete::Cascade) {
         let column = referrer.collection.dialect.column(referrer.field);
         let sql = format!("SELECT 1 FROM {} WHERE {column}=?1 LIMIT 1", referrer.collection.table);
-        if !plugin.database.query(Cost::Short, &sql, &[root.id.into()]).await?.is_empty() {
+        if !plugin.database.query(ReadHint::Indexed, &sql, &[root.id.into()]).await?.is_empty() {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// Deletes what refers to the record, but not the record.
+/// Deletes the records that depend on the root, but not the root itself.
 pub(super) async fn delete_dependents(
     plugin: &Collections,
     transaction: &mut Transaction,
@@ -176,9 +177,9 @@ pub(super) async fn delete_dependents(
     Ok(())
 }
 
-/// Adds the statements that delete what refers to the user now. What comes to refer to them until these are applied is left
-/// to the database, which finds no long chain any more; where one of them is changed or moved to another user until then, the
-/// statements fail as a condition, and who applies them asks again.
+/// Adds the statements that delete the records that depend on the user now. Records that are added before these
+/// statements are applied are left to the database: they form no long chain any more. If one of the records is changed
+/// or moved to another user before, the statements fail with `db_condition`, and their caller retries.
 pub(super) async fn push_dependents(plugin: &Collections, root: Root<'_>, batch: &mut Batch) -> Result<()> {
     let catalog = plugin.catalog.current().await?;
     let family = Family::of(&catalog, &root);
@@ -191,7 +192,7 @@ pub(super) async fn push_dependents(plugin: &Collections, root: Root<'_>, batch:
     Ok(())
 }
 
-/// About how many bytes of work a step is.
+/// The approximate work of a step, in bytes.
 const STEP_BYTES: usize = 256;
 
 /// A record.
@@ -199,39 +200,39 @@ struct Node {
     number: i64,
     id: String,
     seq: i64,
-    /// The records that it refers to, each by a field.
+    /// The records it references, each with the field.
     above: Vec<(usize, Link)>,
 }
 
-/// Which field a reference is.
+/// The field of a reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Link {
     Cascading(usize),
     Restricting(usize),
 }
 
-/// Records that are deleted together, the first of which is the root, and what refers to what.
+/// The records that are deleted together, the root first, and their references.
 struct Graph {
     nodes: Vec<Node>,
     places: HashMap<(i64, String), usize>,
 }
 
-/// The order in the making.
+/// The order of a deletion, while it is built.
 struct Order<'g> {
     graph: &'g Graph,
-    /// How many references lead to each record, of those that are still there.
+    /// For each record, the number of remaining references to it.
     below: Vec<usize>,
     is_done: Vec<bool>,
-    /// Whether a record's own references were made null.
+    /// Whether a record's own references were set to null.
     is_cut: Vec<bool>,
-    /// Records that nothing refers to.
+    /// Records without references to them.
     free: Vec<usize>,
     next_cut: usize,
     steps: Vec<Step>,
 }
 
 impl Order<'_> {
-    /// Deletes all that nothing refers to, and finds out what nothing refers to then.
+    /// Deletes all unreferenced records, and finds the records that are unreferenced after that.
     fn delete_free(&mut self) {
         const ROOT: usize = 0;
         let free = std::mem::take(&mut self.free);
@@ -245,7 +246,7 @@ impl Order<'_> {
         }
     }
 
-    /// Makes the references of a record of a circle null; false where no record is left.
+    /// Sets the references of one record of a circle to null. Returns false if no record is left.
     fn cut(&mut self) -> bool {
         let mut left = self.next_cut..self.graph.nodes.len();
         let Some(place) = left.find(|place| !self.is_done[*place] && !self.is_cut[*place]) else {
@@ -264,7 +265,7 @@ impl Order<'_> {
         true
     }
 
-    /// Takes a record's references away from those that it refers to.
+    /// Removes a record's references from the counts of the referenced records.
     fn release(&mut self, place: usize) {
         for (above, _) in &self.graph.nodes[place].above {
             self.below[*above] -= 1;
@@ -275,20 +276,20 @@ impl Order<'_> {
     }
 }
 
-/// A part of the deletion. Each is for what was read: where the records are others by then, it fails as a condition.
+/// A step of the deletion. Each step is for the records as read: if they changed since, it fails with `db_condition`.
 enum Step {
-    /// Records of one collection that nothing refers to any more.
+    /// Deletes records of one collection that have no references to them any more.
     Delete { number: i64, gone: Vec<Gone> },
-    /// A reference that is part of a circle, and the id that it leads to.
+    /// Sets a reference of a circle to null; `above` is the id it points to.
     Unlink { gone: Gone, link: Link, above: String },
 }
 
-/// A record that is deleted.
+/// A record to be deleted.
 struct Gone {
-    /// A new record may have it once the record is gone.
+    /// After the deletion a new record may get the same seq.
     seq: i64,
     id: String,
-    /// The cascading fields by which it belongs to what is deleted, with the ids that they lead to.
+    /// The cascading fields through which it is deleted, with the ids they point to.
     held: Vec<(usize, String)>,
 }
 
@@ -332,14 +333,14 @@ impl Graph {
         place
     }
 
-    /// A record's reference to itself is in nobody's way.
+    /// A record's reference to itself is ignored: it blocks nothing.
     fn link(&mut self, place: usize, above: &(i64, String), link: Link) {
         if let Some(above) = self.places.get(above).copied().filter(|above| *above != place) {
             self.nodes[place].above.push((above, link));
         }
     }
 
-    /// Adds the references of `restrict` between the records: those, too, must not lead to one that is deleted before.
+    /// Adds the `restrict` references between the records: their targets, too, must not be deleted first.
     async fn add_restricting(&mut self, reader: &mut Reader<'_>, family: &Family<'_>) -> Result<()> {
         const IDS_MAX: usize = 1_000;
         for (at, field) in family.restricting.iter().enumerate() {
@@ -362,7 +363,7 @@ impl Graph {
         Ok(())
     }
 
-    /// Adds the references of a field: ids of records, and of those that they refer to.
+    /// Adds the references of a field, from rows of a record's id and the id it references.
     fn add_links(&mut self, rows: &Rows, field: &Field<'_>, link: Link) -> Result<()> {
         for row in rows {
             let from = (field.collection.number, row.text(0)?.to_owned());
@@ -374,8 +375,8 @@ impl Graph {
         Ok(())
     }
 
-    /// The order in which all but the root are deleted: whoever refers to a record comes before it. Where records refer to one
-    /// another in a circle, references of one are made null first.
+    /// Returns the order in which all records except the root are deleted: each after the records that reference it. In
+    /// a circle, the references of one record are set to null first.
     fn steps(&self) -> Vec<Step> {
         let mut below = vec![0_usize; self.nodes.len()];
         for (above, _) in self.nodes.iter().flat_map(|node| &node.above) {
@@ -454,7 +455,7 @@ impl Gone {
     }
 }
 
-/// Several records by one statement: a list of seq, id, and an id or null for each cascading field.
+/// Adds one statement for several records: a list of seq, id, and an id or null for each cascading field.
 fn push_several(family: &Family<'_>, member: &Collection, gone: &[Gone], batch: &mut Batch) {
     let fields = family.cascading.iter().enumerate();
     let fields: Vec<(usize, String)> = fields

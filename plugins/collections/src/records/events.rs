@@ -1,24 +1,28 @@
-//! Events of records: what hooks and listeners of other extensions receive. It changes nothing itself.
+//! Events of records: the payloads for hooks and listeners of other extensions. It changes nothing itself.
 //!
-//! Topics `record.create`, `record.update` and `record.delete`, the collection's name as subject. The payload is
-//! `{"event_id", "collection", "collection_id", "id", "owner_id", "version", "created_at", "updated_at", "record", "previous",
-//! "caller", "request_id"}`:
-//! `event_id` is the same for all who receive a change, however often it comes, `record` is the data (null on delete),
-//! `previous` the data before (null on create), `version` the record's after the change (on delete, the last that it had),
-//! `created_at` when it was created (null on create, where the change gives it its time), `updated_at` when it was last
-//! changed (null but on delete, likewise), `caller`
-//! `{"user_id", "email", "is_admin"}` or null. A hook may alter `record`, which is validated again, refuse by an error, or
-//! add statements that commit with the change.
+//! Topics `record.create`, `record.update` and `record.delete`, with the collection's name as subject. The payload is
+//! `{"event_id", "collection", "collection_id", "id", "owner_id", "version", "created_at", "updated_at", "record",
+//! "previous", "caller", "request_id"}`:
+//!
+//! - `event_id` is the same for every receiver of a change, even if it is delivered more than once.
+//! - `record` is the data (null on delete), `previous` the data before (null on create).
+//! - `version` is the record's version after the change (on delete, its last version).
+//! - `created_at` is the creation time (null on create, if the change sets it).
+//! - `updated_at` is the time of the last change on delete, and otherwise null, since the change sets it.
+//! - `caller` is `{"user_id", "email", "is_admin"}` or null.
+//!
+//! A hook may alter `record`, which is validated again, refuse the change by an error, or add statements that commit
+//! with it.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tinybase_plugin_api::{
     Error, Host, Result,
-    events::{Passed, Topic},
+    events::{HookResult, Topic},
 };
 use uuid::Uuid;
 
-use super::prepare::{Asker, Change, Prepared};
+use super::prepare::{Change, PreparedWrite, RequestContext};
 
 /// The topics of records.
 pub struct Events {
@@ -51,7 +55,7 @@ struct PayloadCaller<'a> {
 }
 
 impl Events {
-    /// Names the topics to the host.
+    /// Registers the topics with the host.
     pub fn new(host: &Host) -> Result<Events> {
         Ok(Events {
             create: host.topic("record.create")?,
@@ -68,32 +72,36 @@ impl Events {
         }
     }
 
-    /// Whether anybody is notified of such a change, or runs before it.
+    /// Returns whether such a change has listeners or hooks.
     pub(super) fn are_heard(&self, change: Change) -> bool {
         let topic = self.topic(change);
         topic.has_before() || topic.has_after()
     }
 
     /// Runs the hooks before a change.
-    pub(super) async fn before(&self, prepared: &Prepared, asker: &Asker<'_>) -> Result<Passed> {
+    pub(super) async fn before(
+        &self,
+        prepared: &PreparedWrite,
+        context: &RequestContext<'_>,
+    ) -> Result<HookResult> {
         let topic = self.topic(prepared.change);
         if !topic.has_before() && !topic.has_after() {
-            return Ok(Passed::default());
+            return Ok(HookResult::default());
         }
-        topic.before(&prepared.collection.name, &payload(prepared, asker)?).await
+        topic.before(&prepared.collection.name, &payload(prepared, context)?).await
     }
 
-    /// Tells who listens that a change was committed.
-    pub(super) fn after(&self, prepared: &Prepared, asker: &Asker<'_>) -> Result<()> {
+    /// Notifies listeners of a committed change.
+    pub(super) fn after(&self, prepared: &PreparedWrite, context: &RequestContext<'_>) -> Result<()> {
         let topic = self.topic(prepared.change);
         if topic.has_after() {
-            topic.after(&prepared.collection.name, &payload(prepared, asker)?)?;
+            topic.after(&prepared.collection.name, &payload(prepared, context)?)?;
         }
         Ok(())
     }
 }
 
-fn payload<'a>(prepared: &'a Prepared, asker: &Asker<'a>) -> Result<Payload<'a>> {
+fn payload<'a>(prepared: &'a PreparedWrite, context: &RequestContext<'a>) -> Result<Payload<'a>> {
     let deleted = prepared.change == Change::Delete;
     Ok(Payload {
         event_id: *prepared.event_id.get_or_init(Uuid::now_v7),
@@ -106,12 +114,12 @@ fn payload<'a>(prepared: &'a Prepared, asker: &Asker<'a>) -> Result<Payload<'a>>
         updated_at: prepared.record.updated_at.as_deref(),
         record: if deleted { None } else { Some(raw(&prepared.record.data)?) },
         previous: prepared.previous.as_deref().map(raw).transpose()?,
-        caller: asker.caller.id.map(|id| PayloadCaller {
+        caller: context.caller.id.map(|id| PayloadCaller {
             user_id: id,
-            email: asker.caller.email.unwrap_or_default(),
-            is_admin: asker.caller.is_admin,
+            email: context.caller.email.unwrap_or_default(),
+            is_admin: context.caller.is_admin,
         }),
-        request_id: asker.request_id,
+        request_id: context.request_id,
     })
 }
 

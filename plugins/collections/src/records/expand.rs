@@ -1,13 +1,14 @@
-//! Following references: the records that a page's references lead to, each under the `read` rule of its own
-//! collection. One statement a reference and level; what the caller may not see is null.
+//! Follows references: loads the records that a page references, each under the `read` rule of its own collection. It
+//! runs one statement per reference and level. A record that the caller may not read is null.
 //!
-//! A record is loaded once for each reference and level, and written as often as it is referred to. Both are counted.
+//! A record is loaded once per reference and level, and written once per reference to it. Both count against the
+//! budget.
 
 use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc};
 
 use tinybase_plugin_api::{
     Request, Result,
-    database::{Cost, Row, Value},
+    database::{ReadHint, Row, Value},
     task::Pace,
 };
 
@@ -33,7 +34,7 @@ use crate::{
 
 type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
-/// For whom references are followed, and what may still be loaded.
+/// The request for which references are followed, and its remaining budget.
 pub(super) struct Loading<'a> {
     pub(super) plugin: &'a Collections,
     pub(super) catalog: &'a Catalog,
@@ -43,17 +44,17 @@ pub(super) struct Loading<'a> {
     pub(super) pace: Pace,
 }
 
-/// The records that one reference of a page's records leads to.
-pub(super) struct Followed {
+/// The records that one reference field of a page points to.
+pub(super) struct ExpandedField {
     field: String,
     target: Arc<Collection>,
     records: Vec<Found>,
-    /// For each record of the page, the position of the one that it refers to.
+    /// For each record of the page, the position of the record it references.
     leads: Vec<Option<usize>>,
-    below: Vec<Followed>,
+    below: Vec<ExpandedField>,
 }
 
-/// A record that was found.
+/// A loaded record.
 struct Found {
     id: String,
     owner_id: Option<String>,
@@ -85,13 +86,13 @@ impl Found {
     }
 }
 
-/// Loads what the references of a page's records lead to; `data` is what each record holds.
+/// Loads the records that a page references; `data` is the data of each record of the page.
 pub(super) fn load<'a>(
     loading: &'a mut Loading<'_>,
     collection: &'a Arc<Collection>,
     nodes: &'a [ExpandNode],
     data: Vec<&'a str>,
-) -> Pending<'a, Vec<Followed>> {
+) -> Pending<'a, Vec<ExpandedField>> {
     Box::pin(async move {
         if nodes.is_empty() {
             return Ok(Vec::new());
@@ -117,7 +118,7 @@ pub(super) fn load<'a>(
                 records.iter().enumerate().map(|(at, record)| (record.id.as_str(), at)).collect();
             let lead = |id: Option<String>| id.and_then(|id| places.get(id.as_str()).copied());
             let leads = ids.into_iter().map(lead).collect();
-            all.push(Followed { field: node.field.clone(), target, records, leads, below });
+            all.push(ExpandedField { field: node.field.clone(), target, records, leads, below });
         }
         Ok(all)
     })
@@ -144,7 +145,7 @@ fn target(
     }
 }
 
-/// The records of these ids that the caller may read.
+/// Returns the records with these ids that the caller may read.
 async fn fetch(loading: &mut Loading<'_>, target: &Collection, ids: &[Option<String>]) -> Result<Vec<Found>> {
     let Loading { plugin, request, .. } = *loading;
     let caller = http::caller(request);
@@ -163,7 +164,7 @@ async fn fetch(loading: &mut Loading<'_>, target: &Collection, ids: &[Option<Str
         target.dialect.among_ids()
     );
     let short = wanted.len() as u64 <= limits::SHORT_ROWS_MAX;
-    let cost = if short { Cost::Short } else { Cost::Unknown };
+    let cost = if short { ReadHint::Indexed } else { ReadHint::Scan };
     let rows = plugin.database.query(cost, &sql, &[Value::Text(list)]).await;
     let rows = rows.map_err(error::of_read(plugin))?;
     loading.budget.take(rows.len_bytes())?;
@@ -200,8 +201,13 @@ fn answer<'a>(target: &'a Collection, row: &Row<'a>) -> Result<Answer<'a>> {
     })
 }
 
-/// Takes from the budget what [`write`] appends at most for a record.
-pub(super) fn measure(record: &Answer<'_>, all: &[Followed], at: usize, budget: &mut Budget) -> Result<()> {
+/// Takes the maximum size that [`write`] appends for a record from the budget.
+pub(super) fn measure(
+    record: &Answer<'_>,
+    all: &[ExpandedField],
+    at: usize,
+    budget: &mut Budget,
+) -> Result<()> {
     budget.take(record.len_max())?;
     if all.is_empty() {
         return Ok(());
@@ -217,8 +223,9 @@ pub(super) fn measure(record: &Answer<'_>, all: &[Followed], at: usize, budget: 
     Ok(())
 }
 
-/// Appends a record as JSON, with what its references lead to: `all` is of its page, where it stands at `at`.
-pub(super) fn write(record: &Answer<'_>, all: &[Followed], at: usize, out: &mut String) {
+/// Appends a record as JSON, with the records it references. `all` belongs to the record's page, in which it has
+/// position `at`.
+pub(super) fn write(record: &Answer<'_>, all: &[ExpandedField], at: usize, out: &mut String) {
     record.write_open(out);
     if !all.is_empty() {
         out.push_str(",\"expand\":{");

@@ -1,18 +1,17 @@
-//! `GET {name}/records`: a page of records under the rule `list`, in one statement.
+//! `GET {name}/records`: returns a page of records under the rule `list`, read by one statement.
 
 use std::{borrow::Cow, fmt::Write as _, sync::Arc};
 
 use tinybase_plugin_api::{
     Error, Request, Response, Result,
-    database::{Cost, Row, Rows, Value, ValueRef},
+    database::{ReadHint, Row, Rows, Value, ValueRef},
     task::Pace,
 };
 
 use super::{
     answer::{Answer, FRAME_BYTES},
-    current,
     expand::{self, Loading},
-    read,
+    read, retry_on_schema_change,
 };
 use crate::{
     access::{Action, Caller, Rule, Verdict},
@@ -25,9 +24,9 @@ use crate::{
     query::{Count, ListQuery, Position, QueryFault, Statement, columns, fingerprint},
 };
 
-/// Answers a page.
+/// Handles a request for a page.
 pub async fn list(plugin: Arc<Collections>, request: Request) -> Result<Response> {
-    current(&plugin, || page(&plugin, &request)).await
+    retry_on_schema_change(&plugin, || page(&plugin, &request)).await
 }
 
 async fn page(plugin: &Collections, request: &Request) -> Result<Response> {
@@ -56,14 +55,14 @@ async fn page(plugin: &Collections, request: &Request) -> Result<Response> {
     Page { plugin, request, collection: &collection, query, rule, context }.answer().await
 }
 
-/// The window of a list that asks for nothing beyond one: limit, offset, newest first.
+/// Parses the window of a list without any other parameters: limit, offset, newest first.
 fn plain(query: &str) -> Result<Option<(u64, u64, bool)>, QueryFault> {
     let (mut limit, mut offset, mut newest) = (None, None, None);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
         let number = || text.parse::<u64>().ok();
         match name {
-            // Anything out of the ordinary is for the other reader, which knows what to say of it.
+            // Everything unusual is left to the full parser, which has the error messages.
             "limit" if limit.is_none() => match number() {
                 Some(number @ 1..=limits::PAGE_LIMIT_MAX) => limit = Some(number),
                 _ => return Ok(None),
@@ -94,8 +93,11 @@ async fn plain_page(
         format!("?{}", bound.len())
     });
     let sql = [list.as_str(), &window].concat();
-    let cost =
-        if limit.saturating_add(offset) <= limits::SHORT_ROWS_MAX { Cost::Short } else { Cost::Unknown };
+    let cost = if limit.saturating_add(offset) <= limits::SHORT_ROWS_MAX {
+        ReadHint::Indexed
+    } else {
+        ReadHint::Scan
+    };
     let rows = plugin.database.query(cost, &sql, &bound).await.map_err(error::of_read(plugin))?;
     let total = match rows.first() {
         Some(row) => row.integer(columns::TOTAL)?,
@@ -104,7 +106,7 @@ async fn plain_page(
             let sql = collection.dialect.count_of(collection.number);
             plugin
                 .database
-                .query(Cost::Short, &sql, &[])
+                .query(ReadHint::Indexed, &sql, &[])
                 .await?
                 .first()
                 .map_or(Ok(0), |row| row.integer(0))?
@@ -131,15 +133,15 @@ fn integer(number: u64) -> Value {
     Value::Integer(i64::try_from(number).expect("limits keep pages within 63 bits"))
 }
 
-/// Bytes of a page beside its records and its cursor: names and numbers.
+/// Bytes of a page without its records and its cursor: names and numbers.
 const PAGE_BYTES: usize = 256;
 
-/// How many bytes a page of these rows takes at most, as they are.
+/// Returns the maximum size in bytes of a page of these rows, unchanged.
 fn len_max(rows: &Rows) -> usize {
     PAGE_BYTES + rows.len_bytes() + rows.len() * FRAME_BYTES
 }
 
-/// Begins a page of so many bytes.
+/// Starts a page of this many bytes.
 fn start(bytes: usize) -> String {
     let mut out = String::with_capacity(bytes);
     out.push_str("{\"records\":[");
@@ -177,7 +179,7 @@ fn answer<'a>(collection: &'a Collection, row: &Row<'a>) -> Result<Answer<'a>> {
     }
 }
 
-/// A page that asks for more than a window.
+/// A page whose query has more than a window.
 struct Page<'a> {
     plugin: &'a Collections,
     request: &'a Request,
@@ -190,7 +192,7 @@ struct Page<'a> {
 impl Page<'_> {
     async fn answer(self) -> Result<Response> {
         let position = self.position()?;
-        // With a cursor, one record more than asked for tells whether there is a next page.
+        // With a cursor, one extra record shows whether there is a next page.
         let wanted = self.query.limit + u64::from(self.query.cursor.is_some());
         let table = self.collection.table();
         let statement = self.query.statement(table, self.rule, &self.context, position.as_ref(), wanted);
@@ -243,7 +245,7 @@ impl Page<'_> {
         Ok(Response::json_bytes(out))
     }
 
-    /// The picked fields of each record, where only some are asked for.
+    /// Returns the selected fields of each record, if only some are requested.
     async fn picked(&self, data: &[&str], loading: &mut Loading<'_>) -> Result<Option<Vec<String>>> {
         let Some(pick) = &self.query.pick else { return Ok(None) };
         let mut all = Vec::with_capacity(data.len());
@@ -257,7 +259,7 @@ impl Page<'_> {
     }
 
     async fn run(&self, statement: &Statement) -> Result<Rows> {
-        let cost = if statement.is_short { Cost::Short } else { Cost::Unknown };
+        let cost = if statement.is_short { ReadHint::Indexed } else { ReadHint::Scan };
         let rows = self.plugin.database.query(cost, &statement.sql, &statement.params).await;
         rows.map_err(error::of_read(self.plugin))
     }
@@ -277,7 +279,7 @@ impl Page<'_> {
         rows.first().map_or(Ok(0), |row| row.integer(0)).map(Some)
     }
 
-    /// What a cursor of this list fits: its collection, filter and order, and who sees it.
+    /// Returns the fingerprint for this list's cursors: its collection, filter, order and caller.
     fn fingerprint(&self) -> u64 {
         let value = |name: &str| self.request.query_value(name).unwrap_or_default();
         let (sort, by, order) = (value("sort"), value("sort_by"), value("sort_order"));

@@ -1,8 +1,8 @@
-//! A record as it is stored: read by id, borrowed from a row or owned. It changes nothing.
+//! Stored records: read by id, borrowed from a row or owned. It changes nothing.
 
 use tinybase_plugin_api::{
     Result,
-    database::{Cost, Database, Row, Value},
+    database::{Database, ReadHint, Row, Value},
 };
 
 use crate::{catalog::Collection, etag};
@@ -12,7 +12,7 @@ use crate::{catalog::Collection, etag};
 pub(crate) struct Stored {
     pub(crate) id: String,
     pub(crate) owner_id: Option<String>,
-    /// `None` where the record is made by the same batch, and so gets its time when that is applied.
+    /// `None` if the same batch creates the record: the time is set when the batch is applied.
     pub(crate) created_at: Option<String>,
     pub(crate) updated_at: Option<String>,
     pub(crate) data: String,
@@ -31,14 +31,15 @@ impl Stored {
         })
     }
 
-    /// The record's entity tag.
+    /// Returns the record's entity tag.
     pub(crate) fn etag(&self) -> String {
         etag::of_record(self.version, self.created_at.as_deref().unwrap_or_default())
     }
 }
 
-/// The record of this id, where there is one.
+/// Returns the record with this id, if it exists.
 pub(crate) async fn record(database: Database, collection: &Collection, id: &str) -> Result<Option<Stored>> {
-    let rows = database.query(Cost::Key, &collection.sql.read, &[Value::Text(id.to_owned())]).await?;
+    let rows =
+        database.query(ReadHint::PointLookup, &collection.sql.read, &[Value::Text(id.to_owned())]).await?;
     rows.first().map(|row| Stored::of_row(&row)).transpose()
 }

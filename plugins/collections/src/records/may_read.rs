@@ -1,5 +1,5 @@
-//! The method `may_read` of `records@1`: whether a caller may receive a record that an event brought. It returns yes or
-//! no for each, and never a record.
+//! The method `may_read` of `records@1`: whether a caller may receive the record of an event. It returns yes or no for
+//! each record, and never a record.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value as JsonValue, json};
 use tinybase_plugin_api::{
     Error, Result,
-    caller::{ToldCaller, told},
+    caller::{CallerPayload, required_nullable},
     database::Rows,
     task::Pace,
 };
@@ -25,7 +25,8 @@ use crate::{
     scopes,
 };
 
-/// Both rules must hold: what an event tells was found by nobody (`list`), and shows one record whole (`read`).
+/// Both rules must allow it: an event delivers a record that the caller did not look up (`list`), and shows it
+/// completely (`read`).
 const ACTIONS: [Action; 2] = [Action::List, Action::Read];
 
 /// The payload of a call.
@@ -33,19 +34,19 @@ const ACTIONS: [Action; 2] = [Action::List, Action::Read];
 #[serde(deny_unknown_fields)]
 pub(super) struct MayRead {
     collection: String,
-    #[serde(deserialize_with = "told")]
+    #[serde(deserialize_with = "required_nullable")]
     collection_id: Option<String>,
-    #[serde(deserialize_with = "told")]
-    caller: Option<ToldCaller>,
+    #[serde(deserialize_with = "required_nullable")]
+    caller: Option<CallerPayload>,
     records: Vec<Snapshot>,
 }
 
-/// A record as it was at some time.
+/// A record at some point in time.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Snapshot {
     id: String,
-    #[serde(deserialize_with = "told")]
+    #[serde(deserialize_with = "required_nullable")]
     owner_id: Option<String>,
     created_at: String,
     updated_at: String,
@@ -58,7 +59,7 @@ pub(super) async fn may_read(plugin: &Collections, asked: &MayRead) -> Result<Js
     check_ids(&ids)?;
     let collection = plugin.catalog.collection(&asked.collection).await?;
     if asked.collection_id.as_ref().is_some_and(|id| *id != collection.id) {
-        // Another collection has the name by now, whose rules say nothing of these records.
+        // The name now belongs to another collection, whose rules do not apply to these records.
         let message = format!("the collection {} is another one by now", asked.collection);
         return Err(Error::not_found("collection_not_found", message));
     }
@@ -85,7 +86,7 @@ pub(super) async fn may_read(plugin: &Collections, asked: &MayRead) -> Result<Js
             updated_at: &record.updated_at,
             data: &data,
         };
-        // A record that was closed since then is closed with all that it was.
+        // If the caller may not read the record as it is now, earlier states are closed too.
         let is_open_now = stored.get(record.id.as_str()).copied().unwrap_or(true);
         allowed.push(is_open_now && judge.allows(&snapshot));
         pace.worked(text.len()).await;
@@ -93,7 +94,7 @@ pub(super) async fn may_read(plugin: &Collections, asked: &MayRead) -> Result<Js
     Ok(json!({"allowed": allowed}))
 }
 
-/// Whose rules are asked, and for whom.
+/// Evaluates the rules of a collection for a caller.
 struct Judge<'a> {
     collection: &'a Collection,
     caller: &'a Caller<'a>,
@@ -115,7 +116,7 @@ impl Judge<'_> {
         })
     }
 
-    /// Whether the rules let the caller at the records that are stored, by id.
+    /// Returns for each stored record, by id, whether the rules allow the caller to read it.
     async fn stored(&self, rows: &Rows) -> Result<HashMap<String, bool>> {
         let (mut found, mut pace) = (HashMap::with_capacity(rows.len()), Pace::default());
         for row in rows {

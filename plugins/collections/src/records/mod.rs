@@ -1,4 +1,4 @@
-//! Records: their routes, and the one path that every change of a record takes.
+//! Records: their routes, and the one path of every change of a record.
 
 mod aggregate;
 mod answer;
@@ -31,9 +31,12 @@ pub use write::{create, delete, replace, update};
 
 use crate::{limits, plugin::Collections};
 
-/// Handles a request under the schema as it is: where another node changed that meanwhile, the catalog is read again and
-/// the request handled once more.
-pub(crate) async fn current<F, T>(plugin: &Collections, mut answer: impl FnMut() -> F) -> Result<T>
+/// Handles a request under the current schema. If another node changed the schema meanwhile, the catalog is read again
+/// and the request retried.
+pub(crate) async fn retry_on_schema_change<F, T>(
+    plugin: &Collections,
+    mut answer: impl FnMut() -> F,
+) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {

@@ -1,5 +1,5 @@
-//! From what a client asks to the change that is to be applied: rules, preconditions, validation. It touches no
-//! storage: what is stored is handed in, and the statement is handed out.
+//! Turns a requested write into a change to be applied: rules, preconditions, validation. It accesses no storage: the
+//! stored record is passed in, and the statement is returned.
 
 use std::sync::{Arc, OnceLock};
 
@@ -22,30 +22,30 @@ use crate::{
     validate,
 };
 
-/// What a client asks for.
+/// A requested write.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Wish<'a> {
-    /// A new record, under an id of the client's where it gives one.
+pub(super) enum WriteOp<'a> {
+    /// Creates a record, with the client's id if it gives one.
     Create(&'a Json<'a>),
-    /// Fields laid over the stored ones.
+    /// Merges fields into the stored data.
     Merge(&'a Json<'a>),
-    /// Data in place of the stored, or a new record where there is none.
+    /// Replaces the stored data, or creates a record if there is none.
     Replace(&'a Json<'a>),
-    /// No record.
+    /// Deletes the record.
     Delete,
 }
 
-impl<'a> Wish<'a> {
-    /// The data that the client sends.
+impl<'a> WriteOp<'a> {
+    /// Returns the data sent by the client.
     pub(super) fn data(self) -> Option<&'a Json<'a>> {
         match self {
-            Wish::Create(data) | Wish::Merge(data) | Wish::Replace(data) => Some(data),
-            Wish::Delete => None,
+            WriteOp::Create(data) | WriteOp::Merge(data) | WriteOp::Replace(data) => Some(data),
+            WriteOp::Delete => None,
         }
     }
 }
 
-/// What becomes of a record.
+/// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     Create,
@@ -62,59 +62,61 @@ pub(super) struct Conditions<'a> {
 
 /// A change that was allowed and validated.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(super) struct PreparedWrite {
     pub(super) collection: Arc<Collection>,
     pub(super) change: Change,
-    /// The record as it will be; on delete, as it was, but without its data.
+    /// The record after the change; on delete, the record before it, without its data.
     pub(super) record: Stored,
-    /// The data before.
+    /// The data before the change.
     pub(super) previous: Option<String>,
-    /// The id of the change's event, made once somebody listens.
+    /// The id of the change's event, created when there is a listener.
     pub(super) event_id: OnceLock<Uuid>,
 }
 
-/// Who asks, and how.
+/// The caller and the request.
 #[derive(Clone, Copy)]
-pub(super) struct Asker<'a> {
+pub(super) struct RequestContext<'a> {
     pub(super) caller: Caller<'a>,
     pub(super) method: &'a str,
     pub(super) request_id: &'a str,
-    /// What they ask.
+    /// The request itself.
     pub(super) request: &'a Request,
 }
 
-impl<'a> Asker<'a> {
-    /// Whoever sent the request.
-    pub(super) fn of(request: &'a Request) -> Asker<'a> {
+impl<'a> RequestContext<'a> {
+    /// Creates the context of a request.
+    pub(super) fn of(request: &'a Request) -> RequestContext<'a> {
         let (method, request_id) = (request.method(), request.request_id());
-        Asker { caller: http::caller(request), method, request_id, request }
+        RequestContext { caller: http::caller(request), method, request_id, request }
     }
 
-    /// What a rule's variables stand for.
-    fn context<'c>(&'c self, action: Action, now: &'c str, data: Option<&'c Json<'c>>) -> Context<'c> {
+    /// Returns the values of a rule's variables.
+    fn rule_context<'c>(&'c self, action: Action, now: &'c str, data: Option<&'c Json<'c>>) -> Context<'c> {
         Context { caller: &self.caller, now, method: self.method, action: action.name(), data }
     }
 }
 
-/// Decides on a wish about the record `id`, stored as `stored`.
+/// Prepares a write to the record `id`, whose stored state is `stored`.
 pub(super) fn prepare(
     collection: &Arc<Collection>,
     id: &str,
     stored: Option<Stored>,
-    wish: Wish<'_>,
+    op: WriteOp<'_>,
     conditions: Conditions<'_>,
-    asker: &Asker<'_>,
-) -> Result<Prepared> {
-    let action = action(wish, stored.is_some());
-    // Those whom a rule refuses whatever the record learn nothing of which records there are.
-    if collection.options.rules.of(action).verdict(action, &asker.caller) == Verdict::Deny {
-        return Err(refused(wish, action, asker, collection));
+    context: &RequestContext<'_>,
+) -> Result<PreparedWrite> {
+    let action = action(op, stored.is_some());
+    // A caller whom a rule always refuses must not learn which records exist.
+    if collection.options.rules.of(action).verdict(action, &context.caller) == Verdict::Deny {
+        return Err(refused(op, action, context, collection));
     }
     let Some(stored) = stored else {
-        return match wish {
-            Wish::Create(data) | Wish::Replace(data) => create(collection, id, data, wish, conditions, asker),
-            Wish::Merge(_) | Wish::Delete => {
-                let fault = absent(collection, action, id, asker, wish.data());
+        return match op {
+            WriteOp::Create(data) | WriteOp::Replace(data) => {
+                create(collection, id, data, op, conditions, context)
+            }
+            WriteOp::Merge(_) | WriteOp::Delete => {
+                let fault = absent(collection, action, id, context, op.data());
                 if fault.status() == 404 {
                     check_absent(conditions)?;
                 }
@@ -122,68 +124,74 @@ pub(super) fn prepare(
             }
         };
     };
-    check_rule(collection, action, &stored, wish, asker)?;
+    check_rule(collection, action, &stored, op, context)?;
     check_present(conditions, &stored)?;
     let unknown = collection.options.unknown_fields;
-    let (change, data) = match wish {
-        Wish::Merge(changes) => {
+    let (change, data) = match op {
+        WriteOp::Merge(changes) => {
             let before = parsed(&stored.data)?;
             (Change::Update, validate::merged(&collection.schema, unknown, &before, changes))
         }
-        Wish::Create(data) | Wish::Replace(data) => {
+        WriteOp::Create(data) | WriteOp::Replace(data) => {
             (Change::Update, validate::data(&collection.schema, unknown, data))
         }
-        // What it held is answered as what was before.
-        Wish::Delete => (Change::Delete, Ok(String::new())),
+        // The data before the deletion is in `previous`.
+        WriteOp::Delete => (Change::Delete, Ok(String::new())),
     };
     let data = data.map_err(|faults: Faults| error::validation(&faults))?;
     let version = stored.version + i64::from(change == Change::Update);
     let previous = Some(stored.data);
-    // A change gives the record a new time; a deletion tells when it was changed last.
+    // A change sets a new time; a deletion keeps the time of the last change.
     let updated_at = stored.updated_at.filter(|_| change == Change::Delete);
     let record =
         Stored { data, version, updated_at, ..Stored { data: String::new(), updated_at: None, ..stored } };
-    Ok(Prepared { collection: Arc::clone(collection), change, record, previous, event_id: OnceLock::new() })
+    Ok(PreparedWrite {
+        collection: Arc::clone(collection),
+        change,
+        record,
+        previous,
+        event_id: OnceLock::new(),
+    })
 }
 
-fn action(wish: Wish<'_>, is_stored: bool) -> Action {
-    match wish {
-        Wish::Create(_) => Action::Create,
-        Wish::Replace(_) if !is_stored => Action::Create,
-        Wish::Merge(_) | Wish::Replace(_) => Action::Update,
-        Wish::Delete => Action::Delete,
+fn action(op: WriteOp<'_>, is_stored: bool) -> Action {
+    match op {
+        WriteOp::Create(_) => Action::Create,
+        WriteOp::Replace(_) if !is_stored => Action::Create,
+        WriteOp::Merge(_) | WriteOp::Replace(_) => Action::Update,
+        WriteOp::Delete => Action::Delete,
     }
 }
 
-/// The refusal of a wish.
-fn refused(wish: Wish<'_>, action: Action, asker: &Asker<'_>, collection: &Collection) -> Error {
-    match wish {
-        Wish::Replace(_) => error::replacement_refused(&asker.caller, collection),
-        _ => error::refused(action, &asker.caller, collection),
+/// Returns the error for a refused write.
+fn refused(op: WriteOp<'_>, action: Action, context: &RequestContext<'_>, collection: &Collection) -> Error {
+    match op {
+        WriteOp::Replace(_) => error::replacement_refused(&context.caller, collection),
+        _ => error::refused(action, &context.caller, collection),
     }
 }
 
-/// What is said of a record that is not there: 404 to those who would learn by it no more than they may, and what
-/// is said of a record that the rule keeps from them to all others.
+/// Returns the error for a missing record: 404 if the caller learns nothing forbidden from it, and otherwise the same
+/// error as for a record that the rule denies.
 pub(super) fn absent(
     collection: &Collection,
     action: Action,
     id: &str,
-    asker: &Asker<'_>,
+    context: &RequestContext<'_>,
     data: Option<&Json<'_>>,
 ) -> Error {
-    let (rules, caller) = (&collection.options.rules, &asker.caller);
+    let (rules, caller) = (&collection.options.rules, &context.caller);
     let rule = rules.of(action);
     let all = |action| rules.of(action).verdict(action, caller) == Verdict::Allow;
     let may_know = if all(action) {
         true
     } else if rule.is_about_caller() {
         let (now, nothing) = (http::now(), Json::Object(Vec::new()));
-        let context = asker.context(action, &now, data);
+        let rule_context = context.rule_context(action, &now, data);
         let any = Record { id, owner_id: None, created_at: &now, updated_at: &now, data: &nothing };
-        rule.allows(action, &any, &context)
+        rule.allows(action, &any, &rule_context)
     } else {
-        // What has no form of an id is none, and whoever may list or read all knows which there are.
+        // A malformed id belongs to no record, and callers who may list or read everything know which records exist.
         !validate::is_record_id(id) || all(Action::List) || all(Action::Read)
     };
     if may_know {
@@ -197,44 +205,44 @@ fn create(
     collection: &Arc<Collection>,
     id: &str,
     data: &Json<'_>,
-    wish: Wish<'_>,
+    op: WriteOp<'_>,
     conditions: Conditions<'_>,
-    asker: &Asker<'_>,
-) -> Result<Prepared> {
+    context: &RequestContext<'_>,
+) -> Result<PreparedWrite> {
     let outcome = validate::data(&collection.schema, collection.options.unknown_fields, data);
-    // Rights come first: where the data does not hold, the rule decides on it as it came.
+    // Permissions come first: if the data is invalid, the rule is evaluated on the data as received.
     let (text, faults) = outcome.map_or_else(|faults| (data.to_text(), Some(faults)), |text| (text, None));
     let record = Stored {
         id: id.to_owned(),
-        owner_id: asker.caller.id.map(str::to_owned),
+        owner_id: context.caller.id.map(str::to_owned),
         created_at: None,
         updated_at: None,
         data: text,
         version: 1,
     };
-    check_rule(collection, Action::Create, &record, wish, asker)?;
+    check_rule(collection, Action::Create, &record, op, context)?;
     check_absent(conditions)?;
     if let Some(faults) = faults {
         return Err(error::validation(&faults));
     }
     let (change, event_id) = (Change::Create, OnceLock::new());
-    Ok(Prepared { collection: Arc::clone(collection), change, record, previous: None, event_id })
+    Ok(PreparedWrite { collection: Arc::clone(collection), change, record, previous: None, event_id })
 }
 
-/// Asks the rule where it depends on the record.
+/// Evaluates the rule if it depends on the record.
 fn check_rule(
     collection: &Arc<Collection>,
     action: Action,
     record: &Stored,
-    wish: Wish<'_>,
-    asker: &Asker<'_>,
+    op: WriteOp<'_>,
+    context: &RequestContext<'_>,
 ) -> Result<()> {
     let rule = collection.options.rules.of(action);
-    if rule.verdict(action, &asker.caller) == Verdict::Allow {
+    if rule.verdict(action, &context.caller) == Verdict::Allow {
         return Ok(());
     }
     let (now, data) = (http::now(), parsed(&record.data)?);
-    let context = asker.context(action, &now, wish.data());
+    let rule_context = context.rule_context(action, &now, op.data());
     let seen = Record {
         id: &record.id,
         owner_id: record.owner_id.as_deref(),
@@ -242,10 +250,10 @@ fn check_rule(
         updated_at: record.updated_at.as_deref().unwrap_or(&now),
         data: &data,
     };
-    if rule.allows(action, &seen, &context) {
+    if rule.allows(action, &seen, &rule_context) {
         return Ok(());
     }
-    Err(refused(wish, action, asker, collection))
+    Err(refused(op, action, context, collection))
 }
 
 fn check_absent(conditions: Conditions<'_>) -> Result<()> {
@@ -258,22 +266,22 @@ fn check_absent(conditions: Conditions<'_>) -> Result<()> {
 fn check_present(conditions: Conditions<'_>, stored: &Stored) -> Result<()> {
     let tag = stored.etag();
     if let Some(header) = conditions.if_match
-        && !etag::names(header, &tag, false)
+        && !etag::matches(header, &tag, false)
     {
         let message =
             format!("If-Match: the record was changed meanwhile; its tag is {tag} now: read it again");
         return Err(error::precondition(message));
     }
     match conditions.if_none_match {
-        Some(header) if etag::names(header, &tag, true) => Err(error::precondition(format!(
+        Some(header) if etag::matches(header, &tag, true) => Err(error::precondition(format!(
             "If-None-Match: the record is there already, with the tag {tag}"
         ))),
         _ => Ok(()),
     }
 }
 
-impl Prepared {
-    /// Takes data that a hook altered, which must hold under the schema as well.
+impl PreparedWrite {
+    /// Takes over data altered by a hook, which must be valid under the schema as well.
     pub(super) fn alter(&mut self, data: &str) -> Result<()> {
         let given = parsed(data)?;
         let unknown = self.collection.options.unknown_fields;
@@ -282,12 +290,12 @@ impl Prepared {
         Ok(())
     }
 
-    /// Lets go of the data that only those who listen need.
+    /// Drops the data that only listeners need.
     pub(super) fn forget_data(&mut self) {
         self.previous = None;
     }
 
-    /// Appends the statement of the change. It affects one row, or none where the record or the collection was changed
+    /// Appends the statement of the change. It affects one row, or none if the record or the collection changed
     /// meanwhile.
     pub(super) fn push(&self, batch: &mut Batch, expect: Expect) {
         let (sql, record) = (&self.collection.sql, &self.record);
@@ -305,7 +313,7 @@ impl Prepared {
         }
     }
 
-    /// The status with which the change is answered.
+    /// Returns the status of the response.
     pub(super) fn status(&self) -> u16 {
         match self.change {
             Change::Create => 201,

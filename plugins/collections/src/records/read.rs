@@ -1,18 +1,18 @@
-//! `GET {name}/records/{id}`: one record under the rule `read`.
+//! `GET {name}/records/{id}`: returns one record under the rule `read`.
 
 use std::sync::Arc;
 
 use tinybase_plugin_api::{
     Error, Request, Response, Result,
-    database::{Cost, Value},
+    database::{ReadHint, Value},
     task::Pace,
 };
 
 use super::{
     answer::Answer,
-    current,
     expand::{self, Loading},
-    prepare::{Asker, absent},
+    prepare::{RequestContext, absent},
+    retry_on_schema_change,
 };
 use crate::{
     access::{Action, Verdict},
@@ -26,9 +26,9 @@ use crate::{
     query::{Pick, parse_expand},
 };
 
-/// Answers one record.
+/// Handles a request for one record.
 pub async fn read(plugin: Arc<Collections>, request: Request) -> Result<Response> {
-    current(&plugin, || record(&plugin, &request)).await
+    retry_on_schema_change(&plugin, || record(&plugin, &request)).await
 }
 
 async fn record(plugin: &Collections, request: &Request) -> Result<Response> {
@@ -40,11 +40,14 @@ async fn record(plugin: &Collections, request: &Request) -> Result<Response> {
     if verdict == Verdict::Deny {
         return Err(error::refused(Action::Read, &caller, &collection));
     }
-    let rows = plugin.database.query(Cost::Key, &collection.sql.read, &[Value::Text(id.to_owned())]).await;
+    let rows = plugin
+        .database
+        .query(ReadHint::PointLookup, &collection.sql.read, &[Value::Text(id.to_owned())])
+        .await;
     let rows = rows.map_err(error::of_read(plugin))?;
     let Some(row) = rows.first() else {
-        let asker = Asker::of(request);
-        return Err(absent(&collection, Action::Read, id, &asker, None));
+        let context = RequestContext::of(request);
+        return Err(absent(&collection, Action::Read, id, &context, None));
     };
     let record = Answer {
         collection_id: &collection.id,
@@ -68,7 +71,7 @@ async fn record(plugin: &Collections, request: &Request) -> Result<Response> {
         }
     }
     let tag = etag::of_record(row.integer(5)?, record.created_at);
-    if request.header("if-none-match").is_some_and(|header| etag::names(header, &tag, true)) {
+    if request.header("if-none-match").is_some_and(|header| etag::matches(header, &tag, true)) {
         return Ok(Response::empty(304).with_header("etag", &tag));
     }
     let json = if request.query().is_empty() {
@@ -82,7 +85,7 @@ async fn record(plugin: &Collections, request: &Request) -> Result<Response> {
     Ok(Response::json_bytes(json).with_header("etag", &tag))
 }
 
-/// The record with `fields` and `expand` applied.
+/// Returns the record with `fields` and `expand` applied.
 async fn shaped(
     plugin: &Collections,
     request: &Request,
@@ -110,12 +113,12 @@ async fn shaped(
     Ok(out)
 }
 
-/// Applies a pick to stored data.
+/// Applies a field selection to stored data.
 pub(super) fn pick(pick: &Pick, data: &str) -> Result<String> {
     pick.apply(data).map_err(stored_is_json)
 }
 
-/// Reads stored data.
+/// Parses stored data.
 pub(crate) fn parsed(data: &str) -> Result<Json<'_>> {
     Json::parse(data).map_err(stored_is_json)
 }
@@ -124,7 +127,7 @@ fn stored_is_json(fault: serde_json::Error) -> Error {
     Error::internal("stored_data", format!("a record's stored data is no JSON: {fault}"))
 }
 
-/// A record as rules see it.
+/// Returns a record in the form that rules evaluate.
 pub(super) fn seen<'a>(record: &Answer<'a>, data: &'a Json<'a>) -> Record<'a> {
     Record {
         id: record.id,

@@ -1,4 +1,5 @@
-//! References of records that change: which of them a caller may set, and which one the database refused. It changes nothing.
+//! References of changed records: which of them a caller may set, and which one the database refused. It changes
+//! nothing.
 
 use std::{
     borrow::Cow,
@@ -8,12 +9,12 @@ use std::{
 use serde_json::{Value as JsonValue, json};
 use tinybase_plugin_api::{
     Error, Result,
-    database::{Cost, Value},
+    database::{ReadHint, Value},
 };
 
 use super::{
     load::{self, Stored},
-    prepare::{Asker, Change, Prepared, Wish},
+    prepare::{Change, PreparedWrite, RequestContext, WriteOp},
     read::parsed,
     write::Refused,
 };
@@ -29,33 +30,33 @@ use crate::{
     storage::table_name,
 };
 
-/// The changes of a batch before this one, and the last one of each record by its position.
+/// The earlier changes of the same batch, and the position of the last change of each record.
 #[derive(Clone, Copy)]
 pub(super) struct Before<'a> {
     pub(super) seen: &'a HashMap<(i64, String), usize>,
-    pub(super) changes: &'a [Prepared],
+    pub(super) changes: &'a [PreparedWrite],
 }
 
 impl Before<'_> {
-    /// The record as these changes leave it; `None` where none of them is about it.
+    /// Returns the record after these changes; the outer `None` means that no change is about it.
     fn left(&self, number: i64, id: &str) -> Option<Option<Stored>> {
         let change = &self.changes[*self.seen.get(&(number, id.to_owned()))?];
         Some((change.change != Change::Delete).then(|| change.record.clone()))
     }
 }
 
-/// Refuses a reference that the caller sets to a record or a user that they may not read, in the words for one that is not there: else
-/// it would tell that there is one, and `restrict` would keep its owner from deleting it.
+/// Refuses a reference to a record or user that the caller may not read, with the same message as for a missing one.
+/// Otherwise the caller would learn that it exists, and `restrict` would keep its owner from deleting it.
 pub(super) async fn check(
     plugin: &Collections,
-    prepared: &Prepared,
-    wish: Wish<'_>,
-    asker: &Asker<'_>,
+    prepared: &PreparedWrite,
+    op: WriteOp<'_>,
+    context: &RequestContext<'_>,
     before: Option<Before<'_>>,
 ) -> Result<()> {
     let mut fields = prepared.collection.schema.fields().iter().filter(|field| field.reference.is_some());
-    let (Some(first), Some(data)) = (fields.next(), wish.data()) else { return Ok(()) };
-    if asker.caller.is_admin {
+    let (Some(first), Some(data)) = (fields.next(), op.data()) else { return Ok(()) };
+    if context.caller.is_admin {
         return Ok(());
     }
     let previous = prepared.previous.as_deref().map(parsed).transpose()?;
@@ -65,7 +66,7 @@ pub(super) async fn check(
         let Some(id) = of(data).filter(|id| previous.as_ref().and_then(of).as_ref() != Some(id)) else {
             continue;
         };
-        if !is_readable(plugin, &catalog, field, &id, prepared, asker, before).await? {
+        if !is_readable(plugin, &catalog, field, &id, prepared, context, before).await? {
             let target = field.reference.as_ref().map_or("", |reference| &reference.collection);
             return Err(error::reference_missing(&field.name, &id, target));
         }
@@ -73,28 +74,28 @@ pub(super) async fn check(
     Ok(())
 }
 
-/// Whether the record that a field is to lead to is one that the caller may read. Where the rule lets them at every one, the
-/// database sees to it that there is one.
+/// Returns whether the caller may read the record that a field is set to. If the rule allows every record, the database
+/// checks that the record exists.
 async fn is_readable(
     plugin: &Collections,
     catalog: &Catalog,
     field: &Field,
     id: &str,
-    prepared: &Prepared,
-    asker: &Asker<'_>,
+    prepared: &PreparedWrite,
+    context: &RequestContext<'_>,
     before: Option<Before<'_>>,
 ) -> Result<bool> {
     let Some(reference) = &field.reference else { return Ok(true) };
     if reference.collection == USERS {
-        // Users have no rules: whoever may not list them knows of themselves alone.
-        return Ok(asker.caller.id == Some(id) || scopes::may_list_users(asker.request));
+        // Users have no rules: a caller who may not list them only knows about themselves.
+        return Ok(context.caller.id == Some(id) || scopes::may_list_users(context.request));
     }
     let Some(target) = catalog.get(&reference.collection) else { return Ok(true) };
-    if !scopes::may_read(asker.request, &target.name) {
+    if !scopes::may_read(context.request, &target.name) {
         return Ok(false);
     }
     let rule = target.options.rules.of(Action::Read);
-    match rule.verdict(Action::Read, &asker.caller) {
+    match rule.verdict(Action::Read, &context.caller) {
         Verdict::Allow => return Ok(true),
         Verdict::Deny => return Ok(false),
         Verdict::Depends => {}
@@ -108,7 +109,7 @@ async fn is_readable(
     let Some(stored) = stored else { return Ok(false) };
     let (now, data) = (http::now(), parsed(&stored.data)?);
     let (method, action) = ("GET", Action::Read.name());
-    let context = Context { caller: &asker.caller, now: &now, method, action, data: None };
+    let context = Context { caller: &context.caller, now: &now, method, action, data: None };
     let record = Record {
         id,
         owner_id: stored.owner_id.as_deref(),
@@ -119,8 +120,8 @@ async fn is_readable(
     Ok(rule.allows(Action::Read, &record, &context))
 }
 
-/// The database does not say which reference it refused: looks for it.
-pub(super) async fn refused(plugin: &Collections, changes: &[Prepared]) -> Refused {
+/// Finds the reference that the database refused: the database does not say which one it was.
+pub(super) async fn refused(plugin: &Collections, changes: &[PreparedWrite]) -> Refused {
     for (at, prepared) in changes.iter().enumerate() {
         let found = match prepared.change {
             Change::Delete => who_refers(plugin, prepared).await,
@@ -136,10 +137,10 @@ pub(super) async fn refused(plugin: &Collections, changes: &[Prepared]) -> Refus
     Refused { error: Error::conflict("reference_violation", message), at: None }
 }
 
-/// Which of the changes brings the value of a unique field that the database refused.
+/// Returns which of the changes has the duplicate value of a unique field that the database refused.
 pub(super) async fn holder_of_taken(
     plugin: &Collections,
-    changes: &[Prepared],
+    changes: &[PreparedWrite],
     error: &Error,
 ) -> Result<Option<usize>> {
     let Some(name) = error.details().and_then(|details| details["field"].as_str()) else { return Ok(None) };
@@ -162,7 +163,7 @@ pub(super) async fn holder_of_taken(
         let column = collection.dialect.column(name);
         let sql = format!("SELECT id FROM {} WHERE {column}=?1 AND id<>?2", collection.table);
         let params = [sql_value, Value::Text(prepared.record.id.clone())];
-        let is_taken = !plugin.database.query(Cost::Short, &sql, &params).await?.is_empty();
+        let is_taken = !plugin.database.query(ReadHint::Indexed, &sql, &params).await?.is_empty();
         if is_taken || !given.insert((collection.number, value.to_text())) {
             return Ok(Some(at));
         }
@@ -172,12 +173,12 @@ pub(super) async fn holder_of_taken(
 
 async fn exists(plugin: &Collections, table: &str, id: &str) -> Result<bool> {
     let sql = format!("SELECT 1 FROM {table} WHERE id=?1 LIMIT 1");
-    let rows = plugin.database.query(Cost::Short, &sql, &[Value::Text(id.to_owned())]).await?;
+    let rows = plugin.database.query(ReadHint::Indexed, &sql, &[Value::Text(id.to_owned())]).await?;
     Ok(!rows.is_empty())
 }
 
-/// The reference of a written record that leads nowhere.
-async fn dangling(plugin: &Collections, prepared: &Prepared) -> Result<Option<Error>> {
+/// Finds a dangling reference of a written record.
+async fn dangling(plugin: &Collections, prepared: &PreparedWrite) -> Result<Option<Error>> {
     let catalog = plugin.catalog.current().await?;
     let data = parsed(&prepared.record.data)?;
     for field in prepared.collection.schema.fields() {
@@ -198,14 +199,14 @@ async fn dangling(plugin: &Collections, prepared: &Prepared) -> Result<Option<Er
     Ok(None)
 }
 
-/// What still refers to a record that was to be deleted, or to one that would go with it. References that cascade do not
-/// keep it.
-async fn who_refers(plugin: &Collections, prepared: &Prepared) -> Result<Option<Error>> {
+/// Finds a remaining reference to a record that was to be deleted, or to one that would be deleted with it. References
+/// that cascade do not prevent the deletion.
+async fn who_refers(plugin: &Collections, prepared: &PreparedWrite) -> Result<Option<Error>> {
     let catalog = plugin.catalog.current().await?;
     let first = (prepared.collection.number, prepared.record.id.clone());
     let mut gone: HashSet<(i64, String)> = HashSet::from([first.clone()]);
     let mut levels = vec![vec![first]];
-    // Those that go, level by level.
+    // The records to be deleted, level by level.
     while let Some(level) = levels.last().filter(|level| !level.is_empty()) {
         let mut next = cascading(plugin, &catalog, level).await?;
         next.retain(|key| gone.len() < limits::REFERRERS_FOLLOWED_MAX && gone.insert(key.clone()));
@@ -224,7 +225,7 @@ async fn who_refers(plugin: &Collections, prepared: &Prepared) -> Result<Option<
     Ok(None)
 }
 
-/// The records that go where these go, as their references say.
+/// Returns the records that are deleted with these by their `cascade` references.
 async fn cascading(
     plugin: &Collections,
     catalog: &Catalog,
@@ -261,7 +262,7 @@ fn by_collection<'a>(catalog: &'a Catalog, keys: &[(i64, String)]) -> Vec<(&'a C
     groups
 }
 
-/// The records whose field leads to one of these ids.
+/// Returns the records whose field references one of these ids.
 async fn referring(
     plugin: &Collections,
     collection: &Collection,
@@ -272,6 +273,6 @@ async fn referring(
     let condition = dialect.among(&dialect.column(field));
     let max = limits::REFERRERS_FOLLOWED_MAX;
     let sql = format!("SELECT id FROM {} WHERE {condition} LIMIT {max}", collection.table);
-    let rows = plugin.database.query(Cost::Unknown, &sql, &[Value::Text(list)]).await?;
+    let rows = plugin.database.query(ReadHint::Scan, &sql, &[Value::Text(list)]).await?;
     rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
 }

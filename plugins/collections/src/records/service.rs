@@ -1,6 +1,6 @@
-//! The service `records@1`: what other extensions read of records. `read` answers what a caller may see and never more;
-//! `list` answers everything, in the asking extension's own name. It changes nothing. `docs/extensions/records.md` is
-//! its documentation.
+//! The service `records@1`: read access to records for other extensions. `read` returns only what a caller may see;
+//! `list` returns everything, on behalf of the calling extension itself. It changes nothing.
+//! `docs/extensions/records.md` is its documentation.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -8,16 +8,16 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value as Json, json};
 use tinybase_plugin_api::{
     Error, Result,
-    caller::{ToldCaller, told},
-    database::{Cost, Row, Rows, Value},
+    caller::{CallerPayload, required_nullable},
+    database::{ReadHint, Row, Rows, Value},
     task::Pace,
 };
 
 use super::{
     answer::Answer,
-    current,
     may_read::may_read,
     read::{parsed, seen},
+    retry_on_schema_change,
 };
 use crate::{
     access::{Action, Caller, Verdict},
@@ -30,26 +30,26 @@ use crate::{
     scopes,
 };
 
-/// The columns of a record, in the order in which they are read here.
+/// The columns of a record, in the order in which this module reads them.
 const COLUMNS: &str = "id,owner_id,created_at,updated_at,data,version,seq";
 
-/// As what rules see a call: services are asked to read.
+/// The request method for rules: a call of the service is a read.
 pub(super) const METHOD: &str = "GET";
 
-/// Answers a call.
+/// Handles a call.
 pub async fn call(plugin: Arc<Collections>, method: String, payload: Json) -> Result<Json> {
     match method.as_str() {
         "read" => {
             let asked = shape(payload)?;
-            current(&plugin, || read(&plugin, &asked)).await
+            retry_on_schema_change(&plugin, || read(&plugin, &asked)).await
         }
         "list" => {
             let asked = shape(payload)?;
-            current(&plugin, || list(&plugin, &asked)).await
+            retry_on_schema_change(&plugin, || list(&plugin, &asked)).await
         }
         "may_read" => {
             let asked = shape(payload)?;
-            current(&plugin, || may_read(&plugin, &asked)).await
+            retry_on_schema_change(&plugin, || may_read(&plugin, &asked)).await
         }
         "collections" => collections(&plugin, &shape(payload)?).await,
         _ => {
@@ -64,8 +64,8 @@ fn shape<T: DeserializeOwned>(payload: Json) -> Result<T> {
     serde_json::from_value(payload).map_err(|fault| invalid(fault.to_string()))
 }
 
-/// The caller that a payload tells of, as rules see them.
-pub(super) fn caller(told: Option<&ToldCaller>) -> Caller<'_> {
+/// Converts the caller in a payload to the form that rules use.
+pub(super) fn caller(told: Option<&CallerPayload>) -> Caller<'_> {
     told.map_or_else(Caller::default, |told| Caller {
         id: Some(&told.user_id),
         email: Some(&told.email),
@@ -89,13 +89,13 @@ pub(super) fn check_ids(ids: &[String]) -> Result<()> {
 struct Read {
     collection: String,
     ids: Vec<String>,
-    #[serde(deserialize_with = "told")]
-    caller: Option<ToldCaller>,
+    #[serde(deserialize_with = "required_nullable")]
+    caller: Option<CallerPayload>,
     #[serde(default)]
     rule: ReadRule,
 }
 
-/// Which rule decides what the caller may see.
+/// The rule that decides what the caller may see.
 #[derive(Deserialize, Clone, Copy, Default)]
 #[serde(rename_all = "lowercase")]
 enum ReadRule {
@@ -113,7 +113,7 @@ impl ReadRule {
     }
 }
 
-/// The records of some ids that a caller may see, in the order asked.
+/// Returns the records with these ids that the caller may see, in the requested order.
 async fn read(plugin: &Collections, asked: &Read) -> Result<Json> {
     check_ids(&asked.ids)?;
     let collection = plugin.catalog.collection(&asked.collection).await?;
@@ -156,7 +156,8 @@ struct List {
     limit: Option<u64>,
 }
 
-/// Records in the asking extension's own name, whatever the rules say: of some ids, or a page of all.
+/// Returns records on behalf of the calling extension, regardless of the rules: those with the given ids, or a page of
+/// all.
 async fn list(plugin: &Collections, asked: &List) -> Result<Json> {
     let collection = plugin.catalog.collection(&asked.collection).await?;
     let (rows, mut more) = match &asked.ids {
@@ -197,7 +198,7 @@ async fn list(plugin: &Collections, asked: &List) -> Result<Json> {
     }))
 }
 
-/// A page of all records, which ends early where they are large, and whether there may be more.
+/// Returns a page of all records, which is shorter if the records are large, and whether there may be more.
 async fn page(
     plugin: &Collections,
     collection: &Collection,
@@ -214,12 +215,12 @@ async fn page(
         }
     };
     let sizes = paging::sizes(&collection.table, limit);
-    let sizes = plugin.database.query(Cost::Unknown, &sizes, &[after.into()]).await?;
+    let sizes = plugin.database.query(ReadHint::Scan, &sizes, &[after.into()]).await?;
     let end = paging::end(&sizes)?.unwrap_or(after);
     let is_full = sizes.len() as u64 == limit;
     let behind = sizes.iter().last().map_or(Ok(after), |row| row.integer(0))?;
     let sql = format!("SELECT {COLUMNS} FROM {} WHERE seq>?1 AND seq<=?2 ORDER BY seq", collection.table);
-    let rows = plugin.database.query(Cost::Unknown, &sql, &[after.into(), end.into()]).await?;
+    let rows = plugin.database.query(ReadHint::Scan, &sql, &[after.into(), end.into()]).await?;
     Ok((rows, is_full || end < behind))
 }
 
@@ -227,7 +228,7 @@ pub(super) async fn of_ids(plugin: &Collections, collection: &Collection, ids: &
     let list = serde_json::to_string(ids).expect("a list of texts is JSON");
     let among = collection.dialect.among_ids();
     let sql = format!("SELECT {COLUMNS} FROM {} WHERE {among}", collection.table);
-    plugin.database.query(Cost::Short, &sql, &[Value::Text(list)]).await.map_err(error::of_read(plugin))
+    plugin.database.query(ReadHint::Indexed, &sql, &[Value::Text(list)]).await.map_err(error::of_read(plugin))
 }
 
 pub(super) fn answer<'a>(collection: &'a Collection, row: &Row<'a>) -> Result<Answer<'a>> {
@@ -241,7 +242,7 @@ pub(super) fn answer<'a>(collection: &'a Collection, row: &Row<'a>) -> Result<An
     })
 }
 
-/// A record as the routes answer it, and its version.
+/// Returns a record as in the routes' responses, and its version.
 fn told_record(record: &Answer<'_>, row: &Row<'_>) -> Result<Json> {
     let data: Json = serde_json::from_str(record.data)
         .map_err(|fault| Error::internal("stored_data", format!("a record's data is no JSON: {fault}")))?;
@@ -262,10 +263,10 @@ struct Collected {
     name: Option<String>,
 }
 
-/// About how much memory the name and the type of a field take in an answer.
+/// The approximate memory of a field's name and type in a response.
 const FIELD_BYTES: usize = 256;
 
-/// What collections there are, or what one is like.
+/// Returns all collections, or the one that is named.
 async fn collections(plugin: &Collections, asked: &Collected) -> Result<Json> {
     let one = match &asked.name {
         Some(name) => Some(plugin.catalog.collection(name).await?),
@@ -273,7 +274,7 @@ async fn collections(plugin: &Collections, asked: &Collected) -> Result<Json> {
     };
     let catalog = plugin.catalog.current().await?;
     let counts = "SELECT number,sum(count) FROM collections_counts GROUP BY number";
-    let rows = plugin.database.query(Cost::Short, counts, &[]).await?;
+    let rows = plugin.database.query(ReadHint::Indexed, counts, &[]).await?;
     let counts: HashMap<i64, i64> =
         rows.iter().map(|row| Ok((row.integer(0)?, row.integer(1)?))).collect::<Result<_>>()?;
     let wanted = one.as_ref().map_or_else(|| catalog.all(), std::slice::from_ref);

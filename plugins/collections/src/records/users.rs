@@ -1,12 +1,13 @@
-//! What becomes of records when a user is deleted: references of `set_null` are made null in the same change, and chains of
-//! records that go with the user are deleted from their ends. `restrict` and `cascade` besides are the database's own work.
+//! The effects on records when a user is deleted: `set_null` references are set to null in the same change, and chains
+//! of records that are deleted with the user are deleted from their ends. The database itself handles `restrict` and
+//! the other `cascade` references.
 
 use std::sync::Arc;
 
 use tinybase_plugin_api::{
     Result,
     database::{Batch, Value},
-    events::{Before, Event},
+    events::{Event, HookOutcome},
 };
 
 use super::cascade;
@@ -15,8 +16,8 @@ use crate::{
     schema::{OnDelete, USERS},
 };
 
-/// Before a user is deleted; the event's subject is the user's id.
-pub(crate) async fn before_user_delete(plugin: Arc<Collections>, event: Event) -> Result<Before> {
+/// Runs before a user is deleted; the event's subject is the user's id.
+pub(crate) async fn before_user_delete(plugin: Arc<Collections>, event: Event) -> Result<HookOutcome> {
     let catalog = plugin.catalog.current().await?;
     let mut statements = Batch::default();
     for referrer in catalog.referrers(USERS).filter(|referrer| referrer.on_delete == OnDelete::SetNull) {
@@ -27,5 +28,5 @@ pub(crate) async fn before_user_delete(plugin: Arc<Collections>, event: Event) -
     if cascade::is_needed(&plugin, cascade::Root::user(&event.subject)).await? {
         cascade::push_dependents(&plugin, cascade::Root::user(&event.subject), &mut statements).await?;
     }
-    Ok(Before::pass().with_statements(statements))
+    Ok(HookOutcome::accept().with_statements(statements))
 }

@@ -1,14 +1,14 @@
-//! Dates and times as records hold them. It knows RFC 3339 and no other form.
+//! Dates and times in records. It supports RFC 3339 and no other format.
 //!
-//! A date (`2026-11-23`) stays as it is. A date with a time is brought to UTC with six digits of a second
-//! (`2026-11-23T09:08:51.120000Z`; digits beyond are cut off), so that dates compare as text as they do in time,
-//! and a date alone stands before every time of its day.
+//! A date (`2026-11-23`) stays unchanged. A date with a time is converted to UTC with six digits of a second
+//! (`2026-11-23T09:08:51.120000Z`; further digits are cut off). This way dates sort as text in the order of time, and a
+//! date alone comes before every time of its day.
 
 use jiff::{SignedDuration, civil};
 
 const DATE_BYTES: usize = "2026-11-23".len();
 
-/// The normal form of an RFC 3339 date or date-time, or `None` where `text` is neither.
+/// Returns the normal form of an RFC 3339 date or date-time, or `None` if `text` is neither.
 pub fn normalise(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     if !text.is_ascii() || bytes.len() < DATE_BYTES {
@@ -46,7 +46,7 @@ fn civil_date(text: &str) -> Option<civil::Date> {
     civil::Date::new(year, digits(&text[5..7])?.try_into().ok()?, digits(&text[8..])?.try_into().ok()?).ok()
 }
 
-/// `HH:MM:SS`, with or without a fraction; a leap second counts as the second before it.
+/// Parses `HH:MM:SS`, with or without a fraction; a leap second counts as the second before it.
 fn civil_time(text: &str) -> Option<civil::Time> {
     let (clock, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let bytes = clock.as_bytes();
@@ -69,7 +69,7 @@ fn civil_time(text: &str) -> Option<civil::Time> {
     .ok()
 }
 
-/// The time of day and the minutes by which it is ahead of UTC.
+/// Splits off the UTC offset: returns the time of day and the minutes ahead of UTC.
 fn split_offset(text: &str) -> Option<(&str, i64)> {
     if let Some(clock) = text.strip_suffix(['Z', 'z']) {
         return Some((clock, 0));

@@ -1,4 +1,4 @@
-//! Reading one field's definition out of a schema. It never looks at the other fields.
+//! Parses the definition of one field in a schema. It never looks at the other fields.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ const KEYS: [&str; 15] = [
     "renamed_from",
 ];
 
-/// Reads the definition at `path`; what is wrong with it goes to `faults`.
+/// Parses the definition at `path`; errors go to `faults`.
 pub(super) fn field(definition: &Json<'_>, path: &str, faults: &mut Faults) -> Option<Field> {
     let Some(members) = definition.as_object() else {
         faults.push(path, format!("must be an object, is {}", definition.kind()));
@@ -68,7 +68,7 @@ struct Reader<'a, 'json> {
 }
 
 impl<'a, 'json> Reader<'a, 'json> {
-    /// A member that is there and not null.
+    /// Returns a member that is present and not null.
     fn get(&self, key: &str) -> Option<&'a Json<'json>> {
         self.definition.get(key).filter(|value| !matches!(value, Json::Null))
     }
@@ -272,7 +272,7 @@ impl<'a, 'json> Reader<'a, 'json> {
 }
 
 impl Bound {
-    /// The bound of a number, as a float; a date's is not a number.
+    /// Returns the bound of a number as a float; the bound of a date is not a number.
     fn as_f64(&self) -> f64 {
         match self {
             Bound::Int(number) => *number as f64,

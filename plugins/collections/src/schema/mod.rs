@@ -1,4 +1,4 @@
-//! The schema of a collection: which fields its records have and what each may hold. It never sees a record.
+//! The schema of a collection: the fields of its records and their allowed values. It never sees a record.
 
 mod date;
 mod definition;
@@ -13,7 +13,7 @@ pub use pattern::{Fit, Pattern};
 
 use crate::{fault::Faults, json::Json, limits};
 
-/// What a field holds.
+/// The type of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `string`
@@ -24,7 +24,7 @@ pub enum Kind {
     Number,
     /// `boolean`, `bool`
     Boolean,
-    /// `array`, `list`, with what its entries are where it is typed: `list[int]`
+    /// `array`, `list`, with the type of its entries if it is typed: `list[int]`
     Array(Option<Item>),
     /// `object`, `dict`
     Object,
@@ -34,12 +34,12 @@ pub enum Kind {
     Reference,
 }
 
-/// What the entries of a typed array are.
+/// The entry type of a typed array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Item {
     /// Strings.
     Text,
-    /// Integers of 64 bits.
+    /// 64-bit integers.
     Integer,
     /// Numbers.
     Number,
@@ -48,7 +48,7 @@ pub enum Item {
 }
 
 impl Kind {
-    /// The type's first name in a schema.
+    /// Returns the type's primary name in a schema.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Text => "string",
@@ -66,36 +66,36 @@ impl Kind {
         }
     }
 
-    /// Whether a value of it is one SQL value, which can be indexed, sorted and grouped by.
+    /// Returns whether its values are single SQL values, which can be indexed, sorted and grouped by.
     pub fn is_scalar(self) -> bool {
         !matches!(self, Kind::Array(_) | Kind::Object)
     }
 }
 
-/// The smallest or largest value that a field takes.
+/// The minimum or maximum value of a field.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Bound {
-    /// Of an integer or number.
+    /// For an integer or number.
     Int(i64),
-    /// Of an integer or number.
+    /// For an integer or number.
     Float(f64),
-    /// Of a date, normalised.
+    /// For a date, normalized.
     Date(String),
 }
 
-/// What becomes of a record when the one that it refers to is deleted.
+/// What happens to a record when the record it references is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnDelete {
-    /// The other one cannot be deleted.
+    /// The referenced record cannot be deleted.
     #[default]
     Restrict,
-    /// It is deleted as well.
+    /// The record is deleted as well.
     Cascade,
-    /// Its field becomes null.
+    /// The reference is set to null.
     SetNull,
 }
 
-/// Where a reference leads.
+/// The target of a reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
     /// A collection's name, or [`USERS`].
@@ -104,7 +104,7 @@ pub struct Reference {
     pub on_delete: OnDelete,
 }
 
-/// What a reference names to lead to the host's users.
+/// The target name for references to the host's users.
 pub const USERS: &str = "users";
 
 /// One field.
@@ -112,40 +112,40 @@ pub const USERS: &str = "users";
 pub struct Field {
     /// Its name, an identifier.
     pub name: String,
-    /// What it holds.
+    /// Its type.
     pub kind: Kind,
-    /// Whether it must be given and not be null.
+    /// Whether it is required and not nullable.
     pub required: bool,
-    /// Whether no two records may hold the same value; null is never the same.
+    /// Whether values must be unique; null values never conflict.
     pub unique: bool,
-    /// Whether it has an index of its own.
+    /// Whether it has its own index.
     pub index: bool,
-    /// What it becomes where it is not given: JSON text, normalised.
+    /// Its default as JSON text, normalized.
     pub default: Option<String>,
-    /// The smallest value.
+    /// The minimum value.
     pub min: Option<Bound>,
-    /// The largest value.
+    /// The maximum value.
     pub max: Option<Bound>,
-    /// The least number of characters or entries.
+    /// The minimum number of characters or entries.
     pub min_length: Option<usize>,
-    /// The largest number of characters or entries.
+    /// The maximum number of characters or entries.
     pub max_length: Option<usize>,
-    /// What a string must match somewhere.
+    /// The pattern that some part of a string must match.
     pub pattern: Option<Arc<Pattern>>,
-    /// Where a reference leads.
+    /// The target of a reference.
     pub reference: Option<Reference>,
-    /// In a change of the schema: the name that it had before.
+    /// In a schema change: its previous name.
     pub renamed_from: Option<String>,
 }
 
 impl Field {
-    /// Whether it has a column of its own: it is indexed, unique or a reference.
+    /// Returns whether it has its own column: it is indexed, unique or a reference.
     pub fn has_column(&self) -> bool {
         self.index || self.unique || self.reference.is_some()
     }
 }
 
-/// A schema that holds.
+/// A valid schema.
 #[derive(Debug, Clone)]
 pub struct Schema {
     fields: Vec<Field>,
@@ -154,12 +154,12 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Reads `{"fields": […]}`; answers every fault with its path.
+    /// Parses `{"fields": […]}`; returns every fault with its path.
     pub fn parse(schema: &Json<'_>) -> Result<Schema, Faults> {
         parse::schema(schema)
     }
 
-    /// Reads the schema of a collection that is made or changed, which must not be larger than a schema may be.
+    /// Parses the schema of a collection that is created or changed, which must not exceed the maximum size.
     pub fn parse_new(schema: &Json<'_>) -> Result<Schema, Faults> {
         let schema = parse::schema(schema)?;
         if schema.text.len() > limits::SCHEMA_BYTES_MAX {
@@ -176,28 +176,28 @@ impl Schema {
         Schema { fields, positions, text }
     }
 
-    /// The fields in the order of the schema.
+    /// Returns the fields in the order of the schema.
     pub fn fields(&self) -> &[Field] {
         &self.fields
     }
 
-    /// The field of this name.
+    /// Returns the field with this name.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.position(name).map(|at| &self.fields[at])
     }
 
-    /// The position of the field of this name.
+    /// Returns the position of the field with this name.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.positions.get(name).copied()
     }
 
-    /// The schema as it is stored and answered: what the client wrote, without `renamed_from`.
+    /// Returns the schema as it is stored and returned: the client's text, without `renamed_from`.
     pub fn text(&self) -> &str {
         &self.text
     }
 }
 
-/// What a record's data may hold beyond the fields of the schema.
+/// What happens to data that is not in the schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum UnknownFields {
     /// An unknown field is a fault.

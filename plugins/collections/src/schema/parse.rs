@@ -1,4 +1,4 @@
-//! Reading a whole schema: its fields, and what must hold between them. It never looks at other collections.
+//! Parses a whole schema: its fields, and the constraints between them. It never looks at other collections.
 
 use super::{Field, Fit, Schema, definition};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     limits, validate,
 };
 
-/// Whether a word may be the name of a field.
+/// Returns whether a word is a valid field name.
 pub fn is_identifier(name: &str) -> bool {
     let mut bytes = name.bytes();
     name.len() <= limits::NAME_BYTES_MAX
@@ -16,7 +16,7 @@ pub fn is_identifier(name: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// Says what is wrong with the name of a collection.
+/// Checks the name of a collection.
 pub fn check_collection_name(name: &str) -> Result<(), Fault> {
     let fits = name.len() <= limits::NAME_BYTES_MAX
         && name.bytes().next().is_some_and(|first| first.is_ascii_lowercase())
@@ -31,7 +31,7 @@ pub fn check_collection_name(name: &str) -> Result<(), Fault> {
     Err(Fault { path: "name".to_owned(), message })
 }
 
-/// Says what is wrong with the label of a collection.
+/// Checks the label of a collection.
 pub fn check_label(label: &str) -> Result<(), Fault> {
     if (1..=limits::LABEL_CHARS_MAX).contains(&label.chars().count()) && !label.contains('\0') {
         return Ok(());
@@ -40,8 +40,8 @@ pub fn check_label(label: &str) -> Result<(), Fault> {
     Err(Fault { path: "label".to_owned(), message })
 }
 
-/// Finds new fields that are named like what every record has: filters and sorts could not reach them. `before` is the
-/// schema that the collection has; fields that are in it already stay.
+/// Finds new fields with the name of a column of every record: filters and sorts could not use them. `before` is the
+/// collection's current schema; fields that it already has are allowed.
 pub fn check_field_names(schema: &Schema, before: Option<&Schema>, faults: &mut Faults) {
     let is_own = |name: &str| RecordColumn::ALL.iter().any(|own| own.name().eq_ignore_ascii_case(name));
     for (at, field) in schema.fields().iter().enumerate() {
@@ -55,7 +55,7 @@ pub fn check_field_names(schema: &Schema, before: Option<&Schema>, faults: &mut 
     }
 }
 
-/// Reads a schema; answers every fault with its path.
+/// Parses a schema; returns every fault with its path.
 pub(super) fn schema(schema: &Json<'_>) -> Result<Schema, Faults> {
     let mut faults = Faults::default();
     let Some(members) = schema.as_object() else {
@@ -97,7 +97,7 @@ fn default_of(field: &Field, definition: &Json<'_>, path: &str, faults: &mut Fau
     let value = definition.get("default").filter(|value| !matches!(value, Json::Null))?;
     let path = format!("{path}.default");
     let mut text = String::new();
-    // A default that is too long to be matched was stored before there was such a limit: the schema must be read all the same.
+    // A default that is too long for its pattern was stored before that limit existed. The schema must still parse.
     let is_unmatched = match (&field.pattern, value) {
         (Some(pattern), Json::Text(text)) => matches!(pattern.check(text), Fit::TooLong(_)),
         _ => false,
@@ -108,7 +108,7 @@ fn default_of(field: &Field, definition: &Json<'_>, path: &str, faults: &mut Fau
     Some(text)
 }
 
-/// The schema as it is stored: without `renamed_from`, which tells of one change alone.
+/// Returns the schema as it is stored: without `renamed_from`, which only applies to one change.
 fn stored_text(definitions: &[Json<'_>]) -> String {
     let mut out = String::from("{\"fields\":[");
     for (at, definition) in definitions.iter().enumerate() {

@@ -1,8 +1,8 @@
-//! A field's pattern, matched in bounded time whatever pattern and text are. It knows no record.
+//! A field's pattern, matched in bounded time for every pattern and text. It knows no record.
 //!
-//! `regex-lite` says what a pattern means. It takes a step for each byte of the text and each instruction of the pattern, so
-//! it matches short texts alone. For longer ones the pattern becomes a table of states, which takes one step a byte; where that
-//! table would be too large, the length of the text is limited.
+//! `regex-lite` defines the meaning of a pattern. It needs one step per byte of the text and instruction of the
+//! pattern, so it only matches short texts. For longer ones the pattern is compiled to a table of states, which needs
+//! one step per byte. If that table would be too large, the length of the text is limited.
 
 use std::sync::OnceLock;
 
@@ -23,23 +23,23 @@ pub struct Pattern {
     table: OnceLock<Option<dense::DFA<Vec<u32>>>>,
 }
 
-/// What becomes of matching a text.
+/// The result of matching a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fit {
     /// It matches.
     Matches,
     /// It does not match.
     Differs,
-    /// It is longer than this many bytes, which is the most that is matched.
+    /// The text is longer than this many bytes, the maximum for this pattern.
     TooLong(usize),
 }
 
 impl Pattern {
-    /// Reads a regular expression.
+    /// Parses a regular expression.
     pub fn new(text: &str) -> Result<Pattern, regex_lite::Error> {
         let build = |bytes| RegexBuilder::new(text).size_limit(bytes).build();
         let regex = build(limits::PATTERN_PROGRAM_BYTES_MAX)?;
-        // How large the program is, the library tells only by refusing smaller limits.
+        // The library reveals the program's size only by refusing smaller limits.
         const FIRST: usize = 512;
         let (mut least, mut most) = (0, FIRST);
         while most < limits::PATTERN_PROGRAM_BYTES_MAX && build(most).is_err() {
@@ -52,12 +52,12 @@ impl Pattern {
         Ok(Pattern { regex, program_bytes: most, table: OnceLock::new() })
     }
 
-    /// The pattern as it was written.
+    /// Returns the pattern as written.
     pub fn as_str(&self) -> &str {
         self.regex.as_str()
     }
 
-    /// The longest text in bytes that is matched without a table.
+    /// Returns the maximum text length in bytes for matching without a table.
     fn short_bytes_max(&self) -> usize {
         limits::PATTERN_STEPS_MAX / self.program_bytes
     }
@@ -78,7 +78,7 @@ impl Pattern {
 
 fn is_match(table: &dense::DFA<Vec<u32>>, text: &str) -> bool {
     let input = Input::new(text).anchored(Anchored::No).earliest(true);
-    // A table without quit bytes has nothing to give up at.
+    // A table without quit bytes never gives up.
     table.try_search_fwd(&input).is_ok_and(|found| found.is_some())
 }
 
@@ -95,8 +95,8 @@ fn table(pattern: &str) -> Option<dense::DFA<Vec<u32>>> {
     dense::Builder::new().configure(config).build_from_nfa(&program).ok()
 }
 
-/// The same pattern for a library whose classes such as `\w` hold more than ASCII. `None` for what the two may understand
-/// differently: flags, `\B`, and operators within classes.
+/// Converts the pattern for a library whose classes such as `\w` include more than ASCII. Returns `None` for features
+/// that the two may interpret differently: flags, `\B`, and operators within classes.
 fn ascii_classes(pattern: &str) -> Option<String> {
     let mut out = String::with_capacity(pattern.len() * 2);
     let mut chars = pattern.chars().peekable();
@@ -128,7 +128,7 @@ fn ascii_classes(pattern: &str) -> Option<String> {
                 continue;
             }
             ('(', Some('?')) if !in_class => {
-                // A group without a name is the only one of these that is no flag.
+                // Of these, only a non-capturing group is not a flag.
                 chars.next();
                 if chars.peek() != Some(&':') {
                     return None;

@@ -1,4 +1,4 @@
-//! The shape of a collection's table, derived from its schema and rules; two shapes make the SQL of a change.
+//! The shape of a collection's table, derived from its schema and rules. Two shapes determine the SQL of a change.
 
 use super::table_name;
 use crate::{
@@ -23,13 +23,13 @@ pub struct Column {
 pub struct Named {
     /// Its name.
     pub name: String,
-    /// The statement that makes what it calls.
+    /// The statement that creates the function it calls, if any.
     pub setup: Option<String>,
-    /// The statement that makes it.
+    /// The statement that creates it.
     pub sql: String,
-    /// The statements that take it away.
+    /// The statements that drop it.
     pub drop: String,
-    /// The generated column that it stands on: it goes when that one changes.
+    /// The generated column it depends on: it is dropped when that column changes.
     pub column: Option<String>,
 }
 
@@ -39,7 +39,7 @@ impl Named {
     }
 }
 
-/// What a table consists of beyond the columns that every collection has.
+/// The parts of a table beyond the columns of every collection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
     dialect: Dialect,
@@ -47,14 +47,14 @@ pub struct Shape {
     pub columns: Vec<Column>,
     /// The indexes.
     pub indexes: Vec<Named>,
-    /// The foreign keys that no column declares.
+    /// The foreign keys that are not declared by a column.
     pub foreign_keys: Vec<Named>,
-    /// The triggers; those of `set_null` stand on the table referred to.
+    /// The triggers; those of `set_null` are on the referenced table.
     pub triggers: Vec<Named>,
 }
 
 impl Shape {
-    /// The shape of a table that nothing stands on.
+    /// Creates the shape of a table without additional parts.
     pub fn bare(dialect: Dialect) -> Shape {
         Shape {
             dialect,
@@ -65,7 +65,7 @@ impl Shape {
         }
     }
 
-    /// The shape that a schema asks for. `number_of` knows the numbers of the collections that it refers to.
+    /// Creates the shape for a schema. `number_of` returns the numbers of the referenced collections.
     pub fn of(
         dialect: Dialect,
         number: i64,
@@ -79,7 +79,7 @@ impl Shape {
         for field in schema.fields().iter().filter(|field| field.has_column()) {
             shape.add(number, field, number_of);
         }
-        // Where two references of a record lead to the same one, what cascades comes before what restricts.
+        // If two references of a record point to the same record, cascading comes before restricting.
         shape.foreign_keys.sort_by_key(|key| !key.sql.ends_with(" ON DELETE CASCADE"));
         if lists_by_owner(options) {
             shape.indexes.push(dialect.owner_index(&table, number));
@@ -112,7 +112,7 @@ impl Shape {
         }
     }
 
-    /// The statement that makes the table and its columns alone.
+    /// Returns the statement that creates the table with its columns only.
     pub fn create_table(&self, number: i64) -> String {
         let mut create = self.dialect.table_head(&table_name(number));
         for column in &self.columns {
@@ -123,18 +123,18 @@ impl Shape {
         create
     }
 
-    /// The statements that make the table.
+    /// Returns the statements that create the table.
     pub fn create(&self, number: i64) -> Vec<String> {
         let made = self.named().flat_map(Named::statements);
         std::iter::once(self.create_table(number)).chain(made).collect()
     }
 
-    /// What stands on the table, in the order in which it is made.
+    /// Returns the named parts of the table, in the order of their creation.
     pub fn named(&self) -> impl Iterator<Item = &Named> {
         self.indexes.iter().chain(&self.foreign_keys).chain(&self.triggers)
     }
 
-    /// Whether both shapes have this one, over the same column.
+    /// Returns whether both shapes have this part, on the same column.
     fn keeps(&self, next: &Shape, named: &Named) -> bool {
         let same = |all: &Shape| all.named().any(|other| other == named);
         let column = |all: &Shape| {
@@ -143,8 +143,8 @@ impl Shape {
         same(self) && same(next) && column(self) == column(next)
     }
 
-    /// The statements that take away what `next` has not, to be run before the data is changed.
-    pub fn shed(&self, next: &Shape, number: i64) -> Vec<String> {
+    /// Returns the statements that drop the parts missing in `next`, to be run before the data is changed.
+    pub fn drop_statements(&self, next: &Shape, number: i64) -> Vec<String> {
         let parts = self.triggers.iter().chain(&self.foreign_keys).chain(&self.indexes);
         let gone = parts.filter(|named| !self.keeps(next, named)).map(|named| named.drop.clone());
         let columns: Vec<&Column> =
@@ -152,28 +152,29 @@ impl Shape {
         gone.chain(self.dialect.drop_columns(&table_name(number), &columns)).collect()
     }
 
-    /// The statements that add the columns that `before` had not, to be run once the data was changed.
-    pub fn grow_columns(&self, before: &Shape, number: i64) -> Vec<String> {
+    /// Returns the statements that add the columns missing in `before`, to be run after the data is changed.
+    pub fn add_column_statements(&self, before: &Shape, number: i64) -> Vec<String> {
         let columns: Vec<&Column> =
             self.columns.iter().filter(|column| !before.columns.contains(column)).collect();
         self.dialect.add_columns(&table_name(number), &columns)
     }
 
-    /// The statements that add what else `before` had not, to be run once what is in the columns was found to hold.
-    pub fn grow_named(&self, before: &Shape) -> Vec<String> {
+    /// Returns the statements that add the other parts missing in `before`, to be run after the columns' values are
+    /// checked.
+    pub fn add_index_statements(&self, before: &Shape) -> Vec<String> {
         self.named().filter(|named| !before.keeps(self, named)).flat_map(Named::statements).collect()
     }
 
-    /// The statements that end the table.
+    /// Returns the statements that drop the table.
     pub fn drop(&self, number: i64) -> Vec<String> {
-        // Ending a table deletes its rows, which its own references to itself would refuse.
-        let mut statements = self.shed(&Shape::bare(self.dialect), number);
+        // Dropping a table deletes its rows, which its own references to itself would refuse.
+        let mut statements = self.drop_statements(&Shape::bare(self.dialect), number);
         statements.push(format!("DROP TABLE {}", table_name(number)));
         statements
     }
 }
 
-/// Whether a list may be narrowed to records of an owner.
+/// Returns whether the list rule may restrict a list to the records of an owner.
 fn lists_by_owner(options: &Options) -> bool {
     match options.rules.of(Action::List) {
         Rule::Owner => true,

@@ -1,7 +1,7 @@
-//! Strict validation of a record's data against its schema. It never converts a value to another type, and lists
-//! every fault at once.
+//! Strict validation of a record's data against its schema. It never converts a value to another type, and lists every
+//! fault at once.
 //!
-//! What comes out is the JSON text as it is stored and answered: compact, in the client's order, then the defaults.
+//! The result is the JSON text as it is stored and returned: compact, in the client's order, then the defaults.
 
 mod value;
 
@@ -17,13 +17,13 @@ pub(crate) use value::is_record_id;
 
 /// Validates the data of a new record, or data that replaces a record's.
 ///
-/// A field that is not given takes its default; a required one without default must be given. Null is a value of every
-/// field that is not required, and no default takes its place.
+/// An absent field gets its default; a required field without default must be given. Null is valid for every field that
+/// is not required, and is not replaced by the default.
 pub fn data(schema: &Schema, unknown: UnknownFields, data: &Json<'_>) -> Result<String, Faults> {
     checked(schema, unknown, data, true)
 }
 
-/// Validates data that is a record's already, as a copy has it: a field that is not given has no default, it is not there.
+/// Validates the data of an existing record, as in a copy: an absent field stays absent and gets no default.
 pub fn exact(schema: &Schema, unknown: UnknownFields, data: &Json<'_>) -> Result<String, Faults> {
     checked(schema, unknown, data, false)
 }
@@ -51,10 +51,10 @@ fn checked(
     faults.into_result().map(|()| text)
 }
 
-/// Validates `changes` laid over stored data: each field given takes the place of the stored one, whole; what is not
-/// given stays. Null makes a field null where it is not required.
+/// Validates `changes` merged into stored data: each given field replaces the whole stored one; other fields stay. Null
+/// sets a field to null if it is not required.
 ///
-/// The whole record is validated, so that what comes out holds under the schema as it is now.
+/// The whole record is validated, so that the result is valid under the current schema.
 pub fn merged(
     schema: &Schema,
     unknown: UnknownFields,
@@ -72,7 +72,7 @@ pub fn merged(
     for (name, value) in kept {
         let mut replacing = given.iter().filter(|(other, _)| other == name).peekable();
         if replacing.peek().is_none() {
-            // What is stored and not in the schema was left by a change of the schema: it is not this client's fault.
+            // Stored fields outside of the schema are left over from a schema change: not this client's fault.
             if schema.position(name).is_some() {
                 writer.member(name, value);
             }
@@ -92,7 +92,7 @@ pub fn merged(
     faults.into_result().map(|()| text)
 }
 
-/// Each member is looked for among the fields, which takes its time.
+/// Each member is looked up among the fields, so their number must be limited.
 fn check_count(members: usize) -> Result<(), Faults> {
     if members <= limits::DATA_MEMBERS_MAX {
         return Ok(());
@@ -102,7 +102,7 @@ fn check_count(members: usize) -> Result<(), Faults> {
     Err(faults)
 }
 
-/// Writes members one after another and keeps count of which fields they were.
+/// Writes members one by one and records which fields they were.
 struct Writer<'a> {
     schema: &'a Schema,
     unknown: UnknownFields,
@@ -120,7 +120,7 @@ impl<'a> Writer<'a> {
     }
 
     fn position(&mut self, name: &str) -> Option<usize> {
-        // Clients mostly send fields in the schema's order: look where the next one would be first.
+        // Clients usually send fields in the schema's order: check the next expected field first.
         let next = self.schema.fields().get(self.expected).filter(|field| field.name == name);
         let position = if next.is_some() { Some(self.expected) } else { self.schema.position(name) };
         self.expected = position.map_or(self.expected, |at| at + 1);

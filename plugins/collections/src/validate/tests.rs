@@ -1,4 +1,4 @@
-//! What validation takes, refuses and writes.
+//! What validation accepts, refuses and writes.
 
 use super::*;
 

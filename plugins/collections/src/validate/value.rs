@@ -1,4 +1,5 @@
-//! One value against its field: type, bounds, lengths, pattern, depth. What holds is written out as it is stored.
+//! One value against its field: type, bounds, lengths, pattern, depth. A valid value is written in the form it is
+//! stored in.
 
 use std::cmp::Ordering;
 
@@ -9,7 +10,7 @@ use crate::{
     schema::{Bound, Field, Fit, Item, Kind, normalise_date},
 };
 
-/// Checks `value` against `field` and appends it to `out`; what is appended is of use only where no fault was added.
+/// Checks `value` against `field` and appends it to `out`. The output is only valid if no fault was added.
 pub fn field_value(field: &Field, value: &Json<'_>, path: &Path<'_>, out: &mut String, faults: &mut Faults) {
     match (field.kind, value) {
         (_, Json::Null) if field.required => faults.push(path.to_string(), "must not be null"),
@@ -62,7 +63,7 @@ pub fn field_value(field: &Field, value: &Json<'_>, path: &Path<'_>, out: &mut S
     }
 }
 
-/// Whether a text has the form of a record's id: a UUID in lower case.
+/// Returns whether a text has the format of a record's id: a lowercase UUID.
 pub(crate) fn is_record_id(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(at, byte)| match at {
@@ -95,7 +96,7 @@ fn check_text(field: &Field, text: &str, path: &Path<'_>, faults: &mut Faults) {
     if field.min_length.is_some() || field.max_length.is_some() {
         let length = text.chars().count();
         check_length(field, length, "characters", path, faults);
-        // What is too long is refused without a look at what it holds.
+        // A text that is too long is refused without looking at its content.
         if field.max_length.is_some_and(|max| length > max) {
             return;
         }
@@ -192,7 +193,7 @@ fn check_item(item: Option<Item>, entry: &Json<'_>, path: &Path<'_>, faults: &mu
     faults.push(path.to_string(), format!("must be {expected}, is {}", entry.kind()));
 }
 
-/// Checks what no type describes: depth, doubled names and NUL.
+/// Checks what no type covers: depth, duplicate names and NUL.
 fn check_free(value: &Json<'_>, path: &Path<'_>, depth: usize, faults: &mut Faults) {
     if faults.is_full() {
         return;

@@ -1,4 +1,4 @@
-//! A host with the extension in it and a folder for files, and what the tests do with both.
+//! The test setup: a host with the extension and a folder for files, and the operations on both.
 
 use std::fs;
 
@@ -36,7 +36,7 @@ impl Bench {
         answer.json()
     }
 
-    /// Every record, the oldest first.
+    /// Returns every record, the oldest first.
     pub(crate) fn records(&self, collection: &str) -> Vec<Value> {
         let target = format!("/api/collections/{collection}/records?sort_order=asc&limit=1000");
         self.host.get(&target).admin().send().json()["records"].as_array().unwrap().clone()
@@ -46,7 +46,7 @@ impl Bench {
         self.records(collection).iter().map(|record| record["data"].clone()).collect()
     }
 
-    /// Imports text as a file of this name; answers the exit code and what was printed as errors. A refusal is 1.
+    /// Imports text as a file with this name; returns the exit code and the printed errors. A refusal returns 1.
     pub(crate) fn import(
         &self,
         collection: &str,
@@ -76,7 +76,7 @@ impl Bench {
     }
 }
 
-/// A form of a file.
+/// A file format.
 #[derive(Debug)]
 pub(crate) struct Form {
     pub(crate) format: &'static str,
@@ -85,7 +85,7 @@ pub(crate) struct Form {
 }
 
 impl Bench {
-    /// Exports a collection and imports the file into a copy of it, which then holds the same.
+    /// Exports a collection and imports the file into a copy of it, which must then be equal.
     pub(crate) fn round_trip(&self, collection: &str, fields: &Value, form: &Form) {
         let (file, copy) = (self.path("export"), "copy");
         let mut arguments =

@@ -1,5 +1,5 @@
-//! Import and export: what a file holds is what is stored, what is exported comes back, and what does not fit is reported, on the
-//! engine that the run is on.
+//! Import and export on the engine of the test run: the contents of a file are stored, an export can be imported again,
+//! and invalid data is reported.
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod bench;
@@ -72,7 +72,7 @@ fn whole_records_stand_where_their_times_put_them() {
     bench.create("n", &json!({"t": "last"}));
     assert_eq!(bench.data("n")[3], json!({"t": "last"}));
     assert_eq!(bench.records("n")[0]["created_at"], "2020-01-01T00:00:00.000000Z");
-    // Neither from the future nor without an id.
+    // Neither a time in the future nor a missing id.
     let future = line("01890000-0000-7000-8000-000000000009", "2999-01-01T00:00:00Z", "x");
     let (code, errors) = bench.import("n", "f.jsonl", &future, json!({"whole": true}));
     assert!(
@@ -105,7 +105,7 @@ fn numbers_stay_what_they_are_and_odd_values_are_told() {
     assert_eq!(kinds, ["big string", "price string", "exp string", "n number", "odd string", "_id integer"]);
     let first = json!({"big": "12345678901234567890123", "price": "1.10", "exp": "1E10", "n": 1.5, "odd": "1", "_id": 7});
     assert_eq!(bench.data("c")[0], first);
-    // A field of numbers takes what is the same number, and nothing that would be rounded.
+    // A number field accepts an equal number, and nothing that would be rounded.
     bench.make("f", &json!([{"name": "n", "type": "number"}]));
     assert_eq!(bench.import("f", "f.csv", "n\n1.10\n1E10\n", none()).0, 0);
     assert_eq!(bench.data("f"), [json!({"n": 1.1}), json!({"n": 10_000_000_000.0})]);
@@ -160,13 +160,14 @@ fn what_is_no_file_of_records_does_nothing_and_says_so() {
         assert_eq!(code, 1, "{message}: {errors:?}");
         assert!(errors.iter().any(|line| line.contains(message)), "{message}: {errors:?}");
     }
-    // What stood before a fault was written, as it was said.
+    // Records before a fault are written, as documented.
     assert_eq!(bench.data("n"), [json!({"t": "x", "i": 1})]);
     assert_eq!(bench.host.get("/api/collections/new").admin().send().status(), 404);
     assert_eq!(bench.import("n", "b.json", "[]", none()).0, 0);
 }
 
-/// While a chunk is written the next one is read: what is found in the later one first says nothing of the earlier one.
+/// While a chunk is written the next one is read: a fault found in the later chunk must not hide one in the earlier
+/// chunk.
 #[test]
 fn of_several_chunks_the_first_fault_stops_the_import_and_nothing_behind_it_is_stored() {
     const ROWS: usize = 60;
@@ -200,7 +201,7 @@ fn of_several_chunks_the_first_fault_stops_the_import_and_nothing_behind_it_is_s
     assert_eq!(stored("skips"), expected, "in the order of the file");
 }
 
-/// Fifty are stored by one statement.
+/// One statement inserts fifty records.
 #[test]
 fn many_records_stand_in_the_order_of_the_file_and_one_among_them_that_is_refused_is_named() {
     let bench = Bench::new();
@@ -218,7 +219,7 @@ fn many_records_stand_in_the_order_of_the_file_and_one_among_them_that_is_refuse
     assert_eq!(numbers("a"), expected);
     let total = bench.host.get("/api/collections/n/records?limit=1").admin().send().json()["total"].clone();
     assert_eq!(total, 129, "each of them is counted");
-    // Some are there: those between them are made in their order.
+    // Some exist already: the new ones between them are created in order.
     let file: String = (101..=260).map(|n| format!("{}\n", json!({"n": n, "t": "b"}))).collect();
     let (code, errors) = bench.import("n", "k.ndjson", &file, json!({"key": "n"}));
     assert_eq!((code, errors), (0, vec![]));
@@ -244,7 +245,7 @@ fn a_key_finds_the_records_that_are_updated() {
     assert_eq!(bench.data("n"), expected);
     let after = bench.records("n")[0].clone();
     assert_eq!((&after["id"], &after["created_at"]), (&before["id"], &before["created_at"]));
-    // By a date, by a number in another form, and by the id.
+    // By a date, by a number in another notation, and by the id.
     let by_day = r#"{"day":"2026-01-01T00:00:00Z","price":5}"#;
     assert_eq!(bench.import("n", "d.jsonl", by_day, json!({"key": "day"})), (0, vec![]));
     assert_eq!(
@@ -264,7 +265,7 @@ fn a_key_finds_the_records_that_are_updated() {
         (&json!({"sku": "c"}), &json!("u9"), &json!("2020-01-01T00:00:00.000000Z"))
     );
     assert_eq!(bench.records("n").len(), 2);
-    // A key without a value, one that finds several, and data that does not fit are reported with their lines.
+    // A missing key value, an ambiguous one, and invalid data are reported with their lines.
     bench.create("n", &json!({"sku": "twice"}));
     bench.create("n", &json!({"sku": "twice"}));
     let text = "sku,price\n,1\ntwice,1\nc,x\nd,1\n";
@@ -371,7 +372,7 @@ fn integers_of_more_than_64_bits_are_refused_with_their_line() {
     assert_eq!(named.len(), 2, "{errors:?}");
     assert!(named[0].starts_with(&format!("line 1: the number {digits} ")), "{errors:?}");
     assert!(named[1].starts_with("line 2: "), "{errors:?}");
-    // Where a schema is read off the file, it is no other number without a word.
+    // If the schema is inferred from the file, no number is changed silently.
     let (code, errors) = bench.import("new", "n.jsonl", &lines[0], none());
     assert!(code == 1 && errors[0].starts_with("line 1: "), "{errors:?}");
     for (at, line) in lines.iter().enumerate() {

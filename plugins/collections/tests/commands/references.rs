@@ -1,15 +1,15 @@
-//! References within what is imported: to earlier and to later records, in circles, and beside a line that does not fit.
+//! References between imported records: to earlier and later records, in circles, and next to an invalid line.
 
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, none};
 
-/// The id of the record on a line.
+/// Returns the id of the record on a line.
 fn id(line: usize) -> String {
     format!("01890000-0000-7000-8000-{line:012}")
 }
 
-/// A whole record, as an export writes it.
+/// Returns a whole record, as an export writes it.
 fn whole(line: usize, data: Value) -> String {
     json!({"id": id(line), "collection_id": "x", "data": data}).to_string()
 }
@@ -18,7 +18,7 @@ fn tree() -> Value {
     json!([{"name": "n", "type": "integer", "unique": true}, {"name": "up", "type": "reference", "collection": "tree"}])
 }
 
-/// The collection with a field that refers to it.
+/// Creates the collection with a field that references it.
 fn make_tree(bench: &Bench) {
     bench.make("tree", &json!([{"name": "n", "type": "integer", "unique": true}]));
     let fields = json!({"schema": {"fields": tree()}});
@@ -26,7 +26,7 @@ fn make_tree(bench: &Bench) {
     assert_eq!(answer.status(), 200, "{}", answer.json());
 }
 
-/// Every record refers to the next one, the last of them to nothing: whether one is stored is no matter of how many there are.
+/// Every record references the next one, the last one nothing: the number of records does not matter.
 #[test]
 fn references_to_later_records_hold_however_many_there_are_and_a_bad_line_takes_what_refers_to_it_alone() {
     for count in [2, 49, 50, 60, 130] {
@@ -40,7 +40,8 @@ fn references_to_later_records_hold_however_many_there_are_and_a_bad_line_takes_
         assert_eq!(bench.import("tree", "t.jsonl", file.join("\n"), none()), (0, vec![]), "{count}");
         assert_eq!(bench.records("tree").len(), count);
     }
-    // Each refers to a later one, by twos; one line is no record, and another has a number that is taken.
+    // Every odd line references the next one. Line 30 is invalid: a taken number, a wrong type, or a dangling
+    // reference.
     for count in [40, 50, 60, 120] {
         for bad in [json!({"n": 1}), json!({"n": "x"}), json!({"n": 1_000, "up": id(5_000)})] {
             let bench = Bench::new();
@@ -76,7 +77,7 @@ fn an_export_of_records_that_refer_to_one_another_comes_back() {
             .send();
         assert_eq!(answer.status(), 201, "{}", answer.json());
     }
-    // To a later one, to itself, and in a circle.
+    // To a later record, to itself, and in a circle.
     for (from, to) in [(1, 6), (2, 2), (3, 5), (5, 4), (4, 3), (6, 2)] {
         let target = format!("/api/collections/tree/records/{}", id(from));
         let body = json!({"data": {"up": id(to)}});
@@ -100,7 +101,7 @@ fn an_export_of_records_that_refer_to_one_another_comes_back() {
     }
 }
 
-/// What comes first refers to what comes last, in another group of records that are written together.
+/// The first record references the last one, in another chunk.
 #[test]
 fn references_lead_over_all_that_is_written_at_once() {
     let bench = Bench::new();

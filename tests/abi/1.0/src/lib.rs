@@ -24,7 +24,7 @@ impl Frozen {
         if request.param(0) == "panic" {
             panic!("on purpose");
         }
-        let rows = self.host.database()?.query(Cost::Short, "SELECT 1 + ?1", params![41]).await?;
+        let rows = self.host.database()?.query(ReadHint::Indexed, "SELECT 1 + ?1", params![41]).await?;
         let number = rows.first().map(|row| row.integer(0)).transpose()?;
         let caller = request.caller().map(|caller| caller.email().to_owned());
         Response::json(&json!({

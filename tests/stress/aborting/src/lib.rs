@@ -1,4 +1,4 @@
-//! A good plugin, built to abort on a panic.
+//! A correct plugin, built to abort on a panic.
 
 use tinybase_plugin_api::prelude::*;
 

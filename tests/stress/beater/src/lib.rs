@@ -1,4 +1,4 @@
-//! A plugin that emits the event `beater.beat` with the number that it is sent.
+//! A plugin that emits the event `beater.beat` with the number in the request.
 
 use tinybase_plugin_api::prelude::*;
 

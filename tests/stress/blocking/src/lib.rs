@@ -1,5 +1,5 @@
-//! A plugin that blocks the thread that it is called on, in every way in which it can be called. `BLOCKING_SWITCH` in the
-//! environment chooses what blocks without a request.
+//! A plugin that blocks the calling thread in every kind of call. The environment variable `BLOCKING_SWITCH` chooses
+//! what blocks without a request.
 
 use std::{
     pin::Pin,
@@ -56,7 +56,7 @@ impl Future for SecondPoll {
     }
 }
 
-/// One part, and a second one that never comes.
+/// Yields one part; the second one never arrives.
 struct Parts(u32);
 
 impl PullBody for Parts {
@@ -116,7 +116,7 @@ impl Blocking {
             "service" => return Response::json(&self.host.call("block", 1, "block", &Json::Null).await?),
             "task" => self.host.spawn(async { sleep() })?,
             "wake" => {
-                // Wakes what listens, and blocks at once.
+                // Wakes the listeners, and blocks immediately.
                 self.host.topic("record.create")?.after("things", &json!({"record": {}}))?;
                 sleep();
             }
@@ -125,11 +125,11 @@ impl Blocking {
         Response::json(&"fine")
     }
 
-    async fn before(self: Arc<Self>, event: Event) -> Result<Before> {
+    async fn before(self: Arc<Self>, event: Event) -> Result<HookOutcome> {
         if event.parse::<Json>()?["record"]["block"] == "before" {
             sleep();
         }
-        Ok(Before::pass())
+        Ok(HookOutcome::accept())
     }
 
     async fn after(self: Arc<Self>, event: Event) -> Result<()> {

@@ -1,11 +1,11 @@
-//! A way to sign in by a fixed code, which is no way to verify anybody: for the tests of the door alone. Its list of ways to
-//! sign in goes wrong by `STRESS_SWITCH`.
+//! A sign-in method with a fixed code, which verifies nobody: for the tests of sign-in methods only. `STRESS_SWITCH`
+//! makes its list of sign-in methods fail.
 
 use std::time::Duration;
 
 use tinybase_plugin_api::{prelude::*, sessions::SignIn};
 
-/// The code that lets everybody in.
+/// The code that signs anybody in.
 const CODE: &str = "314159";
 
 struct Door {
@@ -43,7 +43,7 @@ impl Door {
         Ok(Response::json(&answer)?.with_header("cache-control", "no-store"))
     }
 
-    /// `{"token"}`: whose it is, and what it is good for.
+    /// `{"token"}`: returns the token's user and rights.
     async fn who(self: Arc<Self>, request: Request) -> Result<Response> {
         let body: Json = request.json()?;
         let user = self.host.authenticate(body["token"].as_str().unwrap_or_default()).await?;
@@ -62,7 +62,7 @@ impl Door {
         Ok(Response::empty(204))
     }
 
-    /// What the extension itself reads, which no real one would tell.
+    /// Returns the extension's own configuration, which no real extension would reveal.
     async fn configured(self: Arc<Self>, _request: Request) -> Result<Response> {
         Response::json(&self.host.settings::<Json>().await?)
     }

@@ -1,4 +1,4 @@
-//! What goes wrong in the hooks before and after `record.create`, and before `metrics.collect`.
+//! The faults in the hooks before and after `record.create`, and before `metrics.collect`.
 
 use std::marker::PhantomData;
 
@@ -13,7 +13,7 @@ use tinybase_abi::{
 
 use crate::{Faults, Naked, switch};
 
-/// What goes wrong: what the record says, or the switch where the host collects its metrics.
+/// Returns the fault: the one named in the record, or the switch when the host collects its metrics.
 fn fault(topic: &str, payload: &[u8]) -> String {
     if topic == "metrics.collect" {
         return switch().to_owned();

@@ -1,6 +1,6 @@
-//! A plugin with a switch a fault. `STRESS_SWITCH` in the environment chooses what goes wrong while it is created,
-//! started or ended; the path of a request chooses what goes wrong with that request; `fault` in a record's data
-//! chooses what goes wrong in the hooks before and after its creation.
+//! A plugin with one switch per fault. The environment variable `STRESS_SWITCH` chooses the fault while it is created,
+//! started or ended; the path of a request chooses that request's fault; `fault` in a record's data chooses the fault
+//! in the hooks before and after its creation.
 
 mod hooks_side;
 mod requests;
@@ -28,20 +28,20 @@ use tinybase_abi::{
 
 const MANIFEST: &str = include_str!("../extension.toml");
 
-/// What goes wrong, where it is chosen for the whole process.
+/// Returns the fault that is chosen for the whole process.
 fn switch() -> &'static str {
     static SWITCH: OnceLock<String> = OnceLock::new();
     SWITCH.get_or_init(|| std::env::var("STRESS_SWITCH").unwrap_or_default())
 }
 
-/// Never comes back.
+/// Never returns.
 fn hang() -> ! {
     loop {
         std::thread::park();
     }
 }
 
-/// Panics when it is polled, with nothing between it and the host but the boundary's own guard.
+/// Panics when polled, with only the boundary's own guard between it and the host.
 struct Naked<T>(PhantomData<fn() -> T>);
 
 impl<T> Future for Naked<T> {

@@ -1,4 +1,4 @@
-//! What goes wrong with a request, by the last part of its path.
+//! The faults of requests, chosen by the last part of the path.
 
 use std::marker::PhantomData;
 
@@ -26,7 +26,7 @@ fn error(status: u16, packed: Vec<u8>) -> RawError {
     RawError { status, retryable: 0, packed: packed.into() }
 }
 
-/// Panics when it is dropped.
+/// Panics when dropped.
 struct Bomb;
 
 impl Drop for Bomb {
@@ -35,7 +35,7 @@ impl Drop for Bomb {
     }
 }
 
-/// A body that breaks off.
+/// A body that ends with an error.
 struct Breaks {
     parts: u32,
     how: &'static str,
@@ -63,7 +63,7 @@ fn write_log(faults: &Faults, line: &str) {
     }
 }
 
-/// Has no end but for an empty text.
+/// Recurses without end, except for an empty text.
 fn recurse(text: &str) -> usize {
     if text.is_empty() {
         return 0;
@@ -124,7 +124,7 @@ pub(crate) fn answer(faults: &Faults, request: Request) -> RawFuture<RawResponse
             None => ready(Err(RawError::new(500, "capability_missing", "«storage» is not declared"))),
         },
         "caller_gone" => {
-            // Owns the request for longer than the client is there.
+            // Keeps the request longer than the client is connected.
             guard(async move {
                 let _request = request;
                 std::future::pending().await
@@ -134,7 +134,7 @@ pub(crate) fn answer(faults: &Faults, request: Request) -> RawFuture<RawResponse
     }
 }
 
-/// Errors that are odd, or that say more than a client may read; `None` for what is none of them.
+/// Returns odd errors, or errors that reveal more than a client may read; `None` for other faults.
 fn refusal(fault: &str) -> Option<RawFuture<RawResponse>> {
     let raw = match fault {
         "error_not_utf8" => error(400, vec![1, 0, 0, 0, 0xff, 1, 0, 0, 0, 0xfe, 0, 0, 0, 0]),

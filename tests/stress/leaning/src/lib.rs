@@ -1,4 +1,4 @@
-//! A plugin that needs `pulse` beside it.
+//! A plugin that needs the plugin `pulse`.
 
 use tinybase_plugin_api::prelude::*;
 

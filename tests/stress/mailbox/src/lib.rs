@@ -1,4 +1,4 @@
-//! A plugin that offers `mail@1` and sends nothing: it keeps every mail and shows it to whoever asks. Mail to an address
+//! A plugin that offers `mail@1` and sends nothing: it keeps every mail and shows it to any client. Mail to an address
 //! that begins with `bounce` fails.
 
 use tinybase_plugin_api::prelude::*;
@@ -32,10 +32,10 @@ impl Mailbox {
         Ok(Json::Null)
     }
 
-    /// Every mail, the oldest first.
+    /// Returns every mail, the oldest first.
     async fn list(self: Arc<Self>, _request: Request) -> Result<Response> {
         let rows =
-            self.database.query(Cost::Short, "SELECT mail FROM mailbox_mails ORDER BY id", &[]).await?;
+            self.database.query(ReadHint::Indexed, "SELECT mail FROM mailbox_mails ORDER BY id", &[]).await?;
         let mails = rows.iter().map(|row| row.text(0)).collect::<Result<Vec<_>>>()?;
         Ok(Response::json_bytes(format!("[{}]", mails.join(","))))
     }

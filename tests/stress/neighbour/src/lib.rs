@@ -1,4 +1,4 @@
-//! A plugin that behaves, beside those that do not, and two routes that ask for what it was not given.
+//! A well-behaved plugin next to misbehaving ones, with two routes that request what it was not granted.
 
 use std::time::Duration;
 
@@ -39,13 +39,13 @@ impl Neighbour {
         Response::json(&self.host.data_dir()?)
     }
 
-    /// Runs the SQL that it is sent.
+    /// Runs the SQL in the request.
     async fn steal(self: Arc<Self>, request: Request) -> Result<Response> {
         let sql = String::from_utf8_lossy(request.body()).into_owned();
         Response::json(&self.host.database()?.execute(&sql, &[]).await?)
     }
 
-    /// Emits `record.create` with what it is sent as the record.
+    /// Emits `record.create` with the request's body as the record.
     async fn emit(self: Arc<Self>, request: Request) -> Result<Response> {
         let payload = json!({"record": request.json::<Json>()?});
         let topic = self.host.topic("record.create")?;
@@ -57,8 +57,8 @@ impl Neighbour {
         Ok(Response::json(&passed.payload)?.with_status(201))
     }
 
-    /// Makes a note that the audit log tells of, unless its fate is `refused`, `rolled_back` or `dropped`. `recorded` is an
-    /// entry without a note.
+    /// Creates a note with an entry in the audit log, unless its fate is `refused`, `rolled_back` or `dropped`.
+    /// `recorded` is an entry without a note.
     async fn note(self: Arc<Self>, request: Request) -> Result<Response> {
         let fate = request.param(0);
         let (audit, database) = (self.host.audit()?, self.host.database()?);
@@ -84,13 +84,13 @@ impl Neighbour {
         Response::json(&fate)
     }
 
-    /// The hook before a note, which has an entry of its own in the note's change.
-    async fn watch(self: Arc<Self>, event: Event) -> Result<Before> {
+    /// The hook before a note, which adds its own audit entry to the note's change.
+    async fn watch(self: Arc<Self>, event: Event) -> Result<HookOutcome> {
         let entry = self.host.audit()?.entry(&Entry::new("watch", "note", event.subject)).await?;
-        Ok(Before::pass().with_statements(entry))
+        Ok(HookOutcome::accept().with_statements(entry))
     }
 
-    /// Asks another server for the URL that it is sent; answers status and body.
+    /// Sends a request to the URL in the request; returns status and body.
     async fn ask(self: Arc<Self>, request: Request) -> Result<Response> {
         let url: String = request.json()?;
         let answer = self.host.http()?.send(&HttpRequest::get(url)).await?;

@@ -1,6 +1,6 @@
-//! A library that is no plugin.
+//! A library that is not a plugin.
 
-/// Something that it exports.
+/// Any exported function.
 #[unsafe(no_mangle)]
 pub extern "C" fn answer() -> u32 {
     42

@@ -1,4 +1,4 @@
-//! A library that does what `STRESS_LOAD` says while it is opened: `exit`, `abort` or `hang`.
+//! A library that does what `STRESS_LOAD` says when it is opened: `exit`, `abort` or `hang`.
 
 extern "C" fn on_load() {
     match std::env::var("STRESS_LOAD").as_deref() {

@@ -1,4 +1,4 @@
-//! A plugin whose descriptor says that it was built for an ABI of the future.
+//! A plugin whose descriptor declares a future ABI.
 
 use tinybase_abi::{
     abi_stable::{
@@ -41,5 +41,5 @@ extern "C" fn load() -> RootModuleResult {
 
 #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
 static HEADER: LibHeader =
-    // SAFETY: `load` answers a `PluginRootRef`.
+    // SAFETY: `load` returns a `PluginRootRef`.
     unsafe { LibHeader::from_constructor::<PluginRootRef>(load, CheckTypeLayout::Yes) };

@@ -1,4 +1,4 @@
-//! A library whose root is of the next major.
+//! A library whose root has the next major version.
 
 use tinybase_abi::abi_stable::{
     self, StableAbi,
@@ -36,5 +36,5 @@ extern "C" fn load() -> RootModuleResult {
 
 #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
 static HEADER: LibHeader =
-    // SAFETY: `load` answers a `PluginRootRef`.
+    // SAFETY: `load` returns a `PluginRootRef`.
     unsafe { LibHeader::from_constructor::<PluginRootRef>(load, CheckTypeLayout::Yes) };

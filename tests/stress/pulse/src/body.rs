@@ -1,8 +1,9 @@
-//! What every version of `pulse` has in common. It counts what the host does with it: runs of its job, events that it is
-//! told, and which of its instances answers. It never decides which version it is.
+//! The common code of all versions of `pulse`. It counts what the host does with it: runs of its job, events it
+//! receives, and which of its instances responds. It never decides which version it is.
 //!
-//! `STRESS_PULSE` lets one version misbehave: `VERSION WHERE WHAT [ONLY]`, such as `0.2.0 start loop server`. Where: `create`,
-//! `start`, `shut_down`. What: see [`misbehave`]. Only: `server` for all but the probe, `probe` for the probe alone.
+//! `STRESS_PULSE` lets one version misbehave: `VERSION WHERE WHAT [ONLY]`, such as `0.2.0 start loop server`. Where:
+//! `create`, `start`, `shut_down`. What: see [`misbehave`]. Only: `server` for all but the probe, `probe` for the probe
+//! alone.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -18,7 +19,7 @@ struct Pulse {
     runs: AtomicU64,
 }
 
-/// Does what `STRESS_PULSE` says of this version and place.
+/// Misbehaves if `STRESS_PULSE` names this version and place.
 fn misbehave(place: &str) {
     let asked = std::env::var("STRESS_PULSE").unwrap_or_default();
     let words: Vec<&str> = asked.split_whitespace().collect();
@@ -42,9 +43,9 @@ fn misbehave(place: &str) {
             #[allow(clippy::print_stdout, reason = "that it prints is the fault")]
             (0..1024).for_each(|_| println!("{line}"));
         }
-        // Somebody who outlives the process that started him.
+        // A child that outlives its parent process.
         "leave" => drop(std::process::Command::new("sleep").arg("86399").spawn()),
-        // One who leaves his session too, and loses his parent.
+        // A child that also leaves the session and is reparented.
         "daemon" => drop(std::process::Command::new("setsid").args(["--fork", "sleep", "86399"]).status()),
         "hog" => {
             let mut held = Vec::new();
@@ -82,7 +83,7 @@ impl Plugin for Pulse {
             return Err(Error::new(500, "no_pulse", "this version does not start"));
         }
         let sql = "SELECT count(*) FROM pulse_heard";
-        self.database.query(Cost::Short, sql, &[]).await.map(drop)
+        self.database.query(ReadHint::Indexed, sql, &[]).await.map(drop)
     }
 
     async fn shut_down(self: Arc<Self>) {
@@ -90,7 +91,7 @@ impl Plugin for Pulse {
         if env!("CARGO_PKG_VERSION") != "0.2.0" || std::env::var("STRESS_PULSE_FLUSH").is_err() {
             return;
         }
-        // What it still has in hand goes into the table that this version alone has.
+        // Remaining data is written to the table that only this version has.
         let flushed = self.database.execute("INSERT INTO pulse_more (id) VALUES (99)", &[]).await;
         let told = if flushed.is_ok() { "flushed" } else { "lost" };
         let sql = "INSERT INTO pulse_heard (kind, beat) VALUES (?1, 1)";
@@ -106,25 +107,25 @@ impl Pulse {
         )
     }
 
-    /// Answers after so many milliseconds.
+    /// Responds after this many milliseconds.
     async fn slow(self: Arc<Self>, request: Request) -> Result<Response> {
         self.host.sleep(Duration::from_millis(request.param(0).parse().unwrap_or(0))).await?;
         Response::json(&json!({"version": env!("CARGO_PKG_VERSION")}))
     }
 
-    /// What the table holds that the second version has more; nothing before that.
+    /// Returns the rows of the table that only the second version has; the first version returns none.
     async fn more(self: Arc<Self>, _request: Request) -> Result<Response> {
         if env!("CARGO_PKG_VERSION") != "0.2.0" {
             return Response::json(&json!([]));
         }
-        let rows = self.database.query(Cost::Unknown, "SELECT id FROM pulse_more", &[]).await?;
+        let rows = self.database.query(ReadHint::Scan, "SELECT id FROM pulse_more", &[]).await?;
         Response::json(&rows.iter().map(|row| row.integer(0)).collect::<Result<Vec<_>>>()?)
     }
 
-    /// The numbers of the events that it was told, the oldest first.
+    /// Returns the numbers of the events it received, the oldest first.
     async fn heard(self: Arc<Self>, request: Request) -> Result<Response> {
         let sql = "SELECT beat FROM pulse_heard WHERE kind = ?1 ORDER BY beat";
-        let rows = self.database.query(Cost::Unknown, sql, params![request.param(0)]).await?;
+        let rows = self.database.query(ReadHint::Scan, sql, params![request.param(0)]).await?;
         Response::json(&rows.iter().map(|row| row.integer(0)).collect::<Result<Vec<_>>>()?)
     }
 

@@ -1,4 +1,4 @@
-//! A version with a further table of `pulse`.
+//! A version of `pulse` with another table.
 
 #[path = "../../pulse/src/body.rs"]
 mod body;

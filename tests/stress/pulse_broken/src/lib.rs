@@ -1,4 +1,4 @@
-//! A version that does not start, behind a migration with a way back of `pulse`.
+//! A version of `pulse` that does not start, after a reversible migration.
 
 #[path = "../../pulse/src/body.rs"]
 mod body;

@@ -1,4 +1,4 @@
-//! A version that does not start, behind a migration without a way back of `pulse`.
+//! A version of `pulse` that does not start, after an irreversible migration.
 
 #[path = "../../pulse/src/body.rs"]
 mod body;

@@ -1,5 +1,5 @@
-//! Runs what a call asks for on one connection, all of it or nothing, and says how it failed in the words of the server. It
-//! knows no test host.
+//! Runs one call on one connection, atomically, and maps failures to the server's error codes. It does not know the
+//! test host.
 
 use futures_util::StreamExt;
 use serde_json::json;
@@ -19,27 +19,27 @@ use tinybase_postgres::{
     values::{self, Param, Wire},
 };
 
-/// What a call asks for.
+/// One call.
 pub(super) enum Step<'a> {
-    /// Reads, with packed parameters.
+    /// A read, with packed parameters.
     Query(&'a str, &'a [u8]),
-    /// Applies a packed batch.
+    /// A packed batch.
     Apply(&'a [u8]),
-    /// Runs the statements of a migration.
+    /// The statements of a migration.
     Script(&'a str),
 }
 
-/// Why a step failed.
+/// The reason why a step failed.
 enum Failure {
     Told(RawError),
-    /// To be told once the step is undone, since its columns are to be looked up.
+    /// The columns are looked up after the step is rolled back, before the error is returned.
     Unique {
         table: String,
         constraint: String,
     },
 }
 
-/// An error that says whether the same call may go through later.
+/// Creates an error that states whether the same call may succeed later.
 fn error(status: u16, code: &str, message: &str, retryable: bool) -> RawError {
     let mut error = RawError::new(status, code, message);
     error.retryable = retryable.into();
@@ -79,7 +79,7 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-/// What a statement fails by while the server reads it.
+/// Maps an error that the server reports while it parses a statement.
 fn of_reading(fault: sqlx::Error) -> Failure {
     of(&fault, ServerError::of_reading)
 }
@@ -106,7 +106,7 @@ fn of(fault: &sqlx::Error, meaning: fn(&PgDatabaseError) -> ServerError) -> Fail
     })
 }
 
-/// Runs a step between what begins it and what keeps it or, where it fails, undoes it alone.
+/// Runs a step between `begin` and `keep`. If it fails, `undo` rolls back this step only.
 pub(super) async fn enclosed(
     link: &mut PgConnection,
     extension: &str,
@@ -187,7 +187,7 @@ async fn script(link: &mut PgConnection, extension: &str, sql: &str) -> Result<u
     Ok(sqlx::raw_sql(AssertSqlSafe(sql)).execute(link).await.map_err(of_reading)?.rows_affected())
 }
 
-/// A statement as the server knows it.
+/// A prepared statement.
 struct Prepared {
     sql: String,
     statement: PgStatement,
@@ -204,12 +204,12 @@ impl Prepared {
         Ok(Prepared { sql, statement, kind, columns })
     }
 
-    /// Begins the rows of its answer.
+    /// Begins the rows of the result.
     fn rows(&self) -> RowsWriter {
         RowsWriter::new(self.statement.columns().iter().map(Column::name))
     }
 
-    /// Answers how many rows it affected, and those that it returns where it returns any.
+    /// Executes the statement. Returns the number of affected rows, and the returned rows if there are any.
     async fn execute(
         &self,
         link: &mut PgConnection,
@@ -242,7 +242,7 @@ impl Prepared {
     }
 }
 
-/// What a refused value is told as: the table and the columns of the constraint, or its own name where it stands on an
+/// Describes a unique violation: the table and the columns of the constraint, or the constraint's name if it is on an
 /// expression.
 async fn unique(link: &mut PgConnection, table: &str, constraint: String) -> RawError {
     let asked = sqlx::query_scalar(UNIQUE_COLUMNS).bind(&constraint).fetch_all(link).await;
@@ -255,12 +255,12 @@ async fn unique(link: &mut PgConnection, table: &str, constraint: String) -> Raw
     RawError::with_details(409, "db_unique", &message, &details)
 }
 
-/// Runs a statement of the engine's own.
+/// Runs a statement of the engine itself.
 pub(super) async fn engine(link: &mut PgConnection, sql: &'static str) -> Result<(), RawError> {
     told(sqlx::raw_sql(sql).execute(link).await)
 }
 
-/// Adds a user for statements to refer to.
+/// Adds a user that statements can reference.
 pub(super) async fn add_user(link: &mut PgConnection, id: &str) -> Result<(), RawError> {
     told(
         sqlx::query("INSERT INTO tb_users (id) VALUES ($1) ON CONFLICT DO NOTHING")

@@ -1,5 +1,5 @@
-//! Conditions with SQLite's meaning: null compares with nothing, numbers come before text, true is 1, and an array or
-//! object is its text.
+//! Conditions with SQLite's semantics: comparisons with null are null, numbers sort before text, true is 1, and an
+//! array or object is its text.
 
 use super::{
     super::Seen,
@@ -28,7 +28,7 @@ pub(in super::super) fn compare(
     out.push(&condition);
 }
 
-/// How two values compare, in parentheses.
+/// Returns the comparison of two values, in parentheses.
 pub(super) fn compared(left: &Seen, compare: Compare, right: &Seen) -> String {
     let symbol = compare.symbol();
     match (&left.number, &left.text) {
@@ -37,7 +37,7 @@ pub(super) fn compared(left: &Seen, compare: Compare, right: &Seen) -> String {
         (None, Some(text)) => with_text(text, compare, right),
         (Some(number), Some(text)) => match (&right.number, &right.text) {
             (None, None) => UNKNOWN.to_owned(),
-            // The other side is of one type: for values of the other one the answer is known.
+            // The other side has one type: for values of the other type the result is known.
             (Some(other), None) => format!(
                 "(CASE WHEN {text} IS NULL THEN {number} {symbol} {other} ELSE {} END)",
                 known(compare, Compare::Greater, &[other])
@@ -55,7 +55,7 @@ pub(super) fn compared(left: &Seen, compare: Compare, right: &Seen) -> String {
     }
 }
 
-/// A number, which may be null, against a value.
+/// Compares a number, which may be null, with a value.
 fn with_number(number: &str, compare: Compare, right: &Seen) -> String {
     let symbol = compare.symbol();
     match (&right.number, &right.text) {
@@ -69,7 +69,7 @@ fn with_number(number: &str, compare: Compare, right: &Seen) -> String {
     }
 }
 
-/// A text, which may be null, against a value.
+/// Compares a text, which may be null, with a value.
 fn with_text(text: &str, compare: Compare, right: &Seen) -> String {
     let symbol = compare.symbol();
     match (&right.number, &right.text) {
@@ -83,8 +83,8 @@ fn with_text(text: &str, compare: Compare, right: &Seen) -> String {
     }
 }
 
-/// The answer where the left side's type comes before (`Less`) or behind (`Greater`) the right one's, as long as none of
-/// these is null.
+/// Returns the constant result if the left side's type comes before (`Less`) or after (`Greater`) the right side's, as
+/// long as none of these is null.
 fn known(compare: Compare, order: Compare, not_null: &[&str]) -> String {
     let holds = match compare {
         Compare::Equal => false,
@@ -141,7 +141,7 @@ pub(in super::super) fn like(out: &mut SqlWriter, tested: &Side<'_>, pattern: &s
         out.push(UNKNOWN);
         return;
     };
-    // In this collation `lower` changes ASCII letters alone, as SQLite's `like` does.
+    // In this collation `lower` only changes ASCII letters, like SQLite's `like`.
     let pattern = out.bind(SqlValue::Text(pattern.to_ascii_lowercase()));
     out.push(&format!("(lower({text}) LIKE {pattern}::text ESCAPE '\\')"));
 }
@@ -168,7 +168,7 @@ pub(in super::super) fn has(out: &mut SqlWriter, place: &Place, wanted: &Side<'_
         (_, Seen { number: Some(number), .. }) => {
             entry("jsonb", &path.value(), &format!("collections_numeric(entry.value)={number}"))
         }
-        // An array or object within the array equals its text, which only the JSON as it is stored tells.
+        // An array or object within the array equals its text, and only the JSON as stored has that text.
         (SqlValue::Text(text), Seen { text: Some(bound), .. }) if text.starts_with(['[', '{']) => {
             let test = "json_typeof(entry.value) IN ('string','array','object') AND entry.value#>>'{}'";
             let stored = entry("json", &path.stored(), &format!("{test}={bound}"));
@@ -189,7 +189,7 @@ pub(in super::super) fn has(out: &mut SqlWriter, place: &Place, wanted: &Side<'_
     out.push(&format!("({condition})"));
 }
 
-/// Whether an entry of an array, a member of an object, or a value that is neither passes a test.
+/// Returns the condition that an entry of an array, a member of an object, or any other value passes a test.
 fn entry(kind: &str, value: &str, test: &str) -> String {
     format!(
         "EXISTS(SELECT 1 FROM {kind}_array_elements(CASE {kind}_typeof({value}) WHEN 'array' THEN {value} \

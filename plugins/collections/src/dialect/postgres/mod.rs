@@ -1,5 +1,5 @@
-//! PostgreSQL's SQL, whose values have one type a column: where a value in JSON may be of any, it is read twice, as a
-//! number and as text, and SQLite's order is put together from both. It never runs it.
+//! PostgreSQL's SQL. A column has one type, but a JSON value may have any: such a value is read twice, as a number and
+//! as text, and SQLite's order is built from both. This module never runs SQL.
 
 mod filter;
 mod order;

@@ -1,5 +1,5 @@
-//! Orders, pages and aggregates with SQLite's meaning: null before numbers, numbers before text, and sums whose last
-//! digit is SQLite's.
+//! Orders, pages and aggregates with SQLite's semantics: null before numbers, numbers before text, and sums equal to
+//! SQLite's to the last digit.
 
 use super::{
     super::{Function, Seen},
@@ -18,7 +18,7 @@ pub(in super::super) fn order(out: &mut SqlWriter, seen: &Seen, descending: bool
         (false, false) => ",",
         (true, false) => " DESC,",
     };
-    // Where it is no text it is a number or null, and both of these come before text.
+    // A value that is not text is a number or null, and both come before text.
     for sql in seen.text.iter().chain(&seen.number) {
         out.push(sql);
         out.push(direction);
@@ -43,7 +43,7 @@ pub(in super::super) fn same(out: &mut SqlWriter, seen: &Seen, value: &SqlValue)
     if *value == SqlValue::Null { seen.is_null() } else { beside(out, seen, Compare::Equal, value) }
 }
 
-/// A place of one type.
+/// Returns the value of a place that has only one type.
 fn single(out: &mut SqlWriter, place: &Place) -> String {
     let Seen { number, text } = seen(out, place);
     number.or(text).expect("a place is of some type")
@@ -64,7 +64,7 @@ pub(in super::super) fn aggregate(out: &mut SqlWriter, function: Function, place
         (Function::Avg, Class::Number) => format!(
             "CASE WHEN bool_or(scale({value})>0) THEN collections_sum({value}) ELSE sum({value})::float8 END/count({value})"
         ),
-        // Out of 64 bits, the conversion fails as SQLite's sum does.
+        // On overflow of 64 bits the conversion fails, as SQLite's sum does.
         (Function::Sum, _) => format!("sum({value})::bigint"),
         (Function::Avg, _) => format!("sum({value})::float8/count({value})"),
     }

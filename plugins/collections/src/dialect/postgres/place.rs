@@ -1,5 +1,5 @@
-//! How a place of a record is read: a column, or a path into the JSON. A field's column and the same field without one
-//! answer the same.
+//! How to read a place of a record: a column, or a path into the JSON. A field returns the same values with and without
+//! a column.
 
 use super::super::Seen;
 use crate::{
@@ -8,29 +8,29 @@ use crate::{
     sql_value::SqlValue,
 };
 
-/// Bytes of a field's name that its column's name keeps whole; the server cuts names at 63.
+/// The bytes of a field's name that are kept in its column's name; the server truncates names at 63 bytes.
 const NAME_KEPT_BYTES_MAX: usize = 40;
 
 pub(in super::super) fn column_name(field: &str) -> String {
     format!("f_{}", shortened(field))
 }
 
-/// A field's name where a name of the database's is made with it: of a long one the start, with a digest.
+/// Shortens a field's name for use in a database name: a long one becomes its start plus a digest.
 pub(super) fn shortened(field: &str) -> String {
     if field.len() <= NAME_KEPT_BYTES_MAX {
         return field.to_owned();
     }
     let digest = crate::query::fingerprint(&[field]);
-    // An identifier is ASCII.
+    // An identifier is ASCII, so the slice is valid.
     format!("{}_{digest:016x}", &field[..NAME_KEPT_BYTES_MAX - 17])
 }
 
-/// A name as the server shows it: in quotes where it holds capitals.
+/// Returns a name as the server shows it: in quotes if it has capitals.
 pub(in super::super) fn quoted(name: &str) -> String {
     if name.bytes().any(|byte| byte.is_ascii_uppercase()) { format!("\"{name}\"") } else { name.to_owned() }
 }
 
-/// What a place is known to hold.
+/// The known type of a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
     Text,
@@ -40,7 +40,7 @@ pub(super) enum Class {
     Any,
 }
 
-/// What stands at a place.
+/// Returns the class of a place.
 pub(super) fn class(place: &Place) -> Class {
     let Place::Field { kind, below, .. } = place else { return Class::Text };
     match (kind, below.as_slice()) {
@@ -58,11 +58,11 @@ pub(super) fn class(place: &Place) -> Class {
     }
 }
 
-/// A path into JSON, whose steps below the field are bound, since clients write them.
+/// A path into JSON. Its steps below the field are bound, since clients write them.
 pub(super) struct Path {
     /// Each step as SQL: `'a'`, `?1::text`, `?2::int`.
     steps: Vec<String>,
-    /// The same as a JSON path, where a step leads into an array.
+    /// The same as a JSON path, if a step leads into an array.
     path: Option<String>,
 }
 
@@ -75,7 +75,7 @@ impl Path {
         for step in below {
             steps.push(match step {
                 Step::Name(name) => format!("{}::text", out.bind(SqlValue::Text(name.clone()))),
-                // No array has more entries than an `int` counts.
+                // No array has more entries than an `int` can count.
                 Step::Index(index) => {
                     format!("{}::int", out.bind(SqlValue::Integer(i64::from(*index).min(i32::MAX.into()))))
                 }
@@ -96,16 +96,16 @@ impl Path {
         format!("{text}{last}{end}")
     }
 
-    /// The value, as JSONB.
+    /// Returns the value as JSONB.
     pub(super) fn value(&self) -> String {
         match &self.path {
             None => self.joined("doc", "->"),
-            // An arrow finds a value that is no array at its index 0.
+            // An arrow finds a value that is not an array at its index 0.
             Some(path) => format!("jsonb_path_query_first(doc,{path}::text::jsonpath,'{{}}',true)"),
         }
     }
 
-    /// The value as text, without quotes where it is a string.
+    /// Returns the value as text, without quotes if it is a string.
     pub(super) fn text(&self) -> String {
         match &self.path {
             None => self.joined("doc", "->>"),
@@ -113,18 +113,18 @@ impl Path {
         }
     }
 
-    /// The value as it is stored, as JSON; of use where it is known to be an array or object.
+    /// Returns the value as stored JSON. Useful if it is known to be an array or object.
     pub(super) fn stored(&self) -> String {
         self.joined("data::json", "->")
     }
 
-    /// The value as it is stored, as text.
+    /// Returns the value as stored text.
     fn stored_text(&self) -> String {
         self.joined("data::json", "->>")
     }
 }
 
-/// How a place is read.
+/// Returns how to read a place.
 pub(in super::super) fn seen(out: &mut SqlWriter, place: &Place) -> Seen {
     let number = |sql| Seen { number: Some(sql), text: None };
     let text = |sql| Seen { number: None, text: Some(sql) };
@@ -144,7 +144,7 @@ pub(in super::super) fn seen(out: &mut SqlWriter, place: &Place) -> Seen {
             number(format!("(CASE {} WHEN 'true' THEN 1 WHEN 'false' THEN 0 END)", path.text()))
         }
         Class::Integer => number(format!("collections_numeric({})", path.value())),
-        // Only as it is stored, 1e16 is distinguished from 10000000000000000.
+        // Only the stored text distinguishes 1e16 from 10000000000000000.
         Class::Number => number(format!(
             "(CASE WHEN abs(collections_numeric({value}))>=1e16 THEN collections_number({}) \
              ELSE collections_numeric({value}) END)",
@@ -164,14 +164,14 @@ pub(in super::super) fn seen(out: &mut SqlWriter, place: &Place) -> Seen {
     }
 }
 
-/// How a value that is known is read; null is neither a number nor text.
+/// Returns how to read a known value; null is neither a number nor text.
 pub(super) fn seen_value(out: &mut SqlWriter, value: &SqlValue) -> Seen {
     match value {
         SqlValue::Integer(_) => {
             Seen { number: Some(format!("{}::bigint", out.bind(value.clone()))), text: None }
         }
         SqlValue::Real(number) => match whole(*number) {
-            // So an index of integers is of use, which no other number could be looked up in.
+            // An integer can use an index of integers; other numbers cannot.
             Some(integer) => seen_value(out, &SqlValue::Integer(integer)),
             None => Seen { number: Some(format!("{}::numeric", out.bind(value.clone()))), text: None },
         },
@@ -182,7 +182,7 @@ pub(super) fn seen_value(out: &mut SqlWriter, value: &SqlValue) -> Seen {
     }
 }
 
-/// The integer that a float is.
+/// Converts a float to the equal integer, if there is one.
 fn whole(number: f64) -> Option<i64> {
     const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
     let fits = number.fract() == 0.0 && (-TWO_TO_63..TWO_TO_63).contains(&number);
@@ -190,7 +190,7 @@ fn whole(number: f64) -> Option<i64> {
     fits.then_some(number as i64)
 }
 
-/// How a side of a comparison is read.
+/// Returns how to read a side of a comparison.
 pub(super) fn seen_side(out: &mut SqlWriter, side: &Side<'_>) -> Seen {
     match side {
         Side::Place(place) => seen(out, place),

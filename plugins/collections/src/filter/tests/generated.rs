@@ -1,6 +1,6 @@
-//! Every operator on every kind of place against every type of value: each filter that the check lets pass is answered in
-//! memory and by the databases, and all must agree, also on what is unknown. The same places are sorted by, and stand in
-//! access rules.
+//! Every operator on every kind of place with every type of value. Each filter that passes the check is evaluated in
+//! memory and by the databases, and all results must be equal, unknown ones included. The same places are also used in
+//! sorts and access rules.
 
 use std::{borrow::Cow, cmp::Ordering};
 
@@ -13,7 +13,7 @@ use crate::{
 
 const USER: &str = "01890000-0000-7000-8000-000000000001";
 
-/// Records with something of every type at each place that may hold any.
+/// Records with values of every type at each place that allows any type.
 const ROWS: [&str; 16] = [
     r#"{"t":"a","i":1,"n":1.5,"b":true,"d":"2026-01-01","r":"01890000-0000-7000-8000-000000000001","lt":["a","b"],"li":[1,2],"ln":[1.5,2],"lb":[true,false],"free":[1,"a"],"o":{"a":1,"b":1,"deep":{"z":"x"},"list":[1,{"k":"v"}]}}"#,
     r#"{"t":"A_","i":-7,"n":0.1,"b":false,"d":"2026-01-01T00:00:00.000000Z","r":null,"lt":[],"li":[],"ln":[],"lb":[],"free":[],"o":{"a":"1","b":1,"deep":{"z":1},"list":["1",{"k":null}]}}"#,
@@ -148,7 +148,7 @@ fn each<T>(data: &[Json<'_>], mut test: impl FnMut(&Record<'_>) -> T) -> Vec<T> 
     data.iter().enumerate().map(record).collect()
 }
 
-/// Every filter of one place.
+/// Returns every filter of one place.
 fn filters(place: &str) -> Vec<String> {
     let mut filters = vec![format!("{place} is null"), format!("{place} is not null"), place.to_owned()];
     for compare in ["=", "!=", "<", "<=", ">", ">="] {
@@ -179,7 +179,7 @@ fn filters(place: &str) -> Vec<String> {
     filters
 }
 
-/// Filters of variables alone, which may stand for nothing.
+/// Returns filters of variables only, whose values may be absent.
 fn filters_of_variables() -> Vec<String> {
     let mut filters = Vec::new();
     for variable in VARIABLES {
@@ -193,7 +193,7 @@ fn filters_of_variables() -> Vec<String> {
     filters
 }
 
-/// The answers of several filters at once, one after another; a database's refusal names the filter.
+/// Returns the results of several filters, evaluated by one query; a database error includes the filter.
 fn ask(store: &mut Store, filters: &[(String, Filter)], context: &Context<'_>) -> Vec<Vec<Option<bool>>> {
     let statement = |filters: &[(String, Filter)], dialect| {
         let mut writer = SqlWriter::new(dialect);
@@ -225,7 +225,7 @@ fn ask(store: &mut Store, filters: &[(String, Filter)], context: &Context<'_>) -
 fn check(schema: &Schema, stores: &mut [Store], context: &Context<'_>, texts: Vec<String>) -> usize {
     const AT_ONCE: usize = 24;
     let data = parsed_rows();
-    // What the check refuses never reaches a database.
+    // Filters that fail the check never reach a database.
     let allowed =
         |text: String| Filter::parse(&text, schema, Writer::Author).ok().map(|filter| (text, filter));
     let filters: Vec<(String, Filter)> = texts.into_iter().filter_map(allowed).collect();
@@ -266,7 +266,7 @@ fn every_operator_on_every_place_has_one_answer() {
     assert!(checked > 5_000, "only {checked} filters passed the check");
 }
 
-/// How two values stand in an order: null, then numbers, then text.
+/// Returns the sort order of two values: null, then numbers, then text.
 fn in_order(left: &Datum<'_>, right: &Datum<'_>) -> Ordering {
     left.compare(right).unwrap_or_else(|| (*left != Datum::Null).cmp(&(*right != Datum::Null)))
 }
@@ -284,7 +284,7 @@ fn seq_of(row: &[SqlValue]) -> i64 {
     }
 }
 
-/// Every page of a list by a cursor, as the records' positions.
+/// Walks through every page of a list by cursor, and returns the records' positions.
 fn walk(
     store: &mut Store,
     schema: &Schema,
@@ -321,7 +321,7 @@ fn every_place_that_can_be_sorted_by_has_one_order() {
             ];
             let Ok(list) = ListQuery::parse(&pairs, &schema) else { continue };
             let key = crate::filter::place(place, &schema).unwrap();
-            // What a record holds is told by its text, since a value of a record does not outlive it here.
+            // Compares values by their text, since a value does not outlive its record here.
             let compare = |left: usize, right: usize| {
                 let times = [identity(left), identity(right)];
                 let record = |side: usize, at: usize| Record {

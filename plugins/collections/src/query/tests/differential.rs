@@ -1,12 +1,12 @@
-//! Generated records and questions about them: PostgreSQL answers byte for byte what SQLite answers. The seed of a run is
-//! printed; `TINYBASE_TEST_SEED` repeats it.
+//! Random records and queries: PostgreSQL's results must equal SQLite's byte for byte. The seed of a run is printed;
+//! `TINYBASE_TEST_SEED` repeats it.
 
 use super::*;
 
 const ROUNDS: usize = 12;
 const QUESTIONS: usize = 40;
 
-/// Numbers in a row that a seed decides (SplitMix64).
+/// A random number generator with a seed (SplitMix64).
 struct Dice(u64);
 
 impl Dice {
@@ -88,7 +88,7 @@ const MIXED: &[&str] = &[
 ];
 const ENTRIES: &[&str] = &["[]", "[\"a\"]", "[\"a\",\"b\"]", "[\"\"]", "[\"%\",\"10\"]"];
 
-/// One of a few, or null or nothing.
+/// Adds one of a few values, null, or nothing.
 fn member(dice: &mut Dice, name: &str, values: &[&str], out: &mut Vec<String>) {
     match dice.roll(8) {
         0 => {}
@@ -119,7 +119,7 @@ fn record(dice: &mut Dice) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// The schema, with an index on each field of the dice's choice.
+/// Returns the schema, with an index on randomly chosen fields.
 fn any_schema(dice: &mut Dice) -> Schema {
     let fields: Vec<String> = [
         ("t", "string"),
@@ -197,7 +197,7 @@ fn order(dice: &mut Dice, of: &[&str], keys: usize) -> String {
     (0..=dice.roll(keys)).map(|_| key(dice)).collect::<Vec<_>>().join(",")
 }
 
-/// The parameters of a question, as `(name, value)`.
+/// The parameters of a query, as `(name, value)`.
 type Question = Vec<(&'static str, String)>;
 
 fn list_question(dice: &mut Dice) -> Question {
@@ -241,7 +241,7 @@ fn pairs_of(question: &Question) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
     question.iter().map(|(name, value)| ((*name).into(), value.as_str().into())).collect()
 }
 
-/// Every page of a list, with the cursors between them, or what is wrong with it.
+/// Returns every page of a list, with the cursors between them, or its error.
 fn list_answer(store: &mut Store, schema: &Schema, question: &Question) -> String {
     let caller = Caller::default();
     let list = match ListQuery::parse(&pairs_of(question), schema) {
@@ -270,7 +270,7 @@ fn list_answer(store: &mut Store, schema: &Schema, question: &Question) -> Strin
     }
 }
 
-/// A sort value, as it is compared: whether 1e16 is called an integer does not matter.
+/// Formats a sort value for comparison: whether 1e16 is an integer or a float does not matter.
 fn told(value: &SqlValue) -> String {
     match value {
         SqlValue::Integer(number) => format!("{:?}", *number as f64),

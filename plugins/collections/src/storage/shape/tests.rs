@@ -1,4 +1,4 @@
-//! Tables of records on real databases: what stands on them does what the schema asks for, and changes in place.
+//! Tables of records on real databases: their parts enforce the schema, and they are changed in place.
 
 use super::*;
 use crate::{
@@ -54,7 +54,7 @@ fn count(store: &mut Store, number: i64) -> SqlValue {
     store.value(&sql)
 }
 
-/// What the catalog tells of everything that the shape names.
+/// Checks that the database's catalog has everything in the shape.
 fn is_as_made(store: &mut Store, shape: &Shape, number: i64) {
     let params = [table_name(number).into(), format!("collections\\_n\\_{number}\\_%").into()];
     let made = store.rows(store.dialect.made(), &params);
@@ -120,7 +120,7 @@ fn records_that_are_deleted_together_may_refer_to_each_other() {
         run(store, shapes[0].create(1));
         run(store, shapes[1].create(2));
         insert(store, 1, "p1", "{}").unwrap();
-        // One before itself, two in a circle, and one that stays.
+        // One references itself, two form a circle, and one survives.
         insert(store, 2, "k1", r#"{"c":"p1"}"#).unwrap();
         insert(store, 2, "k2", r#"{"c":"p1","Before":"k1"}"#).unwrap();
         insert(store, 2, "k3", r#"{"Before":"k2"}"#).unwrap();
@@ -155,17 +155,17 @@ fn a_table_changes_its_shape_in_place_and_ends() {
         if let Some(lock) = store.dialect.lock("collections_r_2") {
             store.script(&format!("BEGIN; {lock}; COMMIT"));
         }
-        run(store, before.shed(&after, 2));
-        run(store, after.grow_columns(&before, 2));
-        run(store, after.grow_named(&before));
+        run(store, before.drop_statements(&after, 2));
+        run(store, after.add_column_statements(&before, 2));
+        run(store, after.add_index_statements(&before));
         is_as_made(store, &after, 2);
         insert(store, 2, "k2", r#"{"a":"anything","n":1}"#).unwrap();
         assert!(insert(store, 2, "k3", r#"{"n":1}"#).is_err());
         store.script("DELETE FROM collections_r_1");
-        run(store, after.shed(&before, 2));
+        run(store, after.drop_statements(&before, 2));
         store.script("UPDATE collections_r_2 SET data='{}'");
-        run(store, before.grow_columns(&after, 2));
-        run(store, before.grow_named(&after));
+        run(store, before.add_column_statements(&after, 2));
+        run(store, before.add_index_statements(&after));
         is_as_made(store, &before, 2);
         assert!(insert(store, 2, "k3", r#"{"a":"anything"}"#).is_err());
         insert(store, 2, "k4", r#"{"self":"k4"}"#).unwrap();
